@@ -1,0 +1,135 @@
+// A directory of token shards, open for reading: documents by number, straight from the mapped files.
+import { createHash } from 'node:crypto';
+import { resolve } from 'node:path';
+import { DataError } from './errors.js';
+import { contentHash, type Manifest, readManifest } from './manifest.js';
+import { openBytes } from './mapped_file.js';
+import { Shard, type TokenArray } from './shard.js';
+
+export interface TokenDataset {
+  /** absolute path */
+  readonly directory: string;
+  readonly documents: number;
+  /** each document's end token included */
+  readonly tokens: number;
+  readonly vocabSize: number;
+  readonly eosId: number;
+  readonly tokenizerHash: string;
+  /** Identifies the tokens: the same for the same documents through the same tokenizer. */
+  readonly hash: string;
+  /** Tokens of document `index`, its end token included. */
+  documentLength(index: number): number;
+  /** Tokens of document `index`, the last one being `eosId`: a view of the mapped file, not to be changed. */
+  document(index: number): TokenArray;
+  /** Unmaps the files. Views handed out before must not be touched afterwards. */
+  close(): void;
+}
+
+export interface OpenDatasetOptions {
+  /** false reads with pread instead of mapping the files. */
+  mapped?: boolean;
+  /** Compare every shard with its checksum; `auto` (the default) does so up to 1 GiB of shards. */
+  verify?: boolean | 'auto';
+}
+
+const AUTO_VERIFY_BYTES = 2 ** 30;
+
+/**
+ * Opens a directory made by `prepareShards`. Throws a DataError when it holds none, when they are not finished, or
+ * when a shard is missing, cut short or damaged.
+ */
+export function openDataset(directory: string, options: OpenDatasetOptions = {}): TokenDataset {
+  const manifest = readManifest(directory);
+  if (!manifest) throw new DataError(`${directory} holds no token shards (it has no manifest.json).`);
+  if (!manifest.complete) throw new DataError(`the token shards in ${directory} are not finished; prepare them again.`);
+  return new ShardDataset(resolve(directory), manifest, options);
+}
+
+class ShardDataset implements TokenDataset {
+  readonly documents: number;
+  readonly tokens: number;
+  readonly vocabSize: number;
+  readonly eosId: number;
+  readonly tokenizerHash: string;
+  readonly hash: string;
+  private readonly shards: Shard[] = [];
+  /** The number of each shard's first document, and of all documents at the end. */
+  private readonly firsts: number[] = [0];
+
+  constructor(
+    readonly directory: string,
+    manifest: Manifest,
+    options: OpenDatasetOptions,
+  ) {
+    this.documents = manifest.documents;
+    this.tokens = manifest.tokens;
+    this.vocabSize = manifest.tokenizer.vocabSize;
+    this.eosId = manifest.tokenizer.eosId;
+    this.tokenizerHash = manifest.tokenizer.hash;
+    this.hash = contentHash(manifest);
+    const bytes = manifest.shards.reduce((sum, shard) => sum + shard.bytes, 0);
+    const verify = options.verify === true || (options.verify !== false && bytes <= AUTO_VERIFY_BYTES);
+    try {
+      for (const entry of manifest.shards) this.openShard(entry, manifest.type, verify, options.mapped);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  private openShard(
+    entry: Manifest['shards'][number],
+    type: Manifest['type'],
+    verify: boolean,
+    mapped: boolean | undefined,
+  ): void {
+    const path = resolve(this.directory, entry.file);
+    const shard = Shard.open(path, { type, bytes: entry.bytes }, { mapped });
+    this.shards.push(shard);
+    const sameCounts = shard.documents === entry.documents && shard.tokens === entry.tokens;
+    if (!sameCounts || (verify && checksum(path) !== entry.sha256)) {
+      throw new DataError(`the token shard ${path} is damaged; remove its directory to tokenize again.`);
+    }
+    this.firsts.push(this.firsts.at(-1)! + shard.documents);
+  }
+
+  documentLength(index: number): number {
+    const s = this.shardOf(index);
+    return this.shards[s]!.length(index - this.firsts[s]!);
+  }
+
+  document(index: number): TokenArray {
+    const s = this.shardOf(index);
+    return this.shards[s]!.document(index - this.firsts[s]!);
+  }
+
+  close(): void {
+    for (const shard of this.shards.splice(0)) shard.close();
+  }
+
+  private shardOf(index: number): number {
+    if (!(index >= 0 && index < this.documents)) {
+      throw new RangeError(`document ${index} of ${this.documents} in ${this.directory}`);
+    }
+    let low = 0;
+    let high = this.shards.length;
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1;
+      if (this.firsts[middle]! <= index) low = middle;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+function checksum(path: string): string {
+  const file = openBytes(path, { mapped: false });
+  try {
+    const hash = createHash('sha256');
+    const step = 2 ** 22;
+    for (let at = 0; at < file.size; at += step) hash.update(file.read(at, Math.min(file.size, at + step)));
+    return hash.digest('hex');
+  } finally {
+    file.close();
+  }
+}

@@ -1,0 +1,226 @@
+// Padding-free packing: a micro-batch is exactly `microBatchTokens` tokens of documents laid end to end, with
+// `cuSeqlens` where attention must not look across. A document is cut only at the context length and at the end of a
+// micro-batch; what is left of it begins the next piece. Its inputs are its tokens up to the end token, its targets
+// the same moved by one, so that every token but a document's first is a target exactly once an epoch.
+import { z } from 'zod';
+import type { TokenDataset } from './dataset.js';
+import { DataError } from './errors.js';
+import type { TokenArray } from './shard.js';
+import { shuffledOrder } from './shuffle.js';
+
+export interface Batch {
+  /** inputs, [N] with N = microBatchTokens */
+  tokens: Int32Array;
+  /** the token after each input, [N]; −1 would mean not scored, and packing leaves none */
+  targets: Int32Array;
+  /** boundaries of the pieces, [pieces + 1], from 0 to N */
+  cuSeqlens: Int32Array;
+}
+
+export interface MixtureComponent {
+  dataset: TokenDataset;
+  /** Share of the tokens, relative to the other weights. */
+  weight: number;
+}
+
+export interface PackedLoaderOptions {
+  mixture: readonly MixtureComponent[];
+  /** No piece is longer than this. */
+  contextLength: number;
+  /** Tokens in every batch. */
+  microBatchTokens: number;
+  /** Decides the order of documents, anew in each epoch. */
+  seed: number;
+  /** Continue where another loader of the same mixture and seed stood. */
+  cursor?: LoaderCursor;
+}
+
+const count = z.int().nonnegative();
+
+export const LoaderCursorSchema = z.strictObject({
+  version: z.literal(1),
+  seed: z.int(),
+  tokensSeen: count,
+  datasets: z.array(
+    z.strictObject({
+      /** of the dataset */
+      hash: z.string(),
+      weight: z.number(),
+      epoch: count,
+      /** documents taken in this epoch */
+      position: count,
+      /** inputs in all the documents taken so far */
+      tokens: count,
+    }),
+  ),
+  /** The document that is under way: inputs before `offset` have been given out. */
+  current: z.strictObject({ dataset: count, document: count, offset: count }).nullable(),
+});
+
+/** Where a loader stands, as plain JSON. */
+export type LoaderCursor = z.infer<typeof LoaderCursorSchema>;
+
+interface Stream {
+  dataset: TokenDataset;
+  weight: number;
+  epoch: number;
+  position: number;
+  tokens: number;
+  order: Uint32Array;
+}
+
+export class PackedLoader {
+  readonly contextLength: number;
+  readonly microBatchTokens: number;
+  private readonly seed: number;
+  private readonly streams: Stream[];
+  private current: { dataset: number; document: number; offset: number; tokens: TokenArray } | undefined;
+  private seen = 0;
+
+  /** Throws a DataError when an option makes no sense or the cursor is of other data. */
+  constructor(options: PackedLoaderOptions) {
+    this.contextLength = positive(options.contextLength, 'contextLength');
+    this.microBatchTokens = positive(options.microBatchTokens, 'microBatchTokens');
+    this.seed = options.seed;
+    if (!Number.isSafeInteger(options.seed) || options.seed < 0) {
+      throw new DataError(`seed is ${options.seed}; expected a whole number from 0 on.`);
+    }
+    if (this.contextLength > this.microBatchTokens) {
+      throw new DataError(
+        `contextLength ${this.contextLength} is above microBatchTokens ${this.microBatchTokens}: no piece could be that long.`,
+      );
+    }
+    checkMixture(options.mixture);
+    this.streams = options.mixture.map(({ dataset, weight }, i) => {
+      const order = shuffledOrder(dataset.documents, this.seed, i, 0);
+      return { dataset, weight, epoch: 0, position: 0, tokens: 0, order };
+    });
+    if (options.cursor) this.restore(options.cursor);
+  }
+
+  /** Inputs given out so far. */
+  get tokensSeen(): number {
+    return this.seen;
+  }
+
+  /** Epochs finished by each dataset of the mixture. */
+  get epochs(): number[] {
+    return this.streams.map((stream) => stream.epoch);
+  }
+
+  /** The next micro-batch. There is always one: epochs follow each other without end. */
+  next(): Batch {
+    const length = this.microBatchTokens;
+    const tokens = new Int32Array(length);
+    const targets = new Int32Array(length);
+    const boundaries = [0];
+    for (let filled = 0; filled < length; ) {
+      this.current ??= this.nextDocument();
+      const { tokens: document, offset } = this.current;
+      const inputs = document.length - 1; // the end token is never an input
+      const take = Math.min(this.contextLength, length - filled, inputs - offset);
+      tokens.set(document.subarray(offset, offset + take), filled);
+      targets.set(document.subarray(offset + 1, offset + take + 1), filled);
+      filled += take;
+      boundaries.push(filled);
+      this.current.offset += take;
+      if (this.current.offset === inputs) this.current = undefined;
+    }
+    this.seen += length;
+    return { tokens, targets, cuSeqlens: Int32Array.from(boundaries) };
+  }
+
+  /** Where the loader stands: a loader made with it gives exactly the batches this one would give next. */
+  cursor(): LoaderCursor {
+    const { current } = this;
+    return {
+      version: 1,
+      seed: this.seed,
+      tokensSeen: this.seen,
+      datasets: this.streams.map(({ dataset, weight, epoch, position, tokens }) => {
+        return { hash: dataset.hash, weight, epoch, position, tokens };
+      }),
+      current: current ? { dataset: current.dataset, document: current.document, offset: current.offset } : null,
+    };
+  }
+
+  /** The dataset furthest behind its share gives the next document; the first of equals. */
+  private nextDocument() {
+    let index = 0;
+    for (let i = 1; i < this.streams.length; i++) {
+      if (this.lead(i) < this.lead(index)) index = i;
+    }
+    const stream = this.streams[index]!;
+    if (stream.position === stream.dataset.documents) {
+      stream.epoch++;
+      stream.position = 0;
+      stream.order = shuffledOrder(stream.dataset.documents, this.seed, index, stream.epoch);
+    }
+    const document = stream.order[stream.position++]!;
+    const tokens = stream.dataset.document(document);
+    stream.tokens += tokens.length - 1;
+    return { dataset: index, document, offset: 0, tokens };
+  }
+
+  private lead(index: number): number {
+    return this.streams[index]!.tokens / this.streams[index]!.weight;
+  }
+
+  private restore(input: LoaderCursor): void {
+    const cursor = parseCursor(input);
+    if (cursor.seed !== this.seed) {
+      throw new DataError(`the data cursor was made with seed ${cursor.seed} and not ${this.seed}; use the same seed.`);
+    }
+    if (cursor.datasets.length !== this.streams.length) {
+      throw new DataError(
+        `the data cursor is of ${cursor.datasets.length} datasets, the mixture has ${this.streams.length}.`,
+      );
+    }
+    for (const [i, stream] of this.streams.entries()) {
+      const { hash, weight, epoch, position, tokens } = cursor.datasets[i]!;
+      if (hash !== stream.dataset.hash || weight !== stream.weight || position > stream.dataset.documents) {
+        const what = hash === stream.dataset.hash ? `another weight or place` : 'other documents or another tokenizer';
+        throw new DataError(`the data cursor does not fit ${stream.dataset.directory}: it is of ${what}.`);
+      }
+      const order = shuffledOrder(stream.dataset.documents, this.seed, i, epoch);
+      Object.assign(stream, { epoch, position, tokens, order });
+    }
+    this.seen = cursor.tokensSeen;
+    if (cursor.current) this.current = this.reopen(cursor.current);
+  }
+
+  private reopen(current: NonNullable<LoaderCursor['current']>) {
+    const dataset = this.streams[current.dataset]?.dataset;
+    if (!dataset || current.document >= dataset.documents) throw new DataError('the data cursor is damaged.');
+    const tokens = dataset.document(current.document);
+    if (current.offset >= tokens.length - 1) throw new DataError('the data cursor is damaged.');
+    return { ...current, tokens };
+  }
+}
+
+function positive(value: number, name: string): number {
+  if (Number.isSafeInteger(value) && value > 0) return value;
+  throw new DataError(`${name} is ${value}; expected a whole number above 0.`);
+}
+
+function checkMixture(mixture: readonly MixtureComponent[]): void {
+  if (mixture.length === 0) throw new DataError('the mixture is empty; give it at least one dataset.');
+  for (const { dataset, weight } of mixture) {
+    if (!(weight > 0 && Number.isFinite(weight))) {
+      throw new DataError(`the weight of ${dataset.directory} is ${weight}; expected a number above 0.`);
+    }
+    if (dataset.tokenizerHash !== mixture[0]!.dataset.tokenizerHash) {
+      throw new DataError(
+        `${dataset.directory} and ${mixture[0]!.dataset.directory} were made by different tokenizers.`,
+      );
+    }
+  }
+}
+
+function parseCursor(input: unknown): LoaderCursor {
+  const result = LoaderCursorSchema.safeParse(input);
+  if (result.success) return result.data;
+  throw new DataError(
+    `the data cursor is damaged: ${result.error.issues[0]!.path.join('.')} is not what it should be.`,
+  );
+}

@@ -1,0 +1,200 @@
+// Text becomes tokens once: documents → batches through the tokenizer → shards, with a manifest that is moved on
+// after each shard. Where a shard ends depends on the documents alone, so a run that was killed and continued leaves
+// the same bytes as one that was not.
+import { createHash } from 'node:crypto';
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { openDataset, type TokenDataset } from './dataset.js';
+import { readFileTexts } from './documents.js';
+import { DataError } from './errors.js';
+import { writeAtomically } from './files.js';
+import { isAlive, withLock } from './lock.js';
+import {
+  checkSame,
+  checkUnchanged,
+  describeSource,
+  type Manifest,
+  newManifest,
+  readManifest,
+  writeManifest,
+} from './manifest.js';
+import { ShardBuilder, tokenType } from './shard.js';
+import { listFiles, type SourceFile, type SourceInput } from './sources.js';
+import type { Tokenizer } from './tokenizer.js';
+
+export interface PrepareProgress {
+  /** the file being read, and how many there are */
+  file: string;
+  fileIndex: number;
+  files: number;
+  /** so far, over all files */
+  documents: number;
+  tokens: number;
+  /** process id of another process that prepares the same directory and is waited for */
+  waitingFor?: number;
+}
+
+export interface PrepareOptions {
+  /** One source, or several whose files are read one after the other (weights play no part here). */
+  source: SourceInput | readonly SourceInput[];
+  tokenizer: Tokenizer;
+  /** Where the shards go. */
+  directory: string;
+  /** A shard is closed by the document that brings it to this many tokens. Default 16,777,216. */
+  shardTokens?: number;
+  onProgress?: (progress: PrepareProgress) => void;
+  /** Stops between batches; the shards written so far are kept and continued next time. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Tokenizes a source into shards, or opens those that are there already: reused when nothing changed, continued when
+ * interrupted, refused with a DataError when the tokenizer or the text differs. A text that holds the end token
+ * (as in files with `<|endoftext|>` between their documents) is cut there; empty texts are left out.
+ */
+export async function prepareShards(options: PrepareOptions): Promise<TokenDataset> {
+  const { tokenizer, directory, signal } = options;
+  const files = [options.source].flat().flatMap((source) => listFiles(source as SourceInput));
+  const ready = readManifest(directory);
+  if (!ready?.complete) {
+    const onWait = (waitingFor: number) =>
+      options.onProgress?.({ file: directory, fileIndex: 0, files: files.length, documents: 0, tokens: 0, waitingFor });
+    await withLock(directory, { signal, onWait }, () => new Preparation(options, files).run());
+  } else {
+    await checkSame(directory, ready, tokenizer, files);
+  }
+  return openDataset(directory);
+}
+
+/** How much text goes through the tokenizer at once, in UTF-16 units. */
+const BATCH_CHARACTERS = 2 ** 21;
+const BATCH_TEXTS = 8192;
+
+class Preparation {
+  private readonly directory: string;
+  private readonly tokenizer: Tokenizer;
+  private manifest: Manifest;
+  private shard: ShardBuilder;
+
+  constructor(
+    private readonly options: PrepareOptions,
+    private readonly files: readonly SourceFile[],
+  ) {
+    this.directory = options.directory;
+    this.tokenizer = options.tokenizer;
+    const { shardTokens = 2 ** 24 } = options;
+    if (!Number.isInteger(shardTokens) || shardTokens < 1)
+      throw new DataError('shardTokens must be a whole number above 0.');
+    this.manifest =
+      readManifest(this.directory) ?? newManifest(this.tokenizer, tokenType(this.tokenizer.vocabSize), shardTokens);
+    this.shard = this.newShard();
+  }
+
+  async run(): Promise<void> {
+    await checkSame(this.directory, this.manifest, this.tokenizer, this.files);
+    if (this.manifest.complete) return; // another process has been here while the lock was waited for
+    this.removeLeftovers();
+    const start = this.manifest.shards.at(-1)?.next ?? { source: 0, text: 0 };
+    for (let i = start.source; i < this.files.length; i++) await this.addFile(i, i === start.source ? start.text : 0);
+    if (this.shard.documents > 0) await this.closeShard({ source: this.files.length, text: 0 });
+    if (this.manifest.tokens === 0)
+      throw new DataError(`there is no text in ${this.files.map((f) => f.path).join(', ')}.`);
+    await this.save({ ...this.manifest, complete: true });
+  }
+
+  /** Adds a file's texts from number `first` on. The next batch is read while one is being encoded. */
+  private async addFile(index: number, first: number): Promise<void> {
+    const file = this.files[index]!;
+    if (this.manifest.sources.length <= index) this.manifest.sources.push(await describeSource(file));
+    let next = first;
+    let pending: Promise<number[][]> = Promise.resolve([]);
+    const settle = async () => {
+      for (const ids of await pending) await this.addText(ids, { source: index, text: ++next });
+    };
+    for await (const batch of batches(skip(readFileTexts(file), first))) {
+      this.options.signal?.throwIfAborted();
+      await settle();
+      pending = this.tokenizer.encodeBatch(batch);
+      pending.catch(() => {}); // it is awaited in settle(), but an error in reading the file may come before
+      this.report(index);
+    }
+    await settle();
+    checkUnchanged(file);
+    this.report(index);
+  }
+
+  private async addText(ids: number[], next: { source: number; text: number }): Promise<void> {
+    const { eosId } = this.tokenizer;
+    let start = 0;
+    for (let end = ids.indexOf(eosId); start < ids.length; end = ids.indexOf(eosId, start)) {
+      const stop = end < 0 ? ids.length : end;
+      if (stop > start) this.shard.add(start === 0 && end < 0 ? ids : ids.slice(start, stop), eosId);
+      start = stop + 1;
+    }
+    if (this.shard.tokens >= this.manifest.shardTokens) await this.closeShard(next);
+  }
+
+  private async closeShard(next: { source: number; text: number }): Promise<void> {
+    this.options.signal?.throwIfAborted();
+    const parts = this.shard.finish();
+    const hash = createHash('sha256');
+    for (const part of parts) hash.update(part);
+    const file = `shard-${String(this.manifest.shards.length).padStart(5, '0')}.bin`;
+    await writeAtomically(join(this.directory, file), parts);
+    const { documents, tokens } = this.shard;
+    const bytes = parts.reduce((sum, part) => sum + part.length, 0);
+    await this.save({
+      ...this.manifest,
+      documents: this.manifest.documents + documents,
+      tokens: this.manifest.tokens + tokens,
+      shards: [...this.manifest.shards, { file, bytes, documents, tokens, sha256: hash.digest('hex'), next }],
+    });
+    this.shard = this.newShard();
+  }
+
+  private async save(manifest: Manifest): Promise<void> {
+    await writeManifest(this.directory, manifest);
+    this.manifest = manifest;
+  }
+
+  private newShard(): ShardBuilder {
+    return new ShardBuilder(this.manifest.type, Math.min(this.manifest.shardTokens, 2 ** 20));
+  }
+
+  /** Halves of files that a killed process left behind; their names end with its process id. */
+  private removeLeftovers(): void {
+    for (const name of readdirSync(this.directory)) {
+      const pid = /\.(\d+)-[0-9a-f]+\.tmp$/.exec(name)?.[1];
+      if (pid && !isAlive(Number(pid))) rmSync(join(this.directory, name), { force: true });
+    }
+  }
+
+  private report(fileIndex: number): void {
+    this.options.onProgress?.({
+      file: this.files[fileIndex]!.path,
+      fileIndex,
+      files: this.files.length,
+      documents: this.manifest.documents + this.shard.documents,
+      tokens: this.manifest.tokens + this.shard.tokens,
+    });
+  }
+}
+
+async function* skip(texts: AsyncIterable<string>, count: number): AsyncGenerator<string> {
+  let index = 0;
+  for await (const text of texts) if (index++ >= count) yield text;
+}
+
+async function* batches(texts: AsyncIterable<string>): AsyncGenerator<string[]> {
+  let batch: string[] = [];
+  let characters = 0;
+  for await (const text of texts) {
+    batch.push(text);
+    characters += text.length;
+    if (characters < BATCH_CHARACTERS && batch.length < BATCH_TEXTS) continue;
+    yield batch;
+    batch = [];
+    characters = 0;
+  }
+  if (batch.length > 0) yield batch;
+}

@@ -1,0 +1,156 @@
+// Tokenizers are Hugging Face's tokenizer.json files. One text is encoded in JavaScript, which runs everywhere; many
+// are encoded by the same library in Rust where its binary loads, in parallel and with the same tokens.
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
+import type { Tokenizer as RustTokenizer } from 'tokenizers';
+import { DataError, explain } from './errors.js';
+import { StreamDecoder } from './stream_decoder.js';
+import type { TokenizerJson } from './tokenizer_json.js';
+
+export interface Tokenizer {
+  /** absolute path of the tokenizer.json */
+  readonly path: string;
+  /** SHA-256 of that file, in hexadecimal */
+  readonly hash: string;
+  /** Ids are below this (the largest id, added tokens included, plus one). */
+  readonly vocabSize: number;
+  /** The token that ends every document. */
+  readonly eosId: number;
+  /** Ids of a text, without any special token around it. */
+  encode(text: string): number[];
+  /** Ids of many texts; the fast way. */
+  encodeBatch(texts: readonly string[]): Promise<number[][]>;
+  /** Text of ids. Special tokens are left out unless `skipSpecialTokens` is false. */
+  decode(ids: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string;
+  /** Decodes a growing sequence piece by piece, never half a character. */
+  streamDecoder(): StreamDecoder;
+  /** The id of a token as the vocabulary spells it, e.g. `<|endoftext|>`. */
+  tokenToId(token: string): number | undefined;
+}
+
+export interface TokenizerOptions {
+  /** The end-of-document token; by default the one tokenizer_config.json names, `<|endoftext|>` or `</s>`. */
+  eosToken?: string;
+  /** false keeps to JavaScript. Default: Rust where it loads. */
+  native?: boolean;
+}
+
+/**
+ * Opens a tokenizer.json (or a directory that holds one; a tokenizer_config.json beside it may name the eos token).
+ * Throws a DataError when it is missing, is no tokenizer, or has no token to end a document with.
+ */
+export function openTokenizer(path: string, options: TokenizerOptions = {}): Tokenizer {
+  const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory();
+  const file = resolve(isDirectory ? join(path, 'tokenizer.json') : path);
+  const bytes = readTokenizerFile(file);
+  const json = parseTokenizer(bytes, file);
+  const config = readConfig(join(dirname(file), 'tokenizer_config.json'));
+  const js = construct(json, file);
+  const vocabulary = js.get_vocab(true);
+  const eosId = findEos(js, options.eosToken ?? config.eos_token, file);
+  let vocabSize = 0;
+  for (const id of vocabulary.values()) vocabSize = Math.max(vocabSize, id + 1);
+  let rust: RustTokenizer | undefined;
+
+  const tokenizer: Tokenizer = {
+    path: file,
+    hash: createHash('sha256').update(bytes).digest('hex'),
+    vocabSize,
+    eosId,
+    encode: (text) => js.encode(text, { add_special_tokens: false }).ids,
+    async encodeBatch(texts) {
+      if (options.native !== false) rust ??= openRust(bytes.toString());
+      if (!rust) return texts.map(tokenizer.encode);
+      const encodings = await rust.encodeBatch([...texts], { addSpecialTokens: false });
+      return encodings.map((encoding) => encoding.getIds());
+    },
+    decode(ids, { skipSpecialTokens = true } = {}) {
+      if (ids.length === 0) return '';
+      return js.decode(Array.from(ids), {
+        skip_special_tokens: skipSpecialTokens,
+        clean_up_tokenization_spaces: false,
+      });
+    },
+    streamDecoder: () => new StreamDecoder((ids) => tokenizer.decode(ids)),
+    tokenToId: (token) => vocabulary.get(token),
+  };
+  return tokenizer;
+}
+
+/** Whether the `tokenizers` package has a binary for this machine. */
+export function hasNativeTokenizers(): boolean {
+  return loadRust() !== undefined;
+}
+
+let rustLibrary: typeof import('tokenizers') | null | undefined;
+
+export function loadRust(): typeof import('tokenizers') | undefined {
+  if (rustLibrary === undefined) {
+    try {
+      rustLibrary = createRequire(import.meta.url)('tokenizers') as typeof import('tokenizers');
+    } catch {
+      rustLibrary = null; // no binary for this platform: everything but training works without
+    }
+  }
+  return rustLibrary ?? undefined;
+}
+
+function openRust(json: string): RustTokenizer | undefined {
+  const tokenizer = loadRust()?.Tokenizer.fromString(json);
+  // A tokenizer.json may carry the settings of some fine-tuning; documents are neither cut nor filled up.
+  tokenizer?.disableTruncation();
+  tokenizer?.disablePadding();
+  return tokenizer;
+}
+
+export function readTokenizerFile(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    throw explain(error, `cannot read the tokenizer ${file}`);
+  }
+}
+
+export function parseTokenizer(bytes: Buffer, file: string): TokenizerJson {
+  let json: unknown;
+  try {
+    json = JSON.parse(bytes.toString());
+  } catch {
+    throw new DataError(`${file} is no tokenizer.json: it is not valid JSON.`);
+  }
+  const model = (json as TokenizerJson | null)?.model;
+  if (typeof model !== 'object' || model === null || !('vocab' in model)) {
+    throw new DataError(`${file} is no tokenizer.json: it has no model with a vocabulary.`);
+  }
+  return json as TokenizerJson;
+}
+
+function construct(json: TokenizerJson, file: string): JsTokenizer {
+  try {
+    return new JsTokenizer(json, {});
+  } catch (error) {
+    throw new DataError(`${file} cannot be used: ${(error as Error).message.split('\n')[0]}.`, { cause: error });
+  }
+}
+
+function readConfig(path: string): { eos_token?: string } {
+  if (!existsSync(path)) return {};
+  try {
+    const token = JSON.parse(readFileSync(path, 'utf8')).eos_token;
+    return { eos_token: typeof token === 'object' ? token?.content : token };
+  } catch {
+    throw new DataError(`${path} is not valid JSON.`);
+  }
+}
+
+function findEos(tokenizer: JsTokenizer, named: string | undefined, file: string): number {
+  for (const token of named ? [named] : ['<|endoftext|>', '</s>']) {
+    const id = tokenizer.token_to_id(token);
+    if (id !== undefined) return id;
+  }
+  if (named) throw new DataError(`${file} has no token '${named}' to end documents with.`);
+  throw new DataError(`${file} has neither <|endoftext|> nor </s>; name the token that ends documents (eosToken).`);
+}

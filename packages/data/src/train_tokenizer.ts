@@ -1,0 +1,139 @@
+// A byte-level BPE tokenizer (as GPT-2's) of a chosen size, learned from text. The `tokenizers` package learns the
+// merges; merges come in order, so the first ones make any smaller vocabulary.
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { readDocuments } from './documents.js';
+import { DataError, explain } from './errors.js';
+import { writeAtomically } from './files.js';
+import type { SourceInput } from './sources.js';
+import { loadRust, parseTokenizer, readTokenizerFile } from './tokenizer.js';
+import { type AddedToken, cutVocabulary, mergePair, type TokenizerJson } from './tokenizer_json.js';
+
+export interface TrainTokenizerOptions {
+  sources: readonly SourceInput[];
+  /** Tokens in all, special tokens and the 256 bytes included. */
+  vocabSize: number;
+  /** Where the tokenizer.json goes. */
+  output: string;
+  /** They get the first ids. Default: `<|endoftext|>`. */
+  specialTokens?: readonly string[];
+  /** Bytes of text to learn from, taken from the front of the sources. Default 1 GiB. */
+  maxBytes?: number;
+}
+
+/**
+ * Trains a byte-level BPE tokenizer and writes its tokenizer.json. The same text gives the same file.
+ * Throws a DataError when the text is too small for the vocabulary, or the vocabulary for the 256 bytes.
+ */
+export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ vocabSize: number; bytes: number }> {
+  const { sources, vocabSize, output, specialTokens = ['<|endoftext|>'], maxBytes = 2 ** 30 } = options;
+  const smallest = 256 + specialTokens.length;
+  if (!Number.isInteger(vocabSize) || vocabSize < smallest) {
+    throw new DataError(
+      `a vocabulary of ${vocabSize} is too small: 256 bytes and the special tokens make ${smallest}.`,
+    );
+  }
+  const { merges, bytes } = await learnMerges(sources, maxBytes);
+  const whole = byteLevelTokenizer(merges, specialTokens);
+  const available = Object.keys(whole.model.vocab).length;
+  if (available < vocabSize) {
+    const remedy =
+      merges.length >= 29_000 ? 'the trainer learns no more than 30,000' : 'give more text or ask for fewer';
+    throw new DataError(`the text gave ${available} tokens and not the ${vocabSize} asked for; ${remedy}.`);
+  }
+  await writeTokenizer(cutVocabulary(whole, vocabSize), output);
+  return { vocabSize, bytes };
+}
+
+/**
+ * Writes the tokenizer.json of a smaller vocabulary: the characters, the added tokens and the first merges.
+ * Ids change; the text of a model's tokens, and so the model, does not carry over.
+ */
+export async function shrinkTokenizer(input: string, vocabSize: number, output: string): Promise<void> {
+  const file = resolve(input);
+  await writeTokenizer(cutVocabulary(parseTokenizer(readTokenizerFile(file), file), vocabSize), output);
+}
+
+function writeTokenizer(json: TokenizerJson, output: string): Promise<void> {
+  return writeAtomically(resolve(output), [Buffer.from(`${JSON.stringify(json, null, 1)}\n`)]);
+}
+
+/** The package trains from files and takes no options, so the text is gathered in one and its 30,000 tokens are all taken. */
+async function learnMerges(sources: readonly SourceInput[], maxBytes: number) {
+  const rust = loadRust();
+  if (!rust) {
+    throw new DataError("training needs the 'tokenizers' package, which has no binary for this platform.");
+  }
+  const directory = await mkdtemp(join(tmpdir(), 'sb-tokenizer-'));
+  try {
+    const text = join(directory, 'text');
+    const bytes = await gatherText(sources, maxBytes, text);
+    const tokenizer = new rust.Tokenizer(rust.BPE.init({}, []));
+    tokenizer.setPreTokenizer(rust.byteLevelPreTokenizer(false, true));
+    tokenizer.train([text]);
+    const file = join(directory, 'tokenizer.json');
+    tokenizer.save(file);
+    return { merges: parseTokenizer(readTokenizerFile(file), file).model.merges.map(mergePair), bytes };
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function gatherText(sources: readonly SourceInput[], maxBytes: number, path: string): Promise<number> {
+  let bytes = 0;
+  const file = await open(path, 'wx');
+  try {
+    for (const source of sources) {
+      for await (const { text } of readDocuments(source)) {
+        const chunk = Buffer.from(`${text}\n`);
+        await file.writeFile(chunk);
+        bytes += chunk.length;
+        if (bytes >= maxBytes) return bytes;
+      }
+    }
+  } catch (error) {
+    throw explain(error, `cannot write ${path}`);
+  } finally {
+    await file.close();
+  }
+  return bytes;
+}
+
+function byteLevelTokenizer(merges: [string, string][], specialTokens: readonly string[]): TokenizerJson {
+  const tokens = new Set([...specialTokens, ...byteCharacters(), ...merges.map((pair) => pair.join(''))]);
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
+  const added = (content: string, id: number): AddedToken => {
+    return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
+  };
+  return {
+    version: '1.0',
+    truncation: null,
+    padding: null,
+    added_tokens: specialTokens.map(added),
+    normalizer: null,
+    pre_tokenizer: byteLevel,
+    post_processor: byteLevel,
+    decoder: byteLevel,
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: null,
+      continuing_subword_prefix: null,
+      end_of_word_suffix: null,
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: false,
+      vocab: Object.fromEntries([...tokens].map((token, id) => [token, id])),
+      merges,
+    },
+  };
+}
+
+/** GPT-2's spelling of the 256 bytes: printable Latin-1 as itself, the others as the characters from U+0100 on. */
+function byteCharacters(): string[] {
+  const printable = (byte: number) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
+  let next = 256;
+  const characters = Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
+  return characters.sort();
+}
