@@ -1,0 +1,96 @@
+// What every kernel of the backend shares: bfloat16 kept as 16 raw bits (so that no toolkit header is needed where only
+// the run-time compiler is installed), 16-byte loads and stores of eight of them, and reductions in a fixed order,
+// which keep two runs bit-identical.
+#pragma once
+
+typedef unsigned short bf16;
+typedef long long i64;
+
+__device__ __forceinline__ float bf16_to_float(bf16 x) { return __uint_as_float((unsigned)x << 16); }
+
+// lo goes to the lower 16 bits; round to nearest even.
+__device__ __forceinline__ unsigned pack_bf16(float lo, float hi) {
+  unsigned r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+  return r;
+}
+__device__ __forceinline__ bf16 float_to_bf16(float x) { return (bf16)(pack_bf16(x, 0.f) & 0xffffu); }
+
+__device__ __forceinline__ void load8(const bf16* p, float (&x)[8]) {
+  const uint4 v = *reinterpret_cast<const uint4*>(p);
+  const unsigned w[4] = {v.x, v.y, v.z, v.w};
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    x[2 * i] = __uint_as_float(w[i] << 16);
+    x[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000u);
+  }
+}
+__device__ __forceinline__ void store8(bf16* p, const float (&x)[8]) {
+  *reinterpret_cast<uint4*>(p) =
+      make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7]));
+}
+
+// Eight elements of a row at column c. Rows whose length is no multiple of eight are not aligned: one by one, zero beyond.
+__device__ __forceinline__ void load_row(const bf16* row, i64 c, i64 columns, float (&x)[8]) {
+  if (columns % 8 == 0) return load8(row + c, x);
+#pragma unroll
+  for (int j = 0; j < 8; j++) x[j] = c + j < columns ? bf16_to_float(row[c + j]) : 0.f;
+}
+__device__ __forceinline__ void store_row(bf16* row, i64 c, i64 columns, const float (&x)[8]) {
+  if (columns % 8 == 0) return store8(row + c, x);
+#pragma unroll
+  for (int j = 0; j < 8; j++)
+    if (c + j < columns) row[c + j] = float_to_bf16(x[j]);
+}
+
+// How a tensor is stored; the host names the same numbers in storage.ts.
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+
+enum { F32 = 0, BF16 = 1, I32 = 2, U8 = 3 };
+
+__device__ __forceinline__ float load_any(const void* p, int type, i64 i) {
+  if (type == BF16) return bf16_to_float(((const bf16*)p)[i]);
+  if (type == F32) return ((const float*)p)[i];
+  if (type == I32) return (float)((const int*)p)[i];
+  return (float)((const unsigned char*)p)[i];
+}
+__device__ __forceinline__ void store_any(void* p, int type, i64 i, float x) {
+  if (type == BF16) ((bf16*)p)[i] = float_to_bf16(x);
+  else if (type == F32) ((float*)p)[i] = x;
+  else if (type == I32) ((int*)p)[i] = (int)x;
+  else ((unsigned char*)p)[i] = x != 0.f;
+}
+
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int o = 16; o; o >>= 1) x += __shfl_xor_sync(0xffffffffu, x, o);
+  return x;
+}
+__device__ __forceinline__ float warp_max(float x) {
+#pragma unroll
+  for (int o = 16; o; o >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, o));
+  return x;
+}
+// Sum over the block, the same in every thread. The block is a whole number of warps.
+__device__ __forceinline__ float block_sum(float x) {
+  __shared__ float part[32];
+  x = warp_sum(x);
+  __syncthreads();
+  if ((threadIdx.x & 31) == 0) part[threadIdx.x >> 5] = x;
+  __syncthreads();
+  float total = 0.f;
+  for (int w = 0; w < (int)(blockDim.x >> 5); w++) total += part[w];
+  return total;
+}
+__device__ __forceinline__ float block_max(float x) {
+  __shared__ float part[32];
+  x = warp_max(x);
+  __syncthreads();
+  if ((threadIdx.x & 31) == 0) part[threadIdx.x >> 5] = x;
+  __syncthreads();
+  float most = part[0];
+  for (int w = 1; w < (int)(blockDim.x >> 5); w++) most = fmaxf(most, part[w]);
+  return most;
+}

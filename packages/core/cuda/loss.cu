@@ -1,0 +1,45 @@
+// Cross-entropy over one chunk of logits (bfloat16, made by the matrix product just before and overwritten by their
+// own gradient in the backward pass). One block a token; the row is read once, with a running maximum and sum.
+#include "common.cuh"
+
+extern "C" __global__ void cross_entropy(float* loss, float* logSumExp, const bf16* logits, const int* targets, int vocab,
+                                         int stride, float scale, int ignore) {
+  const bf16* row = logits + (i64)blockIdx.x * stride;
+  float most = -INFINITY, sum = 0.f, v[8];
+  for (int c = threadIdx.x * 8; c < vocab; c += blockDim.x * 8) {
+    load8(row + c, v);
+    const int valid = min(8, vocab - c);
+    float m = most;
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      v[j] = j < valid ? v[j] * scale : -INFINITY;
+      m = fmaxf(m, v[j]);
+    }
+    sum *= __expf(most - m);
+#pragma unroll
+    for (int j = 0; j < 8; j++) sum += __expf(v[j] - m);
+    most = m;
+  }
+  const float m = block_max(most);
+  sum = block_sum(most == -INFINITY ? 0.f : sum * __expf(most - m));
+  if (threadIdx.x) return;
+  const float total = m + logf(sum);
+  const int target = targets[blockIdx.x];
+  logSumExp[blockIdx.x] = total;
+  loss[blockIdx.x] = target == ignore ? 0.f : total - bf16_to_float(row[target]) * scale;
+}
+
+extern "C" __global__ void cross_entropy_grad(bf16* logits, const int* targets, const float* logSumExp, const float* dLoss,
+                                              int vocab, int stride, float scale, int ignore) {
+  bf16* row = logits + (i64)blockIdx.x * stride;
+  const int target = targets[blockIdx.x];
+  const float factor = target == ignore ? 0.f : dLoss[blockIdx.x] * scale, total = logSumExp[blockIdx.x];
+  float v[8];
+  for (int c = threadIdx.x * 8; c < stride; c += blockDim.x * 8) {
+    load8(row + c, v);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      v[j] = c + j >= vocab || factor == 0.f ? 0.f : factor * (__expf(v[j] * scale - total) - (c + j == target ? 1.f : 0.f));
+    store8(row + c, v);
+  }
+}

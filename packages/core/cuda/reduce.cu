@@ -1,0 +1,89 @@
+// Sums. A row is summed by one block, a long row in two stages, a column by a grid of partial sums: always in the same
+// order, so that two runs give the same bits.
+#include "common.cuh"
+
+// y[row] = scale · Σ over `inner` elements; grid (outer, parts): each block takes one part of a row.
+extern "C" __global__ void sum_rows(float* y, const void* x, int type, i64 inner, float scale) {
+  const i64 per = (inner + gridDim.y - 1) / gridDim.y;
+  const i64 from = per * blockIdx.y, to = min(from + per, inner);
+  float s = 0.f;
+  for (i64 i = from + threadIdx.x; i < to; i += blockDim.x) s += load_any(x, type, blockIdx.x * inner + i);
+  s = block_sum(s);
+  if (threadIdx.x == 0) y[(i64)blockIdx.x * gridDim.y + blockIdx.y] = s * scale;
+}
+
+extern "C" __global__ void max_rows(float* y, const void* x, int type, i64 inner) {
+  float s = -INFINITY;
+  for (i64 i = threadIdx.x; i < inner; i += blockDim.x) s = fmaxf(s, load_any(x, type, blockIdx.x * inner + i));
+  s = block_max(s);
+  if (threadIdx.x == 0) y[blockIdx.x] = s;
+}
+
+// partial[part, c] = Σ over this part's rows of x[row, c]; grid (columns / 256, parts).
+extern "C" __global__ void sum_columns(float* partial, const void* x, int type, i64 rows, i64 columns, float scale) {
+  const i64 c = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (c >= columns) return;
+  const i64 per = (rows + gridDim.y - 1) / gridDim.y;
+  const i64 from = per * blockIdx.y, to = min(from + per, rows);
+  float s = 0.f;
+  for (i64 r = from; r < to; r++) s += load_any(x, type, r * columns + c);
+  partial[blockIdx.y * columns + c] = s * scale;
+}
+
+// y[c] = Σ over rows of partial [rows, columns], blocks of 32 columns × 32 row lanes.
+extern "C" __global__ void sum_partials(float* y, const float* partial, int rows, i64 columns) {
+  __shared__ float part[32][33];
+  const i64 c = (i64)blockIdx.x * 32 + threadIdx.x;
+  float s = 0.f;
+  if (c < columns)
+    for (int r = threadIdx.y; r < rows; r += 32) s += partial[r * columns + c];
+  part[threadIdx.y][threadIdx.x] = s;
+  __syncthreads();
+  s = warp_sum(part[threadIdx.x][threadIdx.y]);
+  const i64 out = (i64)blockIdx.x * 32 + threadIdx.y;
+  if (threadIdx.x == 0 && out < columns) y[out] = s;
+}
+
+struct Span {
+  const void* data;
+  i64 size;
+  i64 type;
+};
+// One block for every 64K elements of a list of tensors; `first[t]` is the first block of tensor t.
+extern "C" __global__ void square_sums(float* partial, const Span* spans, const int* first, int tensors) {
+  int t = 0, high = tensors;
+  while (t + 1 < high) {
+    const int mid = (t + high) / 2;
+    if (first[mid] <= (int)blockIdx.x) t = mid;
+    else high = mid;
+  }
+  const Span span = spans[t];
+  const i64 from = (i64)(blockIdx.x - first[t]) << 16, to = min(from + (1LL << 16), span.size);
+  float s = 0.f;
+  i64 i = from + threadIdx.x * 4;
+  if (span.type == F32)
+#pragma unroll 4
+    for (; i + 4 <= to; i += blockDim.x * 4) {
+      const float4 x = *(const float4*)((const float*)span.data + i);
+      s += x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w;
+    }
+  for (; i < to; i += blockDim.x * 4)
+    for (i64 j = i; j < min(i + 4, to); j++) {
+      const float x = load_any(span.data, (int)span.type, j);
+      s += x * x;
+    }
+  s = block_sum(s);
+  if (threadIdx.x == 0) partial[blockIdx.x] = s;
+}
+extern "C" __global__ void norm_of_sums(float* y, const float* partial, int n) {
+  __shared__ double part[256];
+  double s = 0;
+  for (int i = threadIdx.x; i < n; i += 256) s += partial[i];
+  part[threadIdx.x] = s;
+  __syncthreads();
+  for (int o = 128; o; o >>= 1) {
+    if ((int)threadIdx.x < o) part[threadIdx.x] += part[threadIdx.x + o];
+    __syncthreads();
+  }
+  if (threadIdx.x == 0) *y = (float)sqrt(part[0]);
+}

@@ -1,0 +1,239 @@
+/**
+ * Matrix products through cuBLASLt: bfloat16 in, float32 accumulation, bfloat16 or float32 out. The algorithm is chosen
+ * once for each shape: the library's own ranking, or (autotune) the fastest of its best eight, timed on the real operands.
+ */
+import type { LibraryHandle } from 'koffi';
+import type { CudaDriver } from './driver.js';
+import { CudaError } from './errors.js';
+import { loadLibrary } from './libraries.js';
+
+const COMPUTE_32F = 68;
+const R_32F = 0;
+const R_16BF = 14;
+const DESC_TRANSA = 3;
+const DESC_TRANSB = 4;
+const LAYOUT_BATCH_COUNT = 5;
+const LAYOUT_BATCH_STRIDE = 6;
+const PREFERENCE_WORKSPACE = 1;
+const RESULT_BYTES = 96;
+const CANDIDATES = 8;
+const WORKSPACE_BYTES = 64 * 2 ** 20;
+
+/** Row-major product C [m,n] = alpha · op(A) op(B) + beta · C, `batch` times over. */
+export interface Product {
+  m: number;
+  n: number;
+  k: number;
+  /** A is stored [k,m]. */
+  transposeA: boolean;
+  /** B is stored [n,k]. */
+  transposeB: boolean;
+  /** Elements between rows as stored; default: no gap. */
+  lda?: number;
+  ldb?: number;
+  ldc?: number;
+  batch?: number;
+  /** Elements between the matrices of a batch; 0 repeats one matrix. */
+  strideA?: number;
+  strideB?: number;
+  strideC?: number;
+  output: 'bf16' | 'f32';
+  beta?: 0 | 1;
+}
+
+interface Plan {
+  descriptor: bigint;
+  a: bigint;
+  b: bigint;
+  c: bigint;
+  algorithm: Uint8Array;
+  workspace: number;
+}
+
+export class CublasLt {
+  readonly path: string;
+  private readonly handle: bigint;
+  private readonly f: Record<string, (...args: unknown[]) => number>;
+  private readonly plans = new Map<string, Plan>();
+  private workspace = 0;
+  private readonly one = new Float32Array([1]);
+  private readonly zero = new Float32Array([0]);
+
+  constructor(
+    private readonly driver: CudaDriver,
+    private readonly autotune: boolean,
+  ) {
+    const { handle: library, path } = loadLibrary('libcublasLt', ['libcublasLt.so.13', 'libcublasLt.so.12']);
+    this.path = path;
+    this.f = bind(library);
+    this.handle = this.create('cublasLtCreate');
+  }
+
+  /** Addresses are device pointers of bfloat16 (A, B) and of the output's type (C). */
+  multiply(a: number, b: number, c: number, product: Product): void {
+    const key = JSON.stringify(product);
+    let plan = this.plans.get(key);
+    if (!plan) {
+      if (!this.workspace) this.workspace = this.driver.allocate(WORKSPACE_BYTES);
+      plan = this.plan(a, b, c, product);
+      this.plans.set(key, plan);
+    }
+    const run = () => this.run(plan, a, b, c, product.beta ?? 0);
+    if (this.driver.onLaunch) this.driver.onLaunch(`matmul ${product.m}x${product.n}x${product.k}`, run);
+    else run();
+  }
+
+  private run(plan: Plan, a: number, b: number, c: number, beta: 0 | 1): void {
+    // cuBLAS is column-major: row-major C = A·B is column-major Cᵀ = Bᵀ·Aᵀ, so B goes first.
+    this.check(
+      'cublasLtMatmul',
+      this.f.cublasLtMatmul!(
+        this.handle,
+        plan.descriptor,
+        this.one,
+        b,
+        plan.b,
+        a,
+        plan.a,
+        beta ? this.one : this.zero,
+        c,
+        plan.c,
+        c,
+        plan.c,
+        plan.algorithm,
+        this.workspace,
+        plan.workspace,
+        this.driver.stream,
+      ),
+    );
+  }
+
+  private plan(a: number, b: number, c: number, p: Product): Plan {
+    const descriptor = this.create('cublasLtMatmulDescCreate', COMPUTE_32F, R_32F);
+    this.setInt('cublasLtMatmulDescSetAttribute', descriptor, DESC_TRANSA, p.transposeB ? 1 : 0);
+    this.setInt('cublasLtMatmulDescSetAttribute', descriptor, DESC_TRANSB, p.transposeA ? 1 : 0);
+    const batch = p.batch ?? 1;
+    const layout = (
+      type: number,
+      rows: number,
+      columns: number,
+      ld: number | undefined,
+      stride: number | undefined,
+    ) => {
+      const made = this.create('cublasLtMatrixLayoutCreate', type, columns, rows, ld ?? columns);
+      if (batch > 1) {
+        this.setInt('cublasLtMatrixLayoutSetAttribute', made, LAYOUT_BATCH_COUNT, batch);
+        const bytes = new BigInt64Array([BigInt(stride ?? rows * columns)]);
+        this.check('layout', this.f.cublasLtMatrixLayoutSetAttribute!(made, LAYOUT_BATCH_STRIDE, bytes, 8));
+      }
+      return made;
+    };
+    const made = {
+      descriptor,
+      a: p.transposeA ? layout(R_16BF, p.k, p.m, p.lda, p.strideA) : layout(R_16BF, p.m, p.k, p.lda, p.strideA),
+      b: p.transposeB ? layout(R_16BF, p.n, p.k, p.ldb, p.strideB) : layout(R_16BF, p.k, p.n, p.ldb, p.strideB),
+      c: layout(p.output === 'f32' ? R_32F : R_16BF, p.m, p.n, p.ldc, p.strideC),
+    };
+    const plans = this.candidates(made, p).map((candidate) => ({ ...made, ...candidate }));
+    return this.autotune && !p.beta && p.m * p.n * p.k > 2 ** 27 ? this.fastest(plans, a, b, c) : plans[0]!;
+  }
+
+  private candidates(made: Omit<Plan, 'algorithm' | 'workspace'>, p: Product): Pick<Plan, 'algorithm' | 'workspace'>[] {
+    const preference = this.create('cublasLtMatmulPreferenceCreate');
+    const limit = new BigUint64Array([BigInt(WORKSPACE_BYTES)]);
+    this.check('preference', this.f.cublasLtMatmulPreferenceSetAttribute!(preference, PREFERENCE_WORKSPACE, limit, 8));
+    const results = new Uint8Array(RESULT_BYTES * CANDIDATES);
+    const found = new Int32Array(1);
+    const status = this.f.cublasLtMatmulAlgoGetHeuristic!(
+      this.handle,
+      made.descriptor,
+      made.b,
+      made.a,
+      made.c,
+      made.c,
+      preference,
+      CANDIDATES,
+      results,
+      found,
+    );
+    this.f.cublasLtMatmulPreferenceDestroy!(preference);
+    const count = found[0]!;
+    if (status !== 0 || count === 0)
+      throw new CudaError(`cuBLASLt has no algorithm for the product ${JSON.stringify(p)} (status ${status})`);
+    return Array.from({ length: count }, (_, i) => {
+      const at = i * RESULT_BYTES;
+      const workspace = Number(new DataView(results.buffer).getBigUint64(at + 64, true));
+      return { algorithm: results.slice(at, at + 64), workspace };
+    });
+  }
+
+  /** Times each plan on the operands themselves; the output is written again by the product that follows. */
+  private fastest(plans: Plan[], a: number, b: number, c: number): Plan {
+    const [start, end] = [this.driver.createEvent(true), this.driver.createEvent(true)];
+    let best = plans[0]!;
+    let bestTime = Number.POSITIVE_INFINITY;
+    for (const plan of plans) {
+      this.run(plan, a, b, c, 0);
+      this.driver.recordEvent(start);
+      for (let i = 0; i < 3; i++) this.run(plan, a, b, c, 0);
+      this.driver.recordEvent(end);
+      const time = this.driver.elapsed(start, end);
+      if (time < bestTime) [best, bestTime] = [plan, time];
+    }
+    this.driver.call('cuEventDestroy_v2', start);
+    this.driver.call('cuEventDestroy_v2', end);
+    return best;
+  }
+
+  private create(name: string, ...args: unknown[]): bigint {
+    const out = new BigUint64Array(1);
+    this.check(name, this.f[name]!(out, ...args));
+    return out[0]!;
+  }
+
+  private setInt(name: string, object: bigint, attribute: number, value: number): void {
+    this.check(name, this.f[name]!(object, attribute, new Int32Array([value]), 4));
+  }
+
+  private check(what: string, status: number): void {
+    if (status !== 0) throw new CudaError(`cuBLASLt: ${what} answered status ${status} (${this.path})`);
+  }
+}
+
+function bind(library: LibraryHandle): Record<string, (...args: unknown[]) => number> {
+  const signatures: Record<string, string[]> = {
+    cublasLtCreate: ['void*'],
+    cublasLtMatmulDescCreate: ['void*', 'int', 'int'],
+    cublasLtMatmulDescSetAttribute: ['uint64', 'int', 'void*', 'size_t'],
+    cublasLtMatrixLayoutCreate: ['void*', 'int', 'uint64', 'uint64', 'int64'],
+    cublasLtMatrixLayoutSetAttribute: ['uint64', 'int', 'void*', 'size_t'],
+    cublasLtMatmulPreferenceCreate: ['void*'],
+    cublasLtMatmulPreferenceDestroy: ['uint64'],
+    cublasLtMatmulPreferenceSetAttribute: ['uint64', 'int', 'void*', 'size_t'],
+    cublasLtMatmulAlgoGetHeuristic: [...Array<string>(7).fill('uint64'), 'int', 'void*', 'void*'],
+    cublasLtMatmul: [
+      'uint64',
+      'uint64',
+      'void*',
+      'uint64',
+      'uint64',
+      'uint64',
+      'uint64',
+      'void*',
+      'uint64',
+      'uint64',
+      'uint64',
+      'uint64',
+      'void*',
+      'uint64',
+      'size_t',
+      'uint64',
+    ],
+  };
+  return Object.fromEntries(
+    Object.entries(signatures).map(([name, types]) => [
+      name,
+      library.func(name, 'int', types) as (...a: unknown[]) => number,
+    ]),
+  );
+}

@@ -1,0 +1,323 @@
+/**
+ * The CUDA driver API through koffi: one GPU, its primary context, one stream on which everything happens in order,
+ * memory from the driver's stream-ordered pool. Calls are asynchronous: the host runs ahead of the GPU, and only a read
+ * waits. Device addresses are plain numbers (they stay below 2^53).
+ */
+import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi';
+import { CudaError } from './errors.js';
+import { loadLibrary } from './libraries.js';
+
+const SIGNATURES = {
+  cuInit: ['uint'],
+  cuDriverGetVersion: ['void*'],
+  cuDeviceGetCount: ['void*'],
+  cuDeviceGet: ['void*', 'int'],
+  cuDeviceGetName: ['void*', 'int', 'int'],
+  cuDeviceGetAttribute: ['void*', 'int', 'int'],
+  cuDeviceTotalMem_v2: ['void*', 'int'],
+  cuDevicePrimaryCtxRetain: ['void*', 'int'],
+  cuCtxSetCurrent: ['uint64'],
+  cuStreamCreate: ['void*', 'uint'],
+  cuStreamSynchronize: ['uint64'],
+  cuDeviceGetDefaultMemPool: ['void*', 'int'],
+  cuMemPoolSetAttribute: ['uint64', 'int', 'void*'],
+  cuMemPoolGetAttribute: ['uint64', 'int', 'void*'],
+  cuMemPoolTrimTo: ['uint64', 'uint64'],
+  cuMemAllocAsync: ['void*', 'uint64', 'uint64'],
+  cuMemFreeAsync: ['uint64', 'uint64'],
+  cuMemGetInfo_v2: ['void*', 'void*'],
+  cuMemHostAlloc: ['void*', 'uint64', 'uint'],
+  cuMemcpyHtoDAsync_v2: ['uint64', 'void*', 'uint64', 'uint64'],
+  cuMemcpyDtoHAsync_v2: ['void*', 'uint64', 'uint64', 'uint64'],
+  cuMemcpyDtoDAsync_v2: ['uint64', 'uint64', 'uint64', 'uint64'],
+  cuMemsetD8Async: ['uint64', 'uint8', 'uint64', 'uint64'],
+  cuModuleLoadData: ['void*', 'void*'],
+  cuModuleGetFunction: ['void*', 'uint64', 'str'],
+  cuFuncSetAttribute: ['uint64', 'int', 'int'],
+  cuLaunchKernel: [
+    'uint64',
+    ...Array<string>(6).fill('uint'),
+    'uint',
+    'uint64',
+    'uint64' /* kernelParams */,
+    'uint64' /* extra */,
+  ],
+  cuEventCreate: ['void*', 'uint'],
+  cuEventRecord: ['uint64', 'uint64'],
+  cuEventQuery: ['uint64'],
+  cuEventSynchronize: ['uint64'],
+  cuEventElapsedTime: ['void*', 'uint64', 'uint64'],
+  cuEventDestroy_v2: ['uint64'],
+} as const;
+type Call = keyof typeof SIGNATURES;
+
+const SUCCESS = 0;
+const OUT_OF_MEMORY = 2;
+const NOT_READY = 600;
+const POOL_RELEASE_THRESHOLD = 4;
+const POOL_USED_HIGH = 8;
+const POOL_USED_CURRENT = 7;
+const DYNAMIC_SHARED_LIMIT = 8;
+const MAX_ARGUMENTS = 64;
+/** Bytes set aside for arguments passed as whole structs. */
+const STRUCT_SPACE = 4096;
+
+/** A kernel's argument: a pointer or 64-bit integer, a 32-bit integer, a float, or a struct's bytes. */
+export type Argument =
+  | { pointer: number }
+  | { i64: number }
+  | { i32: number }
+  | { f32: number }
+  | { bytes: Uint8Array };
+export const pointer = (value: number): Argument => ({ pointer: value });
+export const i64 = (value: number): Argument => ({ i64: value });
+export const i32 = (value: number): Argument => ({ i32: value });
+export const f32 = (value: number): Argument => ({ f32: value });
+
+export interface LaunchShape {
+  grid: readonly [number, number?, number?];
+  block: number | readonly [number, number?, number?];
+  /** Dynamic shared memory in bytes. */
+  shared?: number;
+}
+
+export interface CudaFunction {
+  readonly name: string;
+  readonly handle: number;
+  sharedLimit: number;
+}
+
+export class CudaDriver {
+  readonly deviceName: string;
+  /** 10 × major + minor, e.g. 90. */
+  readonly computeCapability: number;
+  readonly multiprocessors: number;
+  readonly totalMemory: number;
+  readonly driverVersion: number;
+  readonly stream: number;
+  /** Kernel launches so far. */
+  launches = 0;
+  /** Called around every launch while profiling is on. */
+  onLaunch: ((name: string, run: () => void) => void) | undefined;
+  private readonly functions = new Map<Call, KoffiFunc<(...args: unknown[]) => unknown>>();
+  private readonly library: LibraryHandle;
+  private readonly errorName: KoffiFunc<(...args: unknown[]) => unknown>;
+  private readonly pool: number;
+  private readonly out = new BigUint64Array(2);
+  private readonly parameters = koffi.alloc('uint64', MAX_ARGUMENTS * 2 + STRUCT_SPACE / 8) as bigint;
+  private readonly parameterBytes: Uint8Array;
+  private readonly parameterView: DataView;
+  private lastKernel = 'none yet';
+
+  constructor(ordinal = 0) {
+    this.library = openDriver();
+    this.errorName = this.library.func('cuGetErrorName', 'int', ['int', koffi.out(koffi.pointer('str'))]);
+    const status = this.status('cuInit', 0);
+    if (status !== SUCCESS)
+      throw new CudaError(`no usable NVIDIA GPU: cuInit answered ${this.describe(status)}; check nvidia-smi`);
+    this.driverVersion = this.int((out) => this.call('cuDriverGetVersion', out));
+    const count = this.int((out) => this.call('cuDeviceGetCount', out));
+    if (count <= ordinal) throw new CudaError(`no NVIDIA GPU: the driver is there but shows ${count} devices`);
+    const device = this.int((out) => this.call('cuDeviceGet', out, ordinal));
+    const name = Buffer.alloc(128);
+    this.call('cuDeviceGetName', name, 128, device);
+    this.deviceName = name.toString('latin1').replace(/\0.*$/s, '');
+    const attribute = (id: number) => this.int((out) => this.call('cuDeviceGetAttribute', out, id, device));
+    this.computeCapability = attribute(75) * 10 + attribute(76);
+    this.multiprocessors = attribute(16);
+    if (this.computeCapability < 80)
+      throw new CudaError(
+        `GPU too old: ${this.deviceName} has compute capability ${this.computeCapability / 10}, the cuda backend needs 8.0 or newer (Ampere)`,
+      );
+    this.totalMemory = this.long((out) => this.call('cuDeviceTotalMem_v2', out, device));
+    this.call(
+      'cuCtxSetCurrent',
+      this.long((out) => this.call('cuDevicePrimaryCtxRetain', out, device)),
+    );
+    this.stream = this.long((out) => this.call('cuStreamCreate', out, 1));
+    this.pool = this.long((out) => this.call('cuDeviceGetDefaultMemPool', out, device));
+    this.call('cuMemPoolSetAttribute', this.pool, POOL_RELEASE_THRESHOLD, new BigUint64Array([2n ** 64n - 1n]));
+    const bytes = koffi.view(this.parameters, MAX_ARGUMENTS * 16 + STRUCT_SPACE);
+    this.parameterBytes = new Uint8Array(bytes);
+    this.parameterView = new DataView(bytes);
+    for (let i = 0; i < MAX_ARGUMENTS; i++) this.pointParameter(i, i * 8);
+  }
+
+  /** Calls the driver and throws when it answers with an error. */
+  call(name: Call, ...args: unknown[]): void {
+    const status = this.status(name, ...args);
+    if (status !== SUCCESS) this.fail(status, name);
+  }
+
+  private status(name: Call, ...args: unknown[]): number {
+    let f = this.functions.get(name);
+    if (!f) {
+      f = this.library.func(name, 'int', [...SIGNATURES[name]]);
+      this.functions.set(name, f);
+    }
+    return f(...args) as number;
+  }
+
+  private fail(status: number, where: string): never {
+    throw new CudaError(
+      `CUDA error ${this.describe(status)} in ${where}; last kernel launched: ${this.lastKernel} (errors arrive late: set CUDA_LAUNCH_BLOCKING=1 to name the one at fault); the last checkpoint is safe, start again from it`,
+    );
+  }
+
+  private describe(status: number): string {
+    const name: [string | null] = [null];
+    this.errorName(status, name);
+    return `${name[0] ?? 'unknown'} (${status})`;
+  }
+
+  private int(read: (out: Int32Array) => void): number {
+    const out = new Int32Array(1);
+    read(out);
+    return out[0]!;
+  }
+
+  private long(read: (out: BigUint64Array) => void): number {
+    read(this.out);
+    return Number(this.out[0]);
+  }
+
+  /** Device memory, ordered with the stream. Size 0 gets a small block, so that every address is valid. */
+  allocate(bytes: number): number {
+    const size = Math.max(bytes, 16);
+    let status = this.status('cuMemAllocAsync', this.out, size, this.stream);
+    if (status === OUT_OF_MEMORY) {
+      this.synchronize();
+      this.call('cuMemPoolTrimTo', this.pool, 0);
+      status = this.status('cuMemAllocAsync', this.out, size, this.stream);
+    }
+    if (status === OUT_OF_MEMORY) {
+      const { free, used } = this.memory();
+      throw new CudaError(
+        `out of GPU memory: ${mib(size)} asked, ${mib(free)} free of ${mib(this.totalMemory)}, ${mib(used)} in use by this program; lower microBatchTokens (or turn on recomputation). The last checkpoint is safe`,
+      );
+    }
+    if (status !== SUCCESS) this.fail(status, 'cuMemAllocAsync');
+    return Number(this.out[0]);
+  }
+
+  release(address: number): void {
+    this.call('cuMemFreeAsync', address, this.stream);
+  }
+
+  /** Bytes: free on the GPU, in use and most ever in use by this program's tensors. */
+  memory(): { free: number; used: number; peak: number } {
+    const total = new BigUint64Array(1);
+    const free = this.long((out) => this.call('cuMemGetInfo_v2', out, total));
+    const used = this.long((out) => this.call('cuMemPoolGetAttribute', this.pool, POOL_USED_CURRENT, out));
+    const peak = this.long((out) => this.call('cuMemPoolGetAttribute', this.pool, POOL_USED_HIGH, out));
+    return { free, used, peak };
+  }
+
+  resetPeak(): void {
+    this.call('cuMemPoolSetAttribute', this.pool, POOL_USED_HIGH, new BigUint64Array(1));
+  }
+
+  synchronize(): void {
+    this.call('cuStreamSynchronize', this.stream);
+  }
+
+  loadModule(cubin: Uint8Array): number {
+    return this.long((out) => this.call('cuModuleLoadData', out, cubin));
+  }
+
+  getFunction(module: number, name: string): CudaFunction {
+    return { name, handle: this.long((out) => this.call('cuModuleGetFunction', out, module, name)), sharedLimit: 0 };
+  }
+
+  /** Launches a kernel on the stream. Arguments are copied before this returns. */
+  launch(f: CudaFunction, shape: LaunchShape, args: readonly Argument[]): void {
+    const [gx, gy = 1, gz = 1] = shape.grid;
+    if (gx === 0 || gy === 0 || gz === 0) return;
+    const [bx, by = 1, bz = 1] = typeof shape.block === 'number' ? [shape.block] : shape.block;
+    const shared = shape.shared ?? 0;
+    if (shared > 48 * 1024 && shared > f.sharedLimit) {
+      this.call('cuFuncSetAttribute', f.handle, DYNAMIC_SHARED_LIMIT, shared);
+      f.sharedLimit = shared;
+    }
+    const run = () => {
+      this.writeArguments(args);
+      this.lastKernel = f.name;
+      this.launches++;
+      const params = Number(this.parameters) + MAX_ARGUMENTS * 8;
+      this.call('cuLaunchKernel', f.handle, gx, gy, gz, bx, by, bz, shared, this.stream, params, 0);
+      if (LAUNCH_BLOCKING) this.synchronize();
+    };
+    if (this.onLaunch) this.onLaunch(f.name, run);
+    else run();
+  }
+
+  private writeArguments(args: readonly Argument[]): void {
+    const view = this.parameterView;
+    let structs = MAX_ARGUMENTS * 16;
+    for (let i = 0; i < args.length; i++) {
+      const a = args[i]!;
+      if ('i32' in a) view.setInt32(i * 8, a.i32, true);
+      else if ('f32' in a) view.setFloat32(i * 8, a.f32, true);
+      else if ('bytes' in a) {
+        this.parameterBytes.set(a.bytes, structs);
+        this.pointParameter(i, structs);
+        structs += Math.ceil(a.bytes.length / 64) * 64;
+        continue;
+      } else {
+        const value = 'pointer' in a ? a.pointer : a.i64;
+        view.setUint32(i * 8, value >>> 0, true);
+        view.setInt32(i * 8 + 4, Math.floor(value / 2 ** 32), true);
+      }
+      if (this.moved.has(i)) this.pointParameter(i, i * 8);
+    }
+  }
+
+  private readonly moved = new Set<number>();
+  private pointParameter(i: number, offset: number): void {
+    this.parameterView.setBigUint64((MAX_ARGUMENTS + i) * 8, this.parameters + BigInt(offset), true);
+    if (offset === i * 8) this.moved.delete(i);
+    else this.moved.add(i);
+  }
+
+  createEvent(timing = false): number {
+    return this.long((out) => this.call('cuEventCreate', out, timing ? 0 : 2));
+  }
+
+  recordEvent(event: number): void {
+    this.call('cuEventRecord', event, this.stream);
+  }
+
+  eventDone(event: number): boolean {
+    const status = this.status('cuEventQuery', event);
+    if (status !== SUCCESS && status !== NOT_READY) this.fail(status, 'cuEventQuery');
+    return status === SUCCESS;
+  }
+
+  /** Milliseconds between two recorded events; waits for the second. */
+  elapsed(start: number, end: number): number {
+    this.call('cuEventSynchronize', end);
+    const out = new Float32Array(1);
+    this.call('cuEventElapsedTime', out, start, end);
+    return out[0]!;
+  }
+}
+
+const LAUNCH_BLOCKING = process.env.CUDA_LAUNCH_BLOCKING === '1';
+
+function openDriver(): LibraryHandle {
+  for (const name of ['libcuda.so.1', 'libcuda.so', 'nvcuda.dll'])
+    try {
+      return koffi.load(name);
+    } catch {}
+  try {
+    return loadLibrary('libcuda', ['libcuda.so.1']).handle;
+  } catch {
+    throw new CudaError(
+      'no NVIDIA driver: libcuda.so.1 is not on this machine; install the driver, or use the native backend',
+    );
+  }
+}
+
+function mib(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+}

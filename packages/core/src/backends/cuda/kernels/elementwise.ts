@@ -1,0 +1,190 @@
+/**
+ * TensorFlow.js's elementwise operations. A result is stored as bfloat16 when every operand larger than a scalar is;
+ * otherwise as float32. Broadcasts that the kernel cannot index (neither whole, scalar, row nor column) go to the CPU.
+ */
+import { backend_util, type TensorInfo, util } from '@tensorflow/tfjs-core';
+import { type CudaBackend, spread } from '../backend.js';
+import { f32, i32, i64, pointer } from '../driver.js';
+import { type StorageType, storageFor, TYPE_CODE } from '../storage.js';
+import { alias, type CudaKernel, type KernelCall, type KernelTable, need } from './define.js';
+import { runOnCpu } from './fallback.js';
+
+const BINARY = [
+  'Add',
+  'Sub',
+  'Multiply',
+  'RealDiv',
+  'Maximum',
+  'Minimum',
+  'Greater',
+  'GreaterEqual',
+  'Less',
+  'LessEqual',
+  'Equal',
+  'NotEqual',
+  'SquaredDifference',
+  'Pow',
+];
+const UNARY = [
+  'Neg',
+  'Exp',
+  'Log',
+  'Sqrt',
+  'Rsqrt',
+  'Square',
+  'Abs',
+  'Relu',
+  'Sigmoid',
+  'Tanh',
+  'Softplus',
+  'Reciprocal',
+  '',
+  'Log1p',
+];
+const COMPARISONS = new Set(['Greater', 'GreaterEqual', 'Less', 'LessEqual', 'Equal', 'NotEqual']);
+
+interface Index {
+  divide: number;
+  period: number;
+}
+
+/** How an operand is indexed from the output, or undefined where it takes more than a division and a remainder. */
+function operandIndex(shape: number[], out: number[]): Index | undefined {
+  const size = util.sizeFromShape(shape);
+  const total = util.sizeFromShape(out);
+  if (size === total) return { divide: 1, period: total };
+  if (size === 1) return { divide: 1, period: 1 };
+  const full = [...Array<number>(out.length - shape.length).fill(1), ...shape];
+  const same = full.map((n, d) => n === out[d]!);
+  const first = same.findIndex((s, d) => s && out[d]! > 1);
+  let last = same.findLastIndex((s, d) => s && out[d]! > 1);
+  if (first < 0) last = -1;
+  for (let d = first; d <= last; d++) if (!same[d]) return undefined;
+  const divide = out.slice(last + 1).reduce((p, n) => p * n, 1);
+  return { divide, period: size };
+}
+
+function resultType(backend: CudaBackend, tensors: TensorInfo[]): StorageType {
+  const large = tensors.filter((t) => util.sizeFromShape(t.shape) > 1);
+  return large.length > 0 && large.every((t) => backend.entry(t).type === 'bf16') ? 'bf16' : 'f32';
+}
+
+function binary(name: string): CudaKernel {
+  const op = BINARY.indexOf(name);
+  return (call) => {
+    const [a, b] = [need(call, 'a'), need(call, 'b')];
+    const { backend } = call;
+    const shape = backend_util.assertAndGetBroadcastShape(a.shape, b.shape);
+    const [ai, bi] = [operandIndex(a.shape, shape), operandIndex(b.shape, shape)];
+    if (!ai || !bi || (name === 'RealDiv' && a.dtype === 'int32')) return runOnCpu(name, call);
+    if (COMPARISONS.has(name)) return launchBinary(backend, op, a, ai, b, bi, shape, 'u8');
+    const integers = a.dtype !== 'float32' && b.dtype !== 'float32';
+    return launchBinary(backend, op, a, ai, b, bi, shape, integers ? 'i32' : resultType(backend, [a, b]));
+  };
+}
+
+function launchBinary(
+  backend: CudaBackend,
+  op: number,
+  a: TensorInfo,
+  ai: Index,
+  b: TensorInfo,
+  bi: Index,
+  shape: number[],
+  type: StorageType,
+): TensorInfo {
+  const y = backend.make(shape, type);
+  const n = util.sizeFromShape(shape);
+  const [ea, eb] = [backend.entry(a), backend.entry(b)];
+  if (op === 0 && type === 'bf16' && ea.type === 'bf16' && eb.type === 'bf16' && ea.size === n && eb.size === n) {
+    const args = [pointer(backend.address(y)), pointer(ea.address), pointer(eb.address), i64(n)];
+    backend.launch('elementwise.cu', 'add_bf16', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
+    return y;
+  }
+  backend.launch('elementwise.cu', 'binary', { grid: [spread(n)], block: 256 }, [
+    pointer(backend.address(y)),
+    i32(TYPE_CODE[type]),
+    pointer(ea.address),
+    i32(TYPE_CODE[ea.type]),
+    i64(ai.divide),
+    i64(ai.period),
+    pointer(eb.address),
+    i32(TYPE_CODE[eb.type]),
+    i64(bi.divide),
+    i64(bi.period),
+    i32(op),
+    i64(n),
+  ]);
+  return y;
+}
+
+function unary(name: string): CudaKernel {
+  const op = UNARY.indexOf(name);
+  return (call) => {
+    const x = need(call, 'x');
+    const { backend } = call;
+    const entry = backend.entry(x);
+    const type = entry.type === 'bf16' || entry.type === 'i32' ? entry.type : 'f32';
+    const y = backend.make(x.shape, type);
+    const args = [
+      pointer(backend.address(y)),
+      i32(TYPE_CODE[type]),
+      pointer(entry.address),
+      i32(TYPE_CODE[entry.type]),
+    ];
+    backend.launch('elementwise.cu', 'unary', { grid: [spread(entry.size)], block: 256 }, [
+      ...args,
+      i32(op),
+      i64(entry.size),
+    ]);
+    return y;
+  };
+}
+
+export function fill(backend: CudaBackend, shape: number[], type: StorageType, value: number): TensorInfo {
+  const y = backend.make(shape, type);
+  fillAt(backend, backend.address(y), type, value, util.sizeFromShape(shape));
+  return y;
+}
+export function fillAt(backend: CudaBackend, address: number, type: StorageType, value: number, size: number): void {
+  const args = [pointer(address), i32(TYPE_CODE[type]), f32(value), i64(size)];
+  backend.launch('elementwise.cu', 'fill', { grid: [spread(size)], block: 256 }, args);
+}
+
+function cast(call: KernelCall): TensorInfo {
+  const x = need(call, 'x');
+  const dtype = call.attrs.dtype as TensorInfo['dtype'];
+  if (dtype === x.dtype) return alias(call, x, x.shape);
+  return call.backend.cast(x, storageFor(dtype), dtype);
+}
+
+function addN(call: KernelCall): TensorInfo {
+  const tensors = Object.values(call.inputs);
+  const { backend } = call;
+  let sum = alias(call, tensors[0]!, tensors[0]!.shape);
+  for (const next of tensors.slice(1)) {
+    const whole = { divide: 1, period: util.sizeFromShape(sum.shape) };
+    const total = launchBinary(backend, 0, sum, whole, next, whole, sum.shape, resultType(backend, [sum, next]));
+    backend.disposeData(sum.dataId);
+    sum = total;
+  }
+  return sum;
+}
+
+export const elementwiseKernels: KernelTable = {
+  ...Object.fromEntries(BINARY.map((name) => [name, binary(name)])),
+  ...Object.fromEntries(UNARY.filter(Boolean).map((name) => [name, unary(name)])),
+  Cast: cast,
+  AddN: addN,
+  Fill: (call) => {
+    const { shape, value, dtype } = call.attrs as { shape: number[]; value: number; dtype?: TensorInfo['dtype'] };
+    return fill(call.backend, shape, storageFor(dtype ?? 'float32'), value);
+  },
+  ZerosLike: (call) => like(call, 0),
+  OnesLike: (call) => like(call, 1),
+};
+
+function like(call: KernelCall, value: number): TensorInfo {
+  const x = need(call, 'x');
+  return fill(call.backend, x.shape, call.backend.entry(x).type, value);
+}

@@ -1,0 +1,24 @@
+/** Every kernel of the backend, then the CPU's for the rest. */
+import { registerTable } from './define.js';
+import { elementwiseKernels } from './elementwise.js';
+import { registerFallbacks } from './fallback.js';
+import { lossKernels } from './loss.js';
+import { matmulKernels } from './matmul.js';
+import { optimizerKernels } from './optimizer.js';
+import { reduceKernels } from './reduce.js';
+import { shapeKernels } from './shape.js';
+import { transformerKernels } from './transformer.js';
+
+export function registerKernels(): void {
+  for (const table of [
+    elementwiseKernels,
+    shapeKernels,
+    reduceKernels,
+    matmulKernels,
+    transformerKernels,
+    lossKernels,
+    optimizerKernels,
+  ])
+    registerTable(table);
+  registerFallbacks();
+}

@@ -1,0 +1,41 @@
+/**
+ * BatchMatMul through cuBLASLt. Operands are read as bfloat16 (float32 tensors through their cached copy). The result is
+ * bfloat16, but for Aᵀ·B it stays float32: that is the form of a weight's gradient, which sums over all tokens and is
+ * added up over micro-batches, where sixteen bits would lose it.
+ */
+import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import { type KernelCall, type KernelTable, need } from './define.js';
+import { fillAt } from './elementwise.js';
+import { runOnCpu } from './fallback.js';
+
+function batchMatMul(call: KernelCall): TensorInfo | TensorInfo[] {
+  const [a, b] = [need(call, 'a'), need(call, 'b')];
+  const { transposeA, transposeB } = call.attrs as { transposeA: boolean; transposeB: boolean };
+  const { backend } = call;
+  const [ra, rb] = [a.shape.length, b.shape.length];
+  const [m, k] = transposeA ? [a.shape[ra - 1]!, a.shape[ra - 2]!] : [a.shape[ra - 2]!, a.shape[ra - 1]!];
+  const n = transposeB ? b.shape[rb - 2]! : b.shape[rb - 1]!;
+  const [batchA, batchB] = [util.sizeFromShape(a.shape.slice(0, -2)), util.sizeFromShape(b.shape.slice(0, -2))];
+  if (batchA !== batchB && batchA !== 1 && batchB !== 1) return runOnCpu('BatchMatMul', call);
+  const batch = Math.max(batchA, batchB);
+  const outer = batchA >= batchB && ra >= rb ? a.shape.slice(0, -2) : b.shape.slice(0, -2);
+  const output = transposeA && !transposeB ? 'f32' : 'bf16';
+  const y = backend.make([...outer, m, n], output);
+  const size = m * n * batch;
+  if (size === 0) return y;
+  if (k === 0) {
+    fillAt(backend, backend.address(y), output, 0, size);
+    return y;
+  }
+  const product = { m, n, k, transposeA: !!transposeA, transposeB: !!transposeB, output } as const;
+  const strides = { batch, strideA: batchA > 1 ? m * k : 0, strideB: batchB > 1 ? n * k : 0, strideC: m * n };
+  backend.matmul(
+    backend.bf16(a),
+    backend.bf16(b),
+    backend.address(y),
+    batch > 1 ? { ...product, ...strides } : product,
+  );
+  return y;
+}
+
+export const matmulKernels: KernelTable = { BatchMatMul: batchMatMul };

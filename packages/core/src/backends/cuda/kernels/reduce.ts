@@ -1,0 +1,128 @@
+/** Sums, means and maxima over leading or trailing axes, and the norm over a list of tensors, in a fixed order. */
+import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import type { CudaBackend } from '../backend.js';
+import { f32, i32, i64, pointer } from '../driver.js';
+import { TYPE_CODE } from '../storage.js';
+import { type CudaKernel, type KernelCall, type KernelTable, need } from './define.js';
+import { runOnCpu } from './fallback.js';
+
+/** Rows longer than this are summed by several blocks. */
+const LONG_ROW = 65_536;
+const PARTS = 256;
+
+/** y[c] = Σ of partial sums [rows, columns], both float32 on the device. */
+export function sumPartials(backend: CudaBackend, y: number, partial: number, rows: number, columns: number): void {
+  const args = [pointer(y), pointer(partial), i32(rows), i64(columns)];
+  backend.launch('reduce.cu', 'sum_partials', { grid: [Math.ceil(columns / 32)], block: [32, 32] }, args);
+}
+
+interface Reduction {
+  out: number[];
+  rows: number;
+  columns: number;
+  /** Whether the reduced axes are the last ones (else the first). */
+  trailing: boolean;
+}
+
+function plan(call: KernelCall, x: TensorInfo): Reduction | undefined {
+  const { axis, keepDims } = call.attrs as { axis: number | number[]; keepDims: boolean };
+  const axes = util.parseAxisParam(axis, x.shape).sort((a, b) => a - b);
+  const reduced = new Set(axes);
+  const out = keepDims ? x.shape.map((n, d) => (reduced.has(d) ? 1 : n)) : x.shape.filter((_, d) => !reduced.has(d));
+  const rank = x.shape.length;
+  const trailing = axes.every((d, i) => d === rank - axes.length + i);
+  const leading = axes.every((d, i) => d === i);
+  if (!trailing && !leading) return undefined;
+  const split = trailing ? rank - axes.length : axes.length;
+  const rows = x.shape.slice(0, split).reduce((p, n) => p * n, 1);
+  const columns = x.shape.slice(split).reduce((p, n) => p * n, 1);
+  return { out, rows, columns, trailing };
+}
+
+function sum(name: string, mean: boolean): CudaKernel {
+  return (call) => {
+    const x = need(call, 'x');
+    const { backend } = call;
+    const reduction = plan(call, x);
+    if (!reduction || x.dtype !== 'float32') return runOnCpu(name, call);
+    const { rows, columns, trailing } = reduction;
+    const y = backend.make(reduction.out, 'f32');
+    const scale = mean ? 1 / (trailing ? columns : rows) : 1;
+    const entry = backend.entry(x);
+    const args = [pointer(entry.address), i32(TYPE_CODE[entry.type])];
+    const target = backend.address(y);
+    backend.withScratch((scratch) => {
+      if (trailing && columns <= LONG_ROW) {
+        const all = [pointer(target), ...args, i64(columns), f32(scale)];
+        backend.launch('reduce.cu', 'sum_rows', { grid: [rows, 1], block: 256 }, all);
+      } else if (trailing) {
+        const partial = scratch.allocate(rows * PARTS * 4);
+        backend.launch('reduce.cu', 'sum_rows', { grid: [rows, PARTS], block: 256 }, [
+          pointer(partial),
+          ...args,
+          i64(columns),
+          f32(scale),
+        ]);
+        const again = [pointer(target), pointer(partial), i32(0), i64(PARTS), f32(1)];
+        backend.launch('reduce.cu', 'sum_rows', { grid: [rows, 1], block: 256 }, again);
+      } else {
+        const parts = Math.min(rows, PARTS);
+        const partial = scratch.allocate(parts * columns * 4);
+        const all = [pointer(partial), ...args, i64(rows), i64(columns), f32(scale)];
+        backend.launch('reduce.cu', 'sum_columns', { grid: [Math.ceil(columns / 256), parts], block: 256 }, all);
+        sumPartials(backend, target, partial, parts, columns);
+      }
+    });
+    return y;
+  };
+}
+
+function max(call: KernelCall): TensorInfo | TensorInfo[] {
+  const x = need(call, 'x');
+  const { reductionIndices, axis } = call.attrs as { reductionIndices?: number[]; axis?: number[] };
+  const reduction = plan({ ...call, attrs: { ...call.attrs, axis: reductionIndices ?? axis } }, x);
+  if (!reduction?.trailing || x.dtype !== 'float32') return runOnCpu('Max', call);
+  const y = call.backend.make(reduction.out, 'f32');
+  const entry = call.backend.entry(x);
+  const args = [
+    pointer(call.backend.address(y)),
+    pointer(entry.address),
+    i32(TYPE_CODE[entry.type]),
+    i64(reduction.columns),
+  ];
+  call.backend.launch('reduce.cu', 'max_rows', { grid: [reduction.rows], block: 256 }, args);
+  return y;
+}
+
+const SPAN_ELEMENTS = 65_536;
+
+/** √Σx² over all tensors: partial sums of 64K elements each, then one block in float64. */
+function globalNorm(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  const tensors = Object.values(call.inputs);
+  const spans = new BigInt64Array(tensors.length * 3);
+  const first = new Int32Array(tensors.length);
+  let blocks = 0;
+  tensors.forEach((tensor, t) => {
+    const entry = backend.entry(tensor);
+    spans.set([BigInt(entry.address), BigInt(entry.size), BigInt(TYPE_CODE[entry.type])], t * 3);
+    first[t] = blocks;
+    blocks += Math.max(1, Math.ceil(entry.size / SPAN_ELEMENTS));
+  });
+  const y = backend.make([], 'f32');
+  backend.withScratch((scratch) => {
+    const partial = scratch.allocate(blocks * 4);
+    const table = [pointer(scratch.upload(spans)), pointer(scratch.upload(first)), i32(tensors.length)];
+    backend.launch('reduce.cu', 'square_sums', { grid: [blocks], block: 256 }, [pointer(partial), ...table]);
+    const args = [pointer(backend.address(y)), pointer(partial), i32(blocks)];
+    backend.launch('reduce.cu', 'norm_of_sums', { grid: [1], block: 256 }, args);
+  });
+  return [y];
+}
+
+export const reduceKernels: KernelTable = {
+  Sum: sum('Sum', false),
+  Mean: sum('Mean', true),
+  Max: max,
+  GlobalNorm: globalNorm,
+};

@@ -1,0 +1,30 @@
+/**
+ * What the backend keeps for a tensor. TensorFlow.js says `float32`; how the numbers lie on the GPU is decided here:
+ * activations as bfloat16 (what the matrix units read), weights, weight gradients and every reduction as float32.
+ * A float32 tensor that a matrix product reads gets a bfloat16 copy that lives as long as the tensor.
+ */
+import type { DataType } from '@tensorflow/tfjs-core';
+
+export type StorageType = 'f32' | 'bf16' | 'i32' | 'u8';
+/** The numbers common.cuh gives the types. */
+export const TYPE_CODE: Record<StorageType, number> = { f32: 0, bf16: 1, i32: 2, u8: 3 };
+export const BYTES: Record<StorageType, number> = { f32: 4, bf16: 2, i32: 4, u8: 1 };
+
+export interface Entry {
+  address: number;
+  size: number;
+  type: StorageType;
+  dtype: DataType;
+  refCount: number;
+  /** The bfloat16 copy of a float32 tensor, once one was needed. */
+  copy?: number;
+  /** Values of a small int32 tensor that came from the host, kept so that nothing waits for the GPU to give them back. */
+  host?: Int32Array;
+}
+
+export function storageFor(dtype: DataType): StorageType {
+  if (dtype === 'float32') return 'f32';
+  if (dtype === 'int32') return 'i32';
+  if (dtype === 'bool') return 'u8';
+  throw new Error(`the cuda backend holds float32, int32 and bool tensors, not ${dtype}`);
+}
