@@ -110,7 +110,7 @@ export class CudaDriver {
   private lastKernel = 'none yet';
 
   constructor(ordinal = 0) {
-    this.library = openDriver();
+    this.library = openDriverLibrary();
     this.errorName = this.library.func('cuGetErrorName', 'int', ['int', koffi.out(koffi.pointer('str'))]);
     const status = this.status('cuInit', 0);
     if (status !== SUCCESS)
@@ -304,7 +304,7 @@ export class CudaDriver {
 
 const LAUNCH_BLOCKING = process.env.CUDA_LAUNCH_BLOCKING === '1';
 
-function openDriver(): LibraryHandle {
+export function openDriverLibrary(): LibraryHandle {
   for (const name of ['libcuda.so.1', 'libcuda.so', 'nvcuda.dll'])
     try {
       return koffi.load(name);
