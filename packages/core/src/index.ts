@@ -1,1 +1,29 @@
-export {};
+import './gradients.js';
+
+export {
+  alibiSlopes,
+  type FireParameters,
+  type Position,
+  type RopeScaling,
+  ropeInverseFrequencies,
+} from './attention/positions.js';
+export { type RotaryOptions, rotaryEmbedding } from './attention/rotary.js';
+export { type SoftmaxOptions, softmaxAttention } from './attention/softmax.js';
+export {
+  type PackedAttentionOptions,
+  type StickBreakingOptions,
+  stickBreakingAttention,
+} from './attention/stick_breaking.js';
+export { type BackendName, type SelectedBackend, selectBackend } from './backends/select.js';
+export type { Ints } from './checks.js';
+export { UserError } from './errors.js';
+export type * from './kernels.js';
+export { type AdamWOptions, adamW } from './ops/adamw.js';
+export { embedding } from './ops/embedding.js';
+export { globalNorm } from './ops/global_norm.js';
+export { headNorm } from './ops/head_norm.js';
+export { linear } from './ops/linear.js';
+export { type LinearCrossEntropyOptions, linearCrossEntropy } from './ops/linear_cross_entropy.js';
+export { remainderBias } from './ops/remainder_bias.js';
+export { rmsNorm } from './ops/rms_norm.js';
+export { swiGlu } from './ops/swiglu.js';

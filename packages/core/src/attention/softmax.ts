@@ -1,0 +1,122 @@
+/** Causal softmax attention over packed documents, with the positional schemes that stick-breaking is compared with. */
+import { customGrad, type GradSaveFunc, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
+import { checkAttention, checkShape } from '../checks.js';
+import { UserError } from '../errors.js';
+import type { FireInputs, SoftmaxAttributes } from '../kernels.js';
+import { runKernel } from '../run_kernel.js';
+import { alibiSlopes, type FireParameters, type Position, ropeInverseFrequencies } from './positions.js';
+import { rotaryEmbedding } from './rotary.js';
+import type { PackedAttentionOptions } from './stick_breaking.js';
+
+export interface SoftmaxOptions extends PackedAttentionOptions {
+  /** A query sees its last `window` keys, itself included. Default: all of its document. */
+  window?: number;
+  position: Position;
+}
+
+/**
+ * Causal softmax attention, a token seeing itself and what stands before it in its document; O(N) memory,
+ * differentiable in q, k, v and in FIRE's parameters. RoPE is applied inside: keys come unrotated.
+ *
+ * @param q [N, H, D]
+ * @param k [M, K, D] with H a multiple of K (grouped-query heads)
+ * @param v [M, K, D]
+ * @returns [N, H, D]
+ * @throws UserError where shapes, types, boundaries or options do not fit.
+ */
+export function softmaxAttention(q: Tensor3D, k: Tensor3D, v: Tensor3D, options: SoftmaxOptions): Tensor3D {
+  const op = 'softmaxAttention';
+  const packed = checkAttention(op, q, k, v, options);
+  const { window, position } = options;
+  if (window !== undefined && !(Number.isInteger(window) && window > 0)) {
+    throw new UserError(`${op}: window is ${window}; expected a positive whole number of keys.`);
+  }
+  const attrs: SoftmaxAttributes = { ...packed, window: window ?? 0, bias: 'none' };
+  const numHeads = q.shape[1];
+  let inputs = { q, k, v } as { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>;
+  switch (position.kind) {
+    case 'none':
+      break;
+    case 'rope':
+      inputs = { ...rotate(q, k, packed, position), v };
+      break;
+    case 'alibi': {
+      const slopes = Float32Array.from(position.slopes ?? alibiSlopes(numHeads));
+      if (slopes.length !== numHeads)
+        throw new UserError(`${op}: ${slopes.length} ALiBi slopes for ${numHeads} heads.`);
+      attrs.bias = 'alibi';
+      attrs.alibiSlopes = slopes;
+      break;
+    }
+    case 'fire':
+      attrs.bias = 'fire';
+      attrs.fireInitialThreshold = position.initialThreshold;
+      Object.assign(inputs, fireInputs(position.parameters, numHeads));
+      break;
+  }
+  return withGradient(inputs, attrs) as Tensor3D;
+}
+
+function rotate(
+  q: Tensor3D,
+  k: Tensor3D,
+  { cuSeqlens, cuSeqlensK }: { cuSeqlens: Int32Array; cuSeqlensK: Int32Array },
+  { theta, scaling }: Extract<Position, { kind: 'rope' }>,
+): { q: Tensor; k: Tensor } {
+  const documents = cuSeqlens.length - 1;
+  const keys = (s: number) => cuSeqlensK[s + 1]! - cuSeqlensK[s]!;
+  const headDim = q.shape[2];
+  // Dynamic scaling alone looks at a document's length; every other scheme has one set of frequencies.
+  const inverseFrequencies =
+    scaling?.kind === 'dynamic'
+      ? Float64Array.from(
+          Array.from({ length: documents }, (_, s) => [
+            ...ropeInverseFrequencies(headDim, theta, scaling, keys(s)),
+          ]).flat(),
+        )
+      : ropeInverseFrequencies(headDim, theta, scaling);
+  const firstPositions = Array.from({ length: documents }, (_, s) => keys(s) - (cuSeqlens[s + 1]! - cuSeqlens[s]!));
+  return {
+    q: rotaryEmbedding(q, { cuSeqlens, firstPositions, inverseFrequencies }),
+    k: rotaryEmbedding(k, { cuSeqlens: cuSeqlensK, inverseFrequencies }),
+  };
+}
+
+function fireInputs(parameters: FireParameters, numHeads: number): FireInputs {
+  const { w1, b1, w2, b2, c, thresholdMultiplier } = parameters;
+  const width = w1.shape[0];
+  checkShape('FIRE', 'w1', w1, [-1, 1]);
+  checkShape('FIRE', 'b1', b1, [width]);
+  checkShape('FIRE', 'w2', w2, [numHeads, width]);
+  checkShape('FIRE', 'b2', b2, [numHeads]);
+  checkShape('FIRE', 'c', c, [1]);
+  checkShape('FIRE', 'thresholdMultiplier', thresholdMultiplier, [1]);
+  return { fireW1: w1, fireB1: b1, fireW2: w2, fireB2: b2, fireC: c, fireThreshold: thresholdMultiplier };
+}
+
+const fireNames = ['fireW1', 'fireB1', 'fireW2', 'fireB2', 'fireC', 'fireThreshold'] as const;
+
+/** The kernel with its gradient; a registered gradient cannot save inputs that are only sometimes there (FIRE's). */
+function withGradient(inputs: { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>, attrs: SoftmaxAttributes) {
+  const names = attrs.bias === 'fire' ? (['q', 'k', 'v', ...fireNames] as const) : (['q', 'k', 'v'] as const);
+  const attend = customGrad((...args) => {
+    const save = args.pop() as unknown as GradSaveFunc;
+    const tensors = args as Tensor[];
+    const named = Object.fromEntries(names.map((name, i) => [name, tensors[i]!])) as typeof inputs;
+    const [output, logSumExp] = runKernel('SoftmaxAttention', named, attrs) as [Tensor, Tensor];
+    save([...tensors, output, logSumExp]);
+    return {
+      value: output,
+      gradFunc: (dOutput: Tensor, saved: Tensor[]) => {
+        const kept = Object.fromEntries(names.map((name, i) => [name, saved[i]!])) as typeof inputs;
+        const [savedOutput, savedLogSumExp] = saved.slice(names.length) as [Tensor, Tensor];
+        return runKernel(
+          'SoftmaxAttentionGrad',
+          { ...kept, output: savedOutput, logSumExp: savedLogSumExp, dOutput },
+          attrs,
+        );
+      },
+    };
+  });
+  return attend(...names.map((name) => inputs[name]!));
+}

@@ -1,0 +1,62 @@
+/**
+ * Stick-breaking attention: going back from the nearest key, each key breaks its share off what is left of a stick of
+ * length one. What no key took is the remainder. https://arxiv.org/abs/2410.17980, equations 1 to 6.
+ */
+import { registerGradient, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import { checkAttention, type Ints } from '../checks.js';
+import type { StickBreakingAttributes } from '../kernels.js';
+import { runKernel } from '../run_kernel.js';
+
+export interface PackedAttentionOptions {
+  /** [S+1] boundaries of the documents among the rows of q: 0 … N, never falling. */
+  cuSeqlens: Ints;
+  /** [S+1] boundaries among the rows of k and v, where they hold more keys than queries (a key-value cache): the queries of a document are the last of its keys. Default: `cuSeqlens`. */
+  cuSeqlensK?: Ints;
+  /** Factor on q·k; default 1/√D. */
+  scale?: number;
+}
+
+export interface StickBreakingOptions extends PackedAttentionOptions {
+  /** Whether a token may attend to itself; default false, as in the paper. */
+  attendCurrent?: boolean;
+}
+
+/**
+ * Causal stick-breaking attention over packed documents, O(N) memory, differentiable in q, k and v through both results.
+ *
+ * For query j and key i < j: `z = q·k·scale`, `A[i,j] = exp(z[i,j] − Σ_{i≤k<j} softplus(z[k,j]))`,
+ * `output[j] = Σ_i A[i,j] v[i]`, `remainder[j] = 1 − Σ_i A[i,j]`.
+ *
+ * @param q [N, H, D]
+ * @param k [M, K, D] with H a multiple of K (grouped-query heads)
+ * @param v [M, K, D]
+ * @returns output [N, H, D]; remainder [N, H]. The first token of a document has output 0 and remainder 1.
+ * @throws UserError where shapes, types or boundaries do not fit.
+ */
+export function stickBreakingAttention(
+  q: Tensor3D,
+  k: Tensor3D,
+  v: Tensor3D,
+  options: StickBreakingOptions,
+): { output: Tensor3D; remainder: Tensor2D } {
+  const packed = checkAttention('stickBreakingAttention', q, k, v, options);
+  const attrs = { ...packed, attendCurrent: options.attendCurrent ?? false };
+  const [output, remainder] = runKernel('StickBreakingAttention', { q, k, v }, attrs) as [Tensor, Tensor, Tensor];
+  return { output: output as Tensor3D, remainder: remainder as Tensor2D };
+}
+
+registerGradient({
+  kernelName: 'StickBreakingAttention',
+  inputsToSave: ['q', 'k', 'v'],
+  outputsToSave: [false, true, true],
+  gradFunc: (dy, saved, attrs) => {
+    const [q, k, v, remainder, own] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor];
+    const [dOutput, dRemainder] = dy as Tensor[] as [Tensor, Tensor];
+    const gradients = runKernel(
+      'StickBreakingAttentionGrad',
+      { q, k, v, remainder, saved: own, dOutput, dRemainder },
+      attrs as unknown as StickBreakingAttributes,
+    );
+    return { q: () => gradients[0]!, k: () => gradients[1]!, v: () => gradients[2]! };
+  },
+});

@@ -1,0 +1,38 @@
+/** Backends of tfjs that a user may have installed beside this package: used when they are there, never required. */
+import { setBackend } from '@tensorflow/tfjs-core';
+import type { BackendCandidate } from './candidate.js';
+
+/** A candidate that lives in an optional peer dependency, the first of `packages` that loads. */
+function optionalBackend(name: string, packages: readonly string[], description: string): BackendCandidate {
+  const load = async (): Promise<string | undefined> => {
+    for (const specifier of packages) {
+      try {
+        await import(specifier);
+        return specifier;
+      } catch {
+        // Not installed, or not able to load here: the next one, or the line that says so.
+      }
+    }
+    return undefined;
+  };
+  return {
+    name,
+    probe: async () => {
+      const loaded = await load();
+      return loaded
+        ? { available: true, description: `${name}: ${description} (${loaded})` }
+        : { available: false, why: `${packages.join(' or ')} is not installed or does not load on this machine` };
+    },
+    activate: async () => {
+      await load();
+      await setBackend(name);
+    },
+  };
+}
+
+export const tensorflow = optionalBackend(
+  'tensorflow',
+  ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'],
+  'the TensorFlow C library',
+);
+export const webgpu = optionalBackend('webgpu', ['@tensorflow/tfjs-backend-webgpu'], 'WebGPU');

@@ -1,0 +1,56 @@
+/** Chooses the backend that runs everything: the one asked for, or the fastest one that serves on this machine. */
+import '../gradients.js';
+import { ready } from '@tensorflow/tfjs-core';
+import { UserError } from '../errors.js';
+import type { BackendCandidate } from './candidate.js';
+import { cpu } from './cpu.js';
+import { tensorflow, webgpu } from './optional.js';
+
+/** Fastest first: the order in which `auto` tries them. */
+const automatic: readonly BackendCandidate[] = [cpu];
+const candidates: readonly BackendCandidate[] = [...automatic, tensorflow, webgpu];
+
+export type BackendName = 'auto' | 'cuda' | 'native' | 'cpu' | 'tensorflow' | 'webgpu';
+
+export interface SelectedBackend {
+  name: string;
+  /** One line for people: the backend and the hardware it found. */
+  description: string;
+  /** Why this one: "asked for", or what was passed over and why. */
+  reason: string;
+}
+
+/**
+ * Makes a backend tfjs's active one.
+ *
+ * @param name `auto` takes the first of cuda, native and cpu that serves on this machine
+ * @throws UserError where the backend that was asked for is unknown or cannot serve here, with the reason
+ */
+export async function selectBackend(name: string = 'auto'): Promise<SelectedBackend> {
+  if (name !== 'auto') return selectNamed(name);
+  const passedOver: string[] = [];
+  for (const candidate of automatic) {
+    const probed = await candidate.probe();
+    if (probed.available) {
+      await candidate.activate();
+      await ready();
+      const reason = [...passedOver, `using ${candidate.name}`].join('; ');
+      return { name: candidate.name, description: probed.description, reason };
+    }
+    passedOver.push(`${candidate.name} is not available: ${probed.why}`);
+  }
+  throw new UserError(`No backend serves on this machine: ${passedOver.join('; ')}.`);
+}
+
+async function selectNamed(name: string): Promise<SelectedBackend> {
+  const candidate = candidates.find((one) => one.name === name);
+  if (!candidate) {
+    const known = ['auto', ...candidates.map((one) => one.name)].join(', ');
+    throw new UserError(`Backend '${name}' is not known; expected one of ${known}.`);
+  }
+  const probed = await candidate.probe();
+  if (!probed.available) throw new UserError(`Backend '${name}' cannot serve here: ${probed.why}.`);
+  await candidate.activate();
+  await ready();
+  return { name, description: probed.description, reason: 'asked for' };
+}

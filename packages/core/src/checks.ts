@@ -1,0 +1,86 @@
+/** Checks that public ops make on their inputs; each failure is one line that says what was expected. */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { UserError } from './errors.js';
+
+export type Ints = Int32Array | readonly number[];
+
+/** Throws unless `tensor` has the shape; -1 stands for any size. */
+export function checkShape(op: string, name: string, tensor: Tensor, shape: readonly number[]): void {
+  const fits =
+    tensor.shape.length === shape.length && shape.every((size, axis) => size === -1 || size === tensor.shape[axis]);
+  if (!fits) {
+    const expected = shape.map((size) => (size === -1 ? 'any' : size)).join(', ');
+    throw new UserError(`${op}: ${name} has shape [${tensor.shape.join(', ')}]; expected [${expected}].`);
+  }
+}
+
+export function checkDtype(op: string, name: string, tensor: Tensor, dtype: 'float32' | 'int32'): void {
+  if (tensor.dtype !== dtype) throw new UserError(`${op}: ${name} is ${tensor.dtype}; expected ${dtype}.`);
+}
+
+/** The document boundaries as an Int32Array; throws unless they run from 0 to `total` without falling. */
+export function checkCuSeqlens(op: string, name: string, cuSeqlens: Ints, total: number): Int32Array {
+  const boundaries = Int32Array.from(cuSeqlens);
+  if (boundaries.length < 1 || boundaries[0] !== 0 || boundaries[boundaries.length - 1] !== total) {
+    throw new UserError(
+      `${op}: ${name} must begin with 0 and end with ${total}, the number of rows; got [${head(boundaries)}].`,
+    );
+  }
+  for (let s = 1; s < boundaries.length; s++) {
+    if (boundaries[s]! < boundaries[s - 1]!) {
+      throw new UserError(
+        `${op}: ${name} must not fall, but entry ${s} (${boundaries[s]}) is below the one before (${boundaries[s - 1]}).`,
+      );
+    }
+  }
+  return boundaries;
+}
+
+/** Checks q, k, v and their boundaries together; returns the boundaries. */
+export function checkAttention(
+  op: string,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: { cuSeqlens: Ints; cuSeqlensK?: Ints; scale?: number },
+): { cuSeqlens: Int32Array; cuSeqlensK: Int32Array; scale: number } {
+  for (const [name, tensor] of [
+    ['q', q],
+    ['k', k],
+    ['v', v],
+  ] as const)
+    checkDtype(op, name, tensor, 'float32');
+  checkShape(op, 'q', q, [-1, -1, -1]);
+  const [numQueries, numHeads, headDim] = q.shape as [number, number, number];
+  checkShape(op, 'k', k, [-1, -1, headDim]);
+  checkShape(op, 'v', v, k.shape);
+  const [numKeys, numKvHeads] = k.shape as [number, number, number];
+  if (numKvHeads === 0 || numHeads % numKvHeads !== 0) {
+    throw new UserError(
+      `${op}: ${numHeads} query heads cannot be shared among ${numKvHeads} key-value heads; the first must be a multiple of the second.`,
+    );
+  }
+  const cuSeqlens = checkCuSeqlens(op, 'cuSeqlens', options.cuSeqlens, numQueries);
+  const cuSeqlensK = checkCuSeqlens(op, 'cuSeqlensK', options.cuSeqlensK ?? options.cuSeqlens, numKeys);
+  if (cuSeqlens.length !== cuSeqlensK.length) {
+    throw new UserError(
+      `${op}: cuSeqlens names ${cuSeqlens.length - 1} documents and cuSeqlensK ${cuSeqlensK.length - 1}; expected the same number.`,
+    );
+  }
+  for (let s = 1; s < cuSeqlens.length; s++) {
+    const queries = cuSeqlens[s]! - cuSeqlens[s - 1]!;
+    const keys = cuSeqlensK[s]! - cuSeqlensK[s - 1]!;
+    if (queries > keys) {
+      throw new UserError(
+        `${op}: document ${s - 1} has ${queries} queries but only ${keys} keys; its queries are the last of its keys.`,
+      );
+    }
+  }
+  const scale = options.scale ?? 1 / Math.sqrt(headDim);
+  if (!Number.isFinite(scale)) throw new UserError(`${op}: scale is ${scale}; expected a finite number.`);
+  return { cuSeqlens, cuSeqlensK, scale };
+}
+
+function head(values: Int32Array): string {
+  return values.length <= 6 ? values.join(', ') : `${values.slice(0, 3).join(', ')}, …, ${values[values.length - 1]}`;
+}

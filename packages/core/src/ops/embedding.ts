@@ -1,0 +1,27 @@
+import { registerGradient, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import { checkDtype, checkShape } from '../checks.js';
+import { runKernel } from '../run_kernel.js';
+
+/**
+ * The rows of `weight` that `tokens` name; differentiable in the weight.
+ *
+ * @param tokens int32 [N], each from 0 to V−1
+ * @param weight [V, C]
+ * @returns [N, C]
+ */
+export function embedding(tokens: Tensor1D, weight: Tensor2D): Tensor2D {
+  checkShape('embedding', 'tokens', tokens, [-1]);
+  checkDtype('embedding', 'tokens', tokens, 'int32');
+  checkShape('embedding', 'weight', weight, [-1, -1]);
+  return runKernel('Embedding', { tokens, weight }, {})[0] as Tensor2D;
+}
+
+registerGradient({
+  kernelName: 'Embedding',
+  inputsToSave: ['tokens', 'weight'],
+  gradFunc: (dy, saved) => {
+    const [tokens, weight] = saved as [Tensor, Tensor];
+    const attrs = { vocabSize: weight.shape[0]! };
+    return { weight: () => runKernel('EmbeddingGrad', { tokens, dy: dy as Tensor }, attrs)[0]! };
+  },
+});

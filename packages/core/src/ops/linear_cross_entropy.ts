@@ -1,0 +1,49 @@
+import { registerGradient, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import { checkDtype, checkShape } from '../checks.js';
+import { runKernel } from '../run_kernel.js';
+
+export interface LinearCrossEntropyOptions {
+  /** Factor on the logits; default 1. */
+  logitScale?: number;
+  /** Rows with this target have loss 0 and no gradient; default −1. */
+  ignoreIndex?: number;
+}
+
+/**
+ * The output head and its cross-entropy as one op: logits `hidden·weightᵀ` exist for one chunk of rows at a time and
+ * are computed again in the backward, so no [N, V] tensor is ever alive.
+ *
+ * @param hidden [N, C]
+ * @param weight [V, C]
+ * @param targets int32 [N], each from 0 to V−1 or `ignoreIndex`
+ * @returns [N] loss of each row in nats, 0 where ignored
+ */
+export function linearCrossEntropy(
+  hidden: Tensor2D,
+  weight: Tensor2D,
+  targets: Tensor1D,
+  options: LinearCrossEntropyOptions = {},
+): Tensor1D {
+  const op = 'linearCrossEntropy';
+  checkShape(op, 'hidden', hidden, [-1, -1]);
+  checkShape(op, 'weight', weight, [-1, hidden.shape[1]]);
+  checkShape(op, 'targets', targets, [hidden.shape[0]]);
+  checkDtype(op, 'targets', targets, 'int32');
+  const attrs = { logitScale: options.logitScale ?? 1, ignoreIndex: options.ignoreIndex ?? -1 };
+  return runKernel('LinearCrossEntropy', { hidden, weight, targets }, attrs)[0] as Tensor1D;
+}
+
+registerGradient({
+  kernelName: 'LinearCrossEntropy',
+  inputsToSave: ['hidden', 'weight', 'targets'],
+  outputsToSave: [false, true],
+  gradFunc: (dy, saved, attrs) => {
+    const [hidden, weight, targets, logSumExp] = saved as [Tensor, Tensor, Tensor, Tensor];
+    const gradients = runKernel(
+      'LinearCrossEntropyGrad',
+      { hidden, weight, targets, logSumExp, dLoss: (dy as Tensor[])[0]! },
+      attrs as unknown as { logitScale: number; ignoreIndex: number },
+    );
+    return { hidden: () => gradients[0]!, weight: () => gradients[1]! };
+  },
+});

@@ -1,0 +1,33 @@
+import { registerGradient, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import { checkShape } from '../checks.js';
+import { runKernel } from '../run_kernel.js';
+
+/**
+ * Gives what no key took to a learned vector of each head: `output + remainder · bias`.
+ * https://arxiv.org/abs/2410.17980, equation 14.
+ *
+ * @param output [N, H, D]
+ * @param remainder [N, H]
+ * @param bias [H, D]
+ * @returns [N, H, D]
+ */
+export function remainderBias(output: Tensor3D, remainder: Tensor2D, bias: Tensor2D): Tensor3D {
+  checkShape('remainderBias', 'output', output, [-1, -1, -1]);
+  checkShape('remainderBias', 'remainder', remainder, output.shape.slice(0, 2));
+  checkShape('remainderBias', 'bias', bias, output.shape.slice(1));
+  return runKernel('RemainderBias', { output, remainder, bias }, {})[0] as Tensor3D;
+}
+
+registerGradient({
+  kernelName: 'RemainderBias',
+  inputsToSave: ['remainder', 'bias'],
+  gradFunc: (dy, saved) => {
+    const [remainder, bias] = saved as [Tensor, Tensor];
+    const gradients = runKernel('RemainderBiasGrad', { remainder, bias, dy: dy as Tensor }, {});
+    return {
+      output: () => (dy as Tensor).clone(),
+      remainder: () => gradients[0]!,
+      bias: () => gradients[1]!,
+    };
+  },
+});

@@ -1,0 +1,31 @@
+import { registerGradient, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import { checkShape } from '../checks.js';
+import { runKernel } from '../run_kernel.js';
+
+/**
+ * Root-mean-square normalisation (https://arxiv.org/abs/1910.07467): `x / √(mean(x²) + epsilon) · weight`.
+ *
+ * @param x [N, C]
+ * @param weight [C]
+ * @returns [N, C]
+ */
+export function rmsNorm(x: Tensor2D, weight: Tensor1D, epsilon = 1e-5): Tensor2D {
+  checkShape('rmsNorm', 'x', x, [-1, -1]);
+  checkShape('rmsNorm', 'weight', weight, [x.shape[1]]);
+  return runKernel('RMSNorm', { x, weight }, { epsilon })[0] as Tensor2D;
+}
+
+registerGradient({
+  kernelName: 'RMSNorm',
+  inputsToSave: ['x', 'weight'],
+  outputsToSave: [false, true],
+  gradFunc: (dy, saved, attrs) => {
+    const [x, weight, inverseRms] = saved as [Tensor, Tensor, Tensor];
+    const gradients = runKernel(
+      'RMSNormGrad',
+      { x, weight, inverseRms, dy: (dy as Tensor[])[0]! },
+      attrs as unknown as { epsilon: number },
+    );
+    return { x: () => gradients[0]!, weight: () => gradients[1]! };
+  },
+});

@@ -1,0 +1,78 @@
+/** Output head and cross-entropy in plain tfjs ops, a chunk of rows at a time. */
+import {
+  concat,
+  exp,
+  logSumExp,
+  matMul,
+  mul,
+  oneHot,
+  sum,
+  type Tensor1D,
+  type Tensor2D,
+  tidy,
+  zeros,
+} from '@tensorflow/tfjs-core';
+import type { ReferenceKernel } from '../kernels.js';
+import { blocksOf } from './blocks.js';
+
+/** Rows whose logits are alive together: about four million numbers. */
+function chunkRows(vocabSize: number): number {
+  return Math.max(16, Math.floor(2 ** 22 / vocabSize));
+}
+
+export const linearCrossEntropy: ReferenceKernel<'LinearCrossEntropy'> = (inputs, { logitScale, ignoreIndex }) => {
+  const { hidden, weight, targets } = inputs as { hidden: Tensor2D; weight: Tensor2D; targets: Tensor1D };
+  const [vocabSize, width] = weight.shape;
+  const chunks = blocksOf(hidden.shape[0], chunkRows(vocabSize)).map(({ begin, end }) =>
+    tidy((): [Tensor1D, Tensor1D] => {
+      const rows = hidden.slice([begin, 0], [end - begin, width]);
+      const target = targets.slice(begin, end - begin);
+      const scored = target.notEqual(ignoreIndex).cast('float32');
+      const normaliser = logSumExp(mul(matMul(rows, weight, false, true), logitScale), 1) as Tensor1D;
+      const targetRows = weight.gather(target.mul(scored.cast('int32')).cast('int32'));
+      const chosen = sum(mul(rows, targetRows), 1).mul(logitScale);
+      return [normaliser.sub(chosen).mul(scored) as Tensor1D, normaliser];
+    }),
+  );
+  if (chunks.length === 0) return [zeros([0]), zeros([0])];
+  return [concat(chunks.map(([loss]) => loss)), concat(chunks.map(([, normaliser]) => normaliser))];
+};
+
+export const linearCrossEntropyGrad: ReferenceKernel<'LinearCrossEntropyGrad'> = (inputs, attrs) => {
+  const {
+    hidden,
+    weight,
+    targets,
+    logSumExp: normaliser,
+    dLoss,
+  } = inputs as {
+    hidden: Tensor2D;
+    weight: Tensor2D;
+    targets: Tensor1D;
+    logSumExp: Tensor1D;
+    dLoss: Tensor1D;
+  };
+  const { logitScale, ignoreIndex } = attrs;
+  const [vocabSize, width] = weight.shape;
+  const dHidden: Tensor2D[] = [];
+  let dWeight = zeros([vocabSize, width]) as Tensor2D;
+  for (const { begin, end } of blocksOf(hidden.shape[0], chunkRows(vocabSize))) {
+    const before = dWeight;
+    const [dRows, next] = tidy((): [Tensor2D, Tensor2D] => {
+      const length = end - begin;
+      const rows = hidden.slice([begin, 0], [length, width]);
+      const target = targets.slice(begin, length);
+      const scored = target.notEqual(ignoreIndex).cast('float32');
+      const logits = mul(matMul(rows, weight, false, true), logitScale);
+      const probabilities = exp(logits.sub(normaliser.slice(begin, length).reshape([-1, 1])));
+      const hit = oneHot(target.mul(scored.cast('int32')).cast('int32') as Tensor1D, vocabSize).cast('float32');
+      const factor = dLoss.slice(begin, length).mul(scored).mul(logitScale).reshape([-1, 1]);
+      const dLogits = probabilities.sub(hit).mul(factor) as Tensor2D;
+      return [matMul(dLogits, weight), before.add(matMul(dLogits, rows, true, false)) as Tensor2D];
+    });
+    before.dispose();
+    dHidden.push(dRows);
+    dWeight = next;
+  }
+  return [dHidden.length === 0 ? zeros([0, width]) : concat(dHidden, 0), dWeight];
+};

@@ -1,0 +1,32 @@
+/** Rotary embedding in plain tfjs ops; the angles are computed here in float64, where long contexts need them. */
+import { concat, type Tensor3D, tensor3d } from '@tensorflow/tfjs-core';
+import type { ReferenceKernel, RotaryAttributes } from '../kernels.js';
+
+export const rotaryEmbedding: ReferenceKernel<'RotaryEmbedding'> = ({ x }, attrs) => {
+  const [numRows, numHeads, headDim] = x.shape as [number, number, number];
+  const half = headDim / 2;
+  const [cos, sin] = tables(numRows, half, attrs);
+  const first = (x as Tensor3D).slice([0, 0, 0], [numRows, numHeads, half]);
+  const second = (x as Tensor3D).slice([0, 0, half], [numRows, numHeads, half]);
+  return [concat([first.mul(cos).sub(second.mul(sin)), second.mul(cos).add(first.mul(sin))], 2)];
+};
+
+/** cos and sin of every row's angles, [N, 1, D/2]. */
+function tables(numRows: number, half: number, attrs: RotaryAttributes): [Tensor3D, Tensor3D] {
+  const { cuSeqlens, firstPositions, inverseFrequencies, inverse } = attrs;
+  const cos = new Float32Array(numRows * half);
+  const sin = new Float32Array(numRows * half);
+  const perDocument = inverseFrequencies.length > half;
+  for (let s = 0; s + 1 < cuSeqlens.length; s++) {
+    const offset = perDocument ? s * half : 0;
+    for (let row = cuSeqlens[s]!; row < cuSeqlens[s + 1]!; row++) {
+      const position = firstPositions[s]! + row - cuSeqlens[s]!;
+      for (let i = 0; i < half; i++) {
+        const angle = position * inverseFrequencies[offset + i]!;
+        cos[row * half + i] = Math.cos(angle);
+        sin[row * half + i] = inverse ? -Math.sin(angle) : Math.sin(angle);
+      }
+    }
+  }
+  return [tensor3d(cos, [numRows, 1, half]), tensor3d(sin, [numRows, 1, half])];
+}
