@@ -1,5 +1,5 @@
 /** Causal softmax attention over packed documents, with the positional schemes that stick-breaking is compared with. */
-import { customGrad, type GradSaveFunc, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
+import { customGrad, type GradSaveFunc, type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkAttention, checkShape } from '../checks.js';
 import { UserError } from '../errors.js';
 import type { FireInputs, SoftmaxAttributes } from '../kernels.js';
@@ -25,6 +25,10 @@ export interface SoftmaxOptions extends PackedAttentionOptions {
  * @throws UserError where shapes, types, boundaries or options do not fit.
  */
 export function softmaxAttention(q: Tensor3D, k: Tensor3D, v: Tensor3D, options: SoftmaxOptions): Tensor3D {
+  return tidy(() => attend(q, k, v, options));
+}
+
+function attend(q: Tensor3D, k: Tensor3D, v: Tensor3D, options: SoftmaxOptions): Tensor3D {
   const op = 'softmaxAttention';
   const packed = checkAttention(op, q, k, v, options);
   const { window, position } = options;
@@ -99,7 +103,7 @@ const fireNames = ['fireW1', 'fireB1', 'fireW2', 'fireB2', 'fireC', 'fireThresho
 /** The kernel with its gradient; a registered gradient cannot save inputs that are only sometimes there (FIRE's). */
 function withGradient(inputs: { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>, attrs: SoftmaxAttributes) {
   const names = attrs.bias === 'fire' ? (['q', 'k', 'v', ...fireNames] as const) : (['q', 'k', 'v'] as const);
-  const attend = customGrad((...args) => {
+  const kernel = customGrad((...args) => {
     const save = args.pop() as unknown as GradSaveFunc;
     const tensors = args as Tensor[];
     const named = Object.fromEntries(names.map((name, i) => [name, tensors[i]!])) as typeof inputs;
@@ -118,5 +122,5 @@ function withGradient(inputs: { q: Tensor; k: Tensor; v: Tensor } & Partial<Fire
       },
     };
   });
-  return attend(...names.map((name) => inputs[name]!));
+  return kernel(...names.map((name) => inputs[name]!));
 }

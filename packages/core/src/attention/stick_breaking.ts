@@ -2,7 +2,7 @@
  * Stick-breaking attention: going back from the nearest key, each key breaks its share off what is left of a stick of
  * length one. What no key took is the remainder. https://arxiv.org/abs/2410.17980, equations 1 to 6.
  */
-import { registerGradient, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import { registerGradient, type Tensor, type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkAttention, type Ints } from '../checks.js';
 import type { StickBreakingAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
@@ -41,7 +41,7 @@ export function stickBreakingAttention(
 ): { output: Tensor3D; remainder: Tensor2D } {
   const packed = checkAttention('stickBreakingAttention', q, k, v, options);
   const attrs = { ...packed, attendCurrent: options.attendCurrent ?? false };
-  const [output, remainder] = runKernel('StickBreakingAttention', { q, k, v }, attrs) as [Tensor, Tensor, Tensor];
+  const [output, remainder] = tidy(() => runKernel('StickBreakingAttention', { q, k, v }, attrs).slice(0, 2));
   return { output: output as Tensor3D, remainder: remainder as Tensor2D };
 }
 

@@ -1,4 +1,4 @@
-import { registerGradient, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import { registerGradient, type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkShape } from '../checks.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -13,7 +13,7 @@ export function embedding(tokens: Tensor1D, weight: Tensor2D): Tensor2D {
   checkShape('embedding', 'tokens', tokens, [-1]);
   checkDtype('embedding', 'tokens', tokens, 'int32');
   checkShape('embedding', 'weight', weight, [-1, -1]);
-  return runKernel('Embedding', { tokens, weight }, {})[0] as Tensor2D;
+  return tidy(() => runKernel('Embedding', { tokens, weight }, {})[0] as Tensor2D);
 }
 
 registerGradient({

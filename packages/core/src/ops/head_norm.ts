@@ -1,4 +1,4 @@
-import { registerGradient, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import { registerGradient, type Tensor, type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -15,7 +15,7 @@ export function headNorm(x: Tensor3D, weight: Tensor2D, bias: Tensor2D, epsilon 
   checkShape('headNorm', 'x', x, [-1, -1, -1]);
   checkShape('headNorm', 'weight', weight, x.shape.slice(1));
   checkShape('headNorm', 'bias', bias, x.shape.slice(1));
-  return runKernel('HeadNorm', { x, weight, bias }, { epsilon })[0] as Tensor3D;
+  return tidy(() => runKernel('HeadNorm', { x, weight, bias }, { epsilon })[0] as Tensor3D);
 }
 
 registerGradient({

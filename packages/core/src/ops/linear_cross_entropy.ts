@@ -1,4 +1,4 @@
-import { registerGradient, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import { registerGradient, type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkShape } from '../checks.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -30,7 +30,7 @@ export function linearCrossEntropy(
   checkShape(op, 'targets', targets, [hidden.shape[0]]);
   checkDtype(op, 'targets', targets, 'int32');
   const attrs = { logitScale: options.logitScale ?? 1, ignoreIndex: options.ignoreIndex ?? -1 };
-  return runKernel('LinearCrossEntropy', { hidden, weight, targets }, attrs)[0] as Tensor1D;
+  return tidy(() => runKernel('LinearCrossEntropy', { hidden, weight, targets }, attrs)[0] as Tensor1D);
 }
 
 registerGradient({

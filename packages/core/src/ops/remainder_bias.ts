@@ -1,4 +1,4 @@
-import { registerGradient, type Tensor, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import { registerGradient, type Tensor, type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -15,7 +15,7 @@ export function remainderBias(output: Tensor3D, remainder: Tensor2D, bias: Tenso
   checkShape('remainderBias', 'output', output, [-1, -1, -1]);
   checkShape('remainderBias', 'remainder', remainder, output.shape.slice(0, 2));
   checkShape('remainderBias', 'bias', bias, output.shape.slice(1));
-  return runKernel('RemainderBias', { output, remainder, bias }, {})[0] as Tensor3D;
+  return tidy(() => runKernel('RemainderBias', { output, remainder, bias }, {})[0] as Tensor3D);
 }
 
 registerGradient({

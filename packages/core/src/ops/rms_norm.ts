@@ -1,4 +1,4 @@
-import { registerGradient, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
+import { registerGradient, type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -12,7 +12,7 @@ import { runKernel } from '../run_kernel.js';
 export function rmsNorm(x: Tensor2D, weight: Tensor1D, epsilon = 1e-5): Tensor2D {
   checkShape('rmsNorm', 'x', x, [-1, -1]);
   checkShape('rmsNorm', 'weight', weight, [x.shape[1]]);
-  return runKernel('RMSNorm', { x, weight }, { epsilon })[0] as Tensor2D;
+  return tidy(() => runKernel('RMSNorm', { x, weight }, { epsilon })[0] as Tensor2D);
 }
 
 registerGradient({

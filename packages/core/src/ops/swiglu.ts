@@ -1,4 +1,4 @@
-import { registerGradient, type Tensor, type Tensor2D } from '@tensorflow/tfjs-core';
+import { registerGradient, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -12,7 +12,7 @@ import { runKernel } from '../run_kernel.js';
 export function swiGlu(gate: Tensor2D, up: Tensor2D): Tensor2D {
   checkShape('swiGlu', 'gate', gate, [-1, -1]);
   checkShape('swiGlu', 'up', up, gate.shape);
-  return runKernel('SwiGLU', { gate, up }, {})[0] as Tensor2D;
+  return tidy(() => runKernel('SwiGLU', { gate, up }, {})[0] as Tensor2D);
 }
 
 registerGradient({
