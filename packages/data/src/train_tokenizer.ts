@@ -1,8 +1,11 @@
 // A byte-level BPE tokenizer (as GPT-2's) of a chosen size, learned from text. The `tokenizers` package learns the
-// merges; merges come in order, so the first ones make any smaller vocabulary.
+// merges; merges come in order, so the first ones make any smaller vocabulary, and a larger one goes on after them.
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
+import { continueMerges, countWords } from './bpe_merges.js';
+import { readBytes, readLines } from './byte_stream.js';
 import { readDocuments } from './documents.js';
 import { DataError, explain } from './errors.js';
 import { writeAtomically } from './files.js';
@@ -34,13 +37,13 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
       `a vocabulary of ${vocabSize} is too small: 256 bytes and the special tokens make ${smallest}.`,
     );
   }
-  const { merges, bytes } = await learnMerges(sources, maxBytes);
+  const { merges, bytes } = await learnMerges(sources, maxBytes, vocabSize - specialTokens.length);
   const whole = byteLevelTokenizer(merges, specialTokens);
   const available = Object.keys(whole.model.vocab).length;
   if (available < vocabSize) {
-    const remedy =
-      merges.length >= 29_000 ? 'the trainer learns no more than 30,000' : 'give more text or ask for fewer';
-    throw new DataError(`the text gave ${available} tokens and not the ${vocabSize} asked for; ${remedy}.`);
+    throw new DataError(
+      `the text gave ${available} tokens and not the ${vocabSize} asked for; give more text or ask for fewer.`,
+    );
   }
   await writeTokenizer(cutVocabulary(whole, vocabSize), output);
   return { vocabSize, bytes };
@@ -59,25 +62,44 @@ function writeTokenizer(json: TokenizerJson, output: string): Promise<void> {
   return writeAtomically(resolve(output), [Buffer.from(`${JSON.stringify(json, null, 1)}\n`)]);
 }
 
-/** The package trains from files and takes no options, so the text is gathered in one and its 30,000 tokens are all taken. */
-async function learnMerges(sources: readonly SourceInput[], maxBytes: number) {
-  const rust = loadRust();
-  if (!rust) {
-    throw new DataError("training needs the 'tokenizers' package, which has no binary for this platform.");
-  }
+async function learnMerges(sources: readonly SourceInput[], maxBytes: number, vocabSize: number) {
   const directory = await mkdtemp(join(tmpdir(), 'sb-tokenizer-'));
   try {
     const text = join(directory, 'text');
     const bytes = await gatherText(sources, maxBytes, text);
-    const tokenizer = new rust.Tokenizer(rust.BPE.init({}, []));
-    tokenizer.setPreTokenizer(rust.byteLevelPreTokenizer(false, true));
-    tokenizer.train([text]);
-    const file = join(directory, 'tokenizer.json');
-    tokenizer.save(file);
-    return { merges: parseTokenizer(readTokenizerFile(file), file).model.merges.map(mergePair), bytes };
+    const first = learnFirstMerges(text, join(directory, 'tokenizer.json'));
+    return { merges: await extendMerges(first, text, vocabSize), bytes };
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+/** What the package learns: it reads files, takes no options and stops at 30,000 tokens. None where it has no binary. */
+function learnFirstMerges(textPath: string, scratchPath: string): [string, string][] {
+  const rust = loadRust();
+  if (!rust) return [];
+  const tokenizer = new rust.Tokenizer(rust.BPE.init({}, []));
+  tokenizer.setPreTokenizer(rust.byteLevelPreTokenizer(false, true));
+  tokenizer.train([textPath]);
+  tokenizer.save(scratchPath);
+  return parseTokenizer(readTokenizerFile(scratchPath), scratchPath).model.merges.map(mergePair);
+}
+
+/** Adds merges beyond those given, until bytes and merges make `vocabSize` tokens. */
+export async function extendMerges(
+  merges: [string, string][],
+  textPath: string,
+  vocabSize: number,
+): Promise<[string, string][]> {
+  const json = byteLevelTokenizer(merges, []);
+  const tokens: string[] = [];
+  for (const [token, id] of Object.entries(json.model.vocab)) tokens[id] = token;
+  if (tokens.length >= vocabSize) return merges;
+  const counts = new Map<string, number>();
+  for await (const { bytes } of readLines(readBytes(textPath))) countWords(`${Buffer.from(bytes)}\n`, counts);
+  const tokenizer = new JsTokenizer(json, {});
+  const encode = (word: string) => tokenizer.encode(word, { add_special_tokens: false }).ids;
+  return [...merges, ...continueMerges(counts, tokens, encode, vocabSize)];
 }
 
 async function gatherText(sources: readonly SourceInput[], maxBytes: number, path: string): Promise<number> {
