@@ -2,6 +2,7 @@
 // bits must agree). Runs where vitest does not, e.g. from the bundle on a cluster: `bin/cuda-check [--seed n]`.
 import * as tf from '@tensorflow/tfjs-core';
 import { openCuda } from '../../packages/core/dist/backends/cuda/index.js';
+import { attention, CASES } from './cuda-check-attention.mjs';
 
 const seedAt = process.argv.indexOf('--seed');
 let state = seedAt > 0 ? Number(process.argv[seedAt + 1]) : Date.now() % 2 ** 31;
@@ -363,6 +364,46 @@ attempt('tfjs operations', () => {
   judge('mean of many', tf.mean(t(long, [300_000])).dataSync(), [long.reduce((s, x) => s + x, 0) / 300_000], 1e-3);
   judge('cast', tf.cast(t(Int32Array.of(1, -2, 3), [3]), 'float32').dataSync(), [1, -2, 3], 0);
 });
+
+for (const [kind, heads, kvHeads, dim, bounds, boundsK, more] of CASES)
+  attempt('attention', () => {
+    const [tokens, keys] = [bounds.at(-1), boundsK.at(-1)];
+    const size = Math.sqrt(more.big ?? 1);
+    const values = {
+      q: random(tokens * heads * dim, size),
+      k: random(keys * kvHeads * dim, size),
+      v: random(keys * kvHeads * dim),
+      dO: random(tokens * heads * dim),
+      dRem: random(tokens * heads),
+    };
+    const o = { heads, kvHeads, dim, bounds, boundsK, scale: 1 / Math.sqrt(dim), ...more };
+    const want = attention(kind, values, o);
+    const attrs = {
+      cuSeqlens: Int32Array.from(bounds),
+      cuSeqlensK: Int32Array.from(boundsK),
+      scale: o.scale,
+      attendCurrent: o.current === 1,
+      window: o.window ?? 0,
+      bias: o.slopes ? 'alibi' : 'none',
+      alibiSlopes: o.slopes,
+    };
+    const queries = (x) => t(x, [tokens, heads, dim]);
+    const [k, v] = [values.k, values.v].map((x) => t(x, [keys, kvHeads, dim]));
+    const inputs = { q: queries(values.q), k, v };
+    const stick = kind === 'stick';
+    const name = stick ? 'StickBreakingAttention' : 'SoftmaxAttention';
+    const label = `${kind} h${heads}/${kvHeads} d${dim} ${Object.keys(more)}`;
+    const forward = run(name, inputs, attrs);
+    judge(`${label} output`, forward[0], want.output);
+    judge(`${label} ${stick ? 'remainder' : 'logSumExp'}`, forward[1], want.extra, 1e-4);
+    const extra = t(forward[1], [tokens, heads]);
+    const saved = t(new Float32Array(0), [0]);
+    const rest = stick
+      ? { remainder: extra, saved, dRemainder: t(values.dRem, [tokens, heads]) }
+      : { logSumExp: extra, output: queries(forward[0]) };
+    const grad = run(`${name}Grad`, { ...inputs, ...rest, dOutput: queries(values.dO) }, attrs);
+    for (const [i, what] of ['dq', 'dk', 'dv'].entries()) judge(`${label} ${what}`, grad[i], want[what]);
+  });
 
 for (const [m, n, k] of [
   [8192, 8192, 8192],

@@ -17,6 +17,8 @@ const LAYOUT_BATCH_STRIDE = 6;
 const PREFERENCE_WORKSPACE = 1;
 const RESULT_BYTES = 96;
 const CANDIDATES = 8;
+/** Documents of every length make many shapes; past this many plans all are made anew. */
+const MAX_PLANS = 4096;
 const WORKSPACE_BYTES = 64 * 2 ** 20;
 
 /** Row-major product C [m,n] = alpha · op(A) op(B) + beta · C, `batch` times over. */
@@ -39,6 +41,8 @@ export interface Product {
   strideC?: number;
   output: 'bf16' | 'f32';
   beta?: 0 | 1;
+  /** Never timed: for shapes that change from call to call. */
+  untuned?: boolean;
 }
 
 interface Plan {
@@ -75,6 +79,7 @@ export class CublasLt {
     let plan = this.plans.get(key);
     if (!plan) {
       if (!this.workspace) this.workspace = this.driver.allocate(WORKSPACE_BYTES);
+      if (this.plans.size >= MAX_PLANS) this.forgetPlans();
       plan = this.plan(a, b, c, product);
       this.plans.set(key, plan);
     }
@@ -135,7 +140,9 @@ export class CublasLt {
       c: layout(p.output === 'f32' ? R_32F : R_16BF, p.m, p.n, p.ldc, p.strideC),
     };
     const plans = this.candidates(made, p).map((candidate) => ({ ...made, ...candidate }));
-    return this.autotune && !p.beta && p.m * p.n * p.k > 2 ** 27 ? this.fastest(plans, a, b, c) : plans[0]!;
+    return this.autotune && !p.beta && !p.untuned && p.m * p.n * p.k > 2 ** 27
+      ? this.fastest(plans, a, b, c)
+      : plans[0]!;
   }
 
   private candidates(made: Omit<Plan, 'algorithm' | 'workspace'>, p: Product): Pick<Plan, 'algorithm' | 'workspace'>[] {
@@ -185,6 +192,14 @@ export class CublasLt {
     return best;
   }
 
+  private forgetPlans(): void {
+    for (const { descriptor, a, b, c } of this.plans.values()) {
+      this.f.cublasLtMatmulDescDestroy!(descriptor);
+      for (const layout of [a, b, c]) this.f.cublasLtMatrixLayoutDestroy!(layout);
+    }
+    this.plans.clear();
+  }
+
   private create(name: string, ...args: unknown[]): bigint {
     const out = new BigUint64Array(1);
     this.check(name, this.f[name]!(out, ...args));
@@ -209,6 +224,8 @@ function bind(library: LibraryHandle): Record<string, (...args: unknown[]) => nu
     cublasLtMatrixLayoutSetAttribute: ['uint64', 'int', 'void*', 'size_t'],
     cublasLtMatmulPreferenceCreate: ['void*'],
     cublasLtMatmulPreferenceDestroy: ['uint64'],
+    cublasLtMatmulDescDestroy: ['uint64'],
+    cublasLtMatrixLayoutDestroy: ['uint64'],
     cublasLtMatmulPreferenceSetAttribute: ['uint64', 'int', 'void*', 'size_t'],
     cublasLtMatmulAlgoGetHeuristic: [...Array<string>(7).fill('uint64'), 'int', 'void*', 'void*'],
     cublasLtMatmul: [

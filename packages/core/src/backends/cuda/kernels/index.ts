@@ -5,6 +5,7 @@ import { registerFallbacks } from './fallback.js';
 import { lossKernels } from './loss.js';
 import { matmulKernels } from './matmul.js';
 import { optimizerKernels } from './optimizer.js';
+import { plainAttentionKernels } from './plain_attention.js';
 import { reduceKernels } from './reduce.js';
 import { shapeKernels } from './shape.js';
 import { transformerKernels } from './transformer.js';
@@ -17,6 +18,7 @@ export function registerKernels(): void {
     matmulKernels,
     transformerKernels,
     lossKernels,
+    plainAttentionKernels,
     optimizerKernels,
   ])
     registerTable(table);

@@ -1,0 +1,312 @@
+/**
+ * Attention from matrix products: a block of query rows at a time, logits [kvHeads, rows, keys] in float32, one kernel
+ * that turns rows of logits into weights, another product. Memory is bounded by the block, results are exact and
+ * deterministic; speed is bounded by the logits' trips through memory, which fused kernels spare.
+ */
+import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import type { Scratch } from '../backend.js';
+import { type Argument, i32, pointer } from '../driver.js';
+import { type KernelCall, type KernelTable, need } from './define.js';
+import { fillAt } from './elementwise.js';
+
+const BLOCK_BYTES = 256 * 2 ** 20;
+const WARPS = 8;
+const FILE = 'plain_attention.cu';
+
+interface Shape {
+  heads: number;
+  kvHeads: number;
+  group: number;
+  dim: number;
+  scale: number;
+  cuSeqlens: Int32Array;
+  cuSeqlensK: Int32Array;
+}
+
+/** A run of query rows of one document, and the keys that the last of them may see. */
+interface Block {
+  token: number;
+  firstKey: number;
+  rows: number;
+  /** Position of the first query among the document's keys. */
+  first: number;
+  keys: number;
+  /** `keys`, rounded up so that rows are aligned. */
+  stride: number;
+}
+
+function shapeOf(call: KernelCall): Shape {
+  const [q, k] = [need(call, 'q'), need(call, 'k')];
+  const { cuSeqlens, cuSeqlensK, scale } = call.attrs as {
+    cuSeqlens: Int32Array;
+    cuSeqlensK?: Int32Array;
+    scale: number;
+  };
+  const [, heads, dim] = q.shape as [number, number, number];
+  const kvHeads = k.shape[1]!;
+  return { heads, kvHeads, group: heads / kvHeads, dim, scale, cuSeqlens, cuSeqlensK: cuSeqlensK ?? cuSeqlens };
+}
+
+function* blocksOf(s: Shape): Generator<Block> {
+  for (let d = 0; d + 1 < s.cuSeqlens.length; d++) {
+    const [from, to] = [s.cuSeqlens[d]!, s.cuSeqlens[d + 1]!];
+    const firstKey = s.cuSeqlensK[d]!;
+    const length = s.cuSeqlensK[d + 1]! - firstKey;
+    const offset = length - (to - from);
+    const most = Math.max(1, Math.min(1024, Math.floor(BLOCK_BYTES / 4 / s.kvHeads / Math.max(length, 8))));
+    for (let token = from; token < to; token += most) {
+      const rows = Math.min(most, to - token);
+      const first = offset + token - from;
+      const keys = Math.min(length, first + rows);
+      yield { token, firstKey, rows, first, keys, stride: Math.ceil(keys / 8) * 8 };
+    }
+  }
+}
+
+function largest(s: Shape): number {
+  let size = 1;
+  for (const block of blocksOf(s)) size = Math.max(size, s.kvHeads * block.rows * block.stride);
+  return size;
+}
+
+/** struct Rows of plain_attention.cu. */
+function rowsArgument(s: Shape, b: Block, g: number): Argument {
+  const bytes = new DataView(new ArrayBuffer(36));
+  for (const [i, value] of [b.rows, b.stride, b.first, b.keys, s.kvHeads, s.group, g, b.token].entries())
+    bytes.setInt32(i * 4, value, true);
+  bytes.setFloat32(32, s.scale, true);
+  return { bytes: new Uint8Array(bytes.buffer) };
+}
+
+/** The products of one block, batched over kv heads, for the g-th query head of each group. */
+function products(call: KernelCall, s: Shape, b: Block, g: number) {
+  const { backend } = call;
+  const query = { lda: s.heads * s.dim, stride: s.group * s.dim };
+  const key = { ld: s.kvHeads * s.dim, stride: s.dim };
+  const square = { ld: b.stride, stride: b.rows * b.stride };
+  const batch = s.kvHeads;
+  const rowAt = (address: number) => address + (b.token * s.heads + g) * s.dim * 2;
+  const keyAt = (address: number, bytes = 2) => address + b.firstKey * s.kvHeads * s.dim * bytes;
+  return {
+    /** square = rows · keysᵀ, float32. */
+    compare: (rows: number, keys: number, out: number) =>
+      backend.matmul(rowAt(rows), keyAt(keys), out, {
+        m: b.rows,
+        n: b.keys,
+        k: s.dim,
+        transposeA: false,
+        transposeB: true,
+        batch,
+        untuned: true,
+        output: 'f32',
+        lda: query.lda,
+        strideA: query.stride,
+        ldb: key.ld,
+        strideB: key.stride,
+        ldc: square.ld,
+        strideC: square.stride,
+      }),
+    /** rows = square · keys. */
+    gather: (weights: number, keys: number, out: number) =>
+      backend.matmul(weights, keyAt(keys), rowAt(out), {
+        m: b.rows,
+        n: s.dim,
+        k: b.keys,
+        transposeA: false,
+        transposeB: false,
+        batch,
+        untuned: true,
+        output: 'bf16',
+        lda: square.ld,
+        strideA: square.stride,
+        ldb: key.ld,
+        strideB: key.stride,
+        ldc: query.lda,
+        strideC: query.stride,
+      }),
+    /** keys (float32) += squareᵀ · rows. */
+    scatter: (weights: number, rows: number, out: number) =>
+      backend.matmul(weights, rowAt(rows), keyAt(out, 4), {
+        m: b.keys,
+        n: s.dim,
+        k: b.rows,
+        transposeA: true,
+        transposeB: false,
+        batch,
+        untuned: true,
+        output: 'f32',
+        beta: 1,
+        lda: square.ld,
+        strideA: square.stride,
+        ldb: query.lda,
+        strideB: query.stride,
+        ldc: key.ld,
+        strideC: key.stride,
+      }),
+  };
+}
+
+type RowKernel = (block: Argument, logits: number, weights: number) => Argument[];
+
+function forward(call: KernelCall, name: string, statistic: TensorInfo, rowArguments: RowKernel): TensorInfo {
+  const { backend } = call;
+  const s = shapeOf(call);
+  const q = need(call, 'q');
+  const output = backend.make(q.shape, 'bf16');
+  fillAt(backend, backend.address(output), 'bf16', 0, util.sizeFromShape(q.shape));
+  fillAt(
+    backend,
+    backend.address(statistic),
+    'f32',
+    name === 'stick_breaking_rows' ? 1 : -1e30,
+    util.sizeFromShape(statistic.shape),
+  );
+  backend.withScratch((scratch) => {
+    const size = largest(s);
+    const [logits, weights] = [scratch.allocate(size * 4), scratch.allocate(size * 2)];
+    const [qs, ks, vs] = [backend.bf16(q), backend.bf16(need(call, 'k')), backend.bf16(need(call, 'v'))];
+    for (const block of blocksOf(s))
+      for (let g = 0; g < s.group; g++) {
+        const p = products(call, s, block, g);
+        p.compare(qs, ks, logits);
+        const grid = [Math.ceil(block.rows / WARPS), s.kvHeads] as const;
+        backend.launch(
+          FILE,
+          name,
+          { grid, block: WARPS * 32 },
+          rowArguments(rowsArgument(s, block, g), logits, weights),
+        );
+        p.gather(weights, vs, backend.address(output));
+      }
+  });
+  return output;
+}
+
+type RowGradKernel = (
+  block: Argument,
+  logits: number,
+  weights: number,
+  dWeights: number,
+  dLogits: number,
+) => Argument[];
+
+function backward(call: KernelCall, name: string, rowArguments: (scratch: Scratch) => RowGradKernel): TensorInfo[] {
+  const { backend } = call;
+  const s = shapeOf(call);
+  const [q, k, v] = [need(call, 'q'), need(call, 'k'), need(call, 'v')];
+  const dq = backend.make(q.shape, 'bf16');
+  fillAt(backend, backend.address(dq), 'bf16', 0, util.sizeFromShape(q.shape));
+  const [dk, dv] = [backend.make(k.shape, 'f32'), backend.make(v.shape, 'f32')];
+  for (const t of [dk, dv]) fillAt(backend, backend.address(t), 'f32', 0, util.sizeFromShape(t.shape));
+  backend.withScratch((scratch) => {
+    const size = largest(s);
+    const [logits, dWeights] = [scratch.allocate(size * 4), scratch.allocate(size * 4)];
+    const [weights, dLogits] = [scratch.allocate(size * 2), scratch.allocate(size * 2)];
+    const [qs, ks, vs] = [backend.bf16(q), backend.bf16(k), backend.bf16(v)];
+    const dOutput = backend.bf16(need(call, 'dOutput'));
+    const args = rowArguments(scratch);
+    for (const block of blocksOf(s))
+      for (let g = 0; g < s.group; g++) {
+        const p = products(call, s, block, g);
+        p.compare(qs, ks, logits);
+        p.compare(dOutput, vs, dWeights);
+        const grid = [Math.ceil(block.rows / WARPS), s.kvHeads] as const;
+        const rows = args(rowsArgument(s, block, g), logits, weights, dWeights, dLogits);
+        backend.launch(FILE, name, { grid, block: WARPS * 32 }, rows);
+        p.gather(dLogits, ks, backend.address(dq));
+        p.scatter(dLogits, qs, backend.address(dk));
+        p.scatter(weights, dOutput, backend.address(dv));
+      }
+  });
+  // The sums over query blocks are float32; what goes on to the projections is bfloat16 like every activation.
+  const narrow = [dk, dv].map((t) => backend.cast(t, 'bf16', 'float32'));
+  for (const t of [dk, dv]) backend.disposeData(t.dataId);
+  return [dq, ...narrow];
+}
+
+function stickBreaking(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  const [tokens, heads] = need(call, 'q').shape as [number, number];
+  const current = i32(call.attrs.attendCurrent ? 1 : 0);
+  const remainder = backend.make([tokens, heads], 'f32');
+  const output = forward(call, 'stick_breaking_rows', remainder, (block, logits, weights) => [
+    pointer(weights),
+    pointer(backend.address(remainder)),
+    pointer(logits),
+    block,
+    current,
+  ]);
+  return [output, remainder, backend.make([0], 'f32')];
+}
+
+function stickBreakingGrad(call: KernelCall): TensorInfo[] {
+  const current = i32(call.attrs.attendCurrent ? 1 : 0);
+  return backward(call, 'stick_breaking_rows_grad', (scratch) => {
+    const dRemainder = pointer(call.backend.f32(need(call, 'dRemainder'), scratch));
+    return (block, logits, weights, dWeights, dLogits) => [
+      pointer(weights),
+      pointer(dLogits),
+      pointer(dWeights),
+      pointer(logits),
+      dRemainder,
+      block,
+      current,
+    ];
+  });
+}
+
+interface SoftmaxAttributes {
+  window?: number;
+  bias?: string;
+  alibiSlopes?: Float32Array;
+}
+
+function slopesOf(call: KernelCall, scratch: Scratch): Argument {
+  const { bias, alibiSlopes } = call.attrs as SoftmaxAttributes;
+  if (bias === 'fire') throw new Error('the cuda backend has no FIRE attention; use the native or cpu backend for it');
+  return pointer(bias === 'alibi' && alibiSlopes ? scratch.upload(Float32Array.from(alibiSlopes)) : 0);
+}
+
+function softmax(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  const [tokens, heads] = need(call, 'q').shape as [number, number];
+  const logSumExp = backend.make([tokens, heads], 'f32');
+  const window = i32((call.attrs as SoftmaxAttributes).window ?? 0);
+  const output = backend.withScratch((scratch) => {
+    const slopes = slopesOf(call, scratch);
+    return forward(call, 'softmax_rows', logSumExp, (block, logits, weights) => [
+      pointer(weights),
+      pointer(backend.address(logSumExp)),
+      pointer(logits),
+      slopes,
+      block,
+      window,
+    ]);
+  });
+  return [output, logSumExp];
+}
+
+function softmaxGrad(call: KernelCall): TensorInfo[] {
+  const window = i32((call.attrs as SoftmaxAttributes).window ?? 0);
+  return backward(call, 'softmax_rows_grad', (scratch) => {
+    const slopes = slopesOf(call, scratch);
+    const logSumExp = pointer(call.backend.f32(need(call, 'logSumExp'), scratch));
+    return (block, logits, weights, dWeights, dLogits) => [
+      pointer(weights),
+      pointer(dLogits),
+      pointer(dWeights),
+      pointer(logits),
+      logSumExp,
+      slopes,
+      block,
+      window,
+    ];
+  });
+}
+
+export const plainAttentionKernels: KernelTable = {
+  StickBreakingAttention: stickBreaking,
+  StickBreakingAttentionGrad: stickBreakingGrad,
+  SoftmaxAttention: softmax,
+  SoftmaxAttentionGrad: softmaxGrad,
+};
