@@ -199,7 +199,7 @@ function profile(number) {
   driver.onLaunch = undefined;
   const totals = new Map();
   for (const { name, start, end } of spans) {
-    const kind = name.startsWith('matmul') ? 'matmul' : name;
+    const kind = name;
     totals.set(kind, (totals.get(kind) ?? 0) + driver.elapsed(start, end));
     for (const event of [start, end]) driver.call('cuEventDestroy_v2', event);
   }

@@ -1,10 +1,10 @@
-// Cross-entropy over one chunk of logits (bfloat16, made by the matrix product just before and overwritten by their
-// own gradient in the backward pass). One block a token; the row is read once, with a running maximum and sum.
+// Cross-entropy over one chunk of logits, float32 as the matrix product accumulated them: rounded to bfloat16 first, logits
+// around 10 would already cost the gradient one per cent. The logits' gradient is bfloat16, ready for the next products. One block a token; the row is read once, with a running maximum and sum.
 #include "common.cuh"
 
-extern "C" __global__ void cross_entropy(float* loss, float* logSumExp, const bf16* logits, const int* targets, int vocab,
+extern "C" __global__ void cross_entropy(float* loss, float* logSumExp, const float* logits, const int* targets, int vocab,
                                          int stride, float scale, int ignore) {
-  const bf16* row = logits + (i64)blockIdx.x * stride;
+  const float* row = logits + (i64)blockIdx.x * stride;
   float most = -INFINITY, sum = 0.f, v[8];
   for (int c = threadIdx.x * 8; c < vocab; c += blockDim.x * 8) {
     load8(row + c, v);
@@ -26,12 +26,13 @@ extern "C" __global__ void cross_entropy(float* loss, float* logSumExp, const bf
   const float total = m + logf(sum);
   const int target = targets[blockIdx.x];
   logSumExp[blockIdx.x] = total;
-  loss[blockIdx.x] = target == ignore ? 0.f : total - bf16_to_float(row[target]) * scale;
+  loss[blockIdx.x] = target == ignore ? 0.f : total - row[target] * scale;
 }
 
-extern "C" __global__ void cross_entropy_grad(bf16* logits, const int* targets, const float* logSumExp, const float* dLoss,
+extern "C" __global__ void cross_entropy_grad(bf16* dLogits, const float* logits, const int* targets, const float* logSumExp, const float* dLoss,
                                               int vocab, int stride, float scale, int ignore) {
-  bf16* row = logits + (i64)blockIdx.x * stride;
+  const float* row = logits + (i64)blockIdx.x * stride;
+  bf16* out = dLogits + (i64)blockIdx.x * stride;
   const int target = targets[blockIdx.x];
   const float factor = target == ignore ? 0.f : dLoss[blockIdx.x] * scale, total = logSumExp[blockIdx.x];
   float v[8];
@@ -40,6 +41,6 @@ extern "C" __global__ void cross_entropy_grad(bf16* logits, const int* targets, 
 #pragma unroll
     for (int j = 0; j < 8; j++)
       v[j] = c + j >= vocab || factor == 0.f ? 0.f : factor * (__expf(v[j] * scale - total) - (c + j == target ? 1.f : 0.f));
-    store8(row + c, v);
+    store8(out + c, v);
   }
 }
