@@ -1,5 +1,6 @@
 /** The CUDA backend as a choice: opens the GPU, registers kernels, says in a line what it found. */
-import { registerBackend } from '@tensorflow/tfjs-core';
+import { registerBackend, setBackend } from '@tensorflow/tfjs-core';
+import type { BackendCandidate } from '../candidate.js';
 import { CudaBackend } from './backend.js';
 import { CudaDriver } from './driver.js';
 import { registerKernels } from './kernels/index.js';
@@ -23,3 +24,18 @@ export function openCuda(): { backend: CudaBackend; description: string } {
   const description = `cuda: ${deviceName} (compute capability ${(computeCapability / 10).toFixed(1)}, ${memory}), driver API ${driver}, bfloat16`;
   return { backend: opened, description };
 }
+
+export const cuda: BackendCandidate = {
+  name: 'cuda',
+  probe: async () => {
+    try {
+      return { available: true, description: openCuda().description };
+    } catch (error) {
+      return { available: false, why: (error as Error).message };
+    }
+  },
+  activate: async () => {
+    openCuda();
+    await setBackend('cuda');
+  },
+};

@@ -3,7 +3,9 @@
  * that turns rows of logits into weights, another product. Memory is bounded by the block, results are exact and
  * deterministic; speed is bounded by the logits' trips through memory, which fused kernels spare.
  */
-import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import { type Tensor, type TensorInfo, tidy, util } from '@tensorflow/tfjs-core';
+import { softmaxAttention } from '../../../reference/softmax.js';
+import { softmaxAttentionGrad } from '../../../reference/softmax_grad.js';
 import type { Scratch } from '../backend.js';
 import { type Argument, i32, pointer } from '../driver.js';
 import { type KernelCall, type KernelTable, need } from './define.js';
@@ -263,11 +265,16 @@ interface SoftmaxAttributes {
 
 function slopesOf(call: KernelCall, scratch: Scratch): Argument {
   const { bias, alibiSlopes } = call.attrs as SoftmaxAttributes;
-  if (bias === 'fire') throw new Error('the cuda backend has no FIRE attention; use the native or cpu backend for it');
   return pointer(bias === 'alibi' && alibiSlopes ? scratch.upload(Float32Array.from(alibiSlopes)) : 0);
 }
 
+/** FIRE's bias comes from a small network of its own: the reference in tfjs ops serves it. */
+function throughReference(call: KernelCall, reference: (inputs: never, attrs: never) => Tensor[]): Tensor[] {
+  return tidy(() => reference(call.inputs as never, call.attrs as never));
+}
+
 function softmax(call: KernelCall): TensorInfo[] {
+  if ((call.attrs as SoftmaxAttributes).bias === 'fire') return throughReference(call, softmaxAttention);
   const { backend } = call;
   const [tokens, heads] = need(call, 'q').shape as [number, number];
   const logSumExp = backend.make([tokens, heads], 'f32');
@@ -287,6 +294,7 @@ function softmax(call: KernelCall): TensorInfo[] {
 }
 
 function softmaxGrad(call: KernelCall): TensorInfo[] {
+  if ((call.attrs as SoftmaxAttributes).bias === 'fire') return throughReference(call, softmaxAttentionGrad);
   const window = i32((call.attrs as SoftmaxAttributes).window ?? 0);
   return backward(call, 'softmax_rows_grad', (scratch) => {
     const slopes = slopesOf(call, scratch);
