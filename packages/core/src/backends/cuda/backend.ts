@@ -33,7 +33,7 @@ export class CudaBackend extends KernelBackend {
   constructor(driver = new CudaDriver(), options: { autotune?: boolean } = {}) {
     super();
     this.driver = driver;
-    this.cublas = new CublasLt(driver, options.autotune ?? process.env.STICKBREAKING_AUTOTUNE !== '0');
+    this.cublas = new CublasLt(driver, options.autotune ?? process.env.STICKBREAKING_AUTOTUNE === '1');
     this.data = new DataStorage(this, engine());
   }
 

@@ -1,6 +1,7 @@
 /**
  * Matrix products through cuBLASLt: bfloat16 in, float32 accumulation, bfloat16 or float32 out. The algorithm is chosen
- * once for each shape: the library's own ranking, or (autotune) the fastest of its best eight, timed on the real operands.
+ * once for each shape: the library's own first choice, the same in every process, so that a resumed run repeats its bits;
+ * or (autotune) the fastest of its best eight, timed on the real operands, which may differ from one process to the next.
  */
 import type { LibraryHandle } from 'koffi';
 import type { CudaDriver } from './driver.js';
