@@ -1,0 +1,140 @@
+// Checkpoints of a run: <run>/checkpoints/step-00000123/ holds the model, its tokenizer, the optimizer and the state of
+// the loop. A directory is written under another name, flushed and renamed, so one that is called step-… is whole; it
+// is renamed away before it is deleted, for the same reason.
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { LoaderCursorSchema } from '@stickbreaking/data';
+import { z } from 'zod';
+import { syncDirectory, syncPath, writeFileDurably } from './durable.js';
+import { explain, TrainError } from './errors.js';
+
+const count = z.int().nonnegative();
+
+export const TrainingStateSchema = z.strictObject({
+  version: z.literal(1),
+  /** steps taken, skipped ones included, over all stages */
+  step: count,
+  /** updates of the parameters: what AdamW's bias correction counts */
+  updates: count,
+  tokens: count,
+  /** index of the stage that the next step belongs to, and the steps taken in it */
+  stage: count,
+  stageStep: count,
+  /** steps in a row, up to here, whose loss or gradient was not finite */
+  nonFiniteSteps: count,
+  /** Where the stage's data stands; null at the start of a stage. */
+  cursor: LoaderCursorSchema.nullable(),
+  /** Initial weights and data order follow from it; nothing else in a run is random. */
+  seed: count,
+  tokenizerHash: z.string(),
+  best: z.strictObject({ step: count, validationLoss: z.number() }).nullable(),
+  /** the run's configuration, to be compared when it is resumed */
+  config: z.record(z.string(), z.unknown()),
+});
+
+export type TrainingState = z.infer<typeof TrainingStateSchema>;
+
+export interface CheckpointContent {
+  state: TrainingState;
+  tokenizerPath: string;
+  /** Write the model's and the optimizer's files into the directory. */
+  writeTensors(directory: string): void | Promise<void>;
+}
+
+export class CheckpointStore {
+  constructor(
+    /** <run>/checkpoints */
+    readonly directory: string,
+    private readonly keep: { last: number; best: boolean },
+  ) {}
+
+  /** Steps of the whole checkpoints, ascending. */
+  steps(): number[] {
+    if (!existsSync(this.directory)) return [];
+    return readdirSync(this.directory)
+      .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
+      .map(Number)
+      .sort((a, b) => a - b);
+  }
+
+  path(step: number): string {
+    return join(this.directory, nameOf(step));
+  }
+
+  /** The newest checkpoint's directory. */
+  latest(): string | undefined {
+    const step = this.steps().at(-1);
+    return step === undefined ? undefined : this.path(step);
+  }
+
+  /** Removes what a crash left half written or half deleted. */
+  clean(): void {
+    if (!existsSync(this.directory)) return;
+    for (const name of readdirSync(this.directory)) {
+      if (name.startsWith('.')) rmSync(join(this.directory, name), { recursive: true, force: true });
+      else if (name.endsWith('.tmp')) rmSync(join(this.directory, name), { force: true });
+    }
+  }
+
+  /** Writes a checkpoint, points `latest` at it and deletes those no longer kept. Returns its directory. */
+  async save(content: CheckpointContent): Promise<string> {
+    const { state } = content;
+    const target = this.path(state.step);
+    if (existsSync(target)) return target; // a run is deterministic: what stands there is the same
+    const temporary = join(this.directory, `.writing-${nameOf(state.step)}`);
+    try {
+      rmSync(temporary, { recursive: true, force: true });
+      mkdirSync(temporary, { recursive: true });
+      await content.writeTensors(temporary);
+      copyFileSync(content.tokenizerPath, join(temporary, 'tokenizer.json'));
+      writeFileDurably(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
+      syncDirectory(temporary);
+      renameSync(temporary, target);
+      syncPath(this.directory);
+      this.point('latest', state.step);
+      if (state.best?.step === state.step) this.point('best', state.step);
+      this.prune(state.best?.step);
+    } catch (error) {
+      rmSync(temporary, { recursive: true, force: true });
+      const last = this.latest();
+      const action = `cannot write the checkpoint ${target}${last ? ` (the last whole one is ${last})` : ''}`;
+      throw explain(error, action);
+    }
+    return target;
+  }
+
+  /** Small text files that name a checkpoint. */
+  private point(pointer: 'latest' | 'best', step: number): void {
+    writeFileDurably(join(this.directory, pointer), `${nameOf(step)}\n`);
+  }
+
+  private prune(best: number | undefined): void {
+    const steps = this.steps();
+    const kept = new Set(steps.slice(-this.keep.last));
+    if (this.keep.best && best !== undefined) kept.add(best);
+    for (const step of steps) {
+      if (kept.has(step)) continue;
+      const doomed = join(this.directory, `.deleting-${nameOf(step)}`);
+      renameSync(this.path(step), doomed);
+      rmSync(doomed, { recursive: true, force: true });
+    }
+  }
+}
+
+const nameOf = (step: number) => `step-${String(step).padStart(8, '0')}`;
+
+/** Reads a checkpoint's state.json. Throws a TrainError when it is missing or damaged. */
+export function readState(directory: string): TrainingState {
+  const path = join(directory, 'state.json');
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new TrainError(`${path} is damaged: it is not valid JSON.`);
+    throw explain(error, `cannot read ${path}`);
+  }
+  const result = TrainingStateSchema.safeParse(json);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  throw new TrainError(`${path} is damaged, key '${issue.path.join('.')}': ${issue.message}.`);
+}

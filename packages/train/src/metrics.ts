@@ -1,0 +1,81 @@
+// metrics.jsonl: one line a step (and a validation), in the order of the run. A resumed run first drops what lies past
+// its checkpoint, so that the file is the one of a run that never stopped.
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+import { writeFileDurably, writeFully } from './durable.js';
+import { explain } from './errors.js';
+
+/** One optimizer step. */
+export interface StepMetrics {
+  /** from 1, over all stages */
+  step: number;
+  stage: number;
+  /** tokens seen, this step's included */
+  tokens: number;
+  /** mean negative log-likelihood per token in nats; null when it was not finite */
+  loss: number | null;
+  learningRate: number;
+  /** before clipping; null when it was not finite */
+  gradientNorm: number | null;
+  tokensPerSecond: number;
+  /** the parameters were left as they are, because loss or gradient was not finite */
+  skipped?: true;
+}
+
+/** One pass over the validation data, after step `step`. */
+export interface ValidationMetrics {
+  step: number;
+  tokens: number;
+  /** nats per token */
+  validationLoss: number;
+}
+
+export type MetricsLine = StepMetrics | ValidationMetrics;
+
+export class MetricsFile {
+  private readonly file: number;
+
+  /** Opens the file for appending, without its lines past step `keepSteps`. */
+  constructor(
+    readonly path: string,
+    keepSteps: number,
+  ) {
+    if (existsSync(path)) {
+      const text = readMetrics(path)
+        .filter((line) => line.step <= keepSteps)
+        .map((line) => `${JSON.stringify(line)}\n`)
+        .join('');
+      if (text !== readFileSync(path, 'utf8')) writeFileDurably(path, text);
+    }
+    this.file = openSync(path, 'a');
+  }
+
+  append(line: MetricsLine): void {
+    try {
+      writeFully(this.file, Buffer.from(`${JSON.stringify(line)}\n`));
+    } catch (error) {
+      throw explain(error, `cannot write ${this.path}`);
+    }
+  }
+
+  /** Called before a checkpoint: what it has seen must be on the disk with it. */
+  sync(): void {
+    fsyncSync(this.file);
+  }
+
+  close(): void {
+    closeSync(this.file);
+  }
+}
+
+/** The lines of a metrics.jsonl; a line that a crash cut short is left out. */
+export function readMetrics(path: string): MetricsLine[] {
+  const lines = readFileSync(path, 'utf8').split('\n');
+  lines.pop(); // what follows the last line break is empty, or half a line
+  return lines.flatMap((line) => {
+    try {
+      return [JSON.parse(line) as MetricsLine];
+    } catch {
+      return [];
+    }
+  });
+}
