@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { closest, distance } from 'fastest-levenshtein';
-import { type Document, isNode, LineCounter, parseDocument, parse as parseYaml } from 'yaml';
+import { type Document, isMap, isNode, LineCounter, parseDocument, parse as parseYaml } from 'yaml';
 import type { z } from 'zod';
 import { explain, TrainError } from './errors.js';
 
@@ -39,7 +39,9 @@ export function readYaml<S extends z.ZodType>(file: string, schema: S, options: 
   const result = schema.safeParse(value);
   if (result.success) return result.data;
 
-  const issue = deepest(result.error.issues[0]!);
+  const issues = result.error.issues.map(deepest);
+  // A misspelt key is often a missing one too; its own message helps more.
+  const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0]!;
   const at = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0]!] : issue.path;
   const path = at as Key[];
   const override = overrides.find((o) => o.path.every((key, i) => String(key) === String(path[i])));
@@ -127,7 +129,9 @@ function literalKind(option: unknown): unknown {
 /** The line of the deepest part of `path` that stands in the file. */
 function lineOf(document: Document, lines: LineCounter, path: readonly Key[]): number {
   for (let length = path.length; length > 0; length--) {
-    const node = document.getIn(path.slice(0, length), true);
+    const parent = document.getIn(path.slice(0, length - 1), true);
+    const pair = isMap(parent) ? parent.items.find(({ key }) => String(key) === String(path[length - 1])) : undefined;
+    const node = pair ? pair.key : document.getIn(path.slice(0, length), true);
     if (isNode(node) && node.range) return lines.linePos(node.range[0]).line;
   }
   return 1;

@@ -1,0 +1,99 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
+import { MetricsFile, readMetrics } from './metrics.js';
+
+let directory: string;
+let tokenizerPath: string;
+beforeEach(() => {
+  const base = mkdtempSync(join(tmpdir(), 'checkpoint-'));
+  directory = join(base, 'checkpoints');
+  tokenizerPath = join(base, 'tokenizer.json');
+  writeFileSync(tokenizerPath, '{}');
+});
+
+function content(step: number, best: TrainingState['best'] = null) {
+  const state: TrainingState = {
+    version: 1,
+    step,
+    updates: step,
+    tokens: step * 10,
+    stage: 0,
+    stageStep: step,
+    nonFiniteSteps: 0,
+    cursor: null,
+    seed: 1,
+    tokenizerHash: 'abc',
+    best,
+    config: {},
+  };
+  return { state, tokenizerPath, writeTensors: (d: string) => writeFileSync(join(d, 'model.safetensors'), `${step}`) };
+}
+
+describe('CheckpointStore', () => {
+  it('keeps the last K and the best, and points at the newest', async () => {
+    const store = new CheckpointStore(directory, { last: 2, best: true });
+    await store.save(content(1, { step: 1, validationLoss: 2 }));
+    for (const step of [2, 3, 4]) await store.save(content(step, { step: 1, validationLoss: 2 }));
+    expect(store.steps()).toEqual([1, 3, 4]);
+    expect(store.latest()).toBe(join(directory, 'step-00000004'));
+    expect(readFileSync(join(directory, 'latest'), 'utf8')).toBe('step-00000004\n');
+    expect(readFileSync(join(directory, 'best'), 'utf8')).toBe('step-00000001\n');
+    expect(readState(store.path(3)).tokens).toBe(30);
+    expect(readdirSync(store.path(4)).sort()).toEqual(['model.safetensors', 'state.json', 'tokenizer.json']);
+  });
+
+  it('leaves the previous checkpoint whole when one fails, and says so in one line', async () => {
+    const store = new CheckpointStore(directory, { last: 1, best: false });
+    await store.save(content(1));
+    const failing = {
+      ...content(2),
+      writeTensors: (d: string) => {
+        writeFileSync(join(d, 'model.safetensors'), 'half');
+        throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+      },
+    };
+    await expect(store.save(failing)).rejects.toThrow(
+      /^cannot write .*step-00000002 .*step-00000001\): the disk is full/,
+    );
+    expect(readdirSync(directory).sort()).toEqual(['latest', 'step-00000001']);
+    expect(readFileSync(join(store.path(1), 'model.safetensors'), 'utf8')).toBe('1');
+  });
+
+  it('takes no half-written directory for a checkpoint, and cleans it up', async () => {
+    const store = new CheckpointStore(directory, { last: 2, best: false });
+    await store.save(content(1));
+    mkdirSync(join(directory, '.writing-step-00000002'));
+    mkdirSync(join(directory, '.deleting-step-00000000'));
+    writeFileSync(join(directory, 'latest.123.tmp'), '');
+    expect(store.steps()).toEqual([1]);
+    store.clean();
+    expect(readdirSync(directory).sort()).toEqual(['latest', 'step-00000001']);
+  });
+
+  it('tells a damaged state in one line', async () => {
+    const store = new CheckpointStore(directory, { last: 2, best: false });
+    const path = await store.save(content(1));
+    writeFileSync(join(path, 'state.json'), '{"version": 1, "step": -1}');
+    expect(() => readState(path)).toThrow(/state\.json is damaged, key 'step'/);
+    writeFileSync(join(path, 'state.json'), '{"ver');
+    expect(() => readState(path)).toThrow('not valid JSON');
+  });
+});
+
+describe('MetricsFile', () => {
+  it('drops what lies past the checkpoint, half a line included', () => {
+    const path = join(tokenizerPath, '..', 'metrics.jsonl');
+    const line = (step: number) => ({ step, tokens: step, validationLoss: 1 / 3 });
+    const first = new MetricsFile(path, 0);
+    for (const step of [1, 2, 3]) first.append(line(step));
+    first.close();
+    writeFileSync(path, `${readFileSync(path, 'utf8')}{"step": 4, "to`);
+    const second = new MetricsFile(path, 2);
+    second.append(line(3));
+    second.close();
+    expect(readMetrics(path)).toEqual([1, 2, 3].map(line));
+  });
+});

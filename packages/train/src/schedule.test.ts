@@ -1,0 +1,77 @@
+import { describe, expect, it } from 'vitest';
+import { learningRate, ScheduleSchema, type StageSchedule } from './schedule.js';
+
+function stage(schedule: object, rest: Partial<StageSchedule> = {}): StageSchedule {
+  return {
+    schedule: ScheduleSchema.parse(schedule),
+    steps: 100,
+    batchTokens: 1000,
+    contextLength: 100,
+    tokensBefore: 0,
+    ...rest,
+  };
+}
+
+describe('power', () => {
+  it('is min(peak, β·a·n^b) after a straight warm-up', () => {
+    const big = { steps: 1_000_000, batchTokens: 4_194_304, contextLength: 4096 };
+    const stages = [stage({ kind: 'power', peak: 0.01, warmupSteps: 10 }, big)];
+    expect(learningRate(stages, 0, 0)).toBeCloseTo(0.001, 12);
+    expect(learningRate(stages, 0, 9)).toBeCloseTo(0.01, 12);
+    const n = 500_000 * 4_194_304;
+    expect(learningRate(stages, 0, 500_000)).toBeCloseTo(1024 * 4.6 * n ** -0.51, 12);
+    expect(learningRate(stages, 0, 500_000)).toBeLessThan(0.01);
+  });
+
+  it('does not depend on the stage’s length', () => {
+    const short = stage({ kind: 'power', peak: 0.01 });
+    const long = stage({ kind: 'power', peak: 0.01 }, { steps: 1e6 });
+    for (const step of [0, 7, 99]) expect(learningRate([short], 0, step)).toBe(learningRate([long], 0, step));
+  });
+});
+
+describe('a stage without a peak', () => {
+  it('goes on from where the one before it ended', () => {
+    const first = stage({ kind: 'power', peak: 0.01, warmupTokens: 3000 }, { steps: 1e6 });
+    const second = stage({ kind: 'exponential' }, { tokensBefore: 1e9 });
+    const stages = [first, second];
+    expect(learningRate(stages, 1, 0)).toBeCloseTo(10 * 4.6 * 1e9 ** -0.51, 12);
+  });
+});
+
+describe('decays', () => {
+  it.each(['exponential', 'cosine', 'linear'])('%s goes from the peak to its final value, falling', (kind) => {
+    const stages = [stage({ kind, peak: 1, final: 0.1, warmupSteps: 20 }, { steps: 1020 })];
+    expect(learningRate(stages, 0, 20)).toBeCloseTo(1, 12);
+    let before = 1;
+    for (let step = 21; step < 1020; step++) {
+      const now = learningRate(stages, 0, step);
+      expect(now).toBeLessThan(before);
+      before = now;
+    }
+    expect(before).toBeGreaterThan(0.1);
+    expect(learningRate(stages, 0, 1020)).toBeCloseTo(0.1, 12);
+  });
+
+  it('exponential falls by the same factor in the same time, but for its shift', () => {
+    const stages = [stage({ kind: 'exponential', peak: 1, rate: 4 })];
+    const shift = Math.exp(-4) / (1 - Math.exp(-4));
+    const at = (step: number) => learningRate(stages, 0, step) + shift;
+    expect(at(60) / at(40)).toBeCloseTo(at(40) / at(20), 12);
+  });
+
+  it('follow appendix C.1: 1e-5 to 1.25e-4 in 150 steps, then to zero at step 6250', () => {
+    const c1 = { steps: 6250, batchTokens: 4_194_304, contextLength: 16_384 };
+    const stages = [stage({ kind: 'exponential', peak: 1.25e-4, warmupSteps: 150, warmupFrom: 1e-5 }, c1)];
+    expect(learningRate(stages, 0, 0)).toBeCloseTo(1e-5 + 1.15e-4 / 150, 12);
+    expect(learningRate(stages, 0, 149)).toBeCloseTo(1.25e-4, 12);
+    expect(learningRate(stages, 0, 6249)).toBeGreaterThan(0);
+    expect(learningRate(stages, 0, 6249)).toBeLessThan(1e-8);
+    expect(learningRate(stages, 0, 6250)).toBe(0);
+  });
+
+  it('constant stays', () => {
+    const stages = [stage({ kind: 'constant', peak: 0.3 })];
+    expect([0, 50, 99].map((step) => learningRate(stages, 0, step))).toEqual([0.3, 0.3, 0.3]);
+  });
+});
