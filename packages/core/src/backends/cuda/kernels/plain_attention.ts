@@ -55,7 +55,9 @@ function* blocksOf(s: Shape): Generator<Block> {
     const firstKey = s.cuSeqlensK[d]!;
     const length = s.cuSeqlensK[d + 1]! - firstKey;
     const offset = length - (to - from);
-    const most = Math.max(1, Math.min(1024, Math.floor(BLOCK_BYTES / 4 / s.kvHeads / Math.max(length, 8))));
+    const room = Math.max(1, Math.min(1024, Math.floor(BLOCK_BYTES / 4 / s.kvHeads / Math.max(length, 8))));
+    // Whole multiples of 64 keep the products' sides aligned: at odd sizes they take the library's slow kernels.
+    const most = room > 64 ? room - (room % 64) : room;
     for (let token = from; token < to; token += most) {
       const rows = Math.min(most, to - token);
       const first = offset + token - from;
