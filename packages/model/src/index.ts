@@ -1,1 +1,22 @@
-export {};
+export { KeyValueCache } from './cache.js';
+export { resolveCheckpoint } from './checkpoint.js';
+export {
+  type AttentionConfig,
+  type LlamaConfig,
+  type LlamaConfigInput,
+  LlamaConfigSchema,
+  loadConfig,
+  parseConfig,
+} from './config.js';
+export type { GenerateOptions } from './generate.js';
+export { type ForwardOptions, LlamaModel, type TokenBatch } from './model.js';
+export { countParameters, estimateMemory, generator, parameterShapes } from './parameters.js';
+export {
+  readSafetensors,
+  replaceFile,
+  type SafetensorsFile,
+  syncDirectory,
+  type TensorToWrite,
+  writeSafetensors,
+} from './safetensors.js';
+export { parseYaml, readYaml, type YamlOptions } from './yaml.js';

@@ -1,0 +1,110 @@
+/** A model on disk: `config.json` and `model.safetensors` (or Hugging Face's shards) in one directory. */
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserError } from '@stickbreaking/core';
+import type { Variable } from '@tensorflow/tfjs-core';
+import { type LlamaConfig, loadConfig } from './config.js';
+import { toHuggingFace } from './huggingface_config.js';
+import { parameterShapes } from './parameters.js';
+import { readSafetensors, replaceFile, type SafetensorsFile, writeSafetensors } from './safetensors.js';
+
+export const MODEL_FILE = 'model.safetensors';
+
+/**
+ * The checkpoint directory that a path names: itself, or the latest of a run directory.
+ *
+ * @throws UserError where there is none
+ */
+export function resolveCheckpoint(path: string): string {
+  if (!existsSync(path)) throw new UserError(`There is no checkpoint at ${path}: no such directory.`);
+  if (existsSync(join(path, 'config.json'))) return path;
+  const all = join(path, 'checkpoints');
+  const pointer = join(all, 'latest');
+  if (existsSync(pointer)) {
+    const latest = join(all, readFileSync(pointer, 'utf8').trim());
+    if (existsSync(join(latest, 'config.json'))) return latest;
+  }
+  const steps = existsSync(all)
+    ? readdirSync(all)
+        .filter((name) => /^step-\d+$/.test(name))
+        .sort()
+    : [];
+  const newest = steps.at(-1);
+  if (newest) return join(all, newest);
+  throw new UserError(`${path} is neither a checkpoint (it has no config.json) nor a run with checkpoints.`);
+}
+
+export function saveCheckpoint(
+  directory: string,
+  config: LlamaConfig,
+  parameters: ReadonlyMap<string, Variable>,
+): void {
+  mkdirSync(directory, { recursive: true });
+  writeSafetensors(
+    join(directory, MODEL_FILE),
+    [...parameters].map(([name, parameter]) => ({
+      name,
+      shape: parameter.shape,
+      values: () => parameter.dataSync() as Float32Array,
+    })),
+  );
+  const json = `${JSON.stringify(toHuggingFace(config), null, 2)}\n`;
+  replaceFile(join(directory, 'config.json'), (write) => write(Buffer.from(json)));
+}
+
+export function loadCheckpoint<Model>(
+  directory: string,
+  build: (config: LlamaConfig, values: (name: string, shape: readonly number[]) => Float32Array) => Model,
+): Model {
+  const config = loadConfig(directory);
+  const files = weightFiles(directory).map((path) => ({ path, file: readSafetensors(path) }));
+  try {
+    const holder = new Map<string, { path: string; file: SafetensorsFile }>();
+    for (const one of files) for (const name of one.file.names) holder.set(name, one);
+    checkTensors(config, directory, holder);
+    return build(config, (name) => holder.get(name)!.file.read(name));
+  } finally {
+    for (const { file } of files) file.close();
+  }
+}
+
+function weightFiles(directory: string): string[] {
+  const whole = join(directory, MODEL_FILE);
+  if (existsSync(whole)) return [whole];
+  const index = `${whole}.index.json`;
+  if (!existsSync(index)) throw new UserError(`${directory} has no ${MODEL_FILE}.`);
+  let shards: Record<string, string> | undefined;
+  try {
+    shards = JSON.parse(readFileSync(index, 'utf8')).weight_map;
+  } catch {
+    // Said below.
+  }
+  if (!shards) throw new UserError(`${index} is not an index of shards: expected JSON with a weight_map.`);
+  return [...new Set(Object.values(shards))].map((name) => join(directory, name));
+}
+
+function checkTensors(
+  config: LlamaConfig,
+  directory: string,
+  holder: Map<string, { path: string; file: SafetensorsFile }>,
+): void {
+  const expected = parameterShapes(config);
+  for (const [name, shape] of expected) {
+    const found = holder.get(name);
+    if (!found) throw new UserError(`${directory}: the weights have no '${name}', which config.json calls for.`);
+    const actual = found.file.shape(name);
+    if (actual.join() !== shape.join()) {
+      throw new UserError(
+        `${found.path}: '${name}' has shape [${actual.join(', ')}]; config.json calls for [${shape.join(', ')}].`,
+      );
+    }
+  }
+  // transformers writes the head of a tied model in some versions, and buffers of rotary frequencies in old ones.
+  const ignored = (name: string) =>
+    (config.tieEmbeddings && name === 'lm_head.weight') || name.endsWith('rotary_emb.inv_freq');
+  for (const [name, { path }] of holder) {
+    if (!expected.has(name) && !ignored(name)) {
+      throw new UserError(`${path}: tensor '${name}' has no place in the model that config.json describes.`);
+    }
+  }
+}

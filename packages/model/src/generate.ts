@@ -1,0 +1,79 @@
+/** Continuing a prompt: the cache is filled in chunks, then one token at a time is drawn from the last logits. */
+import { type Ints, UserError } from '@stickbreaking/core';
+import type { KeyValueCache } from './cache.js';
+import type { LlamaModel } from './model.js';
+import { generator } from './parameters.js';
+
+export interface GenerateOptions {
+  /** Default 256. */
+  maxNewTokens?: number;
+  /** 0 takes the likeliest token; default 1. */
+  temperature?: number;
+  /** Draw among the `topK` likeliest tokens. */
+  topK?: number;
+  /** Draw among the likeliest tokens that together have this probability. */
+  topP?: number;
+  /** The same seed gives the same continuation; default 0. */
+  seed?: number;
+  /** Tokens that end the continuation and are not part of it. */
+  stop?: readonly number[];
+}
+
+/** Prompt tokens that run through the model together: bounds the memory of a long prompt. */
+const PREFILL_TOKENS = 1024;
+
+export async function* generate(model: LlamaModel, prompt: Ints, options: GenerateOptions): AsyncGenerator<number> {
+  const { maxNewTokens = 256, seed = 0, stop = [] } = options;
+  if (prompt.length === 0) throw new UserError('The prompt is empty; a continuation needs at least one token.');
+  const random = generator(seed, 'generate');
+  const cache = model.createCache();
+  try {
+    let logits = await prefill(model, prompt, cache);
+    for (let made = 0; made < maxNewTokens; made++) {
+      const token = sample(logits, options, random);
+      if (stop.includes(token)) return;
+      yield token;
+      if (made + 1 < maxNewTokens) logits = await logitsAfter(model, [token], cache);
+    }
+  } finally {
+    cache.dispose();
+  }
+}
+
+async function prefill(model: LlamaModel, prompt: Ints, cache: KeyValueCache): Promise<Float32Array> {
+  let logits = new Float32Array();
+  for (let begin = 0; begin < prompt.length; begin += PREFILL_TOKENS) {
+    logits = await logitsAfter(model, prompt.slice(begin, begin + PREFILL_TOKENS), cache);
+  }
+  return logits;
+}
+
+async function logitsAfter(model: LlamaModel, tokens: Ints, cache: KeyValueCache): Promise<Float32Array<ArrayBuffer>> {
+  const logits = model.lastLogits(tokens, { cache });
+  const values = (await logits.data()) as Float32Array<ArrayBuffer>;
+  logits.dispose();
+  return values;
+}
+
+/** Draws a token: temperature, then the topK likeliest, then the smallest set of them with probability topP. */
+export function sample(logits: Float32Array, options: GenerateOptions, random: () => number): number {
+  const { temperature = 1, topK = logits.length, topP = 1 } = options;
+  if (!(temperature >= 0)) throw new UserError(`temperature is ${temperature}; expected 0 or more.`);
+  if (!(Number.isInteger(topK) && topK > 0)) throw new UserError(`topK is ${topK}; expected a positive whole number.`);
+  if (!(topP > 0 && topP <= 1)) throw new UserError(`topP is ${topP}; expected more than 0 and at most 1.`);
+  const order = Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]! || a - b);
+  if (temperature === 0) return order[0]!;
+  const highest = logits[order[0]!]!;
+  const likeliest = order.slice(0, topK);
+  const weights = likeliest.map((token) => Math.exp((logits[token]! - highest) / temperature));
+  const total = weights.reduce((a, b) => a + b, 0);
+  let kept = 0;
+  let mass = 0;
+  while (kept < weights.length && mass < topP * total) mass += weights[kept++]!;
+  let point = random() * mass;
+  for (let i = 0; i < kept; i++) {
+    point -= weights[i]!;
+    if (point < 0) return likeliest[i]!;
+  }
+  return likeliest[kept - 1]!;
+}

@@ -1,0 +1,198 @@
+/**
+ * A LLaMA-style decoder over packed documents: embedding, then layers of RMSNorm, attention, RMSNorm and SwiGLU with
+ * residual connections, then a norm and the output head. No biases.
+ */
+import { embedding, type Ints, linear, linearCrossEntropy, rmsNorm, swiGlu, UserError } from '@stickbreaking/core';
+import {
+  add,
+  mul,
+  type NamedTensorMap,
+  type Scalar,
+  sum,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  tensor,
+  tensor1d,
+  tidy,
+  type Variable,
+  variable,
+  variableGrads,
+} from '@tensorflow/tfjs-core';
+import { attend, type LayerParameters } from './attention.js';
+import { KeyValueCache } from './cache.js';
+import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
+import { type LlamaConfig, type LlamaConfigInput, parseConfig } from './config.js';
+import { type GenerateOptions, generate } from './generate.js';
+import { initialValues, parameterShapes } from './parameters.js';
+
+/** Packed documents with the token that follows each one. */
+export interface TokenBatch {
+  /** [N] */
+  tokens: Ints;
+  /** [N] the next token, −1 where nothing is scored. */
+  targets: Ints;
+  /** [S+1] document boundaries. */
+  cuSeqlens: Ints;
+}
+
+export interface ForwardOptions {
+  /** [S+1] document boundaries; default: one document. */
+  cuSeqlens?: Ints;
+  /** Continue a document whose earlier tokens the cache holds. */
+  cache?: KeyValueCache;
+}
+
+export class LlamaModel {
+  private constructor(
+    readonly config: LlamaConfig,
+    /** By Hugging Face's names. */
+    readonly parameters: ReadonlyMap<string, Variable>,
+  ) {}
+
+  /** A new model with seeded initial weights, the same for the same seed on every machine. */
+  static create(config: LlamaConfigInput | LlamaConfig, { seed = 0 }: { seed?: number } = {}): LlamaModel {
+    const parsed = parseConfig(config as LlamaConfigInput);
+    return LlamaModel.from(parsed, (name, shape) => initialValues(name, shape, parsed, seed));
+  }
+
+  /**
+   * Loads `config.json` and `model.safetensors` (or its shards) of a checkpoint directory, ours or Hugging Face's.
+   *
+   * @throws UserError where a file is missing or broken, or the tensors are not the configuration's
+   */
+  static load(directory: string): LlamaModel {
+    return loadCheckpoint(directory, (config, values) => LlamaModel.from(config, values));
+  }
+
+  /** A model whose values come one parameter at a time. */
+  static from(config: LlamaConfig, values: (name: string, shape: readonly number[]) => Float32Array): LlamaModel {
+    const parameters = new Map<string, Variable>();
+    for (const [name, shape] of parameterShapes(config)) {
+      const initial = tensor(values(name, shape), shape);
+      parameters.set(name, variable(initial));
+      initial.dispose();
+    }
+    return new LlamaModel(config, parameters);
+  }
+
+  /** Writes `config.json` and `model.safetensors`, each replaced at once. */
+  save(directory: string): void {
+    saveCheckpoint(directory, this.config, this.parameters);
+  }
+
+  /**
+   * Logits of every token, [N, vocabSize]; for losses and for long inputs see `tokenLosses`.
+   *
+   * @throws UserError where a token is not in the vocabulary
+   */
+  forward(tokens: Ints, options: ForwardOptions = {}): Tensor2D {
+    return tidy(() => this.logits(this.hiddenStates(tokens, options)));
+  }
+
+  /** Logits of the last token alone, [vocabSize]. */
+  lastLogits(tokens: Ints, options: ForwardOptions = {}): Tensor1D {
+    return tidy(() => {
+      const hidden = this.hiddenStates(tokens, options);
+      return this.logits(hidden.slice([hidden.shape[0] - 1, 0], [1, hidden.shape[1]])).reshape([-1]) as Tensor1D;
+    });
+  }
+
+  /** The loss of every token in nats, [N], 0 where the target is −1; the [N, vocabSize] logits are never whole. */
+  tokenLosses(batch: TokenBatch, options: { cache?: KeyValueCache } = {}): Tensor1D {
+    return tidy(() => {
+      this.checkTokens(batch.targets, -1);
+      const hidden = this.hiddenStates(batch.tokens, { ...options, cuSeqlens: batch.cuSeqlens });
+      const targets = tensor1d(Int32Array.from(batch.targets), 'int32');
+      const logitScale = 1 / (this.config.mup?.logitsDivider ?? 1);
+      return linearCrossEntropy(hidden, this.outputWeight(), targets, { logitScale });
+    });
+  }
+
+  /** The mean loss of the scored tokens, in nats. */
+  loss(batch: TokenBatch): Scalar {
+    const scored = Array.from(batch.targets).filter((target) => target >= 0).length;
+    return tidy(() => mul(sum(this.tokenLosses(batch)), 1 / Math.max(1, scored)) as Scalar);
+  }
+
+  /** The summed loss of the batch times `scale`, and its gradient for every parameter. */
+  gradients(
+    batch: TokenBatch,
+    { scale = 1 }: { scale?: number } = {},
+  ): { loss: Scalar; gradients: Map<string, Tensor> } {
+    const variables = [...this.parameters.values()];
+    const { value, grads } = variableGrads(() => mul(sum(this.tokenLosses(batch)), scale) as Scalar, variables);
+    const byVariable: NamedTensorMap = grads;
+    const gradients = new Map([...this.parameters].map(([name, one]) => [name, byVariable[one.name]!]));
+    return { loss: value, gradients };
+  }
+
+  createCache(): KeyValueCache {
+    return new KeyValueCache();
+  }
+
+  /** Continues a prompt, one token at a time, until a stop token or `maxNewTokens`. */
+  generate(prompt: Ints, options: GenerateOptions = {}): AsyncGenerator<number> {
+    return generate(this, prompt, options);
+  }
+
+  dispose(): void {
+    for (const parameter of this.parameters.values()) parameter.dispose();
+  }
+
+  /** The normalised output of the last layer, [N, hiddenSize]. */
+  private hiddenStates(tokens: Ints, { cuSeqlens, cache }: ForwardOptions): Tensor2D {
+    this.checkTokens(tokens, 0);
+    if (cache && cuSeqlens && cuSeqlens.length !== 2) {
+      throw new UserError('A cache continues one document, but cuSeqlens names several.');
+    }
+    const boundaries = Int32Array.from(cuSeqlens ?? [0, tokens.length]);
+    const { normEpsilon, mup } = this.config;
+    const ids = tensor1d(Int32Array.from(tokens), 'int32');
+    let x = embedding(ids, this.parameter('model.embed_tokens.weight') as Tensor2D);
+    if (mup) x = mul(x, mup.embeddingMultiplier) as Tensor2D;
+    const context = { cuSeqlens: boundaries, ...(cache ? { cache } : {}) };
+    for (let layer = 0; layer < this.config.numLayers; layer++) {
+      const before = x;
+      x = tidy(() => this.layer(before, layer, context));
+      before.dispose();
+    }
+    return rmsNorm(x, this.parameter('model.norm.weight') as Tensor1D, normEpsilon);
+  }
+
+  private layer(x: Tensor2D, layer: number, context: { cuSeqlens: Int32Array; cache?: KeyValueCache }): Tensor2D {
+    const parameter: LayerParameters = (name) => this.parameter(`model.layers.${layer}.${name}`);
+    const { normEpsilon, mup } = this.config;
+    const residual = (base: Tensor2D, branch: Tensor2D) =>
+      add(base, mup ? mul(branch, mup.residualMultiplier) : branch) as Tensor2D;
+    const normalised = rmsNorm(x, parameter('input_layernorm.weight') as Tensor1D, normEpsilon);
+    const attended = residual(x, attend(normalised, parameter, this.config, { ...context, layer }));
+    const again = rmsNorm(attended, parameter('post_attention_layernorm.weight') as Tensor1D, normEpsilon);
+    const gate = linear(again, parameter('mlp.gate_proj.weight') as Tensor2D);
+    const up = linear(again, parameter('mlp.up_proj.weight') as Tensor2D);
+    return residual(attended, linear(swiGlu(gate, up), parameter('mlp.down_proj.weight') as Tensor2D));
+  }
+
+  private logits(hidden: Tensor2D): Tensor2D {
+    const logits = linear(hidden, this.outputWeight());
+    const divider = this.config.mup?.logitsDivider ?? 1;
+    return divider === 1 ? logits : (mul(logits, 1 / divider) as Tensor2D);
+  }
+
+  private outputWeight(): Tensor2D {
+    return this.parameter(this.config.tieEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight') as Tensor2D;
+  }
+
+  private parameter(name: string): Tensor {
+    return this.parameters.get(name)!;
+  }
+
+  private checkTokens(tokens: Ints, lowest: number): void {
+    const { vocabSize } = this.config;
+    for (const token of tokens) {
+      if (token < lowest || token >= vocabSize) {
+        throw new UserError(`Token ${token} is not in the model's vocabulary of ${vocabSize}.`);
+      }
+    }
+  }
+}
