@@ -1,3 +1,124 @@
-export async function main(_argv: string[]): Promise<number> {
-  throw new Error('not written yet');
+/** sb-eval: perplexity by context length of a checkpoint on a text. */
+import { freemem, totalmem } from 'node:os';
+import { selectBackend, UserError } from '@stickbreaking/core';
+import { estimateMemory, replaceFile } from '@stickbreaking/model';
+import { openCheckpoint } from './checkpoint.js';
+import { progressLine, runCommand } from './command.js';
+import { evaluateDocuments } from './documents.js';
+import { parseLengths } from './lengths.js';
+import { BATCH_TOKENS, type LengthResult, scorerOf } from './scoring.js';
+import { evaluateStream } from './stream.js';
+import { formatTable } from './table.js';
+import { readText } from './text.js';
+
+const protocols = {
+  stream: 'stream: one stream cut into windows of the length (the figures of the stick-breaking paper)',
+  documents: 'documents: document by document in rolling windows (lm-evaluation-harness)',
+} as const;
+
+interface Arguments {
+  checkpoint: string;
+  lengths: string;
+  data: string;
+  field: string;
+  protocol: 'stream' | 'documents' | 'both';
+  tokenizer: string | undefined;
+  maxTokens: number | undefined;
+  backend: string;
+  json: boolean;
+  output: string | undefined;
+}
+
+export function main(argv: string[]): Promise<number> {
+  return runCommand<Arguments>(
+    argv,
+    (parser) =>
+      parser
+        .scriptName('sb-eval')
+        .usage('$0 --checkpoint DIR --lengths 2048..65536 --data FILE\n\nPerplexity of a checkpoint by context length.')
+        .option('checkpoint', { type: 'string', demandOption: true, describe: 'checkpoint or run directory' })
+        .option('lengths', {
+          type: 'string',
+          demandOption: true,
+          describe: 'a range, which doubles (2048..65536), or a list (1000,3000)',
+        })
+        .option('data', {
+          type: 'string',
+          demandOption: true,
+          describe: 'text: .txt, .jsonl, .jsonl.zst, .parquet, a directory or a glob',
+        })
+        .option('field', {
+          type: 'string',
+          default: 'text',
+          describe: 'where rows have fields: the one that holds the text',
+        })
+        .option('protocol', {
+          choices: ['stream', 'documents', 'both'] as const,
+          default: 'stream' as const,
+          describe: 'how text meets length',
+        })
+        .option('tokenizer', { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' })
+        .option('max-tokens', { type: 'number', describe: 'stream: look at no more tokens than this' })
+        .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' })
+        .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' })
+        .option('output', { type: 'string', describe: 'write the JSON to this file too' }) as never,
+    evaluate,
+  );
+}
+
+async function evaluate(args: Arguments): Promise<void> {
+  const lengths = parseLengths(args.lengths);
+  if (args.maxTokens !== undefined && !(args.maxTokens > 0)) {
+    throw new UserError(`--max-tokens is ${args.maxTokens}; expected a positive number.`);
+  }
+  const backend = await selectBackend(args.backend);
+  const { directory, tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer);
+  const longest = Math.max(...lengths);
+  checkMemory(estimateMemory(model.config, { tokens: Math.max(longest, BATCH_TOKENS), training: false }), longest);
+  const documents = await readText(args.data, args.field);
+  const progress = progressLine();
+  const onProgress = ({ length, done, total }: { length: number; done: number; total: number }) =>
+    progress.show(`length ${length}: ${((100 * done) / total).toFixed(0)} % of ${total} tokens`);
+  const score = scorerOf(model);
+  const results: LengthResult[] = [];
+  if (args.protocol !== 'documents') {
+    const maxTokens = args.maxTokens === undefined ? {} : { maxTokens: args.maxTokens };
+    results.push(
+      ...(await evaluateStream(
+        score,
+        documents.map(({ text }) => text),
+        { lengths, tokenizer, onProgress, ...maxTokens },
+      )),
+    );
+  }
+  if (args.protocol !== 'stream')
+    results.push(...(await evaluateDocuments(score, documents, { lengths, tokenizer, onProgress })));
+  progress.clear();
+  const record = {
+    checkpoint: directory,
+    data: args.data,
+    attention: model.config.attention,
+    backend: backend.description,
+    results,
+  };
+  const json = `${JSON.stringify(record, null, 2)}\n`;
+  if (args.output) replaceFile(args.output, (write) => write(Buffer.from(json)));
+  process.stdout.write(args.json ? json : report(record.checkpoint, args.data, backend.description, results));
+}
+
+function checkMemory(needed: number, length: number): void {
+  if (needed <= totalmem()) return;
+  const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
+  throw new UserError(
+    `A context of ${length} tokens needs about ${gib(needed)} GiB, and this machine has ${gib(totalmem())} (${gib(freemem())} free); take shorter --lengths.`,
+  );
+}
+
+function report(checkpoint: string, data: string, backend: string, results: readonly LengthResult[]): string {
+  const lines = [`${checkpoint} on ${data} (${backend})`];
+  for (const protocol of ['stream', 'documents'] as const) {
+    const own = results.filter((result) => result.protocol === protocol);
+    if (own.length > 0) lines.push('', `Protocol ${protocols[protocol]}`, formatTable(own));
+  }
+  return `${lines.join('\n')}\n`;
 }

@@ -1,1 +1,9 @@
-export {};
+export { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
+export { type DocumentsOptions, type EvaluationDocument, evaluateDocuments, rollingWindows } from './documents.js';
+export { parseLengths } from './lengths.js';
+export { type Curve, type Report, type ReportBlock, writeReport } from './report/report.js';
+export { type EvaluationProgress, type LengthResult, scorerOf, type TokenScorer } from './scoring.js';
+export { evaluateStream, type StreamOptions } from './stream.js';
+export { formatTable } from './table.js';
+export { readText } from './text.js';
+export { detokenizeWikiText, wikiTextPages } from './wikitext.js';

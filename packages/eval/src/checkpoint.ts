@@ -1,0 +1,29 @@
+/** Opens what a command needs of a checkpoint: its directory, tokenizer and model, checked against each other. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserError } from '@stickbreaking/core';
+import { openTokenizer, type Tokenizer } from '@stickbreaking/data';
+import { LlamaModel, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
+
+export interface OpenedCheckpoint {
+  directory: string;
+  tokenizer: Tokenizer;
+  model: LlamaModel;
+}
+
+/** @throws UserError where a part is missing or they do not belong together */
+export function openCheckpoint(path: string, tokenizerPath?: string): OpenedCheckpoint {
+  const directory = resolveCheckpoint(path);
+  const file = tokenizerPath ?? join(directory, 'tokenizer.json');
+  if (!existsSync(file)) {
+    throw new UserError(`${directory} has no tokenizer.json; name one with --tokenizer.`);
+  }
+  const tokenizer = openTokenizer(file);
+  const { vocabSize } = loadConfig(directory);
+  if (tokenizer.vocabSize > vocabSize) {
+    throw new UserError(
+      `The tokenizer ${file} has ${tokenizer.vocabSize} tokens, more than the model's vocabulary of ${vocabSize}.`,
+    );
+  }
+  return { directory, tokenizer, model: LlamaModel.load(directory) };
+}

@@ -1,0 +1,73 @@
+/** sb-generate: a checkpoint continues a prompt, streamed as it is made. */
+import { selectBackend } from '@stickbreaking/core';
+import { openCheckpoint } from './checkpoint.js';
+import { runCommand } from './command.js';
+
+interface Arguments {
+  checkpoint: string;
+  prompt: string;
+  maxNewTokens: number;
+  temperature: number;
+  topK: number | undefined;
+  topP: number;
+  seed: number;
+  stop: string[];
+  tokenizer: string | undefined;
+  backend: string;
+}
+
+export function main(argv: string[]): Promise<number> {
+  return runCommand<Arguments>(
+    argv,
+    (parser) =>
+      parser
+        .scriptName('sb-generate')
+        .usage('$0 --checkpoint DIR --prompt "…"\n\nContinues a prompt with a trained model.')
+        .option('checkpoint', { type: 'string', demandOption: true, describe: 'checkpoint or run directory' })
+        .option('prompt', { type: 'string', demandOption: true, describe: 'the text to continue' })
+        .option('max-new-tokens', { type: 'number', default: 200 })
+        .option('temperature', { type: 'number', default: 0.8, describe: '0 takes the likeliest token' })
+        .option('top-k', { type: 'number', describe: 'draw among this many likeliest tokens' })
+        .option('top-p', {
+          type: 'number',
+          default: 0.95,
+          describe: 'draw among the likeliest with this probability together',
+        })
+        .option('seed', { type: 'number', default: 0 })
+        .option('stop', {
+          type: 'string',
+          array: true,
+          default: [] as string[],
+          describe: 'texts that end the continuation',
+        })
+        .option('tokenizer', { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' })
+        .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' }) as never,
+    generate,
+  );
+}
+
+async function generate(args: Arguments): Promise<void> {
+  await selectBackend(args.backend);
+  const { tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer);
+  // A document begins after an end token in training text; the prompt does too where it is empty.
+  const prompt = args.prompt === '' ? [tokenizer.eosId] : Array.from(tokenizer.encode(args.prompt));
+  process.stdout.write(args.prompt);
+  const { maxNewTokens, temperature, topK, topP, seed } = args;
+  const options = {
+    maxNewTokens,
+    temperature,
+    topP,
+    seed,
+    stop: [tokenizer.eosId],
+    ...(topK === undefined ? {} : { topK }),
+  };
+  const decoder = tokenizer.streamDecoder();
+  let written = '';
+  for await (const token of model.generate(prompt, options)) {
+    const text = decoder.push(token);
+    process.stdout.write(text);
+    written += text;
+    if (args.stop.some((stop) => stop !== '' && written.includes(stop))) break;
+  }
+  process.stdout.write(`${decoder.end()}\n`);
+}

@@ -1,0 +1,24 @@
+import { UserError } from '@stickbreaking/core';
+
+/**
+ * Context lengths from text: `2048..65536` doubles from the first to the last, `1000,3000` is taken as it is.
+ *
+ * @throws UserError where it is neither
+ */
+export function parseLengths(text: string): number[] {
+  const expected = 'expected a range such as 2048..65536, or a list such as 1000,3000';
+  const range = /^(\d+)\.\.(\d+)$/.exec(text.trim());
+  if (range) {
+    const [first, last] = [Number(range[1]), Number(range[2])];
+    if (first < 1) throw new UserError(`--lengths ${text}: a length must be at least 1; ${expected}.`);
+    if (last < first) throw new UserError(`--lengths ${text} is no range: it ends below its beginning; ${expected}.`);
+    const lengths = [];
+    for (let length = first; length <= last; length *= 2) lengths.push(length);
+    return lengths;
+  }
+  const lengths = text.split(',').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : Number.NaN));
+  if (lengths.some((length) => !Number.isSafeInteger(length) || length < 1)) {
+    throw new UserError(`--lengths ${text} cannot be read; ${expected}.`);
+  }
+  return lengths;
+}

@@ -1,0 +1,100 @@
+/**
+ * The stream protocol (figures 5 and 8 of https://arxiv.org/abs/2410.17980): all text as one stream of tokens, an end
+ * token after each document, cut into windows of L. A window's inputs are L tokens and its targets the same moved by
+ * one, so every token but the stream's first is a target once, and the first of a window is predicted from one token.
+ * All lengths score the same tokens where they divide the largest: the stream is cut to a multiple of that one.
+ */
+import { UserError } from '@stickbreaking/core';
+import type { Tokenizer } from '@stickbreaking/data';
+import { BATCH_TOKENS, figures, type LengthResult, type OnProgress, type TokenScorer } from './scoring.js';
+
+export interface StreamOptions {
+  lengths: readonly number[];
+  tokenizer: Pick<Tokenizer, 'encode' | 'decode' | 'eosId'>;
+  /** Look at this many tokens at most. */
+  maxTokens?: number;
+  onProgress?: OnProgress;
+}
+
+/** @throws UserError where the text has fewer tokens than the longest window */
+export async function evaluateStream(
+  score: TokenScorer,
+  documents: Iterable<string>,
+  options: StreamOptions,
+): Promise<LengthResult[]> {
+  const { lengths, tokenizer, maxTokens = Number.POSITIVE_INFINITY } = options;
+  const longest = Math.max(...lengths);
+  const stream = tokenStream(documents, tokenizer, maxTokens + 1);
+  const usable = Math.floor((stream.length - 1) / longest) * longest;
+  if (usable < longest) {
+    throw new UserError(
+      `The text has ${stream.length} tokens, too few for one window of ${longest}; give more text or shorter lengths.`,
+    );
+  }
+  const results: LengthResult[] = [];
+  for (const length of lengths) results.push(await evaluateLength(score, stream, usable, length, options));
+  return results;
+}
+
+function tokenStream(
+  documents: Iterable<string>,
+  { encode, eosId }: Pick<Tokenizer, 'encode' | 'eosId'>,
+  most: number,
+): Int32Array {
+  const stream: number[] = [];
+  for (const document of documents) {
+    for (const token of encode(document)) stream.push(token);
+    stream.push(eosId);
+    if (stream.length >= most) break;
+  }
+  return Int32Array.from(stream.slice(0, most));
+}
+
+async function evaluateLength(
+  score: TokenScorer,
+  stream: Int32Array,
+  usable: number,
+  length: number,
+  { tokenizer, onProgress }: StreamOptions,
+): Promise<LengthResult> {
+  const windows = Math.floor(usable / length);
+  const together = Math.max(1, Math.floor(BATCH_TOKENS / length));
+  const byPosition = new Float64Array(length);
+  const start = performance.now();
+  let nll = 0;
+  for (let first = 0; first < windows; first += together) {
+    const count = Math.min(together, windows - first);
+    const begin = first * length;
+    const losses = await score({
+      tokens: stream.subarray(begin, begin + count * length),
+      targets: stream.subarray(begin + 1, begin + count * length + 1),
+      cuSeqlens: Int32Array.from({ length: count + 1 }, (_, w) => w * length),
+    });
+    for (let i = 0; i < count * length; i++) {
+      nll += losses[i]!;
+      byPosition[i % length]! += losses[i]!;
+    }
+    onProgress?.({ length, done: (first + count) * length, total: windows * length });
+  }
+  const seconds = (performance.now() - start) / 1000;
+  const tokens = windows * length;
+  const text = tokenizer.decode(
+    Array.from(stream.subarray(1, tokens + 1)).filter((token) => token !== tokenizer.eosId),
+  );
+  const sizes = { words: text.split(/\s+/).length, bytes: Buffer.byteLength(text) };
+  return {
+    ...figures({ nll, tokens, ...sizes, seconds }, { protocol: 'stream', length }),
+    lossByPosition: positionBuckets(byPosition, windows),
+  };
+}
+
+/** Buckets that double: position 0, 1, 2–3, 4–7, … */
+function positionBuckets(sums: Float64Array, windows: number): NonNullable<LengthResult['lossByPosition']> {
+  const buckets = [];
+  for (let begin = 0, end = 1; begin < sums.length; begin = end, end = Math.min(2 * end, sums.length)) {
+    const tokens = (end - begin) * windows;
+    const nll = sums.subarray(begin, end).reduce((a, b) => a + b, 0) / tokens;
+    buckets.push({ begin, end, nll, tokens });
+  }
+  return buckets;
+}

@@ -1,0 +1,21 @@
+import type { LengthResult } from './scoring.js';
+
+const columns: [string, (result: LengthResult) => string][] = [
+  ['length', ({ length }) => `${length}`],
+  ['nll/token', ({ nll }) => nll.toFixed(4)],
+  ['perplexity', ({ perplexity }) => perplexity.toFixed(2)],
+  [
+    'word ppl',
+    ({ wordPerplexity }) => (wordPerplexity < 1e5 ? wordPerplexity.toFixed(2) : wordPerplexity.toExponential(2)),
+  ],
+  ['bits/byte', ({ bitsPerByte }) => bitsPerByte.toFixed(4)],
+  ['tokens', ({ tokens }) => `${tokens}`],
+  ['seconds', ({ seconds }) => seconds.toFixed(1)],
+];
+
+/** The results as an aligned table, one line a length. */
+export function formatTable(results: readonly LengthResult[]): string {
+  const cells = [columns.map(([name]) => name), ...results.map((result) => columns.map(([, show]) => show(result)))];
+  const widths = columns.map((_, c) => Math.max(...cells.map((row) => row[c]!.length)));
+  return cells.map((row) => row.map((cell, c) => cell.padStart(widths[c]!)).join('  ')).join('\n');
+}

@@ -1,0 +1,19 @@
+/** The text that `--data` names, as documents. */
+import { extname } from 'node:path';
+import { UserError } from '@stickbreaking/core';
+import { readDocuments } from '@stickbreaking/data';
+import type { EvaluationDocument } from './documents.js';
+import { detokenizeWikiText, isWikiText, wikiTextPages } from './wikitext.js';
+
+/** Reads every document; WikiText's raw files are split into pages and put back into running text. */
+export async function readText(path: string, field = 'text'): Promise<EvaluationDocument[]> {
+  const known = ['.txt', '.jsonl', '.zst', '.parquet'].includes(extname(path)) || extname(path) === '';
+  const documents: EvaluationDocument[] = [];
+  for await (const { text } of readDocuments({ path, field, ...(known ? {} : { format: 'txt' as const }) })) {
+    if (isWikiText(text)) {
+      for (const original of wikiTextPages(text)) documents.push({ text: detokenizeWikiText(original), original });
+    } else documents.push({ text });
+  }
+  if (documents.length === 0) throw new UserError(`${path} holds no text.`);
+  return documents;
+}
