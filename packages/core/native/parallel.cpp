@@ -1,0 +1,112 @@
+// The pool behind parallel_for: workers sleep until a job comes, then take its items from one shared counter.
+#include "parallel.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace {
+
+struct Job {
+  const std::function<void(int64_t)>* body;
+  int64_t count;
+  std::atomic<int64_t> next{0};
+  std::atomic<int64_t> finished{0};
+};
+
+thread_local bool inside = false;
+
+class Pool {
+ public:
+  void resize(int threads) {
+    stop();
+    stopping_ = false;
+    for (int i = 1; i < threads; i++) workers_.emplace_back([this] { work(); });
+  }
+
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  void run(int64_t count, const std::function<void(int64_t)>& body) {
+    auto job = std::make_shared<Job>();
+    job->body = &body;
+    job->count = count;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      job_ = job;
+      generation_++;
+    }
+    wake_.notify_all();
+    take(*job);
+    while (job->finished.load(std::memory_order_acquire) < count) std::this_thread::yield();
+  }
+
+ private:
+  void take(Job& job) {
+    inside = true;
+    for (int64_t i; (i = job.next.fetch_add(1, std::memory_order_relaxed)) < job.count;) {
+      (*job.body)(i);
+      job.finished.fetch_add(1, std::memory_order_release);
+    }
+    inside = false;
+  }
+
+  void work() {
+    uint64_t seen = 0;
+    for (;;) {
+      std::shared_ptr<Job> job;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
+        if (stopping_) return;
+        seen = generation_;
+        job = job_;
+      }
+      if (job) take(*job);
+    }
+  }
+
+  void stop() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+      job_.reset();
+    }
+    wake_.notify_all();
+    for (auto& worker : workers_) worker.join();
+    workers_.clear();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread> workers_;
+  std::shared_ptr<Job> job_;
+  uint64_t generation_ = 0;
+  bool stopping_ = false;
+};
+
+// Never destroyed: the process may end while workers sleep.
+Pool& pool() {
+  static Pool* instance = [] {
+    auto* made = new Pool();
+    const unsigned cores = std::thread::hardware_concurrency();
+    made->resize(cores > 0 ? static_cast<int>(cores) : 1);
+    return made;
+  }();
+  return *instance;
+}
+
+}  // namespace
+
+void parallel_for(int64_t count, const std::function<void(int64_t)>& body) {
+  if (inside || count <= 1 || pool().size() == 1) {
+    for (int64_t i = 0; i < count; i++) body(i);
+    return;
+  }
+  pool().run(count, body);
+}
+
+extern "C" void sb_set_threads(int32_t threads) { pool().resize(threads > 1 ? threads : 1); }
+extern "C" void sb_get_threads(int32_t* threads) { *threads = pool().size(); }
