@@ -5,10 +5,11 @@ import { UserError } from '../errors.js';
 import type { BackendCandidate } from './candidate.js';
 import { cpu } from './cpu.js';
 import { cuda } from './cuda/index.js';
+import { native } from './native/index.js';
 import { tensorflow, webgpu } from './optional.js';
 
 /** Fastest first: the order in which `auto` tries them. */
-const automatic: readonly BackendCandidate[] = [cuda, cpu];
+const automatic: readonly BackendCandidate[] = [cuda, native, cpu];
 const candidates: readonly BackendCandidate[] = [...automatic, tensorflow, webgpu];
 
 export type BackendName = 'auto' | 'cuda' | 'native' | 'cpu' | 'tensorflow' | 'webgpu';

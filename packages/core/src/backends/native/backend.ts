@@ -1,0 +1,98 @@
+/**
+ * The backend 'native': tensors are typed arrays as in tfjs's CPU backend, whose kernels serve here too; the kernels
+ * that cost time are C++ functions on those arrays.
+ */
+
+import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
+import {
+  type DataType,
+  findBackend,
+  getKernel,
+  getKernelsForBackend,
+  type KernelConfig,
+  registerBackend,
+  registerKernel,
+  type TensorInfo,
+  unregisterKernel,
+} from '@tensorflow/tfjs-core';
+
+export type Values = Float32Array | Int32Array;
+
+/** What a kernel works with: the values behind its inputs, and tensors made of values. */
+export interface KernelTools {
+  /** The values themselves, not a copy. */
+  read(info: TensorInfo): Values;
+  make(shape: readonly number[], dtype: DataType, values: Values): TensorInfo;
+  allocate(length: number): Float32Array;
+}
+
+export type NativeKernel = (
+  inputs: Record<string, TensorInfo>,
+  attrs: Record<string, unknown>,
+  tools: KernelTools,
+) => TensorInfo[];
+
+export class NativeBackend extends MathBackendCPU {}
+
+const kernels = new Map<string, { run: NativeKernel; single: boolean }>();
+
+/** A kernel of the backend 'native'; it is registered when the backend is. Its outputs arrive as an array. */
+export function defineKernel(name: string, run: NativeKernel): void {
+  kernels.set(name, { run, single: false });
+}
+
+/** The same for a kernel of tfjs's own, whose one output arrives alone. */
+export function defineSingleKernel(name: string, run: NativeKernel): void {
+  kernels.set(name, { run, single: true });
+}
+
+let registered = false;
+
+/** Registers the backend with tfjs, once: its CPU kernels under our name, then ours over them. */
+export function registerNativeBackend(): void {
+  if (registered) return;
+  registered = true;
+  registerBackend(
+    'native',
+    () => {
+      const backend = new NativeBackend();
+      (backend as unknown as { firstUse: boolean }).firstUse = false;
+      return backend;
+    },
+    0,
+  );
+  for (const kernel of getKernelsForBackend('cpu')) {
+    if (!kernels.has(kernel.kernelName)) registerKernel({ ...kernel, backendName: 'native' });
+  }
+  for (const [kernelName, { run, single }] of kernels) {
+    if (getKernel(kernelName, 'native')) unregisterKernel(kernelName, 'native');
+    const kernelFunc = ({ inputs, attrs, backend }: Parameters<KernelConfig['kernelFunc']>[0]) => {
+      const outputs = run(
+        inputs as Record<string, TensorInfo>,
+        (attrs ?? {}) as Record<string, unknown>,
+        toolsOf(backend as NativeBackend),
+      );
+      return single ? outputs[0]! : outputs;
+    };
+    registerKernel({ kernelName, backendName: 'native', kernelFunc });
+  }
+}
+
+function toolsOf(backend: NativeBackend): KernelTools {
+  return {
+    read: (info) => {
+      const values = backend.data.get(info.dataId).values;
+      return (
+        values instanceof Float32Array || values instanceof Int32Array ? values : backend.readSync(info.dataId)
+      ) as Values;
+    },
+    make: (shape, dtype, values) => backend.makeTensorInfo([...shape], dtype, values),
+    allocate: (length) => new Float32Array(length),
+  };
+}
+
+/** Whether nothing else holds these values, so that they may change in place. */
+export function isSoleOwner(info: TensorInfo): boolean {
+  const backend = findBackend('native') as NativeBackend;
+  return backend.refCount(info.dataId) === 1;
+}

@@ -1,0 +1,34 @@
+/** The native CPU backend as a choice: compiles or finds its library, says in a line what it is. */
+import { setBackend } from '@tensorflow/tfjs-core';
+import type { BackendCandidate } from '../candidate.js';
+import { registerNativeBackend } from './backend.js';
+import { loadLibrary, nativeFunction } from './library.js';
+import './matmul.js';
+
+/** Sets the number of threads of the pool; results do not depend on it. */
+export function setThreads(threads: number): void {
+  nativeFunction('void sb_set_threads(int32_t threads)')(threads);
+}
+
+export function getThreads(): number {
+  const threads = new Int32Array(1);
+  nativeFunction('void sb_get_threads(void *threads)')(threads);
+  return threads[0]!;
+}
+
+export const native: BackendCandidate = {
+  name: 'native',
+  probe: async () => {
+    try {
+      const { compiler } = loadLibrary();
+      return { available: true, description: `native: C++ kernels by ${compiler.version}, ${getThreads()} threads` };
+    } catch (error) {
+      return { available: false, why: (error as Error).message.split('\n')[0]! };
+    }
+  },
+  activate: async () => {
+    loadLibrary();
+    registerNativeBackend();
+    await setBackend('native');
+  },
+};

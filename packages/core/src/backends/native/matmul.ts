@@ -1,0 +1,53 @@
+/** tfjs's batched matrix product on the library's own, with its broadcasting of the batch. */
+import { broadcast_util, type TensorInfo } from '@tensorflow/tfjs-core';
+import { defineSingleKernel } from './backend.js';
+import { nativeFunction } from './library.js';
+
+const signature =
+  'void sb_gemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb, void *c, int64_t ldc)';
+
+defineSingleKernel('BatchMatMul', (inputs, attrs, tools) => {
+  const { a, b } = inputs as { a: TensorInfo; b: TensorInfo };
+  const { transposeA, transposeB } = attrs as { transposeA: boolean; transposeB: boolean };
+  const [m, k] = lastTwo(a, transposeA);
+  const n = lastTwo(b, transposeB)[1];
+  const batchA = a.shape.slice(0, -2);
+  const batchB = b.shape.slice(0, -2);
+  const batch = broadcast_util.assertAndGetBroadcastShape(batchA, batchB);
+  const batches = batch.reduce((x, y) => x * y, 1);
+  const gemm = nativeFunction(signature);
+  const left = tools.read(a);
+  const right = tools.read(b);
+  const result = tools.allocate(batches * m * n);
+  for (let i = 0; i < batches; i++) {
+    const fromA = m * k * batchIndex(i, batch, batchA);
+    const fromB = k * n * batchIndex(i, batch, batchB);
+    gemm(
+      ...[transposeA ? 1 : 0, transposeB ? 1 : 0, m, n, k],
+      ...[left.subarray(fromA, fromA + m * k), transposeA ? m : k],
+      ...[right.subarray(fromB, fromB + k * n), transposeB ? k : n],
+      ...[result.subarray(i * m * n, (i + 1) * m * n), n],
+    );
+  }
+  return [tools.make([...batch, m, n], 'float32', result)];
+});
+
+function lastTwo(info: TensorInfo, transposed: boolean): [number, number] {
+  const [rows, columns] = info.shape.slice(-2) as [number, number];
+  return transposed ? [columns, rows] : [rows, columns];
+}
+
+/** Where the i-th matrix of the broadcast batch lies among an operand's own. */
+function batchIndex(i: number, batch: readonly number[], own: readonly number[]): number {
+  let index = 0;
+  let stride = 1;
+  let rest = i;
+  for (let axis = batch.length - 1; axis >= 0; axis--) {
+    const at = rest % batch[axis]!;
+    rest = Math.floor(rest / batch[axis]!);
+    const size = own[axis - (batch.length - own.length)] ?? 1;
+    if (size > 1) index += at * stride;
+    stride *= size;
+  }
+  return index;
+}
