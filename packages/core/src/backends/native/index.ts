@@ -3,7 +3,9 @@ import { setBackend } from '@tensorflow/tfjs-core';
 import type { BackendCandidate } from '../candidate.js';
 import { registerNativeBackend } from './backend.js';
 import { loadLibrary, nativeFunction } from './library.js';
+import './layers.js';
 import './matmul.js';
+import './training.js';
 
 /** Sets the number of threads of the pool; results do not depend on it. */
 export function setThreads(threads: number): void {

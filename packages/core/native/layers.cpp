@@ -1,0 +1,117 @@
+// The layers between products and attention: RMSNorm, SwiGLU, rotary embedding, embedding rows. Rows are shared out
+// among the threads; gradients of weights are shared out by columns, each summed over the rows in order.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "exp.h"
+#include "parallel.h"
+
+namespace {
+
+constexpr int64_t kRowsPerItem = 16;
+constexpr int64_t kColumnsPerItem = 64;
+
+// body(begin, end) over [0, count) in pieces.
+template <typename Body>
+void in_pieces(int64_t count, int64_t piece, const Body& body) {
+  parallel_for((count + piece - 1) / piece, [&](int64_t i) { body(i * piece, std::min(count, (i + 1) * piece)); });
+}
+
+}  // namespace
+
+extern "C" void sb_rms_norm(int64_t rows, int64_t width, float epsilon, const float* x, const float* weight, float* y,
+                            float* inverseRms) {
+  in_pieces(rows, kRowsPerItem, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++) {
+      const float* from = x + r * width;
+      float squares = 0;
+#pragma omp simd reduction(+ : squares)
+      for (int64_t i = 0; i < width; i++) squares += from[i] * from[i];
+      const float inverse = 1.0f / std::sqrt(squares / static_cast<float>(width) + epsilon);
+      inverseRms[r] = inverse;
+#pragma omp simd
+      for (int64_t i = 0; i < width; i++) y[r * width + i] = from[i] * inverse * weight[i];
+    }
+  });
+}
+
+extern "C" void sb_rms_norm_grad(int64_t rows, int64_t width, const float* x, const float* weight,
+                                 const float* inverseRms, const float* dy, float* dx, float* dWeight) {
+  in_pieces(rows, kRowsPerItem, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++) {
+      const float *from = x + r * width, *grad = dy + r * width;
+      const float inverse = inverseRms[r];
+      float along = 0;
+#pragma omp simd reduction(+ : along)
+      for (int64_t i = 0; i < width; i++) along += grad[i] * weight[i] * from[i];
+      const float back = along * inverse * inverse / static_cast<float>(width);
+#pragma omp simd
+      for (int64_t i = 0; i < width; i++) dx[r * width + i] = (grad[i] * weight[i] - from[i] * back) * inverse;
+    }
+  });
+  in_pieces(width, kColumnsPerItem, [&](int64_t begin, int64_t end) {
+    float sum[kColumnsPerItem] = {};
+    for (int64_t r = 0; r < rows; r++) {
+      for (int64_t i = begin; i < end; i++) sum[i - begin] += dy[r * width + i] * x[r * width + i] * inverseRms[r];
+    }
+    std::copy(sum, sum + (end - begin), dWeight + begin);
+  });
+}
+
+extern "C" void sb_swiglu(int64_t count, const float* gate, const float* up, float* y) {
+  in_pieces(count, 16384, [&](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) y[i] = gate[i] * fast_sigmoid(gate[i]) * up[i];
+  });
+}
+
+extern "C" void sb_swiglu_grad(int64_t count, const float* gate, const float* up, const float* dy, float* dGate,
+                               float* dUp) {
+  in_pieces(count, 16384, [&](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) {
+      const float open = fast_sigmoid(gate[i]), silu = gate[i] * open;
+      dUp[i] = dy[i] * silu;
+      dGate[i] = dy[i] * up[i] * (open + silu * (1.0f - open));
+    }
+  });
+}
+
+// positions and tables [rows]: a row's position, and where its inverse frequencies begin.
+extern "C" void sb_rotary(int64_t rows, int64_t heads, int64_t headDim, const int32_t* positions,
+                          const int32_t* tables, const double* inverseFrequencies, int32_t inverse, const float* x,
+                          float* y) {
+  const int64_t half = headDim / 2;
+  in_pieces(rows, kRowsPerItem, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++) {
+      for (int64_t i = 0; i < half; i++) {
+        const double angle = positions[r] * inverseFrequencies[tables[r] + i];
+        const float c = static_cast<float>(std::cos(angle));
+        const float s = static_cast<float>(inverse ? -std::sin(angle) : std::sin(angle));
+        for (int64_t h = 0; h < heads; h++) {
+          const int64_t at = (r * heads + h) * headDim + i;
+          const float first = x[at], second = x[at + half];
+          y[at] = first * c - second * s;
+          y[at + half] = second * c + first * s;
+        }
+      }
+    }
+  });
+}
+
+extern "C" void sb_embedding(int64_t rows, int64_t width, const int32_t* tokens, const float* weight, float* y) {
+  in_pieces(rows, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++) std::memcpy(y + r * width, weight + tokens[r] * width, width * sizeof(float));
+  });
+}
+
+// dWeight arrives as zeros.
+extern "C" void sb_embedding_grad(int64_t rows, int64_t width, const int32_t* tokens, const float* dy, float* dWeight) {
+  in_pieces(width, kColumnsPerItem, [&](int64_t begin, int64_t end) {
+    for (int64_t r = 0; r < rows; r++) {
+      float* to = dWeight + tokens[r] * width;
+      for (int64_t i = begin; i < end; i++) to[i] += dy[r * width + i];
+    }
+  });
+}

@@ -1,0 +1,286 @@
+/** Every kernel of the native backend against the same kernel on tfjs's 'cpu', and the library's cache gone wrong. */
+import {
+  chmodSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { matMul, setBackend, type Tensor, tensor, tidy, tile, type Variable, variable } from '@tensorflow/tfjs-core';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { KernelName } from '../../kernels.js';
+import { runKernel } from '../../run_kernel.js';
+import { selectBackend } from '../select.js';
+import { native, setThreads } from './index.js';
+import { buildLibrary, findCompiler } from './library.js';
+
+const seed = Math.floor(Math.random() * 2 ** 31);
+let state = seed;
+/** Mulberry32. */
+function random(): number {
+  state = (state + 0x6d2b79f5) | 0;
+  let t = Math.imul(state ^ (state >>> 15), 1 | state);
+  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+  return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+}
+
+interface Values {
+  shape: number[];
+  data: Float32Array | Int32Array;
+}
+function floats(...shape: number[]): Values {
+  const size = shape.reduce((a, b) => a * b, 1);
+  return { shape, data: Float32Array.from({ length: size }, () => random() * 2 - 1) };
+}
+function ids(count: number, below: number): Values {
+  return { shape: [count], data: Int32Array.from({ length: count }, () => Math.floor(random() * below)) };
+}
+function make({ shape, data }: Values): Tensor {
+  return tensor(data.slice(), shape, data instanceof Int32Array ? 'int32' : 'float32');
+}
+
+async function valuesOn(backend: string, run: () => Tensor[]): Promise<{ shape: number[]; data: number[] }[]> {
+  if (backend === 'cpu') await selectBackend('cpu');
+  else await setBackend(backend);
+  return tidy(() => run().map((one) => ({ shape: one.shape, data: Array.from(one.dataSync()) })));
+}
+
+async function agree(run: () => Tensor[], reference = run): Promise<void> {
+  const expected = await valuesOn('cpu', reference);
+  const actual = await valuesOn('native', run);
+  expect(actual.map((one) => one.shape)).toEqual(expected.map((one) => one.shape));
+  actual.forEach((one, o) => {
+    const off = one.data.findIndex((value, i) => {
+      const wanted = expected[o]!.data[i]!;
+      return !(Math.abs(value - wanted) <= 1e-4 * Math.max(1, Math.abs(wanted)));
+    });
+    if (off >= 0)
+      throw new Error(`seed ${seed}: output ${o} at ${off}: ${one.data[off]}, expected ${expected[o]!.data[off]}`);
+  });
+}
+
+function agreeOn(name: KernelName, inputs: Record<string, Values>, attrs: object = {}): Promise<void> {
+  return agree(() => {
+    const tensors = Object.fromEntries(Object.entries(inputs).map(([key, values]) => [key, make(values)]));
+    return runKernel(name, tensors as never, attrs as never);
+  });
+}
+
+const probed = await native.probe();
+const compiler = (() => {
+  try {
+    return findCompiler();
+  } catch {
+    return undefined;
+  }
+})();
+const skipped = compiler ? '' : ' (skipped: this machine has no C++ compiler)';
+
+describe.skipIf(!compiler)(`native kernels${skipped}`, () => {
+  beforeAll(() => native.activate());
+
+  it('compiles here', () => expect(probed).toMatchObject({ available: true }));
+
+  for (const [m, k, n] of [
+    [1, 1, 1],
+    [1, 70, 33],
+    [13, 257, 31],
+    [97, 300, 65],
+    [25, 513, 259],
+  ] as const) {
+    for (const [transposeA, transposeB] of [
+      [false, false],
+      [true, false],
+      [false, true],
+      [true, true],
+    ] as const) {
+      it(`multiplies [${m},${k}]·[${k},${n}], transposed ${transposeA} and ${transposeB}`, async () => {
+        const a = transposeA ? floats(k, m) : floats(m, k);
+        const b = transposeB ? floats(n, k) : floats(k, n);
+        await agree(() => [matMul(make(a), make(b), transposeA, transposeB)]);
+      });
+    }
+  }
+
+  it('broadcasts the batch', async () => {
+    const [a, b, c] = [floats(3, 1, 5, 7), floats(4, 7, 6), floats(7, 9)];
+    // tfjs's own kernel pairs the matrices wrongly where both sides broadcast; it gets them repeated.
+    await agree(
+      () => [matMul(make(a), make(b)), matMul(make(a), make(c))],
+      () => [
+        matMul(tile(make(a), [1, 4, 1, 1]), tile(make(b).reshape([1, 4, 7, 6]), [3, 1, 1, 1])),
+        matMul(make(a), tile(make(c).reshape([1, 1, 7, 9]), [3, 1, 1, 1])),
+      ],
+    );
+  });
+
+  it('multiplies to the same bits on one thread and on five', async () => {
+    const [a, b] = [floats(211, 700), floats(700, 301)];
+    const run = () => [matMul(make(a), make(b))];
+    setThreads(1);
+    const one = await valuesOn('native', run);
+    setThreads(5);
+    const five = await valuesOn('native', run);
+    expect(five).toEqual(one);
+  });
+
+  it('agrees on RMSNorm and its gradient', async () => {
+    for (const [rows, width] of [
+      [1, 1],
+      [37, 67],
+      [5, 130],
+    ] as const) {
+      const [x, weight, dy] = [floats(rows, width), floats(width), floats(rows, width)];
+      await agreeOn('RMSNorm', { x, weight }, { epsilon: 1e-5 });
+      await agree(() => {
+        const [tx, tw] = [make(x), make(weight)];
+        const inverseRms = runKernel('RMSNorm', { x: tx, weight: tw }, { epsilon: 1e-1 })[1]!;
+        return runKernel('RMSNormGrad', { x: tx, weight: tw, inverseRms, dy: make(dy) }, { epsilon: 1e-1 });
+      });
+    }
+  });
+
+  it('agrees on SwiGLU and its gradient, large gates included', async () => {
+    const [gate, up, dy] = [floats(11, 77), floats(11, 77), floats(11, 77)];
+    gate.data.set([-200, 200, -30, 30]);
+    await agreeOn('SwiGLU', { gate, up });
+    await agreeOn('SwiGLUGrad', { gate, up, dy });
+  });
+
+  it('agrees on the rotary embedding, forward and inverse', async () => {
+    const x = floats(19, 3, 10);
+    const shared = { cuSeqlens: Int32Array.of(0, 7, 7, 19), firstPositions: Int32Array.of(0, 3, 100_000) };
+    for (const inverse of [false, true]) {
+      for (const tables of [5, 15]) {
+        const inverseFrequencies = Float64Array.from({ length: tables }, random);
+        await agreeOn('RotaryEmbedding', { x }, { ...shared, inverseFrequencies, inverse });
+      }
+    }
+  });
+
+  it('agrees on embedding rows and their gradient, and refuses an id outside the vocabulary', async () => {
+    const tokens = ids(40, 13);
+    await agreeOn('Embedding', { tokens, weight: floats(13, 70) });
+    await agreeOn('EmbeddingGrad', { tokens, dy: floats(40, 70) }, { vocabSize: 13 });
+    await setBackend('native');
+    const inputs = { tokens: make({ shape: [1], data: Int32Array.of(13) }), weight: make(floats(13, 2)) };
+    expect(() => runKernel('Embedding', inputs, {})).toThrow('Token 13 is outside the vocabulary of 13.');
+  });
+
+  it('agrees on the head with cross-entropy and its gradient', async () => {
+    for (const [rows, width, vocabSize] of [
+      [1, 3, 2],
+      [53, 20, 131],
+    ] as const) {
+      const attrs = { logitScale: 0.7, ignoreIndex: -100 };
+      const [hidden, weight, dLoss, targets] = [
+        floats(rows, width),
+        floats(vocabSize, width),
+        floats(rows),
+        ids(rows, vocabSize),
+      ];
+      if (rows > 1) targets.data[4] = -100;
+      await agreeOn('LinearCrossEntropy', { hidden, weight, targets }, attrs);
+      await agree(() => {
+        const inputs = { hidden: make(hidden), weight: make(weight), targets: make(targets) };
+        const logSumExp = runKernel('LinearCrossEntropy', inputs, attrs)[1]!;
+        return runKernel('LinearCrossEntropyGrad', { ...inputs, logSumExp, dLoss: make(dLoss) }, attrs);
+      });
+    }
+  });
+
+  it('agrees on the global norm', () => agreeOn('GlobalNorm', { x0: floats(200, 101), x1: floats(3), x2: floats(1) }));
+
+  it('agrees on AdamW, and leaves a tensor that shares the values alone', async () => {
+    const start = [floats(9, 7), floats(9, 7), floats(9, 7)];
+    start[2]!.data.forEach((value, i) => {
+      start[2]!.data[i] = Math.abs(value);
+    });
+    const grad = floats(9, 7);
+    await agree(() => {
+      const initial = make(start[0]!);
+      const names = ['param0', 'm0', 'v0'];
+      const variables = [initial, make(start[1]!), make(start[2]!)].map((one) => variable(one) as Variable);
+      const inputs = Object.fromEntries(names.map((name, i) => [name, variables[i]!]));
+      const constants = { learningRate: 0.1, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, gradientScale: 0.5 };
+      for (const step of [1, 2]) {
+        runKernel('AdamW', { ...inputs, grad0: make(grad) }, { ...constants, weightDecays: [0.1], step });
+      }
+      const results = [...variables.map((one) => one.clone()), initial];
+      return results;
+    });
+  });
+});
+
+describe('the library goes wrong in one clear line', () => {
+  const saved = { CXX: process.env.CXX, STICKBREAKING_CACHE: process.env.STICKBREAKING_CACHE };
+  const directories: string[] = [];
+  function freshCache(): string {
+    const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-test-'));
+    directories.push(directory);
+    process.env.STICKBREAKING_CACHE = directory;
+    return directory;
+  }
+  afterEach(() => {
+    for (const [name, value] of Object.entries(saved)) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+    for (const directory of directories.splice(0)) rmSync(directory, { recursive: true, force: true });
+  });
+
+  it('names a compiler that does not run', () => {
+    process.env.CXX = '/nowhere/c++';
+    expect(() => buildLibrary()).toThrow("the C++ compiler '/nowhere/c++' that CXX names does not run");
+  });
+
+  it('keeps the message of a compiler that fails in the file that it names', () => {
+    const cache = freshCache();
+    const script = join(cache, 'failing-c++');
+    writeFileSync(
+      script,
+      '#!/bin/sh\n[ "$1" = --version ] && echo failing 1.0 && exit 0\necho broken header >&2\nexit 1\n',
+    );
+    chmodSync(script, 0o755);
+    process.env.CXX = script;
+    let message = '';
+    try {
+      buildLibrary();
+    } catch (error) {
+      message = (error as Error).message;
+    }
+    const log = /its message is in (.*)$/.exec(message)?.[1];
+    expect(message.split('\n')).toHaveLength(1);
+    expect(readFileSync(log!, 'utf8')).toContain('broken header');
+  });
+
+  it.skipIf(!compiler)(`builds a truncated library anew, and reuses a whole one${skipped}`, { timeout: 60_000 }, () => {
+    freshCache();
+    const { path } = buildLibrary();
+    const whole = statSync(path);
+    expect(buildLibrary().path).toBe(path);
+    expect(statSync(path).mtimeMs).toBe(whole.mtimeMs);
+    truncateSync(path, 1000);
+    buildLibrary();
+    expect(statSync(path).size).toBe(whole.size);
+    expect(readdirSync(join(path, '..')).sort()).toEqual(['kernels.so', 'kernels.so.sha256']);
+  });
+
+  it.skipIf(!compiler)(
+    `uses a temporary directory where the cache cannot be one${skipped}`,
+    { timeout: 60_000 },
+    () => {
+      const file = join(freshCache(), 'a file');
+      writeFileSync(file, '');
+      process.env.STICKBREAKING_CACHE = file;
+      const { path } = buildLibrary();
+      directories.push(join(path, '..'));
+      expect(path.startsWith(tmpdir())).toBe(true);
+    },
+  );
+});
