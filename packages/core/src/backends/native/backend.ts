@@ -96,3 +96,7 @@ export function isSoleOwner(info: TensorInfo): boolean {
   const backend = findBackend('native') as NativeBackend;
   return backend.refCount(info.dataId) === 1;
 }
+
+export function sizeOf(info: TensorInfo): number {
+  return info.shape.reduce((a, b) => a * b, 1);
+}

@@ -5,6 +5,7 @@ import { registerNativeBackend } from './backend.js';
 import { loadLibrary, nativeFunction } from './library.js';
 import './layers.js';
 import './matmul.js';
+import './stick_breaking.js';
 import './training.js';
 
 /** Sets the number of threads of the pool; results do not depend on it. */
@@ -16,6 +17,11 @@ export function getThreads(): number {
   const threads = new Int32Array(1);
   nativeFunction('void sb_get_threads(void *threads)')(threads);
   return threads[0]!;
+}
+
+/** Off, stick-breaking attention goes through all keys even where no stick is left: the yardstick of the skipping. */
+export function setBlockSkipping(on: boolean): void {
+  nativeFunction('void sb_set_block_skipping(int32_t on)')(on ? 1 : 0);
 }
 
 export const native: BackendCandidate = {

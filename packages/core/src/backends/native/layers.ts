@@ -2,7 +2,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { UserError } from '../../errors.js';
 import type { RotaryAttributes } from '../../kernels.js';
-import { defineKernel, type KernelTools } from './backend.js';
+import { defineKernel, type KernelTools, sizeOf } from './backend.js';
 import { nativeFunction } from './library.js';
 
 type Inputs<Names extends string> = Record<Names, TensorInfo>;
@@ -94,10 +94,6 @@ defineKernel('EmbeddingGrad', (inputs, attrs, { read, make, allocate }) => {
   run(ids.length, width, ids, read(dy), dWeight);
   return [make([vocabSize, width], 'float32', dWeight)];
 });
-
-function sizeOf(info: TensorInfo): number {
-  return info.shape.reduce((a, b) => a * b, 1);
-}
 
 /** C++ reads where it is told to: an id outside the vocabulary must not get there. */
 export function checkIds(ids: Int32Array, vocabSize: number, ignoreIndex?: number): void {

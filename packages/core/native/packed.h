@@ -1,0 +1,93 @@
+// How the attention kernels walk packed documents: blocks of queries over blocks of keys. Inside a block lanes are
+// queries and keys follow one another, S^T = K·Q^T, so that a scan along the keys crosses no lanes.
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <vector>
+
+#include "small_product.h"
+
+// Rows of a block of queries and of a block of keys.
+constexpr int64_t kBlock = 64;
+
+inline int64_t round_up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
+
+// What every attention kernel is told: q [N, heads, headDim], k and v [M, kvHeads, headDim], the documents' boundaries.
+struct Pack {
+  int64_t documents;
+  const int32_t* cuSeqlens;
+  const int32_t* cuSeqlensK;
+  int64_t heads, kvHeads, headDim;
+
+  int64_t group() const { return heads / kvHeads; }
+  int64_t padded_dim() const { return round_up(headDim, kLanes); }
+  int64_t queries() const { return cuSeqlens[documents]; }
+  int64_t keys() const { return cuSeqlensK[documents]; }
+};
+
+struct QueryBlock {
+  int64_t index;          // among all blocks of the pack
+  int64_t document;
+  int64_t firstRow;       // in q
+  int64_t rows;
+  int64_t firstPosition;  // of the first row, among the document's keys
+  int64_t firstKey;       // in k: where the document begins
+
+  // Lanes in use: whole vectors, whole register tiles.
+  int64_t width() const { return round_up(rows, kLanes > kTileRows ? kLanes : kTileRows); }
+  int64_t last_position() const { return firstPosition + rows - 1; }
+};
+
+// All blocks, document by document.
+inline std::vector<QueryBlock> query_blocks(const Pack& pack) {
+  std::vector<QueryBlock> blocks;
+  for (int64_t s = 0; s < pack.documents; s++) {
+    const int64_t begin = pack.cuSeqlens[s], length = pack.cuSeqlens[s + 1] - begin;
+    const int64_t firstKey = pack.cuSeqlensK[s], keys = pack.cuSeqlensK[s + 1] - firstKey;
+    for (int64_t row = 0; row < length; row += kBlock) {
+      const int64_t rows = length - row < kBlock ? length - row : kBlock;
+      blocks.push_back({static_cast<int64_t>(blocks.size()), s, begin + row, rows, keys - length + row, firstKey});
+    }
+  }
+  return blocks;
+}
+
+// Floats on a cache line's boundary; left as they come unless zeroed.
+class Buffer {
+ public:
+  explicit Buffer(int64_t size) : data_(static_cast<float*>(std::aligned_alloc(64, round_up(size + 1, 16) * 4))) {
+    if (!data_) throw std::bad_alloc();
+  }
+  Buffer(Buffer&& other) noexcept : data_(other.data_) { other.data_ = nullptr; }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(data_); }
+  operator float*() { return data_; }
+  operator const float*() const { return data_; }
+
+ private:
+  float* data_;
+};
+
+// rows × width numbers at a stride, times factor, to [paddedRows, paddedWidth] with zeros around.
+inline void copy_rows(const float* x, int64_t stride, int64_t rows, int64_t width, float factor, float* to,
+                      int64_t paddedRows, int64_t paddedWidth) {
+  for (int64_t r = 0; r < rows; r++) {
+    for (int64_t i = 0; i < width; i++) to[r * paddedWidth + i] = x[r * stride + i] * factor;
+    for (int64_t i = width; i < paddedWidth; i++) to[r * paddedWidth + i] = 0;
+  }
+  for (int64_t i = rows * paddedWidth; i < paddedRows * paddedWidth; i++) to[i] = 0;
+}
+
+// The same transposed, to [width, paddedRows].
+inline void copy_transposed(const float* x, int64_t stride, int64_t rows, int64_t width, float factor, float* to,
+                            int64_t paddedRows) {
+  for (int64_t i = 0; i < width; i++) {
+    for (int64_t r = 0; r < rows; r++) to[i * paddedRows + r] = x[r * stride + i] * factor;
+    for (int64_t r = rows; r < paddedRows; r++) to[i * paddedRows + r] = 0;
+  }
+}
+
+// The positions of lanes first …, one vector.
+inline Ints positions_from(int64_t first) { return lane_numbers() + static_cast<int32_t>(first); }

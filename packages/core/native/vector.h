@@ -1,0 +1,90 @@
+// The vectors of this machine, by the compiler's extensions: 16 floats with AVX-512, 8 with AVX2, 4 elsewhere.
+#pragma once
+#include <cstdint>
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float Floats __attribute__((vector_size(kLanes * 4)));
+typedef int32_t Ints __attribute__((vector_size(kLanes * 4)));
+typedef float LooseFloats __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+
+inline Floats load(const float* from) { return *reinterpret_cast<const LooseFloats*>(from); }
+inline void store(float* to, Floats x) { *reinterpret_cast<LooseFloats*>(to) = x; }
+inline Floats splat(float x) { return x - Floats{}; }
+inline Ints splat(int32_t x) { return x - Ints{}; }
+
+// 0, 1, 2, …
+inline Ints lane_numbers() {
+  Ints numbers{};
+  for (int i = 0; i < kLanes; i++) numbers[i] = i;
+  return numbers;
+}
+
+// The arguments come in this order so that a NaN in x stays one.
+inline Floats at_least(Floats x, float low) { return x < low ? splat(low) : x; }
+inline Floats at_most(Floats x, float high) { return x > high ? splat(high) : x; }
+inline Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+
+inline float largest(Floats x) {
+  float most = x[0];
+  for (int i = 1; i < kLanes; i++) most = x[i] > most ? x[i] : most;
+  return most;
+}
+
+inline double sum_of(Floats x) {
+  double total = 0;
+  for (int i = 0; i < kLanes; i++) total += x[i];
+  return total;
+}
+
+inline Floats absolute(Floats x) { return (Floats)((Ints)x & 0x7fffffff); }
+
+// 2^x within 2 ulp for x in [−125, 126]; beyond, the value at the end.
+inline Floats exp2_of(Floats x) {
+  const Floats clamped = at_most(at_least(x, -125.0f), 126.0f);
+  const Floats shifted = clamped + 12582912.0f;  // rounds to the nearest integer, which its low bits now hold
+  const Floats f = clamped - (shifted - 12582912.0f);
+  Floats p = splat(1.5403530393381608e-4f);
+  p = p * f + 1.3333558146428443e-3f;
+  p = p * f + 9.6181291076284772e-3f;
+  p = p * f + 5.5504108664821580e-2f;
+  p = p * f + 2.4022650695910072e-1f;
+  p = p * f + 6.9314718055994531e-1f;
+  p = p * f + 1.0f;
+  return (Floats)((Ints)p + ((Ints)shifted << 23));
+}
+
+constexpr float kLog2E = 1.44269504088896341f;
+
+// While it lives, this thread takes numbers too small for float32's exponent as 0: arithmetic on them is many times
+// slower, and a stick's last 1e-38 is nobody's. JavaScript runs on these threads too, so the old state comes back.
+class FlushTinyToZero {
+ public:
+#if defined(__SSE__)
+  FlushTinyToZero() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+  ~FlushTinyToZero() { _mm_setcsr(before_); }
+
+ private:
+  unsigned before_;
+#elif defined(__aarch64__)
+  FlushTinyToZero() {
+    asm volatile("mrs %0, fpcr" : "=r"(before_));
+    asm volatile("msr fpcr, %0" : : "r"(before_ | (uint64_t{1} << 24)));
+  }
+  ~FlushTinyToZero() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
+
+ private:
+  uint64_t before_;
+#else
+  FlushTinyToZero() {}
+#endif
+};

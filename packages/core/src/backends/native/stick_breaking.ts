@@ -1,0 +1,58 @@
+/** Stick-breaking attention on the C++ library. `saved` tells the backward where each block of queries stopped. */
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { StickBreakingAttributes } from '../../kernels.js';
+import { defineKernel, sizeOf } from './backend.js';
+import { nativeFunction } from './library.js';
+
+const packed =
+  'int64_t documents, void *cuSeqlens, void *cuSeqlensK, int64_t heads, int64_t kvHeads, int64_t headDim, float scale';
+
+/** The arguments that every attention kernel begins with. */
+export function packedArguments(
+  q: TensorInfo,
+  k: TensorInfo,
+  { cuSeqlens, cuSeqlensK, scale }: { cuSeqlens: Int32Array; cuSeqlensK: Int32Array; scale: number },
+) {
+  const [, heads, headDim] = q.shape as [number, number, number];
+  return [cuSeqlens.length - 1, cuSeqlens, cuSeqlensK, heads, k.shape[1]!, headDim, scale];
+}
+
+defineKernel('StickBreakingAttention', (inputs, attributes, { read, make, allocate }) => {
+  const { q, k, v } = inputs as Record<'q' | 'k' | 'v', TensorInfo>;
+  const attrs = attributes as unknown as StickBreakingAttributes;
+  const [rows, heads] = q.shape as [number, number, number];
+  const blocks = new Int32Array(1);
+  const countBlocks = nativeFunction('void sb_query_blocks(int64_t documents, void *cuSeqlens, void *blocks)');
+  countBlocks(attrs.cuSeqlens.length - 1, attrs.cuSeqlens, blocks);
+  const output = allocate(sizeOf(q));
+  const remainder = allocate(rows * heads);
+  const stops = new Int32Array(blocks[0]! * heads);
+  const run = nativeFunction(
+    `void sb_stick_breaking(${packed}, int32_t attendCurrent, void *q, void *k, void *v, void *output, void *remainder, void *stops)`,
+  );
+  run(
+    ...packedArguments(q, k, attrs),
+    ...[attrs.attendCurrent ? 1 : 0, read(q), read(k), read(v), output, remainder, stops],
+  );
+  return [
+    make(q.shape, 'float32', output),
+    make([rows, heads], 'float32', remainder),
+    make([blocks[0]!, heads], 'int32', stops),
+  ];
+});
+
+defineKernel('StickBreakingAttentionGrad', (inputs, attributes, { read, make, allocate }) => {
+  type Names = 'q' | 'k' | 'v' | 'remainder' | 'saved' | 'dOutput' | 'dRemainder';
+  const { q, k, v, remainder, saved, dOutput, dRemainder } = inputs as Record<Names, TensorInfo>;
+  const attrs = attributes as unknown as StickBreakingAttributes;
+  const [dq, dk, dv] = [q, k, v].map((one) => allocate(sizeOf(one))) as [Float32Array, Float32Array, Float32Array];
+  const run = nativeFunction(
+    `void sb_stick_breaking_grad(${packed}, int32_t attendCurrent, void *q, void *k, void *v, void *remainder, void *stops, void *dOutput, void *dRemainder, void *dq, void *dk, void *dv)`,
+  );
+  run(
+    ...packedArguments(q, k, attrs),
+    ...[attrs.attendCurrent ? 1 : 0, read(q), read(k), read(v), read(remainder), read(saved)],
+    ...[read(dOutput), read(dRemainder), dq, dk, dv],
+  );
+  return [make(q.shape, 'float32', dq), make(k.shape, 'float32', dk), make(v.shape, 'float32', dv)];
+});
