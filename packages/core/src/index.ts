@@ -14,6 +14,7 @@ export {
   type StickBreakingOptions,
   stickBreakingAttention,
 } from './attention/stick_breaking.js';
+export { MOST_WEIGHTED_TOKENS, softmaxWeights, stickBreakingWeights } from './attention/weights.js';
 export { type BackendName, type SelectedBackend, selectBackend } from './backends/select.js';
 export type { Ints } from './checks.js';
 export { UserError } from './errors.js';

@@ -2,6 +2,7 @@
 import { freemem, totalmem } from 'node:os';
 import { selectBackend, UserError } from '@stickbreaking/core';
 import { estimateMemory, replaceFile } from '@stickbreaking/model';
+import { drawAttention } from './attention/command.js';
 import { openCheckpoint } from './checkpoint.js';
 import { progressLine, runCommand } from './command.js';
 import { evaluateDocuments } from './documents.js';
@@ -18,8 +19,8 @@ const protocols = {
 
 interface Arguments {
   checkpoint: string;
-  lengths: string;
-  data: string;
+  lengths: string | undefined;
+  data: string | undefined;
   field: string;
   protocol: 'stream' | 'documents' | 'both';
   tokenizer: string | undefined;
@@ -27,6 +28,12 @@ interface Arguments {
   backend: string;
   json: boolean;
   output: string | undefined;
+  attention: boolean;
+  text: string | undefined;
+  layers: string | undefined;
+  heads: string | undefined;
+  tokens: number;
+  pictures: string | undefined;
 }
 
 export function main(argv: string[]): Promise<number> {
@@ -35,16 +42,21 @@ export function main(argv: string[]): Promise<number> {
     (parser) =>
       parser
         .scriptName('sb-eval')
-        .usage('$0 --checkpoint DIR --lengths 2048..65536 --data FILE\n\nPerplexity of a checkpoint by context length.')
+        .usage(
+          [
+            '$0 --checkpoint DIR --lengths 2048..65536 --data FILE',
+            '  perplexity of a checkpoint by context length',
+            '$0 --checkpoint DIR --attention --text "…" [--layers 0,1] [--heads 0..3]',
+            '  its attention on a short text, drawn',
+          ].join('\n'),
+        )
         .option('checkpoint', { type: 'string', demandOption: true, describe: 'checkpoint or run directory' })
         .option('lengths', {
           type: 'string',
-          demandOption: true,
           describe: 'a range, which doubles (2048..65536), or a list (1000,3000)',
         })
         .option('data', {
           type: 'string',
-          demandOption: true,
           describe: 'text: .txt, .jsonl, .jsonl.zst, .parquet, a directory or a glob',
         })
         .option('field', {
@@ -61,12 +73,32 @@ export function main(argv: string[]): Promise<number> {
         .option('max-tokens', { type: 'number', describe: 'stream: look at no more tokens than this' })
         .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' })
         .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' })
-        .option('output', { type: 'string', describe: 'write the JSON to this file too' }) as never,
-    evaluate,
+        .option('output', {
+          type: 'string',
+          describe: 'write the JSON to this file too; with --attention: the HTML file',
+        })
+        .option('attention', { type: 'boolean', default: false, describe: 'draw attention weights instead' })
+        .option('text', { type: 'string', describe: 'attention: the text itself, instead of --data' })
+        .option('layers', { type: 'string', describe: 'attention: layers from 0, such as 0,2..3; default all' })
+        .option('heads', { type: 'string', describe: 'attention: heads from 0; default all' })
+        .option('tokens', { type: 'number', default: 48, describe: 'attention: draw this many tokens at most' })
+        .option('pictures', { type: 'string', describe: 'attention: write each picture as SVG here too' }) as never,
+    (args) => (args.attention ? attention(args) : evaluate(args)),
   );
 }
 
+async function attention(args: Arguments): Promise<void> {
+  await selectBackend(args.backend);
+  const opened = openCheckpoint(args.checkpoint, args.tokenizer);
+  await drawAttention(opened, { ...args, output: args.output ?? 'attention.html' });
+}
+
 async function evaluate(args: Arguments): Promise<void> {
+  const { data } = args;
+  if (args.lengths === undefined || data === undefined) {
+    const missing = args.lengths === undefined ? '--lengths, such as 2048..65536' : '--data, the text to evaluate on';
+    throw new UserError(`Missing ${missing} (see --help).`);
+  }
   const lengths = parseLengths(args.lengths);
   if (args.maxTokens !== undefined && !(args.maxTokens > 0)) {
     throw new UserError(`--max-tokens is ${args.maxTokens}; expected a positive number.`);
@@ -75,7 +107,7 @@ async function evaluate(args: Arguments): Promise<void> {
   const { directory, tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer);
   const longest = Math.max(...lengths);
   checkMemory(estimateMemory(model.config, { tokens: Math.max(longest, BATCH_TOKENS), training: false }), longest);
-  const documents = await readText(args.data, args.field);
+  const documents = await readText(data, args.field);
   const progress = progressLine();
   const onProgress = ({ length, done, total }: { length: number; done: number; total: number }) =>
     progress.show(`length ${length}: ${((100 * done) / total).toFixed(0)} % of ${total} tokens`);
@@ -96,14 +128,14 @@ async function evaluate(args: Arguments): Promise<void> {
   progress.clear();
   const record = {
     checkpoint: directory,
-    data: args.data,
+    data,
     attention: model.config.attention,
     backend: backend.description,
     results,
   };
   const json = `${JSON.stringify(record, null, 2)}\n`;
   if (args.output) replaceFile(args.output, (write) => write(Buffer.from(json)));
-  process.stdout.write(args.json ? json : report(record.checkpoint, args.data, backend.description, results));
+  process.stdout.write(args.json ? json : report(record.checkpoint, data, backend.description, results));
 }
 
 function checkMemory(needed: number, length: number): void {

@@ -1,3 +1,6 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   detokenizeWikiText,
@@ -7,7 +10,7 @@ import {
   rollingWindows,
   wikiTextPages,
 } from './index.js';
-import { renderReport } from './report/report.js';
+import { renderReport, writePictures } from './report/report.js';
 
 /** A tokenizer of one token a character, and an end token. */
 const eosId = 0;
@@ -113,6 +116,48 @@ describe('WikiText', () => {
 });
 
 describe('the report', () => {
+  it('tells what disagrees with the paper before what agrees, in words', () => {
+    const findings = [
+      { expected: 'It falls', source: 'figure 5', found: 'it falls', verdict: 'agrees' },
+      { expected: 'It rises', source: 'figure 5', found: 'it does not', verdict: 'disagrees' },
+    ] as const;
+    const html = renderReport({ title: 'Study', blocks: [{ kind: 'findings', findings }] });
+    expect(html).toContain('Of 2 expectations, 1 found otherwise here, 1 found as in the paper.');
+    expect(html.indexOf('✗ disagrees')).toBeLessThan(html.indexOf('✓ agrees'));
+    expect(html.indexOf('✗ disagrees')).toBeGreaterThan(0);
+  });
+
+  it('writes its pictures as SVG files of their own, small and with their own style', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pictures-'));
+    const points = Array.from({ length: 60 }, (_, x) => ({ x, y: Math.sqrt(x), low: x === 0 ? 0 : 1, high: 8 }));
+    const curves = Array.from({ length: 11 }, (_, i) => ({ name: `arm ${i}`, points }));
+    const labels = Array.from({ length: 48 }, (_, i) => `t${i}`);
+    const names = writePictures(folder, {
+      title: 'Study',
+      blocks: [
+        { kind: 'curves', name: 'loss', caption: '', xLabel: 'x', yLabel: 'y', curves },
+        {
+          kind: 'row',
+          blocks: [
+            {
+              ...{ kind: 'matrix', name: 'attention', caption: '', rows: labels, columns: labels },
+              ...{ rowLabel: 'query', columnLabel: 'key', marked: [{ row: 3, column: 1, label: 'here' }] },
+              values: Float32Array.from({ length: 48 * 48 }, (_, i) => (i % 48 <= i / 48 ? 0.5 : 0)),
+            },
+          ],
+        },
+      ],
+    });
+    expect(names).toEqual(['loss', 'attention']);
+    for (const name of names) {
+      const svg = readFileSync(join(folder, `${name}.svg`), 'utf8');
+      expect(svg).toMatch(/^<\?xml[^>]*>\n<svg [^>]*xmlns="http:\/\/www.w3.org\/2000\/svg"/);
+      expect(svg).toContain('<style>');
+      expect(svg.length).toBeLessThan(500_000);
+    }
+    rmSync(folder, { recursive: true });
+  });
+
   it('is one file without links to elsewhere, with curves, hover texts and escaped words', () => {
     const html = renderReport({
       title: 'A < B',
@@ -147,7 +192,11 @@ describe('the report', () => {
       ],
     });
     expect(html).toContain('A &lt; B');
-    expect(html.match(/<title>RoPE/g)).toHaveLength(2);
+    // At each length the values of both curves, highest first.
+    expect(html.match(/aria-label="length: \d+; [^"]*"/g)).toEqual([
+      'aria-label="length: 256; stick-breaking: 30; RoPE: 30"',
+      'aria-label="length: 512; RoPE: 300; stick-breaking: 28"',
+    ]);
     expect(html.replaceAll('http://www.w3.org/2000/svg', '')).not.toMatch(/https?:|<script|<link/);
   });
 });

@@ -1,7 +1,18 @@
+export { type AttentionMap, type AttentionMapOptions, attentionMaps } from './attention/maps.js';
+export { type AttentionPictureOptions, attentionPicture, tokenLabels } from './attention/picture.js';
 export { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
 export { type DocumentsOptions, type EvaluationDocument, evaluateDocuments, rollingWindows } from './documents.js';
 export { parseLengths } from './lengths.js';
-export { type Curve, type Report, type ReportBlock, writeReport } from './report/report.js';
+export { type Finding, sortFindings, summariseFindings } from './report/findings.js';
+export {
+  type Curve,
+  type CurvePoint,
+  type Report,
+  type ReportBlock,
+  renderReport,
+  writePictures,
+  writeReport,
+} from './report/report.js';
 export { type EvaluationProgress, type LengthResult, scorerOf, type TokenScorer } from './scoring.js';
 export { evaluateStream, type StreamOptions } from './stream.js';
 export { formatTable } from './table.js';

@@ -5,7 +5,9 @@ import {
   type Position,
   remainderBias,
   softmaxAttention,
+  softmaxWeights,
   stickBreakingAttention,
+  stickBreakingWeights,
 } from '@stickbreaking/core';
 import { reshape, type Tensor, type Tensor1D, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
 import type { KeyValueCache } from './cache.js';
@@ -14,11 +16,25 @@ import type { LlamaConfig } from './config.js';
 /** A parameter of the layer at hand by the last part of its name, such as `self_attn.q_proj.weight`. */
 export type LayerParameters = (name: string) => Tensor;
 
+/** What one layer's attention is made of, for looking into a model. The tensors live until the visit ends. */
+export interface ObservedAttention {
+  layer: number;
+  /** [N, numHeads, headDim], before any rotation */
+  q: Tensor3D;
+  /** [N, numKvHeads, headDim], before any rotation */
+  k: Tensor3D;
+  /** Factor on q·k. */
+  scale: number;
+  /** The weights of one document, [numHeads, N, N]: row the query, column the key. */
+  weights(): Tensor3D;
+}
+
 export interface AttentionContext {
   cuSeqlens: Int32Array;
   /** Keys and values of earlier tokens; then there is one document. */
   cache?: KeyValueCache;
   layer: number;
+  observe?: (attention: ObservedAttention) => void;
 }
 
 /**
@@ -40,6 +56,7 @@ export function attend(
   const { k, v } = cache ? cache.append(layer, fresh.k, fresh.v) : fresh;
   const cuSeqlensK = cache ? [0, k.shape[0]] : cuSeqlens;
   const scale = config.mup?.attentionMultiplier ?? 1 / Math.sqrt(headDim);
+  context.observe?.({ layer, q, k, scale, weights: () => weightsOf(q, k, parameter, config, scale) });
   const output = mix(q, k, v, parameter, config, { cuSeqlens, cuSeqlensK, scale });
   const flat = reshape(output, [x.shape[0], numHeads * headDim]) as Tensor2D;
   return linear(flat, parameter('self_attn.o_proj.weight') as Tensor2D);
@@ -69,6 +86,15 @@ function mix(
     mixed = headNorm(mixed, weight, parameter('self_attn.head_norm.bias') as Tensor2D, config.normEpsilon);
   }
   return mixed;
+}
+
+function weightsOf(q: Tensor3D, k: Tensor3D, parameter: LayerParameters, config: LlamaConfig, scale: number): Tensor3D {
+  const { attention } = config;
+  if (attention.kind === 'stick-breaking') {
+    return stickBreakingWeights(q, k, { scale, attendCurrent: attention.attendCurrent });
+  }
+  const window = attention.window === undefined ? {} : { window: attention.window };
+  return softmaxWeights(q, k, { scale, ...window, position: positionOf(config, parameter) });
 }
 
 function positionOf({ attention, contextLength }: LlamaConfig, parameter: LayerParameters): Position {

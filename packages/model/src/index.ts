@@ -1,3 +1,4 @@
+export type { ObservedAttention } from './attention.js';
 export { KeyValueCache } from './cache.js';
 export { resolveCheckpoint } from './checkpoint.js';
 export {

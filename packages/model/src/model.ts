@@ -19,7 +19,7 @@ import {
   variable,
   variableGrads,
 } from '@tensorflow/tfjs-core';
-import { attend, type LayerParameters } from './attention.js';
+import { type AttentionContext, attend, type LayerParameters, type ObservedAttention } from './attention.js';
 import { KeyValueCache } from './cache.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import { type LlamaConfig, type LlamaConfigInput, parseConfig } from './config.js';
@@ -41,6 +41,8 @@ export interface ForwardOptions {
   cuSeqlens?: Ints;
   /** Continue a document whose earlier tokens the cache holds. */
   cache?: KeyValueCache;
+  /** Called with each layer's attention, first to last. */
+  observe?: (attention: ObservedAttention) => void;
 }
 
 export class LlamaModel {
@@ -141,7 +143,7 @@ export class LlamaModel {
   }
 
   /** The normalised output of the last layer, [N, hiddenSize]. */
-  private hiddenStates(tokens: Ints, { cuSeqlens, cache }: ForwardOptions): Tensor2D {
+  private hiddenStates(tokens: Ints, { cuSeqlens, cache, observe }: ForwardOptions): Tensor2D {
     this.checkTokens(tokens, 0);
     if (cache && cuSeqlens && cuSeqlens.length !== 2) {
       throw new UserError('A cache continues one document, but cuSeqlens names several.');
@@ -151,7 +153,7 @@ export class LlamaModel {
     const ids = tensor1d(Int32Array.from(tokens), 'int32');
     let x = embedding(ids, this.parameter('model.embed_tokens.weight') as Tensor2D);
     if (mup) x = mul(x, mup.embeddingMultiplier) as Tensor2D;
-    const context = { cuSeqlens: boundaries, ...(cache ? { cache } : {}) };
+    const context = { cuSeqlens: boundaries, ...(cache ? { cache } : {}), ...(observe ? { observe } : {}) };
     for (let layer = 0; layer < this.config.numLayers; layer++) {
       const before = x;
       x = tidy(() => this.layer(before, layer, context));
@@ -160,7 +162,7 @@ export class LlamaModel {
     return rmsNorm(x, this.parameter('model.norm.weight') as Tensor1D, normEpsilon);
   }
 
-  private layer(x: Tensor2D, layer: number, context: { cuSeqlens: Int32Array; cache?: KeyValueCache }): Tensor2D {
+  private layer(x: Tensor2D, layer: number, context: Omit<AttentionContext, 'layer'>): Tensor2D {
     const parameter: LayerParameters = (name) => this.parameter(`model.layers.${layer}.${name}`);
     const { normEpsilon, mup } = this.config;
     const residual = (base: Tensor2D, branch: Tensor2D) =>

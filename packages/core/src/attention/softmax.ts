@@ -14,6 +14,8 @@ export interface SoftmaxOptions extends PackedAttentionOptions {
   position: Position;
 }
 
+type SoftmaxInputs = { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>;
+
 /**
  * Causal softmax attention, a token seeing itself and what stands before it in its document; O(N) memory,
  * differentiable in q, k, v and in FIRE's parameters. RoPE is applied inside: keys come unrotated.
@@ -29,7 +31,18 @@ export function softmaxAttention(q: Tensor3D, k: Tensor3D, v: Tensor3D, options:
 }
 
 function attend(q: Tensor3D, k: Tensor3D, v: Tensor3D, options: SoftmaxOptions): Tensor3D {
-  const op = 'softmaxAttention';
+  const { inputs, attrs } = softmaxInputs('softmaxAttention', q, k, v, options);
+  return withGradient(inputs, attrs) as Tensor3D;
+}
+
+/** The kernel's inputs and attributes: everything checked, RoPE applied, the bias named. */
+export function softmaxInputs(
+  op: string,
+  q: Tensor3D,
+  k: Tensor3D,
+  v: Tensor3D,
+  options: SoftmaxOptions,
+): { inputs: SoftmaxInputs; attrs: SoftmaxAttributes } {
   const packed = checkAttention(op, q, k, v, options);
   const { window, position } = options;
   if (window !== undefined && !(Number.isInteger(window) && window > 0)) {
@@ -37,7 +50,7 @@ function attend(q: Tensor3D, k: Tensor3D, v: Tensor3D, options: SoftmaxOptions):
   }
   const attrs: SoftmaxAttributes = { ...packed, window: window ?? 0, bias: 'none' };
   const numHeads = q.shape[1];
-  let inputs = { q, k, v } as { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>;
+  let inputs: SoftmaxInputs = { q, k, v };
   switch (position.kind) {
     case 'none':
       break;
@@ -58,7 +71,7 @@ function attend(q: Tensor3D, k: Tensor3D, v: Tensor3D, options: SoftmaxOptions):
       Object.assign(inputs, fireInputs(position.parameters, numHeads));
       break;
   }
-  return withGradient(inputs, attrs) as Tensor3D;
+  return { inputs, attrs };
 }
 
 function rotate(
@@ -101,7 +114,7 @@ function fireInputs(parameters: FireParameters, numHeads: number): FireInputs {
 const fireNames = ['fireW1', 'fireB1', 'fireW2', 'fireB2', 'fireC', 'fireThreshold'] as const;
 
 /** The kernel with its gradient; a registered gradient cannot save inputs that are only sometimes there (FIRE's). */
-function withGradient(inputs: { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>, attrs: SoftmaxAttributes) {
+function withGradient(inputs: SoftmaxInputs, attrs: SoftmaxAttributes) {
   const names = attrs.bias === 'fire' ? (['q', 'k', 'v', ...fireNames] as const) : (['q', 'k', 'v'] as const);
   const kernel = customGrad((...args) => {
     const save = args.pop() as unknown as GradSaveFunc;

@@ -51,7 +51,13 @@ interface Weights {
 }
 
 /** The weights of one block, given the log-stick that nearer keys have already broken off ([H, B, 1]). */
-function blockWeights(q: Tensor3D, k: Tensor3D, carry: Tensor3D, mask: Tensor3D | undefined, scale: number): Weights {
+export function blockWeights(
+  q: Tensor3D,
+  k: Tensor3D,
+  carry: Tensor3D,
+  mask: Tensor3D | undefined,
+  scale: number,
+): Weights {
   const logits = mul(ungrouped(matMul(grouped(q, k.shape[0]), k, false, true), q.shape[0]), scale) as Tensor3D;
   const hide = (x: Tensor3D) => (mask ? (mul(x, mask) as Tensor3D) : x);
   const pieces = hide(stableSoftplus(logits));
@@ -92,7 +98,12 @@ function forEachQueryBlock(
   }
 }
 
-function maskOf(queries: Block, keys: Block, document: PackedDocument, attendCurrent: boolean): Tensor3D | undefined {
+export function maskOf(
+  queries: Block,
+  keys: Block,
+  document: PackedDocument,
+  attendCurrent: boolean,
+): Tensor3D | undefined {
   return visible(queries, keys, document.firstPosition, (position) => (attendCurrent ? position : position - 1));
 }
 

@@ -1,18 +1,36 @@
 /**
  * A report is one HTML file that opens from disk: text, figures as inline SVG, and beside every figure its numbers as a
- * table. Readable on a phone, in the dark, on paper.
+ * table. Readable on a phone, in the dark, on paper; no script, nothing fetched.
  */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { replaceFile } from '@stickbreaking/model';
+import { pictureStyle, standaloneSvg } from './canvas.js';
 import { type Curve, type CurvesOptions, drawCurves } from './curves.js';
+import { type Finding, sortFindings, summariseFindings, verdictWords } from './findings.js';
+import { drawMatrix, type MatrixOptions } from './matrix.js';
 
-export type { Curve } from './curves.js';
+export type { Curve, CurvePoint } from './curves.js';
+export type { Finding } from './findings.js';
+
+interface Picture {
+  caption: string;
+  /** The picture's file name, without ending, where pictures are written as files too. */
+  name?: string;
+}
 
 export type ReportBlock =
   | { kind: 'heading'; text: string }
   | { kind: 'text'; text: string }
   | { kind: 'facts'; facts: readonly (readonly [name: string, value: string])[] }
   | { kind: 'table'; columns: readonly string[]; rows: readonly (readonly (string | number)[])[] }
-  | ({ kind: 'curves'; caption: string; curves: readonly Curve[] } & CurvesOptions);
+  /** Text kept as it is, such as a configuration; folded away until asked for. */
+  | { kind: 'code'; summary: string; text: string }
+  | { kind: 'findings'; findings: readonly Finding[] }
+  | ({ kind: 'curves'; curves: readonly Curve[] } & Picture & CurvesOptions)
+  | ({ kind: 'matrix' } & Picture & MatrixOptions)
+  /** Pictures beside each other where there is room. */
+  | { kind: 'row'; blocks: readonly ReportBlock[] };
 
 export interface Report {
   title: string;
@@ -24,6 +42,29 @@ export function writeReport(path: string, report: Report): void {
   replaceFile(path, (write) => write(Buffer.from(renderReport(report))));
 }
 
+/** Writes each picture that has a name as `<directory>/<name>.svg`; returns the names. */
+export function writePictures(directory: string, report: Report): string[] {
+  mkdirSync(directory, { recursive: true });
+  const pictures = picturesOf(report.blocks);
+  for (const { name, svg } of pictures) {
+    replaceFile(join(directory, `${name}.svg`), (write) => write(Buffer.from(standaloneSvg(svg))));
+  }
+  return pictures.map(({ name }) => name);
+}
+
+function picturesOf(blocks: readonly ReportBlock[]): { name: string; svg: string }[] {
+  return blocks.flatMap((block) => {
+    if (block.kind === 'row') return picturesOf(block.blocks);
+    const svg = draw(block);
+    return svg && 'name' in block && block.name ? [{ name: block.name, svg }] : [];
+  });
+}
+
+function draw(block: ReportBlock): string | undefined {
+  if (block.kind === 'curves') return drawCurves(block.curves, block);
+  return block.kind === 'matrix' ? drawMatrix(block) : undefined;
+}
+
 export function renderReport({ title, blocks }: Report): string {
   return `<!doctype html>
 <html lang="en">
@@ -31,7 +72,7 @@ export function renderReport({ title, blocks }: Report): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escapeHtml(title)}</title>
-<style>${style}</style>
+<style>${style}${pictureStyle}</style>
 </head>
 <body>
 <main>
@@ -53,9 +94,31 @@ function renderBlock(block: ReportBlock): string {
       return `<dl>${block.facts.map(([name, value]) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(value)}</dd>`).join('')}</dl>`;
     case 'table':
       return renderTable(block.columns, block.rows);
+    case 'code':
+      return `<details><summary>${escapeHtml(block.summary)}</summary><pre>${escapeHtml(block.text)}</pre></details>`;
+    case 'findings':
+      return renderFindings(block.findings);
+    case 'row':
+      return `<div class="row">${block.blocks.map(renderBlock).join('\n')}</div>`;
     case 'curves':
-      return `<figure>${drawCurves(block.curves, block)}<figcaption>${escapeHtml(block.caption)}</figcaption></figure>`;
+    case 'matrix':
+      return `<figure>${draw(block)}<figcaption>${escapeHtml(block.caption)}</figcaption></figure>`;
   }
+}
+
+/** Each finding under its verdict, which is a word and a sign, not a colour alone. */
+function renderFindings(findings: readonly Finding[]): string {
+  const rows = sortFindings(findings).map(
+    ({ expected, source, found, verdict }) =>
+      `<tr class="${verdict}"><td data-label="Verdict"><strong>${verdictWords[verdict]}</strong></td>` +
+      `<td data-label="The paper expects">${escapeHtml(expected)} <small>(${escapeHtml(source)})</small></td>` +
+      `<td data-label="Found here">${escapeHtml(found)}</td></tr>`,
+  );
+  return (
+    `<p><strong>${escapeHtml(summariseFindings(findings))}</strong></p>` +
+    `<table class="findings"><thead><tr><th scope="col">Verdict</th><th scope="col">The paper expects</th>` +
+    `<th scope="col">Found here</th></tr></thead><tbody>\n${rows.join('\n')}\n</tbody></table>`
+  );
 }
 
 function renderTable(columns: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
@@ -71,16 +134,33 @@ function escapeHtml(text: string): string {
 }
 
 const style = `
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #ffffff; --faint: #6664; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #16181c; } }
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #ffffff; --faint: #6664; --weight: #0072B2; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #16181c; --weight: #56B4E9; } }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 760px; margin: 0 auto; padding: 1rem; }
+main { max-width: 820px; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 figure { margin: 1rem 0; } figcaption { font-size: .9rem; opacity: .85; }
-svg { max-width: 100%; height: auto; overflow: visible; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; } dt { opacity: .75; } dd { margin: 0; }
+svg { max-width: min(100%, 680px); height: auto; overflow: visible; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; } dt { opacity: .75; }
+dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid var(--faint); }
 th:first-child, td:first-child { text-align: left; }
-@media print { main { max-width: none; } figure { break-inside: avoid; } }
+.findings th, .findings td { text-align: left; vertical-align: top; }
+.findings td:first-child { white-space: nowrap; } .findings td { border-bottom: 1px solid var(--faint); }
+.findings .disagrees td:first-child { border-left: 6px solid #D55E00; }
+.findings .open td:first-child { border-left: 6px dotted #8a8a8a; }
+.findings .agrees td:first-child { border-left: 6px solid #0072B2; }
+.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); gap: 0 1rem; }
+pre { overflow-x: auto; font-size: .85rem; } summary { cursor: pointer; }
+@media (max-width: 560px) {
+  dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; }
+  .findings thead { display: none; } .findings tr, .findings td { display: block; border: 0; padding: .15rem .6rem; }
+  .findings tr { margin-bottom: .8rem; border-bottom: 1px solid var(--faint); }
+  .findings td:not(:first-child)::before { content: attr(data-label) ": "; opacity: .75; }
+}
+@media print {
+  :root { --ink: #000000; --paper: #ffffff; --weight: #0072B2; }
+  main { max-width: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+}
 `;

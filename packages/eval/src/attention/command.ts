@@ -1,0 +1,101 @@
+/** `sb-eval --attention`: the attention weights of chosen layers and heads on a short text, drawn into one HTML file. */
+import { resolve } from 'node:path';
+import { UserError } from '@stickbreaking/core';
+import type { OpenedCheckpoint } from '../checkpoint.js';
+import { type Report, writePictures, writeReport } from '../report/report.js';
+import { readText } from '../text.js';
+import { type AttentionMap, attentionMaps } from './maps.js';
+import { attentionPicture, tokenLabels } from './picture.js';
+
+export interface AttentionArguments {
+  text: string | undefined;
+  data: string | undefined;
+  field: string;
+  layers: string | undefined;
+  heads: string | undefined;
+  /** Tokens drawn at most. */
+  tokens: number;
+  output: string;
+  /** A folder for each picture as SVG. */
+  pictures: string | undefined;
+  json: boolean;
+}
+
+export async function drawAttention(checkpoint: OpenedCheckpoint, args: AttentionArguments): Promise<void> {
+  const { model, tokenizer, directory } = checkpoint;
+  if (!Number.isInteger(args.tokens) || args.tokens < 1) {
+    throw new UserError(`--tokens is ${args.tokens}; expected a whole number above 0.`);
+  }
+  const text = args.text ?? (args.data && (await readText(args.data, args.field))[0]!.text);
+  if (!text) throw new UserError('--attention needs a text: give --text "…" or --data FILE.');
+  const tokens = Array.from(tokenizer.encode(text)).slice(0, args.tokens);
+  if (tokens.length === 0) throw new UserError('The text has no tokens.');
+  const layers = args.layers === undefined ? undefined : parseIndices('--layers', args.layers);
+  const heads = args.heads === undefined ? undefined : parseIndices('--heads', args.heads);
+  const maps = attentionMaps(model, tokens, { ...(layers ? { layers } : {}), ...(heads ? { heads } : {}) });
+  const labels = tokenLabels(tokens, (ids) => tokenizer.decode(ids));
+  const { kind } = model.config.attention;
+  const report = attentionReport(directory, kind, labels, maps);
+  writeReport(args.output, report);
+  const names = args.pictures === undefined ? [] : writePictures(args.pictures, report);
+  const said = names.length > 0 ? ` and ${names.length} SVG files in ${args.pictures}` : '';
+  if (args.json) {
+    const heads = maps.map(({ layer, head, weights, remainder }) => ({
+      layer,
+      head,
+      weights: Array.from(labels, (_, j) => Array.from(weights.subarray(j * labels.length, (j + 1) * labels.length))),
+      remainder: Array.from(remainder),
+    }));
+    process.stdout.write(`${JSON.stringify({ checkpoint: directory, attention: kind, tokens, labels, heads })}\n`);
+  } else {
+    process.stdout.write(
+      `Attention of ${maps.length} heads over ${tokens.length} tokens: ${resolve(args.output)}${said}\n`,
+    );
+  }
+}
+
+function attentionReport(
+  directory: string,
+  kind: string,
+  labels: readonly string[],
+  maps: readonly AttentionMap[],
+): Report {
+  const layers = [...new Set(maps.map(({ layer }) => layer))];
+  const rest = kind === 'stick-breaking' ? ' The column ∅ is the remainder: what a token gave to no key.' : '';
+  return {
+    title: `Attention of ${directory}`,
+    blocks: [
+      {
+        kind: 'text',
+        text: `How much of its attention each token (downwards) gives to the tokens before it (to the right): white is nothing, full colour is all. Point at a cell for its weight.${rest}`,
+      },
+      { kind: 'facts', facts: [['attention', kind]] },
+      ...layers.flatMap((layer) => [
+        { kind: 'heading' as const, text: `Layer ${layer}` },
+        {
+          kind: 'row' as const,
+          blocks: maps
+            .filter((map) => map.layer === layer)
+            .map((map) =>
+              attentionPicture(map, {
+                labels,
+                caption: `Layer ${layer}, head ${map.head}`,
+                name: `layer-${layer}-head-${map.head}`,
+              }),
+            ),
+        },
+      ]),
+    ],
+  };
+}
+
+/** `0,2..4` as [0, 2, 3, 4]. */
+export function parseIndices(option: string, text: string): number[] {
+  const indices = text.split(',').flatMap((part) => {
+    const match = /^\s*(\d+)(?:\.\.(\d+))?\s*$/.exec(part);
+    const [first, last] = match ? [Number(match[1]), Number(match[2] ?? match[1])] : [0, -1];
+    if (last < first) throw new UserError(`${option} ${text} cannot be read; expected numbers from 0 such as 0,2..3.`);
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
+  return [...new Set(indices)];
+}

@@ -1,0 +1,62 @@
+/** The attention weights of a model on one short text, layer by layer and head by head. */
+import { UserError } from '@stickbreaking/core';
+import type { LlamaModel } from '@stickbreaking/model';
+
+export interface AttentionMap {
+  /** From 0. */
+  layer: number;
+  head: number;
+  /** [N·N] row-major: row the query, column the key, 0 where a key is not seen. */
+  weights: Float32Array;
+  /** [N] what a query gave to no key: one minus its row's sum with stick-breaking, 0 with softmax. */
+  remainder: Float32Array;
+}
+
+export interface AttentionMapOptions {
+  /** Default: all. */
+  layers?: readonly number[];
+  heads?: readonly number[];
+}
+
+/**
+ * Runs the model over `tokens` as one document and gives the weights A[i,j] of the layers and heads asked for.
+ *
+ * @throws UserError where the model has no such layer or head, or the text is longer than 2,048 tokens
+ */
+export function attentionMaps(
+  model: LlamaModel,
+  tokens: ArrayLike<number>,
+  options: AttentionMapOptions = {},
+): AttentionMap[] {
+  const { numLayers, numHeads, attention } = model.config;
+  const layers = chosen('layer', options.layers, numLayers);
+  const heads = chosen('head', options.heads, numHeads);
+  const length = tokens.length;
+  const maps: AttentionMap[] = [];
+  const observe = ({ layer, weights }: { layer: number; weights(): { dataSync(): ArrayLike<number> } }) => {
+    if (!layers.includes(layer)) return;
+    const all = weights().dataSync();
+    for (const head of heads) {
+      const own = Float32Array.from({ length: length * length }, (_, i) => all[head * length * length + i]!);
+      maps.push({ layer, head, weights: own, remainder: remainders(own, length, attention.kind) });
+    }
+  };
+  model.lastLogits(Int32Array.from(tokens), { observe }).dispose();
+  return maps;
+}
+
+function remainders(weights: Float32Array, length: number, kind: 'stick-breaking' | 'softmax'): Float32Array {
+  if (kind === 'softmax') return new Float32Array(length);
+  return Float32Array.from({ length }, (_, j) =>
+    Math.max(0, 1 - weights.subarray(j * length, (j + 1) * length).reduce((sum, weight) => sum + weight, 0)),
+  );
+}
+
+function chosen(what: string, wanted: readonly number[] | undefined, count: number): readonly number[] {
+  const all = Array.from({ length: count }, (_, i) => i);
+  const unknown = wanted?.find((one) => !all.includes(one));
+  if (unknown !== undefined) {
+    throw new UserError(`The model has no ${what} ${unknown}: its ${count} ${what}s are 0 to ${count - 1}.`);
+  }
+  return wanted ?? all;
+}

@@ -1,0 +1,81 @@
+/** Pictures are SVG made on the server by Observable Plot; what a reader points at is shown by CSS, so no script runs. */
+import * as Plot from '@observablehq/plot';
+import { parseHTML } from 'linkedom';
+
+/** As much of the DOM as is used here; linkedom gives it. */
+export interface SvgElement {
+  outerHTML: string;
+  setAttribute(name: string, value: string): void;
+  append(...children: (SvgElement | string)[]): void;
+  prepend(...children: (SvgElement | string)[]): void;
+}
+
+export interface Canvas {
+  svg: SvgElement;
+  create(name: string, attributes?: Record<string, string | number>, ...children: (SvgElement | string)[]): SvgElement;
+  /** Pixels of a value on one of Plot's scales; a band scale has a width. */
+  scale(name: 'x' | 'y'): { apply(value: number): number; bandwidth?: number };
+}
+
+/** Draws a plot into a document of its own. `label` is what a screen reader says. */
+export function plot(options: Plot.PlotOptions, label: string): Canvas {
+  const { document } = parseHTML('<!doctype html><html><body></body></html>');
+  const drawn = Plot.plot({ ...options, document: document as never });
+  const svg = drawn as unknown as SvgElement;
+  svg.setAttribute('role', 'img');
+  svg.setAttribute('aria-label', label);
+  const create: Canvas['create'] = (name, attributes = {}, ...children) => {
+    const element = document.createElementNS('http://www.w3.org/2000/svg', name) as unknown as SvgElement;
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
+    element.append(...children);
+    return element;
+  };
+  const scale = (name: 'x' | 'y') => {
+    const found = drawn.scale(name)!;
+    const { bandwidth } = found as { bandwidth?: number };
+    return {
+      apply: (value: number) => found.apply(value) as number,
+      ...(bandwidth === undefined ? {} : { bandwidth }),
+    };
+  };
+  return { svg, create, scale };
+}
+
+/** Okabe and Ito's colours without the yellow, which paper swallows; a colour-blind reader can tell them apart. */
+const colours = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', 'currentColor', '#8a8a8a'];
+const dashes = ['', '6 3', '2 3', '8 3 2 3', '12 4', '1 4', '4 4', '10 2'];
+const symbols = ['circle', 'square', 'triangle', 'diamond', 'star', 'cross', 'wye', 'times'] as const;
+
+/** How the i-th curve of a picture looks: colour, dash and symbol each tell it from the others. */
+export function lookOf(i: number): { stroke: string; dash: string; symbol: (typeof symbols)[number] } {
+  const shifted = i + Math.floor(i / colours.length);
+  return {
+    stroke: colours[i % colours.length]!,
+    dash: dashes[shifted % dashes.length]!,
+    symbol: symbols[shifted % symbols.length]!,
+  };
+}
+
+/** What every picture's CSS needs, in a report and in an SVG file of its own. */
+export const pictureStyle = `
+.sb-tip { visibility: hidden; pointer-events: none; }
+.sb-column:hover .sb-tip, .sb-column:focus .sb-tip { visibility: visible; }
+.sb-column { outline: none; }
+.sb-tip rect { fill: var(--paper, #ffffff); stroke: var(--ink, #1b1b1b); stroke-opacity: .5; }
+.sb-tip text { fill: var(--ink, #1b1b1b); }
+.sb-cell { fill: var(--weight, #0072B2); }
+.sb-mark { fill: none; stroke: #D55E00; stroke-width: 2.5; }
+`;
+
+/** A picture as a file of its own, which follows the reader's light or dark setting. */
+export function standaloneSvg(svg: string): string {
+  const own = `<style>
+svg { color: #1b1b1b; background: #ffffff; font-family: system-ui, sans-serif; --ink: #1b1b1b; --paper: #ffffff; }
+@media (prefers-color-scheme: dark) { svg { color: #e8e8e8; background: #16181c; --ink: #e8e8e8; --paper: #16181c; --weight: #56B4E9; } }
+${pictureStyle}</style>`;
+  const opened = svg.replace(/^<svg([^>]*)>/, (_, attributes: string) => {
+    const namespace = attributes.includes('xmlns=') ? '' : ' xmlns="http://www.w3.org/2000/svg"';
+    return `<svg${namespace}${attributes}>${own}`;
+  });
+  return `<?xml version="1.0" encoding="UTF-8"?>\n${opened}\n`;
+}
