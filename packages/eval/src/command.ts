@@ -2,12 +2,13 @@
 import yargs, { type Argv } from 'yargs';
 
 /**
- * Parses `argv` and runs the command. A user's mistake is its message on stderr, alone, and exit code 1.
+ * Parses `argv` and runs the command, which may give an exit code. A user's mistake is its message on stderr, alone, and
+ * exit code 1.
  */
 export async function runCommand<Args>(
   argv: string[],
   define: (parser: Argv) => Argv<Args>,
-  run: (args: Args) => Promise<void>,
+  run: (args: Args) => Promise<unknown>,
 ): Promise<number> {
   try {
     const parser = define(
@@ -21,8 +22,8 @@ export async function runCommand<Args>(
     );
     const args = await parser.parseAsync();
     if ((args as { help?: boolean }).help) return 0;
-    await run(args as Args);
-    return 0;
+    const code = await run(args as Args);
+    return typeof code === 'number' ? code : 0;
   } catch (error) {
     const { name, message } = error as Error;
     if (name !== 'UserError') throw error;

@@ -1,6 +1,7 @@
 export { type AttentionMap, type AttentionMapOptions, attentionMaps } from './attention/maps.js';
 export { type AttentionPictureOptions, attentionPicture, tokenLabels } from './attention/picture.js';
 export { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
+export { progressLine, runCommand } from './command.js';
 export { type DocumentsOptions, type EvaluationDocument, evaluateDocuments, rollingWindows } from './documents.js';
 export { parseLengths } from './lengths.js';
 export { type Finding, sortFindings, summariseFindings } from './report/findings.js';

@@ -5,7 +5,7 @@
  */
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { UserError } from '@stickbreaking/core';
+import { explainSystemError, UserError } from '@stickbreaking/core';
 
 const bytesOf = { F32: 4, F16: 2, BF16: 2 } as const;
 type Dtype = keyof typeof bytesOf;
@@ -213,11 +213,7 @@ export function replaceFile(path: string, fill: (write: (bytes: Uint8Array) => v
     syncDirectory(dirname(path));
   } catch (error) {
     rmSync(beside, { force: true });
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
-    const reason =
-      code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG' ? 'the disk is full; free some space' : code;
-    throw new UserError(`${path} cannot be written: ${reason}.`);
+    throw explainSystemError(error, `cannot write ${path}`);
   }
 }
 

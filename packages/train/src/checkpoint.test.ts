@@ -25,9 +25,8 @@ function content(step: number, best: TrainingState['best'] = null) {
     nonFiniteSteps: 0,
     cursor: null,
     seed: 1,
-    tokenizerHash: 'abc',
     best,
-    config: {},
+    identity: {},
   };
   return { state, tokenizerPath, writeTensors: (d: string) => writeFileSync(join(d, 'model.safetensors'), `${step}`) };
 }

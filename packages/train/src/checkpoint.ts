@@ -1,12 +1,11 @@
-// Checkpoints of a run: <run>/checkpoints/step-00000123/ holds the model, its tokenizer, the optimizer and the state of
-// the loop. A directory is written under another name, flushed and renamed, so one that is called step-… is whole; it
+// Checkpoints of a run: <run>/checkpoints/step-00000123/ holds the model, its tokenizer, the optimizer and the state
+// of the loop. A directory is written under another name, flushed and renamed, so one that is called step-… is whole; it
 // is renamed away before it is deleted, for the same reason.
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { LoaderCursorSchema } from '@stickbreaking/data';
+import { explainSystemError, UserError } from '@stickbreaking/core';
 import { z } from 'zod';
 import { syncDirectory, syncPath, writeFileDurably } from './durable.js';
-import { explain, TrainError } from './errors.js';
 
 const count = z.int().nonnegative();
 
@@ -22,21 +21,21 @@ export const TrainingStateSchema = z.strictObject({
   stageStep: count,
   /** steps in a row, up to here, whose loss or gradient was not finite */
   nonFiniteSteps: count,
-  /** Where the stage's data stands; null at the start of a stage. */
-  cursor: LoaderCursorSchema.nullable(),
+  /** Where the data stands, as its source told it; null at the start of a stage with data of its own. */
+  cursor: z.unknown(),
   /** Initial weights and data order follow from it; nothing else in a run is random. */
   seed: count,
-  tokenizerHash: z.string(),
   best: z.strictObject({ step: count, validationLoss: z.number() }).nullable(),
-  /** the run's configuration, to be compared when it is resumed */
-  config: z.record(z.string(), z.unknown()),
+  /** What the numbers of the run depend on, to be compared when it is resumed. */
+  identity: z.record(z.string(), z.unknown()),
 });
 
 export type TrainingState = z.infer<typeof TrainingStateSchema>;
 
 export interface CheckpointContent {
   state: TrainingState;
-  tokenizerPath: string;
+  /** copied into the checkpoint, which then stands on its own */
+  tokenizerPath?: string | undefined;
   /** Write the model's and the optimizer's files into the directory. */
   writeTensors(directory: string): void | Promise<void>;
 }
@@ -86,7 +85,7 @@ export class CheckpointStore {
       rmSync(temporary, { recursive: true, force: true });
       mkdirSync(temporary, { recursive: true });
       await content.writeTensors(temporary);
-      copyFileSync(content.tokenizerPath, join(temporary, 'tokenizer.json'));
+      if (content.tokenizerPath) copyFileSync(content.tokenizerPath, join(temporary, 'tokenizer.json'));
       writeFileDurably(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
       syncDirectory(temporary);
       renameSync(temporary, target);
@@ -98,7 +97,7 @@ export class CheckpointStore {
       rmSync(temporary, { recursive: true, force: true });
       const last = this.latest();
       const action = `cannot write the checkpoint ${target}${last ? ` (the last whole one is ${last})` : ''}`;
-      throw explain(error, action);
+      throw explainSystemError(error, action);
     }
     return target;
   }
@@ -123,18 +122,18 @@ export class CheckpointStore {
 
 const nameOf = (step: number) => `step-${String(step).padStart(8, '0')}`;
 
-/** Reads a checkpoint's state.json. Throws a TrainError when it is missing or damaged. */
+/** Reads a checkpoint's state.json. Throws a UserError when it is missing or damaged. */
 export function readState(directory: string): TrainingState {
   const path = join(directory, 'state.json');
   let json: unknown;
   try {
     json = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    if (error instanceof SyntaxError) throw new TrainError(`${path} is damaged: it is not valid JSON.`);
-    throw explain(error, `cannot read ${path}`);
+    if (error instanceof SyntaxError) throw new UserError(`${path} is damaged: it is not valid JSON.`);
+    throw explainSystemError(error, `cannot read ${path}`);
   }
   const result = TrainingStateSchema.safeParse(json);
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
-  throw new TrainError(`${path} is damaged, key '${issue.path.join('.')}': ${issue.message}.`);
+  throw new UserError(`${path} is damaged, key '${issue.path.join('.')}': ${issue.message}.`);
 }

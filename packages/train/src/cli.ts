@@ -1,3 +1,62 @@
-export async function main(_argv: string[]): Promise<number> {
-  throw new Error('not written yet');
+/** sb-train: trains the model that a YAML file describes. */
+import { selectBackend } from '@stickbreaking/core';
+import { runCommand } from '@stickbreaking/eval';
+import { runTraining } from './run.js';
+import { loadRunConfig } from './run_config.js';
+import { watchRun } from './watch.js';
+
+interface Arguments {
+  _: (string | number)[];
+  config: string;
+  resume: boolean;
+  backend: string | undefined;
+}
+
+export function main(argv: string[]): Promise<number> {
+  return runCommand<Arguments>(
+    argv,
+    (parser) =>
+      parser
+        .strict(false)
+        .strictOptions() // what is no option is an override
+        .scriptName('sb-train')
+        .usage('$0 --config FILE [--resume] [key.path=value …]\n\nTrains the model that a YAML file describes.')
+        .option('config', { type: 'string', demandOption: true, describe: 'the run’s YAML file' })
+        .option('resume', { type: 'boolean', default: false, describe: 'go on from the newest checkpoint, if any' })
+        .option('backend', { type: 'string', describe: 'auto, native, cpu, cuda, …; default: the file’s, or auto' })
+        .example('$0 --config run.yaml seed=1 stages.0.schedule.peak=0.003', 'the file, but for two values') as never,
+    run,
+  );
+}
+
+/** Exit codes as a shell knows them of a process that a signal ended. */
+const signalCodes = { SIGINT: 130, SIGTERM: 143 } as const;
+
+async function run(args: Arguments): Promise<number> {
+  const config = loadRunConfig(args.config, args._.map(String));
+  const backend = await selectBackend(args.backend ?? config.backend);
+  const watch = watchRun(config, backend.description);
+  const stop = new AbortController();
+  let exitCode = 0;
+  const leave = (signal: NodeJS.Signals) => {
+    exitCode = signalCodes[signal as keyof typeof signalCodes];
+    if (stop.signal.aborted) process.exit(exitCode); // the second time: at once
+    watch.say(`${signal}: saving and leaving (once more to leave at once)`);
+    stop.abort();
+  };
+  for (const signal of Object.keys(signalCodes)) process.on(signal, leave);
+  try {
+    const { hooks, onTokenize } = watch;
+    const result = await runTraining(config, { resume: args.resume, signal: stop.signal, hooks, onTokenize });
+    const { step, tokens } = result.state;
+    const where = result.checkpoint ?? 'nothing, as no step was done';
+    watch.say(`${result.finished ? 'done' : 'stopped'} after step ${step} (${tokens} tokens): ${where}`);
+  } catch (error) {
+    if (!stop.signal.aborted || (error as Error).name !== 'AbortError') throw error;
+    watch.say('stopped before the first step; what was tokenized so far is kept');
+  } finally {
+    watch.close();
+    for (const signal of Object.keys(signalCodes)) process.off(signal, leave);
+  }
+  return exitCode;
 }

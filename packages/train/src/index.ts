@@ -1,4 +1,10 @@
+export { type BatchGradients, batchGradients, meanLoss } from './batch_gradients.js';
 export { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
-export { TrainError } from './errors.js';
 export { type MetricsLine, readMetrics, type StepMetrics, type ValidationMetrics } from './metrics.js';
+export { Optimizer, OptimizerSchema, type OptimizerSettings } from './optimizer.js';
+export { formatBytes, formatCount, formatDuration, Progress } from './progress.js';
+export { type RunOptions, runTraining } from './run.js';
+export { loadRunConfig, type RunConfig, type RunConfigInput, RunConfigSchema } from './run_config.js';
 export { learningRate, type Schedule, ScheduleSchema, type StageSchedule } from './schedule.js';
+export type { BatchSource, PlacedStage, StageData, TrainStage } from './stage.js';
+export { type TrainHooks, type TrainOptions, type TrainResult, train } from './trainer.js';

@@ -1,8 +1,8 @@
 // metrics.jsonl: one line a step (and a validation), in the order of the run. A resumed run first drops what lies past
 // its checkpoint, so that the file is the one of a run that never stopped.
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+import { explainSystemError } from '@stickbreaking/core';
 import { writeFileDurably, writeFully } from './durable.js';
-import { explain } from './errors.js';
 
 /** One optimizer step. */
 export interface StepMetrics {
@@ -53,7 +53,7 @@ export class MetricsFile {
     try {
       writeFully(this.file, Buffer.from(`${JSON.stringify(line)}\n`));
     } catch (error) {
-      throw explain(error, `cannot write ${this.path}`);
+      throw explainSystemError(error, `cannot write ${this.path}`);
     }
   }
 

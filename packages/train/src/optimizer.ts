@@ -1,15 +1,19 @@
 // AdamW over all of a model's parameters at once, with the gradients clipped by their common norm.
 import { adamW } from '@stickbreaking/core';
-import { type Tensor, type Variable, variable, zeros } from '@tensorflow/tfjs-core';
+import { type Tensor, tensor, type Variable, variable, zeros } from '@tensorflow/tfjs-core';
+import { z } from 'zod';
 
-export interface OptimizerSettings {
-  beta1: number;
-  beta2: number;
-  epsilon: number;
-  weightDecay: number;
-  /** 0: no clipping */
-  gradientClip: number;
-}
+export const OptimizerSchema = z.strictObject({
+  beta1: z.number().min(0).lt(1).default(0.9),
+  beta2: z.number().min(0).lt(1).default(0.95),
+  epsilon: z.number().positive().default(1e-8),
+  /** decoupled: each update takes learningRate · weightDecay of a weight away */
+  weightDecay: z.number().nonnegative().default(0.1),
+  /** the gradients' global norm is brought down to this; 0: no clipping */
+  gradientClip: z.number().nonnegative().default(1),
+});
+
+export type OptimizerSettings = z.output<typeof OptimizerSchema>;
 
 export class Optimizer {
   readonly firstMoments = new Map<string, Variable>();
@@ -53,6 +57,15 @@ export class Optimizer {
     const named = (kind: string, moments: ReadonlyMap<string, Variable>) =>
       [...moments].map(([name, moment]) => [`${kind}.${name}`, moment] as const);
     return new Map([...named('firstMoment', this.firstMoments), ...named('secondMoment', this.secondMoments)]);
+  }
+
+  /** Takes saved moments over, by the names of `state`. */
+  restore(values: (name: string, shape: readonly number[]) => Float32Array): void {
+    for (const [name, moment] of this.state()) {
+      const saved = tensor(values(name, moment.shape), moment.shape);
+      moment.assign(saved);
+      saved.dispose();
+    }
   }
 
   dispose(): void {

@@ -13,24 +13,35 @@ export interface ProgressOptions {
 export class Progress {
   private shownAt = Number.NEGATIVE_INFINITY;
   private open = false;
+  /** of the last steps, so that the time left does not jump */
+  private secondsPerToken: number | undefined;
 
   constructor(private readonly options: ProgressOptions) {}
 
   step(metrics: StepMetrics): void {
-    const { stream, totalSteps, totalTokens, interval = 10 } = this.options;
-    const now = performance.now() / 1000;
-    const last = metrics.step === totalSteps;
-    if (!last && now - this.shownAt < (stream.isTTY ? 0.1 : interval)) return;
-    this.shownAt = now;
-    const left = (totalTokens - metrics.tokens) / metrics.tokensPerSecond;
+    const { totalSteps, totalTokens } = this.options;
+    const now = 1 / metrics.tokensPerSecond;
+    const first = this.secondsPerToken === undefined;
+    this.secondsPerToken = this.secondsPerToken === undefined ? now : 0.9 * this.secondsPerToken + 0.1 * now;
+    const left = (totalTokens - metrics.tokens) * this.secondsPerToken;
     const loss = metrics.loss === null ? 'not finite' : metrics.loss.toFixed(4);
     const line =
       `step ${metrics.step}/${totalSteps}  loss ${loss}  lr ${metrics.learningRate.toExponential(2)}  ` +
-      `${formatCount(metrics.tokensPerSecond)} tokens/s  ${formatDuration(left)} left`;
+      `${formatCount(1 / this.secondsPerToken)} tokens/s  ${formatDuration(left)} left`;
+    const last = metrics.step === totalSteps;
+    this.update(line, last || first);
+    if (last) this.end();
+  }
+
+  /** Shows a line that the next one replaces; not every time it is called, unless `always`. */
+  update(line: string, always = false): void {
+    const { stream, interval = 10 } = this.options;
+    const now = performance.now() / 1000;
+    if (!always && now - this.shownAt < (stream.isTTY ? 0.1 : interval)) return;
+    this.shownAt = now;
     if (stream.isTTY) {
       stream.write(`\r\x1b[K${line.slice(0, (stream.columns ?? 80) - 1)}`);
       this.open = true;
-      if (last) this.end();
     } else {
       stream.write(`${line}\n`);
     }

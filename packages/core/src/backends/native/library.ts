@@ -25,6 +25,8 @@ const sourceDirectory = fileURLToPath(new URL('../../../native/', import.meta.ur
 const flags = [
   ...['-O3', '-march=native', '-std=c++17', '-fPIC', '-shared', '-pthread'],
   ...['-fno-math-errno', '-ffp-contract=fast', '-fopenmp-simd'],
+  // Node unloads libraries as it leaves; threads of the pool may still be running in this one.
+  ...(process.platform === 'linux' ? ['-Wl,-z,nodelete'] : []),
 ];
 
 export interface Compiler {

@@ -1,0 +1,95 @@
+/** Of all that zod finds wrong with a value, the one thing to tell: which key, and what was expected of it. */
+import { distance } from 'fastest-levenshtein';
+import type { z } from 'zod';
+
+type Path = readonly PropertyKey[];
+type Issue = z.core.$ZodIssue;
+
+export interface Problem {
+  path: Path;
+  /** The message, given the key's path as the user writes it. */
+  message: (at: string) => string;
+}
+
+export function describeProblem(issues: readonly Issue[], schema: z.ZodType, value: unknown): Problem {
+  const narrowed = issues.map(insideUnion);
+  // A misspelt key is often a missing one too; its own message helps more.
+  const issue = narrowed.find(({ code }) => code === 'unrecognized_keys') ?? narrowed[0]!;
+  if (issue.code === 'unrecognized_keys') return unknownKey(issue.keys[0]!, issue.path, schema, value);
+  const given = valueAt(value, issue.path);
+  const message = messageOf(issue, schema);
+  if (given === undefined && issue.code !== 'custom') {
+    return { path: issue.path, message: (at) => `key '${at || 'the file'}' is missing (${message}).` };
+  }
+  // A fault that a whole mapping has is told without printing the mapping.
+  const said = typeof given === 'object' || given === undefined ? '' : ` (got ${JSON.stringify(given)})`;
+  return { path: issue.path, message: (at) => `${at || 'the file'}: ${message}${said}.` };
+}
+
+function unknownKey(key: string, parent: Path, schema: z.ZodType, value: unknown): Problem {
+  const known = knownKeys(schema, parent, value);
+  const nearest = known.toSorted((a, b) => distance(a, key) - distance(b, key))[0];
+  const close = nearest !== undefined && distance(nearest, key) <= Math.max(2, key.length / 2);
+  const hint = close ? `did you mean '${nearest}'?` : `expected one of ${known.join(', ')}.`;
+  return { path: [...parent, key], message: (at) => `key '${at}' is not known; ${hint}` };
+}
+
+/** Of a union's failures, that of the branch the value came nearest to: one that looked inside it. */
+function insideUnion(issue: Issue): Issue {
+  if (issue.code !== 'invalid_union') return issue;
+  const outside = ({ path, code }: Issue) =>
+    path[0] === 'kind' || (path.length === 0 && code !== 'unrecognized_keys' && code !== 'custom');
+  const [branch] = issue.errors
+    .filter((issues) => issues.length > 0 && !issues.some(outside))
+    .toSorted((a, b) => a.length - b.length);
+  const inner = branch?.find(({ code }) => code === 'unrecognized_keys') ?? branch?.[0];
+  return inner ? insideUnion({ ...inner, path: [...issue.path, ...inner.path] } as Issue) : issue;
+}
+
+/** zod's message; where a `kind` chooses among alternatives it does not name them, so they are named here. */
+function messageOf(issue: Issue, schema: z.ZodType): string {
+  const isKind = issue.code === 'invalid_union' && issue.errors.length === 0 && issue.path.at(-1) === 'kind';
+  const kinds = isKind ? kindsAt(schema, issue.path.slice(0, -1)) : [];
+  if (kinds.length > 0) return `expected one of ${kinds.join(', ')}`;
+  return issue.message.charAt(0).toLowerCase() + issue.message.slice(1);
+}
+
+function valueAt(value: unknown, path: Path): unknown {
+  return path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | null | undefined)?.[key], value);
+}
+
+type Definition = Record<string, unknown> | undefined;
+
+const definitionOf = (schema: unknown): Definition =>
+  (schema as { _zod?: { def: Record<string, unknown> } } | undefined)?._zod?.def;
+
+/** The schemas that hold at `path`: through optionals, defaults, pipes, arrays and every branch of a union. */
+function schemasAt(schema: unknown, path: Path): Definition[] {
+  const def = definitionOf(schema);
+  if (!def) return [];
+  if (def.innerType) return schemasAt(def.innerType, path);
+  if (def.type === 'pipe') return schemasAt(definitionOf(def.in)?.type === 'transform' ? def.out : def.in, path);
+  if (Array.isArray(def.options)) return def.options.flatMap((option) => schemasAt(option, path));
+  if (path.length === 0) return [def];
+  const [key, ...rest] = path;
+  return schemasAt(def.element ?? (def.shape as Record<PropertyKey, unknown> | undefined)?.[key!], rest);
+}
+
+/** The keys that the schema knows at `path`; of alternatives, those that fit the value's `kind`. */
+function knownKeys(schema: z.ZodType, path: Path, value: unknown): string[] {
+  const shapes = schemasAt(schema, path).flatMap((def) => (def?.shape ? [def.shape as Record<string, unknown>] : []));
+  const kind = (valueAt(value, path) as { kind?: unknown } | null | undefined)?.kind;
+  const fitting = shapes.filter((shape) => kind === undefined || kindOf(shape) === kind);
+  return [...new Set((fitting.length > 0 ? fitting : shapes).flatMap((shape) => Object.keys(shape)))];
+}
+
+function kindsAt(schema: z.ZodType, path: Path): string[] {
+  return schemasAt(schema, path).flatMap((def) => {
+    const kind = def?.shape ? kindOf(def.shape as Record<string, unknown>) : undefined;
+    return typeof kind === 'string' ? [kind] : [];
+  });
+}
+
+function kindOf(shape: Record<string, unknown>): unknown {
+  return (definitionOf(shape.kind)?.values as unknown[] | undefined)?.[0];
+}

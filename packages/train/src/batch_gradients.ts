@@ -1,0 +1,76 @@
+// The gradients of one optimizer step: summed over its micro-batches, each counting by the tokens it scores.
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { globalNorm } from '@stickbreaking/core';
+import type { LlamaModel, TokenBatch } from '@stickbreaking/model';
+import { add, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
+
+export interface BatchGradients {
+  /** mean negative log-likelihood of the scored tokens, in nats */
+  loss: number;
+  gradients: Map<string, Tensor>;
+  /** the gradients' Euclidean norm, all parameters together */
+  gradientNorm: number;
+}
+
+/** The mean loss of the batches' scored tokens and its gradients, or undefined when `signal` came in between. */
+export async function batchGradients(
+  model: LlamaModel,
+  batches: readonly TokenBatch[],
+  signal?: AbortSignal,
+): Promise<BatchGradients | undefined> {
+  const scale = 1 / Math.max(1, scoredTokens(batches));
+  let sum: { loss: Scalar; gradients: Map<string, Tensor> } | undefined;
+  for (const batch of batches) {
+    const part = model.gradients(batch, { scale });
+    sum = sum ? { loss: addTo(sum.loss, part.loss), gradients: addAll(sum.gradients, part.gradients) } : part;
+    await nextTurn(); // kernels keep the thread; signals and timers get their turn here
+    if (signal?.aborted) {
+      sum.loss.dispose();
+      disposeAll(sum.gradients);
+      return undefined;
+    }
+  }
+  const { loss, gradients } = sum!;
+  const norm = globalNorm([...gradients.values()]);
+  const [lossValue, normValue] = await Promise.all([loss.data(), norm.data()]);
+  loss.dispose();
+  norm.dispose();
+  return { loss: lossValue[0]!, gradients, gradientNorm: normValue[0]! };
+}
+
+/** The mean loss of the batches' scored tokens, in nats, without gradients. */
+export async function meanLoss(model: LlamaModel, batches: Iterable<TokenBatch>): Promise<number> {
+  let sum = 0;
+  let scored = 0;
+  for (const batch of batches) {
+    const losses = model.tokenLosses(batch);
+    for (const loss of await losses.data()) sum += loss;
+    losses.dispose();
+    scored += scoredTokens([batch]);
+    await nextTurn();
+  }
+  return sum / scored;
+}
+
+export function disposeAll(tensors: ReadonlyMap<string, Tensor>): void {
+  for (const tensor of tensors.values()) tensor.dispose();
+}
+
+function scoredTokens(batches: readonly TokenBatch[]): number {
+  let scored = 0;
+  for (const { targets } of batches) for (const target of targets) if (target >= 0) scored++;
+  return scored;
+}
+
+function addAll(sums: Map<string, Tensor>, parts: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
+  for (const [name, sum] of sums) sums.set(name, addTo(sum, parts.get(name)!));
+  return sums;
+}
+
+/** The sum; both parts are given up for it. */
+function addTo<T extends Tensor>(sum: T, part: Tensor): T {
+  const result = add(sum, part) as T;
+  sum.dispose();
+  part.dispose();
+  return result;
+}

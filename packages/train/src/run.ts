@@ -1,0 +1,102 @@
+// A run as its configuration describes it: everything is checked, then the text is tokenized, then the model trains.
+import { existsSync } from 'node:fs';
+import { totalmem } from 'node:os';
+import { join } from 'node:path';
+import { UserError } from '@stickbreaking/core';
+import { openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
+import { estimateMemory, resolveCheckpoint } from '@stickbreaking/model';
+import { CheckpointStore } from './checkpoint.js';
+import { formatBytes } from './progress.js';
+import { type RunConfig, stageSizes } from './run_config.js';
+import { RunData } from './run_data.js';
+import { lockRun } from './run_lock.js';
+import { checkpointToResume, type TrainHooks, type TrainOptions, type TrainResult, train } from './trainer.js';
+
+export interface RunOptions {
+  resume?: boolean;
+  signal?: AbortSignal;
+  hooks?: TrainHooks;
+  onTokenize?: (progress: PrepareProgress) => void;
+}
+
+/**
+ * Trains what `config` describes on tfjs's active backend.
+ *
+ * @throws UserError where the surroundings are not fit for it; then nothing has been written
+ */
+export async function runTraining(config: RunConfig, options: RunOptions = {}): Promise<TrainResult> {
+  const tokenizer = openRunTokenizer(config);
+  checkMemory(config);
+  checkOutput(config, options.resume ?? false);
+  const described = describeRun(config, tokenizer, options);
+  checkpointToResume(described);
+  const release = lockRun(config.output);
+  let data: RunData | undefined;
+  try {
+    data = await RunData.prepare(config, tokenizer, { onProgress: options.onTokenize, signal: options.signal });
+    const stages = described.stages.map((stage, i) => ({ ...stage, data: data!.stage(i) }));
+    return await train({ ...described, stages, validation: data.validation() });
+  } finally {
+    data?.close();
+    release();
+  }
+}
+
+/** The run as `train` takes it, but for its data, of which only the places are filled. */
+export function describeRun(config: RunConfig, tokenizer: Tokenizer, options: RunOptions): TrainOptions {
+  const placeholder = { open: () => Promise.reject(new Error('the data has not been prepared')) };
+  return {
+    model: config.model,
+    seed: config.seed,
+    optimizer: config.optimizer,
+    stages: stageSizes(config).map((stage, i) => ({ ...stage, data: config.stages[i]!.data && placeholder })),
+    startFrom: config.startFrom === undefined ? undefined : resolveCheckpoint(config.startFrom),
+    directory: config.output,
+    tokenizerPath: tokenizer.path,
+    identity: { tokenizer: tokenizer.hash },
+    checkpoints: config.checkpoints,
+    maxNonFiniteSteps: config.maxNonFiniteSteps,
+    ...options,
+  };
+}
+
+/** @throws UserError where there is none, or the model's vocabulary is too small for it */
+export function openRunTokenizer(config: RunConfig): Tokenizer {
+  const tokenizer = openTokenizer(config.tokenizer);
+  const { vocabSize } = config.model;
+  if (tokenizer.vocabSize <= vocabSize) return tokenizer;
+  throw new UserError(
+    `The tokenizer ${config.tokenizer} has ${tokenizer.vocabSize} tokens, more than the model's vocabulary ` +
+      `(model.vocabSize is ${vocabSize}); raise model.vocabSize, or cut it down with 'sb-tokenizer shrink'.`,
+  );
+}
+
+/** @throws UserError where the directory holds a run and this one is not to go on with it */
+export function checkOutput(config: RunConfig, resume: boolean): void {
+  if (resume) return;
+  const latest = new CheckpointStore(join(config.output, 'checkpoints'), { last: 1, best: false }).latest();
+  if (latest) {
+    throw new UserError(
+      `${config.output} holds a run already (its newest checkpoint is ${latest}); go on with it by --resume, or choose another output.`,
+    );
+  }
+  if (existsSync(join(config.output, 'config.json'))) {
+    throw new UserError(`${config.output} is a model's directory; choose another output for the run.`);
+  }
+}
+
+/** Bytes of memory that training takes at its largest. */
+export function memoryOf(config: RunConfig): number {
+  const tokens = Math.max(...stageSizes(config).map(({ microBatchTokens }) => microBatchTokens));
+  return estimateMemory(config.model, { tokens, training: true });
+}
+
+/** @throws UserError where the machine does not have the memory that the run takes */
+export function checkMemory(config: RunConfig): void {
+  const needed = memoryOf(config);
+  if (needed <= totalmem()) return;
+  throw new UserError(
+    `The run takes about ${formatBytes(needed)} of memory, and this machine has ${formatBytes(totalmem())}; ` +
+      'lower microBatchTokens, or take a smaller model.',
+  );
+}

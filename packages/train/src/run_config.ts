@@ -1,0 +1,124 @@
+// A run's configuration: one YAML file says what is trained, on what, how long and where it goes.
+import { SourceConfigSchema } from '@stickbreaking/data';
+import { LlamaConfigSchema, readYaml } from '@stickbreaking/model';
+import { z } from 'zod';
+import { OptimizerSchema } from './optimizer.js';
+import { ScheduleSchema } from './schedule.js';
+
+const count = z.int().positive();
+/** Paths are relative to the working directory. */
+const path = z.string().min(1);
+const sources = z.array(SourceConfigSchema).min(1);
+
+const StageSchema = z.strictObject({
+  name: z.string().min(1).optional(),
+  /** The stage's length: in tokens (rounded up to whole steps), or in optimizer steps. */
+  tokens: count.optional(),
+  steps: count.optional(),
+  /** Longest piece of a document, in tokens; default: the model's contextLength. */
+  contextLength: count.optional(),
+  /** Default: the run's. */
+  batchTokens: count.optional(),
+  microBatchTokens: count.optional(),
+  schedule: ScheduleSchema,
+  /** A mixture of sources. A stage after the first may leave it out: it goes on with the data of the one before. */
+  data: sources.optional(),
+});
+
+export const RunConfigSchema = z
+  .strictObject({
+    /** The run's directory: checkpoints/, metrics.jsonl, train.log. */
+    output: path,
+    model: LlamaConfigSchema,
+    /** A checkpoint or run directory whose weights the run starts from. */
+    startFrom: path.optional(),
+    /** tokenizer.json, or a directory that holds one. */
+    tokenizer: path,
+    /** Where tokenized text is kept, to be shared by runs; default: tokens/ beside the run's directory. */
+    shards: path.optional(),
+    /** Initial weights and data order follow from it. */
+    seed: z.int().nonnegative().default(0),
+    backend: z.string().default('auto'),
+    /** Tokens of an optimizer step, and of one forward and backward pass. */
+    batchTokens: count,
+    microBatchTokens: count,
+    optimizer: OptimizerSchema.prefault({}),
+    stages: z.array(StageSchema).min(1),
+    validation: z
+      .strictObject({
+        data: sources,
+        /** Tokens to look at (rounded up to whole micro-batches), the same every time. */
+        tokens: count.default(262_144),
+        everySteps: count.default(500),
+      })
+      .optional(),
+    checkpoints: z
+      .strictObject({
+        everySteps: count.default(1000),
+        keepLast: count.default(3),
+        /** Keep the one with the lowest validation loss too. */
+        keepBest: z.boolean().default(true),
+      })
+      .prefault({}),
+    /** Stop after this many steps in a row whose loss or gradient was not finite. */
+    maxNonFiniteSteps: count.default(5),
+  })
+  .superRefine((config, context) => {
+    const fault = (at: (string | number)[], message: string) =>
+      context.addIssue({ code: 'custom', path: at, message, input: config });
+    config.stages.forEach((stage, i) => {
+      if ((stage.tokens === undefined) === (stage.steps === undefined)) {
+        fault(['stages', i], 'expected either tokens or steps, the length of the stage');
+      }
+      const batch = stage.batchTokens ?? config.batchTokens;
+      const micro = stage.microBatchTokens ?? config.microBatchTokens;
+      const own = stage.microBatchTokens ?? stage.batchTokens;
+      const at =
+        own === undefined ? ['batchTokens'] : ['stages', i, stage.batchTokens ? 'batchTokens' : 'microBatchTokens'];
+      if (batch % micro !== 0)
+        fault(at, `expected batchTokens (${batch}) to be a multiple of microBatchTokens (${micro})`);
+      const context = stage.contextLength ?? config.model.contextLength;
+      if (context > micro) {
+        const key = stage.contextLength === undefined ? ['model', 'contextLength'] : ['stages', i, 'contextLength'];
+        fault(key, `expected at most microBatchTokens (${micro}): no piece of a document can be longer`);
+      }
+      const { warmupTokens, warmupSteps, peak } = stage.schedule;
+      if (warmupTokens !== undefined && warmupSteps !== undefined) {
+        fault(['stages', i, 'schedule', 'warmupSteps'], 'expected warmupTokens or warmupSteps, not both');
+      }
+      const steps = stage.steps ?? Math.ceil((stage.tokens ?? 0) / batch);
+      if ((warmupTokens ?? (warmupSteps ?? 0) * batch) > steps * batch) {
+        const key = warmupTokens === undefined ? 'warmupSteps' : 'warmupTokens';
+        fault(['stages', i, 'schedule', key], `expected a warm-up no longer than the stage (${steps} steps)`);
+      }
+      if (i === 0 && peak === undefined) fault(['stages', 0, 'schedule'], 'the first stage needs a peak');
+      if (i === 0 && !stage.data) fault(['stages', 0], 'the first stage needs data');
+    });
+  });
+
+export type RunConfig = z.output<typeof RunConfigSchema>;
+export type RunConfigInput = z.input<typeof RunConfigSchema>;
+
+/**
+ * Reads a run's YAML file with `key.path=value` overrides laid over it.
+ *
+ * @throws UserError with file, line and key (or the override)
+ */
+export function loadRunConfig(file: string, overrides: readonly string[] = []): RunConfig {
+  return readYaml(file, RunConfigSchema, { overrides });
+}
+
+/** The stages' lengths in whole steps and their sizes in tokens, with what they leave out filled in. */
+export function stageSizes(config: RunConfig) {
+  return config.stages.map((stage) => {
+    const batchTokens = stage.batchTokens ?? config.batchTokens;
+    return {
+      name: stage.name,
+      schedule: stage.schedule,
+      steps: stage.steps ?? Math.ceil(stage.tokens! / batchTokens),
+      contextLength: stage.contextLength ?? config.model.contextLength,
+      batchTokens,
+      microBatchTokens: stage.microBatchTokens ?? config.microBatchTokens,
+    };
+  });
+}

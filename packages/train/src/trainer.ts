@@ -1,0 +1,304 @@
+// The training loop. One turn is one optimizer step: its micro-batches run forward and backward, the summed gradients
+// are clipped, AdamW moves the parameters, and what is due is measured and saved. Nothing in it is random: weights and
+// data order follow from the seed, so a run that goes on from a checkpoint gives the losses of one that never stopped.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { explainSystemError, UserError } from '@stickbreaking/core';
+import {
+  type LlamaConfig,
+  type LlamaConfigInput,
+  LlamaModel,
+  parseConfig,
+  readSafetensors,
+  writeSafetensors,
+} from '@stickbreaking/model';
+import type { z } from 'zod';
+import { batchGradients, disposeAll } from './batch_gradients.js';
+import { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
+import { checkIdentity, type Identity, identityOf } from './identity.js';
+import { MetricsFile, type StepMetrics, type ValidationMetrics } from './metrics.js';
+import { newModel } from './new_model.js';
+import { Optimizer, OptimizerSchema } from './optimizer.js';
+import { learningRate } from './schedule.js';
+import { type BatchSource, type PlacedStage, placeStages, type TrainStage } from './stage.js';
+
+export interface TrainOptions {
+  model: LlamaConfigInput | LlamaConfig;
+  stages: readonly TrainStage[];
+  optimizer?: z.input<typeof OptimizerSchema>;
+  /** Initial weights follow from it; default 0. */
+  seed?: number;
+  /** A checkpoint directory whose weights the run starts from. */
+  startFrom?: string | undefined;
+  /** The run's directory: checkpoints/ and metrics.jsonl. Left out: nothing is written. */
+  directory?: string | undefined;
+  /** Go on from the directory's newest checkpoint, where it has one. */
+  resume?: boolean;
+  checkpoints?: { everySteps?: number; keepLast?: number; keepBest?: boolean };
+  /** tokenizer.json, copied into the checkpoints */
+  tokenizerPath?: string | undefined;
+  /** Plain JSON of what else a resumed run must agree in, such as the tokenizer's hash. */
+  identity?: Record<string, unknown>;
+  validation?: { everySteps: number; loss(model: LlamaModel): Promise<number> } | undefined;
+  /** The run stops after this many steps in a row whose loss or gradient was not finite; default 5. */
+  maxNonFiniteSteps?: number;
+  hooks?: TrainHooks;
+  /** Saves and leaves, as soon as the micro-batch under way is done. */
+  signal?: AbortSignal;
+}
+
+/** Told what happens; the run waits for a promise. */
+export interface TrainHooks {
+  onStart?(model: LlamaModel, state: TrainingState, resumedFrom: string | undefined): void | Promise<void>;
+  onStep?(metrics: StepMetrics, model: LlamaModel): void | Promise<void>;
+  onValidation?(metrics: ValidationMetrics, model: LlamaModel): void | Promise<void>;
+  onCheckpoint?(directory: string): void | Promise<void>;
+  /** One line about something out of the ordinary. */
+  onNotice?(line: string): void;
+}
+
+export interface TrainResult {
+  /** false where `signal` ended it */
+  finished: boolean;
+  /** The trained model; the caller disposes of it. */
+  model: LlamaModel;
+  state: TrainingState;
+  /** the newest checkpoint */
+  checkpoint: string | undefined;
+}
+
+/**
+ * Trains a model through its stages on tfjs's active backend.
+ *
+ * @throws UserError where the options do not fit together, the checkpoint is of another run, files cannot be written,
+ *   or the loss stays not finite
+ */
+export async function train(options: TrainOptions): Promise<TrainResult> {
+  const trainer = await Trainer.start(options);
+  try {
+    return await trainer.run();
+  } finally {
+    trainer.close();
+  }
+}
+
+/** The checkpoint that a resumed run would go on from, checked against the run's options. */
+export function checkpointToResume(options: TrainOptions): { directory: string; state: TrainingState } | undefined {
+  if (!options.resume || !options.directory) return undefined;
+  const directory = new CheckpointStore(join(options.directory, 'checkpoints'), { last: 1, best: false }).latest();
+  if (!directory) return undefined;
+  const state = readState(directory);
+  checkIdentity(state.identity, identify(options), state.stage, directory);
+  return { directory, state };
+}
+
+function identify(options: TrainOptions): Identity {
+  const { seed = 0 } = options;
+  const model = parseConfig(options.model as LlamaConfigInput);
+  const optimizer = OptimizerSchema.parse(options.optimizer ?? {});
+  return identityOf({ model, seed, optimizer }, placeStages(options.stages), options.identity);
+}
+
+class Trainer {
+  private source: BatchSource | undefined;
+  private clock = performance.now();
+  private readonly store: CheckpointStore | undefined;
+  private readonly metrics: MetricsFile | undefined;
+  private readonly hooks: TrainHooks;
+
+  private constructor(
+    private readonly options: TrainOptions,
+    private readonly stages: readonly PlacedStage[],
+    private readonly model: LlamaModel,
+    private readonly optimizer: Optimizer,
+    private state: TrainingState,
+  ) {
+    this.hooks = options.hooks ?? {};
+    const { directory, checkpoints: { keepLast = 3, keepBest = true } = {} } = options;
+    if (!directory) return;
+    try {
+      mkdirSync(join(directory, 'checkpoints'), { recursive: true });
+    } catch (error) {
+      throw explainSystemError(error, `cannot write to ${directory}`);
+    }
+    this.store = new CheckpointStore(join(directory, 'checkpoints'), { last: keepLast, best: keepBest });
+    this.store.clean();
+    this.metrics = new MetricsFile(join(directory, 'metrics.jsonl'), state.step);
+  }
+
+  static async start(options: TrainOptions): Promise<Trainer> {
+    const stages = placeStages(options.stages);
+    const identity = identify(options);
+    const resumed = checkpointToResume(options);
+    const model = resumed
+      ? LlamaModel.load(resumed.directory)
+      : newModel(identity.model, identity.seed, options.startFrom);
+    const state = resumed ? { ...resumed.state, identity } : initialState(identity);
+    const optimizer = new Optimizer(model.parameters, identity.optimizer, state.updates);
+    if (resumed) loadMoments(optimizer, resumed.directory);
+    const trainer = new Trainer(options, stages, model, optimizer, state);
+    await options.hooks?.onStart?.(model, state, resumed?.directory);
+    return trainer;
+  }
+
+  async run(): Promise<TrainResult> {
+    const { signal } = this.options;
+    this.clock = performance.now();
+    while (this.state.stage < this.stages.length) {
+      const done = !signal?.aborted && (await this.step());
+      if (!done) return { finished: false, ...(await this.result()) };
+      await this.whatIsDue();
+    }
+    return { finished: true, ...(await this.result()) };
+  }
+
+  close(): void {
+    this.optimizer.dispose();
+    this.metrics?.close();
+  }
+
+  /** One optimizer step; false when it was given up for the signal. The state moves on only when all of it is done. */
+  private async step(): Promise<boolean> {
+    const { state, options } = this;
+    const index = state.stage;
+    const stage = this.stages[index]!;
+    this.source ??= await this.openData(index);
+    const { source } = this;
+    const batches = Array.from({ length: stage.microBatches }, () => source.next());
+    const result = await batchGradients(this.model, batches, options.signal);
+    if (!result) return false;
+    const { loss, gradients, gradientNorm } = result;
+    const rate = learningRate(this.stages, index, state.stageStep);
+    const finite = Number.isFinite(loss) && Number.isFinite(gradientNorm);
+    if (finite) this.optimizer.update(gradients, gradientNorm, rate);
+    disposeAll(gradients);
+    this.state = {
+      ...state,
+      step: state.step + 1,
+      updates: this.optimizer.updates,
+      tokens: state.tokens + stage.batchTokens,
+      stageStep: state.stageStep + 1,
+      nonFiniteSteps: finite ? 0 : state.nonFiniteSteps + 1,
+      cursor: source.cursor(),
+    };
+    if (this.state.stageStep === stage.steps) this.enterStage(index + 1);
+    await this.report({
+      step: this.state.step,
+      stage: index,
+      tokens: this.state.tokens,
+      loss: finiteOrNull(loss),
+      learningRate: rate,
+      gradientNorm: finiteOrNull(gradientNorm),
+      tokensPerSecond: this.tokensPerSecond(stage.batchTokens),
+      ...(finite ? {} : { skipped: true as const }),
+    });
+    return true;
+  }
+
+  private enterStage(index: number): void {
+    const goesOn = index < this.stages.length && this.stages[index]!.dataStage !== index;
+    this.state = { ...this.state, stage: index, stageStep: 0, cursor: goesOn ? this.state.cursor : null };
+    this.source = undefined;
+  }
+
+  private openData(index: number): BatchSource | Promise<BatchSource> {
+    const { data } = this.options.stages[this.stages[index]!.dataStage]!;
+    return data!.open(this.stages[index]!, this.state.cursor ?? undefined);
+  }
+
+  private tokensPerSecond(tokens: number): number {
+    const now = performance.now();
+    const seconds = (now - this.clock) / 1000;
+    this.clock = now;
+    return tokens / seconds;
+  }
+
+  private async report(metrics: StepMetrics): Promise<void> {
+    this.metrics?.append(metrics);
+    await this.hooks.onStep?.(metrics, this.model);
+    if (!metrics.skipped) return;
+    const { nonFiniteSteps } = this.state;
+    const what = metrics.loss === null ? 'loss' : 'gradient';
+    const most = this.options.maxNonFiniteSteps ?? 5;
+    this.hooks.onNotice?.(
+      `step ${metrics.step}: the ${what} is not finite; the step is skipped and the parameters stay as they are ` +
+        `(${nonFiniteSteps} in a row, the run stops at ${most})`,
+    );
+    if (nonFiniteSteps < most) return;
+    const last = this.store?.latest();
+    throw new UserError(
+      `The ${what} was not finite in ${most} steps in a row, up to step ${metrics.step}. ` +
+        `${last ? `The last good checkpoint is ${last}` : 'There is no checkpoint yet'}; ` +
+        'lower the learning rate, or look at the data of these steps.',
+    );
+  }
+
+  /** Validation and a checkpoint, where this step calls for them. */
+  private async whatIsDue(): Promise<void> {
+    const { validation, checkpoints: { everySteps = 1000, keepBest = true } = {} } = this.options;
+    const { step, stage, stageStep, nonFiniteSteps } = this.state;
+    const last = stage === this.stages.length;
+    let isBest = false;
+    if (validation && (step % validation.everySteps === 0 || last)) isBest = await this.validate(validation);
+    // What comes of a step that was skipped is not known to be good before one that was not.
+    const due = last || stageStep === 0 || step % everySteps === 0 || (isBest && keepBest);
+    if (due && nonFiniteSteps === 0) await this.save();
+    if (validation || due) this.clock = performance.now();
+  }
+
+  private async validate(validation: NonNullable<TrainOptions['validation']>): Promise<boolean> {
+    const { step, tokens, best } = this.state;
+    const metrics: ValidationMetrics = { step, tokens, validationLoss: await validation.loss(this.model) };
+    this.metrics?.append(metrics);
+    await this.hooks.onValidation?.(metrics, this.model);
+    const isBest =
+      Number.isFinite(metrics.validationLoss) && metrics.validationLoss < (best?.validationLoss ?? Infinity);
+    if (isBest) this.state = { ...this.state, best: { step, validationLoss: metrics.validationLoss } };
+    return isBest;
+  }
+
+  private async save(): Promise<void> {
+    if (!this.store) return;
+    this.metrics?.sync();
+    const { model, optimizer, state, options } = this;
+    const directory = await this.store.save({
+      state,
+      tokenizerPath: options.tokenizerPath,
+      writeTensors: (target) => {
+        model.save(target);
+        const moments = [...optimizer.state()].map(([name, moment]) => {
+          return { name, shape: moment.shape, values: () => moment.dataSync() as Float32Array };
+        });
+        writeSafetensors(join(target, 'optimizer.safetensors'), moments);
+      },
+    });
+    await this.hooks.onCheckpoint?.(directory);
+  }
+
+  private async result(): Promise<Omit<TrainResult, 'finished'>> {
+    const { model, state, store } = this;
+    const saved = state.step === 0 || store?.steps().at(-1) === state.step;
+    if (!saved) await this.save();
+    return { model, state, checkpoint: store?.latest() };
+  }
+}
+
+function initialState(identity: Identity): TrainingState {
+  const zero = { step: 0, updates: 0, tokens: 0, stage: 0, stageStep: 0, nonFiniteSteps: 0 };
+  return { version: 1, ...zero, cursor: null, seed: identity.seed, best: null, identity };
+}
+
+function loadMoments(optimizer: Optimizer, directory: string): void {
+  const file = readSafetensors(join(directory, 'optimizer.safetensors'));
+  try {
+    optimizer.restore((name, shape) => {
+      const saved = file.shape(name);
+      if (saved.join() === shape.join()) return file.read(name);
+      throw new UserError(`${directory}: '${name}' of the optimizer has shape [${saved}], not [${shape}].`);
+    });
+  } finally {
+    file.close();
+  }
+}
+
+const finiteOrNull = (value: number) => (Number.isFinite(value) ? value : null);

@@ -1,0 +1,67 @@
+// What people watch of a run: the progress line and notices on stderr, and train.log, one JSON object a line (pino).
+import { join } from 'node:path';
+import type { PrepareProgress } from '@stickbreaking/data';
+import { type Logger, pino } from 'pino';
+import { formatCount, Progress, type ProgressOptions } from './progress.js';
+import { type RunConfig, stageSizes } from './run_config.js';
+import type { TrainHooks } from './trainer.js';
+
+export interface Watch {
+  hooks: TrainHooks;
+  onTokenize(progress: PrepareProgress): void;
+  /** A line of its own, in the log too once the run has begun. */
+  say(line: string): void;
+  close(): void;
+}
+
+export function watchRun(
+  config: RunConfig,
+  backend: string,
+  stream: ProgressOptions['stream'] = process.stderr,
+): Watch {
+  const stages = stageSizes(config);
+  const progress = new Progress({
+    stream,
+    totalSteps: stages.reduce((sum, { steps }) => sum + steps, 0),
+    totalTokens: stages.reduce((sum, { steps, batchTokens }) => sum + steps * batchTokens, 0),
+  });
+  let log: Logger | undefined;
+  const say = (line: string) => {
+    progress.say(line);
+    log?.info(line);
+  };
+  const hooks: TrainHooks = {
+    onStart: (model, state, resumedFrom) => {
+      log = pino(
+        { base: { pid: process.pid } },
+        pino.destination({ dest: join(config.output, 'train.log'), sync: true }),
+      );
+      log.info({ config, backend, resumedFrom, step: state.step }, 'start');
+      if (resumedFrom) say(`going on from ${resumedFrom} (${formatCount(state.tokens)} tokens)`);
+      const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
+      progress.say(`${formatCount(parameters)} parameters, ${backend}`);
+    },
+    onStep: (metrics) => progress.step(metrics),
+    onValidation: ({ step, validationLoss }) => say(`step ${step}: validation loss ${validationLoss.toFixed(4)}`),
+    onCheckpoint: (directory) => log?.info({ directory }, 'checkpoint'),
+    onNotice: (line) => {
+      progress.say(line);
+      log?.warn(line);
+    },
+  };
+  return {
+    hooks,
+    say,
+    onTokenize: ({ file, fileIndex, files, documents, tokens, waitingFor }) => {
+      if (waitingFor) say(`waiting for process ${waitingFor}, which tokenizes into ${file}`);
+      else {
+        const done = `${formatCount(documents)} documents, ${formatCount(tokens)} tokens`;
+        progress.update(`tokenizing file ${fileIndex + 1} of ${files} (${file}): ${done}`);
+      }
+    },
+    close: () => {
+      progress.end();
+      log?.flush();
+    },
+  };
+}
