@@ -1,0 +1,274 @@
+/** The attention cases that every backend is held to. */
+import { type Tensor, type Tensor2D, type Tensor3D, tensor, tensor1d, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
+import type { FireParameters, Position } from '../attention/positions.js';
+import { softmaxAttention } from '../attention/softmax.js';
+import { stickBreakingAttention } from '../attention/stick_breaking.js';
+import { gradient, type HeldCase, output, type PreparedCase, withGradients } from './case.js';
+import { type Fire64, fireGradientNames } from './float64/fire.js';
+import type { PackedLayout } from './float64/packed.js';
+import type { Scaling64 } from './float64/positions.js';
+import { type Position64, softmax64 } from './float64/softmax.js';
+import { stickBreaking64 } from './float64/stick_breaking.js';
+import { boundaries, type Logits, type Pack, packs, queriesAndKeys } from './packs.js';
+import type { Random } from './random.js';
+
+export const headDims = [16, 32, 50, 64, 128] as const;
+/** Query heads and key-value heads. */
+export const headCounts = [
+  [1, 1],
+  [7, 1],
+  [7, 7],
+  [24, 1],
+  [24, 2],
+  [24, 24],
+] as const;
+
+interface Sizes {
+  pack: Pack;
+  headDim: number;
+  heads: readonly [number, number];
+  logits?: Logits;
+  scale?: number;
+}
+
+type Input = (values: Float32Array) => Float32Array;
+
+function drawn(random: Random, input: Input, { pack, headDim, heads: [heads, kvHeads], logits, scale }: Sizes) {
+  const layout: PackedLayout = {
+    heads,
+    kvHeads,
+    headDim,
+    cuSeqlens: boundaries(pack.queries),
+    cuSeqlensK: boundaries(pack.keys),
+    scale: scale ?? 1 / Math.sqrt(headDim),
+  };
+  const { q, k } = queriesAndKeys(random, layout, logits ?? 'usual');
+  const values = {
+    q: input(q),
+    k: input(k),
+    v: input(random.normals(k.length)),
+    dOutput: input(random.normals(q.length)),
+    dRemainder: input(random.normals(q.length / headDim)),
+  };
+  const packed = (x: Float32Array, rowHeads: number) =>
+    tensor3d(x, [x.length / (rowHeads * headDim), rowHeads, headDim]);
+  const tensors = () => ({
+    q: packed(values.q, heads),
+    k: packed(values.k, kvHeads),
+    v: packed(values.v, kvHeads),
+    dOutput: packed(values.dOutput, heads),
+    dRemainder: tensor2d(values.dRemainder, [values.dRemainder.length / heads, heads]),
+  });
+  return { layout, values, tensors };
+}
+
+function sizesInWords({ pack, headDim, heads: [heads, kvHeads], logits, scale }: Sizes): string {
+  const words = [`D ${headDim}`, `heads ${heads}/${kvHeads}`, pack.name];
+  if (logits && logits !== 'usual') words.push(`${logits} logits`);
+  if (scale !== undefined) words.push(`scale ${scale}`);
+  return words.join(', ');
+}
+
+function isLarge({ pack, headDim, heads: [heads] }: Sizes): boolean {
+  return heads * headDim > 24 * 32 || (pack === packs.mixed && heads * headDim > 32);
+}
+
+/** @param through 'both', or 'output' where the loss never looks at the remainder */
+function stickBreakingCase(sizes: Sizes, attendCurrent: boolean, through: 'both' | 'output' = 'both'): HeldCase {
+  const self = attendCurrent ? ' with the current token' : '';
+  const alone = through === 'output' ? ', remainder unused' : '';
+  return {
+    name: `stick-breaking${self}, ${sizesInWords(sizes)}${alone}`,
+    extreme: (sizes.logits ?? 'usual') !== 'usual',
+    large: isLarge(sizes),
+    prepare(random, input): PreparedCase {
+      const { layout, values, tensors } = drawn(random, input, sizes);
+      if (through === 'output') values.dRemainder.fill(0);
+      const wanted = stickBreaking64(values, layout, attendCurrent);
+      const { headDim, heads, cuSeqlens, cuSeqlensK } = layout;
+      return {
+        expected: [
+          output('output', wanted.output, headDim),
+          output('remainder', wanted.remainder, 1),
+          gradient('dq', wanted.dq, headDim),
+          gradient('dk', wanted.dk, headDim),
+          gradient('dv', wanted.dv, headDim),
+        ],
+        run() {
+          const { q, k, v, dOutput, dRemainder } = tensors();
+          const { scale } = sizes;
+          return withGradients(
+            (...[a, b, c]) => {
+              const options = { cuSeqlens, cuSeqlensK, attendCurrent, ...(scale === undefined ? {} : { scale }) };
+              const result = stickBreakingAttention(a as Tensor3D, b as Tensor3D, c as Tensor3D, options);
+              return [result.output, result.remainder];
+            },
+            [q, k, v],
+            [dOutput, through === 'both' ? dRemainder : undefined],
+          );
+        },
+        exact: ([actualOutput, actualRemainder]) =>
+          attendCurrent ? [] : firstTokens(layout, actualOutput!, actualRemainder!, heads * headDim),
+      };
+    },
+  };
+}
+
+/** The first token of a document has nothing to attend to: output 0 and remainder 1, exactly. */
+function firstTokens(layout: PackedLayout, actual: Float32Array, remainder: Float32Array, width: number): string[] {
+  const { cuSeqlens, cuSeqlensK, heads } = layout;
+  const wrong: string[] = [];
+  for (let s = 0; s + 1 < cuSeqlens.length; s++) {
+    const row = cuSeqlens[s]!;
+    const count = cuSeqlens[s + 1]! - row;
+    if (count === 0 || count !== cuSeqlensK[s + 1]! - cuSeqlensK[s]!) continue;
+    if (actual.subarray(row * width, (row + 1) * width).some((value) => value !== 0))
+      wrong.push(`document ${s}: the first token's output is not 0`);
+    if (remainder.subarray(row * heads, (row + 1) * heads).some((value) => value !== 1))
+      wrong.push(`document ${s}: the first token's remainder is not 1`);
+  }
+  return wrong;
+}
+
+type Scheme = 'none' | 'rope' | 'rope linear' | 'rope ntk' | 'rope dynamic' | 'alibi' | 'fire';
+export const schemes: readonly Scheme[] = ['none', 'rope', 'rope linear', 'rope ntk', 'rope dynamic', 'alibi', 'fire'];
+
+const scalings: Partial<Record<Scheme, Scaling64>> = {
+  'rope linear': { kind: 'linear', factor: 4 },
+  'rope ntk': { kind: 'ntk', factor: 8 },
+  // Documents on both sides of the trained length.
+  'rope dynamic': { kind: 'dynamic', factor: 2, originalContextLength: 64 },
+};
+
+function drawnFire(random: Random, input: Input, heads: number): Fire64 {
+  const width = 5;
+  return {
+    w1: input(random.normals(width)),
+    b1: input(random.normals(width, 0.5)),
+    w2: input(random.normals(heads * width, 0.5)),
+    b2: input(random.normals(heads)),
+    c: input(Float32Array.of(0.1 + 0.2 * random.uniform())),
+    thresholdMultiplier: input(Float32Array.of(0.5 + random.uniform())),
+    initialThreshold: 48,
+  };
+}
+
+function fireTensors(fire: Fire64, heads: number): Tensor[] {
+  const width = fire.w1.length;
+  return [
+    tensor2d(fire.w1 as Float32Array, [width, 1]),
+    tensor1d(fire.b1 as Float32Array),
+    tensor2d(fire.w2 as Float32Array, [heads, width]),
+    tensor1d(fire.b2 as Float32Array),
+    tensor(fire.c as Float32Array),
+    tensor(fire.thresholdMultiplier as Float32Array),
+  ];
+}
+
+function softmaxCase(sizes: Sizes, scheme: Scheme, window?: number): HeldCase {
+  const windowed = window === undefined ? '' : `, window ${window}`;
+  return {
+    name: `softmax ${scheme}${windowed}, ${sizesInWords(sizes)}`,
+    extreme: (sizes.logits ?? 'usual') !== 'usual',
+    large: isLarge(sizes),
+    prepare(random, input): PreparedCase {
+      const { layout, values, tensors } = drawn(random, input, sizes);
+      const { headDim, heads, cuSeqlens, cuSeqlensK } = layout;
+      const fire = scheme === 'fire' ? drawnFire(random, input, heads) : undefined;
+      const wanted = softmax64(values, layout, position64(scheme, fire), window);
+      // A query that sees one key gives it everything whatever the logit: a gradient of 0, and rounding around it.
+      const leastNorm = window === 1 ? wanted.uncancelled : 0;
+      return {
+        expected: [
+          output('output', wanted.output, headDim),
+          gradient('dq', wanted.dq, headDim, leastNorm),
+          gradient('dk', wanted.dk, headDim, leastNorm),
+          gradient('dv', wanted.dv, headDim),
+          ...(wanted.fire
+            ? fireGradientNames.map((name) => {
+                const sums = wanted.fire!.sums[name];
+                return gradient(`FIRE's ${name}`, sums, sums.length, Math.sqrt(wanted.fire!.squares[name]));
+              })
+            : []),
+        ],
+        run() {
+          const { q, k, v, dOutput } = tensors();
+          const { scale } = sizes;
+          const shared = {
+            cuSeqlens,
+            cuSeqlensK,
+            ...(window === undefined ? {} : { window }),
+            ...(scale === undefined ? {} : { scale }),
+          };
+          return withGradients(
+            (a, b, c, ...parameters) => [
+              softmaxAttention(a as Tensor3D, b as Tensor3D, c as Tensor3D, {
+                ...shared,
+                position: positionOf(scheme, fire, parameters),
+              }),
+            ],
+            [q, k, v, ...(fire ? fireTensors(fire, heads) : [])],
+            [dOutput],
+          );
+        },
+      };
+    },
+  };
+}
+
+function position64(scheme: Scheme, fire: Fire64 | undefined): Position64 {
+  if (fire) return { kind: 'fire', fire };
+  if (scheme === 'none' || scheme === 'alibi') return { kind: scheme };
+  return { kind: 'rope', theta: 10_000, scaling: scalings[scheme] };
+}
+
+function positionOf(scheme: Scheme, fire: Fire64 | undefined, parameters: readonly Tensor[]): Position {
+  if (fire) {
+    const [w1, b1, w2, b2, c, thresholdMultiplier] = parameters as unknown as [Tensor2D, ...Tensor[]];
+    const named = { w1, b1, w2, b2, c, thresholdMultiplier } as unknown as FireParameters;
+    return { kind: 'fire', parameters: named, initialThreshold: fire.initialThreshold };
+  }
+  if (scheme === 'none' || scheme === 'alibi') return { kind: scheme };
+  const scaling = scalings[scheme];
+  return { kind: 'rope', ...(scaling ? { scaling } : {}) };
+}
+
+export function attentionCases(): HeldCase[] {
+  const { short, mixed, cached, many } = packs;
+  const cases: HeldCase[] = [];
+  headDims.forEach((headDim, d) => {
+    headCounts.forEach((heads, h) => {
+      cases.push(stickBreakingCase({ pack: short, headDim, heads }, (d + h) % 2 === 1));
+    });
+    schemes.forEach((scheme, s) => {
+      cases.push(softmaxCase({ pack: short, headDim, heads: headCounts[(d + s) % headCounts.length]! }, scheme));
+    });
+  });
+  for (const attendCurrent of [false, true]) {
+    const stick = (sizes: Sizes) => cases.push(stickBreakingCase(sizes, attendCurrent));
+    stick({ pack: mixed, headDim: attendCurrent ? 64 : 32, heads: [1, 1] });
+    stick({ pack: cached, headDim: 32, heads: [4, 2] });
+    stick({ pack: many, headDim: 16, heads: [2, 1] });
+    for (const logits of ['extreme', 'high', 'low'] as const)
+      stick({ pack: short, headDim: 64, heads: [2, 1], logits });
+    stick({ pack: short, headDim: 32, heads: [2, 2], scale: 0.3 });
+  }
+  cases.push(stickBreakingCase({ pack: mixed, headDim: 128, heads: [2, 1] }, false));
+  cases.push(stickBreakingCase({ pack: mixed, headDim: 64, heads: [1, 1], logits: 'extreme' }, false));
+  cases.push(stickBreakingCase({ pack: short, headDim: 64, heads: [2, 2] }, false, 'output'));
+  schemes.forEach((scheme, s) => {
+    const headDim = ['rope dynamic', 'alibi', 'fire'].includes(scheme) ? 16 : [64, 128][s % 2]!;
+    cases.push(softmaxCase({ pack: mixed, headDim, heads: [1, 1] }, scheme));
+    cases.push(softmaxCase({ pack: short, headDim: 32, heads: [4, 2] }, scheme, [1, 2, 7, 64][s % 4]!));
+    cases.push(softmaxCase({ pack: cached, headDim: 64, heads: [4, 2] }, scheme));
+    cases.push(softmaxCase({ pack: cached, headDim: 32, heads: [2, 1] }, scheme, 33));
+    cases.push(softmaxCase({ pack: many, headDim: 16, heads: [2, 1] }, scheme));
+    cases.push(softmaxCase({ pack: short, headDim: 64, heads: [2, 1], logits: 'extreme' }, scheme));
+  });
+  for (const scheme of ['none', 'alibi', 'fire'] as const)
+    cases.push(softmaxCase({ pack: mixed, headDim: 32, heads: [2, 1] }, scheme, 200));
+  for (const logits of ['high', 'low'] as const)
+    cases.push(softmaxCase({ pack: short, headDim: 64, heads: [2, 1], logits }, 'none'));
+  cases.push(softmaxCase({ pack: short, headDim: 32, heads: [2, 2], scale: 0.3 }, 'alibi'));
+  return cases;
+}

@@ -1,0 +1,321 @@
+/** The cases of every op beside attention that every backend is held to. */
+import {
+  scalar,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor3D,
+  tensor,
+  tensor1d,
+  tensor2d,
+  tensor3d,
+  type Variable,
+  variable,
+} from '@tensorflow/tfjs-core';
+import { rotaryEmbedding } from '../attention/rotary.js';
+import { adamW } from '../ops/adamw.js';
+import { embedding } from '../ops/embedding.js';
+import { globalNorm } from '../ops/global_norm.js';
+import { headNorm } from '../ops/head_norm.js';
+import { linear } from '../ops/linear.js';
+import { linearCrossEntropy } from '../ops/linear_cross_entropy.js';
+import { remainderBias } from '../ops/remainder_bias.js';
+import { rmsNorm } from '../ops/rms_norm.js';
+import { swiGlu } from '../ops/swiglu.js';
+import { gradient, type HeldCase, output, withGradients } from './case.js';
+import {
+  adamW64,
+  embedding64,
+  globalNorm64,
+  headNorm64,
+  linear64,
+  linearCrossEntropy64,
+  remainderBias64,
+  rmsNorm64,
+  swiGlu64,
+} from './float64/layers.js';
+import { rotate64 } from './float64/positions.js';
+
+export function opCases(): HeldCase[] {
+  return [
+    rmsNormCase(1, 1, 1),
+    rmsNormCase(37, 67, 1e-5),
+    rmsNormCase(130, 1024, 1e-1),
+    swiGluCase(1, 1),
+    swiGluCase(33, 171),
+    swiGluCase(11, 77, 60),
+    linearCase(1, 1, 1),
+    linearCase(65, 50, 33),
+    linearCase(3, 300, 129),
+    headNormCase(1, 1, 16),
+    headNormCase(65, 7, 50),
+    headNormCase(20, 24, 64),
+    remainderBiasCase(1, 1, 16),
+    remainderBiasCase(65, 7, 50),
+    rotaryCase(1, 16),
+    rotaryCase(7, 50),
+    rotaryCase(4, 128),
+    embeddingCase(40, 13, 70),
+    embeddingCase(1, 1000, 3),
+    crossEntropyCase(1, 3, 2, 1),
+    crossEntropyCase(53, 20, 131, 0.7),
+    crossEntropyCase(130, 64, 1000, 1),
+    crossEntropyCase(64, 4, 70_000, 1),
+    crossEntropyCase(31, 32, 100, 1, 40),
+    globalNormCase(),
+    adamWCase(),
+  ];
+}
+
+function rmsNormCase(N: number, C: number, epsilon: number): HeldCase {
+  return {
+    name: `rmsNorm [${N}, ${C}], epsilon ${epsilon}`,
+    prepare(random, input) {
+      const [x, dy] = [input(random.normals(N * C, 3)), input(random.normals(N * C))];
+      const weight = input(random.normals(C));
+      const wanted = rmsNorm64(x, weight, epsilon, dy);
+      return {
+        expected: [output('y', wanted.y, C), gradient('dx', wanted.dx, C), gradient('dWeight', wanted.dWeight, C)],
+        run: () =>
+          withGradients(
+            (a, b) => [rmsNorm(a as Tensor2D, b as Tensor1D, epsilon)],
+            [tensor2d(x, [N, C]), tensor1d(weight)],
+            [tensor2d(dy, [N, C])],
+          ),
+      };
+    },
+  };
+}
+
+function swiGluCase(N: number, F: number, deviation = 1): HeldCase {
+  return {
+    name: `swiGlu [${N}, ${F}], gates of deviation ${deviation}`,
+    prepare(random, input) {
+      const gate = input(random.normals(N * F, deviation));
+      const [up, dy] = [input(random.normals(N * F)), input(random.normals(N * F))];
+      const wanted = swiGlu64(gate, up, dy);
+      return {
+        expected: [output('y', wanted.y, F), gradient('dGate', wanted.dGate, F), gradient('dUp', wanted.dUp, F)],
+        run: () =>
+          withGradients(
+            (a, b) => [swiGlu(a as Tensor2D, b as Tensor2D)],
+            [tensor2d(gate, [N, F]), tensor2d(up, [N, F])],
+            [tensor2d(dy, [N, F])],
+          ),
+      };
+    },
+  };
+}
+
+function linearCase(N: number, C: number, out: number): HeldCase {
+  return {
+    name: `linear [${N}, ${C}] to ${out}`,
+    prepare(random, input) {
+      const [x, weight] = [input(random.normals(N * C)), input(random.normals(out * C))];
+      const dy = input(random.normals(N * out));
+      const wanted = linear64(x, weight, C, dy);
+      return {
+        expected: [output('y', wanted.y, out), gradient('dx', wanted.dx, C), gradient('dWeight', wanted.dWeight, C)],
+        run: () =>
+          withGradients(
+            (a, b) => [linear(a as Tensor2D, b as Tensor2D)],
+            [tensor2d(x, [N, C]), tensor2d(weight, [out, C])],
+            [tensor2d(dy, [N, out])],
+          ),
+      };
+    },
+  };
+}
+
+function headNormCase(N: number, H: number, D: number): HeldCase {
+  return {
+    name: `headNorm [${N}, ${H}, ${D}]`,
+    prepare(random, input) {
+      const [x, dy] = [input(random.normals(N * H * D).map((value) => value + 1)), input(random.normals(N * H * D))];
+      const [weight, bias] = [input(random.normals(H * D)), input(random.normals(H * D))];
+      const wanted = headNorm64(x, weight, bias, D, 1e-5, dy);
+      return {
+        expected: [
+          output('y', wanted.y, D),
+          gradient('dx', wanted.dx, D),
+          gradient('dWeight', wanted.dWeight, D),
+          gradient('dBias', wanted.dBias, D),
+        ],
+        run: () =>
+          withGradients(
+            (a, b, c) => [headNorm(a as Tensor3D, b as Tensor2D, c as Tensor2D)],
+            [tensor3d(x, [N, H, D]), tensor2d(weight, [H, D]), tensor2d(bias, [H, D])],
+            [tensor3d(dy, [N, H, D])],
+          ),
+      };
+    },
+  };
+}
+
+function remainderBiasCase(N: number, H: number, D: number): HeldCase {
+  return {
+    name: `remainderBias [${N}, ${H}, ${D}]`,
+    prepare(random, input) {
+      const [x, dy] = [input(random.normals(N * H * D)), input(random.normals(N * H * D))];
+      const remainder = input(Float32Array.from({ length: N * H }, () => random.uniform()));
+      const bias = input(random.normals(H * D));
+      const wanted = remainderBias64(x, remainder, bias, D, dy);
+      return {
+        expected: [
+          output('y', wanted.y, D),
+          gradient('dOutput', wanted.dOutput, D),
+          gradient('dRemainder', wanted.dRemainder, H),
+          gradient('dBias', wanted.dBias, D),
+        ],
+        run: () =>
+          withGradients(
+            (a, b, c) => [remainderBias(a as Tensor3D, b as Tensor2D, c as Tensor2D)],
+            [tensor3d(x, [N, H, D]), tensor2d(remainder, [N, H]), tensor2d(bias, [H, D])],
+            [tensor3d(dy, [N, H, D])],
+          ),
+      };
+    },
+  };
+}
+
+function rotaryCase(H: number, D: number): HeldCase {
+  return {
+    name: `rotaryEmbedding, heads ${H}, D ${D}, a document far into its text`,
+    prepare(random, input) {
+      const cuSeqlens = [0, 7, 7, 19, 20];
+      const firstPositions = [0, 3, 65_000, 1];
+      const N = 20;
+      const [x, dy] = [input(random.normals(N * H * D)), input(random.normals(N * H * D))];
+      const inverseFrequencies = Float64Array.from({ length: 4 * (D / 2) }, () => random.uniform());
+      const angles = (row: number) => {
+        const s = row < 7 ? 0 : row < 19 ? 2 : 3;
+        const frequencies = inverseFrequencies.subarray((s * D) / 2, ((s + 1) * D) / 2);
+        return { position: firstPositions[s]! + row - cuSeqlens[s]!, frequencies };
+      };
+      return {
+        expected: [output('y', rotate64(x, H, D, angles), D), gradient('dx', rotate64(dy, H, D, angles, -1), D)],
+        run: () =>
+          withGradients(
+            (a) => [rotaryEmbedding(a as Tensor3D, { cuSeqlens, firstPositions, inverseFrequencies })],
+            [tensor3d(x, [N, H, D])],
+            [tensor3d(dy, [N, H, D])],
+          ),
+      };
+    },
+  };
+}
+
+function embeddingCase(N: number, V: number, C: number): HeldCase {
+  return {
+    name: `embedding of ${N} tokens, [${V}, ${C}]`,
+    prepare(random, input) {
+      const tokens = Int32Array.from({ length: N }, () => random.integer(V));
+      const [weight, dy] = [input(random.normals(V * C)), input(random.normals(N * C))];
+      const wanted = embedding64(tokens, weight, C, dy);
+      return {
+        expected: [output('y', wanted.y, C), gradient('dWeight', wanted.dWeight, C)],
+        run: () =>
+          withGradients(
+            (a) => [embedding(tensor1d(tokens, 'int32'), a as Tensor2D)],
+            [tensor2d(weight, [V, C])],
+            [tensor2d(dy, [N, C])],
+          ),
+      };
+    },
+  };
+}
+
+/** @param deviation of the logits */
+function crossEntropyCase(N: number, C: number, V: number, logitScale: number, deviation = 1): HeldCase {
+  return {
+    name: `linearCrossEntropy [${N}, ${C}] to ${V}, logits of deviation ${deviation}`,
+    prepare(random, input) {
+      const ignoreIndex = -100;
+      const hidden = input(random.normals(N * C, deviation / Math.sqrt(C)));
+      const [weight, dLoss] = [input(random.normals(V * C)), input(random.normals(N))];
+      const targets = Int32Array.from({ length: N }, (_, n) => (n % 7 === 4 ? ignoreIndex : random.integer(V)));
+      const wanted = linearCrossEntropy64(hidden, weight, targets, { width: C, logitScale, ignoreIndex }, dLoss);
+      return {
+        expected: [
+          output('loss', wanted.loss, 1),
+          gradient('dHidden', wanted.dHidden, C),
+          gradient('dWeight', wanted.dWeight, C),
+        ],
+        run: () =>
+          withGradients(
+            (a, b) => [
+              linearCrossEntropy(a as Tensor2D, b as Tensor2D, tensor1d(targets, 'int32'), { logitScale, ignoreIndex }),
+            ],
+            [tensor2d(hidden, [N, C]), tensor2d(weight, [V, C])],
+            [tensor1d(dLoss)],
+          ),
+        exact: ([loss]) =>
+          [...targets].flatMap((target, n) =>
+            target === ignoreIndex && loss![n] !== 0 ? [`the loss of ignored row ${n} is not 0`] : [],
+          ),
+      };
+    },
+  };
+}
+
+function globalNormCase(): HeldCase {
+  return {
+    name: 'globalNorm of tensors of 20201, 3, 1 and 0 values',
+    prepare(random, input) {
+      const xs = [20_201, 3, 1, 0].map((count) => input(random.normals(count, 5)));
+      return {
+        expected: [output('norm', Float64Array.of(globalNorm64(xs)), 1)],
+        run: () => [globalNorm(xs.map((x) => tensor1d(x)))],
+      };
+    },
+  };
+}
+
+/** Three steps over parameters of several shapes, with and without decay. */
+function adamWCase(): HeldCase {
+  const shapes = [[9, 7], [3], [1, 1], [130, 65]];
+  const sizes = shapes.map((shape) => shape.reduce((a, b) => a * b));
+  const weightDecays = [0.1, 0, 0.3, 0.1];
+  const constants = { learningRate: 0.02, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, gradientScale: 0.5 };
+  return {
+    name: 'adamW, three steps over four parameters',
+    prepare(random, input) {
+      const start = sizes.map((size) => input(random.normals(size)));
+      const steps = [1, 2, 3].map(() => sizes.map((size) => input(random.normals(size, 0.1))));
+      const zeros = () => sizes.map((size) => new Float32Array(size));
+      const states = start.map((parameter, i) => {
+        const state = {
+          parameter: Float64Array.from(parameter),
+          m: new Float64Array(sizes[i]!),
+          v: new Float64Array(sizes[i]!),
+        };
+        steps.forEach((gradients, s) => {
+          adamW64(state, gradients[i]!, { ...constants, weightDecay: weightDecays[i]!, step: s + 1 });
+        });
+        return state;
+      });
+      return {
+        expected: states.flatMap(({ parameter, m, v }, i) => [
+          output(`parameter ${i}`, parameter, sizes[i]!),
+          output(`first moment ${i}`, m, sizes[i]!),
+          output(`second moment ${i}`, v, sizes[i]!),
+        ]),
+        run: () => {
+          const variables = (all: Float32Array[]): Variable[] =>
+            all.map((values, i) => variable(tensor(values, shapes[i]), false));
+          const [parameters, firstMoments, secondMoments] = [variables(start), variables(zeros()), variables(zeros())];
+          steps.forEach((gradients, s) => {
+            const tensors = gradients.map((values, i) => tensor(values, shapes[i]));
+            const moments = { firstMoments, secondMoments };
+            adamW({ ...constants, parameters, gradients: tensors, ...moments, weightDecays, step: s + 1 });
+          });
+          const results = parameters.flatMap((parameter, i): Tensor[] =>
+            [parameter, firstMoments[i]!, secondMoments[i]!].map((one) => one.mul(scalar(1))),
+          );
+          for (const one of [...parameters, ...firstMoments, ...secondMoments]) one.dispose();
+          return results;
+        },
+      };
+    },
+  };
+}

@@ -1,0 +1,61 @@
+/** Document lengths of the table's packs, and logits of a wanted size. */
+import { dot, forEachQuery, type PackedLayout } from './float64/packed.js';
+import type { Random } from './random.js';
+
+/** Document lengths in queries, and in keys where they are more. */
+export interface Pack {
+  name: string;
+  queries: readonly number[];
+  keys: readonly number[];
+}
+
+function pack(name: string, queries: readonly number[], keys: readonly number[] = queries): Pack {
+  return { name, queries, keys };
+}
+
+export const packs = {
+  short: pack('documents of 1 to 65', [64, 1, 63, 2, 65]),
+  mixed: pack('documents of 1 to 1000', [63, 1, 1000, 2, 64, 500, 65]),
+  /** Queries after cached keys: one token at a time, a chunk, a document whose turn it is not, one without a cache. */
+  cached: pack('queries after cached keys', [1, 65, 0, 3, 64, 1], [400, 130, 9, 3, 321, 1]),
+  /** More documents than blocks, some of them empty. */
+  many: pack(
+    'hundreds of documents',
+    Array.from({ length: 300 }, (_, i) => (i * 5) % 9),
+  ),
+};
+
+export function boundaries(lengths: readonly number[]): number[] {
+  const result = [0];
+  for (const length of lengths) result.push(result[result.length - 1]! + length);
+  return result;
+}
+
+export type Logits =
+  /** Of about unit variance. */
+  | 'usual'
+  /** Of both signs, the largest ±200. */
+  | 'extreme'
+  /** All from 100 to 200: the nearest key takes everything. */
+  | 'high'
+  /** All from −200 to −100: nobody takes anything. */
+  | 'low';
+
+/** q and k for a layout, with logits q·k·scale as asked. */
+export function queriesAndKeys(random: Random, layout: PackedLayout, logits: Logits) {
+  const { heads, kvHeads, headDim, cuSeqlens, cuSeqlensK, scale } = layout;
+  const q = random.normals(cuSeqlens[cuSeqlens.length - 1]! * heads * headDim);
+  const k = random.normals(cuSeqlensK[cuSeqlensK.length - 1]! * kvHeads * headDim);
+  if (logits === 'usual') return { q, k };
+  if (logits !== 'extreme') {
+    // Vectors near one direction: the angle between any two is small.
+    for (let i = 0; i < q.length; i++) q[i] = 1 + 0.1 * q[i]!;
+    for (let i = 0; i < k.length; i++) k[i] = (1 + 0.1 * k[i]!) * (logits === 'low' ? -1 : 1);
+  }
+  let largest = 0;
+  forEachQuery(layout, ({ position, q: at, key }) => {
+    for (let i = 0; i <= position; i++) largest = Math.max(largest, Math.abs(scale * dot(q, at, k, key(i), headDim)));
+  });
+  for (let i = 0; i < q.length; i++) q[i]! *= 200 / largest;
+  return { q, k };
+}
