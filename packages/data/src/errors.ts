@@ -4,6 +4,13 @@
 /** A mistake in the data or its description. `message` is one line: what, where, and what to do. */
 export class DataError extends Error {
   override readonly name = 'UserError';
+  /** Nothing is wrong but that a file is not there (yet). */
+  readonly missing: boolean;
+
+  constructor(message: string, options: { cause?: unknown; missing?: boolean } = {}) {
+    super(message, options);
+    this.missing = options.missing ?? false;
+  }
 }
 
 const reasons: Record<string, string> = {
@@ -26,5 +33,7 @@ export function explain(error: unknown, action: string): unknown {
   const code = (error as NodeJS.ErrnoException)?.code;
   if (error instanceof DataError || typeof code !== 'string') return error;
   const reason = reasons[code];
-  return reason ? new DataError(`${action}: ${reason} (${code}).`, { cause: error }) : error;
+  return reason
+    ? new DataError(`${action}: ${reason} (${code}).`, { cause: error, missing: code === 'ENOENT' })
+    : error;
 }

@@ -59,7 +59,7 @@ export function listFiles(input: SourceInput): SourceFile[] {
   const paths = [source.path].flat().flatMap((path) => expand(path, source.format));
   return [...new Set(paths)].map((path) => {
     const stats = stat(path);
-    if (!stats) throw new DataError(`cannot read ${path}: there is no such file.`);
+    if (!stats) throw new DataError(`cannot read ${path}: there is no such file.`, { missing: true });
     if (!stats.isFile()) throw new DataError(`cannot read ${path}: it is not a regular file.`);
     if (stats.size === 0) throw new DataError(`${path} is empty; give a file with text in it.`);
     const format = source.format ?? formatOf(path);
@@ -86,7 +86,7 @@ function expand(path: string, format: SourceFormat | undefined): string[] {
   }
   if (stats || !isDynamicPattern(path)) return [resolve(path)];
   const files = globSync(path.replaceAll('\\', '/'), { absolute: true, onlyFiles: true, expandDirectories: false });
-  if (files.length === 0) throw new DataError(`no file matches ${path}.`);
+  if (files.length === 0) throw new DataError(`no file matches ${path}.`, { missing: true });
   return files.sort();
 }
 

@@ -45,19 +45,22 @@ export function countParameters(config: LlamaConfig): number {
 }
 
 /**
- * Bytes that a model needs in float32. Training: weights, gradients and AdamW's two moments; and for every token of a
- * micro-batch the tensors that a layer saves for its backward, twice (their gradients live beside them). Inference:
- * the weights and one layer's tensors for every token.
+ * Bytes that a model needs, estimated. Training: weights, gradients and AdamW's two moments in float32, and for every
+ * token of a micro-batch the tensors that each layer saves for its backward, with the gradients of one layer beside
+ * them. Inference: the weights and one layer's tensors for every token.
+ *
+ * @param bfloat16 activations are kept in two bytes, and weights as a copy in two bytes too
  */
 export function estimateMemory(
   config: LlamaConfig,
-  { tokens, training }: { tokens: number; training: boolean },
+  { tokens, training, bfloat16 = false }: { tokens: number; training: boolean; bfloat16?: boolean },
 ): number {
   const { hiddenSize, intermediateSize, numHeads, numKvHeads, headDim, numLayers, vocabSize } = config;
   const layer = 6 * hiddenSize + 3 * numHeads * headDim + 4 * numKvHeads * headDim + 3 * intermediateSize;
+  const activations = training ? layer * (numLayers + 1) * tokens : (layer + 2 * hiddenSize) * tokens;
   const logits = Math.min(tokens * vocabSize, 2 * 2 ** 22);
-  const activations = training ? 2 * layer * numLayers * tokens : (layer + 2 * hiddenSize) * tokens;
-  return 4 * (countParameters(config) * (training ? 4 : 1) + activations + logits);
+  const weightBytes = (training ? 16 : 4) + (bfloat16 ? 2 : 0);
+  return weightBytes * countParameters(config) + (bfloat16 ? 2 : 4) * activations + 4 * logits;
 }
 
 /** First values of one parameter, the same for the same seed and name on every machine. */

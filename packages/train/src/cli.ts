@@ -1,6 +1,8 @@
 /** sb-train: trains the model that a YAML file describes. */
 import { selectBackend } from '@stickbreaking/core';
 import { runCommand } from '@stickbreaking/eval';
+import { makePlan } from './plan.js';
+import { formatPlan } from './plan_text.js';
 import { runTraining } from './run.js';
 import { loadRunConfig } from './run_config.js';
 import { watchRun } from './watch.js';
@@ -9,6 +11,8 @@ interface Arguments {
   _: (string | number)[];
   config: string;
   resume: boolean;
+  plan: boolean;
+  json: boolean;
   backend: string | undefined;
 }
 
@@ -23,7 +27,10 @@ export function main(argv: string[]): Promise<number> {
         .usage('$0 --config FILE [--resume] [key.path=value …]\n\nTrains the model that a YAML file describes.')
         .option('config', { type: 'string', demandOption: true, describe: 'the run’s YAML file' })
         .option('resume', { type: 'boolean', default: false, describe: 'go on from the newest checkpoint, if any' })
+        .option('plan', { type: 'boolean', default: false, describe: 'check everything and say what would be done' })
+        .option('json', { type: 'boolean', default: false, describe: 'with --plan: as JSON' })
         .option('backend', { type: 'string', describe: 'auto, native, cpu, cuda, …; default: the file’s, or auto' })
+        .example('$0 --config configs/350m.yaml --plan', 'parameters, steps, memory')
         .example('$0 --config run.yaml seed=1 stages.0.schedule.peak=0.003', 'the file, but for two values') as never,
     run,
   );
@@ -35,6 +42,11 @@ const signalCodes = { SIGINT: 130, SIGTERM: 143 } as const;
 async function run(args: Arguments): Promise<number> {
   const config = loadRunConfig(args.config, args._.map(String));
   const backend = await selectBackend(args.backend ?? config.backend);
+  if (args.plan) {
+    const plan = makePlan(config, backend, { resume: args.resume });
+    process.stdout.write(args.json ? `${JSON.stringify(plan, null, 2)}\n` : formatPlan(plan));
+    return 0;
+  }
   const watch = watchRun(config, backend.description);
   const stop = new AbortController();
   let exitCode = 0;

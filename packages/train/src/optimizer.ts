@@ -11,6 +11,11 @@ export const OptimizerSchema = z.strictObject({
   weightDecay: z.number().nonnegative().default(0.1),
   /** the gradients' global norm is brought down to this; 0: no clipping */
   gradientClip: z.number().nonnegative().default(1),
+  /**
+   * Factor on the learning rate of the layers' weight matrices. Maximal update parametrisation asks for 1 / (hidden size
+   * / hidden size of the model that was tuned); embeddings, head, norms and biases keep the rate.
+   */
+  hiddenLearningRateScale: z.number().positive().default(1),
 });
 
 export type OptimizerSettings = z.output<typeof OptimizerSchema>;
@@ -18,7 +23,7 @@ export type OptimizerSettings = z.output<typeof OptimizerSchema>;
 export class Optimizer {
   readonly firstMoments = new Map<string, Variable>();
   readonly secondMoments = new Map<string, Variable>();
-  private readonly weightDecays: number[];
+  private readonly groups: { names: string[]; rateScale: number }[];
 
   constructor(
     readonly parameters: ReadonlyMap<string, Variable>,
@@ -30,26 +35,35 @@ export class Optimizer {
       this.firstMoments.set(name, zeroLike(parameter));
       this.secondMoments.set(name, zeroLike(parameter));
     }
-    this.weightDecays = [...parameters].map(([name, { rank }]) => (decays(name, rank) ? settings.weightDecay : 0));
+    const names = [...parameters.keys()];
+    const { hiddenLearningRateScale: rateScale } = settings;
+    const scaled = (name: string) => rateScale !== 1 && isHidden(name, parameters.get(name)!.rank);
+    this.groups = [
+      { names: names.filter((name) => !scaled(name)), rateScale: 1 },
+      { names: names.filter(scaled), rateScale },
+    ].filter((group) => group.names.length > 0);
   }
 
   /** Updates the parameters. `gradientNorm` is the gradients' global norm before clipping. */
   update(gradients: ReadonlyMap<string, Tensor>, gradientNorm: number, learningRate: number): void {
-    const { beta1, beta2, epsilon, gradientClip } = this.settings;
+    const { beta1, beta2, epsilon, gradientClip, weightDecay } = this.settings;
     this.updates++;
-    adamW({
-      parameters: [...this.parameters.values()],
-      gradients: [...this.parameters.keys()].map((name) => gradients.get(name)!),
-      firstMoments: [...this.firstMoments.values()],
-      secondMoments: [...this.secondMoments.values()],
-      weightDecays: this.weightDecays,
-      learningRate,
-      beta1,
-      beta2,
-      epsilon,
-      step: this.updates,
-      gradientScale: gradientClip > 0 && gradientNorm > gradientClip ? gradientClip / gradientNorm : 1,
-    });
+    for (const { names, rateScale } of this.groups) {
+      const of = <T>(tensors: ReadonlyMap<string, T>) => names.map((name) => tensors.get(name)!);
+      adamW({
+        parameters: of(this.parameters),
+        gradients: of(gradients),
+        firstMoments: of(this.firstMoments),
+        secondMoments: of(this.secondMoments),
+        weightDecays: of(this.parameters).map(({ rank }, i) => (decays(names[i]!, rank) ? weightDecay : 0)),
+        learningRate: learningRate * rateScale,
+        beta1,
+        beta2,
+        epsilon,
+        step: this.updates,
+        gradientScale: gradientClip > 0 && gradientNorm > gradientClip ? gradientClip / gradientNorm : 1,
+      });
+    }
   }
 
   /** The moments under the names they are saved by. */
@@ -76,6 +90,11 @@ export class Optimizer {
 /** Weight matrices decay; norms, biases and other vectors do not. */
 export function decays(name: string, rank: number): boolean {
   return rank >= 2 && !/norm|bias/.test(name);
+}
+
+/** The weight matrices inside the layers: all that turn hidden states into hidden states. */
+function isHidden(name: string, rank: number): boolean {
+  return decays(name, rank) && name.startsWith('model.layers.');
 }
 
 function zeroLike(parameter: Variable): Variable {

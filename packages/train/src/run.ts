@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { UserError } from '@stickbreaking/core';
 import { openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
 import { estimateMemory, resolveCheckpoint } from '@stickbreaking/model';
+import { getBackend } from '@tensorflow/tfjs-core';
 import { CheckpointStore } from './checkpoint.js';
 import { formatBytes } from './progress.js';
 import { type RunConfig, stageSizes } from './run_config.js';
@@ -26,7 +27,8 @@ export interface RunOptions {
  */
 export async function runTraining(config: RunConfig, options: RunOptions = {}): Promise<TrainResult> {
   const tokenizer = openRunTokenizer(config);
-  checkMemory(config);
+  const tooLittleMemory = memoryFault(config, getBackend());
+  if (tooLittleMemory) throw new UserError(tooLittleMemory);
   checkOutput(config, options.resume ?? false);
   const described = describeRun(config, tokenizer, options);
   checkpointToResume(described);
@@ -43,7 +45,7 @@ export async function runTraining(config: RunConfig, options: RunOptions = {}): 
 }
 
 /** The run as `train` takes it, but for its data, of which only the places are filled. */
-export function describeRun(config: RunConfig, tokenizer: Tokenizer, options: RunOptions): TrainOptions {
+export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined, options: RunOptions): TrainOptions {
   const placeholder = { open: () => Promise.reject(new Error('the data has not been prepared')) };
   return {
     model: config.model,
@@ -52,8 +54,8 @@ export function describeRun(config: RunConfig, tokenizer: Tokenizer, options: Ru
     stages: stageSizes(config).map((stage, i) => ({ ...stage, data: config.stages[i]!.data && placeholder })),
     startFrom: config.startFrom === undefined ? undefined : resolveCheckpoint(config.startFrom),
     directory: config.output,
-    tokenizerPath: tokenizer.path,
-    identity: { tokenizer: tokenizer.hash },
+    tokenizerPath: tokenizer?.path,
+    identity: { tokenizer: tokenizer?.hash },
     checkpoints: config.checkpoints,
     maxNonFiniteSteps: config.maxNonFiniteSteps,
     ...options,
@@ -86,17 +88,18 @@ export function checkOutput(config: RunConfig, resume: boolean): void {
 }
 
 /** Bytes of memory that training takes at its largest. */
-export function memoryOf(config: RunConfig): number {
+export function memoryOf(config: RunConfig, backend: string): number {
   const tokens = Math.max(...stageSizes(config).map(({ microBatchTokens }) => microBatchTokens));
-  return estimateMemory(config.model, { tokens, training: true });
+  return estimateMemory(config.model, { tokens, training: true, bfloat16: backend === 'cuda' });
 }
 
-/** @throws UserError where the machine does not have the memory that the run takes */
-export function checkMemory(config: RunConfig): void {
-  const needed = memoryOf(config);
-  if (needed <= totalmem()) return;
-  throw new UserError(
+/** One line, where the machine does not have the memory that the run takes. */
+export function memoryFault(config: RunConfig, backend: string): string | undefined {
+  const needed = memoryOf(config, backend);
+  // A device has memory of its own, and says itself when that is spent.
+  if (backend === 'cuda' || backend === 'webgpu' || needed <= totalmem()) return undefined;
+  return (
     `The run takes about ${formatBytes(needed)} of memory, and this machine has ${formatBytes(totalmem())}; ` +
-      'lower microBatchTokens, or take a smaller model.',
+    'lower microBatchTokens, or take a smaller model.'
   );
 }

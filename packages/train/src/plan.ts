@@ -1,0 +1,165 @@
+// What a run would do, found out without training: every check that a run makes, and the numbers people ask for.
+import { existsSync, statfsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import type { SelectedBackend } from '@stickbreaking/core';
+import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stickbreaking/data';
+import { countParameters } from '@stickbreaking/model';
+import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer } from './run.js';
+import type { RunConfig } from './run_config.js';
+import { shardDirectory, sourcesOf } from './run_data.js';
+import { learningRate } from './schedule.js';
+import { type PlacedStage, placeStages, totalSteps, totalTokens } from './stage.js';
+import { checkpointToResume } from './trainer.js';
+
+export interface StagePlan {
+  name: string;
+  steps: number;
+  tokens: number;
+  contextLength: number;
+  batchTokens: number;
+  microBatchTokens: number;
+  schedule: string;
+  /** The rate of a step, counted from 1 over the whole run, at a few points. */
+  learningRates: { step: number; learningRate: number }[];
+}
+
+export interface SourcePlan {
+  name: string;
+  files: number;
+  bytes: number;
+  /** null: not tokenized yet */
+  tokens: number | null;
+}
+
+export interface Plan {
+  parameters: number;
+  backend: SelectedBackend;
+  stages: StagePlan[];
+  steps: number;
+  tokens: number;
+  /** at its largest, estimated */
+  memoryBytes: number;
+  /** checkpoints at their most and token shards, estimated */
+  diskBytes: number;
+  diskFreeBytes: number | null;
+  sources: SourcePlan[];
+  /** the checkpoint that --resume would go on from */
+  resumesFrom: string | null;
+  /** What is not there yet and must be before the run can start, a line each. */
+  missing: string[];
+}
+
+/** @throws UserError where something is wrong; what is merely not there yet is listed in `missing` */
+export function makePlan(config: RunConfig, backend: SelectedBackend, { resume }: { resume: boolean }): Plan {
+  const missing: string[] = [];
+  const orMissing = <T>(look: () => T): T | undefined => {
+    try {
+      return look();
+    } catch (error) {
+      if (!(error as { missing?: boolean }).missing) throw error;
+      missing.push((error as Error).message);
+      return undefined;
+    }
+  };
+  const tokenizer = orMissing(() => openRunTokenizer(config));
+  const tooLittleMemory = memoryFault(config, backend.name);
+  if (tooLittleMemory) missing.push(tooLittleMemory);
+  checkOutput(config, resume);
+  const { startFrom } = config;
+  const noStart = startFrom !== undefined && !existsSync(startFrom);
+  if (noStart) missing.push(`startFrom: there is no checkpoint at ${startFrom} yet.`);
+  const described = describeRun(noStart ? { ...config, startFrom: undefined } : config, tokenizer, { resume });
+  const stages = placeStages(described.stages);
+  const resumed = tokenizer && checkpointToResume(described);
+  const sources = sourcesOf(config).flatMap((source) => orMissing(() => planSource(config, source, tokenizer)) ?? []);
+  const parameters = countParameters(config.model);
+  const { plan: sourcePlans, shardBytes } = collect(sources);
+  return {
+    parameters,
+    backend,
+    stages: stages.map((_, i) => planStage(stages, i)),
+    steps: totalSteps(stages),
+    tokens: totalTokens(stages),
+    memoryBytes: memoryOf(config, backend.name),
+    diskBytes: checkpointBytes(config, parameters) + shardBytes,
+    diskFreeBytes: freeBytes(config.output),
+    sources: sourcePlans,
+    resumesFrom: resumed?.directory ?? null,
+    missing,
+  };
+}
+
+function planStage(stages: readonly PlacedStage[], index: number): StagePlan {
+  const { name, steps, batchTokens, contextLength, microBatchTokens, schedule } = stages[index]!;
+  const before = totalSteps(stages.slice(0, index));
+  const points = [...new Set([0, 0.01, 0.1, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * (steps - 1))))];
+  return {
+    name,
+    steps,
+    tokens: steps * batchTokens,
+    contextLength,
+    batchTokens,
+    microBatchTokens,
+    schedule: schedule.kind,
+    learningRates: points.map((step) => ({
+      step: before + step + 1,
+      learningRate: learningRate(stages, index, step),
+    })),
+  };
+}
+
+/** A rule of thumb for English and code: bytes of text that make a token, and of text in a compressed byte. */
+const BYTES_PER_TOKEN = 4;
+const COMPRESSION = 3;
+
+function planSource(config: RunConfig, source: SourceConfig, tokenizer: Tokenizer | undefined) {
+  const files = listFiles(source);
+  const bytes = files.reduce((sum, { size }) => sum + size, 0);
+  const directory = tokenizer && shardDirectory(config, source, tokenizer);
+  const dataset = directory && existsSync(directory) ? openIfReady(directory) : undefined;
+  const text = files.reduce(
+    (sum, { size, format }) => sum + size * (format === 'jsonl.zst' || format === 'parquet' ? COMPRESSION : 1),
+    0,
+  );
+  const tokens = dataset?.tokens ?? null;
+  dataset?.close();
+  const tokenBytes = config.model.vocabSize > 65_536 ? 4 : 2;
+  const name = source.name ?? [source.path].flat().join(', ');
+  return {
+    plan: { name, files: files.length, bytes, tokens },
+    shardBytes: (tokens ?? text / BYTES_PER_TOKEN) * tokenBytes,
+  };
+}
+
+function openIfReady(directory: string) {
+  try {
+    return openDataset(directory, { verify: false });
+  } catch {
+    return undefined; // not finished: the run goes on with it, or says what is wrong
+  }
+}
+
+function collect(sources: readonly ReturnType<typeof planSource>[]) {
+  return {
+    plan: sources.map(({ plan }) => plan),
+    shardBytes: Math.round(sources.reduce((sum, { shardBytes }) => sum + shardBytes, 0)),
+  };
+}
+
+/** Weights and two moments in float32, for those that are kept, the best, and the one that is being written. */
+function checkpointBytes({ checkpoints, validation }: RunConfig, parameters: number): number {
+  const kept = checkpoints.keepLast + (validation && checkpoints.keepBest ? 1 : 0) + 1;
+  return kept * parameters * 12;
+}
+
+/** Free bytes where the directory is, or would be made. */
+function freeBytes(directory: string): number | null {
+  let path = resolve(directory);
+  while (!existsSync(path) && dirname(path) !== path) path = dirname(path);
+  try {
+    const { bavail, bsize } = statfsSync(path);
+    return bavail * bsize;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,38 @@
+// A plan as people read it.
+import type { Plan, StagePlan } from './plan.js';
+import { formatBytes, formatCount } from './progress.js';
+
+export function formatPlan(plan: Plan): string {
+  const { parameters, backend, stages, memoryBytes, diskBytes, diskFreeBytes, sources, resumesFrom, missing } = plan;
+  const free = diskFreeBytes === null ? '' : ` (${formatBytes(diskFreeBytes)} free)`;
+  const lines = [
+    `parameters   ${parameters.toLocaleString('en-US')}`,
+    `backend      ${backend.description} (${backend.reason})`,
+    `length       ${plan.steps.toLocaleString('en-US')} steps, ${formatCount(plan.tokens)} tokens`,
+    `memory       about ${formatBytes(memoryBytes)}${backend.name === 'cuda' ? ' on the device' : ''}`,
+    `disk         about ${formatBytes(diskBytes)} for checkpoints and tokens${free}`,
+    ...(resumesFrom ? [`goes on from ${resumesFrom}`] : []),
+    ...stages.flatMap(stageLines),
+    ...(sources.length > 0 ? ['', 'text'] : []),
+    ...sources.map(({ name, files, bytes, tokens }) => {
+      const done = tokens === null ? 'not tokenized yet' : `${formatCount(tokens)} tokens`;
+      return `  ${name}: ${files} ${files === 1 ? 'file' : 'files'}, ${formatBytes(bytes)}, ${done}`;
+    }),
+    ...(missing.length > 0 ? ['', 'needed before it can start'] : []),
+    ...missing.map((line) => `  ${line}`),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+function stageLines(stage: StagePlan): string[] {
+  const { name, steps, tokens, contextLength, batchTokens, microBatchTokens, schedule, learningRates } = stage;
+  const accumulated = batchTokens / microBatchTokens;
+  return [
+    '',
+    `${name}: ${steps.toLocaleString('en-US')} steps, ${formatCount(tokens)} tokens, context ${contextLength}`,
+    `  a step is ${formatCount(batchTokens)} tokens, ${accumulated} × ${formatCount(microBatchTokens)}`,
+    `  ${schedule} learning rate: ${learningRates
+      .map(({ step, learningRate }) => `${learningRate.toPrecision(3)} at step ${step}`)
+      .join(', ')}`,
+  ];
+}
