@@ -31,8 +31,8 @@ struct Run {
 constexpr int64_t kWantedRuns = 16;
 constexpr int64_t kMostRuns = 8;  // of one document and head: each may hold as much as dk and dv
 
-// Runs of about equal work: a causal query at position p sees p keys.
-inline std::vector<Run> key_sum_runs(const Pack& pack, const std::vector<QueryBlock>& blocks) {
+// Runs of about equal work: a query at position p sees p keys, or with `windowed` about as many as any other.
+inline std::vector<Run> key_sum_runs(const Pack& pack, const std::vector<QueryBlock>& blocks, bool windowed) {
   if (blocks.empty()) return {};
   const int64_t wanted = (kWantedRuns + pack.documents * pack.kvHeads - 1) / (pack.documents * pack.kvHeads);
   std::vector<Run> runs;
@@ -43,7 +43,8 @@ inline std::vector<Run> key_sum_runs(const Pack& pack, const std::vector<QueryBl
     for (int64_t head = 0; head < pack.kvHeads; head++) {
       int64_t from = begin;
       for (int64_t i = 1; i <= count; i++) {
-        const double share = std::sqrt(static_cast<double>(i) / static_cast<double>(count));
+        const double part = static_cast<double>(i) / static_cast<double>(count);
+        const double share = windowed ? part : std::sqrt(part);
         const int64_t to = i == count ? end : begin + static_cast<int64_t>(share * static_cast<double>(end - begin));
         if (to > from) {
           runs.emplace_back();

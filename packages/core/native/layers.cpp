@@ -5,18 +5,12 @@
 #include <cstring>
 
 #include "exp.h"
-#include "parallel.h"
+#include "pieces.h"
 
 namespace {
 
 constexpr int64_t kRowsPerItem = 16;
 constexpr int64_t kColumnsPerItem = 64;
-
-// body(begin, end) over [0, count) in pieces.
-template <typename Body>
-void in_pieces(int64_t count, int64_t piece, const Body& body) {
-  parallel_for((count + piece - 1) / piece, [&](int64_t i) { body(i * piece, std::min(count, (i + 1) * piece)); });
-}
 
 }  // namespace
 

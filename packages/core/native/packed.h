@@ -39,6 +39,17 @@ struct QueryBlock {
   int64_t last_position() const { return firstPosition + rows - 1; }
 };
 
+// The keys of one block, as far as the block's last query sees them, counted from the document's first.
+struct KeyRange {
+  int64_t begin, count;
+  int64_t padded() const { return round_up(count, kTileRows); }
+};
+
+inline KeyRange key_range(int64_t keyBlock, int64_t seen) {
+  const int64_t begin = keyBlock * kBlock;
+  return {begin, seen - begin < kBlock ? seen - begin : kBlock};
+}
+
 // All blocks, document by document.
 inline std::vector<QueryBlock> query_blocks(const Pack& pack) {
   std::vector<QueryBlock> blocks;

@@ -1,6 +1,8 @@
 // The pool behind parallel_for: workers sleep until a job comes, then take its items from one shared counter.
 #include "parallel.h"
 
+#include <dlfcn.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <memory>
@@ -87,9 +89,18 @@ class Pool {
   bool stopping_ = false;
 };
 
+// Keeps this library in memory until the process is gone: at its exit Node unloads libraries, and a worker that wakes
+// then would find no code to run.
+void stay_loaded() {
+  static const int here = 0;
+  Dl_info info;
+  if (dladdr(&here, &info) != 0) dlopen(info.dli_fname, RTLD_NOW | RTLD_NODELETE);
+}
+
 // Never destroyed: the process may end while workers sleep.
 Pool& pool() {
   static Pool* instance = [] {
+    stay_loaded();
     auto* made = new Pool();
     const unsigned cores = std::thread::hardware_concurrency();
     made->resize(cores > 0 ? static_cast<int>(cores) : 1);

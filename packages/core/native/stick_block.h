@@ -13,17 +13,6 @@ struct StickShape {
   int64_t seen(int64_t position) const { return position + (attendCurrent ? 1 : 0); }
 };
 
-// The keys of one block, as far as the block's last query sees them, counted from the document's first.
-struct KeyRange {
-  int64_t begin, count;
-  int64_t padded() const { return round_up(count, kTileRows); }
-};
-
-inline KeyRange key_range(int64_t keyBlock, int64_t seen) {
-  const int64_t begin = keyBlock * kBlock;
-  return {begin, seen - begin < kBlock ? seen - begin : kBlock};
-}
-
 // Lane by lane from the nearest key to the farthest: logits [keys, width] become weights; `left` [width] is what is
 // left of each lane's stick, before and after. With `beta` [keys, width], σ(z) is kept there. Hidden keys get 0.
 template <bool kMasked, bool kKeepBeta>

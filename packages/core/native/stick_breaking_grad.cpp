@@ -93,7 +93,7 @@ extern "C" void sb_stick_breaking_grad(int64_t documents, const int32_t* cuSeqle
   const GradInputs in{q, k, v, remainder, dOutput, dRemainder, stops};
   const std::vector<QueryBlock> blocks = query_blocks(pack);
   const int64_t group = pack.group();
-  std::vector<Run> runs = key_sum_runs(pack, blocks);
+  std::vector<Run> runs = key_sum_runs(pack, blocks, false);
 
   parallel_for(static_cast<int64_t>(runs.size()), [&](int64_t item) {
     const FlushTinyToZero flush;

@@ -63,6 +63,9 @@ inline Floats exp2_of(Floats x) {
   return (Floats)((Ints)p + ((Ints)shifted << 23));
 }
 
+// The same, 0 below: what a hidden key's weight must be.
+inline Floats exp2_or_zero(Floats x) { return x < -125.0f ? Floats{} : exp2_of(x); }
+
 constexpr float kLog2E = 1.44269504088896341f;
 
 // While it lives, this thread takes numbers too small for float32's exponent as 0: arithmetic on them is many times

@@ -3,8 +3,10 @@ import { setBackend } from '@tensorflow/tfjs-core';
 import type { BackendCandidate } from '../candidate.js';
 import { registerNativeBackend } from './backend.js';
 import { loadLibrary, nativeFunction } from './library.js';
+import './heads.js';
 import './layers.js';
 import './matmul.js';
+import './softmax.js';
 import './stick_breaking.js';
 import './training.js';
 

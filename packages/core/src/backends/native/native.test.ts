@@ -145,6 +145,29 @@ describe.skipIf(!compiler)(`native kernels${skipped}`, () => {
     }
   });
 
+  it('agrees on the norm of heads, the remainder bias and their gradients', async () => {
+    for (const [rows, heads, headDim] of [
+      [1, 1, 1],
+      [37, 3, 67],
+    ] as const) {
+      const [x, weight, bias, dy] = [
+        floats(rows, heads, headDim),
+        floats(heads, headDim),
+        floats(heads, headDim),
+        floats(rows, heads, headDim),
+      ];
+      const remainder = floats(rows, heads);
+      await agree(() => {
+        const [tx, tw, tdy] = [make(x), make(weight), make(dy)];
+        const [y, mean, inverseStd] = runKernel('HeadNorm', { x: tx, weight: tw, bias: make(bias) }, { epsilon: 1e-2 });
+        const gradients = { x: tx, weight: tw, mean: mean!, inverseStd: inverseStd!, dy: tdy };
+        return [y!, mean!, inverseStd!, ...runKernel('HeadNormGrad', gradients, { epsilon: 1e-2 })];
+      });
+      await agreeOn('RemainderBias', { output: x, remainder, bias });
+      await agreeOn('RemainderBiasGrad', { remainder, bias, dy });
+    }
+  });
+
   it('agrees on SwiGLU and its gradient, large gates included', async () => {
     const [gate, up, dy] = [floats(11, 77), floats(11, 77), floats(11, 77)];
     gate.data.set([-200, 200, -30, 30]);

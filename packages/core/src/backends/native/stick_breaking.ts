@@ -3,19 +3,7 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { StickBreakingAttributes } from '../../kernels.js';
 import { defineKernel, sizeOf } from './backend.js';
 import { nativeFunction } from './library.js';
-
-const packed =
-  'int64_t documents, void *cuSeqlens, void *cuSeqlensK, int64_t heads, int64_t kvHeads, int64_t headDim, float scale';
-
-/** The arguments that every attention kernel begins with. */
-export function packedArguments(
-  q: TensorInfo,
-  k: TensorInfo,
-  { cuSeqlens, cuSeqlensK, scale }: { cuSeqlens: Int32Array; cuSeqlensK: Int32Array; scale: number },
-) {
-  const [, heads, headDim] = q.shape as [number, number, number];
-  return [cuSeqlens.length - 1, cuSeqlens, cuSeqlensK, heads, k.shape[1]!, headDim, scale];
-}
+import { packedArguments, packedParameters } from './packed.js';
 
 defineKernel('StickBreakingAttention', (inputs, attributes, { read, make, allocate }) => {
   const { q, k, v } = inputs as Record<'q' | 'k' | 'v', TensorInfo>;
@@ -28,7 +16,7 @@ defineKernel('StickBreakingAttention', (inputs, attributes, { read, make, alloca
   const remainder = allocate(rows * heads);
   const stops = new Int32Array(blocks[0]! * heads);
   const run = nativeFunction(
-    `void sb_stick_breaking(${packed}, int32_t attendCurrent, void *q, void *k, void *v, void *output, void *remainder, void *stops)`,
+    `void sb_stick_breaking(${packedParameters}, int32_t attendCurrent, void *q, void *k, void *v, void *output, void *remainder, void *stops)`,
   );
   run(
     ...packedArguments(q, k, attrs),
@@ -47,7 +35,7 @@ defineKernel('StickBreakingAttentionGrad', (inputs, attributes, { read, make, al
   const attrs = attributes as unknown as StickBreakingAttributes;
   const [dq, dk, dv] = [q, k, v].map((one) => allocate(sizeOf(one))) as [Float32Array, Float32Array, Float32Array];
   const run = nativeFunction(
-    `void sb_stick_breaking_grad(${packed}, int32_t attendCurrent, void *q, void *k, void *v, void *remainder, void *stops, void *dOutput, void *dRemainder, void *dq, void *dk, void *dv)`,
+    `void sb_stick_breaking_grad(${packedParameters}, int32_t attendCurrent, void *q, void *k, void *v, void *remainder, void *stops, void *dOutput, void *dRemainder, void *dq, void *dk, void *dv)`,
   );
   run(
     ...packedArguments(q, k, attrs),

@@ -1,0 +1,59 @@
+// What the softmax kernels share: the keys that a query sees, and the biased logits of a block, in base 2.
+#pragma once
+#include "fire.h"
+#include "packed.h"
+
+// A hidden key's logit: low enough to vanish, finite so that no NaN arises; and the lowest peak to subtract.
+constexpr float kHidden = -1e30f;
+constexpr float kLowestPeak = -1e29f;
+
+struct SoftmaxShape {
+  float logitScale;        // on q·k, log2(e) included
+  int64_t window;          // 0: all keys
+  const float* slopes;     // ALiBi's, or null
+  const FireTables* fire;  // or null
+
+  int64_t first_key(int64_t position) const {
+    return window == 0 || position < window ? 0 : position - window + 1;
+  }
+  int64_t first_key_block(const QueryBlock& block) const { return first_key(block.firstPosition) / kBlock; }
+  int64_t end_key_block(const QueryBlock& block) const { return block.last_position() / kBlock + 1; }
+
+  // Whether some query of the block does not see some key of the range.
+  bool hides(const QueryBlock& block, KeyRange keys) const {
+    return keys.begin + keys.count - 1 > block.firstPosition || keys.begin < first_key(block.last_position());
+  }
+};
+
+// logits [keys, width] arrive as q·k in base 2 and leave biased and masked.
+inline void finish_logits(const QueryBlock& block, const SoftmaxShape& shape, KeyRange keys, int64_t head,
+                          float* logits) {
+  const int64_t width = block.width();
+  const bool masked = shape.hides(block, keys);
+  if (!masked && !shape.slopes && !shape.fire) return;
+  const float slope = shape.slopes ? shape.slopes[head] * kLog2E : 0.0f;
+  for (int64_t lane = 0; lane < width; lane += kLanes) {
+    const int64_t position = block.firstPosition + lane;
+    const Ints last = positions_from(position);
+    const Ints first = shape.window == 0 ? Ints{} : last - static_cast<int32_t>(shape.window - 1);
+    for (int64_t c = 0; c < keys.count; c++) {
+      float* at = logits + c * width + lane;
+      Floats logit = load(at);
+      const Ints key = splat(static_cast<int32_t>(keys.begin + c));
+      if (shape.slopes) logit -= slope * __builtin_convertvector(last - key, Floats);
+      if (shape.fire) {
+        const Floats x = shape.fire->numerator(position - keys.begin - c) * shape.fire->inverse(position);
+        logit += kLog2E * fire_bias(*shape.fire, head, x);
+      }
+      if (masked) logit = ((key <= last) & (key >= first)) ? logit : splat(kHidden);
+      store(at, logit);
+    }
+  }
+}
+
+inline int64_t longest_document(const Pack& pack) {
+  int64_t longest = 0;
+  for (int64_t s = 0; s < pack.documents; s++)
+    longest = std::max<int64_t>(longest, pack.cuSeqlensK[s + 1] - pack.cuSeqlensK[s]);
+  return longest;
+}
