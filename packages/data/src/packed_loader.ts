@@ -1,7 +1,8 @@
 // Padding-free packing: a micro-batch is exactly `microBatchTokens` tokens of documents laid end to end, with
 // `cuSeqlens` where attention must not look across. A document is cut only at the context length and at the end of a
-// micro-batch; what is left of it begins the next piece. Its inputs are its tokens up to the end token, its targets
-// the same moved by one, so that every token but a document's first is a target exactly once an epoch.
+// micro-batch; what is left of it begins the next piece. Its targets are its tokens, the end token included; its inputs
+// are the same moved by one, with an end token in front: every token is a target exactly once an epoch, and the end
+// token is what a document begins from, here as in evaluation and generation.
 import { z } from 'zod';
 import type { TokenDataset } from './dataset.js';
 import { DataError } from './errors.js';
@@ -117,14 +118,14 @@ export class PackedLoader {
     for (let filled = 0; filled < length; ) {
       this.current ??= this.nextDocument();
       const { tokens: document, offset } = this.current;
-      const inputs = document.length - 1; // the end token is never an input
-      const take = Math.min(this.contextLength, length - filled, inputs - offset);
-      tokens.set(document.subarray(offset, offset + take), filled);
-      targets.set(document.subarray(offset + 1, offset + take + 1), filled);
+      const take = Math.min(this.contextLength, length - filled, document.length - offset);
+      targets.set(document.subarray(offset, offset + take), filled);
+      tokens[filled] = offset === 0 ? document[document.length - 1]! : document[offset - 1]!;
+      tokens.set(document.subarray(offset, offset + take - 1), filled + 1);
       filled += take;
       boundaries.push(filled);
       this.current.offset += take;
-      if (this.current.offset === inputs) this.current = undefined;
+      if (this.current.offset === document.length) this.current = undefined;
     }
     this.seen += length;
     return { tokens, targets, cuSeqlens: Int32Array.from(boundaries) };
@@ -158,7 +159,7 @@ export class PackedLoader {
     }
     const document = stream.order[stream.position++]!;
     const tokens = stream.dataset.document(document);
-    stream.tokens += tokens.length - 1;
+    stream.tokens += tokens.length;
     return { dataset: index, document, offset: 0, tokens };
   }
 
@@ -193,7 +194,7 @@ export class PackedLoader {
     const dataset = this.streams[current.dataset]?.dataset;
     if (!dataset || current.document >= dataset.documents) throw new DataError('the data cursor is damaged.');
     const tokens = dataset.document(current.document);
-    if (current.offset >= tokens.length - 1) throw new DataError('the data cursor is damaged.');
+    if (current.offset >= tokens.length) throw new DataError('the data cursor is damaged.');
     return { ...current, tokens };
   }
 }

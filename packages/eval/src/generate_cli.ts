@@ -49,8 +49,8 @@ export function main(argv: string[]): Promise<number> {
 async function generate(args: Arguments): Promise<void> {
   await selectBackend(args.backend);
   const { tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer);
-  // A document begins after an end token in training text; the prompt does too where it is empty.
-  const prompt = args.prompt === '' ? [tokenizer.eosId] : Array.from(tokenizer.encode(args.prompt));
+  // A document begins from an end token in training, and so does the prompt.
+  const prompt = [tokenizer.eosId, ...tokenizer.encode(args.prompt)];
   process.stdout.write(args.prompt);
   const { maxNewTokens, temperature, topK, topP, seed } = args;
   const options = {
