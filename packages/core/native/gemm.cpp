@@ -1,4 +1,4 @@
-// Matrix product after Goto and van de Geijn (https://doi.org/10.1145/1356052.1356053): both operands are copied into
+// Our own matrix product after Goto and van de Geijn (https://doi.org/10.1145/1356052.1356053): both operands are copied into
 // panels that a register tile reads in order. Every element of c is summed over k in the same order, whatever the
 // number of threads.
 #include "gemm.h"
@@ -91,13 +91,8 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
-          const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
-  if (m == 0 || n == 0) return;
-  if (k == 0) {
-    for (int64_t i = 0; i < m && !accumulate; i++) std::fill(c + i * ldc, c + i * ldc + n, 0.0f);
-    return;
-  }
+void own_gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, const float* a, int64_t lda,
+              const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
   const int64_t rowPanels = ceil_div(m, kRows), columnPanels = ceil_div(n, kColumns);
   const int64_t depthMax = std::min(k, kDepth);
   static std::vector<float> packedA, packedB;  // the caller is one thread
@@ -132,9 +127,4 @@ void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, con
       }
     });
   }
-}
-
-extern "C" void sb_gemm(int32_t transposeA, int32_t transposeB, int64_t m, int64_t n, int64_t k, const float* a,
-                        int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc) {
-  gemm(transposeA != 0, transposeB != 0, m, n, k, a, lda, b, ldb, c, ldc, false);
 }

@@ -30,7 +30,7 @@ export type NativeKernel = (
   inputs: Record<string, TensorInfo>,
   attrs: Record<string, unknown>,
   tools: KernelTools,
-) => TensorInfo[];
+) => TensorInfo[] | undefined;
 
 export class NativeBackend extends MathBackendCPU {}
 
@@ -41,7 +41,7 @@ export function defineKernel(name: string, run: NativeKernel): void {
   kernels.set(name, { run, single: false });
 }
 
-/** The same for a kernel of tfjs's own, whose one output arrives alone. */
+/** The same for a kernel of tfjs's own, whose one output arrives alone; undefined leaves the case to tfjs. */
 export function defineSingleKernel(name: string, run: NativeKernel): void {
   kernels.set(name, { run, single: true });
 }
@@ -66,12 +66,14 @@ export function registerNativeBackend(): void {
   }
   for (const [kernelName, { run, single }] of kernels) {
     if (getKernel(kernelName, 'native')) unregisterKernel(kernelName, 'native');
-    const kernelFunc = ({ inputs, attrs, backend }: Parameters<KernelConfig['kernelFunc']>[0]) => {
+    const general = getKernel(kernelName, 'cpu');
+    const kernelFunc = (args: Parameters<KernelConfig['kernelFunc']>[0]) => {
       const outputs = run(
-        inputs as Record<string, TensorInfo>,
-        (attrs ?? {}) as Record<string, unknown>,
-        toolsOf(backend as NativeBackend),
+        args.inputs as Record<string, TensorInfo>,
+        (args.attrs ?? {}) as Record<string, unknown>,
+        toolsOf(args.backend as NativeBackend),
       );
+      if (!outputs) return general.kernelFunc(args);
       return single ? outputs[0]! : outputs;
     };
     registerKernel({ kernelName, backendName: 'native', kernelFunc });

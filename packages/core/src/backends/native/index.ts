@@ -3,6 +3,7 @@ import { setBackend } from '@tensorflow/tfjs-core';
 import type { BackendCandidate } from '../candidate.js';
 import { registerNativeBackend } from './backend.js';
 import { loadLibrary, nativeFunction } from './library.js';
+import './elementwise.js';
 import './heads.js';
 import './layers.js';
 import './matmul.js';
@@ -30,8 +31,9 @@ export const native: BackendCandidate = {
   name: 'native',
   probe: async () => {
     try {
-      const { compiler } = loadLibrary();
-      return { available: true, description: `native: C++ kernels by ${compiler.version}, ${getThreads()} threads` };
+      const { compiler, blas } = loadLibrary();
+      const description = `native: C++ kernels by ${compiler.version}; matrix products by ${blas}; ${getThreads()} threads`;
+      return { available: true, description };
     } catch (error) {
       return { available: false, why: (error as Error).message.split('\n')[0]! };
     }

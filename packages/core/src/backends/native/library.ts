@@ -20,6 +20,7 @@ import { cpus, homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import koffi from 'koffi';
+import { chooseBlas } from './blas.js';
 
 const sourceDirectory = fileURLToPath(new URL('../../../native/', import.meta.url));
 const flags = [
@@ -126,13 +127,21 @@ function compile(compiler: Compiler, sources: string[], directory: string, path:
   renameSync(`${beside}.sha256`, `${path}.sha256`);
 }
 
-let loaded: { library: ReturnType<typeof koffi.load>; compiler: Compiler } | undefined;
+interface Loaded {
+  library: ReturnType<typeof koffi.load>;
+  compiler: Compiler;
+  /** What multiplies matrices. */
+  blas: string;
+}
+
+let loaded: Loaded | undefined;
 
 /** Builds where needed and loads; an error's message is the reason in one line. */
-export function loadLibrary(): { library: ReturnType<typeof koffi.load>; compiler: Compiler } {
+export function loadLibrary(): Loaded {
   if (!loaded) {
     const { path, compiler } = buildLibrary();
-    loaded = { library: koffi.load(path), compiler };
+    const library = koffi.load(path);
+    loaded = { library, compiler, blas: chooseBlas(library) };
   }
   return loaded;
 }

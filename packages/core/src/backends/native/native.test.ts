@@ -11,7 +11,22 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { matMul, setBackend, type Tensor, tensor, tidy, tile, type Variable, variable } from '@tensorflow/tfjs-core';
+import {
+  add,
+  addN,
+  div,
+  matMul,
+  mul,
+  setBackend,
+  sub,
+  sum,
+  type Tensor,
+  tensor,
+  tidy,
+  tile,
+  type Variable,
+  variable,
+} from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { KernelName } from '../../kernels.js';
 import { runKernel } from '../../run_kernel.js';
@@ -127,6 +142,30 @@ describe.skipIf(!compiler)(`native kernels${skipped}`, () => {
     setThreads(5);
     const five = await valuesOn('native', run);
     expect(five).toEqual(one);
+  });
+
+  it('combines equal, repeated and mixed shapes, and sums over axes, as tfjs does', async () => {
+    const [x, y, row, column] = [floats(5, 4, 7), floats(5, 4, 7), floats(7), floats(5, 1, 1)];
+    const [middle, one, other] = [floats(4, 1), floats(1), floats(1, 4, 7)];
+    await agree(() =>
+      [add, sub, mul, div].flatMap((op) =>
+        [y, row, column, middle, one, other].flatMap((second) => [
+          op(make(x), make(second)),
+          op(make(second), make(x)),
+          op(make(second), make(column)),
+        ]),
+      ),
+    );
+    await agree(() => [
+      addN([make(x), make(y), make(x)]),
+      add(make(ids(5, 9)), make(ids(5, 9)))
+        .cast('float32')
+        .mul(0),
+      add(make(ids(5, 9)), make(floats(5))).mul(0),
+      ...[undefined, 0, 1, 2, [0, 1], [1, 2], [0, 2], []].map((axes) => sum(make(x), axes)),
+      sum(make(x), [2], true),
+      sum(make(floats(0, 3)), 0),
+    ]);
   });
 
   it('agrees on RMSNorm and its gradient', async () => {

@@ -1,0 +1,46 @@
+/** Which BLAS multiplies matrices: the system's best through its C interface, or our own kernel. */
+import type koffi from 'koffi';
+
+/** Environment variable: `own` for our own kernel, or a library's path or name; without it, the first that loads. */
+export const BLAS_VARIABLE = 'STICKBREAKING_BLAS';
+
+/** Libraries tuned for their machines; a distribution's plain libblas may be the slow reference, so it is not here. */
+const known: Record<string, readonly string[]> = {
+  linux: [
+    ...['libmkl_rt.so.2', 'libmkl_rt.so'],
+    ...['libopenblas.so.0', 'libopenblas.so'],
+    ...['libblis.so.4', 'libblis.so'],
+  ],
+  darwin: ['/System/Library/Frameworks/Accelerate.framework/Accelerate'],
+};
+
+/**
+ * Chooses once the library is loaded.
+ *
+ * @returns what multiplies, for people
+ * @throws where the environment names a library that does not serve
+ */
+export function chooseBlas(library: ReturnType<typeof koffi.load>): string {
+  const use = library.func('int32_t sb_use_blas(str path, _Out_ void *description, int64_t size)');
+  const serves = (path: string | null): string | undefined => {
+    const description = Buffer.alloc(256);
+    if (use(path, description, description.length) !== 1) return undefined;
+    const said = description.toString('utf8', 0, description.indexOf(0)).trim();
+    // OpenBLAS goes on with every option that it was built with.
+    return /^OpenBLAS [\d.]+/.exec(said)?.[0] ?? said;
+  };
+  const named = process.env[BLAS_VARIABLE]?.trim();
+  if (named && named !== 'own') {
+    const said = serves(named);
+    if (said === undefined) {
+      throw new Error(`${BLAS_VARIABLE} names '${named}', which does not load or has no cblas_sgemm`);
+    }
+    return said || named;
+  }
+  for (const path of named === 'own' ? [] : (known[process.platform] ?? [])) {
+    const said = serves(path);
+    if (said !== undefined) return said || path.split('/').pop()!;
+  }
+  serves(null);
+  return 'our own matrix product';
+}
