@@ -7,7 +7,7 @@ export default defineConfig({
   resolve: {
     // Tests run on the sources; only tests of the commands need the build.
     alias: Object.fromEntries(
-      ['core', 'data', 'model', 'eval', 'train'].map((name) => [`@stickbreaking/${name}`, source(name)]),
+      ['core', 'data', 'model', 'eval', 'train', 'study'].map((name) => [`@stickbreaking/${name}`, source(name)]),
     ),
   },
   test: {

@@ -1,0 +1,9 @@
+export {
+  answerPositions,
+  checkTask,
+  type MqrarBatch,
+  type MqrarSequence,
+  type MqrarTask,
+  mqrarBatch,
+  mqrarSequence,
+} from './mqrar/task.js';
