@@ -1,0 +1,117 @@
+/** sb-study: trains and evaluates every arm of a study and writes its report. */
+import { selectBackend, UserError } from '@stickbreaking/core';
+import { progressLine, runCommand } from '@stickbreaking/eval';
+import { loadStudy } from './load.js';
+import { publishStanding, runStudy, standingOf } from './runner.js';
+import { measureHere } from './speed/measure.js';
+import type { Study, StudyConfig } from './study.js';
+
+interface Arguments {
+  config: string | undefined;
+  overrides: string[];
+  backend: string | undefined;
+  plan: boolean;
+  reportOnly: boolean;
+  timeLimit: number | undefined;
+  measure: string | undefined;
+}
+
+export function main(argv: string[]): Promise<number> {
+  return runCommand<Arguments>(
+    argv,
+    (parser) =>
+      parser
+        .scriptName('sb-study')
+        .usage(
+          '$0 --config FILE [key.path=value …]\n\nTrains and evaluates every arm of a study and writes its report. Stopped anywhere, the same command goes on.',
+        )
+        .command('$0 [overrides..]', false, (command) =>
+          command.positional('overrides', { type: 'string', array: true, default: [] as string[] }),
+        )
+        .option('config', { type: 'string', describe: 'the study’s YAML file' })
+        .option('backend', { type: 'string', describe: 'auto, cuda, native, cpu; default: the file’s' })
+        .option('plan', { type: 'boolean', default: false, describe: 'list the arms and which are done; run nothing' })
+        .option('report-only', { type: 'boolean', default: false, describe: 'write the report of what is done' })
+        .option('time-limit', { type: 'number', describe: 'stop after this many minutes, to go on another time' })
+        .option('measure', { type: 'string', hidden: true }) as never,
+    run,
+  );
+}
+
+async function run(args: Arguments): Promise<number> {
+  if (args.measure !== undefined) {
+    await measureHere(args.measure);
+    return 0;
+  }
+  if (args.config === undefined) throw new UserError('Missing --config, the YAML file of a study (see --help).');
+  if (args.timeLimit !== undefined && !(args.timeLimit > 0)) {
+    throw new UserError(`--time-limit is ${args.timeLimit}; expected minutes above 0.`);
+  }
+  const { study, config } = loadStudy(args.config, args.overrides);
+  if (args.plan) return plan(study, config);
+  const commandLine = ['sb-study', ...process.argv.slice(2)].map(quoted).join(' ');
+  if (args.reportOnly) return reportOnly(study, config, commandLine);
+  const backend = await selectBackend(args.backend ?? config.backend);
+  const log = (line: string) => {
+    progress.clear();
+    process.stderr.write(`${line}\n`);
+  };
+  const progress = progressLine();
+  log(`${study.kind} on ${backend.description} (${backend.reason}), in ${config.output}`);
+  const stop = new AbortController();
+  const stopped = stopOnSignals(stop, args.timeLimit);
+  try {
+    const command = process.argv[1]!;
+    const say = (text: string) => progress.show(text);
+    const finished = await runStudy(study, config, { backend, signal: stop.signal, commandLine, command, log, say });
+    progress.clear();
+    if (finished) {
+      process.stdout.write(`The report: ${config.output}/results/report.html\n`);
+      return 0;
+    }
+    process.stdout.write(`Stopped; the same command goes on. So far: ${config.output}/results/report.html\n`);
+    return stopped.byUser ? 130 : 0;
+  } finally {
+    stopped.release();
+  }
+}
+
+/** Ctrl-C, SIGTERM and the time limit let the arm at hand save; a second signal ends the process at once. */
+function stopOnSignals(stop: AbortController, minutes: number | undefined) {
+  const state = { byUser: false, release: () => {} };
+  const onSignal = () => {
+    state.byUser = true;
+    stop.abort();
+  };
+  process.once('SIGINT', onSignal);
+  process.once('SIGTERM', onSignal);
+  const timer = minutes === undefined ? undefined : setTimeout(() => stop.abort(), minutes * 60_000);
+  state.release = () => {
+    process.off('SIGINT', onSignal);
+    process.off('SIGTERM', onSignal);
+    clearTimeout(timer);
+  };
+  return state;
+}
+
+function plan(study: Study, config: StudyConfig): number {
+  const { arms, records, results } = standingOf(study, config);
+  for (const arm of arms) {
+    const record = records.get(arm.id);
+    const needless = study.needless?.(arm, results, config);
+    const state = record ? `done in ${record.seconds.toFixed(0)} s` : needless ? `left out, ${needless}` : 'to be run';
+    process.stdout.write(`${arm.id}: ${state}\n`);
+  }
+  process.stdout.write(`${arms.length} arms, ${records.size} done, in ${config.output}\n`);
+  return 0;
+}
+
+function reportOnly(study: Study, config: StudyConfig, commandLine: string): number {
+  const standing = standingOf(study, config);
+  if (standing.records.size === 0) throw new UserError(`${config.output} has no finished arms to report on.`);
+  publishStanding(study, config, standing, commandLine);
+  process.stdout.write(`The report: ${config.output}/results/report.html\n`);
+  return 0;
+}
+
+const quoted = (argument: string) => (/[\s"'$]/.test(argument) ? JSON.stringify(argument) : argument);

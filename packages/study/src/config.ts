@@ -1,0 +1,35 @@
+/** What the studies' configurations share. */
+import { type LlamaConfigInput, LlamaConfigSchema } from '@stickbreaking/model';
+import { z } from 'zod';
+
+export const count = z.int().positive();
+
+export const common = {
+  /** The study's folder. */
+  output: z.string().min(1),
+  backend: z.string().default('auto'),
+};
+
+/** A model without what the study decides: its attention, vocabulary and context. */
+export const ModelSizesSchema = z.strictObject({
+  hiddenSize: count,
+  intermediateSize: count,
+  numLayers: count,
+  numHeads: count,
+  numKvHeads: count.optional(),
+  headDim: count.optional(),
+  tieEmbeddings: z.boolean().default(true),
+  initializerRange: z.number().positive().default(0.02),
+});
+
+export type ModelSizes = z.output<typeof ModelSizesSchema>;
+
+/** An attention kind as every model configuration writes it: a name such as `softmax+rope`, or its options. */
+export const AttentionInputSchema = LlamaConfigSchema.in.shape.attention;
+
+export type AttentionInput = LlamaConfigInput['attention'];
+
+/** `{ a: undefined }` without a. */
+export function defined<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, one]) => one !== undefined)) as never;
+}

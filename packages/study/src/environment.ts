@@ -1,0 +1,53 @@
+/** Where and by what a result was made. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { cpus, platform, release, totalmem } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export interface Environment {
+  backend: string;
+  processor: string;
+  threads: number;
+  memoryGiB: number;
+  system: string;
+  node: string;
+  /** The commit of this project, where it is known. */
+  commit: string;
+}
+
+export function environmentOf(backend: string): Environment {
+  return {
+    backend,
+    processor: cpus()[0]?.model.trim() ?? 'unknown',
+    threads: cpus().length,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    system: `${platform()} ${release()}`,
+    node: process.versions.node,
+    commit: commit(),
+  };
+}
+
+let known: string | undefined;
+
+/** From git in a working copy, from the file `commit` in a bundle. */
+function commit(): string {
+  known ??= findCommit(dirname(fileURLToPath(import.meta.url)));
+  return known;
+}
+
+function findCommit(start: string): string {
+  for (let folder = start; ; folder = dirname(folder)) {
+    const file = join(folder, 'commit');
+    if (existsSync(file)) return readFileSync(file, 'utf8').trim();
+    if (existsSync(join(folder, '.git'))) {
+      try {
+        const options = { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] } as const;
+        return execFileSync('git', ['describe', '--always', '--dirty', '--abbrev=12'], options).trim();
+      } catch {
+        return 'unknown';
+      }
+    }
+    if (dirname(folder) === folder) return 'unknown';
+  }
+}

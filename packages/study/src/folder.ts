@@ -1,0 +1,116 @@
+/**
+ * A study's folder: `study.json` says which study it is; `arms/<name>-<hash>/` is an arm's own, with `result.json` once
+ * it is done; `results/` holds the report. The hash is of the arm's settings, so that an arm whose configuration was
+ * changed is done anew beside the old one, and nothing is ever overwritten.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserError } from '@stickbreaking/core';
+import { replaceFile } from '@stickbreaking/model';
+import type { Environment } from './environment.js';
+import type { Arm } from './study.js';
+
+/** An arm's result with how it came about. */
+export interface ArmRecord {
+  id: string;
+  settings: Record<string, unknown>;
+  /** Time it took, interruptions not counted. */
+  seconds: number;
+  finished: string;
+  environment: Environment;
+  result: unknown;
+}
+
+export class StudyFolder {
+  private constructor(readonly directory: string) {}
+
+  /**
+   * Opens the folder of a study, or makes it.
+   *
+   * @throws UserError where it holds something else
+   */
+  static open(directory: string, kind: string): StudyFolder {
+    const file = join(directory, 'study.json');
+    const elsewhere = 'name another folder with output=FOLDER';
+    if (existsSync(file)) {
+      const found = readJson(file).study;
+      if (found !== kind) throw new UserError(`${directory} holds a study '${found}', not '${kind}'; ${elsewhere}.`);
+      return new StudyFolder(directory);
+    }
+    if (existsSync(directory) && namesIn(directory).length > 0) {
+      throw new UserError(`${directory} is in use by something else than a study (it has no study.json); ${elsewhere}.`);
+    }
+    makeDirectory(directory);
+    writeJson(file, { study: kind });
+    return new StudyFolder(directory);
+  }
+
+  get results(): string {
+    return makeDirectory(join(this.directory, 'results'));
+  }
+
+  get shared(): string {
+    return makeDirectory(join(this.directory, 'shared'));
+  }
+
+  armDirectory({ id, settings }: Arm): string {
+    const hash = createHash('sha256').update(canonical(settings)).digest('hex').slice(0, 8);
+    const readable = id.replace(/[^\p{L}\p{N}+.-]+/gu, '-').replace(/^-+|-+$/g, '');
+    return join(this.directory, 'arms', `${readable}-${hash}`);
+  }
+
+  /** Makes the arm's folder. */
+  openArm(arm: Arm): string {
+    return makeDirectory(this.armDirectory(arm));
+  }
+
+  /** An arm's result, if it is done. */
+  read(arm: Arm): ArmRecord | undefined {
+    const file = join(this.armDirectory(arm), 'result.json');
+    return existsSync(file) ? (readJson(file) as unknown as ArmRecord) : undefined;
+  }
+
+  write(arm: Arm, record: ArmRecord): void {
+    writeJson(join(this.armDirectory(arm), 'result.json'), record);
+  }
+}
+
+/** JSON whose keys are in order, so that equal settings are equal text. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, inner) =>
+    inner && typeof inner === 'object' && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+}
+
+export function readJson(file: string): Record<string, unknown> {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new UserError(`${file} is damaged: it is not valid JSON; remove it.`);
+    throw new UserError(`${file} cannot be read: ${(error as NodeJS.ErrnoException).code}.`);
+  }
+}
+
+export function writeJson(file: string, value: unknown): void {
+  replaceFile(file, (write) => write(Buffer.from(`${JSON.stringify(value, null, 1)}\n`)));
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    throw new UserError(`${directory} cannot be read: ${(error as NodeJS.ErrnoException).code}.`);
+  }
+}
+
+function makeDirectory(directory: string): string {
+  try {
+    mkdirSync(directory, { recursive: true });
+    return directory;
+  } catch (error) {
+    throw new UserError(`${directory} cannot be made: ${(error as NodeJS.ErrnoException).code}.`);
+  }
+}

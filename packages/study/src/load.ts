@@ -1,0 +1,24 @@
+/** Reads a study's YAML file: the key `study` says which, and its own schema checks the rest. */
+import { UserError } from '@stickbreaking/core';
+import { readYaml } from '@stickbreaking/model';
+import { z } from 'zod';
+import { extensionStudy } from './extension/study.js';
+import { extrapolationStudy } from './extrapolation/study.js';
+import { mqrarStudy } from './mqrar/study.js';
+import { speedStudy } from './speed/study.js';
+import type { Study, StudyConfig } from './study.js';
+
+const studies = [mqrarStudy, extrapolationStudy, extensionStudy, speedStudy] as unknown as readonly Study[];
+
+/** @throws UserError with file, line and key */
+export function loadStudy(file: string, overrides: readonly string[] = []): { study: Study; config: StudyConfig } {
+  const names = studies.map(({ kind }) => kind);
+  const Kind = z.looseObject({ study: z.enum(names, { error: `expected one of ${names.join(', ')}` }) });
+  const { study: name } = readYaml(file, Kind, { overrides });
+  const study = studies.find(({ kind }) => kind === name)!;
+  const config = readYaml(file, study.schema, { overrides });
+  const ids = study.arms(config).map(({ id }) => id);
+  const twice = ids.find((id, i) => ids.indexOf(id) !== i);
+  if (twice !== undefined) throw new UserError(`${file}: two arms are called '${twice}'; give each its own name.`);
+  return { study, config };
+}

@@ -1,0 +1,67 @@
+import { z } from 'zod';
+import { AttentionInputSchema, common, count, ModelSizesSchema } from '../config.js';
+
+const rate = z.number().positive();
+
+const ArmSchema = z.strictObject({
+  /** As the report calls it. */
+  name: z.string().min(1),
+  attention: AttentionInputSchema,
+  /** Default: the study's. */
+  pairs: z.array(count).min(1).optional(),
+  learningRates: z.array(rate).min(1).optional(),
+});
+
+const TrainingSchema = z.strictObject({
+  /** Optimizer steps at most; a run that has solved the task ends earlier. */
+  steps: count,
+  /** Sequences of a step. */
+  sequences: count,
+  warmupSteps: count,
+  /** Share of right answers from which a run counts as having solved the task. */
+  solvedAt: z.number().min(0).max(1).default(0.99),
+  /** Steps between looks at the share of right answers. */
+  checkEvery: count.default(250),
+  /** Sequences of each such look, and of the final one. */
+  checkSequences: count.default(64),
+  testSequences: count.default(256),
+  weightDecay: z.number().nonnegative().default(0.1),
+});
+
+/** `study: mqrar`: section 5.1 of the paper, figures 3 and 4. */
+export const MqrarConfigSchema = z.strictObject({
+  study: z.literal('mqrar'),
+  ...common,
+  seed: z.int().nonnegative().default(0),
+  task: z.strictObject({
+    /** Tokens of a sequence. */
+    sequenceLength: count,
+    /** Variables and values to draw from; the paper does not state them. */
+    variables: count,
+    values: count,
+  }),
+  /** Key-value pairs, each a point of figure 3. */
+  pairs: z.array(count).min(1),
+  /** Tried in this order, the best kept. */
+  learningRates: z.array(rate).min(1),
+  /** Leave the remaining learning rates out once one has solved the task. */
+  stopSweepWhenSolved: z.boolean().default(true),
+  model: ModelSizesSchema,
+  training: TrainingSchema,
+  arms: z.array(ArmSchema).min(1),
+  /** Figure 4: other models, smaller, whose attention on the paper's example is drawn. */
+  example: z
+    .strictObject({
+      pairs: count.default(16),
+      sequenceLength: count,
+      learningRates: z.array(rate).min(1),
+      model: ModelSizesSchema,
+      training: TrainingSchema,
+      /** Names of arms. */
+      arms: z.array(z.string()).min(1),
+    })
+    .optional(),
+});
+
+export type MqrarConfig = z.output<typeof MqrarConfigSchema>;
+export type MqrarTraining = MqrarConfig['training'];

@@ -1,0 +1,271 @@
+import { attentionPicture, type Curve, type Finding, type ReportBlock } from '@stickbreaking/eval';
+import type { Row, StudyReport } from '../study.js';
+import type { MqrarConfig } from './config.js';
+import type { MqrarResult } from './run.js';
+import { exampleId, sweepId } from './study.js';
+
+/** An arm at one number of pairs: the best of its learning rates. */
+interface Point {
+  name: string;
+  pairs: number;
+  learningRate: number;
+  result: MqrarResult;
+}
+
+type Results = ReadonlyMap<string, MqrarResult>;
+
+export function reportMqrar(config: MqrarConfig, results: Results): StudyReport {
+  const points = bestPoints(config, results);
+  return {
+    title: 'MQRAR: how many pairs each attention keeps up to date',
+    findings: [...findPairs(config, points), ...findExample(config, results)],
+    blocks: [
+      {
+        kind: 'text',
+        text: `Multi-query repeated associative recall: a sequence of ${config.task.sequenceLength} tokens assigns values to variables, then asks for a variable and assigns it anew, over and over; an answer is right when it is the value assigned last. Chance is 1 in ${config.task.values}. ${config.model.numLayers} layers of ${config.model.hiddenSize}, ${config.model.numHeads} head; the best of ${config.learningRates.length} learning rates is shown.`,
+      },
+      { kind: 'heading', text: 'Right answers by number of pairs (figure 3)' },
+      figure3(config, points),
+      { kind: 'table', ...pointTable(config, points) },
+      ...courses(config, points),
+      ...figure4(config, results),
+    ],
+    rows: rowsOf(config, results),
+  };
+}
+
+const pairsOf = (config: MqrarConfig) =>
+  [...new Set(config.arms.flatMap((arm) => arm.pairs ?? config.pairs))].sort((a, b) => a - b);
+
+function bestPoints(config: MqrarConfig, results: Results): Point[] {
+  return config.arms.flatMap(({ name, pairs = config.pairs, learningRates = config.learningRates }) =>
+    pairs.flatMap((count) => {
+      const tried = learningRates.flatMap((learningRate) => {
+        const result = results.get(sweepId(name, count, learningRate));
+        return result ? [{ name, pairs: count, learningRate, result }] : [];
+      });
+      tried.sort((a, b) => b.result.accuracy - a.result.accuracy);
+      return tried.slice(0, 1);
+    }),
+  );
+}
+
+
+const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+
+/** The most pairs up to which every smaller number is solved too. */
+function solvedUpTo(config: MqrarConfig, points: readonly Point[], name: string): number {
+  let most = 0;
+  for (const pairs of pairsOf(config)) {
+    const point = points.find((one) => one.name === name && one.pairs === pairs);
+    if (!point) continue;
+    if (point.result.accuracy < config.training.solvedAt) break;
+    most = pairs;
+  }
+  return most;
+}
+
+/** The paper's sizes: then its numbers of pairs are to be met; at other sizes the order of the two models is. */
+const atPaperSize = (config: MqrarConfig) =>
+  config.task.sequenceLength === 768 && Math.max(...pairsOf(config)) === 192;
+
+function findPairs(config: MqrarConfig, points: readonly Point[]): Finding[] {
+  const [stick, rope] = ['stick-breaking', 'softmax+RoPE'];
+  const source = 'section 5.1, figure 3';
+  const of = (name: string) => points.filter((point) => point.name === name);
+  if (of(stick).length === 0 || of(rope).length === 0) return [];
+  const [stickMost, ropeMost] = [solvedUpTo(config, points, stick), solvedUpTo(config, points, rope)];
+  const said = (name: string) =>
+    of(name)
+      .map(({ pairs, result }) => `${pairs}: ${percent(result.accuracy)}`)
+      .join(', ');
+  const largest = Math.max(...pairsOf(config));
+  const complete = [stick, rope].every((name) => of(name).some(({ pairs }) => pairs === largest));
+  const verdict = (agrees: boolean): Finding['verdict'] => (!complete ? 'open' : agrees ? 'agrees' : 'disagrees');
+  if (!atPaperSize(config)) {
+    return [
+      {
+        expected: 'Stick-breaking keeps more pairs up to date than softmax+RoPE does.',
+        source: `${source}; this study is smaller than the paper’s`,
+        found: `Stick-breaking solves up to ${stickMost} pairs (${said(stick)}), softmax+RoPE up to ${ropeMost} (${said(rope)}).`,
+        verdict: verdict(stickMost > ropeMost),
+      },
+    ];
+  }
+  return [
+    {
+      expected: 'Stick-breaking handles up to 192 key-value pairs.',
+      source,
+      found: `Solved up to ${stickMost}; right answers by pairs: ${said(stick)}.`,
+      verdict: verdict(stickMost >= 192),
+    },
+    {
+      expected: 'Softmax+RoPE handles up to 128 key-value pairs and not more.',
+      source,
+      found: `Solved up to ${ropeMost}; right answers by pairs: ${said(rope)}.`,
+      verdict: verdict(ropeMost === 128),
+    },
+  ];
+}
+
+function figure3(config: MqrarConfig, points: readonly Point[]): ReportBlock {
+  const curves: Curve[] = config.arms.map(({ name }) => ({
+    name,
+    points: points
+      .filter((point) => point.name === name)
+      .map(({ pairs, result }) => ({ x: pairs, y: 100 * result.accuracy })),
+  }));
+  return {
+    kind: 'curves',
+    name: 'figure-3',
+    caption: `Right answers on sequences that were not trained on; a run has solved the task at ${percent(config.training.solvedAt)} and then stops.`,
+    xLabel: 'key-value pairs',
+    yLabel: 'right answers (%)',
+    yDomain: [0, 100],
+    curves: curves.filter((curve) => curve.points.length > 0),
+  };
+}
+
+function pointTable(config: MqrarConfig, points: readonly Point[]) {
+  const pairs = pairsOf(config);
+  const rows = config.arms.map(({ name }) => [
+    name,
+    ...pairs.map((count) => {
+      const point = points.find((one) => one.name === name && one.pairs === count);
+      return point ? `${percent(point.result.accuracy)} (${point.learningRate.toExponential(1)})` : '–';
+    }),
+  ]);
+  return { columns: ['right answers (best learning rate)', ...pairs.map((count) => `${count} pairs`)], rows };
+}
+
+/** How the best runs learnt, at the largest number of pairs that both rivals were given. */
+function courses(config: MqrarConfig, points: readonly Point[]): ReportBlock[] {
+  const largest = Math.max(...pairsOf(config));
+  const curves = points
+    .filter(({ pairs }) => pairs === largest)
+    .map(({ name, result }) => ({
+      name,
+      points: result.checks.map(({ step, accuracy }) => ({ x: step, y: 100 * accuracy })),
+    }))
+    .filter((curve) => curve.points.length > 0);
+  if (curves.length === 0) return [];
+  return [
+    { kind: 'heading', text: `Learning with ${largest} pairs` },
+    {
+      kind: 'curves',
+      name: 'learning',
+      caption: 'Each curve is the run of the best learning rate.',
+      xLabel: 'step',
+      yLabel: 'right answers (%)',
+      yDomain: [0, 100],
+      curves,
+    },
+  ];
+}
+
+function bestExample(config: MqrarConfig, results: Results, name: string): MqrarResult | undefined {
+  const tried = (config.example?.learningRates ?? []).flatMap((rate) => results.get(exampleId(name, rate)) ?? []);
+  return tried.sort((a, b) => b.accuracy - a.accuracy)[0];
+}
+
+function figure4(config: MqrarConfig, results: Results): ReportBlock[] {
+  const { example } = config;
+  const drawn = (example?.arms ?? []).flatMap((name) => {
+    const result = bestExample(config, results, name);
+    return result?.example ? [{ name, result, drawing: result.example }] : [];
+  });
+  if (!example || drawn.length === 0) return [];
+  return [
+    { kind: 'heading', text: 'Attention on the paper’s example (figure 4)' },
+    {
+      kind: 'text',
+      text: `Other models, of ${example.model.numLayers} layers and ${example.model.hiddenSize} dimensions, trained on ${example.pairs} pairs. Each row is a token that looks back, each column one that is looked at; a frame marks, for each question, where its answer stands.`,
+    },
+    ...drawn.map(
+      ({ name, result, drawing }): ReportBlock => ({
+        kind: 'row',
+        blocks: drawing.maps.map((map) =>
+          attentionPicture(
+            {
+              ...map,
+              weights: Float32Array.from(map.weights),
+              remainder: Float32Array.from(map.remainder),
+            },
+            {
+              labels: drawing.labels,
+              caption: `${name}, layer ${map.layer + 1}${drawing.maps.length > 2 ? `, head ${map.head + 1}` : ''} (${percent(result.accuracy)} right answers)`,
+              name: `figure-4-${name.replace(/\W+/g, '-')}-layer-${map.layer + 1}-head-${map.head + 1}`,
+              marked: drawing.questions.map(({ position, answerPosition, expected }) => ({
+                query: position,
+                key: answerPosition,
+                label: `the answer ${expected} stands here`,
+              })),
+            },
+          ),
+        ),
+      }),
+    ),
+    {
+      kind: 'table',
+      columns: ['model', 'layer', 'weight on the answer', 'weight on older values', 'answers to the example'],
+      rows: drawn.flatMap(({ name, drawing }) =>
+        drawing.retrieval.map(({ layer, head, answer, older }) => [
+          name,
+          `${layer + 1}, head ${head + 1}`,
+          answer.toFixed(3),
+          older.toFixed(3),
+          drawing.questions.map(({ expected, answered }) => (expected === answered ? answered : `${answered} (not ${expected})`)).join(' '),
+        ]),
+      ),
+    },
+    {
+      kind: 'text',
+      text: 'The table’s weights are means over the questions of fresh sequences: what a question gives to the place of its variable’s present value, and to places of older values of the same variable.',
+    },
+  ];
+}
+
+function findExample(config: MqrarConfig, results: Results): Finding[] {
+  const stick = bestExample(config, results, 'stick-breaking');
+  const rope = bestExample(config, results, 'softmax+RoPE');
+  if (!stick?.example || !rope?.example) return [];
+  const most = (result: MqrarResult) =>
+    result.example!.retrieval.reduce((best, one) => (one.answer > best.answer ? one : best));
+  const wrong = ({ example }: MqrarResult) => example!.questions.filter(({ expected, answered }) => expected !== answered);
+  const [s, r] = [most(stick), most(rope)];
+  const mistakes = wrong(rope);
+  return [
+    {
+      expected: 'With stick-breaking the attention of a question goes to the latest assignment of its variable.',
+      source: 'figure 4',
+      found: `In layer ${s.layer + 1} questions give ${percent(s.answer)} to the present value and ${percent(s.older)} to older ones; ${wrong(stick).length} of ${stick.example.questions.length} answers to the example are wrong.`,
+      verdict: s.answer > 0.5 && s.answer > 4 * s.older && wrong(stick).length === 0 ? 'agrees' : 'disagrees',
+    },
+    {
+      expected: 'Softmax+RoPE is distracted by an older assignment of the same variable.',
+      source: 'figure 4',
+      found: `In layer ${r.layer + 1} questions give ${percent(r.answer)} to the present value and ${percent(r.older)} to older ones; ${mistakes.length} of ${rope.example.questions.length} answers to the example are wrong.`,
+      verdict: mistakes.length > 0 || r.older > s.older + 0.02 ? 'agrees' : 'disagrees',
+    },
+  ];
+}
+
+function rowsOf(config: MqrarConfig, results: Results): Row[] {
+  const sweep = config.arms.flatMap(({ name, pairs = config.pairs, learningRates = config.learningRates }) =>
+    pairs.flatMap((count) =>
+      learningRates.flatMap((learningRate) => {
+        const result = results.get(sweepId(name, count, learningRate));
+        return result ? [{ attention: name, pairs: count, learningRate, ...figuresOf(result) }] : [];
+      }),
+    ),
+  );
+  const examples = (config.example?.arms ?? []).flatMap((name) =>
+    config.example!.learningRates.flatMap((learningRate) => {
+      const result = results.get(exampleId(name, learningRate));
+      return result ? [{ attention: `figure 4: ${name}`, pairs: config.example!.pairs, learningRate, ...figuresOf(result) }] : [];
+    }),
+  );
+  return [...sweep, ...examples];
+}
+
+const figuresOf = ({ accuracy, steps, tokens, parameters }: MqrarResult) => ({ accuracy, steps, tokens, parameters });

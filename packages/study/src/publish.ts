@@ -1,0 +1,89 @@
+/** What a study leaves for people: one HTML file, the numbers as JSON and CSV, and each picture as SVG. */
+import { join } from 'node:path';
+import { type Report, writePictures, writeReport } from '@stickbreaking/eval';
+import { replaceFile } from '@stickbreaking/model';
+import type { Environment } from './environment.js';
+import { type ArmRecord, writeJson } from './folder.js';
+import type { Row, StudyConfig, StudyReport } from './study.js';
+
+export interface Published {
+  config: StudyConfig;
+  /** The command line that made it. */
+  command: string;
+  report: StudyReport;
+  records: readonly ArmRecord[];
+  /** Arms that are not done. */
+  missing: readonly string[];
+}
+
+export function publish(directory: string, published: Published): void {
+  const { config, command, report, records, missing } = published;
+  const page = pageOf(published);
+  writeReport(join(directory, 'report.html'), page);
+  writePictures(join(directory, 'pictures'), page);
+  const { title, findings, rows } = report;
+  const environments = distinct(records.map(({ environment }) => environment));
+  const seconds = records.reduce((sum, record) => sum + record.seconds, 0);
+  const facts = { study: config.study, title, command, environments, seconds, missing, configuration: config };
+  const arms = records.map(({ id, seconds, finished, result }) => ({ id, seconds, finished, result }));
+  writeJson(join(directory, 'results.json'), { ...facts, findings, rows, arms });
+  replaceFile(join(directory, 'results.csv'), (write) => write(Buffer.from(toCsv(rows))));
+}
+
+function pageOf({ config, command, report, records, missing }: Published): Report {
+  const unfinished = {
+    kind: 'text' as const,
+    text: `Not finished: ${missing.length} of ${records.length + missing.length} arms are still to be run (${short(missing)}). Run the same command again to go on.`,
+  };
+  return {
+    title: report.title,
+    blocks: [
+      ...(missing.length > 0 ? [unfinished] : []),
+      { kind: 'heading', text: 'What the paper expects and what was found' },
+      { kind: 'findings', findings: report.findings },
+      ...report.blocks,
+      { kind: 'heading', text: 'What was run' },
+      { kind: 'facts', facts: factsOf(command, records) },
+      { kind: 'code', summary: 'Configuration', text: JSON.stringify(config, null, 2) },
+    ],
+  };
+}
+
+function factsOf(command: string, records: readonly ArmRecord[]): [string, string][] {
+  const environments = distinct(records.map(({ environment }) => environment));
+  const seconds = records.reduce((sum, record) => sum + record.seconds, 0);
+  const tokens = records.reduce((sum, { result }) => sum + ((result as { tokens?: number }).tokens ?? 0), 0);
+  const finished = records.map((record) => record.finished).sort();
+  const all = (key: keyof Environment) => distinct(environments.map((one) => String(one[key]))).join('; ');
+  return [
+    ['command', command],
+    ['commit', all('commit')],
+    ['backend', all('backend')],
+    ['processor', `${all('processor')}, ${all('threads')} threads, ${all('memoryGiB')} GiB`],
+    ['system', `${all('system')}, Node ${all('node')}`],
+    ['arms', `${records.length}`],
+    ['time', `${(seconds / 60).toFixed(1)} minutes`],
+    ...(tokens > 0 ? [['tokens trained on', `${(tokens / 1e6).toFixed(1)} million, all arms together`] as [string, string]] : []),
+    ...(finished.length > 0 ? [['run', `${finished[0]} to ${finished.at(-1)}`] as [string, string]] : []),
+  ];
+}
+
+function distinct<T>(values: readonly T[]): T[] {
+  return [...new Map(values.map((value) => [JSON.stringify(value), value])).values()];
+}
+
+function short(names: readonly string[]): string {
+  return names.length <= 3 ? names.join('; ') : `${names.slice(0, 3).join('; ')}; …`;
+}
+
+/** Rows under one header with every column that any row has (RFC 4180). */
+export function toCsv(rows: readonly Row[]): string {
+  const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const cell = (value: string | number | undefined) => {
+    const text = value === undefined ? '' : String(value);
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return [columns, ...rows.map((row) => columns.map((column) => row[column]))]
+    .map((line) => `${line.map(cell).join(',')}\r\n`)
+    .join('');
+}

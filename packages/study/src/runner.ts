@@ -1,0 +1,119 @@
+/** Runs a study's arms one after the other: skips what is done, keeps each result, renews the report after each arm. */
+import type { SelectedBackend } from '@stickbreaking/core';
+import { environmentOf } from './environment.js';
+import { type ArmRecord, StudyFolder } from './folder.js';
+import { publish } from './publish.js';
+import type { Arm, ArmContext, Study, StudyConfig } from './study.js';
+
+export interface RunnerOptions {
+  backend: SelectedBackend;
+  signal: AbortSignal;
+  /** The command line, for the report. */
+  commandLine: string;
+  /** The file of the command. */
+  command: string;
+  /** A line that stays. */
+  log(line: string): void;
+  /** A line that the next one may replace. */
+  say(text: string): void;
+}
+
+/** The state of a study's folder against its configuration. */
+export interface Standing {
+  folder: StudyFolder;
+  arms: Arm[];
+  records: Map<string, ArmRecord>;
+  results: Map<string, unknown>;
+  /** Arms still to be run. */
+  open: Arm[];
+}
+
+/** Looks at what is done. @throws UserError where the folder is another study's */
+export function standingOf(study: Study, config: StudyConfig): Standing {
+  const arms = study.arms(config);
+  const folder = StudyFolder.open(config.output, study.kind);
+  const records = new Map<string, ArmRecord>();
+  for (const arm of arms) {
+    const record = folder.read(arm);
+    if (record) records.set(arm.id, record);
+  }
+  const results = new Map([...records].map(([id, { result }]) => [id, result]));
+  const open = arms.filter((arm) => !records.has(arm.id) && !study.needless?.(arm, results, config));
+  return { folder, arms, records, results, open };
+}
+
+/** Runs what is open. Returns whether all of it is done. */
+export async function runStudy(study: Study, config: StudyConfig, options: RunnerOptions): Promise<boolean> {
+  const standing = standingOf(study, config);
+  const { folder, arms, records, results } = standing;
+  const { signal, log } = options;
+  const shared = {
+    shared: folder.shared,
+    backend: options.backend,
+    signal,
+    say: options.say,
+    command: options.command,
+    folderOf: (id: string) => folder.armDirectory(arms.find((arm) => arm.id === id)!),
+  };
+  if (records.size > 0) log(`${records.size} of ${arms.length} arms are done already.`);
+  if (standing.open.length > 0) await study.prepare?.(config, shared);
+  for (const [i, arm] of arms.entries()) {
+    if (records.has(arm.id) || signal.aborted) continue;
+    const needless = study.needless?.(arm, results, config);
+    const place = `[${i + 1}/${arms.length}] ${arm.id}`;
+    if (needless) {
+      log(`${place}: left out, ${needless}`);
+      continue;
+    }
+    const record = await runArm(study, arm, config, folder, options, {
+      ...shared,
+      directory: folder.openArm(arm),
+      say: (text) => options.say(`${place}: ${text}`),
+    });
+    if (!record) break;
+    records.set(arm.id, record);
+    results.set(arm.id, record.result);
+    log(`${place}: done in ${record.seconds.toFixed(0)} s`);
+    publishStanding(study, config, standing, options.commandLine);
+  }
+  publishStanding(study, config, standing, options.commandLine);
+  return missingArms(study, config, standing).length === 0;
+}
+
+async function runArm(
+  study: Study,
+  arm: Arm,
+  config: StudyConfig,
+  folder: StudyFolder,
+  { backend }: RunnerOptions,
+  context: ArmContext,
+): Promise<ArmRecord | undefined> {
+  const start = performance.now();
+  const result = await study.run(arm, config, context);
+  if (result === undefined) return undefined;
+  const record: ArmRecord = {
+    ...arm,
+    seconds: (performance.now() - start) / 1000,
+    finished: new Date().toISOString(),
+    environment: environmentOf(backend.description),
+    result,
+  };
+  folder.write(arm, record);
+  return record;
+}
+
+function missingArms(study: Study, config: StudyConfig, { arms, records, results }: Standing): string[] {
+  return arms
+    .filter((arm) => !records.has(arm.id) && !study.needless?.(arm, results, config))
+    .map(({ id }) => id);
+}
+
+/** Writes the report of what there is; nothing where nothing is done. */
+export function publishStanding(study: Study, config: StudyConfig, standing: Standing, command: string): void {
+  const { folder, arms, records, results } = standing;
+  if (records.size === 0) return;
+  const inOrder = arms.flatMap(({ id }) => records.get(id) ?? []);
+  const report = study.report(config, results);
+  const missing = missingArms(study, config, standing);
+  publish(folder.results, { config, command, report, records: inOrder, missing });
+}

@@ -1,0 +1,62 @@
+/**
+ * A study is a list of arms (one training or measurement each), what one arm does, and the report that compares them.
+ * The runner (`runner.ts`) does the rest alike for all: it resumes, skips what is done, and writes the report.
+ */
+import type { Finding, ReportBlock } from '@stickbreaking/eval';
+import type { SelectedBackend } from '@stickbreaking/core';
+import type { z } from 'zod';
+
+/** One piece of work whose result is kept. */
+export interface Arm {
+  /** Unique in the study and readable, such as `softmax+RoPE, 128 pairs, lr 1e-3`. */
+  id: string;
+  /** All that the arm's result depends on, as plain JSON: an arm is done again where it differs. */
+  settings: Record<string, unknown>;
+}
+
+export interface ArmContext {
+  /** The arm's own folder. */
+  directory: string;
+  /** A folder that the study's arms share, such as for tokenized text. */
+  shared: string;
+  backend: SelectedBackend;
+  /** Stop soon, keeping what there is. */
+  signal: AbortSignal;
+  /** Shows progress. */
+  say(text: string): void;
+  /** The folder of an arm that is done. */
+  folderOf(id: string): string;
+  /** The file of this command, to start a process of its own. */
+  command: string;
+}
+
+/** A row of the CSV file. */
+export type Row = Record<string, string | number>;
+
+export interface StudyReport {
+  title: string;
+  findings: Finding[];
+  blocks: ReportBlock[];
+  rows: Row[];
+}
+
+export interface Study<Config extends StudyConfig = StudyConfig, Result = unknown> {
+  kind: string;
+  schema: z.ZodType<Config>;
+  /** @throws UserError where the configuration cannot be run */
+  arms(config: Config): Arm[];
+  /** Done once before the first arm that is not done yet, such as reading text; what it finds missing ends the study. */
+  prepare?(config: Config, context: Omit<ArmContext, 'directory'>): Promise<void>;
+  /** Why an arm need not be run, given the results so far. */
+  needless?(arm: Arm, results: ReadonlyMap<string, Result>, config: Config): string | undefined;
+  /** The arm's result as plain JSON; undefined when the signal stopped it. */
+  run(arm: Arm, config: Config, context: ArmContext): Promise<Result | undefined>;
+  report(config: Config, results: ReadonlyMap<string, Result>): StudyReport;
+}
+
+/** What every study's configuration has. */
+export interface StudyConfig {
+  study: string;
+  output: string;
+  backend: string;
+}
