@@ -7,8 +7,8 @@ import { measureHere } from './speed/measure.js';
 import type { Study, StudyConfig } from './study.js';
 
 interface Arguments {
+  _: (string | number)[];
   config: string | undefined;
-  overrides: string[];
   backend: string | undefined;
   plan: boolean;
   reportOnly: boolean;
@@ -21,12 +21,11 @@ export function main(argv: string[]): Promise<number> {
     argv,
     (parser) =>
       parser
+        .strict(false)
+        .strictOptions() // what is no option is an override
         .scriptName('sb-study')
         .usage(
           '$0 --config FILE [key.path=value …]\n\nTrains and evaluates every arm of a study and writes its report. Stopped anywhere, the same command goes on.',
-        )
-        .command('$0 [overrides..]', false, (command) =>
-          command.positional('overrides', { type: 'string', array: true, default: [] as string[] }),
         )
         .option('config', { type: 'string', describe: 'the study’s YAML file' })
         .option('backend', { type: 'string', describe: 'auto, cuda, native, cpu; default: the file’s' })
@@ -47,7 +46,7 @@ async function run(args: Arguments): Promise<number> {
   if (args.timeLimit !== undefined && !(args.timeLimit > 0)) {
     throw new UserError(`--time-limit is ${args.timeLimit}; expected minutes above 0.`);
   }
-  const { study, config } = loadStudy(args.config, args.overrides);
+  const { study, config } = loadStudy(args.config, args._.map(String));
   if (args.plan) return plan(study, config);
   const commandLine = ['sb-study', ...process.argv.slice(2)].map(quoted).join(' ');
   if (args.reportOnly) return reportOnly(study, config, commandLine);

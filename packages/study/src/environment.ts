@@ -42,8 +42,8 @@ function findCommit(start: string): string {
     if (existsSync(file)) return readFileSync(file, 'utf8').trim();
     if (existsSync(join(folder, '.git'))) {
       try {
-        const options = { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] } as const;
-        return execFileSync('git', ['describe', '--always', '--dirty', '--abbrev=12'], options).trim();
+        const args = ['describe', '--always', '--dirty', '--abbrev=12'];
+        return execFileSync('git', args, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
       } catch {
         return 'unknown';
       }

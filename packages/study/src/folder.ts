@@ -39,7 +39,9 @@ export class StudyFolder {
       return new StudyFolder(directory);
     }
     if (existsSync(directory) && namesIn(directory).length > 0) {
-      throw new UserError(`${directory} is in use by something else than a study (it has no study.json); ${elsewhere}.`);
+      throw new UserError(
+        `${directory} is in use by something else than a study (it has no study.json); ${elsewhere}.`,
+      );
     }
     makeDirectory(directory);
     writeJson(file, { study: kind });

@@ -63,7 +63,9 @@ function factsOf(command: string, records: readonly ArmRecord[]): [string, strin
     ['system', `${all('system')}, Node ${all('node')}`],
     ['arms', `${records.length}`],
     ['time', `${(seconds / 60).toFixed(1)} minutes`],
-    ...(tokens > 0 ? [['tokens trained on', `${(tokens / 1e6).toFixed(1)} million, all arms together`] as [string, string]] : []),
+    ...(tokens > 0
+      ? [['tokens trained on', `${(tokens / 1e6).toFixed(1)} million, all arms together`] as [string, string]]
+      : []),
     ...(finished.length > 0 ? [['run', `${finished[0]} to ${finished.at(-1)}`] as [string, string]] : []),
   ];
 }

@@ -56,7 +56,7 @@ export async function runStudy(study: Study, config: StudyConfig, options: Runne
     folderOf: (id: string) => folder.armDirectory(arms.find((arm) => arm.id === id)!),
   };
   if (records.size > 0) log(`${records.size} of ${arms.length} arms are done already.`);
-  if (standing.open.length > 0) await study.prepare?.(config, shared);
+  const prepared = standing.open.length > 0 ? await study.prepare(config, shared) : undefined;
   for (const [i, arm] of arms.entries()) {
     if (records.has(arm.id) || signal.aborted) continue;
     const needless = study.needless?.(arm, results, config);
@@ -65,14 +65,17 @@ export async function runStudy(study: Study, config: StudyConfig, options: Runne
       log(`${place}: left out, ${needless}`);
       continue;
     }
-    const record = await runArm(study, arm, config, folder, options, {
-      ...shared,
-      directory: folder.openArm(arm),
-      say: (text) => options.say(`${place}: ${text}`),
-    });
-    if (!record) break;
+    const say = (text: string) => options.say(`${place}: ${text}`);
+    const context: ArmContext = { ...shared, directory: folder.openArm(arm), say };
+    const start = performance.now();
+    const result = await study.run(arm, config, context, prepared);
+    if (result === undefined) break;
+    const seconds = (performance.now() - start) / 1000;
+    const environment = environmentOf(options.backend.description);
+    const record: ArmRecord = { ...arm, seconds, finished: new Date().toISOString(), environment, result };
+    folder.write(arm, record);
     records.set(arm.id, record);
-    results.set(arm.id, record.result);
+    results.set(arm.id, result);
     log(`${place}: done in ${record.seconds.toFixed(0)} s`);
     publishStanding(study, config, standing, options.commandLine);
   }
@@ -80,32 +83,8 @@ export async function runStudy(study: Study, config: StudyConfig, options: Runne
   return missingArms(study, config, standing).length === 0;
 }
 
-async function runArm(
-  study: Study,
-  arm: Arm,
-  config: StudyConfig,
-  folder: StudyFolder,
-  { backend }: RunnerOptions,
-  context: ArmContext,
-): Promise<ArmRecord | undefined> {
-  const start = performance.now();
-  const result = await study.run(arm, config, context);
-  if (result === undefined) return undefined;
-  const record: ArmRecord = {
-    ...arm,
-    seconds: (performance.now() - start) / 1000,
-    finished: new Date().toISOString(),
-    environment: environmentOf(backend.description),
-    result,
-  };
-  folder.write(arm, record);
-  return record;
-}
-
 function missingArms(study: Study, config: StudyConfig, { arms, records, results }: Standing): string[] {
-  return arms
-    .filter((arm) => !records.has(arm.id) && !study.needless?.(arm, results, config))
-    .map(({ id }) => id);
+  return arms.filter((arm) => !records.has(arm.id) && !study.needless?.(arm, results, config)).map(({ id }) => id);
 }
 
 /** Writes the report of what there is; nothing where nothing is done. */

@@ -2,8 +2,9 @@
  * A study is a list of arms (one training or measurement each), what one arm does, and the report that compares them.
  * The runner (`runner.ts`) does the rest alike for all: it resumes, skips what is done, and writes the report.
  */
-import type { Finding, ReportBlock } from '@stickbreaking/eval';
+
 import type { SelectedBackend } from '@stickbreaking/core';
+import type { Finding, ReportBlock } from '@stickbreaking/eval';
 import type { z } from 'zod';
 
 /** One piece of work whose result is kept. */
@@ -40,17 +41,17 @@ export interface StudyReport {
   rows: Row[];
 }
 
-export interface Study<Config extends StudyConfig = StudyConfig, Result = unknown> {
+export interface Study<Config extends StudyConfig = StudyConfig, Result = unknown, Prepared = unknown> {
   kind: string;
   schema: z.ZodType<Config>;
   /** @throws UserError where the configuration cannot be run */
   arms(config: Config): Arm[];
-  /** Done once before the first arm that is not done yet, such as reading text; what it finds missing ends the study. */
-  prepare?(config: Config, context: Omit<ArmContext, 'directory'>): Promise<void>;
+  /** Done once before the first arm that is run, such as tokenizing text. */
+  prepare(config: Config, context: Omit<ArmContext, 'directory'>): Promise<Prepared>;
   /** Why an arm need not be run, given the results so far. */
   needless?(arm: Arm, results: ReadonlyMap<string, Result>, config: Config): string | undefined;
   /** The arm's result as plain JSON; undefined when the signal stopped it. */
-  run(arm: Arm, config: Config, context: ArmContext): Promise<Result | undefined>;
+  run(arm: Arm, config: Config, context: ArmContext, prepared: Prepared): Promise<Result | undefined>;
   report(config: Config, results: ReadonlyMap<string, Result>): StudyReport;
 }
 

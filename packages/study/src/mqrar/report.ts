@@ -50,7 +50,6 @@ function bestPoints(config: MqrarConfig, results: Results): Point[] {
   );
 }
 
-
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 
 /** The most pairs up to which every smaller number is solved too. */
@@ -66,8 +65,7 @@ function solvedUpTo(config: MqrarConfig, points: readonly Point[], name: string)
 }
 
 /** The paper's sizes: then its numbers of pairs are to be met; at other sizes the order of the two models is. */
-const atPaperSize = (config: MqrarConfig) =>
-  config.task.sequenceLength === 768 && Math.max(...pairsOf(config)) === 192;
+const atPaperSize = (config: MqrarConfig) => config.task.sequenceLength === 768 && Math.max(...pairsOf(config)) === 192;
 
 function findPairs(config: MqrarConfig, points: readonly Point[]): Finding[] {
   const [stick, rope] = ['stick-breaking', 'softmax+RoPE'];
@@ -214,7 +212,9 @@ function figure4(config: MqrarConfig, results: Results): ReportBlock[] {
           `${layer + 1}, head ${head + 1}`,
           answer.toFixed(3),
           older.toFixed(3),
-          drawing.questions.map(({ expected, answered }) => (expected === answered ? answered : `${answered} (not ${expected})`)).join(' '),
+          drawing.questions
+            .map(({ expected, answered }) => (expected === answered ? answered : `${answered} (not ${expected})`))
+            .join(' '),
         ]),
       ),
     },
@@ -231,7 +231,8 @@ function findExample(config: MqrarConfig, results: Results): Finding[] {
   if (!stick?.example || !rope?.example) return [];
   const most = (result: MqrarResult) =>
     result.example!.retrieval.reduce((best, one) => (one.answer > best.answer ? one : best));
-  const wrong = ({ example }: MqrarResult) => example!.questions.filter(({ expected, answered }) => expected !== answered);
+  const wrong = ({ example }: MqrarResult) =>
+    example!.questions.filter(({ expected, answered }) => expected !== answered);
   const [s, r] = [most(stick), most(rope)];
   const mistakes = wrong(rope);
   return [
@@ -262,7 +263,9 @@ function rowsOf(config: MqrarConfig, results: Results): Row[] {
   const examples = (config.example?.arms ?? []).flatMap((name) =>
     config.example!.learningRates.flatMap((learningRate) => {
       const result = results.get(exampleId(name, learningRate));
-      return result ? [{ attention: `figure 4: ${name}`, pairs: config.example!.pairs, learningRate, ...figuresOf(result) }] : [];
+      return result
+        ? [{ attention: `figure 4: ${name}`, pairs: config.example!.pairs, learningRate, ...figuresOf(result) }]
+        : [];
     }),
   );
   return [...sweep, ...examples];

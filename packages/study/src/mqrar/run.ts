@@ -51,7 +51,14 @@ export async function runMqrar(settings: MqrarSettings, context: ArmContext): Pr
     const drawn = settings.drawn ? { example: drawExample(model, task, settings.seed) } : {};
     const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
     const { step: steps, tokens } = state;
-    return { parameters, accuracy, steps, tokens, ...history(join(context.directory, 'run', 'metrics.jsonl')), ...drawn };
+    return {
+      parameters,
+      accuracy,
+      steps,
+      tokens,
+      ...history(join(context.directory, 'run', 'metrics.jsonl')),
+      ...drawn,
+    };
   } finally {
     model.dispose();
   }
@@ -130,7 +137,8 @@ export async function accuracyOf(
     for (const [position, target] of targets.entries()) {
       if (target < 0) continue;
       asked++;
-      if (largestOf(values.subarray(position * vocabSize, (position + 1) * vocabSize) as Float32Array) === target) right++;
+      if (largestOf(values.subarray(position * vocabSize, (position + 1) * vocabSize) as Float32Array) === target)
+        right++;
     }
   }
   return right / asked;
@@ -149,7 +157,8 @@ function drawExample(model: LlamaModel, task: MqrarTask, seed: number): ExampleR
   const values = logits.dataSync() as Float32Array;
   logits.dispose();
   const { vocabSize } = model.config;
-  const name = (token: number) => (token < task.variables ? String.fromCharCode(65 + token) : `${token - task.variables}`);
+  const name = (token: number) =>
+    token < task.variables ? String.fromCharCode(65 + token) : `${token - task.variables}`;
   const questions = Array.from(answers).flatMap((answerPosition, position) => {
     if (answerPosition < 0) return [];
     const answered = name(largestOf(values.subarray(position * vocabSize, (position + 1) * vocabSize)));

@@ -10,7 +10,8 @@ import { checkTask, exampleAlphabet, type MqrarTask } from './task.js';
 export const mqrarStudy: Study<MqrarConfig, MqrarResult> = {
   kind: 'mqrar',
   schema: MqrarConfigSchema as Study<MqrarConfig>['schema'],
-  arms: (config) => [...sweep(config), ...examples(config)].map(({ id, settings }) => ({ id, settings: { ...settings } })),
+  arms: (config) =>
+    [...sweep(config), ...examples(config)].map(({ id, settings }) => ({ id, settings: { ...settings } })),
   needless: (arm, results, config) => {
     if (!config.stopSweepWhenSolved) return undefined;
     const group = groupOf(arm.id);
@@ -20,6 +21,7 @@ export const mqrarStudy: Study<MqrarConfig, MqrarResult> = {
     );
     return solver && `${solver[0]} has solved the task`;
   },
+  prepare: async () => {},
   run: (arm, _config, context) => runMqrar(arm.settings as unknown as MqrarSettings, context),
   report: reportMqrar,
 };
@@ -80,4 +82,3 @@ function modelOf(sizes: ModelSizes, task: MqrarTask, attention: AttentionInput):
   checkModel(model);
   return model;
 }
-

@@ -1,0 +1,113 @@
+/** Measures training steps of one attention at one context length, in a process of its own so that memory is its own. */
+import { spawn } from 'node:child_process';
+import { selectBackend } from '@stickbreaking/core';
+import { generator, type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';
+import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
+import { backend as activeBackend } from '@tensorflow/tfjs-core';
+import type { ArmContext } from '../study.js';
+
+export interface MeasureRequest {
+  backend: string;
+  model: LlamaConfigInput;
+  /** Tokens of each document. */
+  length: number;
+  /** Tokens of a step: a multiple of the length. */
+  tokens: number;
+  /** Steps before the clock starts, and steps measured. */
+  warmupSteps: number;
+  steps: number;
+  /** Give up after this many seconds. */
+  secondsAtMost: number;
+}
+
+export interface Measured {
+  /** Median over the steps. */
+  tokensPerSecond: number;
+  /** Most memory held: on the device where the backend has one, else of the whole process. */
+  peakBytes: number;
+  peakOf: 'device' | 'process';
+  tokens: number;
+}
+
+/** A measurement that could not be made says why. */
+export type MeasureResult = Measured | { failed: string };
+
+const MARK = 'measured:';
+
+/** Starts this command again as `--measure` and reads what it says; undefined when the signal stopped it. */
+export function measureApart(request: MeasureRequest, context: ArmContext): Promise<MeasureResult | undefined> {
+  const { signal, command } = context;
+  return new Promise((resolve, reject) => {
+    const args = [command, '--measure', JSON.stringify(request)];
+    const timeout = 1000 * request.secondsAtMost;
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout, killSignal: 'SIGKILL' });
+    const stop = () => child.kill('SIGKILL');
+    signal.addEventListener('abort', stop);
+    let [output, complaint] = ['', ''];
+    child.stdout.on('data', (chunk) => {
+      output += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      complaint += chunk;
+    });
+    child.on('error', reject);
+    child.on('close', (code, killedBy) => {
+      signal.removeEventListener('abort', stop);
+      if (signal.aborted) return resolve(undefined);
+      const line = output.split('\n').find((one) => one.startsWith(MARK));
+      if (code === 0 && line) return resolve(JSON.parse(line.slice(MARK.length)));
+      const last = complaint.trim().split('\n').at(-1) || `the process ended with ${code ?? killedBy}`;
+      resolve({ failed: killedBy ? `not done within ${request.secondsAtMost} s, or out of memory` : last });
+    });
+  });
+}
+
+export async function measureHere(json: string): Promise<void> {
+  const request = JSON.parse(json) as MeasureRequest;
+  await selectBackend(request.backend);
+  const measured = await measure(request);
+  process.stdout.write(`${MARK}${JSON.stringify(measured)}\n`);
+}
+
+/** Whole training steps: forward, backward, gradient norm and AdamW, on random tokens. */
+export async function measure({
+  model: config,
+  length,
+  tokens,
+  warmupSteps,
+  steps,
+}: MeasureRequest): Promise<Measured> {
+  const model = LlamaModel.create(config);
+  const optimizer = new Optimizer(model.parameters, OptimizerSchema.parse({}));
+  const random = generator(0, 'speed');
+  const times: number[] = [];
+  for (let step = 0; step < warmupSteps + steps; step++) {
+    const batch = randomBatch(model.config.vocabSize, length, tokens, random);
+    const start = performance.now();
+    const { gradients, gradientNorm } = (await batchGradients(model, [batch]))!;
+    optimizer.update(gradients, gradientNorm, 1e-4);
+    for (const gradient of gradients.values()) gradient.dispose();
+    await [...model.parameters.values()].at(-1)!.data(); // a device works behind the host: wait for it
+    if (step >= warmupSteps) times.push(performance.now() - start);
+  }
+  times.sort((a, b) => a - b);
+  const tokensPerSecond = (1000 * tokens) / times[Math.floor(times.length / 2)]!;
+  const onDevice = (activeBackend().memory() as { peakBytesInGpu?: number }).peakBytesInGpu;
+  const peak = onDevice ?? 1024 * process.resourceUsage().maxRSS;
+  return {
+    tokensPerSecond,
+    peakBytes: peak,
+    peakOf: onDevice === undefined ? 'process' : 'device',
+    tokens: tokens * steps,
+  };
+}
+
+function randomBatch(vocabSize: number, length: number, tokens: number, random: () => number): TokenBatch {
+  const ids = Int32Array.from({ length: tokens + 1 }, () => Math.floor(random() * vocabSize));
+  const documents = Math.ceil(tokens / length);
+  return {
+    tokens: ids.subarray(0, tokens),
+    targets: ids.subarray(1),
+    cuSeqlens: Int32Array.from({ length: documents + 1 }, (_, s) => Math.min(tokens, s * length)),
+  };
+}

@@ -1,0 +1,146 @@
+/** Runs a stick-breaking model over held-out text and looks, layer by layer, at what its heads leave out. */
+import { UserError } from '@stickbreaking/core';
+import { openCheckpoint, readText } from '@stickbreaking/eval';
+import type { LlamaConfigInput, LlamaModel, ObservedAttention } from '@stickbreaking/model';
+import { defined } from '../config.js';
+import type { ArmContext } from '../study.js';
+import type { PreparedText } from '../text/text.js';
+import { type TrainingResult, trainOnText } from '../text/train.js';
+import type { SpeedConfig } from './study.js';
+import { headTiles, type TileOptions } from './tiles.js';
+
+/** Tiles of the kernels, and what they count as spent: in bfloat16, and in float32 (half a last bit of one). */
+const TILE = 64;
+const thresholds = [2 ** -9, 2 ** -25];
+
+export interface SkippingResult extends Partial<TrainingResult> {
+  length: number;
+  windows: number;
+  tile: number;
+  thresholds: number[];
+  /** For every layer and head, over all windows. */
+  heads: {
+    layer: number;
+    head: number;
+    /** Share of tiles left out, by threshold. */
+    skipped: number[];
+    /** Share of the weight by distance, from 1, 2, 4, … */
+    byDistance: number[];
+    remainder: number;
+  }[];
+}
+
+export async function skippingOnText(
+  config: NonNullable<SpeedConfig['skipping']>,
+  text: PreparedText,
+  context: ArmContext,
+): Promise<SkippingResult | undefined> {
+  const given = await modelOf(config, text, context);
+  if (!given) return undefined;
+  const { model, tokenizer, result } = given;
+  try {
+    if (model.config.attention.kind !== 'stick-breaking') {
+      throw new UserError(`${config.checkpoint} has softmax attention; skipping.checkpoint needs stick-breaking.`);
+    }
+    const tokens = await heldOutTokens(text.heldOut, tokenizer, config.length * config.windows);
+    const windows = Math.floor(tokens.length / config.length);
+    if (windows === 0) {
+      throw new UserError(`${text.heldOut} has ${tokens.length} tokens, too few for skipping.length ${config.length}.`);
+    }
+    const sums = new Map<string, HeadSum>();
+    for (let w = 0; w < windows; w++) {
+      const window = tokens.subarray(w * config.length, (w + 1) * config.length);
+      const observe = (attention: ObservedAttention) => {
+        context.say(`window ${w + 1} of ${windows}, layer ${attention.layer + 1}`);
+        addLayer(
+          sums,
+          attention,
+          model.config.attention.kind === 'stick-breaking' && model.config.attention.attendCurrent,
+        );
+      };
+      model.lastLogits(window, { observe }).dispose();
+      if (context.signal.aborted) return undefined;
+    }
+    const heads = [...sums.values()].map((sum) => shares(sum, windows));
+    return { ...result, length: config.length, windows, tile: TILE, thresholds, heads };
+  } finally {
+    model.dispose();
+  }
+}
+
+async function modelOf(
+  config: NonNullable<SpeedConfig['skipping']>,
+  text: PreparedText,
+  context: ArmContext,
+): Promise<{ model: LlamaModel; tokenizer: PreparedText['tokenizer']; result: Partial<TrainingResult> } | undefined> {
+  if (config.checkpoint !== undefined) return { ...openCheckpoint(config.checkpoint), result: {} };
+  const { model: sizes, training: recipe, seed } = config;
+  const model = {
+    ...defined(sizes!),
+    vocabSize: text.tokenizer.vocabSize,
+    contextLength: recipe!.contextLength,
+    attention: 'stick-breaking',
+  } as LlamaConfigInput;
+  const trained = await trainOnText({ model, recipe: recipe!, seed }, text, context);
+  return trained && { ...trained, tokenizer: text.tokenizer };
+}
+
+async function heldOutTokens(path: string, tokenizer: PreparedText['tokenizer'], most: number): Promise<Int32Array> {
+  const tokens: number[] = [];
+  for (const { text } of await readText(path)) {
+    for (const token of tokenizer.encode(text)) tokens.push(token);
+    tokens.push(tokenizer.eosId);
+    if (tokens.length >= most) break;
+  }
+  return Int32Array.from(tokens.slice(0, most));
+}
+
+interface HeadSum {
+  layer: number;
+  head: number;
+  tiles: number;
+  skipped: number[];
+  weightByDistance: number[];
+  remainder: number;
+}
+
+function addLayer(sums: Map<string, HeadSum>, { layer, q, k, scale }: ObservedAttention, attendCurrent: boolean): void {
+  const [tokens, heads, dim] = q.shape;
+  const options: TileOptions = {
+    tokens,
+    heads,
+    kvHeads: k.shape[1],
+    dim,
+    scale,
+    attendCurrent,
+    tile: TILE,
+    thresholds,
+  };
+  const [queries, keys] = [q.dataSync(), k.dataSync()];
+  for (let head = 0; head < heads; head++) {
+    const found = headTiles(queries, keys, head, options);
+    const sum = sums.get(`${layer}.${head}`) ?? {
+      ...{ layer, head, tiles: 0, skipped: thresholds.map(() => 0) },
+      ...{ weightByDistance: [], remainder: 0 },
+    };
+    sum.tiles += found.tiles;
+    sum.remainder += found.remainder;
+    for (const [i, skipped] of found.skipped.entries()) sum.skipped[i]! += skipped;
+    for (let b = 0; b < found.weightByDistance.length; b++) {
+      sum.weightByDistance[b] = (sum.weightByDistance[b] ?? 0) + (found.weightByDistance[b] ?? 0);
+    }
+    sums.set(`${layer}.${head}`, sum);
+  }
+}
+
+function shares({ layer, head, tiles, skipped, weightByDistance, remainder }: HeadSum, windows: number) {
+  const total = weightByDistance.reduce((a, b) => a + b, 0);
+  const short = (value: number) => Number(value.toFixed(5));
+  return {
+    layer,
+    head,
+    skipped: skipped.map((count) => short(count / tiles)),
+    byDistance: weightByDistance.map((weight) => short(weight / total)),
+    remainder: short(remainder / windows),
+  };
+}

@@ -1,0 +1,51 @@
+/** What the studies on text share: the text, the model's sizes, and how it is trained. */
+import { SourceConfigSchema } from '@stickbreaking/data';
+import { OptimizerSchema, ScheduleSchema } from '@stickbreaking/train';
+import { z } from 'zod';
+import { count, ModelSizesSchema } from '../config.js';
+
+export const TextSchema = z
+  .strictObject({
+    /** Sources to train on, as in a run's `data`. Without them: the State of the Union addresses. */
+    train: z.array(SourceConfigSchema).min(1).optional(),
+    /** Text that is only evaluated on: a file, a folder or a glob. */
+    heldOut: z.string().min(1).optional(),
+    /** Where text and tokens are kept, to be shared by studies; default: the study's own folder. */
+    folder: z.string().min(1).optional(),
+    /** tokenizer.json; default: one of `vocabSize` trained on the text. */
+    tokenizer: z.string().min(1).optional(),
+    vocabSize: count.default(2048),
+    /** Bytes of text that a tokenizer is trained on. */
+    tokenizerBytes: count.default(2 ** 26),
+  })
+  .refine(({ train, heldOut }) => (train === undefined) === (heldOut === undefined), {
+    error: 'expected both train and heldOut, or neither of them',
+  });
+
+export type TextConfig = z.output<typeof TextSchema>;
+
+export const RecipeSchema = z.strictObject({
+  /** L: the context that models are trained at. */
+  contextLength: count,
+  batchTokens: count,
+  microBatchTokens: count.optional(),
+  stages: z.array(z.strictObject({ steps: count, schedule: ScheduleSchema })).min(1),
+  optimizer: OptimizerSchema.prefault({}),
+});
+
+export type Recipe = z.output<typeof RecipeSchema>;
+
+export const EvaluationSchema = z.strictObject({
+  /** Tokens of held-out text to look at. */
+  tokens: count.default(262_144),
+  /** The longest context, in training lengths: a power of two. */
+  times: count,
+});
+
+export const textStudy = {
+  text: TextSchema.prefault({}),
+  model: ModelSizesSchema,
+  training: RecipeSchema,
+  evaluation: EvaluationSchema,
+  seeds: z.array(z.int().nonnegative()).min(1).default([0]),
+};

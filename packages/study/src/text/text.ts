@@ -1,0 +1,67 @@
+/** Gets a study's text ready: found or written, a tokenizer trained on it, tokenized into shards. */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import {
+  listFiles,
+  openTokenizer,
+  prepareShards,
+  type SourceConfig,
+  type Tokenizer,
+  trainTokenizer,
+} from '@stickbreaking/data';
+import type { ArmContext } from '../study.js';
+import type { TextConfig } from './config.js';
+import { defaultText } from './default_text.js';
+
+export interface PreparedText {
+  tokenizer: Tokenizer;
+  /** Folder of token shards. */
+  shards: string;
+  /** Path of the text to evaluate on. */
+  heldOut: string;
+}
+
+export async function prepareText(
+  config: TextConfig,
+  { shared, signal, say }: Pick<ArmContext, 'shared' | 'signal' | 'say'>,
+): Promise<PreparedText> {
+  const folder = config.folder ?? shared;
+  mkdirSync(folder, { recursive: true });
+  const { sources, heldOut } = await textOf(config, folder);
+  for (const source of [...sources, { path: heldOut }]) listFiles(source);
+  const tokenizer = openTokenizer(config.tokenizer ?? (await ownTokenizer(config, sources, folder, say)));
+  const shards = join(folder, `tokens-${tokenizer.hash.slice(0, 8)}-${hashOf(sources)}`);
+  const dataset = await prepareShards({
+    source: sources,
+    tokenizer,
+    directory: shards,
+    signal,
+    onProgress: ({ documents, tokens }) => say(`tokenizing: ${documents} documents, ${tokens} tokens`),
+  });
+  dataset.close();
+  return { tokenizer, shards, heldOut };
+}
+
+async function textOf(config: TextConfig, folder: string): Promise<{ sources: SourceConfig[]; heldOut: string }> {
+  if (config.train && config.heldOut) return { sources: config.train, heldOut: config.heldOut };
+  const { train, heldOut } = await defaultText(folder);
+  return { sources: [{ path: train, field: 'text', weight: 1, split: 'file' }], heldOut };
+}
+
+async function ownTokenizer(
+  { vocabSize, tokenizerBytes: maxBytes }: TextConfig,
+  sources: SourceConfig[],
+  folder: string,
+  say: (text: string) => void,
+): Promise<string> {
+  const output = join(folder, `tokenizer-${vocabSize}-${hashOf([sources, maxBytes])}.json`);
+  if (existsSync(output)) return output;
+  say(`training a tokenizer of ${vocabSize} tokens`);
+  await trainTokenizer({ sources, vocabSize, output, maxBytes });
+  return output;
+}
+
+function hashOf(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 8);
+}
