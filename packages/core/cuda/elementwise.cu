@@ -40,6 +40,14 @@ extern "C" __global__ void copy_cast(void* y, int yType, const void* x, int xTyp
   }
 }
 
+// Rows of another width: cut off, or filled up with zeros.
+extern "C" __global__ void copy_columns(bf16* y, i64 yColumns, const bf16* x, i64 xColumns, i64 rows) {
+  const i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= rows * yColumns) return;
+  const i64 row = i / yColumns, column = i - row * yColumns;
+  y[i] = column < xColumns ? x[row * xColumns + column] : 0;
+}
+
 enum { ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, GREATER, GREATER_EQUAL, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, SQUARED_DIFFERENCE, POW };
 
 __device__ __forceinline__ float apply_binary(int op, float a, float b) {

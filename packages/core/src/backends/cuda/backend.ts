@@ -26,6 +26,8 @@ export class CudaBackend extends KernelBackend {
   readonly data: DataStorage<Entry>;
   readonly driver: CudaDriver;
   readonly cublas: CublasLt;
+  /** Whether stick-breaking attention leaves out tiles of keys whose rows have spent their sticks. */
+  blockSkipping = process.env.STICKBREAKING_BLOCK_SKIPPING !== '0';
   private readonly functions = new Map<string, CudaFunction>();
   private readonly modules = new Map<string, number>();
   private staging?: { bytes: Uint8Array; used: number };

@@ -1,11 +1,11 @@
 /** Every kernel of the backend, then the CPU's for the rest. */
+import { attentionKernels } from './attention.js';
 import { registerTable } from './define.js';
 import { elementwiseKernels } from './elementwise.js';
 import { registerFallbacks } from './fallback.js';
 import { lossKernels } from './loss.js';
 import { matmulKernels } from './matmul.js';
 import { optimizerKernels } from './optimizer.js';
-import { plainAttentionKernels } from './plain_attention.js';
 import { reduceKernels } from './reduce.js';
 import { shapeKernels } from './shape.js';
 import { transformerKernels } from './transformer.js';
@@ -18,7 +18,7 @@ export function registerKernels(): void {
     matmulKernels,
     transformerKernels,
     lossKernels,
-    plainAttentionKernels,
+    attentionKernels,
     optimizerKernels,
   ])
     registerTable(table);

@@ -3,12 +3,10 @@
  * that turns rows of logits into weights, another product. Memory is bounded by the block, results are exact and
  * deterministic; speed is bounded by the logits' trips through memory, which fused kernels spare.
  */
-import { type Tensor, type TensorInfo, tidy, util } from '@tensorflow/tfjs-core';
-import { softmaxAttention } from '../../../reference/softmax.js';
-import { softmaxAttentionGrad } from '../../../reference/softmax_grad.js';
+import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { Scratch } from '../backend.js';
 import { type Argument, i32, pointer } from '../driver.js';
-import { type KernelCall, type KernelTable, need } from './define.js';
+import { type KernelCall, need } from './define.js';
 import { fillAt } from './elementwise.js';
 
 const BLOCK_BYTES = 256 * 2 ** 20;
@@ -228,7 +226,7 @@ function backward(call: KernelCall, name: string, rowArguments: (scratch: Scratc
   return [dq, ...narrow];
 }
 
-function stickBreaking(call: KernelCall): TensorInfo[] {
+export function plainStickBreaking(call: KernelCall): TensorInfo[] {
   const { backend } = call;
   const [tokens, heads] = need(call, 'q').shape as [number, number];
   const current = i32(call.attrs.attendCurrent ? 1 : 0);
@@ -243,7 +241,7 @@ function stickBreaking(call: KernelCall): TensorInfo[] {
   return [output, remainder, backend.make([0], 'f32')];
 }
 
-function stickBreakingGrad(call: KernelCall): TensorInfo[] {
+export function plainStickBreakingGrad(call: KernelCall): TensorInfo[] {
   const current = i32(call.attrs.attendCurrent ? 1 : 0);
   return backward(call, 'stick_breaking_rows_grad', (scratch) => {
     const dRemainder = pointer(call.backend.f32(need(call, 'dRemainder'), scratch));
@@ -270,13 +268,7 @@ function slopesOf(call: KernelCall, scratch: Scratch): Argument {
   return pointer(bias === 'alibi' && alibiSlopes ? scratch.upload(Float32Array.from(alibiSlopes)) : 0);
 }
 
-/** FIRE's bias comes from a small network of its own: the reference in tfjs ops serves it. */
-function throughReference(call: KernelCall, reference: (inputs: never, attrs: never) => Tensor[]): Tensor[] {
-  return tidy(() => reference(call.inputs as never, call.attrs as never));
-}
-
-function softmax(call: KernelCall): TensorInfo[] {
-  if ((call.attrs as SoftmaxAttributes).bias === 'fire') return throughReference(call, softmaxAttention);
+export function plainSoftmax(call: KernelCall): TensorInfo[] {
   const { backend } = call;
   const [tokens, heads] = need(call, 'q').shape as [number, number];
   const logSumExp = backend.make([tokens, heads], 'f32');
@@ -295,8 +287,7 @@ function softmax(call: KernelCall): TensorInfo[] {
   return [output, logSumExp];
 }
 
-function softmaxGrad(call: KernelCall): TensorInfo[] {
-  if ((call.attrs as SoftmaxAttributes).bias === 'fire') return throughReference(call, softmaxAttentionGrad);
+export function plainSoftmaxGrad(call: KernelCall): TensorInfo[] {
   const window = i32((call.attrs as SoftmaxAttributes).window ?? 0);
   return backward(call, 'softmax_rows_grad', (scratch) => {
     const slopes = slopesOf(call, scratch);
@@ -313,10 +304,3 @@ function softmaxGrad(call: KernelCall): TensorInfo[] {
     ];
   });
 }
-
-export const plainAttentionKernels: KernelTable = {
-  StickBreakingAttention: stickBreaking,
-  StickBreakingAttentionGrad: stickBreakingGrad,
-  SoftmaxAttention: softmax,
-  SoftmaxAttentionGrad: softmaxGrad,
-};

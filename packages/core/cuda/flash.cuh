@@ -1,0 +1,133 @@
+// What the three fused attention kernels share: their arguments, which block works on what, how tiles come to shared
+// memory, and the two mechanisms' arithmetic on a tile of logits.
+//
+// A warpgroup works on 64 queries and 64 keys at a time. In wgmma's accumulators a thread of a quad holds, of each row,
+// columns 8j + 2c and 8j + 2c + 1 (c its number in the quad, j = 0 … 7). Keys are put into shared memory so that those
+// columns are the 16 neighbouring keys 16c … 16c + 15: key 16c + 2j + e lies in row 8j + 2c + e of the tile. The scan
+// along keys is then serial in registers, with two exchanges within the quad, and products do not mind the order.
+#pragma once
+#include "hopper.cuh"
+
+#ifndef HEAD_DIM
+#define HEAD_DIM 64
+#endif
+enum { STICK_BREAKING, SOFTMAX };
+#ifndef MECHANISM
+#define MECHANISM STICK_BREAKING
+#endif
+
+constexpr int D = HEAD_DIM;
+constexpr float LOG2E = 1.4426950408889634f;
+// Logits in base 2 are held below this, so that four factors 1 + 2^z and a stick that is not yet spent stay in float32's
+// range. 2^-23 is what a stick loses there anyway: the next float32 below one is 1 - 2^-24.
+constexpr float MOST_LOGIT = 23.f;
+
+struct Attention {
+  const bf16 *q, *k, *v, *output, *dOutput;
+  bf16 *out, *dq, *dk, *dv;
+  float* rowOutput;          // [N, H] remainder, or logSumExp
+  const float* dRemainder;   // [N, H]
+  float* saved;              // stick-breaking: see Saved
+  float2* carries;           // stick-breaking: [tile of a row block][head][64]; softmax: [head][N]
+  const int* items;          // what each block works on
+  const int* carryBase;      // [row blocks] number of (row block, key tile) pairs before
+  const float* slopes;       // [H] ALiBi, or null
+  i64 tokens;                // N
+  int heads, kvHeads;
+  int itemCount, sectionHeads, firstHead, headCount;
+  int rowBlocks;             // 64-row blocks in all
+  int attendCurrent, window, skip;
+  float scale;               // of the logits
+  float spent;               // a stick below this is spent
+};
+
+// A block of queries: packed row of the first, how many, packed row of the document's first key, number of its keys,
+// position of the first query among them, number of the first 64-row block.
+struct QueryItem {
+  int q0, rows, k0, keys, first, rowBlock, unused0, unused1;
+};
+// A block of keys: packed row of the first, how many, its position in the document; the document's first query, number
+// of queries, position of the first of them among the keys, number of its first 64-row block.
+struct KeyItem {
+  int k0, keys, position, q0, queries, offset, rowBlock, unused;
+};
+
+// What the stick-breaking forward keeps for its backward: per row the last key tile that the stick reached and what was
+// left of the stick before it, and per 64-row block the last tile that any row reached.
+struct Saved {
+  float *left, *tile, *stop;  // [H, N], [H, N], [H, rowBlocks]
+  __device__ explicit Saved(const Attention& p)
+      : left(p.saved), tile(p.saved + p.tokens * p.heads), stop(p.saved + 2 * p.tokens * p.heads) {}
+};
+
+// Blocks are ordered by sections of a few heads (whose keys and values stay in the cache), the longest first in each.
+__device__ __forceinline__ void locate(const Attention& p, int& item, int& head) {
+  const int per = p.itemCount * p.sectionHeads, section = blockIdx.x / per, rest = blockIdx.x - section * per;
+  const int width = min(p.sectionHeads, p.headCount - section * p.sectionHeads);
+  item = rest / width;
+  head = p.firstHead + section * p.sectionHeads + rest % width;
+}
+
+// Row of the tile in which key `key` of 64 lies, and back.
+__device__ __forceinline__ int row_of_key(int key) { return (key >> 1 & 7) * 8 + (key >> 4) * 2 + (key & 1); }
+__device__ __forceinline__ int key_of_row(int row) { return (row >> 1 & 3) * 16 + (row >> 3) * 2 + (row & 1); }
+
+// 64 rows of one head to shared memory by 128 threads; rows from `count` on are zero. `stride`: elements between rows.
+template <bool KEYS>
+__device__ __forceinline__ void load_tile(unsigned to, const bf16* from, int stride, int count, int thread) {
+  using T = Tile<D, 64>;
+#pragma unroll 2
+  for (int i = 0; i < 64 * T::CHUNKS / 128; i++) {
+    const int at = thread + i * 128, row = at / T::CHUNKS, chunk = at % T::CHUNKS;
+    const bool valid = row < count;
+    copy16(to + T::chunk(KEYS ? row_of_key(row) : row, chunk), from + (valid ? (i64)row * stride + chunk * 8 : 0), valid);
+  }
+}
+
+// s = A·Bᵀ for two tiles [64, D].
+__device__ __forceinline__ void compare_tiles(float (&s)[32], unsigned a, unsigned b) {
+  using T = Tile<D, 64>;
+  const unsigned long long da = T::descriptor(a), db = T::descriptor(b);
+#pragma unroll
+  for (int step = 0; step < D / 16; step++)
+    multiply<false>(s, da + (T::along_columns(step) >> 4), db + (T::along_columns(step) >> 4), step == 0);
+}
+
+// Where key `key` (0 … 15) of the thread's run stands in the accumulators of its upper (0) or lower (1) row.
+__device__ __forceinline__ constexpr int at(int half, int key) { return 4 * (key >> 1) + 2 * half + (key & 1); }
+
+// Product, within the quad, of what the lanes with nearer keys hold, and of all four.
+__device__ __forceinline__ float nearer_product(float x, int c, float& all) {
+  const float one = __shfl_xor_sync(0xffffffffu, x, 1), pair = x * one;
+  const float other = __shfl_xor_sync(0xffffffffu, pair, 2);
+  all = pair * other;
+  return (c & 1 ? 1.f : one) * (c & 2 ? 1.f : other);
+}
+// Sum of what the lanes with farther keys hold, and of all four.
+__device__ __forceinline__ float farther_sum(float x, int c, float& all) {
+  const float one = __shfl_xor_sync(0xffffffffu, x, 1), pair = x + one;
+  const float other = __shfl_xor_sync(0xffffffffu, pair, 2);
+  all = pair + other;
+  return (c & 1 ? one : 0.f) + (c & 2 ? other : 0.f);
+}
+
+// Breaks at one row's 16 keys: s becomes t = 2^z (0 from key `visible` on), and for each group of four keys the share
+// of the stick that they leave, 1/Π(1 + t): one reciprocal for four keys. Returns the share that all 16 leave.
+template <bool MASKED>
+__device__ __forceinline__ float break_row(float (&s)[32], int half, float scale, int visible, float (&leave)[4]) {
+  float all = 1.f;
+#pragma unroll
+  for (int group = 3; group >= 0; group--) {
+    float product = 1.f;
+#pragma unroll
+    for (int key = 4 * group + 3; key >= 4 * group; key--) {
+      float t = exp2_fast(fminf(s[at(half, key)] * scale, MOST_LOGIT));
+      if (MASKED && key >= visible) t = 0.f;
+      s[at(half, key)] = t;
+      product = key == 4 * group + 3 ? 1.f + t : fmaf(product, t, product);
+    }
+    leave[group] = reciprocal(product);
+    all *= leave[group];
+  }
+  return all;
+}

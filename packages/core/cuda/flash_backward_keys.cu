@@ -1,0 +1,287 @@
+// Fused attention, backward, second of two kernels: the gradients of keys and values. A warpgroup owns 64 keys and goes
+// over the 64-query blocks that see them; what the scan along a row brings to this tile (what is left of the stick before
+// it, the sum of what lies farther away; for softmax its normaliser) was kept by the first kernel. Weights and logit
+// gradients go through shared memory as bfloat16, to be read transposed. Grouped query heads are summed here, in order.
+#include "flash.cuh"
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+#ifndef WARPGROUPS
+#define WARPGROUPS (HEAD_DIM < 64 ? 3 : 2)
+#endif
+constexpr int WGS = WARPGROUPS, THREADS = (WGS + 1) * 128;
+constexpr int STAGES = D <= 64 ? 3 : 2;
+constexpr int CONSUMER_REGISTERS = WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = 40;
+using T = Tile<D, 64>;
+using Square = Tile<64, 64>;
+
+struct Shared {
+  unsigned k, v, weights, dLogits, q, dO, full, empty;
+  __device__ explicit Shared(char* base) {
+    k = (shared_address(base) + 1023) & ~1023u;
+    v = k + WGS * T::BYTES;
+    weights = v + WGS * T::BYTES;
+    dLogits = weights + WGS * Square::BYTES;
+    q = dLogits + WGS * Square::BYTES;
+    dO = q + STAGES * T::BYTES;
+    full = dO + STAGES * T::BYTES;
+    empty = full + STAGES * 8;
+  }
+};
+
+// The query blocks that see any of the keys at `position` … `position + count − 1` of the document: from … to.
+struct Blocks {
+  int from, to;
+  __device__ Blocks(const Attention& p, const KeyItem& item, int position, int count) {
+    const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
+    const int nearest = max(0, position - item.offset - sees + 1);  // the first query that sees the first key
+    from = nearest / 64;
+    int last = item.queries - 1;
+    if (last < nearest) last = -1;
+    if (p.window) last = min(last, position + count - 1 + p.window - 1 - item.offset);
+    to = last < 0 ? -1 : last / 64;
+  }
+};
+
+// Whether the sticks of query block b reach tile `tile` at all.
+__device__ __forceinline__ bool reaches(const Attention& p, const KeyItem& item, int head, int b, int tile) {
+  if (MECHANISM == SOFTMAX) return true;
+  return tile >= (int)Saved(p).stop[(i64)head * p.rowBlocks + item.rowBlock + b];
+}
+
+__device__ __forceinline__ void produce(const Attention& p, const KeyItem& item, const Shared& sh, int kv, int thread) {
+  const int group = p.heads / p.kvHeads, stride = p.heads * D, nearest = (item.position + item.keys - 1) / 64;
+  const Blocks blocks(p, item, item.position, item.keys);
+  int step = 0;
+  for (int head = kv * group; head < (kv + 1) * group; head++)
+    for (int b = blocks.from; b <= blocks.to; b++) {
+      if (!reaches(p, item, head, b, nearest)) continue;
+      const int stage = step % STAGES;
+      if (step >= STAGES) barrier_wait(sh.empty + stage * 8, (step / STAGES - 1) & 1);
+      const i64 from = ((i64)(item.q0 + b * 64) * p.heads + head) * D;
+      load_tile<false>(sh.q + stage * T::BYTES, p.q + from, stride, item.queries - b * 64, thread);
+      load_tile<false>(sh.dO + stage * T::BYTES, p.dOutput + from, stride, item.queries - b * 64, thread);
+      copy_commit();
+      if (step > 0) {
+        copy_wait<1>();
+        async_proxy_fence();
+        barrier_arrive(sh.full + (step - 1) % STAGES * 8);
+      }
+      step++;
+    }
+  copy_wait<0>();
+  async_proxy_fence();
+  if (step > 0) barrier_arrive(sh.full + (step - 1) % STAGES * 8);
+}
+
+// Where a lane's row of four 8×8 matrices (two row halves, two key groups) begins in a square tile.
+__device__ __forceinline__ unsigned matrix_row(int warp, int lane, int pair) {
+  const int row = warp * 16 + (lane >> 3 & 1) * 8 + (lane & 7);
+  return Square::chunk(row, 2 * pair + (lane >> 4));
+}
+
+// Weights (to shared memory) and logit gradients of a tile; `carry` is what the first kernel kept of the two rows.
+template <bool MASKED>
+__device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
+                                           unsigned weights, unsigned dLogits, int warp, int lane, float scale) {
+  const int c = lane & 3;
+  float leave[2][4], before[2], sum[2] = {0.f, 0.f}, all;
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const float own = break_row<MASKED>(s, h, scale, visible[h], leave[h]);
+    before[h] = carry[h].x * nearer_product(own, c, all);
+  }
+#pragma unroll
+  for (int group = 3; group >= 0; group--) {
+    unsigned packed[2][2];
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      float t[4], product[4], weight[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) t[i] = s[at(h, 4 * group + i)];
+      product[3] = 1.f;
+#pragma unroll
+      for (int i = 2; i >= 0; i--) product[i] = fmaf(product[i + 1], t[i + 1], product[i + 1]);
+      float after = leave[h][group];
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const float u = t[i] * after;
+        after = fmaf(after, t[i], after);
+        s[at(h, 4 * group + i)] = u * product[i];
+        weight[i] = u * before[h];
+        const float dA = weight[i] * dP[at(h, 4 * group + i)];
+        dP[at(h, 4 * group + i)] = dA;
+        sum[h] += dA;
+      }
+      before[h] *= leave[h][group];
+      packed[0][h] = pack_bf16(weight[0], weight[1]);
+      packed[1][h] = pack_bf16(weight[2], weight[3]);
+    }
+    store_matrices(weights + matrix_row(warp, lane, group), packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
+  }
+  float prefix[2];
+  bool active[2];
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    prefix[h] = carry[h].y + farther_sum(sum[h], c, all);
+    active[h] = carry[h].x > 0.f;
+  }
+#pragma unroll
+  for (int group = 0; group < 4; group++) {
+    unsigned packed[2][2];
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      float dz[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const float dA = dP[at(h, 4 * group + i)];
+        prefix[h] += dA;
+        dz[i] = active[h] ? fmaf(-s[at(h, 4 * group + i)], prefix[h], dA) : 0.f;
+      }
+      packed[0][h] = pack_bf16(dz[0], dz[1]);
+      packed[1][h] = pack_bf16(dz[2], dz[3]);
+    }
+    store_matrices(dLogits + matrix_row(warp, lane, group), packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
+  }
+}
+
+template <bool MASKED>
+__device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
+                                             unsigned weights, unsigned dLogits, int warp, int lane, float scale, int window,
+                                             float slope) {
+#pragma unroll
+  for (int group = 0; group < 4; group++) {
+    unsigned weight[2][2], dLogit[2][2];
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      float a[4], dz[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int key = 4 * group + i;
+        float x = fmaf(s[at(h, key)], scale, -carry[h].x);
+        if (slope != 0.f) x = fmaf(slope, (float)(key + 1 - visible[h]), x);
+        a[i] = exp2_fast(x);
+        if (MASKED && (key >= visible[h] || (window && key < visible[h] - window))) a[i] = 0.f;
+        dz[i] = a[i] * (dP[at(h, key)] - carry[h].y);
+      }
+      weight[0][h] = pack_bf16(a[0], a[1]), weight[1][h] = pack_bf16(a[2], a[3]);
+      dLogit[0][h] = pack_bf16(dz[0], dz[1]), dLogit[1][h] = pack_bf16(dz[2], dz[3]);
+    }
+    store_matrices(weights + matrix_row(warp, lane, group), weight[0][0], weight[0][1], weight[1][0], weight[1][1]);
+    store_matrices(dLogits + matrix_row(warp, lane, group), dLogit[0][0], dLogit[0][1], dLogit[1][0], dLogit[1][1]);
+  }
+}
+
+__device__ __forceinline__ void consume(const Attention& p, const KeyItem& item, const Shared& sh, int kv, int wg, int thread) {
+  const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
+  const int group = p.heads / p.kvHeads, have = min(64, item.keys - wg * 64), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
+  const int tile = item.position / 64 + wg, nearest = (item.position + item.keys - 1) / 64, kvStride = p.kvHeads * D;
+  const Blocks blocks(p, item, item.position, item.keys), own(p, item, item.position + wg * 64, have);
+  const float scale = p.scale * LOG2E;
+  const unsigned k = sh.k + wg * T::BYTES, v = sh.v + wg * T::BYTES;
+  const unsigned weights = sh.weights + wg * Square::BYTES, dLogits = sh.dLogits + wg * Square::BYTES;
+  const i64 key0 = item.k0 + (have > 0 ? wg * 64 : 0);
+  load_tile<true>(k, p.k + (key0 * p.kvHeads + kv) * D, kvStride, have, thread);
+  load_tile<true>(v, p.v + (key0 * p.kvHeads + kv) * D, kvStride, have, thread);
+  copy_commit();
+  copy_wait<0>();
+  async_proxy_fence();
+  warpgroup_barrier(wg + 1);
+
+  float dK[D / 2], dV[D / 2];
+#pragma unroll
+  for (int i = 0; i < D / 2; i++) dK[i] = 0.f, dV[i] = 0.f;
+  int step = 0;
+  for (int head = kv * group; head < (kv + 1) * group; head++)
+    for (int b = blocks.from; b <= blocks.to; b++) {
+      if (!reaches(p, item, head, b, nearest)) continue;
+      const int stage = step % STAGES;
+      if (have > 0 && b >= own.from && b <= own.to && reaches(p, item, head, b, tile)) {
+        float2 carry[2];
+        int visible[2];
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+          const int r = r0 + 8 * h;
+          const bool valid = b * 64 + r < item.queries;
+          visible[h] = item.offset + b * 64 + r + sees - 64 * tile - 16 * c;
+          if (MECHANISM == STICK_BREAKING) {
+              const i64 at = ((i64)(p.carryBase[item.rowBlock + b] + tile) * p.headCount * group + (head - p.firstHead * group)) * 64 + r;
+            carry[h] = valid ? p.carries[at] : make_float2(0.f, 0.f);
+          } else {
+            carry[h] = valid ? p.carries[head * p.tokens + item.q0 + b * 64 + r] : make_float2(INFINITY, 0.f);
+          }
+        }
+        barrier_wait(sh.full + stage * 8, (step / STAGES) & 1);
+        float s[32], dP[32];
+        const unsigned q = sh.q + stage * T::BYTES, dO = sh.dO + stage * T::BYTES;
+        products_begin();
+        compare_tiles(s, q, k);
+        compare_tiles(dP, dO, v);
+        products_commit();
+        products_wait<0>();
+        hold(s);
+        hold(dP);
+        const int nearRow = item.offset + b * 64 + sees;  // keys that the block's first row sees
+        const bool edge = p.window && 64 * tile < nearRow + 63 - p.window;
+        if (MECHANISM == STICK_BREAKING) {
+          if (64 * tile + 64 > nearRow) stick_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
+          else stick_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
+        } else {
+          const float slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
+          if (64 * tile + 64 > nearRow || edge)
+            softmax_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope);
+          else softmax_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope);
+        }
+        async_proxy_fence();
+        warpgroup_barrier(wg + 1);
+        hold(dK);
+        hold(dV);
+        products_begin();
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          multiply<true>(dV, Square::descriptor(weights) + (Square::along_rows(i) >> 4), T::descriptor(dO) + (T::along_rows(i) >> 4), false);
+          multiply<true>(dK, Square::descriptor(dLogits) + (Square::along_rows(i) >> 4), T::descriptor(q) + (T::along_rows(i) >> 4), false);
+        }
+        products_commit();
+        products_wait<0>();
+        hold(dK);
+        hold(dV);
+        // The weights' tile is written anew next time: all four warps must have read it.
+        warpgroup_barrier(wg + 1);
+      } else {
+        barrier_wait(sh.full + stage * 8, (step / STAGES) & 1);
+      }
+      if (lane == 0) barrier_arrive(sh.empty + stage * 8);
+      step++;
+    }
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const int key = key_of_row(r0 + 8 * h);
+    if (key >= have) continue;
+    const i64 to = ((key0 + key) * p.kvHeads + kv) * D + 2 * c;
+#pragma unroll
+    for (int j = 0; j < D / 8; j++) {
+      *(unsigned*)(p.dk + to + 8 * j) = pack_bf16(dK[4 * j + 2 * h] * p.scale, dK[4 * j + 2 * h + 1] * p.scale);
+      *(unsigned*)(p.dv + to + 8 * j) = pack_bf16(dV[4 * j + 2 * h], dV[4 * j + 2 * h + 1]);
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_backward_keys(const __grid_constant__ Attention p) {
+  extern __shared__ char memory[];
+  const Shared sh(memory);
+  int number, kv;
+  locate(p, number, kv);
+  const KeyItem item = ((const KeyItem*)p.items)[number];
+  const int wg = threadIdx.x / 128, thread = threadIdx.x % 128;
+  if (threadIdx.x == 0)
+    for (int i = 0; i < STAGES; i++) barrier_init(sh.full + i * 8, 128), barrier_init(sh.empty + i * 8, WGS * 4);
+  __syncthreads();
+  if (wg == WGS) {
+    registers_give<PRODUCER_REGISTERS>();
+    produce(p, item, sh, kv, thread);
+  } else {
+    registers_take<CONSUMER_REGISTERS>();
+    consume(p, item, sh, kv, wg, thread);
+  }
+}
+#endif

@@ -1,0 +1,260 @@
+// Fused attention, forward, for Hopper: a block of 64 queries a warpgroup goes over its keys from the nearest tile to the
+// farthest; one more warpgroup brings keys and values. Stick-breaking keeps, per row, what is left of the stick; softmax
+// the running maximum and sum (https://arxiv.org/abs/2205.14135). Stick-breaking is bound by the special-function units at
+// small head dimensions; they are spared twice: 1/(1+2^z) is needed only in products, so four keys share one reciprocal,
+// and the weight A = t·(what is left after the key) needs no sigmoid.
+#include "flash.cuh"
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+#ifndef WARPGROUPS
+#define WARPGROUPS (HEAD_DIM <= 64 ? 4 : 3)
+#endif
+constexpr int WGS = WARPGROUPS, THREADS = (WGS + 1) * 128;
+constexpr int STAGES = D <= 64 ? 4 : 2;
+constexpr int CONSUMER_REGISTERS = WGS == 4 ? 112 : WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = WGS == 4 ? 32 : 40;
+using T = Tile<D, 64>;
+
+struct Shared {
+  unsigned q, k, v, full, empty;
+  volatile int *stopped, *spentGroups;
+  __device__ explicit Shared(char* base) {
+    q = (shared_address(base) + 1023) & ~1023u;
+    k = q + WGS * T::BYTES;
+    v = k + STAGES * T::BYTES;
+    full = v + STAGES * T::BYTES;
+    empty = full + STAGES * 8;
+    char* generic = base + (q - shared_address(base));
+    stopped = (volatile int*)(generic + (WGS + 2 * STAGES) * T::BYTES + STAGES * 16);
+    spentGroups = stopped + 1;
+  }
+};
+
+__device__ __forceinline__ void produce(const Attention& p, const QueryItem& item, const Shared& sh, int head, int tiles,
+                                        int lowest, int thread) {
+  const int kv = head / (p.heads / p.kvHeads), stride = p.kvHeads * D;
+  const bf16* keys = p.k + (i64)item.k0 * stride + kv * D;
+  const bf16* values = p.v + (i64)item.k0 * stride + kv * D;
+  int step = 0;
+  for (int n = tiles - 1; n >= lowest; n--, step++) {
+    const int stage = step % STAGES;
+    if (step >= STAGES) barrier_wait(sh.empty + stage * 8, (step / STAGES - 1) & 1);
+    // Every stick is spent: whoever still waits for a tile is told that none comes.
+    if (p.skip && warpgroup_all(WGS + 1, *sh.spentGroups == WGS)) {
+      if (thread == 0) *sh.stopped = step;
+      copy_wait<0>();
+      async_proxy_fence();
+      if (step > 0) barrier_arrive(sh.full + (step - 1) % STAGES * 8);
+      barrier_arrive(sh.full + stage * 8);
+      return;
+    }
+    load_tile<true>(sh.k + stage * T::BYTES, keys + (i64)n * 64 * stride, stride, item.keys - n * 64, thread);
+    load_tile<true>(sh.v + stage * T::BYTES, values + (i64)n * 64 * stride, stride, item.keys - n * 64, thread);
+    copy_commit();
+    if (step > 0) {
+      copy_wait<1>();
+      async_proxy_fence();
+      barrier_arrive(sh.full + (step - 1) % STAGES * 8);
+    }
+  }
+  copy_wait<0>();
+  async_proxy_fence();
+  if (step > 0) barrier_arrive(sh.full + (step - 1) % STAGES * 8);
+}
+
+// Two rows of one thread: limit is the number of the document's keys that they see.
+struct Rows {
+  int limit[2];
+  bool valid[2];
+};
+
+struct Stick {
+  float run[2], left[2], tile[2];
+  __device__ __forceinline__ void begin(const Rows& rows) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) run[h] = rows.valid[h] ? 1.f : 0.f, left[h] = 1.f, tile[h] = 0.f;
+  }
+  template <bool MASKED>
+  __device__ __forceinline__ void weigh(float (&s)[32], const Attention& p, const Rows& rows, int n, int c, float scale) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      float leave[4], all;
+      const float own = break_row<MASKED>(s, h, scale, rows.limit[h] - 64 * n - 16 * c, leave);
+      const float nearer = nearer_product(own, c, all);
+      const bool active = run[h] >= p.spent;
+      float before = active ? run[h] * nearer : 0.f;
+      if (active) left[h] = run[h], tile[h] = (float)n, run[h] *= all;
+#pragma unroll
+      for (int group = 3; group >= 0; group--) {
+        float after = before * leave[group];
+        before = after;
+#pragma unroll
+        for (int key = 4 * group; key < 4 * group + 4; key++) {
+          const float t = s[at(h, key)];
+          s[at(h, key)] = t * after;
+          after = fmaf(after, t, after);
+        }
+      }
+    }
+  }
+};
+
+struct Softmax {
+  float most[2], sum[2], slope;
+  __device__ __forceinline__ void begin() {
+#pragma unroll
+    for (int h = 0; h < 2; h++) most[h] = -INFINITY, sum[h] = 0.f;
+  }
+  // Weights relative to the running maximum; `o` is brought to it.
+  template <bool MASKED>
+  __device__ __forceinline__ void weigh(float (&s)[32], float (&o)[D / 2], const Attention& p, const Rows& rows, int n, int c,
+                                        float scale) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      const int visible = rows.limit[h] - 64 * n - 16 * c, from = p.window ? visible - p.window : -64;
+      float top = most[h];
+#pragma unroll
+      for (int key = 0; key < 16; key++) {
+        float x = s[at(h, key)] * scale;
+        if (p.slopes) x = fmaf(slope, (float)(key + 1 - visible), x);
+        if (MASKED && (key >= visible || key < from)) x = -INFINITY;
+        s[at(h, key)] = x;
+        top = fmaxf(top, x);
+      }
+      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+      const float base = top == -INFINITY ? 0.f : top, shrink = exp2_fast(most[h] - base);
+      most[h] = top;
+      float part = 0.f;
+#pragma unroll
+      for (int key = 0; key < 16; key++) part += s[at(h, key)] = exp2_fast(s[at(h, key)] - base);
+      sum[h] = fmaf(sum[h], shrink, part);
+#pragma unroll
+      for (int i = 0; i < D / 8; i++) o[4 * i + 2 * h] *= shrink, o[4 * i + 2 * h + 1] *= shrink;
+    }
+  }
+};
+
+__device__ __forceinline__ void consume(const Attention& p, const QueryItem& item, const Shared& sh, int head, int tiles,
+                                        int lowest, int wg, int thread) {
+  const int lane = thread & 31, c = lane & 3, r0 = wg * 64 + (thread >> 5) * 16 + (lane >> 2);
+  const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
+  Rows rows;
+#pragma unroll
+  for (int h = 0; h < 2; h++) rows.limit[h] = item.first + r0 + 8 * h + sees, rows.valid[h] = r0 + 8 * h < item.rows;
+  const int have = min(64, item.rows - wg * 64);  // rows of this warpgroup
+  const int upper = have > 0 ? (item.first + wg * 64 + have - 1 + sees + 63) / 64 : 0;
+  const int lower = p.window ? max(0, item.first + wg * 64 + 1 - p.window) / 64 : 0;
+  const int unmasked = (item.first + wg * 64 + sees) / 64;  // tiles below see no diagonal …
+  const int windowed = p.window ? (item.first + wg * 64 + 63 + 1 - p.window + 63) / 64 : 0;  // … from here on no window's edge
+  const float scale = p.scale * LOG2E;
+
+  const unsigned q = sh.q + wg * T::BYTES;
+  load_tile<false>(q, p.q + ((i64)(item.q0 + (have > 0 ? wg * 64 : 0)) * p.heads + head) * D, p.heads * D, have, thread);
+  copy_commit();
+  copy_wait<0>();
+  async_proxy_fence();
+  warpgroup_barrier(wg + 1);
+
+  float o[D / 2];
+#pragma unroll
+  for (int i = 0; i < D / 2; i++) o[i] = 0.f;
+  Stick stick;
+  Softmax soft;
+  if (MECHANISM == STICK_BREAKING) stick.begin(rows);
+  else soft.begin(), soft.slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
+
+  bool spent = have <= 0;
+  if (spent && p.skip && thread == 0) atomicAdd((int*)sh.spentGroups, 1);
+  int last = 0, step = 0;
+  for (int n = tiles - 1; n >= lowest; n--, step++) {
+    const int stage = step % STAGES;
+    barrier_wait(sh.full + stage * 8, (step / STAGES) & 1);
+    if (p.skip && step >= *sh.stopped) break;
+    if (!spent && n < upper && n >= lower) {
+      float s[32];
+      products_begin();
+      compare_tiles(s, q, sh.k + stage * T::BYTES);
+      products_commit();
+      products_wait<0>();
+      hold(s);
+      if (MECHANISM == STICK_BREAKING) {
+        if (n >= unmasked) stick.weigh<true>(s, p, rows, n, c, scale);
+        else stick.weigh<false>(s, p, rows, n, c, scale);
+      } else {
+        if (n >= unmasked || n < windowed) soft.weigh<true>(s, o, p, rows, n, c, scale);
+        else soft.weigh<false>(s, o, p, rows, n, c, scale);
+      }
+      unsigned a[4][4];
+#pragma unroll
+      for (int i = 0; i < 16; i++) a[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
+      hold(o);
+      products_begin();
+      const unsigned long long values = T::descriptor(sh.v + stage * T::BYTES);
+#pragma unroll
+      for (int i = 0; i < 4; i++) multiply(o, a[i], values + (T::along_rows(i) >> 4), false);
+      products_commit();
+      last = n;
+      if (MECHANISM == STICK_BREAKING && p.skip) {
+        spent = warpgroup_all(wg + 1, stick.run[0] < p.spent && stick.run[1] < p.spent);
+        if (spent && thread == 0) atomicAdd((int*)sh.spentGroups, 1);
+      }
+      products_wait<0>();
+      hold(o);
+    }
+    if (lane == 0) barrier_arrive(sh.empty + stage * 8);
+  }
+  if (have <= 0) return;
+
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    float total = 1.f, share = 1.f;
+    if (MECHANISM == SOFTMAX) {
+      total = soft.sum[h];
+      total += __shfl_xor_sync(0xffffffffu, total, 1);
+      total += __shfl_xor_sync(0xffffffffu, total, 2);
+      share = 1.f / total;
+    }
+    if (!rows.valid[h]) continue;
+    const i64 row = item.q0 + r0 + 8 * h;
+    bf16* out = p.out + (row * p.heads + head) * D + 2 * c;
+#pragma unroll
+    for (int j = 0; j < D / 8; j++)
+      *(unsigned*)(out + 8 * j) = pack_bf16(o[4 * j + 2 * h] * share, o[4 * j + 2 * h + 1] * share);
+    if (c != 0) continue;
+    if (MECHANISM == STICK_BREAKING) {
+      const Saved saved(p);
+      p.rowOutput[row * p.heads + head] = stick.run[h];
+      saved.left[head * p.tokens + row] = stick.left[h];
+      saved.tile[head * p.tokens + row] = stick.tile[h];
+    } else {
+      p.rowOutput[row * p.heads + head] = (soft.most[h] + __log2f(total)) / LOG2E;
+    }
+  }
+  if (MECHANISM == STICK_BREAKING && thread == 0) Saved(p).stop[(i64)head * p.rowBlocks + item.rowBlock + wg] = (float)last;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_forward(const __grid_constant__ Attention p) {
+  extern __shared__ char memory[];
+  const Shared sh(memory);
+  int number, head;
+  locate(p, number, head);
+  const QueryItem item = ((const QueryItem*)p.items)[number];
+  const int wg = threadIdx.x / 128, thread = threadIdx.x % 128;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < STAGES; i++) barrier_init(sh.full + i * 8, 128), barrier_init(sh.empty + i * 8, WGS * 4);
+    *sh.stopped = 0x7fffffff;
+    *sh.spentGroups = 0;
+  }
+  __syncthreads();
+  const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
+  const int tiles = (item.first + item.rows - 1 + sees + 63) / 64;
+  const int lowest = p.window ? max(0, item.first + 1 - p.window) / 64 : 0;
+  if (wg == WGS) {
+    registers_give<PRODUCER_REGISTERS>();
+    produce(p, item, sh, head, tiles, lowest, thread);
+  } else {
+    registers_take<CONSUMER_REGISTERS>();
+    consume(p, item, sh, head, tiles, lowest, wg, thread);
+  }
+}
+#endif

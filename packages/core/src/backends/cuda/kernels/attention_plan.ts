@@ -1,0 +1,117 @@
+/**
+ * What each block of the fused attention kernels works on: runs of 64-query or 64-key blocks of one document, the longest
+ * first, so that the last blocks to finish are short ones. Plans lie on the GPU and are kept for the next layers and
+ * steps with the same documents.
+ */
+import type { CudaBackend } from '../backend.js';
+
+/** Rows of a block, and keys of a tile. */
+export const BLOCK = 64;
+const ITEM_INTS = 8;
+const KEPT_PLANS = 64;
+
+export interface Plan {
+  /** Device address of `count` items. */
+  address: number;
+  count: number;
+}
+
+export interface AttentionPlans {
+  /** 64-row blocks of all documents. */
+  rowBlocks: number;
+  /** Pairs of a row block and a key tile that it may see. */
+  tiles: number;
+  /** Device address, [rowBlocks]: number of such pairs before a row block's. */
+  carryBase: number;
+  queries(warpgroups: number): Plan;
+  keys(warpgroups: number): Plan;
+}
+
+const kept = new WeakMap<CudaBackend, Map<string, AttentionPlans & { release(): void }>>();
+
+export function attentionPlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int32Array): AttentionPlans {
+  const plans = kept.get(backend) ?? new Map();
+  kept.set(backend, plans);
+  const key = `${cuSeqlens.join()}|${cuSeqlensK === cuSeqlens ? '' : cuSeqlensK.join()}`;
+  const found = plans.get(key);
+  if (found) return found;
+  if (plans.size >= KEPT_PLANS) {
+    for (const plan of plans.values()) plan.release();
+    plans.clear();
+  }
+  const made = makePlans(backend, cuSeqlens, cuSeqlensK);
+  plans.set(key, made);
+  return made;
+}
+
+function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int32Array) {
+  const owned: number[] = [];
+  const upload = (values: Int32Array) => {
+    const address = backend.driver.allocate(values.byteLength);
+    backend.upload(address, values);
+    owned.push(address);
+    return address;
+  };
+  const documents = Array.from({ length: cuSeqlens.length - 1 }, (_, s) => ({
+    q0: cuSeqlens[s]!,
+    queries: cuSeqlens[s + 1]! - cuSeqlens[s]!,
+    k0: cuSeqlensK[s]!,
+    keys: cuSeqlensK[s + 1]! - cuSeqlensK[s]!,
+  }));
+  const base: number[] = [];
+  let tiles = 0;
+  const firstRowBlock = documents.map(({ queries, keys }) => {
+    const first = base.length;
+    for (let row = 0; row < queries; row += BLOCK) {
+      base.push(tiles);
+      tiles += Math.ceil(Math.min(keys, keys - queries + row + BLOCK) / BLOCK);
+    }
+    return first;
+  });
+  const memo = (make: (rows: number) => { work: number; item: number[] }[]) => {
+    const made = new Map<number, Plan>();
+    return (warpgroups: number) => {
+      let plan = made.get(warpgroups);
+      if (!plan) {
+        const items = make(warpgroups * BLOCK).sort((a, b) => b.work - a.work);
+        const values = new Int32Array(items.length * ITEM_INTS);
+        for (const [i, { item }] of items.entries()) values.set(item, i * ITEM_INTS);
+        plan = { address: upload(values), count: items.length };
+        made.set(warpgroups, plan);
+      }
+      return plan;
+    };
+  };
+  // struct QueryItem and struct KeyItem of flash.cuh.
+  const queries = memo((rows) =>
+    documents.flatMap(({ q0, queries, k0, keys }, s) =>
+      starts(queries, rows).map((from) => {
+        const count = Math.min(rows, queries - from);
+        const first = keys - queries + from;
+        return { work: first + count, item: [q0 + from, count, k0, keys, first, firstRowBlock[s]! + from / BLOCK] };
+      }),
+    ),
+  );
+  const keys = memo((rows) =>
+    documents.flatMap(({ q0, queries, k0, keys }, s) =>
+      starts(keys, rows).map((from) => {
+        const count = Math.min(rows, keys - from);
+        return { work: keys - from, item: [k0 + from, count, from, q0, queries, keys - queries, firstRowBlock[s]!] };
+      }),
+    ),
+  );
+  return {
+    rowBlocks: base.length,
+    tiles,
+    carryBase: upload(Int32Array.from(base)),
+    queries,
+    keys,
+    release: () => {
+      for (const address of owned) backend.driver.release(address);
+    },
+  };
+}
+
+function starts(length: number, step: number): number[] {
+  return Array.from({ length: Math.ceil(length / step) }, (_, i) => i * step);
+}
