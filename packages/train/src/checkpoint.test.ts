@@ -68,7 +68,7 @@ describe('CheckpointStore', () => {
     mkdirSync(join(directory, '.deleting-step-00000000'));
     writeFileSync(join(directory, 'latest.123.tmp'), '');
     expect(store.steps()).toEqual([1]);
-    store.clean();
+    store.repair();
     expect(readdirSync(directory).sort()).toEqual(['latest', 'step-00000001']);
   });
 

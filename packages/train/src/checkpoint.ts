@@ -66,13 +66,15 @@ export class CheckpointStore {
     return step === undefined ? undefined : this.path(step);
   }
 
-  /** Removes what a crash left half written or half deleted. */
-  clean(): void {
+  /** Puts right what a crash left: removes what is half written or half deleted, and does what a save does last. */
+  repair(): void {
     if (!existsSync(this.directory)) return;
     for (const name of readdirSync(this.directory)) {
       if (name.startsWith('.')) rmSync(join(this.directory, name), { recursive: true, force: true });
       else if (name.endsWith('.tmp')) rmSync(join(this.directory, name), { force: true });
     }
+    const latest = this.latest();
+    if (latest) this.settle(readState(latest));
   }
 
   /** Writes a checkpoint, points `latest` at it and deletes those no longer kept. Returns its directory. */
@@ -90,9 +92,7 @@ export class CheckpointStore {
       syncDirectory(temporary);
       renameSync(temporary, target);
       syncPath(this.directory);
-      this.point('latest', state.step);
-      if (state.best?.step === state.step) this.point('best', state.step);
-      this.prune(state.best?.step);
+      this.settle(state);
     } catch (error) {
       rmSync(temporary, { recursive: true, force: true });
       const last = this.latest();
@@ -102,9 +102,18 @@ export class CheckpointStore {
     return target;
   }
 
+  /** Points at the newest checkpoint and the best one, and deletes those that are no longer kept. */
+  private settle({ step, best }: TrainingState): void {
+    this.point('latest', step);
+    if (best && this.steps().includes(best.step)) this.point('best', best.step);
+    this.prune(best?.step);
+  }
+
   /** Small text files that name a checkpoint. */
   private point(pointer: 'latest' | 'best', step: number): void {
-    writeFileDurably(join(this.directory, pointer), `${nameOf(step)}\n`);
+    const path = join(this.directory, pointer);
+    const text = `${nameOf(step)}\n`;
+    if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileDurably(path, text);
   }
 
   private prune(best: number | undefined): void {

@@ -3,9 +3,9 @@
 import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** Replaces `path`, atomically and durably. */
+/** Replaces `path`, atomically and durably. A crash may leave `path`.tmp behind. */
 export function writeFileDurably(path: string, text: string): void {
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = `${path}.tmp`;
   try {
     const file = openSync(temporary, 'w');
     try {

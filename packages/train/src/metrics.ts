@@ -1,6 +1,6 @@
 // metrics.jsonl: one line a step (and a validation), in the order of the run. A resumed run first drops what lies past
 // its checkpoint, so that the file is the one of a run that never stopped.
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { explainSystemError } from '@stickbreaking/core';
 import { writeFileDurably, writeFully } from './durable.js';
 
@@ -39,6 +39,7 @@ export class MetricsFile {
     readonly path: string,
     keepSteps: number,
   ) {
+    rmSync(`${path}.tmp`, { force: true });
     if (existsSync(path)) {
       const text = readMetrics(path)
         .filter((line) => line.step <= keepSteps)

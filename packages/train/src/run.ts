@@ -3,13 +3,13 @@ import { existsSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '@stickbreaking/core';
-import { openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
+import { listFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
 import { estimateMemory, resolveCheckpoint } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { CheckpointStore } from './checkpoint.js';
 import { formatBytes } from './progress.js';
 import { type RunConfig, stageSizes } from './run_config.js';
-import { RunData } from './run_data.js';
+import { RunData, sourcesOf } from './run_data.js';
 import { lockRun } from './run_lock.js';
 import { checkpointToResume, type TrainHooks, type TrainOptions, type TrainResult, train } from './trainer.js';
 
@@ -32,6 +32,7 @@ export async function runTraining(config: RunConfig, options: RunOptions = {}): 
   checkOutput(config, options.resume ?? false);
   const described = describeRun(config, tokenizer, options);
   checkpointToResume(described);
+  for (const source of sourcesOf(config)) listFiles(source);
   const release = lockRun(config.output);
   let data: RunData | undefined;
   try {

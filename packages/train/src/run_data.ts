@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import {
   type LoaderCursor,
-  listFiles,
   PackedLoader,
   type PrepareProgress,
   prepareShards,
@@ -44,7 +43,7 @@ export class RunData {
 
   private constructor(private readonly config: RunConfig) {}
 
-  /** Tokenizes what has not been, and opens all of it. Every file is looked at before the first is tokenized. */
+  /** Tokenizes what has not been, and opens all of it. */
   static async prepare(
     config: RunConfig,
     tokenizer: Tokenizer,
@@ -52,7 +51,6 @@ export class RunData {
   ): Promise<RunData> {
     const data = new RunData(config);
     const sources = sourcesOf(config);
-    for (const source of sources) listFiles(source);
     try {
       for (const source of sources) {
         const directory = shardDirectory(config, source, tokenizer);

@@ -1,8 +1,18 @@
 // One process at a time trains in a run's directory. The lock is a file with its holder's process id, touched while the
 // holder lives; what a killed process left behind is taken over.
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync, utimesSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { explainSystemError, UserError } from '@stickbreaking/core';
 
 const TOUCH_MS = 10_000;
@@ -15,14 +25,16 @@ interface Holder {
 }
 
 /**
- * Takes the directory for this process and returns what gives it back.
+ * Takes the directory for this process and returns what gives it back; directories that had to be made for it are
+ * removed again where nothing came into them.
  *
  * @throws UserError where another process trains there, or nothing can be written
  */
 export function lockRun(directory: string): () => void {
   const path = join(directory, '.lock');
+  let made: string | undefined;
   try {
-    mkdirSync(directory, { recursive: true });
+    made = mkdirSync(directory, { recursive: true });
     if (!acquire(path)) {
       const holder = readHolder(path);
       if (holder && !isGone(holder, path)) {
@@ -41,7 +53,16 @@ export function lockRun(directory: string): () => void {
   return () => {
     clearInterval(timer);
     rmSync(path, { force: true });
+    if (made) removeEmpty(resolve(directory), resolve(made));
   };
+}
+
+function removeEmpty(directory: string, upTo: string): void {
+  try {
+    for (let path = directory; path.length >= upTo.length; path = dirname(path)) rmdirSync(path);
+  } catch {
+    // not empty
+  }
 }
 
 function acquire(path: string): boolean {

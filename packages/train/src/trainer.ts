@@ -122,7 +122,7 @@ class Trainer {
       throw explainSystemError(error, `cannot write to ${directory}`);
     }
     this.store = new CheckpointStore(join(directory, 'checkpoints'), { last: keepLast, best: keepBest });
-    this.store.clean();
+    this.store.repair();
     this.metrics = new MetricsFile(join(directory, 'metrics.jsonl'), state.step);
   }
 

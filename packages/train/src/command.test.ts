@@ -1,0 +1,298 @@
+// sb-train as people run it: in processes of its own, killed, stopped, and started with things that are wrong.
+import { spawn } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { trainTokenizer } from '@stickbreaking/data';
+import { readSafetensors } from '@stickbreaking/model';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { CheckpointStore, readState } from './checkpoint.js';
+import { main } from './cli.js';
+import { readMetrics } from './metrics.js';
+
+const bin = fileURLToPath(new URL('../bin/sb-train.js', import.meta.url));
+const base = mkdtempSync(join(tmpdir(), 'sb-train-'));
+const configFile = join(base, 'run.yaml');
+
+const config = `output: ${join(base, 'reference')}
+shards: ${join(base, 'tokens')}
+tokenizer: ${join(base, 'tokenizer.json')}
+batchTokens: 128
+microBatchTokens: 64
+model:
+  vocabSize: 300
+  hiddenSize: 16
+  intermediateSize: 24
+  numLayers: 1
+  numHeads: 2
+  contextLength: 32
+stages:
+  - steps: 6
+    schedule: { kind: power, peak: 0.01, warmupSteps: 2 }
+    data: [{ path: ${join(base, 'text.jsonl')} }]
+  - steps: 4
+    contextLength: 64
+    schedule: { kind: exponential }
+validation: { data: [{ path: ${join(base, 'text.jsonl')} }], tokens: 64, everySteps: 3 }
+checkpoints: { everySteps: 2, keepLast: 2 }
+`;
+
+/** Loaded before the command: ends the process at its n-th change to the disk, or lets the disk be full from there. */
+const preload = `import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+const at = Number(process.env.FAULT_AT);
+let changes = 0;
+for (const name of ['writeSync', 'renameSync', 'fsyncSync', 'mkdirSync', 'rmSync', 'copyFileSync']) {
+  const real = fs[name];
+  fs[name] = (...args) => {
+    if (process.env.FAULT === 'full') {
+      const grows = name === 'writeSync' || name === 'copyFileSync' || name === 'mkdirSync';
+      if (grows && ++changes > at) throw Object.assign(new Error('ENOSPC: no space left'), { code: 'ENOSPC' });
+    } else if (++changes === at) process.kill(process.pid, 'SIGKILL');
+    return real(...args);
+  };
+}
+syncBuiltinESMExports();
+`;
+
+interface Ended {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+interface Fault {
+  kind: 'kill' | 'full';
+  at: number;
+}
+
+function start(args: string[], fault?: Fault) {
+  const imports = fault ? ['--import', join(base, 'preload.mjs')] : [];
+  const child = spawn(process.execPath, [...imports, bin, '--config', configFile, '--backend', 'cpu', ...args], {
+    env: { ...process.env, FAULT: fault?.kind, FAULT_AT: String(fault?.at) },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const ended = new Promise<Ended>((resolve, reject) => {
+    let [stdout, stderr] = ['', ''];
+    child.stdout.on('data', (data) => {
+      stdout += data;
+    });
+    child.stderr.on('data', (data) => {
+      stderr += data;
+    });
+    child.on('error', reject);
+    child.on('close', (code, signal) => resolve({ code, signal, stdout, stderr }));
+  });
+  return { child, ended };
+}
+
+const run = (args: string[], fault?: Fault) => start(args, fault).ended;
+
+/** The same in this process, for what ends before it trains. */
+async function runHere(args: string[]): Promise<Pick<Ended, 'code' | 'stdout' | 'stderr'>> {
+  const written = { stdout: '', stderr: '' };
+  const spies = (['stdout', 'stderr'] as const).map((name) =>
+    vi.spyOn(process[name], 'write').mockImplementation((text) => {
+      written[name] += text;
+      return true;
+    }),
+  );
+  try {
+    const code = await main(['--config', configFile, '--backend', 'cpu', ...args]);
+    return { code, ...written };
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+  }
+}
+
+/** The losses of a run, as they stand in its file. */
+const losses = (directory: string) =>
+  readMetrics(join(base, directory, 'metrics.jsonl')).map((line) => {
+    const { tokensPerSecond, ...rest } = line as { tokensPerSecond?: number };
+    return rest;
+  });
+
+const checkpoints = (directory: string) =>
+  new CheckpointStore(join(base, directory, 'checkpoints'), { last: 2, best: true });
+
+/** The names of everything under a run's directory. */
+const listing = (directory: string) => readdirSync(join(base, directory), { recursive: true }).map(String).sort();
+
+function expectSameRun(directory: string): void {
+  expect(losses(directory)).toEqual(losses('reference'));
+  expect(listing(directory)).toEqual(listing('reference'));
+  for (const step of checkpoints('reference').steps()) {
+    for (const file of ['model.safetensors', 'optimizer.safetensors', 'state.json']) {
+      const bytes = (name: string) => readFileSync(join(checkpoints(name).path(step), file));
+      expect(bytes(directory).equals(bytes('reference')), `${file} of step ${step}`).toBe(true);
+    }
+  }
+}
+
+beforeAll(async () => {
+  const words = 'the of union state and nation people our congress to war peace treasury law with public'.split(' ');
+  let state = 7;
+  const word = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return words[state % words.length];
+  };
+  const documents = Array.from({ length: 60 }, (_, i) => Array.from({ length: 20 + (i % 7) * 10 }, word).join(' '));
+  writeFileSync(join(base, 'text.jsonl'), documents.map((text) => `${JSON.stringify({ text })}\n`).join(''));
+  const source = { path: join(base, 'text.jsonl') };
+  await trainTokenizer({ sources: [source], vocabSize: 300, output: join(base, 'tokenizer.json') });
+  writeFileSync(configFile, config);
+  writeFileSync(join(base, 'preload.mjs'), preload);
+  const reference = await run([]);
+  expect(reference).toMatchObject({ code: 0 });
+  expect(losses('reference')).toHaveLength(10 + 4);
+});
+
+describe.skipIf(process.platform === 'win32')('a run that is stopped', () => {
+  test('by SIGKILL anywhere, again and again, goes on to the very same losses and files', async () => {
+    const seed = (Math.random() * 2 ** 32) >>> 0;
+    console.log(`kill points by seed ${seed}`);
+    let random = seed;
+    let kills = 0;
+    for (let attempt = 0; attempt < 12; attempt++) {
+      random = (Math.imul(random, 1664525) + 1013904223) >>> 0;
+      const at = 1 + Math.floor((random / 2 ** 32) * 100);
+      const { code, signal, stderr } = await run([`output=${join(base, 'killed')}`, '--resume'], { kind: 'kill', at });
+      if (signal !== 'SIGKILL') {
+        expect(code, stderr).toBe(0);
+        break;
+      }
+      kills++;
+      const latest = checkpoints('killed').latest(); // what is called a checkpoint is whole
+      if (latest) {
+        readState(latest);
+        for (const file of ['model', 'optimizer']) readSafetensors(join(latest, `${file}.safetensors`)).close();
+      }
+    }
+    console.log(`${kills} kills`);
+    expect(kills).toBeGreaterThan(2);
+    expect(await run([`output=${join(base, 'killed')}`, '--resume'])).toMatchObject({ code: 0 });
+    expectSameRun('killed');
+  });
+
+  test.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('by %s saves, leaves with its code, and goes on to the same losses', async (signal, code) => {
+    const output = `output=${join(base, signal)}`;
+    const { child, ended } = start([output]);
+    const metrics = join(base, signal, 'metrics.jsonl');
+    while (!existsSync(metrics) || readMetrics(metrics).length < 1) await new Promise((wait) => setTimeout(wait, 5));
+    child.kill(signal);
+    const { code: exitCode, stderr } = await ended;
+    expect(exitCode).toBe(code);
+    expect(stderr).toContain(`${signal}: saving and leaving`);
+    const step = checkpoints(signal).steps().at(-1)!;
+    expect(stderr).toContain(`stopped after step ${step}`);
+    expect(step).toBeLessThan(10);
+    expect(readMetrics(metrics).at(-1)!.step).toBe(step);
+    expect(await run([output, '--resume'])).toMatchObject({ code: 0 });
+    expect(losses(signal)).toEqual(losses('reference'));
+  });
+
+  test('by a full disk, wherever, says so in one line and keeps the last checkpoint', async () => {
+    let failures = 0;
+    for (let at = 1; at < 60; at += 13) {
+      const { code, stderr } = await run([`output=${join(base, 'full')}`, '--resume'], { kind: 'full', at });
+      if (code === 0) break;
+      failures++;
+      expect(code).toBe(1);
+      expect(stderr.trim().split('\n').at(-1)).toMatch(/^cannot write .*the disk is full; free some space/);
+      expect(stderr).not.toMatch(/\n\s+at /);
+      const latest = checkpoints('full').latest();
+      if (latest) readState(latest);
+    }
+    expect(failures).toBeGreaterThan(1);
+    expect(await run([`output=${join(base, 'full')}`, '--resume'])).toMatchObject({ code: 0 });
+    expectSameRun('full');
+  });
+});
+
+describe('what is wrong is told in one line', () => {
+  const before = () => readdirSync(base).sort();
+
+  test.each([
+    ['a missing file', ['stages.0.data.0.path=no.jsonl'], /cannot read .*no\.jsonl: there is no such file/],
+    ['a missing tokenizer', ['tokenizer=no.json'], /cannot read the tokenizer .*no\.json/],
+    ['a misspelt key', ['model.hidenSize=3'], /override 'model.hidenSize=3': .* did you mean 'hiddenSize'/],
+    ['a small vocabulary', ['model.vocabSize=200'], /tokenizer .* has 300 tokens, more than the model's vocabulary/],
+    ['too long a context', ['model.contextLength=128'], /contextLength: expected at most microBatchTokens \(64\)/],
+    ['batches that do not divide', ['batchTokens=100'], /batchTokens .*multiple of microBatchTokens \(64\)/],
+    ['too much memory', ['model.hiddenSize=160000', 'model.intermediateSize=400000'], /takes about .* of memory/],
+    ['a stage with two lengths', ['stages.0.tokens=100'], /expected either tokens or steps/],
+    ['no backend of that name', ['backend=abacus', '--backend', 'abacus'], /Backend 'abacus' is not known/],
+    ['a directory that is a file', [`output=${configFile}`], /cannot write to .*run\.yaml/],
+  ])('%s', async (_, args, message) => {
+    const files = before();
+    const { code, stderr, stdout } = await runHere([`output=${join(base, 'wrong')}`, ...args]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(message);
+    expect(stderr.trim().split('\n')).toHaveLength(1);
+    expect(stdout).toBe('');
+    expect(before()).toEqual(files);
+  });
+
+  test('an empty source', async () => {
+    writeFileSync(join(base, 'empty.jsonl'), '');
+    const { code, stderr } = await runHere([
+      `output=${join(base, 'wrong')}`,
+      `stages.0.data.0.path=${join(base, 'empty.jsonl')}`,
+    ]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/empty\.jsonl is empty/);
+    expect(existsSync(join(base, 'wrong'))).toBe(false);
+  });
+
+  test('a run that is there already, and a checkpoint of another configuration', async () => {
+    expect((await runHere([])).stderr).toMatch(/holds a run already .* --resume/);
+    const { code, stderr } = await runHere(['--resume', 'stages.0.schedule.peak=0.02']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/of another configuration: stages\.0\.schedule\.peak was 0\.01 and is 0\.02 now/);
+    expect((await runHere(['--resume', 'model.numLayers=2'])).stderr).toMatch(/model\.numLayers was 1 and is 2 now/);
+  });
+
+  test('a damaged checkpoint', async () => {
+    const broken = join(base, 'broken', 'checkpoints', 'step-00000004');
+    mkdirSync(broken, { recursive: true });
+    const good = checkpoints('reference').latest()!;
+    for (const file of readdirSync(good)) copyFileSync(join(good, file), join(broken, file));
+    writeFileSync(join(broken, 'model.safetensors'), readFileSync(join(good, 'model.safetensors')).subarray(0, 999));
+    const { code, stderr } = await runHere([`output=${join(base, 'broken')}`, '--resume']);
+    expect(code).toBe(1);
+    expect(stderr.trim().split('\n').at(-1)).toMatch(/model\.safetensors/);
+    expect(stderr).not.toMatch(/\n\s+at /);
+  });
+});
+
+describe('--plan', () => {
+  test('gives the numbers as JSON, trains nothing and writes nothing', async () => {
+    const files = readdirSync(base).sort();
+    const { code, stdout } = await runHere([`output=${join(base, 'planned')}`, '--plan', '--json']);
+    expect(code).toBe(0);
+    const plan = JSON.parse(stdout);
+    expect(plan.parameters).toBe(2 * 300 * 16 + 4 * 16 * 16 + 3 * 16 * 24 + 3 * 16);
+    expect(plan.stages.map(({ steps }: { steps: number }) => steps)).toEqual([6, 4]);
+    expect(plan.memoryBytes).toBeGreaterThan(16 * plan.parameters);
+    expect(plan.stages[0].learningRates[0]).toEqual({ step: 1, learningRate: 0.005 });
+    expect(plan.backend.name).toBe('cpu');
+    expect(readdirSync(base).sort()).toEqual(files);
+  });
+
+  test.each([
+    ['350m', 367_526_912],
+    ['1b', 1_208_083_968],
+    ['3b', 3_513_473_280],
+    ['1b-16k', 1_208_083_968],
+  ])('configs/%s.yaml has the parameters of the paper’s table 1', async (name, parameters) => {
+    const file = fileURLToPath(new URL(`../../../configs/${name}.yaml`, import.meta.url));
+    const { code, stdout } = await runHere(['--config', file, '--plan', '--json']);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout).parameters).toBe(parameters);
+  });
+});
