@@ -225,10 +225,12 @@ class Trainer {
         `(${nonFiniteSteps} in a row, the run stops at ${most})`,
     );
     if (nonFiniteSteps < most) return;
-    const last = this.store?.latest();
+    // The parameters of a checkpoint are known to be good when the step after it was.
+    const firstBad = metrics.step - nonFiniteSteps + 1;
+    const good = this.store?.steps().findLast((step) => step + 1 < firstBad);
     throw new UserError(
       `The ${what} was not finite in ${most} steps in a row, up to step ${metrics.step}. ` +
-        `${last ? `The last good checkpoint is ${last}` : 'There is no checkpoint yet'}; ` +
+        `${good === undefined ? 'No checkpoint is known to be good' : `The last good checkpoint is ${this.store!.path(good)}`}; ` +
         'lower the learning rate, or look at the data of these steps.',
     );
   }

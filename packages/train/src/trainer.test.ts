@@ -1,0 +1,221 @@
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { selectBackend } from '@stickbreaking/core';
+import { type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';
+import { memory, tensor, type Variable } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { batchGradients, disposeAll } from './batch_gradients.js';
+import { readMetrics } from './metrics.js';
+import { Optimizer, OptimizerSchema } from './optimizer.js';
+import type { BatchSource, StageData, TrainStage } from './stage.js';
+import { type TrainOptions, train } from './trainer.js';
+
+const model: LlamaConfigInput = {
+  vocabSize: 20,
+  hiddenSize: 16,
+  intermediateSize: 24,
+  numLayers: 1,
+  numHeads: 2,
+  contextLength: 16,
+};
+
+/** Counting upwards from anywhere: a task that a small model learns in a few steps. */
+function counting(opened: unknown[] = []): StageData {
+  return {
+    open: (stage, cursor) => {
+      opened.push(cursor);
+      let n = (cursor as { n: number } | undefined)?.n ?? 0;
+      return {
+        next: () => batchFrom(n++, stage.microBatchTokens),
+        cursor: () => ({ n }),
+      } satisfies BatchSource;
+    },
+  };
+}
+
+function batchFrom(start: number, length: number): TokenBatch {
+  const all = Array.from({ length: length + 1 }, (_, i) => (start + i) % 20);
+  return { tokens: all.slice(0, length), targets: all.slice(1), cuSeqlens: [0, length / 2, length] };
+}
+
+const stage = (rest: Partial<TrainStage> = {}): TrainStage => ({
+  schedule: { kind: 'constant', peak: 0.01 },
+  steps: 6,
+  contextLength: 16,
+  batchTokens: 64,
+  microBatchTokens: 32,
+  data: counting(),
+  ...rest,
+});
+
+const lossesOf = async (options: Partial<TrainOptions>) => {
+  const losses: (number | null)[] = [];
+  const hooks = { onStep: ({ loss }: { loss: number | null }) => void losses.push(loss) };
+  const result = await train({ model, stages: [stage()], hooks, ...options });
+  return { losses, result };
+};
+
+beforeAll(async () => {
+  await selectBackend('cpu');
+});
+
+describe('train', () => {
+  it('learns a task that is given to it, and writes nothing without a directory', async () => {
+    const { losses, result } = await lossesOf({
+      stages: [stage({ steps: 40, schedule: { kind: 'cosine', peak: 0.03 } })],
+    });
+    expect(losses[0]).toBeGreaterThan(2.5);
+    expect(losses.at(-1)).toBeLessThan(0.5);
+    expect(result).toMatchObject({ finished: true, checkpoint: undefined, state: { step: 40, tokens: 40 * 64 } });
+    result.model.dispose();
+  });
+
+  it('leaves no tensors behind but the model', async () => {
+    const before = memory().numTensors;
+    const { result } = await lossesOf({});
+    expect(memory().numTensors - before).toBe(result.model.parameters.size);
+    result.model.dispose();
+    expect(memory().numTensors).toBe(before);
+  });
+
+  it('goes on with the data of the stage before, in batches of another size', async () => {
+    const opened: unknown[] = [];
+    const stages = [
+      stage({ steps: 3, data: counting(opened) }),
+      stage({ steps: 2, data: undefined, microBatchTokens: 64 }),
+      stage({ steps: 1, data: counting(opened) }),
+    ];
+    const { result } = await lossesOf({ stages });
+    expect(opened).toEqual([undefined, { n: 6 }, undefined]);
+    expect(result.state).toMatchObject({ stage: 3, step: 6 });
+  });
+
+  it('resumes to the same losses when its signal stopped it, within a step too', async () => {
+    const whole = await lossesOf({});
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const stop = new AbortController();
+    const hooks = { onStep: ({ step }: { step: number }) => void (step === 2 && setImmediate(() => stop.abort())) };
+    const first = await train({ model, stages: [stage()], directory, hooks, signal: stop.signal });
+    expect(first).toMatchObject({ finished: false, checkpoint: join(directory, 'checkpoints', 'step-00000002') });
+    await train({ model, stages: [stage()], directory, resume: true });
+    const saved = readMetrics(join(directory, 'metrics.jsonl')).map((line) => 'loss' in line && line.loss);
+    expect(saved).toEqual(whole.losses);
+  });
+
+  it('starts from a checkpoint, at another context length, and refuses one of another model', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const { checkpoint } = await train({ model, stages: [stage()], directory });
+    const longer = { ...model, contextLength: 32 };
+    const { losses } = await lossesOf({ model: longer, startFrom: checkpoint! });
+    const { losses: fresh } = await lossesOf({ model: longer });
+    expect(losses[0]).toBeLessThan(fresh[0]! - 0.2);
+    const deeper = { ...model, numLayers: 2 };
+    await expect(train({ model: deeper, stages: [stage()], startFrom: checkpoint! })).rejects.toThrow(
+      /startFrom: .* is of another model: 'model\.layers\.1\./,
+    );
+  });
+
+  it.each([
+    [{ stages: [] }, /no stages/],
+    [{ stages: [stage({ data: undefined })] }, /stage 1: the first stage needs data/],
+    [{ stages: [stage({ batchTokens: 63 })] }, /batchTokens 63 is no multiple of microBatchTokens 32/],
+    [{ stages: [stage(), stage({ name: 'late', steps: 0 })] }, /late: steps is 0/],
+    [{ stages: [stage({ schedule: { kind: 'constant', peak: 1, warmupSteps: 9 } })] }, /warm-up of 576 tokens/],
+  ])('says what does not fit: %#', async (options, message) => {
+    await expect(train({ model, ...options })).rejects.toThrow(message);
+  });
+});
+
+describe('a loss that is not finite', () => {
+  const spoil = (trained: LlamaModel, value: number) => {
+    const weight = trained.parameters.get('model.norm.weight') as Variable;
+    weight.assign(tensor(new Float32Array(16).fill(value)));
+  };
+
+  it('skips the step, says so, and goes on', async () => {
+    const said: string[] = [];
+    const metrics: { skipped?: true; loss: number | null }[] = [];
+    const { state } = await train({
+      model,
+      stages: [stage()],
+      hooks: {
+        onStep: (line, trained) => {
+          metrics.push(line);
+          if (line.step === 2) spoil(trained, Number.NaN);
+          if (line.step === 3) spoil(trained, 1);
+        },
+        onNotice: (line) => said.push(line),
+      },
+    });
+    expect(metrics.map(({ skipped }) => skipped ?? false)).toEqual([false, false, true, false, false, false]);
+    expect(metrics[2]!.loss).toBeNull();
+    expect(state).toMatchObject({ step: 6, updates: 5, nonFiniteSteps: 0 });
+    expect(said).toHaveLength(1);
+    expect(said[0]).toMatch(
+      /^step 3: the loss is not finite; the step is skipped .* \(1 in a row, the run stops at 5\)$/,
+    );
+  });
+
+  it('stops after N in a row and names the last good checkpoint', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const run = train({
+      model,
+      stages: [stage({ steps: 20 })],
+      directory,
+      checkpoints: { everySteps: 1 },
+      maxNonFiniteSteps: 3,
+      hooks: { onStep: ({ step }, trained) => step === 4 && spoil(trained, Number.POSITIVE_INFINITY) },
+    } as TrainOptions);
+    await expect(run).rejects.toThrow(
+      `not finite in 3 steps in a row, up to step 7. The last good checkpoint is ${join(directory, 'checkpoints', 'step-00000003')}`,
+    );
+    expect(readFileSync(join(directory, 'checkpoints', 'latest'), 'utf8')).toBe('step-00000004\n');
+  });
+});
+
+describe('a batch', () => {
+  it('in micro-batches has the gradients of the whole, counted by scored tokens', async () => {
+    const trained = LlamaModel.create(model, { seed: 3 });
+    const parts = [batchFrom(0, 16), batchFrom(5, 16)];
+    parts[0] = { ...parts[0]!, targets: Array.from(parts[0]!.targets, (t, i) => (i < 12 ? -1 : t)) };
+    const whole: TokenBatch = {
+      tokens: parts.flatMap(({ tokens }) => [...tokens]),
+      targets: parts.flatMap(({ targets }) => [...targets]),
+      cuSeqlens: [0, 8, 16, 24, 32],
+    };
+    const apart = (await batchGradients(trained, parts))!;
+    const together = (await batchGradients(trained, [whole]))!;
+    expect(apart.loss).toBeCloseTo(together.loss, 5);
+    expect(apart.gradientNorm).toBeCloseTo(together.gradientNorm, 5);
+    for (const [name, gradient] of apart.gradients) {
+      const other = await together.gradients.get(name)!.data();
+      for (const [i, value] of (await gradient.data()).entries()) expect(value).toBeCloseTo(other[i]!, 5);
+    }
+    disposeAll(apart.gradients);
+    disposeAll(together.gradients);
+    trained.dispose();
+  });
+});
+
+describe('Optimizer', () => {
+  it('clips, decays matrices alone, and scales the rate of the layers’ matrices', async () => {
+    const settings = { weightDecay: 0.5, gradientClip: 1, hiddenLearningRateScale: 0.25 };
+    const trained = LlamaModel.create(model, { seed: 1 });
+    const optimizer = new Optimizer(trained.parameters, OptimizerSchema.parse(settings));
+    const before = new Map([...trained.parameters].map(([name, p]) => [name, Array.from(p.dataSync())]));
+    const gradients = new Map(
+      [...trained.parameters].map(([name, p]) => [name, tensor(new Float32Array(p.size).fill(3), p.shape)]),
+    );
+    optimizer.update(gradients, 1000, 0.1);
+    // The first step of Adam moves every number by the rate, whatever the gradient's size.
+    for (const [name, parameter] of trained.parameters) {
+      const rate = name.startsWith('model.layers.') && parameter.rank === 2 ? 0.025 : 0.1;
+      const decay = parameter.rank === 2 ? 0.5 : 0;
+      const [was, is] = [before.get(name)![0]!, parameter.dataSync()[0]!];
+      expect(is, name).toBeCloseTo(was - rate * decay * was - rate, 4);
+    }
+    const moment = optimizer.firstMoments.get('model.norm.weight')!.dataSync()[0];
+    expect(moment).toBeCloseTo(0.1 * 3 * (1 / 1000), 8);
+  });
+});
