@@ -93,9 +93,19 @@ function isGone({ pid, host }: Holder, path: string): boolean {
   if (pid === process.pid) return true;
   try {
     process.kill(pid, 0);
-    return false;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code !== 'EPERM';
+  }
+  return isZombie(pid);
+}
+
+/** Killed, but not yet waited for by its parent, which in a container may be never. */
+function isZombie(pid: number): boolean {
+  try {
+    const status = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return status.slice(status.lastIndexOf(')') + 2).startsWith('Z');
+  } catch {
+    return false; // no Linux
   }
 }
 
