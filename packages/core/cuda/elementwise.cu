@@ -28,6 +28,22 @@ extern "C" __global__ void add_bf16(bf16* y, const bf16* a, const bf16* b, i64 n
   }
 }
 
+// x + multiplier·branch; the scaled branch alone where x is null.
+extern "C" __global__ void residual(bf16* y, const bf16* x, const bf16* branch, float multiplier, i64 n) {
+  const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * 8;
+  if (i + 8 <= n) {
+    float u[8] = {}, v[8];
+    if (x) load8(x + i, u);
+    load8(branch + i, v);
+#pragma unroll
+    for (int j = 0; j < 8; j++) u[j] = fmaf(multiplier, v[j], u[j]);
+    store8(y + i, u);
+  } else {
+    for (i64 j = i; j < n; j++)
+      y[j] = float_to_bf16(fmaf(multiplier, bf16_to_float(branch[j]), x ? bf16_to_float(x[j]) : 0.f));
+  }
+}
+
 extern "C" __global__ void fill(void* y, int type, float value, i64 n) {
   for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x)
     store_any(y, type, i, value);

@@ -26,5 +26,7 @@ export { headNorm } from './ops/head_norm.js';
 export { linear } from './ops/linear.js';
 export { type LinearCrossEntropyOptions, linearCrossEntropy } from './ops/linear_cross_entropy.js';
 export { remainderBias } from './ops/remainder_bias.js';
+export { residual } from './ops/residual.js';
 export { rmsNorm } from './ops/rms_norm.js';
 export { swiGlu } from './ops/swiglu.js';
+export { valueAndGradients } from './value_and_gradients.js';

@@ -100,6 +100,10 @@ export interface Kernels {
     inputs: { x: Tensor; weight: Tensor; inverseRms: Tensor; dy: Tensor };
     attrs: { epsilon: number };
   };
+  /** x, branch [N,C]; outputs: x + multiplier·branch. */
+  Residual: { inputs: { x: Tensor; branch: Tensor }; attrs: { multiplier: number } };
+  /** outputs: the gradient of `branch`, multiplier·dy; that of `x` is dy itself. */
+  ResidualGrad: { inputs: { dy: Tensor }; attrs: { multiplier: number } };
   /** gate, up [N,F]; outputs: silu(gate)·up. */
   SwiGLU: { inputs: { gate: Tensor; up: Tensor }; attrs: object };
   /** outputs: dGate, dUp. */

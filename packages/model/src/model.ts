@@ -2,11 +2,19 @@
  * A LLaMA-style decoder over packed documents: embedding, then layers of RMSNorm, attention, RMSNorm and SwiGLU with
  * residual connections, then a norm and the output head. No biases.
  */
-import { embedding, type Ints, linear, linearCrossEntropy, rmsNorm, swiGlu, UserError } from '@stickbreaking/core';
 import {
-  add,
+  embedding,
+  type Ints,
+  linear,
+  linearCrossEntropy,
+  residual,
+  rmsNorm,
+  swiGlu,
+  UserError,
+  valueAndGradients,
+} from '@stickbreaking/core';
+import {
   mul,
-  type NamedTensorMap,
   type Scalar,
   sum,
   type Tensor,
@@ -17,7 +25,7 @@ import {
   tidy,
   type Variable,
   variable,
-  variableGrads,
+  zerosLike,
 } from '@tensorflow/tfjs-core';
 import { type AttentionContext, attend, type LayerParameters, type ObservedAttention } from './attention.js';
 import { KeyValueCache } from './cache.js';
@@ -122,10 +130,12 @@ export class LlamaModel {
     batch: TokenBatch,
     { scale = 1 }: { scale?: number } = {},
   ): { loss: Scalar; gradients: Map<string, Tensor> } {
-    const variables = [...this.parameters.values()];
-    const { value, grads } = variableGrads(() => mul(sum(this.tokenLosses(batch)), scale) as Scalar, variables);
-    const byVariable: NamedTensorMap = grads;
-    const gradients = new Map([...this.parameters].map(([name, one]) => [name, byVariable[one.name]!]));
+    const parameters = [...this.parameters];
+    const { value, gradients: all } = valueAndGradients(
+      () => mul(sum(this.tokenLosses(batch)), scale) as Scalar,
+      parameters.map(([, one]) => one),
+    );
+    const gradients = new Map(parameters.map(([name, one], i) => [name, all[i] ?? zerosLike(one)]));
     return { loss: value, gradients };
   }
 
@@ -165,14 +175,13 @@ export class LlamaModel {
   private layer(x: Tensor2D, layer: number, context: Omit<AttentionContext, 'layer'>): Tensor2D {
     const parameter: LayerParameters = (name) => this.parameter(`model.layers.${layer}.${name}`);
     const { normEpsilon, mup } = this.config;
-    const residual = (base: Tensor2D, branch: Tensor2D) =>
-      add(base, mup ? mul(branch, mup.residualMultiplier) : branch) as Tensor2D;
     const normalised = rmsNorm(x, parameter('input_layernorm.weight') as Tensor1D, normEpsilon);
-    const attended = residual(x, attend(normalised, parameter, this.config, { ...context, layer }));
+    const multiplier = mup?.residualMultiplier;
+    const attended = residual(x, attend(normalised, parameter, this.config, { ...context, layer }), multiplier);
     const again = rmsNorm(attended, parameter('post_attention_layernorm.weight') as Tensor1D, normEpsilon);
     const gate = linear(again, parameter('mlp.gate_proj.weight') as Tensor2D);
     const up = linear(again, parameter('mlp.up_proj.weight') as Tensor2D);
-    return residual(attended, linear(swiGlu(gate, up), parameter('mlp.down_proj.weight') as Tensor2D));
+    return residual(attended, linear(swiGlu(gate, up), parameter('mlp.down_proj.weight') as Tensor2D), multiplier);
   }
 
   private logits(hidden: Tensor2D): Tensor2D {

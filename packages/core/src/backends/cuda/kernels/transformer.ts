@@ -128,6 +128,18 @@ function headNormGrad(call: KernelCall): TensorInfo[] {
   return [dx, dWeight, dBias];
 }
 
+/** x + multiplier·branch, or the gradient of the branch. */
+function residual(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  const { x, branch = need(call, 'dy') } = call.inputs;
+  const y = backend.make(branch.shape, 'bf16');
+  const n = util.sizeFromShape(branch.shape);
+  const inputs = [pointer(x ? backend.bf16(x) : 0), pointer(backend.bf16(branch))];
+  const args = [pointer(backend.address(y)), ...inputs, f32(call.attrs.multiplier as number), i64(n)];
+  backend.launch('elementwise.cu', 'residual', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
+  return [y];
+}
+
 function swiGlu(call: KernelCall): TensorInfo[] {
   const [gate, up] = [need(call, 'gate'), need(call, 'up')];
   const { backend } = call;
@@ -277,6 +289,8 @@ export const transformerKernels: KernelTable = {
   RMSNormGrad: rmsNormGrad,
   HeadNorm: headNorm,
   HeadNormGrad: headNormGrad,
+  Residual: residual,
+  ResidualGrad: residual,
   SwiGLU: swiGlu,
   SwiGLUGrad: swiGluGrad,
   RotaryEmbedding: rotary,

@@ -1,0 +1,30 @@
+import { clone, registerGradient, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { checkShape } from '../checks.js';
+import { runKernel } from '../run_kernel.js';
+
+/**
+ * A residual connection: `x + multiplier · branch`. Unlike tfjs's `add` it keeps neither input for its gradient.
+ *
+ * @param x [N, C]
+ * @param branch [N, C]
+ * @param multiplier muP's residual multiplier (https://arxiv.org/abs/2408.13359); default 1
+ * @returns [N, C]
+ */
+export function residual(x: Tensor2D, branch: Tensor2D, multiplier = 1): Tensor2D {
+  checkShape('residual', 'x', x, [-1, -1]);
+  checkShape('residual', 'branch', branch, x.shape);
+  return tidy(() => runKernel('Residual', { x, branch }, { multiplier })[0] as Tensor2D);
+}
+
+registerGradient({
+  kernelName: 'Residual',
+  gradFunc: (dy, _saved, attrs) => {
+    const { multiplier } = attrs as unknown as { multiplier: number };
+    const gradient = dy as Tensor;
+    return {
+      x: () => clone(gradient),
+      branch: () =>
+        multiplier === 1 ? clone(gradient) : runKernel('ResidualGrad', { dy: gradient }, { multiplier })[0]!,
+    };
+  },
+});

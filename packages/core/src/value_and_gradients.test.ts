@@ -1,0 +1,66 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { beforeAll, expect, test } from 'vitest';
+import { residual, rmsNorm, selectBackend, swiGlu, valueAndGradients } from './index.js';
+
+beforeAll(() => selectBackend('cpu'));
+
+function setUp() {
+  const [a, b, unused] = [0, 1, 2].map(() => tf.variable(tf.randomNormal([5, 5])));
+  const gain = tf.variable(tf.randomNormal([5]));
+  // Reuse of a value, an identity, several outputs of which one is used, and an op with an attribute.
+  const f = () => {
+    const x = tf.matMul(a!, b!);
+    const normed = rmsNorm(x as tf.Tensor2D, gain as unknown as tf.Tensor1D);
+    const gated = swiGlu(normed, x as tf.Tensor2D);
+    return tf.sum(tf.mul(residual(gated, x as tf.Tensor2D, 0.3), residual(x as tf.Tensor2D, normed))) as tf.Scalar;
+  };
+  return { f, variables: [a!, b!, gain, unused!] as tf.Variable[] };
+}
+
+test("gives tfjs's own gradients, and undefined where nothing depends on a variable", () => {
+  const { f, variables } = setUp();
+  const expected = tf.variableGrads(f, variables.slice(0, 3));
+  const { value, gradients } = valueAndGradients(f, variables);
+  expect(value.dataSync()[0]).toBeCloseTo(expected.value.dataSync()[0]!, 3);
+  for (let i = 0; i < 3; i++) {
+    const difference = tf.sub(gradients[i]!, expected.grads[variables[i]!.name]!).abs().max().dataSync()[0];
+    expect(difference).toBeLessThan(1e-3);
+  }
+  expect(gradients[3]).toBeUndefined();
+});
+
+test('leaves nothing behind but what it returns, also when the function throws', () => {
+  const { f, variables } = setUp();
+  const before = tf.memory().numTensors;
+  const { value, gradients } = valueAndGradients(f, variables);
+  tf.dispose([value, ...gradients.filter((one) => one !== undefined)]);
+  expect(tf.memory().numTensors).toBe(before);
+  const failing = () => {
+    f();
+    throw new Error('half-way');
+  };
+  expect(() => valueAndGradients(failing, variables)).toThrow('half-way');
+  expect(tf.memory().numTensors).toBe(before);
+});
+
+test('holds less at its peak than keeping all until the end', () => {
+  const weights = Array.from({ length: 24 }, () => tf.variable(tf.randomNormal([64, 64])));
+  const input = tf.randomNormal([64, 64]);
+  const f = () => tf.sum(weights.reduce((x: tf.Tensor, w) => tf.matMul(x, w), input)) as tf.Scalar;
+  const peak = (run: () => void) => {
+    const start = tf.memory().numTensors;
+    let most = 0;
+    const add = tf.getKernel('BatchMatMul', 'cpu')!;
+    const original = add.kernelFunc;
+    add.kernelFunc = (parameters) => {
+      most = Math.max(most, tf.memory().numTensors - start);
+      return original(parameters);
+    };
+    tf.tidy(run);
+    add.kernelFunc = original;
+    return most;
+  };
+  const tfjs = peak(() => tf.variableGrads(f, weights));
+  const ours = peak(() => valueAndGradients(f, weights));
+  expect(ours).toBeLessThan(0.75 * tfjs);
+});

@@ -1,0 +1,109 @@
+/**
+ * A value and its gradients with the memory that training needs: tfjs's own `grads` holds every saved activation and every
+ * gradient on its way until the backward is over. Here the tape is walked by hand: what a step saved goes when its
+ * gradient is taken, and a gradient on its way goes when it has been passed on. The ops, their gradients and the tape are
+ * tfjs's.
+ */
+import { add, clone, engine, fill, ones, type Scalar, type Tensor, tidy, type Variable } from '@tensorflow/tfjs-core';
+
+interface TapeNode {
+  inputs: Record<string, Tensor>;
+  outputs: Tensor[];
+  saved: Tensor[];
+  gradient?: (dys: Tensor[]) => Record<string, () => Tensor>;
+}
+
+/** The parts of tfjs's engine that record; its types keep them private. */
+interface Recorder {
+  state: { activeTape: TapeNode[] | null; gradientDepth: number };
+  startTape(): void;
+  endTape(): void;
+}
+
+/**
+ * @param f ops whose result is a scalar
+ * @returns the scalar and, for each variable, its gradient; undefined where the scalar does not depend on it
+ * @throws Error inside another gradient computation: second derivatives are tfjs's affair
+ */
+export function valueAndGradients(
+  f: () => Scalar,
+  variables: readonly Variable[],
+): { value: Scalar; gradients: (Tensor | undefined)[] } {
+  return tidy(() => {
+    const { value, tape } = record(f);
+    try {
+      return { value, gradients: backpropagate(value, tape, variables) };
+    } finally {
+      for (const node of tape) release(node);
+    }
+  });
+}
+
+function record(f: () => Scalar): { value: Scalar; tape: TapeNode[] } {
+  const recorder = engine() as unknown as Recorder;
+  if (recorder.state.gradientDepth > 0) throw new Error('valueAndGradients does not work inside another gradient.');
+  recorder.startTape();
+  try {
+    const value = tidy(f);
+    return { value, tape: recorder.state.activeTape! };
+  } catch (error) {
+    for (const node of recorder.state.activeTape ?? []) release(node);
+    throw error;
+  } finally {
+    recorder.endTape();
+    recorder.state.activeTape = null;
+  }
+}
+
+function backpropagate(value: Scalar, tape: readonly TapeNode[], variables: readonly Variable[]) {
+  // What depends on a variable; the rest needs no gradient.
+  const dependent = new Set(variables.map(({ id }) => id));
+  const steps = tape.filter((node) => {
+    const depends = Object.values(node.inputs).some(({ id }) => dependent.has(id));
+    if (depends) for (const { id } of node.outputs) dependent.add(id);
+    else release(node);
+    return depends;
+  });
+  const gradients = new Map<number, Tensor>([[value.id, ones([])]]);
+  for (const node of steps.reverse()) {
+    if (node.outputs.some(({ id }) => gradients.has(id))) passOn(node, dependent, gradients);
+    release(node);
+  }
+  return variables.map(({ id }) => gradients.get(id));
+}
+
+/** Adds what a step's inputs contribute to their gradients, and gives up the gradients of its outputs. */
+function passOn(node: TapeNode, dependent: ReadonlySet<number>, gradients: Map<number, Tensor>): void {
+  const inputs = Object.entries(node.inputs).filter(([, { id }]) => dependent.has(id));
+  const contributions = tidy(() => {
+    // A gradient function expects one of each output; those that nothing used are zero.
+    const dys = node.outputs.map(({ id, shape }) => gradients.get(id) ?? fill(shape, 0));
+    if (!node.gradient) throw new Error('an op on the way to the result has no gradient');
+    const closures = node.gradient(dys);
+    const taken = new Set<Tensor>([...dys, ...node.saved]);
+    return inputs.map(([name]) => {
+      const dx = closures[name]!();
+      // Each contribution is disposed of on its own.
+      const own = taken.has(dx) ? clone(dx) : dx;
+      taken.add(own);
+      return own;
+    });
+  });
+  for (const { id } of node.outputs) {
+    gradients.get(id)?.dispose();
+    gradients.delete(id);
+  }
+  inputs.forEach(([, { id }], i) => {
+    const contribution = contributions[i]!;
+    const before = gradients.get(id);
+    gradients.set(id, before ? add(before, contribution) : contribution);
+    if (!before) return;
+    before.dispose();
+    contribution.dispose();
+  });
+}
+
+function release(node: TapeNode): void {
+  for (const tensor of node.saved) tensor.dispose();
+  node.saved = [];
+}
