@@ -51,7 +51,7 @@ export function lookOf(i: number): { stroke: string; dash: string; symbol: (type
   const shifted = i + Math.floor(i / colours.length);
   return {
     stroke: colours[i % colours.length]!,
-    dash: dashes[shifted % dashes.length]!,
+    dash: dashes[i % dashes.length]!,
     symbol: symbols[shifted % symbols.length]!,
   };
 }

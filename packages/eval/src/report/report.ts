@@ -161,6 +161,6 @@ pre { overflow-x: auto; font-size: .85rem; } summary { cursor: pointer; }
 }
 @media print {
   :root { --ink: #000000; --paper: #ffffff; --weight: #0072B2; }
-  main { max-width: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  main { max-width: none; } .scroll { overflow: visible; font-size: .7rem; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
 }
 `;
