@@ -1,4 +1,6 @@
 /** sb-study: trains and evaluates every arm of a study and writes its report. */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { selectBackend, UserError } from '@stickbreaking/core';
 import { progressLine, runCommand } from '@stickbreaking/eval';
 import { loadStudy } from './load.js';
@@ -60,9 +62,15 @@ async function run(args: Arguments): Promise<number> {
   const stop = new AbortController();
   const stopped = stopOnSignals(stop, args.timeLimit);
   try {
-    const command = process.argv[1]!;
     const say = (text: string) => progress.show(text);
-    const finished = await runStudy(study, config, { backend, signal: stop.signal, commandLine, command, log, say });
+    const finished = await runStudy(study, config, {
+      backend,
+      signal: stop.signal,
+      commandLine,
+      command: ownFile(),
+      log,
+      say,
+    });
     progress.clear();
     if (finished) {
       process.stdout.write(`The report: ${config.output}/results/report.html\n`);
@@ -111,6 +119,12 @@ function reportOnly(study: Study, config: StudyConfig, commandLine: string): num
   publishStanding(study, config, standing, commandLine);
   process.stdout.write(`The report: ${config.output}/results/report.html\n`);
   return 0;
+}
+
+/** The file that starts this command, to start it once more: in a bundle the one that was started. */
+function ownFile(): string {
+  const file = fileURLToPath(new URL('../bin/sb-study.js', import.meta.url));
+  return existsSync(file) ? file : process.argv[1]!;
 }
 
 const quoted = (argument: string) => (/[\s"'$]/.test(argument) ? JSON.stringify(argument) : argument);

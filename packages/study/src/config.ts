@@ -25,7 +25,7 @@ export const ModelSizesSchema = z.strictObject({
 export type ModelSizes = z.output<typeof ModelSizesSchema>;
 
 /** An attention kind as every model configuration writes it: a name such as `softmax+rope`, or its options. */
-export const AttentionInputSchema = LlamaConfigSchema.in.shape.attention;
+export const AttentionInputSchema = LlamaConfigSchema.in.shape.attention.unwrap();
 
 export type AttentionInput = LlamaConfigInput['attention'];
 

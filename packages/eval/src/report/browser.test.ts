@@ -1,3 +1,4 @@
+/// <reference lib="dom" />
 /** The report in a real browser, as a reader meets it. Skipped where no Chromium is installed. */
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

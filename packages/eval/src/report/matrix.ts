@@ -40,7 +40,11 @@ export function drawMatrix(options: MatrixOptions): string {
       marginRight: 16,
       marginTop: top,
       marginBottom: 12,
-      style: { background: 'transparent', color: 'currentColor', fontSize: `${Math.max(10, Math.min(16, Math.round(0.6 * size)))}px` },
+      style: {
+        background: 'transparent',
+        color: 'currentColor',
+        fontSize: `${Math.max(10, Math.min(16, Math.round(0.6 * size)))}px`,
+      },
       padding: 0,
       x: {
         type: 'band',

@@ -1,0 +1,232 @@
+/** Every study, tiny, through the command. */
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generator } from '@stickbreaking/model';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { main } from './cli.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'sb-study-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+async function run(...args: string[]): Promise<{ code: number; said: string }> {
+  const said: string[] = [];
+  const keep = (chunk: unknown) => said.push(String(chunk)) > 0;
+  const spies = [
+    vi.spyOn(process.stdout, 'write').mockImplementation(keep),
+    vi.spyOn(process.stderr, 'write').mockImplementation(keep),
+  ];
+  const code = await main(args).finally(() => {
+    for (const spy of spies) spy.mockRestore();
+  });
+  return { code, said: said.join('') };
+}
+
+/** Writes the study's file and gives the arguments that run it. */
+function studyFile(name: string, content: Record<string, unknown>): string[] {
+  const file = join(folder, `${name}.yaml`);
+  writeFileSync(file, JSON.stringify({ output: join(folder, name), backend: 'cpu', ...content }, null, 1));
+  return ['--config', file];
+}
+
+const resultsOf = (name: string) => JSON.parse(readFileSync(join(folder, name, 'results/results.json'), 'utf8'));
+const picturesOf = (name: string) => readdirSync(join(folder, name, 'results/pictures')).sort();
+
+const sizes = { hiddenSize: 16, intermediateSize: 24, numLayers: 2, numHeads: 2 };
+const text = {
+  train: [{ path: join(folder, 'train.jsonl') }],
+  heldOut: join(folder, 'held-out.txt'),
+  folder: join(folder, 'text'),
+  vocabSize: 280,
+};
+const constant = { kind: 'constant', peak: 0.003 };
+const training = { contextLength: 16, batchTokens: 32, stages: [{ steps: 3, schedule: constant }] };
+
+beforeAll(() => {
+  const random = generator(1, 'words');
+  const words = ['the', 'state', 'of', 'union', 'and', 'people', 'congress', 'war', 'peace', 'treasury'];
+  const prose = (count: number) => Array.from({ length: count }, () => words[Math.floor(random() * 10)]).join(' ');
+  const lines = Array.from({ length: 6 }, () => JSON.stringify({ text: prose(120) }));
+  writeFileSync(text.train[0]!.path, `${lines.join('\n')}\n`);
+  writeFileSync(text.heldOut, prose(400));
+});
+
+describe('sb-study', () => {
+  it('runs MQRAR, and leaves report, numbers and pictures', async () => {
+    const task = { sequenceLength: 12, variables: 4, values: 4 };
+    const steps = { steps: 4, sequences: 2, warmupSteps: 1, checkEvery: 2, checkSequences: 4, testSequences: 4 };
+    const args = studyFile('mqrar', {
+      study: 'mqrar',
+      ...{ task, pairs: [2, 3], learningRates: [0.001, 0.01], model: { ...sizes, numHeads: 1 }, training: steps },
+      arms: [
+        { name: 'stick-breaking', attention: 'stick-breaking' },
+        { name: 'softmax+RoPE', attention: 'softmax+rope', learningRates: [0.001] },
+      ],
+      example: {
+        ...{ pairs: 3, sequenceLength: 12, learningRates: [0.001], model: { ...sizes, numHeads: 1 }, training: steps },
+        arms: ['stick-breaking', 'softmax+RoPE'],
+      },
+    });
+    const { code, said } = await run(...args);
+    expect(said).toContain('[8/8] figure 4, softmax+RoPE, lr 1e-3: done');
+    expect(code).toBe(0);
+    const { rows, findings, arms, missing } = resultsOf('mqrar');
+    expect(rows).toHaveLength(8);
+    expect(missing).toEqual([]);
+    expect(findings).toHaveLength(3);
+    expect(arms[0].result).toMatchObject({ steps: 4, tokens: 96, checks: [{ step: 2 }, { step: 4 }] });
+    expect(arms[7].result.example.questions.map(({ expected }: { expected: string }) => expected).join('')).toBe(
+      '3621',
+    );
+    const layers = ['softmax-RoPE', 'stick-breaking'].flatMap((name) =>
+      [1, 2].map((layer) => `figure-4-${name}-layer-${layer}-head-1.svg`),
+    );
+    expect(picturesOf('mqrar')).toEqual(['figure-3.svg', ...layers, 'learning.svg']);
+    expect(readFileSync(join(folder, 'mqrar/results/results.csv'), 'utf8').split('\r\n')).toHaveLength(10);
+    const again = await run(...args);
+    expect(again.said).toContain('8 of 8 arms are done already');
+    expect(again.said).not.toContain(': done in');
+    expect((await run(...args, '--plan')).said).toContain('8 arms, 8 done');
+    expect((await run(...args, '--report-only')).said).toContain('results/report.html');
+  });
+
+  it('runs length extrapolation: trained arms, arms of their weights, seeds', async () => {
+    const rope = (factor: number) => ({
+      kind: 'softmax',
+      position: { kind: 'rope', scaling: { kind: 'ntk', factor } },
+    });
+    const args = studyFile('extrapolation', {
+      study: 'length-extrapolation',
+      ...{ text, model: sizes, training, evaluation: { times: 4, tokens: 256 }, seeds: [0, 1] },
+      arms: [
+        { name: 'stick-breaking', attention: 'stick-breaking' },
+        { name: 'RoPE', attention: 'softmax+rope' },
+        { name: 'RoPE, NTK', of: 'RoPE', attention: rope(1) },
+      ],
+    });
+    const { code, said } = await run(...args);
+    expect(said).toContain('[6/6] RoPE, NTK, seed 1: done');
+    expect(code).toBe(0);
+    const { rows, arms } = resultsOf('extrapolation');
+    expect(rows).toHaveLength(18);
+    expect(rows.map(({ length }: { length: number }) => length).slice(0, 3)).toEqual([16, 32, 64]);
+    const nll = (id: string) =>
+      arms.find((arm: { id: string }) => arm.id === id).result.lengths.map((one: { nll: number }) => one.nll);
+    // A scaling by 1 is none: the weights are those of the arm that was trained.
+    for (const [i, value] of nll('RoPE, NTK, seed 0').entries()) expect(value).toBeCloseTo(nll('RoPE, seed 0')[i], 5);
+    expect(nll('RoPE, seed 1')).not.toEqual(nll('RoPE, seed 0'));
+    expect(picturesOf('extrapolation')).toHaveLength(4);
+  });
+
+  it('runs context extension: before, scaled, after', async () => {
+    const dynamic = { kind: 'rope', scaling: { kind: 'dynamic', factor: 4 } };
+    const args = studyFile('extension', {
+      study: 'context-extension',
+      ...{ text, model: sizes, training, evaluation: { times: 8, tokens: 256 } },
+      extension: { factor: 2, steps: 3, batchTokens: 64, warmupSteps: 1 },
+      arms: [
+        { name: 'stick-breaking', attention: 'stick-breaking' },
+        { name: 'RoPE', attention: 'softmax+rope', extended: { kind: 'softmax', position: dynamic } },
+      ],
+    });
+    const { code } = await run(...args);
+    expect(code).toBe(0);
+    const { rows, findings, arms } = resultsOf('extension');
+    expect(arms.map(({ id }: { id: string }) => id)).toEqual([
+      ...['stick-breaking, before, seed 0', 'stick-breaking, after, seed 0'],
+      ...['RoPE, before, seed 0', 'RoPE, before, scaled, seed 0', 'RoPE, after, seed 0'],
+    ]);
+    expect(rows).toHaveLength(20);
+    expect(findings).toHaveLength(4);
+    const [, after] = arms;
+    expect(after.result.tokens).toBe(3 * 64);
+  });
+
+  it('runs speed: measures in processes of their own, counts the tiles left out', async () => {
+    const args = studyFile('speed', {
+      study: 'speed',
+      ...{ model: sizes, vocabSize: 280, lengths: [8, 16], tokens: 16, steps: 1, warmupSteps: 0 },
+      arms: [
+        { name: 'stick-breaking', attention: 'stick-breaking' },
+        { name: 'softmax+RoPE', attention: 'softmax+rope', lengths: [16] },
+      ],
+      skipping: { text, model: sizes, training, length: 256, windows: 2 },
+    });
+    const { code } = await run(...args);
+    expect(code).toBe(0);
+    const { rows, arms, findings } = resultsOf('speed');
+    expect(rows).toHaveLength(3);
+    for (const { tokensPerSecond, peakBytes } of rows) {
+      expect(tokensPerSecond).toBeGreaterThan(0);
+      expect(peakBytes).toBeGreaterThan(2 ** 25);
+    }
+    const { heads, length, windows } = arms.at(-1).result;
+    expect([length, windows, heads.length]).toEqual([256, 2, 4]);
+    for (const { byDistance, skipped } of heads) {
+      expect(byDistance.reduce((a: number, b: number) => a + b, 0)).toBeCloseTo(1, 3);
+      expect(skipped[0]).toBeGreaterThanOrEqual(skipped[1]);
+    }
+    expect(findings.map(({ source }: { source: string }) => source)).toHaveLength(3);
+  });
+});
+
+describe('wrong input is one clear line', () => {
+  const extrapolation = {
+    study: 'length-extrapolation',
+    ...{ text, model: sizes, training, evaluation: { times: 2 } },
+    arms: [{ name: 'stick-breaking', attention: 'stick-breaking' }],
+  };
+  const cases: [string, Record<string, unknown>, RegExp][] = [
+    ['a study that is none', { study: 'mqrat' }, /yaml:\d+: .*expected one of mqrar, length-extrapolation/],
+    ['a misspelt key', { ...extrapolation, evaluaton: 1 }, /key 'evaluaton' is not known; did you mean 'evaluation'\?/],
+    ['missing text', { ...extrapolation, text: { ...text, heldOut: join(folder, 'nothing.txt') } }, /nothing\.txt/],
+    ['text without its other half', { ...extrapolation, text: { heldOut: text.heldOut } }, /both train and heldOut/],
+    [
+      'two arms of one name',
+      { ...extrapolation, arms: [...extrapolation.arms, ...extrapolation.arms] },
+      /two arms are called 'stick-breaking, seed 0'/,
+    ],
+    [
+      'an arm of one that is not there',
+      { ...extrapolation, arms: [{ name: 'a', of: 'b', attention: 'softmax+rope' }] },
+      /Arm 'a' is of 'b', and there is no arm of that name/,
+    ],
+  ];
+  it.each(cases)('%s', async (name, content, message) => {
+    const { code, said } = await run(...studyFile(`wrong ${name}`, content));
+    expect(said).toMatch(message);
+    expect(
+      said
+        .trim()
+        .split('\n')
+        .filter((line) => !line.includes(' on ')),
+    ).toHaveLength(1);
+    expect(code).toBe(1);
+  });
+
+  it('a folder of another study', async () => {
+    const output = join(folder, 'other');
+    mkdirSync(output);
+    writeFileSync(join(output, 'study.json'), '{"study":"mqrar"}');
+    const { code, said } = await run(...studyFile('mistaken', { ...extrapolation, output }), '--plan');
+    expect(said).toMatch(
+      /other holds a study 'mqrar', not 'length-extrapolation'; name another folder with output=FOLDER\.\n$/,
+    );
+    expect(code).toBe(1);
+  });
+
+  it('nothing is made where a file is wrong', async () => {
+    await run(...studyFile('untouched', { ...extrapolation, evaluaton: 1 }));
+    expect(existsSync(join(folder, 'untouched'))).toBe(false);
+  });
+
+  it.each([
+    [[], /Missing --config/],
+    [['--config', join(folder, 'none.yaml')], /cannot read .*none\.yaml/],
+    [['--config', 'x', '--time-limit', '0'], /--time-limit is 0/],
+  ])('%j', async (args, message) => {
+    const { code, said } = await run(...args);
+    expect(said).toMatch(message);
+    expect(code).toBe(1);
+  });
+});

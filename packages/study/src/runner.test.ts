@@ -1,0 +1,123 @@
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { toCsv } from './publish.js';
+import { runStudy, standingOf } from './runner.js';
+import type { Study, StudyConfig } from './study.js';
+
+interface CountConfig extends StudyConfig {
+  arms: { name: string; value: number }[];
+}
+
+let ran: string[] = [];
+let stopAt: string | undefined;
+
+/** A study whose arms say their value. */
+const counting: Study<CountConfig, { value: number }, string> = {
+  kind: 'counting',
+  schema: z.any(),
+  arms: ({ arms }) => arms.map(({ name, value }) => ({ id: name, settings: { value } })),
+  prepare: async () => 'prepared',
+  needless: (arm, results) => (arm.id.startsWith('spare') && results.size > 0 ? 'it is spare' : undefined),
+  run: async (arm, _config, { directory, signal }, prepared) => {
+    expect(prepared).toBe('prepared');
+    ran.push(arm.id);
+    if (arm.id === stopAt) return undefined;
+    writeFileSync(join(directory, 'work'), 'done');
+    return signal.aborted ? undefined : { value: arm.settings.value as number };
+  },
+  report: (_config, results) => ({
+    title: 'Counting',
+    findings: [{ expected: 'one', source: 'here', found: 'one', verdict: 'agrees' }],
+    blocks: [{ kind: 'text', text: `${results.size} results` }],
+    rows: [...results].map(([name, { value }]) => ({ name, value })),
+  }),
+};
+
+const study = counting as unknown as Study;
+const folder = mkdtempSync(join(tmpdir(), 'study-'));
+const options = {
+  backend: { name: 'cpu', description: 'a test', reason: 'asked for' },
+  signal: new AbortController().signal,
+  commandLine: 'sb-study --config counting.yaml',
+  command: '',
+  log: () => {},
+  say: () => {},
+};
+
+describe('runStudy', () => {
+  let config: CountConfig;
+  const results = () => JSON.parse(readFileSync(join(config.output, 'results/results.json'), 'utf8'));
+
+  beforeEach(() => {
+    ran = [];
+    stopAt = undefined;
+    rmSync(folder, { recursive: true, force: true });
+    const arms = ['a', 'b', 'c'].map((name, value) => ({ name, value }));
+    config = { study: 'counting', output: join(folder, 'out'), backend: 'cpu', arms };
+  });
+
+  it('stops where it is told, says what is missing, and goes on from there', async () => {
+    stopAt = 'b';
+    expect(await runStudy(study, config, options)).toBe(false);
+    expect(ran).toEqual(['a', 'b']);
+    expect(results().missing).toEqual(['b', 'c']);
+    expect(readFileSync(join(config.output, 'results/report.html'), 'utf8')).toContain('Not finished: 2 of 3 arms');
+    [stopAt, ran] = [undefined, []];
+    expect(await runStudy(study, config, options)).toBe(true);
+    expect(ran).toEqual(['b', 'c']);
+    expect(results()).toMatchObject({
+      study: 'counting',
+      missing: [],
+      rows: [{ value: 0 }, { value: 1 }, { value: 2 }],
+    });
+    expect(results().environments[0]).toMatchObject({ backend: 'a test', node: process.versions.node });
+  });
+
+  it('runs nothing twice, and an arm anew where its settings have changed, beside the old one', async () => {
+    await runStudy(study, config, options);
+    ran = [];
+    await runStudy(study, config, options);
+    expect(ran).toEqual([]);
+    config.arms[1]!.value = 7;
+    await runStudy(study, config, options);
+    expect(ran).toEqual(['b']);
+    expect(results().rows).toContainEqual({ name: 'b', value: 7 });
+    expect(results().rows).toHaveLength(3);
+    expect(readdirSync(join(config.output, 'arms'))).toHaveLength(4);
+    config.arms[1]!.value = 1;
+    ran = [];
+    await runStudy(study, config, options);
+    expect(ran).toEqual([]);
+  });
+
+  it('leaves out what is needless', async () => {
+    config.arms.push({ name: 'spare', value: 9 });
+    expect(await runStudy(study, config, options)).toBe(true);
+    expect(ran).toEqual(['a', 'b', 'c']);
+    expect(results().missing).toEqual([]);
+  });
+
+  it('refuses the folder of another study or of something else, and touches nothing there', () => {
+    mkdirSync(config.output, { recursive: true });
+    writeFileSync(join(config.output, 'thesis.txt'), 'precious');
+    expect(() => standingOf(study, config)).toThrow(/in use by something else than a study.*output=FOLDER/);
+    writeFileSync(join(config.output, 'study.json'), '{"study":"speed"}');
+    expect(() => standingOf(study, config)).toThrow(/holds a study 'speed', not 'counting'/);
+    writeFileSync(join(config.output, 'study.json'), '{"study":');
+    expect(() => standingOf(study, config)).toThrow(/study.json is damaged/);
+    expect(readdirSync(config.output).sort()).toEqual(['study.json', 'thesis.txt']);
+    expect(existsSync(join(config.output, 'results'))).toBe(false);
+  });
+});
+
+it('writes CSV as RFC 4180 has it', () => {
+  expect(
+    toCsv([
+      { a: 1, b: 'x, "y"' },
+      { a: 2, c: 3 },
+    ]),
+  ).toBe('a,b,c\r\n1,"x, ""y""",\r\n2,,3\r\n');
+});
