@@ -5,57 +5,61 @@
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { selectBackend } from '@stickbreaking/core';
+import { loadRunConfig } from '@stickbreaking/train';
 import { writeQuickstartReport } from './quickstart/report.mjs';
 import { sizeFor } from './quickstart/sizes.mjs';
 import { command, root, seconds } from './quickstart/steps.mjs';
 import { writeAddresses } from './quickstart/text.mjs';
 
 const models = [
-  { name: 'stick-breaking', config: 'configs/quickstart-stick-breaking.yaml', run: 'quickstart/runs/stick-breaking' },
-  { name: 'softmax+RoPE', config: 'configs/quickstart-softmax-rope.yaml', run: 'quickstart/runs/softmax-rope' },
+  { name: 'stick-breaking', config: 'configs/quickstart-stick-breaking.yaml' },
+  { name: 'softmax+RoPE', config: 'configs/quickstart-softmax-rope.yaml' },
 ];
+const prompt = 'The people of the United States';
 
+process.on('SIGINT', () => {}); // the command under way gets it too, and saves; then its exit code ends this one
 process.chdir(root);
 mkdirSync('quickstart/data', { recursive: true });
 const start = performance.now();
 const backend = await selectBackend(process.argv[2] ?? 'auto');
 const size = sizeFor(backend.name);
 console.log(`Backend ${backend.description} (${backend.reason})`);
-console.log(size.said);
+for (const model of models) model.run = loadRunConfig(model.config, size.overrides);
+const { vocabSize, contextLength } = models[0].run.model;
 
 const text = writeAddresses('quickstart/data');
 console.log(`\n1. Text: ${text.train} addresses to train on, ${text.heldOut} held out (${text.years})`);
-if (!existsSync('quickstart/tokenizer.json')) {
-  command('sb-tokenizer', [
-    'train',
-    ...['--data', 'quickstart/data/train.jsonl', '--vocab-size', String(size.vocabSize)],
-    ...['--output', 'quickstart/tokenizer.json'],
-  ]);
+const tokenizer = models[0].run.tokenizer;
+if (!existsSync(tokenizer)) {
+  const data = ['--data', 'quickstart/data/train.jsonl', '--vocab-size', String(vocabSize)];
+  command('sb-tokenizer', ['train', ...data, '--output', tokenizer]);
 }
 
-for (const [i, { name, config, run }] of models.entries()) {
+for (const [i, { name, config }] of models.entries()) {
   console.log(`\n${2 + i}. Training ${name}`);
-  const resume = existsSync(`${run}/checkpoints`) ? ['--resume'] : [];
-  command('sb-train', ['--config', config, '--backend', backend.name, ...resume, ...size.overrides]);
+  command('sb-train', ['--config', config, '--resume', '--backend', backend.name, ...size.overrides]);
 }
 
-console.log(`\n4. Perplexity on the held-out addresses, from the training length to 16 times it`);
+const lengths = `${contextLength}..${16 * contextLength}`;
+console.log(`\n4. Perplexity on the held-out addresses by context length, ${lengths}`);
 for (const model of models) {
-  const output = `${model.run}/evaluation.json`;
+  const output = `${model.run.output}/evaluation.json`;
   command('sb-eval', [
-    ...['--checkpoint', model.run, '--backend', backend.name, '--data', 'quickstart/data/held-out.jsonl'],
-    ...['--lengths', `${size.contextLength}..${16 * size.contextLength}`],
-    ...['--max-tokens', String(size.evaluationTokens), '--output', output],
+    ...['--checkpoint', model.run.output, '--backend', backend.name, '--data', 'quickstart/data/held-out.jsonl'],
+    ...['--lengths', lengths, '--max-tokens', String(size.evaluationTokens), '--output', output],
   ]);
   model.results = JSON.parse(readFileSync(output, 'utf8')).results;
 }
 
-console.log('\n5. How each goes on from "Our national debt "');
-for (const { name, run } of models) {
-  console.log(`\n${name}:`);
-  const limits = ['--max-new-tokens', '60', '--seed', '1'];
-  command('sb-generate', ['--checkpoint', run, '--backend', backend.name, '--prompt', 'Our national debt', ...limits]);
+console.log(`\n5. How each goes on from "${prompt}"`);
+for (const model of models) {
+  model.sample = command(
+    'sb-generate',
+    ['--checkpoint', model.run.output, '--backend', backend.name, '--prompt', prompt, '--max-new-tokens', '80'],
+    { capture: true },
+  );
 }
 
-const report = writeQuickstartReport({ models, backend, size, text, elapsed: seconds(start) });
-console.log(`\n${report.table}\n\nThe report with both pictures: ${report.path} (${seconds(start)} s in all)`);
+const report = writeQuickstartReport({ models, backend, size, text, contextLength, elapsed: seconds(start) });
+console.log(`\n${report.table}\n\n${report.finding}\n`);
+console.log(`The report with both pictures: ${report.path} (${seconds(start)} s in all)`);

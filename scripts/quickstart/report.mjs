@@ -1,15 +1,11 @@
-/** The quickstart's report: the two loss curves, and the two perplexity curves past the training length. */
-import { readFileSync } from 'node:fs';
+/** The quickstart's report: the two perplexity curves past the training length, and the two loss curves. */
 import { cpus } from 'node:os';
-import { writeReport } from '@stickbreaking/eval';
+import { writePictures, writeReport } from '@stickbreaking/eval';
+import { readMetrics } from '@stickbreaking/train';
 
 /** Loss by tokens of a run, averaged over a few steps so that two curves can be told apart. */
 function lossCurve(run) {
-  const steps = readFileSync(`${run}/metrics.jsonl`, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line))
-    .filter(({ loss }) => typeof loss === 'number');
+  const steps = readMetrics(`${run.output}/metrics.jsonl`).filter(({ loss }) => typeof loss === 'number');
   const width = Math.max(1, Math.floor(steps.length / 60));
   const points = [];
   for (let begin = 0; begin + width <= steps.length; begin += width) {
@@ -19,7 +15,15 @@ function lossCurve(run) {
   return points;
 }
 
-export function writeQuickstartReport({ models, backend, size, text, elapsed }) {
+/** One sentence a model: its perplexity at the training length and at the longest. */
+function findingOf({ name, results }) {
+  const [first, last] = [results[0], results.at(-1)];
+  const change = 100 * (last.perplexity / first.perplexity - 1);
+  const word = change < 0 ? 'falls' : 'rises';
+  return `${name}: perplexity ${word} by ${Math.abs(change).toFixed(0)} % from ${first.length} tokens (${first.perplexity.toFixed(1)}) to ${last.length} (${last.perplexity.toFixed(1)}).`;
+}
+
+export function writeQuickstartReport({ models, backend, size, text, contextLength, elapsed }) {
   const path = 'quickstart/report.html';
   const columns = ['length', ...models.map(({ name }) => `perplexity, ${name}`)];
   const rows = models[0].results.map(({ length }, i) => [
@@ -27,22 +31,28 @@ export function writeQuickstartReport({ models, backend, size, text, elapsed }) 
     ...models.map(({ results }) => results[i].perplexity.toFixed(2)),
   ]);
   const final = models.map(({ name, run }) => [name, lossCurve(run).at(-1).y.toFixed(4)]);
-  writeReport(path, {
+  const { model } = models[0].run;
+  const shape = `${model.numLayers} layers of ${model.hiddenSize}, vocabulary ${model.vocabSize}, context ${contextLength}`;
+  const finding = models.map(findingOf).join(' ');
+  const report = {
     title: 'Stick-breaking and softmax+RoPE past their training length',
     blocks: [
       {
         kind: 'text',
-        text: `Two small LLaMA-style models, alike but for their attention, trained on State of the Union addresses at a context of ${size.contextLength} tokens and evaluated on addresses they have not seen (${text.years}), as one stream cut into windows of each length.`,
+        text: `Two small LLaMA-style models, alike but for their attention, were trained on State of the Union addresses at a context of ${contextLength} tokens and evaluated on addresses they have not seen (${text.years}): one stream of text, cut into windows of each length.`,
       },
+      { kind: 'text', text: finding },
+      ...(size.note ? [{ kind: 'text', text: size.note }] : []),
       { kind: 'heading', text: 'Perplexity by context length' },
       {
         kind: 'curves',
-        caption: 'Lower is better. Beyond the dotted line no model has been trained.',
+        name: 'perplexity',
+        caption: 'Lower is better. Right of the dotted line no model has been trained.',
         xLabel: 'context length (tokens)',
         yLabel: 'perplexity',
         xLog2: true,
         yLog: true,
-        mark: { x: size.contextLength, label: 'training length' },
+        mark: { x: contextLength, label: 'training length' },
         curves: models.map(({ name, results }) => ({
           name,
           points: results.map(({ length, perplexity }) => ({ x: length, y: perplexity })),
@@ -52,27 +62,32 @@ export function writeQuickstartReport({ models, backend, size, text, elapsed }) 
       { kind: 'heading', text: 'Training loss' },
       {
         kind: 'curves',
+        name: 'loss',
         caption: 'Mean loss in nats per token.',
         xLabel: 'tokens seen',
         yLabel: 'loss',
         curves: models.map(({ name, run }) => ({ name, points: lossCurve(run) })),
       },
       { kind: 'table', columns: ['model', 'loss at the end'], rows: final },
+      { kind: 'heading', text: 'How they write' },
+      ...models.map(({ name, sample }) => ({ kind: 'text', text: `${name}: ${sample.trim()}` })),
       { kind: 'heading', text: 'What was run' },
       {
         kind: 'facts',
         facts: [
+          ['models', shape],
           ['backend', backend.description],
           ['processor', `${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} threads`],
-          ['size', size.said],
           ['time', `${elapsed} s, from text to this report`],
           ['command', 'npm run quickstart'],
         ],
       },
     ],
-  });
+  };
+  writeReport(path, report);
+  writePictures('quickstart', report);
   const cells = [columns, ...rows.map((row) => row.map(String))];
   const widths = columns.map((_, c) => Math.max(...cells.map((row) => row[c].length)));
   const table = cells.map((row) => row.map((cell, c) => cell.padStart(widths[c])).join('   ')).join('\n');
-  return { path, table };
+  return { path, table, finding };
 }

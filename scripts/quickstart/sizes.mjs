@@ -1,23 +1,15 @@
 /** How much a backend can train in minutes. The configurations in `configs/` are the full size; slow backends get less. */
 export function sizeFor(backend) {
-  if (backend !== 'cpu') {
-    return {
-      vocabSize: 2048,
-      contextLength: 256,
-      evaluationTokens: 65_536,
-      overrides: [],
-      said: 'Full size: 4 layers of 128, context 256.',
-    };
-  }
+  if (backend !== 'cpu') return { overrides: [], evaluationTokens: 65_536, note: undefined };
+  const directory = 'quickstart/cpu';
   return {
-    vocabSize: 1024,
-    contextLength: 128,
-    evaluationTokens: 8192,
     overrides: [
-      ...['model.vocabSize=1024', 'model.hiddenSize=64', 'model.intermediateSize=176', 'model.numLayers=2'],
-      ...['model.numHeads=2', 'model.contextLength=128', 'batchTokens=1024', 'microBatchTokens=1024'],
-      ...['stages.0.contextLength=128', 'stages.1.contextLength=128', 'stages.0.steps=120', 'stages.1.steps=30'],
+      ...[`tokenizer=${directory}/tokenizer.json`, `shards=${directory}/tokens`],
+      ...['model.vocabSize=512', 'model.hiddenSize=48', 'model.intermediateSize=128', 'model.numLayers=2'],
+      ...['model.numHeads=2', 'model.contextLength=64', 'batchTokens=512', 'microBatchTokens=512'],
+      ...['stages.0.steps=160', 'stages.1.steps=40', 'validation.tokens=2048'],
     ],
-    said: 'This backend runs in plain JavaScript: two much smaller models (2 layers of 64, context 128) on less text. The curves show the way; they are no result.',
+    evaluationTokens: 8192,
+    note: 'This backend runs in plain JavaScript, so the models are far smaller (2 layers of 48, context 64) and see little text. The curves show the way; they are no result. With a C++ compiler the full size takes minutes.',
   };
 }
