@@ -4,6 +4,7 @@
  * a table and a report. Stopped half-way, it goes on where it was.
  */
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { selectBackend } from '@stickbreaking/core';
 import { loadRunConfig } from '@stickbreaking/train';
 import { writeQuickstartReport } from './quickstart/report.mjs';
@@ -31,6 +32,7 @@ const text = writeAddresses('quickstart/data');
 console.log(`\n1. Text: ${text.train} addresses to train on, ${text.heldOut} held out (${text.years})`);
 const tokenizer = models[0].run.tokenizer;
 if (!existsSync(tokenizer)) {
+  mkdirSync(dirname(tokenizer), { recursive: true });
   const data = ['--data', 'quickstart/data/train.jsonl', '--vocab-size', String(vocabSize)];
   command('sb-tokenizer', ['train', ...data, '--output', tokenizer]);
 }

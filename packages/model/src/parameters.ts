@@ -44,13 +44,10 @@ export function countParameters(config: LlamaConfig): number {
   return total;
 }
 
-/** Bytes at the peak of a training step over those of a layer's tensors, measured on the native backend. */
-const TRAINING_FACTOR = 2.7;
-
 /**
  * Bytes that a model needs, estimated. Training: weights, gradients and AdamW's two moments in float32, and for every
- * token of a micro-batch the tensors of each layer and their gradients, which TensorFlow.js keeps until the backward is
- * done. Inference: the weights and one layer's tensors for every token.
+ * token of a micro-batch the tensors that each layer saves for its backward, with the gradients of about half a layer
+ * beside them (1.2: as measured). Inference: the weights and one layer's tensors for every token.
  *
  * @param bfloat16 activations are kept in two bytes, and weights as a copy in two bytes too
  */
@@ -60,10 +57,10 @@ export function estimateMemory(
 ): number {
   const { hiddenSize, intermediateSize, numHeads, numKvHeads, headDim, numLayers, vocabSize } = config;
   const layer = 6 * hiddenSize + 3 * numHeads * headDim + 4 * numKvHeads * headDim + 3 * intermediateSize;
-  const activations = training ? TRAINING_FACTOR * layer * numLayers * tokens : (layer + 2 * hiddenSize) * tokens;
+  const activations = training ? 1.2 * layer * (numLayers + 0.5) * tokens : (layer + 2 * hiddenSize) * tokens;
   const logits = Math.min(tokens * vocabSize, 2 * 2 ** 22);
   const weightBytes = (training ? 16 : 4) + (bfloat16 ? 2 : 0);
-  return weightBytes * countParameters(config) + (bfloat16 ? 2 : 4) * activations + 4 * logits;
+  return Math.round(weightBytes * countParameters(config) + (bfloat16 ? 2 : 4) * activations + 4 * logits);
 }
 
 /** First values of one parameter, the same for the same seed and name on every machine. */
