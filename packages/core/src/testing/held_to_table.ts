@@ -12,6 +12,8 @@ export interface Tolerances {
   gradient: number;
   /** The same for cases with extreme logits; without it those need only be finite. */
   extreme?: { output: number; gradient: number };
+  /** Errors are relative to at least this, as a root mean square: below it a backend may lose what is left of a stick. */
+  negligible?: number;
 }
 
 /** What the project asks of every backend that computes in float32. */
@@ -61,19 +63,26 @@ export async function measureCase(held: HeldCase, prepared: PreparedCase, tolera
     result.failures.push(`${actual.length} results; expected ${prepared.expected.length}`);
   prepared.expected.forEach((expected, i) => {
     const limits = held.extreme ? tolerances.extreme : tolerances;
-    compare(expected, actual[i]!, limits?.[expected.kind], result);
+    compare(expected, actual[i]!, limits?.[expected.kind], tolerances.negligible ?? 0, result);
   });
   if (result.failures.length === 0) result.failures.push(...(prepared.exact?.(actual) ?? []));
   return result;
 }
 
-function compare(expected: Expected, actual: Float32Array, tolerance: number | undefined, result: HeldResult): void {
+function compare(
+  expected: Expected,
+  actual: Float32Array,
+  tolerance: number | undefined,
+  negligible: number,
+  result: HeldResult,
+): void {
   const { name, values, row } = expected;
   const fail = (line: string) => result.failures.push(`${name}: ${line}`);
   if (actual.length !== values.length) return void fail(`${actual.length} values; expected ${values.length}`);
   const bad = actual.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) return void fail(`value ${bad} is ${actual[bad]}`);
-  const scale = Math.max(norm(values, 0, values.length), expected.leastNorm ?? 0, 1e-20);
+  const least = Math.max(expected.leastNorm ?? 0, negligible * Math.sqrt(values.length), 1e-20);
+  const scale = Math.max(norm(values, 0, values.length), least);
   const error = distance(actual, values, 0, values.length) / scale;
   result.errors[name] = error;
   if (tolerance === undefined) return;
