@@ -23,10 +23,13 @@ export interface ArmRecord {
 }
 
 export class StudyFolder {
-  private constructor(readonly directory: string) {}
+  private constructor(
+    readonly directory: string,
+    private readonly kind: string,
+  ) {}
 
   /**
-   * Opens the folder of a study, or makes it.
+   * Looks at the folder of a study, which need not exist yet; nothing is written before `create`.
    *
    * @throws UserError where it holds something else
    */
@@ -36,16 +39,18 @@ export class StudyFolder {
     if (existsSync(file)) {
       const found = readJson(file).study;
       if (found !== kind) throw new UserError(`${directory} holds a study '${found}', not '${kind}'; ${elsewhere}.`);
-      return new StudyFolder(directory);
-    }
-    if (existsSync(directory) && namesIn(directory).length > 0) {
+    } else if (existsSync(directory) && namesIn(directory).length > 0) {
       throw new UserError(
         `${directory} is in use by something else than a study (it has no study.json); ${elsewhere}.`,
       );
     }
-    makeDirectory(directory);
-    writeJson(file, { study: kind });
-    return new StudyFolder(directory);
+    return new StudyFolder(directory, kind);
+  }
+
+  create(): void {
+    makeDirectory(this.directory);
+    const file = join(this.directory, 'study.json');
+    if (!existsSync(file)) writeJson(file, { study: this.kind });
   }
 
   get results(): string {

@@ -93,6 +93,17 @@ describe('runStudy', () => {
     expect(ran).toEqual([]);
   });
 
+  it('runs only what is wanted; the rest stays to be run', async () => {
+    expect(await runStudy(study, config, { ...options, wanted: (id) => id !== 'b' })).toBe(false);
+    expect(ran).toEqual(['a', 'c']);
+    expect(results().missing).toEqual(['b']);
+  });
+
+  it('writes nothing when it only looks', () => {
+    expect(standingOf(study, config).open).toHaveLength(3);
+    expect(existsSync(config.output)).toBe(false);
+  });
+
   it('leaves out what is needless', async () => {
     config.arms.push({ name: 'spare', value: 9 });
     expect(await runStudy(study, config, options)).toBe(true);

@@ -12,6 +12,8 @@ export interface RunnerOptions {
   commandLine: string;
   /** The file of the command. */
   command: string;
+  /** Whether to run this arm now; what is left out stays to be run. Default: all. */
+  wanted?: (id: string) => boolean;
   /** A line that stays. */
   log(line: string): void;
   /** A line that the next one may replace. */
@@ -47,6 +49,7 @@ export async function runStudy(study: Study, config: StudyConfig, options: Runne
   const standing = standingOf(study, config);
   const { folder, arms, records, results } = standing;
   const { signal, log } = options;
+  folder.create();
   const shared = {
     shared: folder.shared,
     backend: options.backend,
@@ -58,7 +61,7 @@ export async function runStudy(study: Study, config: StudyConfig, options: Runne
   if (records.size > 0) log(`${records.size} of ${arms.length} arms are done already.`);
   const prepared = standing.open.length > 0 ? await study.prepare(config, shared) : undefined;
   for (const [i, arm] of arms.entries()) {
-    if (records.has(arm.id) || signal.aborted) continue;
+    if (records.has(arm.id) || signal.aborted || options.wanted?.(arm.id) === false) continue;
     const needless = study.needless?.(arm, results, config);
     const place = `[${i + 1}/${arms.length}] ${arm.id}`;
     if (needless) {
