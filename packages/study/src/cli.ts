@@ -15,8 +15,8 @@ interface Arguments {
   plan: boolean;
   reportOnly: boolean;
   timeLimit: number | undefined;
-  only: string[] | undefined;
-  skip: string[] | undefined;
+  only: string | string[] | undefined;
+  skip: string | string[] | undefined;
   measure: string | undefined;
 }
 
@@ -36,8 +36,8 @@ export function main(argv: string[]): Promise<number> {
         .option('plan', { type: 'boolean', default: false, describe: 'list the arms and which are done; run nothing' })
         .option('report-only', { type: 'boolean', default: false, describe: 'write the report of what is done' })
         .option('time-limit', { type: 'number', describe: 'stop after this many minutes, to go on another time' })
-        .option('only', { type: 'string', array: true, describe: 'run only the arms whose name has this in it' })
-        .option('skip', { type: 'string', array: true, describe: 'do not run the arms whose name has this in it' })
+        .option('only', { type: 'string', describe: 'run only the arms whose name has this in it' })
+        .option('skip', { type: 'string', describe: 'do not run the arms whose name has this in it' })
         .option('measure', { type: 'string', hidden: true }) as never,
     run,
   );
@@ -66,15 +66,16 @@ async function run(args: Arguments): Promise<number> {
   const stop = new AbortController();
   const stopped = stopOnSignals(stop, args.timeLimit);
   try {
-    const { only, skip = [] } = args;
-    const wanted = (id: string) =>
-      (only ?? ['']).some((part) => id.includes(part)) && !skip.some((part) => id.includes(part));
+    const { only = '', skip = [] } = args;
+    const named = (parts: string | string[], id: string) => [parts].flat().some((part) => id.includes(part));
+    const wanted = (id: string) => named(only, id) && !named(skip, id);
     const say = (text: string) => progress.show(text);
     const finished = await runStudy(study, config, {
       backend,
       signal: stop.signal,
       commandLine,
       command: ownFile(),
+      wanted,
       log,
       say,
     });
