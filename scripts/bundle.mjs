@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { defaultText } from '@stickbreaking/study';
 import { build } from 'esbuild';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..');
@@ -26,6 +27,14 @@ const commands = readdirSync(join(root, 'packages')).flatMap((name) => {
     : [];
 });
 const entries = [...commands, ...positionals.map((path) => resolve(path))];
+
+function git(args) {
+  try {
+    return execFileSync('git', args, { cwd: root, encoding: 'utf8' }).trim();
+  } catch {
+    return 'unknown';
+  }
+}
 
 /** Packages with a native part stay packages: they travel whole. */
 const native = ['koffi', 'tokenizers'];
@@ -77,6 +86,10 @@ for (const folder of ['cuda', 'native'])
   if (existsSync(join(root, 'packages/core', folder)))
     cpSync(join(root, 'packages/core', folder), join(out, folder), { recursive: true });
 if (existsSync(join(root, 'configs'))) cpSync(join(root, 'configs'), join(out, 'configs'), { recursive: true });
+// The text that studies use by default.
+await defaultText(join(out, 'text'));
+// What a report says it was made by, where there is no git to ask.
+writeFileSync(join(out, 'commit'), `${git(['describe', '--always', '--dirty', '--abbrev=12'])}\n`);
 mkdirSync(join(out, 'bin'));
 if (!values['no-node']) cpSync(process.execPath, join(out, 'bin', 'node'), { dereference: true });
 for (const path of entries) {

@@ -84,7 +84,8 @@ async function run(args: Arguments): Promise<number> {
       process.stdout.write(`The report: ${config.output}/results/report.html\n`);
       return 0;
     }
-    process.stdout.write(`Stopped; the same command goes on. So far: ${config.output}/results/report.html\n`);
+    const why = stop.signal.aborted ? 'Stopped; the same command goes on' : 'Some arms are still to be run';
+    process.stdout.write(`${why}. So far: ${config.output}/results/report.html\n`);
     return stopped.byUser ? 130 : 0;
   } finally {
     stopped.release();

@@ -7,3 +7,4 @@ export {
   mqrarBatch,
   mqrarSequence,
 } from './mqrar/task.js';
+export { defaultText } from './text/default_text.js';

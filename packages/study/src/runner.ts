@@ -59,9 +59,11 @@ export async function runStudy(study: Study, config: StudyConfig, options: Runne
     folderOf: (id: string) => folder.armDirectory(arms.find((arm) => arm.id === id)!),
   };
   if (records.size > 0) log(`${records.size} of ${arms.length} arms are done already.`);
-  const prepared = standing.open.length > 0 ? await study.prepare(config, shared) : undefined;
+  const wanted = options.wanted ?? (() => true);
+  const next = standing.open.filter(({ id }) => wanted(id));
+  const prepared = next.length > 0 ? await study.prepare(config, shared, next) : undefined;
   for (const [i, arm] of arms.entries()) {
-    if (records.has(arm.id) || signal.aborted || options.wanted?.(arm.id) === false) continue;
+    if (records.has(arm.id) || signal.aborted || !wanted(arm.id)) continue;
     const needless = study.needless?.(arm, results, config);
     const place = `[${i + 1}/${arms.length}] ${arm.id}`;
     if (needless) {

@@ -46,8 +46,8 @@ export interface Study<Config extends StudyConfig = StudyConfig, Result = unknow
   schema: z.ZodType<Config>;
   /** @throws UserError where the configuration cannot be run */
   arms(config: Config): Arm[];
-  /** Done once before the first arm that is run, such as tokenizing text. */
-  prepare(config: Config, context: Omit<ArmContext, 'directory'>): Promise<Prepared>;
+  /** Done once before the first of `arms`, those that will be run, such as tokenizing text. */
+  prepare(config: Config, context: Omit<ArmContext, 'directory'>, arms: readonly Arm[]): Promise<Prepared>;
   /** Why an arm need not be run, given the results so far. */
   needless?(arm: Arm, results: ReadonlyMap<string, Result>, config: Config): string | undefined;
   /** The arm's result as plain JSON; undefined when the signal stopped it. */

@@ -56,7 +56,8 @@ export const speedStudy: Study<SpeedConfig, SpeedResult, PreparedText | undefine
   kind: 'speed',
   schema: SpeedConfigSchema as Study<SpeedConfig>['schema'],
   arms: (config) => [...measurements(config), ...skippingArm(config)],
-  prepare: async ({ skipping }, context) => skipping && prepareText(skipping.text, context),
+  prepare: async ({ skipping }, context, arms) =>
+    skipping && arms.some(({ id }) => id === SKIPPING) ? prepareText(skipping.text, context) : undefined,
   run: (arm, { skipping }, context, text) =>
     arm.id === SKIPPING
       ? skippingOnText(skipping!, text!, context)

@@ -1,16 +1,27 @@
 /** The text of studies that name none: the State of the Union addresses, 1790 to 2021, long documents in the public domain. */
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { UserError } from '@stickbreaking/core';
 import { replaceFile } from '@stickbreaking/model';
 
 /** Held out: one year in twenty, over all of the time. */
 const isHeldOut = ({ year }: { year: string | number }) => Number(year) % 20 === 7;
 
-/** Writes `train.jsonl` and `held-out.jsonl` into `directory`, where they are not there yet, and gives their paths. */
+/** A bundle for hosts without a network has the files in a folder beside its programs. */
+const bundled = fileURLToPath(new URL('../text', import.meta.url));
+
+/**
+ * Writes `train.jsonl` and `held-out.jsonl` into `directory`, where they are not there yet, and gives their paths.
+ *
+ * @throws UserError where the package that holds the text is not installed
+ */
 export async function defaultText(directory: string): Promise<{ train: string; heldOut: string }> {
-  const paths = { train: join(directory, 'train.jsonl'), heldOut: join(directory, 'held-out.jsonl') };
+  const inBundle = pathsIn(bundled);
+  if (existsSync(inBundle.train) && existsSync(inBundle.heldOut)) return inBundle;
+  const paths = pathsIn(directory);
   if (existsSync(paths.train) && existsSync(paths.heldOut)) return paths;
+  mkdirSync(directory, { recursive: true });
   const all = await addresses();
   const write = (path: string, part: Address[]) =>
     replaceFile(path, (fill) =>
@@ -23,6 +34,11 @@ export async function defaultText(directory: string): Promise<{ train: string; h
   write(paths.heldOut, all.filter(isHeldOut));
   return paths;
 }
+
+const pathsIn = (directory: string) => ({
+  train: join(directory, 'train.jsonl'),
+  heldOut: join(directory, 'held-out.jsonl'),
+});
 
 interface Address {
   year: string | number;
