@@ -85,7 +85,7 @@ function findPairs(config: MqrarConfig, points: readonly Point[]): Finding[] {
       {
         expected: 'Stick-breaking keeps more pairs up to date than softmax+RoPE does.',
         source: `${source}; this study is smaller than the paper’s`,
-        found: `Stick-breaking solves up to ${stickMost} pairs (${said(stick)}), softmax+RoPE up to ${ropeMost} (${said(rope)}).`,
+        found: `Within ${config.training.steps} steps stick-breaking solves up to ${stickMost} pairs (${said(stick)}), softmax+RoPE up to ${ropeMost} (${said(rope)}).`,
         verdict: verdict(stickMost > ropeMost),
       },
     ];
@@ -94,13 +94,13 @@ function findPairs(config: MqrarConfig, points: readonly Point[]): Finding[] {
     {
       expected: 'Stick-breaking handles up to 192 key-value pairs.',
       source,
-      found: `Solved up to ${stickMost}; right answers by pairs: ${said(stick)}.`,
+      found: `Solved up to ${stickMost} within ${config.training.steps} steps; right answers by pairs: ${said(stick)}.`,
       verdict: verdict(stickMost >= 192),
     },
     {
       expected: 'Softmax+RoPE handles up to 128 key-value pairs and not more.',
       source,
-      found: `Solved up to ${ropeMost}; right answers by pairs: ${said(rope)}.`,
+      found: `Solved up to ${ropeMost} within ${config.training.steps} steps; right answers by pairs: ${said(rope)}.`,
       verdict: verdict(ropeMost === 128),
     },
   ];

@@ -96,8 +96,11 @@ function trainOptions(settings: MqrarSettings, context: ArmContext, solved: Abor
       onStep: ({ step, loss }) => {
         if (step % 10 === 0) context.say(`step ${step}/${training.steps}, loss ${loss?.toFixed(3) ?? 'not finite'}`);
       },
-      onValidation: ({ validationLoss }) => {
-        if (1 - validationLoss >= training.solvedAt) solved.abort();
+      onValidation: async ({ validationLoss }, model) => {
+        if (1 - validationLoss < training.solvedAt) return;
+        // The few sequences of a check may flatter: the final ones decide.
+        const accuracy = await accuracyOf(model, task, training.testSequences, 'final', seed);
+        if (accuracy >= training.solvedAt) solved.abort();
       },
     },
   };
