@@ -72,22 +72,35 @@ extern "C" void sb_swiglu_grad(int64_t count, const float* gate, const float* up
   });
 }
 
-// positions and tables [rows]: a row's position, and where its inverse frequencies begin.
-extern "C" void sb_rotary(int64_t rows, int64_t heads, int64_t headDim, const int32_t* positions,
-                          const int32_t* tables, const double* inverseFrequencies, int32_t inverse, const float* x,
-                          float* y) {
-  const int64_t half = headDim / 2;
+// cos and sin [rows, headDim/2] of position · inverse frequency; positions and tables [rows]: a row's position, and
+// where its inverse frequencies begin.
+extern "C" void sb_rotary_tables(int64_t rows, int64_t half, const int32_t* positions, const int32_t* tables,
+                                 const double* inverseFrequencies, float* cosines, float* sines) {
   in_pieces(rows, kRowsPerItem, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) {
       for (int64_t i = 0; i < half; i++) {
         const double angle = positions[r] * inverseFrequencies[tables[r] + i];
-        const float c = static_cast<float>(std::cos(angle));
-        const float s = static_cast<float>(inverse ? -std::sin(angle) : std::sin(angle));
-        for (int64_t h = 0; h < heads; h++) {
-          const int64_t at = (r * heads + h) * headDim + i;
-          const float first = x[at], second = x[at + half];
-          y[at] = first * c - second * s;
-          y[at + half] = second * c + first * s;
+        cosines[r * half + i] = static_cast<float>(std::cos(angle));
+        sines[r * half + i] = static_cast<float>(std::sin(angle));
+      }
+    }
+  });
+}
+
+// direction: 1, or −1 to turn back.
+extern "C" void sb_rotary(int64_t rows, int64_t heads, int64_t headDim, const float* cosines, const float* sines,
+                          float direction, const float* x, float* y) {
+  const int64_t half = headDim / 2;
+  in_pieces(rows, kRowsPerItem, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++) {
+      const float *c = cosines + r * half, *s = sines + r * half;
+      for (int64_t h = 0; h < heads; h++) {
+        const float* from = x + (r * heads + h) * headDim;
+        float* to = y + (r * heads + h) * headDim;
+#pragma omp simd
+        for (int64_t i = 0; i < half; i++) {
+          to[i] = from[i] * c[i] - from[i + half] * s[i] * direction;
+          to[i + half] = from[i + half] * c[i] + from[i] * s[i] * direction;
         }
       }
     }

@@ -7,6 +7,7 @@ import './elementwise.js';
 import './heads.js';
 import './layers.js';
 import './matmul.js';
+import './rotary.js';
 import './softmax.js';
 import './stick_breaking.js';
 import './training.js';
@@ -31,15 +32,16 @@ export const native: BackendCandidate = {
   name: 'native',
   probe: async () => {
     try {
-      const { compiler, blas } = loadLibrary();
-      const description = `native: C++ kernels by ${compiler.version}; matrix products by ${blas}; ${getThreads()} threads`;
-      return { available: true, description };
+      const { compiler, blas, notCached } = await loadLibrary();
+      const parts = [`C++ kernels by ${compiler.version}`, `matrix products by ${blas}`, `${getThreads()} threads`];
+      if (notCached) parts.push(`compiled for this run alone (${notCached})`);
+      return { available: true, description: `native: ${parts.join('; ')}` };
     } catch (error) {
       return { available: false, why: (error as Error).message.split('\n')[0]! };
     }
   },
   activate: async () => {
-    loadLibrary();
+    await loadLibrary();
     registerNativeBackend();
     await setBackend('native');
   },

@@ -1,8 +1,7 @@
-/** RMSNorm, SwiGLU, rotary embedding and embedding rows on the C++ library. */
+/** RMSNorm, SwiGLU and embedding rows on the C++ library. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { UserError } from '../../errors.js';
-import type { RotaryAttributes } from '../../kernels.js';
-import { defineKernel, type KernelTools, sizeOf } from './backend.js';
+import { defineKernel, sizeOf } from './backend.js';
 import { nativeFunction } from './library.js';
 
 type Inputs<Names extends string> = Record<Names, TensorInfo>;
@@ -47,27 +46,6 @@ defineKernel('SwiGLUGrad', (inputs, _attrs, { read, make, allocate }) => {
   );
   run(dGate.length, read(gate), read(up), read(dy), dGate, dUp);
   return [make(gate.shape, 'float32', dGate), make(gate.shape, 'float32', dUp)];
-});
-
-defineKernel('RotaryEmbedding', (inputs, attrs, tools: KernelTools) => {
-  const { x } = inputs as Inputs<'x'>;
-  const { cuSeqlens, firstPositions, inverseFrequencies, inverse } = attrs as unknown as RotaryAttributes;
-  const [rows, heads, headDim] = x.shape as [number, number, number];
-  const half = headDim / 2;
-  const positions = new Int32Array(rows);
-  const tables = new Int32Array(rows);
-  for (let s = 0; s + 1 < cuSeqlens.length; s++) {
-    for (let row = cuSeqlens[s]!; row < cuSeqlens[s + 1]!; row++) {
-      positions[row] = firstPositions[s]! + row - cuSeqlens[s]!;
-      tables[row] = inverseFrequencies.length > half ? s * half : 0;
-    }
-  }
-  const y = tools.allocate(sizeOf(x));
-  const run = nativeFunction(
-    'void sb_rotary(int64_t rows, int64_t heads, int64_t headDim, void *positions, void *tables, void *inverseFrequencies, int32_t inverse, void *x, void *y)',
-  );
-  run(rows, heads, headDim, positions, tables, inverseFrequencies, inverse ? 1 : 0, tools.read(x), y);
-  return [tools.make(x.shape, 'float32', y)];
 });
 
 defineKernel('Embedding', (inputs, _attrs, { read, make, allocate }) => {

@@ -1,72 +1,66 @@
 /**
- * The C++ kernels of `native/`, compiled once for this machine with the system's compiler and kept in a cache. A
- * library counts only where its checksum beside it agrees, so that a half-written file is built anew, not loaded.
+ * The library of C++ kernels: compiled once for this machine and kept in a cache. A cached library's name ends with its
+ * own checksum, so that one that is half written or damaged is never loaded, and writers need no lock.
  */
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   closeSync,
   fsyncSync,
-  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
   renameSync,
-  unlinkSync,
-  writeFileSync,
+  rmSync,
+  writeSync,
 } from 'node:fs';
 import { cpus, homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import koffi from 'koffi';
 import { chooseBlas } from './blas.js';
+import { type Compiler, compile, findCompiler, flags, readSources } from './compiler.js';
+import { makeDirectory } from './make_directory.js';
 
-const sourceDirectory = fileURLToPath(new URL('../../../native/', import.meta.url));
-const flags = [
-  ...['-O3', '-march=native', '-std=c++17', '-fPIC', '-shared', '-pthread'],
-  ...['-fno-math-errno', '-ffp-contract=fast', '-fopenmp-simd'],
-  // Node unloads libraries as it leaves; threads of the pool may still be running in this one.
-  ...(process.platform === 'linux' ? ['-Wl,-z,nodelete'] : []),
-];
-
-export interface Compiler {
-  command: string;
-  /** The first line that it says of itself. */
-  version: string;
+export interface BuiltLibrary {
+  path: string;
+  compiler: Compiler;
+  /** Why it is not in the cache: it serves this process alone. */
+  notCached?: string;
 }
 
-/** $CXX, or the first of c++, g++ and clang++ that answers. */
-export function findCompiler(): Compiler {
-  const named = process.env.CXX?.trim();
-  const commands = named ? [named] : ['c++', 'g++', 'clang++'];
-  for (const command of commands) {
-    const answer = spawnSync(command, ['--version'], { encoding: 'utf8' });
-    if (answer.status === 0) return { command, version: answer.stdout.split('\n')[0] ?? '' };
-  }
-  throw new Error(
-    named
-      ? `the C++ compiler '${named}' that CXX names does not run`
-      : 'no C++ compiler was found (c++, g++, clang++); install one, or name one in CXX',
-  );
+/** Where a library for these sources, this compiler and this CPU is kept. */
+function cacheDirectory(compiler: Compiler, cpu: readonly string[]): string {
+  const hash = createHash('sha256').update(JSON.stringify([compiler, flags, cpu]));
+  for (const [name, content] of readSources()) hash.update(`\0${name}\0`).update(content);
+  const cache =
+    process.env.STICKBREAKING_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'stickbreaking');
+  return join(cache, hash.digest('hex').slice(0, 24));
 }
 
-/** The path of a library that is whole and made for this machine, compiled now where the cache has none. */
-export function buildLibrary(): { path: string; compiler: Compiler } {
+/**
+ * A library that is whole and made for this machine, compiled now where the cache has none.
+ *
+ * @param anew compiles even where the cache has one
+ */
+export async function buildLibrary({ cpu = cpuIdentity(), anew = false } = {}): Promise<BuiltLibrary> {
   const compiler = findCompiler();
-  const sources = readdirSync(sourceDirectory).filter((name) => /\.(cpp|h)$/.test(name));
-  const hash = createHash('sha256').update(JSON.stringify([compiler, flags, cpuIdentity()]));
-  for (const name of sources.sort()) hash.update(`\0${name}\0`).update(readFileSync(join(sourceDirectory, name)));
-  const directory = writableDirectory(hash.digest('hex').slice(0, 24));
-  const path = join(directory, 'kernels.so');
-  if (!isWhole(path))
-    compile(
-      compiler,
-      sources.filter((name) => name.endsWith('.cpp')),
-      directory,
-      path,
-    );
-  return { path, compiler };
+  const directory = cacheDirectory(compiler, cpu);
+  const cached = anew ? undefined : wholeLibrary(directory);
+  if (cached) return { path: cached, compiler };
+  const workshop = mkdtempSync(join(tmpdir(), 'stickbreaking-'));
+  let keepWorkshop = false;
+  try {
+    const fresh = await compile(compiler, workshop, [directory, tmpdir()]);
+    try {
+      return { path: install(readFileSync(fresh), directory), compiler };
+    } catch (error) {
+      keepWorkshop = true;
+      return { path: fresh, compiler, notCached: (error as Error).message.split('\n')[0]! };
+    }
+  } finally {
+    if (!keepWorkshop) rmSync(workshop, { recursive: true, force: true });
+    else process.once('exit', () => rmSync(workshop, { recursive: true, force: true }));
+  }
 }
 
 /** What -march=native depends on. */
@@ -80,79 +74,87 @@ function cpuIdentity(): string[] {
   return identity;
 }
 
-/** The cache's directory for this hash, or a new temporary one where the cache cannot be written. */
-function writableDirectory(hash: string): string {
-  const cache =
-    process.env.STICKBREAKING_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'stickbreaking');
-  const directory = join(cache, hash);
-  if (isWhole(join(directory, 'kernels.so'))) return directory;
+const libraryName = /^kernels-([0-9a-f]{16})\.so$/;
+
+/** A library in the directory that its name's checksum fits; damaged ones are left to be overwritten. */
+function wholeLibrary(directory: string): string | undefined {
   try {
-    mkdirSync(directory, { recursive: true });
-    const probe = join(directory, `probe.${process.pid}`);
-    closeSync(openSync(probe, 'w'));
-    unlinkSync(probe);
-    return directory;
+    const name = readdirSync(directory).find((one) => {
+      const checksum = libraryName.exec(one)?.[1];
+      return checksum !== undefined && checksumOf(readFileSync(join(directory, one))) === checksum;
+    });
+    return name && join(directory, name);
   } catch {
-    return mkdtempSync(join(tmpdir(), 'stickbreaking-'));
+    return undefined;
   }
 }
 
-function isWhole(path: string): boolean {
-  try {
-    return readFileSync(`${path}.sha256`, 'utf8').trim() === sha256(path);
-  } catch {
-    return false;
-  }
+function checksumOf(content: Buffer): string {
+  return createHash('sha256').update(content).digest('hex').slice(0, 16);
 }
 
-function sha256(path: string): string {
-  return createHash('sha256').update(readFileSync(path)).digest('hex');
-}
-
-/** Compiles beside and renames, so that two processes at once end with one whole library. */
-function compile(compiler: Compiler, sources: string[], directory: string, path: string): void {
+/** Writes beside and renames, so that nobody sees half a library. */
+function install(content: Buffer, directory: string): string {
+  const path = join(directory, `kernels-${checksumOf(content)}.so`);
   const beside = `${path}.${process.pid}`;
-  const paths = sources.map((name) => join(sourceDirectory, name));
-  const result = spawnSync(compiler.command, [...flags, '-o', beside, ...paths], { encoding: 'utf8' });
-  if (result.status !== 0) {
-    const log = join(directory, 'compile.log');
-    writeFileSync(log, `${result.stdout ?? ''}${result.stderr ?? ''}${result.error?.message ?? ''}`);
-    throw new Error(`${compiler.command} could not compile the kernels; its message is in ${log}`);
+  makeDirectory(directory);
+  try {
+    const file = openSync(beside, 'w', 0o755);
+    try {
+      for (let at = 0; at < content.length; ) at += writeSync(file, content, at);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(beside, path);
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw error;
   }
-  const file = openSync(beside, 'r+');
-  fsyncSync(file);
-  closeSync(file);
-  writeFileSync(`${beside}.sha256`, sha256(beside));
-  renameSync(beside, path);
-  renameSync(`${beside}.sha256`, `${path}.sha256`);
+  return path;
 }
 
-interface Loaded {
+interface Loaded extends BuiltLibrary {
   library: ReturnType<typeof koffi.load>;
-  compiler: Compiler;
   /** What multiplies matrices. */
   blas: string;
 }
 
-let loaded: Loaded | undefined;
+let loaded: Promise<Loaded> | undefined;
+let functionsOf: Loaded['library'] | undefined;
 
-/** Builds where needed and loads; an error's message is the reason in one line. */
-export function loadLibrary(): Loaded {
-  if (!loaded) {
-    const { path, compiler } = buildLibrary();
-    const library = koffi.load(path);
-    loaded = { library, compiler, blas: chooseBlas(library) };
-  }
+/** Builds where needed and loads, once; an error's message is the reason in one line. */
+export function loadLibrary(): Promise<Loaded> {
+  loaded ??= load().catch((error) => {
+    loaded = undefined;
+    throw error;
+  });
   return loaded;
 }
 
-const functions = new Map<string, ReturnType<ReturnType<typeof koffi.load>['func']>>();
+async function load(): Promise<Loaded> {
+  let built = await buildLibrary();
+  let library: Loaded['library'];
+  try {
+    library = koffi.load(built.path);
+  } catch {
+    // Whole, but made where other system libraries are: a home directory that machines share.
+    built = await buildLibrary({ anew: true });
+    library = koffi.load(built.path);
+  }
+  const blas = chooseBlas(library);
+  functionsOf = library;
+  return { ...built, library, blas };
+}
 
-/** A function of the library by its C signature, such as `void sb_set_threads(int32_t threads)`. */
-export function nativeFunction(signature: string): ReturnType<ReturnType<typeof koffi.load>['func']> {
+const functions = new Map<string, ReturnType<Loaded['library']['func']>>();
+
+/** A function of the loaded library by its C signature, such as `void sb_set_threads(int32_t threads)`. */
+export function nativeFunction(signature: string): ReturnType<Loaded['library']['func']> {
   let found = functions.get(signature);
   if (!found) {
-    found = loadLibrary().library.func(signature);
+    if (!functionsOf) throw new Error("The backend 'native' was not selected.");
+    found = functionsOf.func(signature);
     functions.set(signature, found);
   }
   return found;
