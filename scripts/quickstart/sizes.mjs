@@ -6,10 +6,10 @@ export function sizeFor(backend) {
     overrides: [
       ...[`tokenizer=${directory}/tokenizer.json`, `shards=${directory}/tokens`],
       ...['model.vocabSize=512', 'model.hiddenSize=48', 'model.intermediateSize=128', 'model.numLayers=2'],
-      ...['model.numHeads=2', 'model.contextLength=64', 'batchTokens=512', 'microBatchTokens=512'],
-      ...['stages.0.steps=160', 'stages.1.steps=40', 'validation.tokens=2048'],
+      ...['model.numHeads=2', 'model.contextLength=32', 'batchTokens=256', 'microBatchTokens=256'],
+      ...['stages.0.steps=160', 'stages.1.steps=40', 'validation.tokens=1024'],
     ],
-    evaluationTokens: 8192,
-    note: 'This backend runs in plain JavaScript, so the models are far smaller (2 layers of 48, context 64) and see little text. The curves show the way; they are no result. With a C++ compiler the full size takes minutes.',
+    evaluationTokens: 2048,
+    note: 'This backend runs in plain JavaScript, so the models are far smaller (2 layers of 48, context 32) and see little text. The curves show the way; they are no result. With a C++ compiler the full size takes minutes.',
   };
 }

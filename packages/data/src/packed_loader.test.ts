@@ -36,6 +36,8 @@ const shape = fc
     return { microBatchTokens, contextLength: Math.min(context, microBatchTokens), seed };
   });
 
+const interleave = fc.integer({ min: 1, max: 9 });
+
 describe('packing', () => {
   test('in each epoch every token of every document is a target once, after the one before it or an end token', () => {
     fc.assert(
@@ -65,8 +67,9 @@ describe('packing', () => {
 
   test('a piece holds successive tokens of one document, and is cut only where it must be', () => {
     fc.assert(
-      fc.property(lengths, shape, (lengths, shape) => {
-        const loader = new PackedLoader({ mixture: [{ dataset: memoryDataset(lengths), weight: 1 }], ...shape });
+      fc.property(lengths, shape, interleave, (lengths, shape, interleave) => {
+        const mixture = [{ dataset: memoryDataset(lengths), weight: 1 }];
+        const loader = new PackedLoader({ mixture, interleave, ...shape });
         for (let step = 0; step < 5; step++) {
           const { tokens, targets, cuSeqlens } = loader.next();
           for (let s = 0; s + 1 < cuSeqlens.length; s++) {
@@ -80,6 +83,23 @@ describe('packing', () => {
         }
       }),
     );
+  });
+
+  test('documents that are read in turns give a piece each, and together every token once', () => {
+    const dataset = memoryDataset([9, 9, 9, 9]);
+    const mixture = [{ dataset, weight: 1 }];
+    const options = { mixture, contextLength: 5, microBatchTokens: 20, seed: 3, interleave: 4 };
+    const loader = new PackedLoader(options);
+    const batches = [loader.next(), loader.next()];
+    const documentOf = (token: number) => Math.floor((token - 1) / 9);
+    for (const { targets, cuSeqlens } of batches) {
+      expect([...cuSeqlens]).toEqual([0, 5, 10, 15, 20]);
+      expect(new Set([0, 5, 10, 15].map((start) => documentOf(targets[start]!))).size).toBe(4);
+    }
+    const all = Array.from({ length: 4 }, (_, i) => [...dataset.document(i)]).flat();
+    expect(batches.flatMap(({ targets }) => [...targets]).sort()).toEqual(all.sort());
+    // No more documents than there are: none is read against itself.
+    expect(new PackedLoader({ ...options, interleave: 50 }).next()).toEqual(batches[0]);
   });
 
   function checkShape(
@@ -104,15 +124,16 @@ describe('order', () => {
         shape,
         fc.nat(30),
         fc.double({ min: 0.1, max: 9, noNaN: true }),
-        (a, b, shape, steps, weight) => {
+        interleave,
+        (a, b, shape, steps, weight, interleave) => {
           const mixture = [
             { dataset: memoryDataset(a), weight: 1 },
             { dataset: memoryDataset(b, 100_000), weight },
           ];
-          const loader = new PackedLoader({ mixture, ...shape });
+          const loader = new PackedLoader({ mixture, interleave, ...shape });
           for (let step = 0; step < steps; step++) loader.next();
           const cursor = JSON.parse(JSON.stringify(loader.cursor()));
-          const resumed = new PackedLoader({ mixture, ...shape, cursor });
+          const resumed = new PackedLoader({ mixture, interleave, ...shape, cursor });
           expect(resumed.tokensSeen).toBe(steps * shape.microBatchTokens);
           for (let step = 0; step < 30; step++) expect(resumed.next()).toEqual(loader.next());
           expect(resumed.cursor()).toEqual(loader.cursor());
@@ -174,7 +195,10 @@ describe('refusals', () => {
       /other documents/,
     ],
     ['a cursor of more datasets', { cursor, mixture: [...options.mixture, ...options.mixture] }, /1 datasets/],
-    ['a cursor past the end', { cursor: { ...cursor, current: { dataset: 0, document: 3, offset: 0 } } }, /damaged/],
+    ['a cursor past the end', { cursor: { ...cursor, open: [{ dataset: 0, document: 3, offset: 0 }] } }, /damaged/],
+    ['a turn past the end', { cursor: { ...cursor, turn: 1 } }, /damaged/],
+    ['a cursor of another interleave', { cursor, interleave: 2 }, /1 documents read in turns and not 2/],
+    ['no documents at once', { interleave: 0 }, /interleave is 0/],
     ['a cursor that is none', { cursor: { version: 1 } as never }, /cursor is damaged/],
     [
       'datasets of two tokenizers',

@@ -1,6 +1,7 @@
 // Padding-free packing: a micro-batch is exactly `microBatchTokens` tokens of documents laid end to end, with
 // `cuSeqlens` where attention must not look across. A document is cut only at the context length and at the end of a
-// micro-batch; what is left of it begins the next piece. Its targets are its tokens, the end token included; its inputs
+// micro-batch; what is left of it begins the next piece. Several documents may be read in turns, so that a batch of long
+// ones is of more than one. A document's targets are its tokens, the end token included; its inputs
 // are the same moved by one, with an end token in front: every token is a target exactly once an epoch, and the end
 // token is what a document begins from, here as in evaluation and generation.
 import { z } from 'zod';
@@ -32,6 +33,8 @@ export interface PackedLoaderOptions {
   microBatchTokens: number;
   /** Decides the order of documents, anew in each epoch. */
   seed: number;
+  /** Documents that are read in turns, a piece of each; default 1: each is read to its end before the next. */
+  interleave?: number;
   /** Continue where another loader of the same mixture and seed stood. */
   cursor?: LoaderCursor;
 }
@@ -54,12 +57,21 @@ export const LoaderCursorSchema = z.strictObject({
       tokens: count,
     }),
   ),
-  /** The document that is under way: inputs before `offset` have been given out. */
-  current: z.strictObject({ dataset: count, document: count, offset: count }).nullable(),
+  /** The documents that are under way: tokens before `offset` have been given out. */
+  open: z.array(z.strictObject({ dataset: count, document: count, offset: count }).nullable()).min(1),
+  /** the one of `open` that is next */
+  turn: count,
 });
 
 /** Where a loader stands, as plain JSON. */
 export type LoaderCursor = z.infer<typeof LoaderCursorSchema>;
+
+interface OpenDocument {
+  dataset: number;
+  document: number;
+  offset: number;
+  tokens: TokenArray;
+}
 
 interface Stream {
   dataset: TokenDataset;
@@ -75,7 +87,8 @@ export class PackedLoader {
   readonly microBatchTokens: number;
   private readonly seed: number;
   private readonly streams: Stream[];
-  private current: { dataset: number; document: number; offset: number; tokens: TokenArray } | undefined;
+  private open: (OpenDocument | undefined)[];
+  private turn = 0;
   private seen = 0;
 
   /** Throws a DataError when an option makes no sense or the cursor is of other data. */
@@ -96,6 +109,9 @@ export class PackedLoader {
       const order = shuffledOrder(dataset.documents, this.seed, i, 0);
       return { dataset, weight, epoch: 0, position: 0, tokens: 0, order };
     });
+    // Not more than there are: a document would be read against itself.
+    const all = options.mixture.reduce((sum, { dataset }) => sum + dataset.documents, 0);
+    this.open = new Array(Math.min(all, positive(options.interleave ?? 1, 'interleave'))).fill(undefined);
     if (options.cursor) this.restore(options.cursor);
   }
 
@@ -116,16 +132,18 @@ export class PackedLoader {
     const targets = new Int32Array(length);
     const boundaries = [0];
     for (let filled = 0; filled < length; ) {
-      this.current ??= this.nextDocument();
-      const { tokens: document, offset } = this.current;
+      this.open[this.turn] ??= this.nextDocument();
+      const current = this.open[this.turn]!;
+      const { tokens: document, offset } = current;
       const take = Math.min(this.contextLength, length - filled, document.length - offset);
       targets.set(document.subarray(offset, offset + take), filled);
       tokens[filled] = offset === 0 ? document[document.length - 1]! : document[offset - 1]!;
       tokens.set(document.subarray(offset, offset + take - 1), filled + 1);
       filled += take;
       boundaries.push(filled);
-      this.current.offset += take;
-      if (this.current.offset === document.length) this.current = undefined;
+      current.offset += take;
+      if (current.offset === document.length) this.open[this.turn] = undefined;
+      this.turn = (this.turn + 1) % this.open.length;
     }
     this.seen += length;
     return { tokens, targets, cuSeqlens: Int32Array.from(boundaries) };
@@ -133,7 +151,6 @@ export class PackedLoader {
 
   /** Where the loader stands: a loader made with it gives exactly the batches this one would give next. */
   cursor(): LoaderCursor {
-    const { current } = this;
     return {
       version: 1,
       seed: this.seed,
@@ -141,12 +158,13 @@ export class PackedLoader {
       datasets: this.streams.map(({ dataset, weight, epoch, position, tokens }) => {
         return { hash: dataset.hash, weight, epoch, position, tokens };
       }),
-      current: current ? { dataset: current.dataset, document: current.document, offset: current.offset } : null,
+      open: this.open.map((one) => (one ? { dataset: one.dataset, document: one.document, offset: one.offset } : null)),
+      turn: this.turn,
     };
   }
 
   /** The dataset furthest behind its share gives the next document; the first of equals. */
-  private nextDocument() {
+  private nextDocument(): OpenDocument {
     let index = 0;
     for (let i = 1; i < this.streams.length; i++) {
       if (this.lead(i) < this.lead(index)) index = i;
@@ -187,10 +205,17 @@ export class PackedLoader {
       Object.assign(stream, { epoch, position, tokens, order });
     }
     this.seen = cursor.tokensSeen;
-    if (cursor.current) this.current = this.reopen(cursor.current);
+    if (cursor.open.length !== this.open.length) {
+      throw new DataError(
+        `the data cursor is of ${cursor.open.length} documents read in turns and not ${this.open.length}; use the same interleave.`,
+      );
+    }
+    if (cursor.turn >= cursor.open.length) throw new DataError('the data cursor is damaged.');
+    this.open = cursor.open.map((one) => (one ? this.reopen(one) : undefined));
+    this.turn = cursor.turn;
   }
 
-  private reopen(current: NonNullable<LoaderCursor['current']>) {
+  private reopen(current: Omit<OpenDocument, 'tokens'>): OpenDocument {
     const dataset = this.streams[current.dataset]?.dataset;
     if (!dataset || current.document >= dataset.documents) throw new DataError('the data cursor is damaged.');
     const tokens = dataset.document(current.document);

@@ -70,13 +70,11 @@ export class RunData {
     const mixture = this.mixture(sources);
     // Another order for each stage, so that one which reads the same text meets it afresh.
     const seed = this.config.seed + index;
+    const { interleave } = this.config;
     return {
       open: ({ contextLength, microBatchTokens }, cursor) =>
         new PackedLoader({
-          mixture,
-          contextLength,
-          microBatchTokens,
-          seed,
+          ...{ mixture, contextLength, microBatchTokens, interleave, seed },
           cursor: cursor as LoaderCursor | undefined,
         }),
     };
@@ -92,7 +90,13 @@ export class RunData {
     return {
       everySteps: validation.everySteps,
       loss: (trained) => {
-        const loader = new PackedLoader({ mixture, contextLength, microBatchTokens, seed: 0 });
+        const loader = new PackedLoader({
+          mixture,
+          contextLength,
+          microBatchTokens,
+          interleave: this.config.interleave,
+          seed: 0,
+        });
         const batches = (function* () {
           for (let i = 0; i < count; i++) yield loader.next();
         })();
