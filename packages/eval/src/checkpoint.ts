@@ -15,7 +15,7 @@ export interface OpenedCheckpoint {
 export function openCheckpoint(path: string, tokenizerPath?: string): OpenedCheckpoint {
   const directory = resolveCheckpoint(path);
   const file = tokenizerPath ?? join(directory, 'tokenizer.json');
-  if (!existsSync(file)) {
+  if (tokenizerPath === undefined && !existsSync(file)) {
     throw new UserError(`${directory} has no tokenizer.json; name one with --tokenizer.`);
   }
   const tokenizer = openTokenizer(file);

@@ -4,7 +4,7 @@ import { selectBackend, UserError } from '@stickbreaking/core';
 import { estimateMemory, replaceFile } from '@stickbreaking/model';
 import { drawAttention } from './attention/command.js';
 import { openCheckpoint } from './checkpoint.js';
-import { progressLine, runCommand } from './command.js';
+import { checkOutput, progressLine, runCommand } from './command.js';
 import { evaluateDocuments } from './documents.js';
 import { parseLengths } from './lengths.js';
 import { BATCH_TOKENS, type LengthResult, scorerOf } from './scoring.js';
@@ -100,6 +100,7 @@ async function evaluate(args: Arguments): Promise<void> {
     throw new UserError(`Missing ${missing} (see --help).`);
   }
   const lengths = parseLengths(args.lengths);
+  if (args.output !== undefined) checkOutput(args.output);
   if (args.maxTokens !== undefined && !(args.maxTokens > 0)) {
     throw new UserError(`--max-tokens is ${args.maxTokens}; expected a positive number.`);
   }

@@ -1,5 +1,16 @@
 /** What the commands share: running under one rule for errors, and a progress line. */
+import { statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { explainSystemError, UserError } from '@stickbreaking/core';
 import yargs, { type Argv } from 'yargs';
+
+/** What yargs knows of the options, which its types leave out. */
+interface OptionKinds {
+  string: string[];
+  number: string[];
+  boolean: string[];
+  array: string[];
+}
 
 /**
  * Parses `argv` and runs the command, which may give an exit code. A user's mistake is its message on stderr, alone, and
@@ -10,6 +21,7 @@ export async function runCommand<Args>(
   define: (parser: Argv) => Argv<Args>,
   run: (args: Args) => Promise<unknown>,
 ): Promise<number> {
+  if (!process.stdout.listeners('error').includes(leaveWhenUnread)) process.stdout.on('error', leaveWhenUnread);
   try {
     const parser = define(
       yargs(argv)
@@ -22,20 +34,51 @@ export async function runCommand<Args>(
     );
     const args = await parser.parseAsync();
     if ((args as { help?: boolean }).help) return 0;
+    checkValues(args, (parser as unknown as { getOptions(): OptionKinds }).getOptions());
     const code = await run(args as Args);
     return typeof code === 'number' ? code : 0;
   } catch (error) {
-    const { name, message } = error as Error;
-    if (name !== 'UserError') throw error;
-    process.stderr.write(`${message}\n`);
+    const { name } = error as Error;
+    const told = (name === 'UserError' ? error : explainSystemError(error, 'cannot go on')) as Error;
+    if (told.name !== 'UserError') throw error;
+    process.stderr.write(`${told.message}\n`);
     return 1;
+  }
+}
+
+/** A reader that has seen enough, such as `head`, closes the pipe: there is nobody left to write to. */
+function leaveWhenUnread(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+}
+
+/** yargs makes a list of an option that is given twice, and NaN of a word where a number belongs. */
+function checkValues(args: Record<string, unknown>, kinds: OptionKinds): void {
+  for (const name of [...kinds.string, ...kinds.number, ...kinds.boolean]) {
+    if (Array.isArray(args[name]) && !kinds.array.includes(name)) {
+      throw new UsageError(`--${name} was given more than once; expected it once`);
+    }
+    if (kinds.number.includes(name) && Number.isNaN(args[name])) {
+      throw new UsageError(`--${name} expects a number`);
+    }
   }
 }
 
 class UsageError extends Error {
   override readonly name = 'UserError';
   constructor(message: string) {
-    super(`${message.replaceAll('\n', ' ')} (see --help)`);
+    super(`${message.replaceAll(/\s+/g, ' ')} (see --help)`);
+  }
+}
+
+/** Checked before the work, which may take hours: the directory of a file that is to be written. */
+export function checkOutput(path: string): void {
+  const directory = dirname(resolve(path));
+  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new UserError(`Cannot write ${path}: there is no directory ${directory}.`);
+  }
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new UserError(`Cannot write ${path}: it is a directory; name a file.`);
   }
 }
 

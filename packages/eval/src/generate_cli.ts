@@ -1,7 +1,10 @@
 /** sb-generate: a checkpoint continues a prompt, streamed as it is made. */
+
 import { selectBackend } from '@stickbreaking/core';
+import { checkGenerateOptions } from '@stickbreaking/model';
 import { openCheckpoint } from './checkpoint.js';
 import { runCommand } from './command.js';
+import { StopTexts } from './stop_texts.js';
 
 interface Arguments {
   checkpoint: string;
@@ -47,27 +50,19 @@ export function main(argv: string[]): Promise<number> {
 }
 
 async function generate(args: Arguments): Promise<void> {
+  const { maxNewTokens, temperature, topK, topP, seed } = args;
+  const options = { maxNewTokens, temperature, topP, seed, ...(topK === undefined ? {} : { topK }) };
+  checkGenerateOptions(options);
   await selectBackend(args.backend);
   const { tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer);
   // A document begins from an end token in training, and so does the prompt.
   const prompt = [tokenizer.eosId, ...tokenizer.encode(args.prompt)];
   process.stdout.write(args.prompt);
-  const { maxNewTokens, temperature, topK, topP, seed } = args;
-  const options = {
-    maxNewTokens,
-    temperature,
-    topP,
-    seed,
-    stop: [tokenizer.eosId],
-    ...(topK === undefined ? {} : { topK }),
-  };
   const decoder = tokenizer.streamDecoder();
-  let written = '';
-  for await (const token of model.generate(prompt, options)) {
-    const text = decoder.push(token);
-    process.stdout.write(text);
-    written += text;
-    if (args.stop.some((stop) => stop !== '' && written.includes(stop))) break;
+  const ending = new StopTexts(args.stop);
+  for await (const token of model.generate(prompt, { ...options, stop: [tokenizer.eosId] })) {
+    process.stdout.write(ending.push(decoder.push(token)));
+    if (ending.met) break;
   }
-  process.stdout.write(`${decoder.end()}\n`);
+  process.stdout.write(`${ending.met ? '' : ending.push(decoder.end()) + ending.rest()}\n`);
 }

@@ -24,6 +24,7 @@ const PREFILL_TOKENS = 1024;
 
 export async function* generate(model: LlamaModel, prompt: Ints, options: GenerateOptions): AsyncGenerator<number> {
   const { maxNewTokens = 256, seed = 0, stop = [] } = options;
+  checkGenerateOptions(options);
   if (prompt.length === 0) throw new UserError('The prompt is empty; a continuation needs at least one token.');
   const random = generator(seed, 'generate');
   const cache = model.createCache();
@@ -55,12 +56,22 @@ async function logitsAfter(model: LlamaModel, tokens: Ints, cache: KeyValueCache
   return values;
 }
 
+/** @throws UserError that names the first option that makes no sense */
+export function checkGenerateOptions(options: GenerateOptions): void {
+  const { maxNewTokens = 1, temperature = 1, topK = 1, topP = 1, seed = 0 } = options;
+  const expect = (fits: boolean, name: keyof GenerateOptions, expected: string) => {
+    if (!fits) throw new UserError(`${name} is ${options[name]}; expected ${expected}.`);
+  };
+  expect(Number.isInteger(maxNewTokens) && maxNewTokens > 0, 'maxNewTokens', 'a positive whole number');
+  expect(Number.isFinite(temperature) && temperature >= 0, 'temperature', '0 or more');
+  expect(Number.isInteger(topK) && topK > 0, 'topK', 'a positive whole number');
+  expect(topP > 0 && topP <= 1, 'topP', 'more than 0 and at most 1');
+  expect(Number.isSafeInteger(seed), 'seed', 'a whole number');
+}
+
 /** Draws a token: temperature, then the topK likeliest, then the smallest set of them with probability topP. */
 export function sample(logits: Float32Array, options: GenerateOptions, random: () => number): number {
   const { temperature = 1, topK = logits.length, topP = 1 } = options;
-  if (!(temperature >= 0)) throw new UserError(`temperature is ${temperature}; expected 0 or more.`);
-  if (!(Number.isInteger(topK) && topK > 0)) throw new UserError(`topK is ${topK}; expected a positive whole number.`);
-  if (!(topP > 0 && topP <= 1)) throw new UserError(`topP is ${topP}; expected more than 0 and at most 1.`);
   const order = Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]! || a - b);
   if (temperature === 0) return order[0]!;
   const highest = logits[order[0]!]!;

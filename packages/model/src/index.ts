@@ -9,7 +9,7 @@ export {
   loadConfig,
   parseConfig,
 } from './config.js';
-export type { GenerateOptions } from './generate.js';
+export { checkGenerateOptions, type GenerateOptions } from './generate.js';
 export { type ForwardOptions, LlamaModel, type TokenBatch } from './model.js';
 export { countParameters, estimateMemory, generator, parameterShapes } from './parameters.js';
 export {

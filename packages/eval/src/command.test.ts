@@ -1,0 +1,271 @@
+/** sb-eval and sb-generate as a user runs them, on small checkpoints of every attention kind, and on wrong input. */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { selectBackend } from '@stickbreaking/core';
+import { trainTokenizer } from '@stickbreaking/data';
+import { type LlamaConfigInput, LlamaModel } from '@stickbreaking/model';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { main as evaluate } from './cli.js';
+import { main as generate } from './generate_cli.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'sb-eval-'));
+const at = (name: string) => join(folder, name);
+const base: LlamaConfigInput = {
+  ...{ vocabSize: 300, hiddenSize: 24, intermediateSize: 32, numLayers: 2, numHeads: 4, numKvHeads: 2 },
+  contextLength: 16,
+};
+const kinds: Record<string, LlamaConfigInput['attention']> = {
+  'stick-breaking': { kind: 'stick-breaking', remainderBias: true, headNorm: true },
+  rope: 'softmax+rope',
+  'rope-linear': { kind: 'softmax', position: { kind: 'rope', scaling: { kind: 'linear', factor: 4 } } },
+  'rope-ntk': { kind: 'softmax', position: { kind: 'rope', scaling: { kind: 'ntk', factor: 4 } } },
+  'rope-dynamic': { kind: 'softmax', position: { kind: 'rope', scaling: { kind: 'dynamic', factor: 2 } } },
+  alibi: 'softmax+alibi',
+  fire: 'softmax+fire',
+  nope: 'softmax+nope',
+  window: { kind: 'softmax', position: 'rope', window: 8 },
+};
+const text = Array.from({ length: 24 }, (_, i) => `The ${i}th line of a text has ${i * i} words, or so they say.`).join(
+  '\n',
+);
+
+beforeAll(async () => {
+  await selectBackend('cpu');
+  writeFileSync(at('text.txt'), text);
+  await trainTokenizer({ sources: [{ path: at('text.txt') }], vocabSize: 300, output: at('tokenizer.json') });
+  for (const [name, attention] of Object.entries(kinds)) {
+    LlamaModel.create({ ...base, attention }, { seed: 1 }).save(at(name));
+    cpSync(at('tokenizer.json'), join(at(name), 'tokenizer.json'));
+  }
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+type Command = (argv: string[]) => Promise<number>;
+
+/** Runs a command in this process; gives its exit code and what it wrote. */
+async function run(command: Command, ...argv: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const written = { stdout: '', stderr: '' };
+  const spies = (['stdout', 'stderr'] as const).map((name) =>
+    vi.spyOn(process[name], 'write').mockImplementation((chunk) => {
+      written[name] += String(chunk);
+      return true;
+    }),
+  );
+  try {
+    return { code: await command(argv), ...written };
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+  }
+}
+
+const evaluating = (checkpoint: string, ...more: string[]) =>
+  run(evaluate, '--backend', 'cpu', '--checkpoint', at(checkpoint), ...more);
+
+describe('sb-eval', () => {
+  it.each(Object.keys(kinds))('evaluates %s by both protocols, beyond the trained length', async (kind) => {
+    const options = ['--lengths', '8..32', '--protocol', 'both', '--data', at('text.txt'), '--json'];
+    const { code, stdout } = await evaluating(kind, ...options);
+    expect(code).toBe(0);
+    const { results } = JSON.parse(stdout) as { results: Record<string, number>[] };
+    expect(results.map(({ protocol, length }) => `${protocol} ${length}`)).toEqual(
+      ['stream', 'documents'].flatMap((protocol) => [8, 16, 32].map((length) => `${protocol} ${length}`)),
+    );
+    for (const { nll, perplexity, tokens, words, bytes, wordPerplexity, bitsPerByte } of results) {
+      // Fresh weights of deviation 0.02 know nothing: the loss is near that of an even guess.
+      expect(Math.abs(nll! - Math.log(300))).toBeLessThan(0.2);
+      expect(perplexity).toBeCloseTo(Math.exp(nll!), 6);
+      expect(Math.log(wordPerplexity!)).toBeCloseTo((nll! * tokens!) / words!, 6);
+      expect(bitsPerByte).toBeCloseTo((nll! * tokens!) / Math.LN2 / bytes!, 6);
+    }
+    const [, , , whole] = results;
+    expect([whole!.words, whole!.bytes]).toEqual([text.split(/\s+/).length, Buffer.byteLength(text)]);
+  });
+
+  it('prints a table that names its protocols, and writes the JSON where it is told', async () => {
+    const options = ['--lengths', '16,24', '--protocol', 'both', '--data', at('text.txt'), '--output', at('out.json')];
+    const { code, stdout } = await evaluating('rope', ...options, '--max-tokens', '96');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/Protocol stream: .*\nlength +nll\/token +perplexity[^\n]*\n +16 [^\n]* 96 [^\n]*\n +24 /);
+    expect(stdout).toMatch(/Protocol documents: document by document/);
+    expect(JSON.parse(readFileSync(at('out.json'), 'utf8')).results).toHaveLength(4);
+  });
+});
+
+describe('sb-generate', () => {
+  const generating = (...more: string[]) =>
+    run(generate, '--backend', 'cpu', '--checkpoint', at('rope'), '--prompt', 'The ', ...more);
+
+  it('streams the prompt and its continuation, the same for the same seed', async () => {
+    const first = await generating('--max-new-tokens', '12', '--seed', '5');
+    expect(first.code).toBe(0);
+    expect(first.stdout).toMatch(/^The .+\n$/s);
+    expect(await generating('--max-new-tokens', '12', '--seed', '5')).toEqual(first);
+    const stop = first.stdout.slice(8, 11);
+    const stopped = await generating('--max-new-tokens', '12', '--seed', '5', '--stop', stop);
+    expect(stopped.stdout).toBe(`The ${first.stdout.slice(4).split(stop)[0]}\n`);
+  });
+
+  it.each([
+    ['--temperature', '-1', /temperature is -1; expected 0 or more/],
+    ['--top-p', '2', /topP is 2; expected more than 0 and at most 1/],
+    ['--max-new-tokens', 'few', /--max-new-tokens expects a number/],
+    ['--tokenizer', 'none.json', /cannot read the tokenizer .*none\.json/],
+  ])('refuses %s %s before it writes anything', async (option, value, message) => {
+    const { code, stdout, stderr } = await generating(option, value);
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr).toMatch(message);
+  });
+});
+
+describe('wrong input ends with one line, exit code 1 and nothing changed on disk', () => {
+  const whole = () => readFileSync(at('rope/model.safetensors'));
+  /** A checkpoint like `rope` with other weights, header edited or bytes cut. */
+  function damaged(
+    name: string,
+    change: (header: Record<string, { data_offsets: number[]; shape: number[] }>) => void,
+  ) {
+    cpSync(at('rope'), at(name), { recursive: true });
+    const bytes = whole();
+    const length = Number(bytes.readBigUInt64LE(0));
+    const header = JSON.parse(bytes.toString('utf8', 8, 8 + length));
+    change(header);
+    const json = Buffer.from(JSON.stringify(header));
+    const size = Buffer.alloc(8);
+    size.writeBigUInt64LE(BigInt(json.length));
+    writeFileSync(join(at(name), 'model.safetensors'), Buffer.concat([size, json, bytes.subarray(8 + length)]));
+  }
+
+  beforeAll(() => {
+    writeFileSync(at('empty.txt'), '');
+    writeFileSync(at('latin.txt'), Buffer.from('caf\xe9 noir', 'latin1'));
+    mkdirSync(at('no-text'));
+    const frame = Buffer.concat([
+      Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0xa1, 0x00, 0x00]),
+      Buffer.from('{"text":"a text"}\n\n\n'),
+    ]);
+    writeFileSync(at('cut.jsonl.zst'), frame.subarray(0, frame.length - 5));
+    const parquet = Buffer.from(
+      parquetWriteBuffer({ columnData: [{ name: 'text', data: ['one', 'two'], type: 'STRING' }] }),
+    );
+    writeFileSync(at('cut.parquet'), parquet.subarray(0, parquet.length - 9));
+    cpSync(at('rope'), at('small-vocabulary'), { recursive: true });
+    LlamaModel.create({ ...base, vocabSize: 280, attention: 'softmax+rope' }).save(at('small-vocabulary'));
+    cpSync(at('rope'), at('other-config'), { recursive: true });
+    cpSync(at('alibi/config.json'), at('other-config/config.json'));
+    const config = JSON.parse(readFileSync(at('other-config/config.json'), 'utf8'));
+    config.stickbreaking.numLayers = 3;
+    writeFileSync(at('other-config/config.json'), JSON.stringify(config));
+    const first = 'model.embed_tokens.weight';
+    damaged('lying-shape', (header) => (header[first]!.shape = [2 ** 31, 2 ** 31]));
+    damaged('lying-offsets', (header) => (header[first]!.data_offsets = [0, 2 ** 52]));
+    damaged('overlap', (header) => (header['model.norm.weight'] = { ...header[first]! }));
+    cpSync(at('rope'), at('huge-header'), { recursive: true });
+    const bytes = whole();
+    bytes.writeBigUInt64LE(2n ** 63n);
+    writeFileSync(at('huge-header/model.safetensors'), bytes);
+    cpSync(at('rope'), at('cut-weights'), { recursive: true });
+    writeFileSync(at('cut-weights/model.safetensors'), whole().subarray(0, 5000));
+    cpSync(at('rope'), at('no-tokenizer'), { recursive: true });
+    rmSync(at('no-tokenizer/tokenizer.json'));
+  });
+
+  /** Names and contents of everything in the folder. */
+  function disk(): string {
+    const hash = createHash('sha256');
+    for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+      const path = join(entry.parentPath, entry.name);
+      hash.update(`${path}\0`);
+      if (entry.isFile()) hash.update(readFileSync(path));
+    }
+    return hash.digest('hex');
+  }
+
+  const given = { '--lengths': '8..16', '--data': 'text.txt' };
+  const cases: [string, { checkpoint?: string } & Partial<Record<string, string>>, RegExp][] = [
+    ['a source that is missing', { '--data': 'none.txt' }, /none\.txt: there is no such file/],
+    ['a source that is empty', { '--data': 'empty.txt' }, /empty\.txt is empty/],
+    ['a directory without text', { '--data': 'no-text' }, /no-text holds no/],
+    ['a truncated Zstandard file', { '--data': 'cut.jsonl.zst' }, /Zstandard data is cut short/],
+    ['a truncated Parquet file', { '--data': 'cut.parquet' }, /cut short/],
+    ['text that is not UTF-8', { '--data': 'latin.txt' }, /invalid UTF-8 near byte 3/],
+    ['a tokenizer larger than the vocabulary', { checkpoint: 'small-vocabulary' }, /300 tokens.* vocabulary of 280/],
+    ['no tokenizer', { checkpoint: 'no-tokenizer' }, /no tokenizer\.json; name one with --tokenizer/],
+    ['a tensor that claims another shape', { checkpoint: 'lying-shape' }, /not a sound safetensors file.*needs/],
+    ['a tensor that claims more bytes', { checkpoint: 'lying-offsets' }, /not a sound safetensors file/],
+    ['tensors that overlap', { checkpoint: 'overlap' }, /not a sound safetensors file/],
+    ['a header of 2^63 bytes', { checkpoint: 'huge-header' }, /header claims 9223372036854775808 bytes/],
+    ['truncated weights', { checkpoint: 'cut-weights' }, /not a sound safetensors file/],
+    ['weights of another configuration', { checkpoint: 'other-config' }, /no 'model\.layers\.2\..*config\.json/],
+    ['a checkpoint that is none', { checkpoint: 'no-text' }, /neither a checkpoint/],
+    ['a context that memory cannot hold', { '--lengths': '8,999999999' }, /needs about .* GiB, and this machine has/],
+    ['a range that is none', { '--lengths': '4096..2048' }, /4096\.\.2048 is no range/],
+    ['lengths that are none', { '--lengths': 'long' }, /--lengths long cannot be read/],
+    ['a text shorter than the window', { '--lengths': '65536' }, /too few for one window of 65536/],
+    [
+      'a field that is not there',
+      { '--data': 'out.jsonl', '--field': 'body' },
+      /no field 'body'; the record has 'text'/,
+    ],
+    ['an output that cannot be', { '--output': 'none/out.json' }, /Cannot write .*: there is no directory/],
+    ['an option that is none', { '--lenght': '3' }, /Unknown argument: lenght/],
+    ['an unknown backend', { '--backend': 'gpu' }, /Backend 'gpu' is not known; expected one of auto/],
+  ];
+  it.each(cases)('%s', async (_, { checkpoint = 'rope', ...change }, message) => {
+    writeFileSync(at('out.jsonl'), '{"text":"a"}\n');
+    const before = disk();
+    const paths = new Set(['--data', '--output']);
+    const options = Object.entries({ '--backend': 'cpu', ...given, ...change }).flatMap(([option, value]) => [
+      option,
+      paths.has(option) ? at(value!) : value!,
+    ]);
+    const { code, stdout, stderr } = await run(evaluate, '--checkpoint', at(checkpoint), ...options);
+    expect(stderr).toMatch(message);
+    expect(stderr).toMatch(/^[^\n]*\n$/);
+    expect([code, stdout]).toEqual([1, '']);
+    expect(disk()).toBe(before);
+  });
+
+  const tool = fileURLToPath(new URL('../bin/sb-eval.js', import.meta.url));
+
+  it('through the program itself', () => {
+    const result = spawnSync(process.execPath, [
+      tool,
+      '--checkpoint',
+      at('rope'),
+      '--lengths',
+      '4096..2048',
+      '--data',
+      at('text.txt'),
+    ]);
+    expect([result.status, result.stdout.toString()]).toEqual([1, '']);
+    expect(result.stderr.toString()).toMatch(/^--lengths 4096\.\.2048 is no range[^\n]*\n$/);
+  });
+
+  // A file system of 64 KiB, in a namespace of its own; where the system allows no such thing, there is no small disk.
+  const small = 'mount -t tmpfs -o size=64k none "$1" && shift && exec "$@"';
+  const canMount = spawnSync('unshare', ['-rm', 'sh', '-c', small, 'sh', tmpdir(), 'true']).status === 0;
+  it.skipIf(!canMount)(`a full disk${canMount ? '' : ' (skipped: no mount namespaces here)'}`, () => {
+    mkdirSync(at('disk'));
+    const script = `head -c 70000 /dev/zero > "$1/fill" 2>/dev/null; dir="$1"; shift; "$@" --output "$dir/out.json"; code=$?; ls "$dir"; exit $code`;
+    const command = [process.execPath, tool, '--backend', 'cpu', '--checkpoint', at('rope'), '--lengths', '8'];
+    const options = ['--max-tokens', '64', '--data', at('text.txt')];
+    const argv = ['-rm', 'sh', '-c', small, 'sh', at('disk'), 'sh', '-c', script, 'sh', at('disk')];
+    const result = spawnSync('unshare', [...argv, ...command, ...options]);
+    expect(result.stderr.toString()).toMatch(/cannot write .*out\.json: the disk is full; [^\n]*\n$/);
+    // Nothing but what filled the disk is on it.
+    expect([result.status, result.stdout.toString()]).toEqual([1, 'fill\n']);
+  });
+
+  it('leaves quietly when its reader has gone', () => {
+    const sbGenerate = tool.replace('sb-eval', 'sb-generate');
+    const command = `"$0" "$1" --backend cpu --checkpoint "$2" --prompt "The " --max-new-tokens 40 2>&1 >&3 | cat 1>&2`;
+    const options = ['-c', `{ ${command}; } 3>&1 | head -c 2`, process.execPath, sbGenerate, at('rope')];
+    const result = spawnSync('sh', options);
+    expect([result.stdout.toString(), result.stderr.toString()]).toEqual(['Th', '']);
+  });
+});
