@@ -33,9 +33,9 @@ const legendRow = 22;
 
 export function drawCurves(curves: readonly Curve[], options: CurvesOptions): string {
   const rows = Math.ceil(curves.length / legendColumns(curves));
-  const height = axes.height + rows * legendRow + 6;
+  const height = axes.height + rows * legendRow + 14;
   const canvas = plot(
-    plotOptions(curves, options, height, axes.bottom + rows * legendRow + 6),
+    plotOptions(curves, options, height, axes.bottom + rows * legendRow + 14),
     `${options.yLabel} by ${options.xLabel}: ${curves.map(({ name }) => name).join(', ')}`,
   );
   drawLegend(canvas, curves);
@@ -74,7 +74,7 @@ function plotOptions(
     marginTop: axes.top,
     marginBottom,
     style: { background: 'transparent', color: 'currentColor', fontSize: '14px' },
-    x: { label: xLabel, labelOffset: 42, ...(xLog2 ? { type: 'log', base: 2, tickFormat: shortCount } : {}) },
+    x: { label: xLabel, labelOffset: 40, ...(xLog2 ? { type: 'log', base: 2, tickFormat: shortCount } : {}) },
     y: { label: yLabel, ...(yLog ? { type: 'log' } : {}), ...(yDomain ? { domain: [...yDomain] } : {}) },
     marks,
   };
@@ -91,7 +91,7 @@ function drawLegend({ svg, create }: Canvas, curves: readonly Curve[]): void {
   for (const [i, { name }] of curves.entries()) {
     const { stroke, dash } = lookOf(i);
     const x = axes.left + (i % columns) * ((width - axes.left - axes.right) / columns);
-    const y = axes.height + Math.floor(i / columns) * legendRow + 8;
+    const y = axes.height + Math.floor(i / columns) * legendRow + 16;
     const line = { x1: x, x2: x + 34, y1: y, y2: y, stroke, 'stroke-width': 2.5, 'stroke-dasharray': dash || 'none' };
     legend.append(create('line', line), legendSymbol(create, i, x + 17, y));
     legend.append(create('text', { x: x + 42, y: y + 5 }, name));

@@ -245,8 +245,9 @@ function findExample(config: MqrarConfig, results: Results): Finding[] {
     {
       expected: 'Softmax+RoPE is distracted by an older assignment of the same variable.',
       source: 'figure 4',
-      found: `In layer ${r.layer + 1} questions give ${percent(r.answer)} to the present value and ${percent(r.older)} to older ones; ${mistakes.length} of ${rope.example.questions.length} answers to the example are wrong.`,
-      verdict: mistakes.length > 0 || r.older > s.older + 0.02 ? 'agrees' : 'disagrees',
+      found: `In layer ${r.layer + 1} questions give ${percent(r.answer)} to the present value and ${percent(r.older)} to older ones; ${mistakes.length} of ${rope.example.questions.length} answers to the example are wrong${rope.accuracy < 0.5 ? `; it has not learnt the task (${percent(rope.accuracy)} right answers)` : ''}.`,
+      // A model that has not learnt the task looks nowhere in particular.
+      verdict: rope.accuracy < 0.5 ? 'open' : 4 * r.older > r.answer || mistakes.length > 0 ? 'agrees' : 'disagrees',
     },
   ];
 }
