@@ -47,7 +47,7 @@ export async function trainOnText(
       startFrom,
       optimizer: recipe.optimizer,
       tokenizerPath: tokenizer.path,
-      identity: { tokenizer: tokenizer.hash, data: dataset.hash },
+      identity: { tokenizer: tokenizer.hash, data: dataset.hash, interleave: INTERLEAVE },
       checkpoints: { everySteps: 500, keepLast: 1, keepBest: false },
       signal: context.signal,
       stages: recipe.stages.map((stage, i) => ({
@@ -74,6 +74,9 @@ export async function trainOnText(
     dataset.close();
   }
 }
+
+/** Documents read in turns, so that a step of long documents is of more than one. */
+const INTERLEAVE = 16;
 
 function packed(dataset: TokenDataset, seed: number): StageData {
   return {
