@@ -1,6 +1,6 @@
 /** A model on disk: `config.json` and `model.safetensors` (or Hugging Face's shards) in one directory. */
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { UserError } from '@stickbreaking/core';
 import type { Variable } from '@tensorflow/tfjs-core';
 import { type LlamaConfig, loadConfig } from './config.js';
@@ -79,8 +79,10 @@ function weightFiles(directory: string): string[] {
   } catch {
     // Said below.
   }
-  if (!shards) throw new UserError(`${index} is not an index of shards: expected JSON with a weight_map.`);
-  return [...new Set(Object.values(shards))].map((name) => join(directory, name));
+  const named = shards && Object.values(shards);
+  if (!named?.every((name) => typeof name === 'string' && basename(name) === name))
+    throw new UserError(`${index} is not an index of shards: expected JSON with a weight_map of file names.`);
+  return [...new Set(named)].map((name) => join(directory, name));
 }
 
 function checkTensors(

@@ -32,6 +32,9 @@ export function toHuggingFace(config: LlamaConfig): Json {
     tie_word_embeddings: config.tieEmbeddings,
     torch_dtype: 'float32',
     use_cache: true,
+    // Left out, transformers would take token 1 to begin a text and token 2 to end it: the tokenizer knows better.
+    bos_token_id: null,
+    eos_token_id: null,
     ...(attention.kind === 'softmax'
       ? { ...ropeOf(config), ...(attention.window ? { sliding_window: attention.window } : {}) }
       : {}),
@@ -91,6 +94,10 @@ function mapped(json: Json, file: string): LlamaConfigInput {
   if (json.attention_bias === true || json.mlp_bias === true) {
     throw new UserError(`${file}: the model has biases in its projections; only models without are supported.`);
   }
+  const activation = json.hidden_act ?? 'silu';
+  if (activation !== 'silu' && activation !== 'swish') {
+    throw new UserError(`${file}: hidden_act is '${activation}'; only silu, as SwiGLU has it, is supported.`);
+  }
   const rope = (json.rope_scaling ?? json.rope_parameters ?? undefined) as Json | undefined;
   const scalingKind = rope?.rope_type ?? rope?.type ?? 'default';
   const factor = Number(rope?.factor ?? 1);
@@ -114,7 +121,8 @@ function mapped(json: Json, file: string): LlamaConfigInput {
     headDim: (json.head_dim ?? undefined) as number | undefined,
     contextLength: numbers('max_position_embeddings'),
     tieEmbeddings: json.tie_word_embeddings === true,
-    normEpsilon: numbers('rms_norm_eps'),
+    normEpsilon: (json.rms_norm_eps ?? 1e-6) as number, // what transformers takes where it is left out
+    ...(typeof json.initializer_range === 'number' ? { initializerRange: json.initializer_range } : {}),
     attention: {
       kind: 'softmax',
       position: {

@@ -30,14 +30,25 @@ const kinds: Record<string, LlamaConfigInput> = {
     ...base,
     attention: { kind: 'softmax', position: { kind: 'rope', scaling: { kind: 'linear', factor: 4 } } },
   },
+  'rope, static NTK': {
+    ...base,
+    attention: { kind: 'softmax', position: { kind: 'rope', scaling: { kind: 'ntk', factor: 4 } } },
+  },
   'rope, dynamic': {
     ...base,
     attention: { kind: 'softmax', position: { kind: 'rope', scaling: { kind: 'dynamic', factor: 2 } } },
   },
   'rope in a window': { ...base, attention: { kind: 'softmax', position: 'rope', window: 5 } },
   alibi: { ...base, attention: 'softmax+alibi' },
+  'alibi in a window': { ...base, attention: { kind: 'softmax', position: 'alibi', window: 3 } },
+  'one key-value head': { ...base, numKvHeads: 1, attention: 'stick-breaking' },
   fire: { ...base, attention: { kind: 'softmax', position: { kind: 'fire', initialThreshold: 8 } } },
+  'fire in a window': {
+    ...base,
+    attention: { kind: 'softmax', position: { kind: 'fire', width: 4, initialThreshold: 8 }, window: 6 },
+  },
   nope: { ...base, attention: 'softmax+nope' },
+  'nope in a window': { ...base, attention: { kind: 'softmax', position: 'none', window: 4 } },
   mup: {
     ...base,
     mup: { embeddingMultiplier: 3, residualMultiplier: 0.5, attentionMultiplier: 0.2, logitsDivider: 4 },
@@ -48,8 +59,13 @@ const seed = Math.floor(Math.random() * 1e6);
 const tokens = Array.from({ length: 21 }, (_, i) => (i * 17 + seed) % base.vocabSize);
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-model-'));
 afterAll(() => rmSync(directory, { recursive: true }));
+console.info(`seed ${seed}`);
+// Where this machine has no compiler there is no native backend, and cpu alone is tried.
+const hasNative = await selectBackend('native').then(
+  () => true,
+  () => false,
+);
 beforeAll(async () => {
-  console.log(`seed ${seed}`);
   await selectBackend('cpu');
 });
 
@@ -58,7 +74,24 @@ function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return Array.from(a).reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0);
 }
 
-describe.each(Object.entries(kinds))('%s', (name, config) => {
+const backends = hasNative ? ['cpu', 'native'] : ['cpu'];
+const everyKind = backends.flatMap((backend) =>
+  Object.entries(kinds).map(([name, config]) => [backend, name, config] as const),
+);
+describe.each(everyKind)('on %s, %s', (backend, name, config) => {
+  beforeAll(async () => {
+    await selectBackend(backend);
+  });
+
+  it('sees nothing of the other documents of a pack', () => {
+    const model = LlamaModel.create(config, { seed });
+    const cuts = [0, 5, 6, tokens.length];
+    const packed = model.forward(tokens, { cuSeqlens: cuts }).dataSync();
+    const alone = cuts.slice(1).flatMap((end, s) => [...model.forward(tokens.slice(cuts[s], end)).dataSync()]);
+    expect(largestDifference(packed, alone)).toBeLessThan(1e-5);
+    model.dispose();
+  });
+
   it('gives through the cache the logits of a full forward', () => {
     // Past the original length, dynamic scaling turns every angle at every step, and what deeper layers made of earlier
     // tokens would have to be made again: there a cache follows the context as it grew (docs/decisions.md).

@@ -7,6 +7,9 @@ import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync
 import { dirname } from 'node:path';
 import { explainSystemError, UserError } from '@stickbreaking/core';
 
+/** The format's own limit: no program reads more. */
+const MAX_HEADER_BYTES = 100_000_000;
+
 const bytesOf = { F32: 4, F16: 2, BF16: 2 } as const;
 type Dtype = keyof typeof bytesOf;
 
@@ -66,6 +69,8 @@ function readHeader(fd: number, path: string): { entries: Map<string, Entry>; me
   if (size < 8) throw fault(`it has ${size} bytes, fewer than its length field`);
   const length = readBytes(fd, 0, 8, path).readBigUInt64LE();
   if (length > BigInt(size - 8)) throw fault(`its header claims ${length} bytes, but only ${size - 8} follow`);
+  if (length > MAX_HEADER_BYTES)
+    throw fault(`its header claims ${length} bytes; the format allows ${MAX_HEADER_BYTES}`);
   const start = 8 + Number(length);
   let header: unknown;
   try {

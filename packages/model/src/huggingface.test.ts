@@ -1,0 +1,228 @@
+/**
+ * What `transformers` would make of our checkpoints: its LlamaForCausalLM, MistralForCausalLM and GraniteForCausalLM
+ * retold in float64, reading config.json and model.safetensors by their rules alone.
+ */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { selectBackend } from '@stickbreaking/core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type LlamaConfigInput, LlamaModel, writeSafetensors } from './index.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-hf-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+beforeAll(() => selectBackend('cpu'));
+
+const seed = Math.floor(Math.random() * 1e6);
+console.info(`seed ${seed}`);
+const base = {
+  ...{ vocabSize: 41, hiddenSize: 24, intermediateSize: 36, numLayers: 2, numHeads: 4, numKvHeads: 2, headDim: 8 },
+  ...{ contextLength: 12, initializerRange: 0.3 },
+} satisfies LlamaConfigInput;
+const rope = (scaling: object): LlamaConfigInput['attention'] =>
+  ({ kind: 'softmax', position: { kind: 'rope', theta: 500, scaling } }) as never;
+
+const models: Record<string, [LlamaConfigInput, type: string]> = {
+  plain: [{ ...base, attention: 'softmax+rope' }, 'llama'],
+  tied: [{ ...base, attention: 'softmax+rope', tieEmbeddings: true, normEpsilon: 1e-3 }, 'llama'],
+  'linear scaling': [{ ...base, attention: rope({ kind: 'linear', factor: 4 }) }, 'llama'],
+  'static NTK': [{ ...base, attention: rope({ kind: 'ntk', factor: 4 }) }, 'llama'],
+  'dynamic NTK': [{ ...base, attention: rope({ kind: 'dynamic', factor: 2 }) }, 'llama'],
+  'dynamic NTK of a shorter context': [
+    { ...base, attention: rope({ kind: 'dynamic', factor: 2, originalContextLength: 5 }) },
+    'llama',
+  ],
+  'a window': [{ ...base, attention: { kind: 'softmax', position: 'rope', window: 5 } }, 'mistral'],
+  multipliers: [
+    {
+      ...base,
+      attention: 'softmax+rope',
+      mup: { embeddingMultiplier: 3, residualMultiplier: 0.5, attentionMultiplier: 0.2, logitsDivider: 4 },
+    },
+    'granite',
+  ],
+};
+
+type Json = Record<string, never>;
+type Matrix = number[][];
+
+/** The tensors of a file as its header lists them; a matrix as rows. */
+function readTensors(file: string): Record<string, Matrix> {
+  const bytes = readFileSync(file);
+  const length = Number(bytes.readBigUInt64LE(0));
+  const { __metadata__, ...header } = JSON.parse(bytes.toString('utf8', 8, 8 + length));
+  expect(__metadata__).toEqual({ format: 'pt' }); // transformers refuses a file without
+  return Object.fromEntries(
+    Object.entries(header).map(([name, claim]) => {
+      const { dtype, shape, data_offsets } = claim as { dtype: string; shape: number[]; data_offsets: number[] };
+      expect(dtype).toBe('F32');
+      const [rows, columns] = shape.length === 1 ? [1, shape[0]!] : [shape[0]!, shape[1]!];
+      const at = (i: number) => bytes.readFloatLE(8 + length + data_offsets[0]! + 4 * i);
+      return [
+        name,
+        Array.from({ length: rows }, (_, r) => Array.from({ length: columns }, (_, c) => at(r * columns + c))),
+      ];
+    }),
+  );
+}
+
+const times = (x: number[], weight: Matrix) => weight.map((row) => row.reduce((sum, w, i) => sum + w * x[i]!, 0));
+const plus = (a: number[], b: number[], factor = 1) => a.map((value, i) => value + factor * b[i]!);
+
+/** modeling_rope_utils.py */
+function inverseFrequencies(config: Json, length: number): number[] {
+  const { rope_theta, head_dim, rope_scaling, max_position_embeddings } = config as Record<string, number & Json>;
+  const scaling = rope_scaling as unknown as { rope_type: string; factor: number } | null;
+  let theta: number = rope_theta!;
+  if (scaling?.rope_type === 'dynamic') {
+    const seen = Math.max(length, max_position_embeddings!);
+    const stretch = (scaling.factor * seen) / max_position_embeddings! - (scaling.factor - 1);
+    theta *= stretch ** (head_dim! / (head_dim! - 2));
+  }
+  const plain = Array.from({ length: head_dim! / 2 }, (_, i) => 1 / theta ** ((2 * i) / head_dim!));
+  return scaling?.rope_type === 'linear' ? plain.map((frequency) => frequency / scaling.factor) : plain;
+}
+
+/** q · cos + rotate_half(q) · sin, where rotate_half gives (−second half, first half). */
+function rotated(x: number[], position: number, frequencies: number[]): number[] {
+  const half = frequencies.length;
+  return x.map((value, i) => {
+    const angle = position * frequencies[i % half]!;
+    return value * Math.cos(angle) + (i < half ? -x[i + half]! : x[i - half]!) * Math.sin(angle);
+  });
+}
+
+function transformersLogits(tokens: readonly number[]): number[] {
+  const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8'));
+  const weights = readTensors(join(directory, 'model.safetensors'));
+  const granite = config.model_type === 'granite';
+  const { head_dim: dim, num_attention_heads: heads, num_key_value_heads: kvHeads, rms_norm_eps } = config;
+  const norm = (x: number[], name: string) => {
+    const inverse = 1 / Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / x.length + rms_norm_eps);
+    return x.map((value, i) => value * inverse * weights[name]![0]![i]!);
+  };
+  const residual = granite ? config.residual_multiplier : 1;
+  const scale = granite ? config.attention_multiplier : dim ** -0.5;
+  const frequencies = inverseFrequencies(config, tokens.length);
+  const embedding = weights['model.embed_tokens.weight']!;
+  let hidden = tokens.map((token) => embedding[token]!.map((x) => x * (granite ? config.embedding_multiplier : 1)));
+  for (let l = 0; l < config.num_hidden_layers; l++) {
+    const weight = (name: string) => weights[`model.layers.${l}.${name}.weight`]!;
+    const normed = hidden.map((x) => norm(x, `model.layers.${l}.input_layernorm.weight`));
+    const part = (x: number[], head: number) => x.slice(head * dim, (head + 1) * dim);
+    const q = normed.map((x) => times(x, weight('self_attn.q_proj')));
+    const k = normed.map((x) => times(x, weight('self_attn.k_proj')));
+    const v = normed.map((x) => times(x, weight('self_attn.v_proj')));
+    hidden = hidden.map((x, t) => {
+      const mixed = Array.from({ length: heads }, (_, head) => {
+        const kvHead = Math.floor(head / (heads / kvHeads)); // repeat_kv
+        const query = rotated(part(q[t]!, head), t, frequencies);
+        const first = config.sliding_window ? Math.max(0, t - config.sliding_window + 1) : 0;
+        const seen = Array.from({ length: t - first + 1 }, (_, i) => first + i);
+        const exponentials = seen.map((i) => {
+          const key = rotated(part(k[i]!, kvHead), i, frequencies);
+          return Math.exp(scale * key.reduce((sum, value, d) => sum + value * query[d]!, 0));
+        });
+        const total = exponentials.reduce((a, b) => a + b);
+        return Array.from({ length: dim }, (_, d) =>
+          seen.reduce((sum, i, n) => sum + (exponentials[n]! / total) * part(v[i]!, kvHead)[d]!, 0),
+        );
+      }).flat();
+      return plus(x, times(mixed, weight('self_attn.o_proj')), residual);
+    });
+    hidden = hidden.map((x) => {
+      const normed = norm(x, `model.layers.${l}.post_attention_layernorm.weight`);
+      const gate = times(normed, weight('mlp.gate_proj'));
+      const up = times(normed, weight('mlp.up_proj'));
+      const inner = gate.map((g, i) => (g / (1 + Math.exp(-g))) * up[i]!);
+      return plus(x, times(inner, weight('mlp.down_proj')), residual);
+    });
+  }
+  const head = config.tie_word_embeddings ? embedding : weights['lm_head.weight']!;
+  return hidden.flatMap((x) =>
+    times(norm(x, 'model.norm.weight'), head).map((logit) => logit / (granite ? config.logits_scaling : 1)),
+  );
+}
+
+function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  expect(a.length).toBe(b.length);
+  return Array.from(a).reduce((most, value, i) => Math.max(most, Math.abs(value - b[i]!)), 0);
+}
+
+describe.each(Object.entries(models))('%s', (_, [config, type]) => {
+  // Longer than the contexts that dynamic scaling looks at.
+  const tokens = Array.from({ length: 17 }, (_, i) => (i * 23 + seed) % base.vocabSize);
+
+  it('gives the logits that transformers gives, and comes back without our own part of config.json', () => {
+    const model = LlamaModel.create(config, { seed });
+    // Norms of 1 would hide a norm that is left out.
+    for (const [name, parameter] of model.parameters) {
+      if (!name.endsWith('norm.weight')) continue;
+      parameter.assign(parameter.mul(1.3));
+    }
+    model.save(directory);
+    const file = join(directory, 'config.json');
+    const json = JSON.parse(readFileSync(file, 'utf8'));
+    expect(json.model_type).toBe(type);
+    const logits = model.forward(tokens).dataSync();
+    expect(largestDifference(logits, transformersLogits(tokens))).toBeLessThan(2e-4);
+    delete json.stickbreaking;
+    writeFileSync(file, JSON.stringify(json));
+    expect(largestDifference(LlamaModel.load(directory).forward(tokens).dataSync(), logits)).toBeLessThan(2e-5);
+  });
+});
+
+describe('config.json of others', () => {
+  const written = () => {
+    LlamaModel.create({ ...base, attention: 'softmax+rope' }, { seed }).save(directory);
+    const json = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8'));
+    delete json.stickbreaking;
+    return json;
+  };
+  const opened = (json: object) => {
+    writeFileSync(join(directory, 'config.json'), JSON.stringify(json));
+    return LlamaModel.load(directory);
+  };
+
+  it('reads the keys of version 5 and the defaults of what is left out', () => {
+    const { rope_theta, rope_scaling, rms_norm_eps, ...json } = written();
+    const { config } = opened({ ...json, rope_parameters: { rope_type: 'linear', factor: 2, rope_theta: 777 } });
+    expect(config.attention).toEqual({
+      kind: 'softmax',
+      position: { kind: 'rope', theta: 777, scaling: { kind: 'linear', factor: 2 } },
+    });
+    expect(config.normEpsilon).toBe(1e-6);
+  });
+
+  it.each([
+    [{ model_type: 'gpt2' }, /model_type 'gpt2' is not supported/],
+    [{ attention_bias: true }, /biases/],
+    [{ hidden_act: 'gelu' }, /hidden_act is 'gelu'/],
+    [{ rope_scaling: { rope_type: 'llama3', factor: 8 } }, /RoPE scaling 'llama3' is not supported/],
+    [{ hidden_size: 'wide' }, /hiddenSize/],
+  ])('refuses %j', (change, message) => {
+    expect(() => opened({ ...written(), ...change })).toThrow(message);
+  });
+
+  it('reads shards by their index, and refuses an index that leads elsewhere', () => {
+    const json = written();
+    const model = LlamaModel.load(directory);
+    const all = [...model.parameters].map(([name, one]) => {
+      return { name, shape: one.shape, values: () => one.dataSync() as Float32Array };
+    });
+    const half = all.length >> 1;
+    const shards = { 'a.safetensors': all.slice(0, half), 'b.safetensors': all.slice(half) };
+    for (const [name, tensors] of Object.entries(shards)) writeSafetensors(join(directory, name), tensors);
+    rmSync(join(directory, 'model.safetensors'));
+    const index = (map: unknown) =>
+      writeFileSync(join(directory, 'model.safetensors.index.json'), JSON.stringify({ weight_map: map }));
+    index(Object.fromEntries(Object.entries(shards).flatMap(([file, one]) => one.map(({ name }) => [name, file]))));
+    expect(opened(json).forward([1, 2, 3]).dataSync()).toEqual(model.forward([1, 2, 3]).dataSync());
+    for (const wrong of [{ x: '../a.safetensors' }, { x: 3 }, null]) {
+      index(wrong);
+      expect(() => opened(json)).toThrow(/is not an index of shards/);
+    }
+    index({ x: 'none.safetensors' });
+    expect(() => opened(json)).toThrow(/none.safetensors cannot be opened/);
+  });
+});
