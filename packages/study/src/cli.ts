@@ -15,8 +15,8 @@ interface Arguments {
   plan: boolean;
   reportOnly: boolean;
   timeLimit: number | undefined;
-  only: string | string[] | undefined;
-  skip: string | string[] | undefined;
+  only: string | undefined;
+  skip: string | undefined;
   measure: string | undefined;
 }
 
@@ -36,8 +36,8 @@ export function main(argv: string[]): Promise<number> {
         .option('plan', { type: 'boolean', default: false, describe: 'list the arms and which are done; run nothing' })
         .option('report-only', { type: 'boolean', default: false, describe: 'write the report of what is done' })
         .option('time-limit', { type: 'number', describe: 'stop after this many minutes, to go on another time' })
-        .option('only', { type: 'string', describe: 'run only the arms whose name has this in it' })
-        .option('skip', { type: 'string', describe: 'do not run the arms whose name has this in it' })
+        .option('only', { type: 'string', describe: 'run only arms whose name has this in it; several: a|b' })
+        .option('skip', { type: 'string', describe: 'do not run arms whose name has this in it' })
         .option('measure', { type: 'string', hidden: true }) as never,
     run,
   );
@@ -54,7 +54,8 @@ async function run(args: Arguments): Promise<number> {
   }
   const { study, config } = loadStudy(args.config, args._.map(String));
   if (args.plan) return plan(study, config);
-  const commandLine = ['sb-study', ...process.argv.slice(2)].map(quoted).join(' ');
+  const given = process.argv.slice(2).filter((argument) => argument !== '--report-only');
+  const commandLine = ['sb-study', ...given].map(quoted).join(' ');
   if (args.reportOnly) return reportOnly(study, config, commandLine);
   const backend = await selectBackend(args.backend ?? config.backend);
   const log = (line: string) => {
@@ -66,9 +67,9 @@ async function run(args: Arguments): Promise<number> {
   const stop = new AbortController();
   const stopped = stopOnSignals(stop, args.timeLimit);
   try {
-    const { only = '', skip = [] } = args;
-    const named = (parts: string | string[], id: string) => [parts].flat().some((part) => id.includes(part));
-    const wanted = (id: string) => named(only, id) && !named(skip, id);
+    const { only = '', skip } = args;
+    const named = (parts: string, id: string) => parts.split('|').some((part) => id.includes(part));
+    const wanted = (id: string) => named(only, id) && !(skip && named(skip, id));
     const say = (text: string) => progress.show(text);
     const finished = await runStudy(study, config, {
       backend,

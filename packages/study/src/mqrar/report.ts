@@ -50,7 +50,8 @@ function bestPoints(config: MqrarConfig, results: Results): Point[] {
   );
 }
 
-const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+/** Rounded down: what has not reached a bar must not look as if it had. */
+const percent = (share: number) => `${(Math.floor(1000 * share + 1e-9) / 10).toFixed(1)} %`;
 
 /** The most pairs up to which every smaller number is solved too. */
 function solvedUpTo(config: MqrarConfig, points: readonly Point[], name: string): number {

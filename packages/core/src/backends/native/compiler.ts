@@ -2,11 +2,20 @@
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeDirectory } from './make_directory.js';
 
-const sourceDirectory = fileURLToPath(new URL('../../../native/', import.meta.url));
+/** `native/` of the package, or of the bundle that this program came in. */
+function findSources(): string {
+  const start = dirname(fileURLToPath(import.meta.url));
+  for (let at = start; ; at = dirname(at)) {
+    if (existsSync(join(at, 'native', 'parallel.h'))) return join(at, 'native');
+    if (at === dirname(at)) return join(start, 'native');
+  }
+}
+
+const sourceDirectory = findSources();
 export const flags: readonly string[] = [
   ...['-O3', '-march=native', '-std=c++17', '-fPIC', '-pthread'],
   ...['-fno-math-errno', '-ffp-contract=fast', '-fopenmp-simd'],
