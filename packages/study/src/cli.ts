@@ -87,7 +87,7 @@ async function run(args: Arguments): Promise<number> {
     }
     const why = stop.signal.aborted ? 'Stopped; the same command goes on' : 'Some arms are still to be run';
     process.stdout.write(`${why}. So far: ${config.output}/results/report.html\n`);
-    return stopped.byUser ? 130 : 0;
+    return stopped.exitCode;
   } finally {
     stopped.release();
   }
@@ -95,9 +95,9 @@ async function run(args: Arguments): Promise<number> {
 
 /** Ctrl-C, SIGTERM and the time limit let the arm at hand save; a second signal ends the process at once. */
 function stopOnSignals(stop: AbortController, minutes: number | undefined) {
-  const state = { byUser: false, release: () => {} };
-  const onSignal = () => {
-    state.byUser = true;
+  const state = { exitCode: 0, release: () => {} };
+  const onSignal = (signal: NodeJS.Signals) => {
+    state.exitCode = signal === 'SIGINT' ? 130 : 143; // as a shell knows them of a process that a signal ended
     stop.abort();
   };
   process.once('SIGINT', onSignal);
