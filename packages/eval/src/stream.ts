@@ -6,7 +6,7 @@
  */
 import { UserError } from '@stickbreaking/core';
 import type { Tokenizer } from '@stickbreaking/data';
-import { BATCH_TOKENS, figures, type LengthResult, type OnProgress, type TokenScorer } from './scoring.js';
+import { BATCH_TOKENS, countWords, figures, type LengthResult, type OnProgress, type TokenScorer } from './scoring.js';
 
 export interface StreamOptions {
   lengths: readonly number[];
@@ -78,14 +78,27 @@ async function evaluateLength(
   }
   const seconds = (performance.now() - start) / 1000;
   const tokens = windows * length;
-  const text = tokenizer.decode(
-    Array.from(stream.subarray(1, tokens + 1)).filter((token) => token !== tokenizer.eosId),
-  );
-  const sizes = { words: text.split(/\s+/).length, bytes: Buffer.byteLength(text) };
   return {
-    ...figures({ nll, tokens, ...sizes, seconds }, { protocol: 'stream', length }),
+    ...figures(
+      { nll, tokens, ...textSizes(stream.subarray(1, tokens + 1), tokenizer), seconds },
+      { protocol: 'stream', length },
+    ),
     lossByPosition: positionBuckets(byPosition, windows),
   };
+}
+
+/** Words and bytes of the text behind tokens, document by document: the last word of one is not the first of the next. */
+function textSizes(targets: Int32Array, { decode, eosId }: Pick<Tokenizer, 'decode' | 'eosId'>) {
+  const sizes = { words: 0, bytes: 0 };
+  for (let begin = 0; begin < targets.length; ) {
+    const found = targets.indexOf(eosId, begin);
+    const end = found < 0 ? targets.length : found;
+    const text = decode(targets.subarray(begin, end));
+    if (text !== '') sizes.words += countWords(text);
+    sizes.bytes += Buffer.byteLength(text);
+    begin = end + 1;
+  }
+  return sizes;
 }
 
 /** Buckets that double: position 0, 1, 2–3, 4–7, … */
