@@ -31,8 +31,17 @@ export async function evaluateStream(
       `The text has ${stream.length} tokens, too few for one window of ${longest}; give more text or shorter lengths.`,
     );
   }
+  // Most lengths score the same tokens: their text is put together once.
+  const known = new Map<number, TextSizes>();
+  const sizesOf = (tokens: number) => {
+    const sizes = known.get(tokens) ?? textSizes(stream.subarray(1, tokens + 1), tokenizer);
+    known.set(tokens, sizes);
+    return sizes;
+  };
   const results: LengthResult[] = [];
-  for (const length of lengths) results.push(await evaluateLength(score, stream, usable, length, options));
+  for (const length of lengths) {
+    results.push(await evaluateLength(score, stream, Math.floor(usable / length), length, sizesOf, options));
+  }
   return results;
 }
 
@@ -53,11 +62,11 @@ function tokenStream(
 async function evaluateLength(
   score: TokenScorer,
   stream: Int32Array,
-  usable: number,
+  windows: number,
   length: number,
-  { tokenizer, onProgress }: StreamOptions,
+  sizesOf: (tokens: number) => TextSizes,
+  { onProgress }: StreamOptions,
 ): Promise<LengthResult> {
-  const windows = Math.floor(usable / length);
   const together = Math.max(1, Math.floor(BATCH_TOKENS / length));
   const byPosition = new Float64Array(length);
   const start = performance.now();
@@ -79,16 +88,18 @@ async function evaluateLength(
   const seconds = (performance.now() - start) / 1000;
   const tokens = windows * length;
   return {
-    ...figures(
-      { nll, tokens, ...textSizes(stream.subarray(1, tokens + 1), tokenizer), seconds },
-      { protocol: 'stream', length },
-    ),
+    ...figures({ nll, tokens, ...sizesOf(tokens), seconds }, { protocol: 'stream', length }),
     lossByPosition: positionBuckets(byPosition, windows),
   };
 }
 
+interface TextSizes {
+  words: number;
+  bytes: number;
+}
+
 /** Words and bytes of the text behind tokens, document by document: the last word of one is not the first of the next. */
-function textSizes(targets: Int32Array, { decode, eosId }: Pick<Tokenizer, 'decode' | 'eosId'>) {
+function textSizes(targets: Int32Array, { decode, eosId }: Pick<Tokenizer, 'decode' | 'eosId'>): TextSizes {
   const sizes = { words: 0, bytes: 0 };
   for (let begin = 0; begin < targets.length; ) {
     const found = targets.indexOf(eosId, begin);

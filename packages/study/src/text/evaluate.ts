@@ -28,7 +28,7 @@ export function lengthsUpTo(contextLength: number, times: number): number[] {
 /** undefined when the signal stopped it. */
 export async function evaluateText(
   model: LlamaModel,
-  { tokenizer, heldOut }: PreparedText,
+  { evaluationTokenizer: tokenizer, heldOut }: PreparedText,
   { lengths, tokens }: { lengths: number[]; tokens: number },
   { signal, say }: Pick<ArmContext, 'signal' | 'say'>,
 ): Promise<TextEvaluation | undefined> {

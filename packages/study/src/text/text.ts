@@ -20,6 +20,8 @@ export interface PreparedText {
   shards: string;
   /** Path of the text to evaluate on. */
   heldOut: string;
+  /** The tokenizer, which keeps what it encoded: every arm is evaluated on the same text. */
+  evaluationTokenizer: Pick<Tokenizer, 'encode' | 'decode' | 'eosId'>;
 }
 
 export async function prepareText(
@@ -40,7 +42,17 @@ export async function prepareText(
     onProgress: ({ documents, tokens }) => say(`tokenizing: ${documents} documents, ${tokens} tokens`),
   });
   dataset.close();
-  return { tokenizer, shards, heldOut };
+  return { tokenizer, shards, heldOut, evaluationTokenizer: remembering(tokenizer) };
+}
+
+function remembering(tokenizer: Tokenizer): PreparedText['evaluationTokenizer'] {
+  const encoded = new Map<string, ReturnType<Tokenizer['encode']>>();
+  const encode: Tokenizer['encode'] = (text) => {
+    const tokens = encoded.get(text) ?? tokenizer.encode(text);
+    encoded.set(text, tokens);
+    return tokens;
+  };
+  return { encode, decode: (ids) => tokenizer.decode(ids), eosId: tokenizer.eosId };
 }
 
 async function textOf(config: TextConfig, folder: string): Promise<{ sources: SourceConfig[]; heldOut: string }> {
