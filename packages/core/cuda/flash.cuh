@@ -1,12 +1,17 @@
 // What the three fused attention kernels share: their arguments, which block works on what, how tiles come to shared
 // memory, and the two mechanisms' arithmetic on a tile of logits.
 //
-// A warpgroup works on 64 queries and 64 keys at a time. In wgmma's accumulators a thread of a quad holds, of each row,
+// A warpgroup works on 64 queries and 64 keys at a time. In the matrix units' accumulators a thread of a quad holds, of each row,
 // columns 8j + 2c and 8j + 2c + 1 (c its number in the quad, j = 0 … 7). Keys are put into shared memory so that those
 // columns are the 16 neighbouring keys 16c … 16c + 15: key 16c + 2j + e lies in row 8j + 2c + e of the tile. The scan
 // along keys is then serial in registers, with two exchanges within the quad, and products do not mind the order.
 #pragma once
-#include "hopper.cuh"
+#include "shared_memory.cuh"
+#if HOPPER
+#include "products_hopper.cuh"
+#else
+#include "products_portable.cuh"
+#endif
 
 #ifndef HEAD_DIM
 #define HEAD_DIM 64
@@ -18,9 +23,9 @@ enum { STICK_BREAKING, SOFTMAX };
 
 constexpr int D = HEAD_DIM;
 constexpr float LOG2E = 1.4426950408889634f;
-// Logits in base 2 are held below this, so that four factors 1 + 2^z and a stick that is not yet spent stay in float32's
-// range. 2^-23 is what a stick loses there anyway: the next float32 below one is 1 - 2^-24.
-constexpr float MOST_LOGIT = 23.f;
+// A group of four keys that leaves less than this of a stick has a weight 2^z beyond float32's comfort: weights are then
+// held below MOST_WEIGHT. 2^-23 is what a stick loses there anyway: the next float32 below one is 1 - 2^-24.
+constexpr float LEAST_LEFT = 0x1p-92f, MOST_WEIGHT = 0x1p23f;
 
 struct Attention {
   const bf16 *q, *k, *v, *output, *dOutput;
@@ -84,15 +89,6 @@ __device__ __forceinline__ void load_tile(unsigned to, const bf16* from, int str
   }
 }
 
-// s = A·Bᵀ for two tiles [64, D].
-__device__ __forceinline__ void compare_tiles(float (&s)[32], unsigned a, unsigned b) {
-  using T = Tile<D, 64>;
-  const unsigned long long da = T::descriptor(a), db = T::descriptor(b);
-#pragma unroll
-  for (int step = 0; step < D / 16; step++)
-    multiply<false>(s, da + (T::along_columns(step) >> 4), db + (T::along_columns(step) >> 4), step == 0);
-}
-
 // Where key `key` (0 … 15) of the thread's run stands in the accumulators of its upper (0) or lower (1) row.
 __device__ __forceinline__ constexpr int at(int half, int key) { return 4 * (key >> 1) + 2 * half + (key & 1); }
 
@@ -111,23 +107,44 @@ __device__ __forceinline__ float farther_sum(float x, int c, float& all) {
   return (c & 1 ? one : 0.f) + (c & 2 ? other : 0.f);
 }
 
-// Breaks at one row's 16 keys: s becomes t = 2^z (0 from key `visible` on), and for each group of four keys the share
-// of the stick that they leave, 1/Π(1 + t): one reciprocal for four keys. Returns the share that all 16 leave.
-template <bool MASKED>
-__device__ __forceinline__ float break_row(float (&s)[32], int half, float scale, int visible, float (&leave)[4]) {
-  float all = 1.f;
+// What four keys leave of a stick, 1/Π(1 + t), the nearest key last in the array: one reciprocal for four keys.
+__device__ __forceinline__ float left_by(const float (&s)[32], int half, int group) {
+  float product = 1.f + s[at(half, 4 * group + 3)];
 #pragma unroll
-  for (int group = 3; group >= 0; group--) {
-    float product = 1.f;
-#pragma unroll
-    for (int key = 4 * group + 3; key >= 4 * group; key--) {
-      float t = exp2_fast(fminf(s[at(half, key)] * scale, MOST_LOGIT));
-      if (MASKED && key >= visible) t = 0.f;
-      s[at(half, key)] = t;
-      product = key == 4 * group + 3 ? 1.f + t : fmaf(product, t, product);
-    }
-    leave[group] = reciprocal(product);
-    all *= leave[group];
-  }
-  return all;
+  for (int key = 4 * group + 2; key >= 4 * group; key--) product = fmaf(product, s[at(half, key)], product);
+  return reciprocal(product);
 }
+
+// Breaks at the 16 keys of each of a thread's two rows: s becomes t = 2^z (0 from key `visible` on), `leave` the share of
+// the stick that each group of four keys leaves, `own` the share that all 16 leave.
+template <bool MASKED>
+__device__ __forceinline__ void break_rows(float (&s)[32], float scale, const int (&visible)[2], float (&leave)[2][4],
+                                           float (&own)[2]) {
+  float least = 1.f;
+#pragma unroll
+  for (int half = 0; half < 2; half++)
+#pragma unroll
+    for (int group = 3; group >= 0; group--) {
+#pragma unroll
+      for (int key = 4 * group; key < 4 * group + 4; key++) {
+        const float t = exp2_fast(s[at(half, key)] * scale);
+        s[at(half, key)] = MASKED && key >= visible[half] ? 0.f : t;
+      }
+      leave[half][group] = left_by(s, half, group);
+      least = fminf(least, leave[half][group]);
+    }
+  if (__any_sync(0xffffffffu, least < LEAST_LEFT)) {
+#pragma unroll
+    for (int i = 0; i < 32; i++) s[i] = fminf(s[i], MOST_WEIGHT);
+#pragma unroll
+    for (int half = 0; half < 2; half++)
+#pragma unroll
+      for (int group = 0; group < 4; group++) leave[half][group] = left_by(s, half, group);
+  }
+#pragma unroll
+  for (int half = 0; half < 2; half++)
+    own[half] = (leave[half][3] * leave[half][2]) * (leave[half][1] * leave[half][0]);
+}
+
+// The same value in every lane, so that the compiler keeps what depends on it in uniform registers.
+__device__ __forceinline__ int uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }

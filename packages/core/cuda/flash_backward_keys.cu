@@ -3,29 +3,25 @@
 // it, the sum of what lies farther away; for softmax its normaliser) was kept by the first kernel. Weights and logit
 // gradients go through shared memory as bfloat16, to be read transposed. Grouped query heads are summed here, in order.
 #include "flash.cuh"
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-#ifndef WARPGROUPS
-#define WARPGROUPS (HEAD_DIM < 64 ? 3 : 2)
-#endif
-constexpr int WGS = WARPGROUPS, THREADS = (WGS + 1) * 128;
-constexpr int STAGES = D <= 64 ? 3 : 2;
+constexpr int WGS = HOPPER ? (D < 64 ? 3 : 2) : D < 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
+constexpr int STAGES = HOPPER ? (D <= 64 ? 3 : 2) : D <= 64 ? 2 : 1;
 constexpr int CONSUMER_REGISTERS = WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = 40;
 using T = Tile<D, 64>;
 using Square = Tile<64, 64>;
+using Ring = Pipeline<STAGES, WGS * 4>;
 
 struct Shared {
-  unsigned k, v, weights, dLogits, q, dO, full, empty;
-  __device__ explicit Shared(char* base) {
-    k = (shared_address(base) + 1023) & ~1023u;
-    v = k + WGS * T::BYTES;
-    weights = v + WGS * T::BYTES;
-    dLogits = weights + WGS * Square::BYTES;
-    q = dLogits + WGS * Square::BYTES;
-    dO = q + STAGES * T::BYTES;
-    full = dO + STAGES * T::BYTES;
-    empty = full + STAGES * 8;
-  }
+  unsigned k, v, weights, dLogits, q, dO;
+  Ring ring;
+  __device__ explicit Shared(char* base)
+      : k((shared_address(base) + 1023) & ~1023u),
+        v(k + WGS * T::BYTES),
+        weights(v + WGS * T::BYTES),
+        dLogits(weights + WGS * Square::BYTES),
+        q(dLogits + WGS * Square::BYTES),
+        dO(q + STAGES * T::BYTES),
+        ring(dO + STAGES * T::BYTES) {}
 };
 
 // The query blocks that see any of the keys at `position` … `position + count − 1` of the document: from … to.
@@ -55,28 +51,13 @@ __device__ __forceinline__ void produce(const Attention& p, const KeyItem& item,
   for (int head = kv * group; head < (kv + 1) * group; head++)
     for (int b = blocks.from; b <= blocks.to; b++) {
       if (!reaches(p, item, head, b, nearest)) continue;
-      const int stage = step % STAGES;
-      if (step >= STAGES) barrier_wait(sh.empty + stage * 8, (step / STAGES - 1) & 1);
+      const int stage = sh.ring.acquire(step);
       const i64 from = ((i64)(item.q0 + b * 64) * p.heads + head) * D;
       load_tile<false>(sh.q + stage * T::BYTES, p.q + from, stride, item.queries - b * 64, thread);
       load_tile<false>(sh.dO + stage * T::BYTES, p.dOutput + from, stride, item.queries - b * 64, thread);
-      copy_commit();
-      if (step > 0) {
-        copy_wait<1>();
-        async_proxy_fence();
-        barrier_arrive(sh.full + (step - 1) % STAGES * 8);
-      }
-      step++;
+      sh.ring.publish(step++);
     }
-  copy_wait<0>();
-  async_proxy_fence();
-  if (step > 0) barrier_arrive(sh.full + (step - 1) % STAGES * 8);
-}
-
-// Where a lane's row of four 8×8 matrices (two row halves, two key groups) begins in a square tile.
-__device__ __forceinline__ unsigned matrix_row(int warp, int lane, int pair) {
-  const int row = warp * 16 + (lane >> 3 & 1) * 8 + (lane & 7);
-  return Square::chunk(row, 2 * pair + (lane >> 4));
+  sh.ring.finish(step);
 }
 
 // Weights (to shared memory) and logit gradients of a tile; `carry` is what the first kernel kept of the two rows.
@@ -84,29 +65,25 @@ template <bool MASKED>
 __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
                                            unsigned weights, unsigned dLogits, int warp, int lane, float scale) {
   const int c = lane & 3;
-  float leave[2][4], before[2], sum[2] = {0.f, 0.f}, all;
+  float leave[2][4], own[2], before[2], sum[2] = {0.f, 0.f}, all;
+  break_rows<MASKED>(s, scale, visible, leave, own);
 #pragma unroll
-  for (int h = 0; h < 2; h++) {
-    const float own = break_row<MASKED>(s, h, scale, visible[h], leave[h]);
-    before[h] = carry[h].x * nearer_product(own, c, all);
-  }
+  for (int h = 0; h < 2; h++) before[h] = carry[h].x * nearer_product(own[h], c, all);
 #pragma unroll
   for (int group = 3; group >= 0; group--) {
     unsigned packed[2][2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float t[4], product[4], weight[4];
-#pragma unroll
-      for (int i = 0; i < 4; i++) t[i] = s[at(h, 4 * group + i)];
+      float product[4], weight[4];
       product[3] = 1.f;
 #pragma unroll
-      for (int i = 2; i >= 0; i--) product[i] = fmaf(product[i + 1], t[i + 1], product[i + 1]);
+      for (int i = 2; i >= 0; i--) product[i] = fmaf(product[i + 1], s[at(h, 4 * group + i + 1)], product[i + 1]);
       float after = leave[h][group];
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const float u = t[i] * after;
-        after = fmaf(after, t[i], after);
-        s[at(h, 4 * group + i)] = u * product[i];
+        const float t = s[at(h, 4 * group + i)], u = t * after;
+        after = fmaf(after, t, after);
+        s[at(h, 4 * group + i)] = u * product[i];  // σ(z)
         weight[i] = u * before[h];
         const float dA = weight[i] * dP[at(h, 4 * group + i)];
         dP[at(h, 4 * group + i)] = dA;
@@ -116,14 +93,13 @@ __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], cons
       packed[0][h] = pack_bf16(weight[0], weight[1]);
       packed[1][h] = pack_bf16(weight[2], weight[3]);
     }
-    store_matrices(weights + matrix_row(warp, lane, group), packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
+    store_pair(weights, warp, lane, group, packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
   }
   float prefix[2];
-  bool active[2];
 #pragma unroll
   for (int h = 0; h < 2; h++) {
-    prefix[h] = carry[h].y + farther_sum(sum[h], c, all);
-    active[h] = carry[h].x > 0.f;
+    const float farther = farther_sum(sum[h], c, all);
+    prefix[h] = carry[h].x > 0.f ? carry[h].y + farther : 0.f;  // a row that the stick did not reach has none
   }
 #pragma unroll
   for (int group = 0; group < 4; group++) {
@@ -135,12 +111,12 @@ __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], cons
       for (int i = 0; i < 4; i++) {
         const float dA = dP[at(h, 4 * group + i)];
         prefix[h] += dA;
-        dz[i] = active[h] ? fmaf(-s[at(h, 4 * group + i)], prefix[h], dA) : 0.f;
+        dz[i] = fmaf(-s[at(h, 4 * group + i)], prefix[h], dA);
       }
       packed[0][h] = pack_bf16(dz[0], dz[1]);
       packed[1][h] = pack_bf16(dz[2], dz[3]);
     }
-    store_matrices(dLogits + matrix_row(warp, lane, group), packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
+    store_pair(dLogits, warp, lane, group, packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
   }
 }
 
@@ -166,16 +142,18 @@ __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], co
       weight[0][h] = pack_bf16(a[0], a[1]), weight[1][h] = pack_bf16(a[2], a[3]);
       dLogit[0][h] = pack_bf16(dz[0], dz[1]), dLogit[1][h] = pack_bf16(dz[2], dz[3]);
     }
-    store_matrices(weights + matrix_row(warp, lane, group), weight[0][0], weight[0][1], weight[1][0], weight[1][1]);
-    store_matrices(dLogits + matrix_row(warp, lane, group), dLogit[0][0], dLogit[0][1], dLogit[1][0], dLogit[1][1]);
+    store_pair(weights, warp, lane, group, weight[0][0], weight[0][1], weight[1][0], weight[1][1]);
+    store_pair(dLogits, warp, lane, group, dLogit[0][0], dLogit[0][1], dLogit[1][0], dLogit[1][1]);
   }
 }
 
 __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item, const Shared& sh, int kv, int wg, int thread) {
   const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
-  const int group = p.heads / p.kvHeads, have = min(64, item.keys - wg * 64), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
+  const int group = p.heads / p.kvHeads, have = uniform(min(64, item.keys - wg * 64)), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
   const int tile = item.position / 64 + wg, nearest = (item.position + item.keys - 1) / 64, kvStride = p.kvHeads * D;
-  const Blocks blocks(p, item, item.position, item.keys), own(p, item, item.position + wg * 64, have);
+  Blocks blocks(p, item, item.position, item.keys), own(p, item, item.position + wg * 64, have);
+  blocks.from = uniform(blocks.from), blocks.to = uniform(blocks.to);
+  own.from = uniform(own.from), own.to = uniform(own.to);
   const float scale = p.scale * LOG2E;
   const unsigned k = sh.k + wg * T::BYTES, v = sh.v + wg * T::BYTES;
   const unsigned weights = sh.weights + wg * Square::BYTES, dLogits = sh.dLogits + wg * Square::BYTES;
@@ -190,32 +168,41 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
   float dK[D / 2], dV[D / 2];
 #pragma unroll
   for (int i = 0; i < D / 2; i++) dK[i] = 0.f, dV[i] = 0.f;
+  // What the first kernel kept of this thread's two rows of query block b; asked for one block ahead.
+  const auto fetch = [&](float2 (&carry)[2], int head, int b) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      const int r = r0 + 8 * h;
+      const i64 row = item.q0 + b * 64 + r;
+      const i64 pair = (i64)(p.carryBase[item.rowBlock + b] + tile) * p.headCount * group + (head - p.firstHead * group);
+      const float2* at = p.carries + (MECHANISM == STICK_BREAKING ? pair * 64 + r : head * p.tokens + row);
+      carry[h] = b * 64 + r < item.queries ? *at : make_float2(MECHANISM == STICK_BREAKING ? 0.f : INFINITY, 0.f);
+    }
+  };
+  float2 next[2];
   int step = 0;
-  for (int head = kv * group; head < (kv + 1) * group; head++)
+  for (int head = kv * group; head < (kv + 1) * group; head++) {
+    if (have > 0 && own.from <= own.to) fetch(next, head, own.from);
     for (int b = blocks.from; b <= blocks.to; b++) {
-      if (!reaches(p, item, head, b, nearest)) continue;
-      const int stage = step % STAGES;
+      if (!reaches(p, item, head, b, nearest)) {
+        if (have > 0 && b >= own.from && b < own.to) fetch(next, head, b + 1);
+        continue;
+      }
       if (have > 0 && b >= own.from && b <= own.to && reaches(p, item, head, b, tile)) {
         float2 carry[2];
         int visible[2];
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-          const int r = r0 + 8 * h;
-          const bool valid = b * 64 + r < item.queries;
-          visible[h] = item.offset + b * 64 + r + sees - 64 * tile - 16 * c;
-          if (MECHANISM == STICK_BREAKING) {
-              const i64 at = ((i64)(p.carryBase[item.rowBlock + b] + tile) * p.headCount * group + (head - p.firstHead * group)) * 64 + r;
-            carry[h] = valid ? p.carries[at] : make_float2(0.f, 0.f);
-          } else {
-            carry[h] = valid ? p.carries[head * p.tokens + item.q0 + b * 64 + r] : make_float2(INFINITY, 0.f);
-          }
+          carry[h] = next[h];
+          visible[h] = item.offset + b * 64 + r0 + 8 * h + sees - 64 * tile - 16 * c;
         }
-        barrier_wait(sh.full + stage * 8, (step / STAGES) & 1);
+        if (b < own.to) fetch(next, head, b + 1);
+        const int stage = sh.ring.wait(step);
         float s[32], dP[32];
         const unsigned q = sh.q + stage * T::BYTES, dO = sh.dO + stage * T::BYTES;
         products_begin();
-        compare_tiles(s, q, k);
-        compare_tiles(dP, dO, v);
+        compare_tiles<D>(s, q, k, warp, lane);
+        compare_tiles<D>(dP, dO, v, warp, lane);
         products_commit();
         products_wait<0>();
         hold(s);
@@ -236,11 +223,8 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         hold(dK);
         hold(dV);
         products_begin();
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          multiply<true>(dV, Square::descriptor(weights) + (Square::along_rows(i) >> 4), T::descriptor(dO) + (T::along_rows(i) >> 4), false);
-          multiply<true>(dK, Square::descriptor(dLogits) + (Square::along_rows(i) >> 4), T::descriptor(q) + (T::along_rows(i) >> 4), false);
-        }
+        accumulate_transposed<D>(dV, weights, dO, warp, lane);
+        accumulate_transposed<D>(dK, dLogits, q, warp, lane);
         products_commit();
         products_wait<0>();
         hold(dK);
@@ -248,11 +232,12 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         // The weights' tile is written anew next time: all four warps must have read it.
         warpgroup_barrier(wg + 1);
       } else {
-        barrier_wait(sh.full + stage * 8, (step / STAGES) & 1);
+        if (have > 0 && b >= own.from && b < own.to) fetch(next, head, b + 1);
+        sh.ring.wait(step);
       }
-      if (lane == 0) barrier_arrive(sh.empty + stage * 8);
-      step++;
+      sh.ring.release(step++, lane);
     }
+  }
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const int key = key_of_row(r0 + 8 * h);
@@ -272,9 +257,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_backward_keys(con
   int number, kv;
   locate(p, number, kv);
   const KeyItem item = ((const KeyItem*)p.items)[number];
-  const int wg = threadIdx.x / 128, thread = threadIdx.x % 128;
-  if (threadIdx.x == 0)
-    for (int i = 0; i < STAGES; i++) barrier_init(sh.full + i * 8, 128), barrier_init(sh.empty + i * 8, WGS * 4);
+  const int wg = uniform(threadIdx.x / 128), thread = threadIdx.x % 128;
+  if (threadIdx.x == 0) sh.ring.init();
   __syncthreads();
   if (wg == WGS) {
     registers_give<PRODUCER_REGISTERS>();
@@ -284,4 +268,3 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_backward_keys(con
     consume(p, item, sh, kv, wg, thread);
   }
 }
-#endif

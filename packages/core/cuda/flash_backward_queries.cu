@@ -6,26 +6,22 @@
 // What is left of the stick at a tile's near side follows from what is left at its far side, beginning at the tile where
 // the forward stopped. No sum crosses blocks, so results are the same in every run.
 #include "flash.cuh"
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-#ifndef WARPGROUPS
-#define WARPGROUPS (HEAD_DIM <= 64 ? 3 : 2)
-#endif
-constexpr int WGS = WARPGROUPS, THREADS = (WGS + 1) * 128;
-constexpr int STAGES = D <= 64 ? 4 : 2;
+constexpr int WGS = HOPPER ? (D <= 64 ? 3 : 2) : D <= 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
+constexpr int STAGES = HOPPER && D <= 64 ? 4 : 2;
 constexpr int CONSUMER_REGISTERS = WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = 40;
 using T = Tile<D, 64>;
+using Ring = Pipeline<STAGES, WGS * 4>;
 
 struct Shared {
-  unsigned q, dO, k, v, full, empty;
-  __device__ explicit Shared(char* base) {
-    q = (shared_address(base) + 1023) & ~1023u;
-    dO = q + WGS * T::BYTES;
-    k = dO + WGS * T::BYTES;
-    v = k + STAGES * T::BYTES;
-    full = v + STAGES * T::BYTES;
-    empty = full + STAGES * 8;
-  }
+  unsigned q, dO, k, v;
+  Ring ring;
+  __device__ explicit Shared(char* base)
+      : q((shared_address(base) + 1023) & ~1023u),
+        dO(q + WGS * T::BYTES),
+        k(dO + WGS * T::BYTES),
+        v(k + STAGES * T::BYTES),
+        ring(v + STAGES * T::BYTES) {}
 };
 
 // The tiles that a warpgroup's 64 queries work on: from … upper − 1.
@@ -47,20 +43,12 @@ __device__ __forceinline__ void produce(const Attention& p, const QueryItem& ite
   const bf16* values = p.v + (i64)item.k0 * stride + kv * D;
   int step = 0;
   for (int n = first; n < tiles; n++, step++) {
-    const int stage = step % STAGES;
-    if (step >= STAGES) barrier_wait(sh.empty + stage * 8, (step / STAGES - 1) & 1);
+    const int stage = sh.ring.acquire(step);
     load_tile<true>(sh.k + stage * T::BYTES, keys + (i64)n * 64 * stride, stride, item.keys - n * 64, thread);
     load_tile<true>(sh.v + stage * T::BYTES, values + (i64)n * 64 * stride, stride, item.keys - n * 64, thread);
-    copy_commit();
-    if (step > 0) {
-      copy_wait<1>();
-      async_proxy_fence();
-      barrier_arrive(sh.full + (step - 1) % STAGES * 8);
-    }
+    sh.ring.publish(step);
   }
-  copy_wait<0>();
-  async_proxy_fence();
-  if (step > 0) barrier_arrive(sh.full + (step - 1) % STAGES * 8);
+  sh.ring.finish(step);
 }
 
 // What the two rows of a thread carry from tile to tile.
@@ -73,45 +61,57 @@ struct Carry {
 template <bool MASKED>
 __device__ __forceinline__ void stick_gradient(float (&s)[32], float (&dP)[32], Carry& carry, float2 (&out)[2], int n, int c,
                                                float scale) {
+  const int visible[2] = {carry.limit[0] - 64 * n - 16 * c, carry.limit[1] - 64 * n - 16 * c};
+  float leave[2][4], own[2], before[2], sum[2] = {0.f, 0.f}, prefix[2];
+  break_rows<MASKED>(s, scale, visible, leave, own);
 #pragma unroll
   for (int h = 0; h < 2; h++) {
-    float leave[4], all, whole;
-    const float own = break_row<MASKED>(s, h, scale, carry.limit[h] - 64 * n - 16 * c, leave);
-    const float nearer = nearer_product(own, c, all);
+    float all;
+    const float nearer = nearer_product(own[h], c, all);
     // What is left of the stick before this tile: kept by the forward where the row stopped, else from the far side.
-    const float near = n == carry.tile[h] ? carry.start[h] : n > carry.tile[h] ? carry.left[h] * reciprocal(all) : 0.f;
+    float near = carry.left[h] * reciprocal(all);
+    near = n == carry.tile[h] ? carry.start[h] : near;
+    near = n < carry.tile[h] ? 0.f : near;
     carry.left[h] = near;
-    float before = near * nearer, sum = 0.f;
+    before[h] = near * nearer;
+    out[h] = make_float2(near, carry.sum[h]);
+  }
 #pragma unroll
-    for (int group = 3; group >= 0; group--) {
-      float t[4], product[4];
+  for (int group = 3; group >= 0; group--)
 #pragma unroll
-      for (int i = 0; i < 4; i++) t[i] = s[at(h, 4 * group + i)];
+    for (int h = 0; h < 2; h++) {
+      float product[4];
       product[3] = 1.f;
 #pragma unroll
-      for (int i = 2; i >= 0; i--) product[i] = fmaf(product[i + 1], t[i + 1], product[i + 1]);
-      float after = leave[group];
+      for (int i = 2; i >= 0; i--) product[i] = fmaf(product[i + 1], s[at(h, 4 * group + i + 1)], product[i + 1]);
+      float after = leave[h][group];
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const float u = t[i] * after;
-        after = fmaf(after, t[i], after);
-        s[at(h, 4 * group + i)] = u * product[i];         // σ(z)
-        const float dA = u * before * dP[at(h, 4 * group + i)];
+        const float t = s[at(h, 4 * group + i)], u = t * after;
+        after = fmaf(after, t, after);
+        s[at(h, 4 * group + i)] = u * product[i];  // σ(z)
+        const float dA = u * before[h] * dP[at(h, 4 * group + i)];
         dP[at(h, 4 * group + i)] = dA;
-        sum += dA;
+        sum[h] += dA;
       }
-      before *= leave[group];
+      before[h] *= leave[h][group];
     }
-    float prefix = carry.sum[h] + farther_sum(sum, c, whole);
-    out[h] = make_float2(near, carry.sum[h]);
-    if (n >= carry.tile[h]) carry.sum[h] += whole;
 #pragma unroll
-    for (int key = 0; key < 16; key++) {
-      const float dA = dP[at(h, key)];
-      prefix += dA;
-      s[at(h, key)] = n >= carry.tile[h] ? fmaf(-s[at(h, key)], prefix, dA) : 0.f;
-    }
+  for (int h = 0; h < 2; h++) {
+    float whole;
+    const float farther = farther_sum(sum[h], c, whole);
+    const bool active = n >= carry.tile[h];
+    prefix[h] = active ? carry.sum[h] + farther : 0.f;
+    carry.sum[h] += active ? whole : 0.f;
   }
+#pragma unroll
+  for (int key = 0; key < 16; key++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      const float dA = dP[at(h, key)];
+      prefix[h] += dA;
+      s[at(h, key)] = fmaf(-s[at(h, key)], prefix[h], dA);
+    }
 }
 
 template <bool MASKED>
@@ -148,11 +148,12 @@ __device__ __forceinline__ float row_delta(const bf16* output, const bf16* dOutp
 
 __device__ __forceinline__ void consume(const Attention& p, const QueryItem& item, const Shared& sh, int head, int first,
                                         int tiles, int wg, int thread) {
-  const int lane = thread & 31, c = lane & 3, r0 = (thread >> 5) * 16 + (lane >> 2);
-  const int have = min(64, item.rows - wg * 64), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
-  const Span span(p, item, wg, head);
-  const int unmasked = (item.first + wg * 64 + sees) / 64;
-  const int windowed = p.window ? (item.first + wg * 64 + 63 + 1 - p.window + 63) / 64 : 0;
+  const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
+  const int have = uniform(min(64, item.rows - wg * 64)), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
+  Span span(p, item, wg, head);
+  span.from = uniform(span.from), span.upper = uniform(span.upper);
+  const int unmasked = uniform((item.first + wg * 64 + sees) / 64);
+  const int windowed = uniform(p.window ? (item.first + wg * 64 + 63 + 1 - p.window + 63) / 64 : 0);
   const float scale = p.scale * LOG2E;
   const i64 row0 = item.q0 + (have > 0 ? wg * 64 : 0);
 
@@ -193,13 +194,12 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   for (int i = 0; i < D / 2; i++) dQ[i] = 0.f;
   int step = 0;
   for (int n = first; n < tiles; n++, step++) {
-    const int stage = step % STAGES;
-    barrier_wait(sh.full + stage * 8, (step / STAGES) & 1);
+    const int stage = sh.ring.wait(step);
     if (n >= span.from && n < span.upper) {
       float s[32], dP[32];
       products_begin();
-      compare_tiles(s, q, sh.k + stage * T::BYTES);
-      compare_tiles(dP, dO, sh.v + stage * T::BYTES);
+      compare_tiles<D>(s, q, sh.k + stage * T::BYTES, warp, lane);
+      compare_tiles<D>(dP, dO, sh.v + stage * T::BYTES, warp, lane);
       products_commit();
       products_wait<0>();
       hold(s);
@@ -219,14 +219,12 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       for (int i = 0; i < 16; i++) a[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
       hold(dQ);
       products_begin();
-      const unsigned long long keys = T::descriptor(sh.k + stage * T::BYTES);
-#pragma unroll
-      for (int i = 0; i < 4; i++) multiply(dQ, a[i], keys + (T::along_rows(i) >> 4), false);
+      accumulate<D>(dQ, a, sh.k + stage * T::BYTES, lane);
       products_commit();
       products_wait<0>();
       hold(dQ);
     }
-    if (lane == 0) barrier_arrive(sh.empty + stage * 8);
+    sh.ring.release(step, lane);
   }
 #pragma unroll
   for (int h = 0; h < 2; h++) {
@@ -244,9 +242,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_backward_queries(
   int number, head;
   locate(p, number, head);
   const QueryItem item = ((const QueryItem*)p.items)[number];
-  const int wg = threadIdx.x / 128, thread = threadIdx.x % 128;
-  if (threadIdx.x == 0)
-    for (int i = 0; i < STAGES; i++) barrier_init(sh.full + i * 8, 128), barrier_init(sh.empty + i * 8, WGS * 4);
+  const int wg = uniform(threadIdx.x / 128), thread = threadIdx.x % 128;
+  if (threadIdx.x == 0) sh.ring.init();
   __syncthreads();
   int first = 1 << 30, tiles = 0;
 #pragma unroll
@@ -255,6 +252,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_backward_queries(
     first = min(first, span.from);
     tiles = max(tiles, span.upper);
   }
+  first = uniform(first), tiles = uniform(tiles);
   if (wg == WGS) {
     registers_give<PRODUCER_REGISTERS>();
     produce(p, item, sh, head, first, tiles, thread);
@@ -263,4 +261,3 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_backward_queries(
     consume(p, item, sh, head, first, tiles, wg, thread);
   }
 }
-#endif

@@ -1,30 +1,23 @@
-// Fused attention, forward, for Hopper: a block of 64 queries a warpgroup goes over its keys from the nearest tile to the
+// Fused attention, forward: a block of 64 queries a warpgroup goes over its keys from the nearest tile to the
 // farthest; one more warpgroup brings keys and values. Stick-breaking keeps, per row, what is left of the stick; softmax
 // the running maximum and sum (https://arxiv.org/abs/2205.14135). Stick-breaking is bound by the special-function units at
 // small head dimensions; they are spared twice: 1/(1+2^z) is needed only in products, so four keys share one reciprocal,
 // and the weight A = t·(what is left after the key) needs no sigmoid.
 #include "flash.cuh"
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-#ifndef WARPGROUPS
-#define WARPGROUPS (HEAD_DIM <= 64 ? 4 : 3)
-#endif
-constexpr int WGS = WARPGROUPS, THREADS = (WGS + 1) * 128;
-constexpr int STAGES = D <= 64 ? 4 : 2;
-constexpr int CONSUMER_REGISTERS = WGS == 4 ? 112 : WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = WGS == 4 ? 32 : 40;
+constexpr int WGS = HOPPER ? (D <= 64 ? 4 : 3) : 2, THREADS = (WGS + 1) * 128;
+constexpr int STAGES = HOPPER && D <= 64 ? 4 : 2;
+constexpr int CONSUMER_REGISTERS = WGS == 4 ? 112 : 152, PRODUCER_REGISTERS = WGS == 4 ? 32 : 40;
 using T = Tile<D, 64>;
+using Ring = Pipeline<STAGES, WGS * 4>;
 
 struct Shared {
-  unsigned q, k, v, full, empty;
+  unsigned q, k, v;
+  Ring ring;
   volatile int *stopped, *spentGroups;
-  __device__ explicit Shared(char* base) {
-    q = (shared_address(base) + 1023) & ~1023u;
-    k = q + WGS * T::BYTES;
-    v = k + STAGES * T::BYTES;
-    full = v + STAGES * T::BYTES;
-    empty = full + STAGES * 8;
-    char* generic = base + (q - shared_address(base));
-    stopped = (volatile int*)(generic + (WGS + 2 * STAGES) * T::BYTES + STAGES * 16);
+  __device__ explicit Shared(char* base)
+      : q((shared_address(base) + 1023) & ~1023u), k(q + WGS * T::BYTES), v(k + STAGES * T::BYTES), ring(v + STAGES * T::BYTES) {
+    stopped = (volatile int*)(base + (ring.full + Ring::BYTES - shared_address(base)));
     spentGroups = stopped + 1;
   }
 };
@@ -36,29 +29,19 @@ __device__ __forceinline__ void produce(const Attention& p, const QueryItem& ite
   const bf16* values = p.v + (i64)item.k0 * stride + kv * D;
   int step = 0;
   for (int n = tiles - 1; n >= lowest; n--, step++) {
-    const int stage = step % STAGES;
-    if (step >= STAGES) barrier_wait(sh.empty + stage * 8, (step / STAGES - 1) & 1);
+    const int stage = sh.ring.acquire(step);
     // Every stick is spent: whoever still waits for a tile is told that none comes.
     if (p.skip && warpgroup_all(WGS + 1, *sh.spentGroups == WGS)) {
       if (thread == 0) *sh.stopped = step;
-      copy_wait<0>();
-      async_proxy_fence();
-      if (step > 0) barrier_arrive(sh.full + (step - 1) % STAGES * 8);
-      barrier_arrive(sh.full + stage * 8);
+      sh.ring.finish(step);
+      sh.ring.signal(step);
       return;
     }
     load_tile<true>(sh.k + stage * T::BYTES, keys + (i64)n * 64 * stride, stride, item.keys - n * 64, thread);
     load_tile<true>(sh.v + stage * T::BYTES, values + (i64)n * 64 * stride, stride, item.keys - n * 64, thread);
-    copy_commit();
-    if (step > 0) {
-      copy_wait<1>();
-      async_proxy_fence();
-      barrier_arrive(sh.full + (step - 1) % STAGES * 8);
-    }
+    sh.ring.publish(step);
   }
-  copy_wait<0>();
-  async_proxy_fence();
-  if (step > 0) barrier_arrive(sh.full + (step - 1) % STAGES * 8);
+  sh.ring.finish(step);
 }
 
 // Two rows of one thread: limit is the number of the document's keys that they see.
@@ -75,18 +58,24 @@ struct Stick {
   }
   template <bool MASKED>
   __device__ __forceinline__ void weigh(float (&s)[32], const Attention& p, const Rows& rows, int n, int c, float scale) {
+    const int visible[2] = {rows.limit[0] - 64 * n - 16 * c, rows.limit[1] - 64 * n - 16 * c};
+    float leave[2][4], own[2], before[2];
+    break_rows<MASKED>(s, scale, visible, leave, own);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float leave[4], all;
-      const float own = break_row<MASKED>(s, h, scale, rows.limit[h] - 64 * n - 16 * c, leave);
-      const float nearer = nearer_product(own, c, all);
+      float all;
+      const float nearer = nearer_product(own[h], c, all);
       const bool active = run[h] >= p.spent;
-      float before = active ? run[h] * nearer : 0.f;
-      if (active) left[h] = run[h], tile[h] = (float)n, run[h] *= all;
+      before[h] = active ? run[h] * nearer : 0.f;
+      left[h] = active ? run[h] : left[h];
+      tile[h] = active ? (float)n : tile[h];
+      run[h] = active ? run[h] * all : run[h];
+    }
 #pragma unroll
-      for (int group = 3; group >= 0; group--) {
-        float after = before * leave[group];
-        before = after;
+    for (int group = 3; group >= 0; group--)
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        float after = before[h] *= leave[h][group];
 #pragma unroll
         for (int key = 4 * group; key < 4 * group + 4; key++) {
           const float t = s[at(h, key)];
@@ -94,7 +83,6 @@ struct Stick {
           after = fmaf(after, t, after);
         }
       }
-    }
   }
 };
 
@@ -136,16 +124,17 @@ struct Softmax {
 
 __device__ __forceinline__ void consume(const Attention& p, const QueryItem& item, const Shared& sh, int head, int tiles,
                                         int lowest, int wg, int thread) {
-  const int lane = thread & 31, c = lane & 3, r0 = wg * 64 + (thread >> 5) * 16 + (lane >> 2);
+  const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = wg * 64 + warp * 16 + (lane >> 2);
   const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
   Rows rows;
 #pragma unroll
   for (int h = 0; h < 2; h++) rows.limit[h] = item.first + r0 + 8 * h + sees, rows.valid[h] = r0 + 8 * h < item.rows;
-  const int have = min(64, item.rows - wg * 64);  // rows of this warpgroup
-  const int upper = have > 0 ? (item.first + wg * 64 + have - 1 + sees + 63) / 64 : 0;
-  const int lower = p.window ? max(0, item.first + wg * 64 + 1 - p.window) / 64 : 0;
-  const int unmasked = (item.first + wg * 64 + sees) / 64;  // tiles below see no diagonal …
-  const int windowed = p.window ? (item.first + wg * 64 + 63 + 1 - p.window + 63) / 64 : 0;  // … from here on no window's edge
+  const int have = uniform(min(64, item.rows - wg * 64));  // rows of this warpgroup
+  const int first = uniform(item.first);
+  const int upper = have > 0 ? (first + wg * 64 + have - 1 + sees + 63) / 64 : 0;
+  const int lower = p.window ? max(0, first + wg * 64 + 1 - p.window) / 64 : 0;
+  const int unmasked = (first + wg * 64 + sees) / 64;  // tiles below see no diagonal …
+  const int windowed = p.window ? (first + wg * 64 + 63 + 1 - p.window + 63) / 64 : 0;  // … from here on no window's edge
   const float scale = p.scale * LOG2E;
 
   const unsigned q = sh.q + wg * T::BYTES;
@@ -167,13 +156,12 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   if (spent && p.skip && thread == 0) atomicAdd((int*)sh.spentGroups, 1);
   int last = 0, step = 0;
   for (int n = tiles - 1; n >= lowest; n--, step++) {
-    const int stage = step % STAGES;
-    barrier_wait(sh.full + stage * 8, (step / STAGES) & 1);
+    const int stage = sh.ring.wait(step);
     if (p.skip && step >= *sh.stopped) break;
     if (!spent && n < upper && n >= lower) {
       float s[32];
       products_begin();
-      compare_tiles(s, q, sh.k + stage * T::BYTES);
+      compare_tiles<D>(s, q, sh.k + stage * T::BYTES, warp, lane);
       products_commit();
       products_wait<0>();
       hold(s);
@@ -189,9 +177,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       for (int i = 0; i < 16; i++) a[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
       hold(o);
       products_begin();
-      const unsigned long long values = T::descriptor(sh.v + stage * T::BYTES);
-#pragma unroll
-      for (int i = 0; i < 4; i++) multiply(o, a[i], values + (T::along_rows(i) >> 4), false);
+      accumulate<D>(o, a, sh.v + stage * T::BYTES, lane);
       products_commit();
       last = n;
       if (MECHANISM == STICK_BREAKING && p.skip) {
@@ -201,7 +187,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       products_wait<0>();
       hold(o);
     }
-    if (lane == 0) barrier_arrive(sh.empty + stage * 8);
+    sh.ring.release(step, lane);
   }
   if (have <= 0) return;
 
@@ -239,16 +225,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_forward(const __g
   int number, head;
   locate(p, number, head);
   const QueryItem item = ((const QueryItem*)p.items)[number];
-  const int wg = threadIdx.x / 128, thread = threadIdx.x % 128;
+  const int wg = uniform(threadIdx.x / 128), thread = threadIdx.x % 128;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < STAGES; i++) barrier_init(sh.full + i * 8, 128), barrier_init(sh.empty + i * 8, WGS * 4);
+    sh.ring.init();
     *sh.stopped = 0x7fffffff;
     *sh.spentGroups = 0;
   }
   __syncthreads();
   const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
-  const int tiles = (item.first + item.rows - 1 + sees + 63) / 64;
-  const int lowest = p.window ? max(0, item.first + 1 - p.window) / 64 : 0;
+  const int tiles = uniform((item.first + item.rows - 1 + sees + 63) / 64);
+  const int lowest = uniform(p.window ? max(0, item.first + 1 - p.window) / 64 : 0);
   if (wg == WGS) {
     registers_give<PRODUCER_REGISTERS>();
     produce(p, item, sh, head, tiles, lowest, thread);
@@ -257,4 +243,3 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_forward(const __g
     consume(p, item, sh, head, tiles, lowest, wg, thread);
   }
 }
-#endif

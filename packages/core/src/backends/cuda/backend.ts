@@ -13,7 +13,7 @@ import {
   util,
 } from '@tensorflow/tfjs-core';
 import koffi from 'koffi';
-import { compileKernels } from './compiler.js';
+import { architecture, compileKernels } from './compiler.js';
 import { CublasLt, type Product } from './cublaslt.js';
 import { type Argument, CudaDriver, type CudaFunction, i64, type LaunchShape, pointer } from './driver.js';
 import { CudaError } from './errors.js';
@@ -26,6 +26,10 @@ export class CudaBackend extends KernelBackend {
   readonly data: DataStorage<Entry>;
   readonly driver: CudaDriver;
   readonly cublas: CublasLt;
+  /** Whether kernels may use Hopper's own instructions; `STICKBREAKING_CUDA_PORTABLE=1` tries the others there. */
+  get hopper(): boolean {
+    return this.driver.computeCapability === 90 && process.env.STICKBREAKING_CUDA_PORTABLE !== '1';
+  }
   /** Whether stick-breaking attention leaves out tiles of keys whose rows have spent their sticks. */
   blockSkipping = process.env.STICKBREAKING_BLOCK_SKIPPING !== '0';
   private readonly functions = new Map<string, CudaFunction>();
@@ -235,7 +239,9 @@ export class CudaBackend extends KernelBackend {
     if (!found) {
       let module = this.modules.get(unit);
       if (module === undefined) {
-        module = this.driver.loadModule(compileKernels(file, this.driver.computeCapability, defines));
+        module = this.driver.loadModule(
+          compileKernels(file, architecture(this.driver.computeCapability, this.hopper), defines),
+        );
         this.modules.set(unit, module);
       }
       found = this.driver.getFunction(module, name);

@@ -78,8 +78,8 @@ function openNvrtc(): Nvrtc {
 }
 
 /** `sm_90a` opens Hopper's own instructions; other GPUs get their plain architecture. */
-export function architecture(computeCapability: number): string {
-  return computeCapability === 90 ? 'sm_90a' : `sm_${computeCapability}`;
+export function architecture(computeCapability: number, hopper: boolean): string {
+  return hopper ? 'sm_90a' : `sm_${computeCapability}`;
 }
 
 /**
@@ -87,13 +87,9 @@ export function architecture(computeCapability: number): string {
  * @param file path under the folder of kernels, e.g. `norm.cu`
  * @throws CudaError naming the file that keeps the compiler's log.
  */
-export function compileKernels(file: string, computeCapability: number, defines: readonly string[] = []): Uint8Array {
+export function compileKernels(file: string, target: string, defines: readonly string[] = []): Uint8Array {
   const source = expandIncludes(join(sourceFolder(), file));
-  const options = [
-    `--gpu-architecture=${architecture(computeCapability)}`,
-    '--std=c++17',
-    ...defines.map((define) => `-D${define}`),
-  ];
+  const options = [`--gpu-architecture=${target}`, '--std=c++17', ...defines.map((define) => `-D${define}`)];
   const folder = cacheFolder();
   const compiler = openNvrtc();
   const hash = createHash('sha256')

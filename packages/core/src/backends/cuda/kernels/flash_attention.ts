@@ -1,6 +1,7 @@
 /**
- * The fused attention kernels for Hopper (flash_forward.cu, flash_backward_queries.cu, flash_backward_keys.cu): logits
- * never leave the chip, memory is linear in the number of tokens, results are the same in every run.
+ * The fused attention kernels (flash_forward.cu, flash_backward_queries.cu, flash_backward_keys.cu): logits never leave the
+ * chip, memory is linear in the number of tokens, results are the same in every run. Hopper has its own matrix
+ * instructions and larger blocks; other GPUs get the same kernels with `mma.sync`.
  */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { SoftmaxAttributes, StickBreakingAttributes } from '../../../kernels.js';
@@ -25,25 +26,27 @@ const GONE = 2 ** -32;
 
 /** Whether these kernels serve the call; plain_attention.ts serves the rest. */
 export function servesAttention(call: KernelCall): boolean {
-  const headDim = need(call, 'q').shape[2]!;
-  return call.backend.driver.computeCapability === 90 && headDim <= 128 && need(call, 'q').shape[0]! > 0;
+  const [queries, , headDim] = need(call, 'q').shape as [number, number, number];
+  return headDim <= DIMENSIONS[DIMENSIONS.length - 1]! && queries > 0;
 }
 
-/** Warpgroups and dynamic shared memory of a block; the sources give the same numbers. */
-function shapeOf(kernel: { name: string }, dim: number): { warpgroups: number; shared: number } {
-  const tile = BLOCK * dim * 2;
-  const stages = (most: number) => (dim <= 64 ? most : 2);
-  const rest = 1024 + 128;
-  if (kernel === FORWARD) {
-    const warpgroups = dim <= 64 ? 4 : 3;
-    return { warpgroups, shared: rest + (warpgroups + 2 * stages(4)) * tile };
-  }
+/** Working warpgroups of a block and stages of its pipeline; the sources give the same numbers. */
+function blockOf(kernel: { name: string }, dim: number, hopper: boolean): { warpgroups: number; stages: number } {
+  const small = dim <= 64;
+  if (kernel === FORWARD) return { warpgroups: hopper ? (small ? 4 : 3) : 2, stages: hopper && small ? 4 : 2 };
   if (kernel === BACKWARD_QUERIES) {
-    const warpgroups = dim <= 64 ? 3 : 2;
-    return { warpgroups, shared: rest + (2 * warpgroups + 2 * stages(4)) * tile };
+    return { warpgroups: hopper ? (small ? 3 : 2) : small ? 2 : 1, stages: hopper && small ? 4 : 2 };
   }
-  const warpgroups = dim < 64 ? 3 : 2;
-  return { warpgroups, shared: rest + (2 * warpgroups + 2 * stages(3)) * tile + warpgroups * 2 * BLOCK * BLOCK * 2 };
+  return { warpgroups: dim < 64 ? (hopper ? 3 : 2) : hopper ? 2 : 1, stages: hopper ? (small ? 3 : 2) : small ? 2 : 1 };
+}
+
+/** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, barriers. */
+function sharedBytes(kernel: { name: string }, dim: number, hopper: boolean): number {
+  const { warpgroups, stages } = blockOf(kernel, dim, hopper);
+  const tile = BLOCK * dim * 2;
+  const own = kernel === FORWARD ? warpgroups : 2 * warpgroups;
+  const squares = kernel === BACKWARD_KEYS ? 2 * warpgroups : 0;
+  return 1024 + (own + 2 * stages) * tile + squares * BLOCK * BLOCK * 2 + 128;
 }
 
 /** struct Attention of flash.cuh. */
@@ -138,8 +141,8 @@ class Attention {
   }
 
   forward(args: AttentionArguments): void {
-    const { warpgroups } = shapeOf(FORWARD, this.dim);
-    this.launch(FORWARD, args, this.plans.queries(warpgroups), 0, this.heads, this.heads);
+    const plan = this.plans.queries(this.warpgroups(FORWARD));
+    this.launch(FORWARD, args, plan, 0, this.heads, this.heads);
   }
 
   backward(args: AttentionArguments): void {
@@ -148,13 +151,17 @@ class Attention {
     const size =
       this.mechanism === 'softmax' ? this.queries * this.heads * 8 : this.plans.tiles * BLOCK * 8 * together * group;
     const withCarries = { ...args, carries: this.scratch.allocate(size) };
-    const queries = this.plans.queries(shapeOf(BACKWARD_QUERIES, this.dim).warpgroups);
-    const keys = this.plans.keys(shapeOf(BACKWARD_KEYS, this.dim).warpgroups);
+    const queries = this.plans.queries(this.warpgroups(BACKWARD_QUERIES));
+    const keys = this.plans.keys(this.warpgroups(BACKWARD_KEYS));
     for (let first = 0; first < this.kvHeads; first += together) {
       const count = Math.min(together, this.kvHeads - first);
       this.launch(BACKWARD_QUERIES, withCarries, queries, first * group, count * group, this.heads);
       this.launch(BACKWARD_KEYS, withCarries, keys, first, count, this.kvHeads);
     }
+  }
+
+  private warpgroups(kernel: { name: string }): number {
+    return blockOf(kernel, this.dim, this.backend.hopper).warpgroups;
   }
 
   private launch(
@@ -166,12 +173,12 @@ class Attention {
     allHeads: number,
   ): void {
     const { backend, dim } = this;
-    const { warpgroups, shared } = shapeOf(kernel, dim);
+    const shared = sharedBytes(kernel, dim, backend.hopper);
     const mechanism = this.mechanism === 'stick-breaking' ? 0 : 1;
     const compiled = backend.function(kernel.file, kernel.name, [`HEAD_DIM=${dim}`, `MECHANISM=${mechanism}`]);
     const headBytes = (this.keys * this.kvHeads * dim * 4) / allHeads;
     const sectionHeads = Math.min(headCount, Math.max(1, Math.floor(SECTION_BYTES / headBytes)));
-    const shape = { grid: [plan.count * headCount] as const, block: (warpgroups + 1) * 128, shared };
+    const shape = { grid: [plan.count * headCount] as const, block: (this.warpgroups(kernel) + 1) * 128, shared };
     backend.driver.launch(compiled, shape, [this.structure(args, plan, { sectionHeads, firstHead, headCount })]);
   }
 
