@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { UserError } from '@stickbreaking/core';
 import type { OpenedCheckpoint } from '../checkpoint.js';
-import { type Report, writePictures, writeReport } from '../report/report.js';
+import { type Report, type ReportBlock, writePictures, writeReport } from '../report/report.js';
 import { readText } from '../text.js';
 import { type AttentionMap, attentionMaps } from './maps.js';
 import { attentionPicture, tokenLabels } from './picture.js';
@@ -72,9 +72,9 @@ function attentionReport(
       { kind: 'facts', facts: [['attention', kind]] },
       ...layers.flatMap((layer) => [
         { kind: 'heading' as const, text: `Layer ${layer}` },
-        {
-          kind: 'row' as const,
-          blocks: maps
+        ...besideEachOther(
+          labels.length,
+          maps
             .filter((map) => map.layer === layer)
             .map((map) =>
               attentionPicture(map, {
@@ -83,10 +83,15 @@ function attentionReport(
                 name: `layer-${layer}-head-${map.head}`,
               }),
             ),
-        },
+        ),
       ]),
     ],
   };
+}
+
+/** Pictures of few tokens share a row; those of many need its width. */
+function besideEachOther(tokens: number, blocks: ReportBlock[]): ReportBlock[] {
+  return tokens <= 20 ? [{ kind: 'row', blocks }] : blocks;
 }
 
 /** `0,2..4` as [0, 2, 3, 4]. */

@@ -101,9 +101,18 @@ function renderBlock(block: ReportBlock): string {
     case 'row':
       return `<div class="row">${block.blocks.map(renderBlock).join('\n')}</div>`;
     case 'curves':
+      return renderFigure(draw(block)!, block.caption);
     case 'matrix':
-      return `<figure>${draw(block)}<figcaption>${escapeHtml(block.caption)}</figcaption></figure>`;
+      return renderFigure(draw(block)!, block.caption, block.columns.length > SMALL_MATRIX);
   }
+}
+
+/** A matrix of more columns keeps its labels legible on a phone: there it scrolls. */
+const SMALL_MATRIX = 20;
+
+function renderFigure(svg: string, caption: string, wide = false): string {
+  const picture = wide ? `<div class="scroll wide">${svg}</div>` : svg;
+  return `<figure>${picture}<figcaption>${escapeHtml(caption)}</figcaption></figure>`;
 }
 
 /** Each finding under its verdict, which is a word and a sign, not a colour alone. */
@@ -143,7 +152,7 @@ figure { margin: 1rem 0; } figcaption { font-size: .9rem; opacity: .85; }
 svg { max-width: min(100%, 680px); height: auto; overflow: visible; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; } dt { opacity: .75; }
 dd { margin: 0; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; } .wide svg { min-width: 600px; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid var(--faint); }
 th:first-child, td:first-child { text-align: left; }
 .findings th, .findings td { text-align: left; vertical-align: top; }
