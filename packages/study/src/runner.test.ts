@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -102,6 +102,15 @@ describe('runStudy', () => {
   it('writes nothing when it only looks', () => {
     expect(standingOf(study, config).open).toHaveLength(3);
     expect(existsSync(config.output)).toBe(false);
+  });
+
+  it('refuses a folder in which another process is at work', async () => {
+    await runStudy(study, config, { ...options, wanted: (id) => id === 'a' });
+    const lock = join(config.output, '.lock');
+    writeFileSync(lock, JSON.stringify({ pid: process.ppid, host: hostname() }));
+    await expect(runStudy(study, config, options)).rejects.toThrow(/Another process .* wait for it/);
+    rmSync(lock);
+    expect(await runStudy(study, config, options)).toBe(true);
   });
 
   it('leaves out what is needless', async () => {

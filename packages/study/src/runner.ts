@@ -1,5 +1,6 @@
 /** Runs a study's arms one after the other: skips what is done, keeps each result, renews the report after each arm. */
 import type { SelectedBackend } from '@stickbreaking/core';
+import { lockRun } from '@stickbreaking/train';
 import { environmentOf } from './environment.js';
 import { type ArmRecord, StudyFolder } from './folder.js';
 import { publish } from './publish.js';
@@ -47,9 +48,21 @@ export function standingOf(study: Study, config: StudyConfig): Standing {
 /** Runs what is open. Returns whether all of it is done. */
 export async function runStudy(study: Study, config: StudyConfig, options: RunnerOptions): Promise<boolean> {
   const standing = standingOf(study, config);
+  const { folder } = standing;
+  folder.create();
+  const release = lockRun(folder.directory);
+  try {
+    await runArms(study, config, standing, options);
+  } finally {
+    release();
+  }
+  publishStanding(study, config, standing, options.commandLine);
+  return missingArms(study, config, standing).length === 0;
+}
+
+async function runArms(study: Study, config: StudyConfig, standing: Standing, options: RunnerOptions): Promise<void> {
   const { folder, arms, records, results } = standing;
   const { signal, log } = options;
-  folder.create();
   const shared = {
     shared: folder.shared,
     backend: options.backend,
@@ -84,8 +97,6 @@ export async function runStudy(study: Study, config: StudyConfig, options: Runne
     log(`${place}: done in ${record.seconds.toFixed(0)} s`);
     publishStanding(study, config, standing, options.commandLine);
   }
-  publishStanding(study, config, standing, options.commandLine);
-  return missingArms(study, config, standing).length === 0;
 }
 
 function missingArms(study: Study, config: StudyConfig, { arms, records, results }: Standing): string[] {

@@ -5,6 +5,7 @@ export { Optimizer, OptimizerSchema, type OptimizerSettings } from './optimizer.
 export { formatBytes, formatCount, formatDuration, Progress } from './progress.js';
 export { type RunOptions, runTraining } from './run.js';
 export { loadRunConfig, type RunConfig, type RunConfigInput, RunConfigSchema } from './run_config.js';
+export { lockRun } from './run_lock.js';
 export { learningRate, type Schedule, ScheduleSchema, type StageSchedule } from './schedule.js';
 export type { BatchSource, PlacedStage, StageData, TrainStage } from './stage.js';
 export { type TrainHooks, type TrainOptions, type TrainResult, train } from './trainer.js';
