@@ -42,6 +42,10 @@ describe('CheckpointStore', () => {
     expect(readFileSync(join(directory, 'best'), 'utf8')).toBe('step-00000001\n');
     expect(readState(store.path(3)).tokens).toBe(30);
     expect(readdirSync(store.path(4)).sort()).toEqual(['model.safetensors', 'state.json', 'tokenizer.json']);
+    // What names the token that ends documents goes along.
+    writeFileSync(join(tokenizerPath, '../tokenizer_config.json'), '{}');
+    await store.save(content(5));
+    expect(readdirSync(store.path(5))).toContain('tokenizer_config.json');
   });
 
   it('leaves the previous checkpoint whole when one fails, and says so in one line', async () => {

@@ -2,7 +2,7 @@
 // of the loop. A directory is written under another name, flushed and renamed, so one that is called step-… is whole; it
 // is renamed away before it is deleted, for the same reason.
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { explainSystemError, UserError } from '@stickbreaking/core';
 import { z } from 'zod';
 import { syncDirectory, syncPath, writeFileDurably } from './durable.js';
@@ -87,7 +87,7 @@ export class CheckpointStore {
       rmSync(temporary, { recursive: true, force: true });
       mkdirSync(temporary, { recursive: true });
       await content.writeTensors(temporary);
-      if (content.tokenizerPath) copyFileSync(content.tokenizerPath, join(temporary, 'tokenizer.json'));
+      if (content.tokenizerPath) copyTokenizer(content.tokenizerPath, temporary);
       writeFileDurably(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
       syncDirectory(temporary);
       renameSync(temporary, target);
@@ -145,4 +145,11 @@ export function readState(directory: string): TrainingState {
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   throw new UserError(`${path} is damaged, key '${issue.path.join('.')}': ${issue.message}.`);
+}
+
+/** Beside a tokenizer.json there may be a tokenizer_config.json, which names the token that ends documents. */
+function copyTokenizer(path: string, directory: string): void {
+  copyFileSync(path, join(directory, 'tokenizer.json'));
+  const config = join(dirname(path), 'tokenizer_config.json');
+  if (existsSync(config)) copyFileSync(config, join(directory, 'tokenizer_config.json'));
 }
