@@ -1,16 +1,7 @@
 // Attention the plain way, for any head dimension and any GPU served: the matrix library makes a block of logits
 // [heads, rows, keys] in float32, these kernels turn each row into weights (forward) or into the logits' gradient
 // (backward), the matrix library multiplies on. One warp a row; memory-bound, exact, the yardstick of the fused kernels.
-#include "common.cuh"
-
-struct Rows {
-  int rows, stride;     // rows of the block; row length of the buffers in elements
-  int first;            // position, among its document's keys, of the block's first query
-  int keys;             // keys seen by the block's last row
-  int heads, group, g;  // kv heads in the block; query heads per kv head, and which of them this block holds
-  int token;            // packed row of the block's first query
-  float scale;
-};
+#include "plain_rows.cuh"
 
 __device__ __forceinline__ float softplus(float x) { return fmaxf(x, 0.f) + log1pf(__expf(-fabsf(x))); }
 __device__ __forceinline__ float inclusive_sum(float x, int lane) {
@@ -74,15 +65,7 @@ extern "C" __global__ void stick_breaking_rows_grad(bf16* weights, bf16* dLogits
   }
 }
 
-// Softmax over keys (row + first − window, row + first], with ALiBi where slopes are given.
-struct Span {
-  int from, to;
-};
-__device__ __forceinline__ Span seen(const Rows& b, int row, int window) {
-  const int to = b.first + row + 1;
-  return {window > 0 ? max(0, to - window) : 0, to};
-}
-
+// Softmax over the keys that a row sees, with ALiBi where slopes are given.
 extern "C" __global__ void softmax_rows(bf16* weights, float* logSumExp, const float* logits, const float* slopes, Rows b, int window) {
   const int lane = threadIdx.x & 31, row = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5);
   if (row >= b.rows) return;

@@ -10,7 +10,8 @@ import { type KernelCall, need } from './define.js';
 import { fillAt } from './elementwise.js';
 
 const BLOCK_BYTES = 256 * 2 ** 20;
-const WARPS = 8;
+/** Rows of a block of the row kernels, one a warp. */
+export const WARPS = 8;
 const FILE = 'plain_attention.cu';
 
 interface Shape {
@@ -35,7 +36,7 @@ interface Block {
   stride: number;
 }
 
-function shapeOf(call: KernelCall): Shape {
+export function shapeOf(call: KernelCall): Shape {
   const [q, k] = [need(call, 'q'), need(call, 'k')];
   const { cuSeqlens, cuSeqlensK, scale } = call.attrs as {
     cuSeqlens: Int32Array;
@@ -47,7 +48,7 @@ function shapeOf(call: KernelCall): Shape {
   return { heads, kvHeads, group: heads / kvHeads, dim, scale, cuSeqlens, cuSeqlensK: cuSeqlensK ?? cuSeqlens };
 }
 
-function* blocksOf(s: Shape): Generator<Block> {
+export function* blocksOf(s: Shape): Generator<Block> {
   for (let d = 0; d + 1 < s.cuSeqlens.length; d++) {
     const [from, to] = [s.cuSeqlens[d]!, s.cuSeqlens[d + 1]!];
     const firstKey = s.cuSeqlensK[d]!;
@@ -150,7 +151,21 @@ function products(call: KernelCall, s: Shape, b: Block, g: number) {
 
 type RowKernel = (block: Argument, logits: number, weights: number) => Argument[];
 
-function forward(call: KernelCall, name: string, statistic: TensorInfo, rowArguments: RowKernel): TensorInfo {
+/** Work on a block of logits beside the row kernels: launched with one warp a row. */
+export interface BlockHooks {
+  /** Once the logits are there. */
+  logits?(grid: readonly [number, number], block: Argument, logits: number): void;
+  /** Once their gradient is there; g is the number of the query head in its group. */
+  gradient?(grid: readonly [number, number], block: Argument, dLogits: number, g: number): void;
+}
+
+function forward(
+  call: KernelCall,
+  name: string,
+  statistic: TensorInfo,
+  rowArguments: RowKernel,
+  hooks: BlockHooks = {},
+): TensorInfo {
   const { backend } = call;
   const s = shapeOf(call);
   const q = need(call, 'q');
@@ -172,12 +187,9 @@ function forward(call: KernelCall, name: string, statistic: TensorInfo, rowArgum
         const p = products(call, s, block, g);
         p.compare(qs, ks, logits);
         const grid = [Math.ceil(block.rows / WARPS), s.kvHeads] as const;
-        backend.launch(
-          FILE,
-          name,
-          { grid, block: WARPS * 32 },
-          rowArguments(rowsArgument(s, block, g), logits, weights),
-        );
+        const rows = rowsArgument(s, block, g);
+        hooks.logits?.(grid, rows, logits);
+        backend.launch(FILE, name, { grid, block: WARPS * 32 }, rowArguments(rows, logits, weights));
         p.gather(weights, vs, backend.address(output));
       }
   });
@@ -192,7 +204,12 @@ type RowGradKernel = (
   dLogits: number,
 ) => Argument[];
 
-function backward(call: KernelCall, name: string, rowArguments: (scratch: Scratch) => RowGradKernel): TensorInfo[] {
+function backward(
+  call: KernelCall,
+  name: string,
+  rowArguments: (scratch: Scratch) => RowGradKernel,
+  hooks: BlockHooks = {},
+): TensorInfo[] {
   const { backend } = call;
   const s = shapeOf(call);
   const [q, k, v] = [need(call, 'q'), need(call, 'k'), need(call, 'v')];
@@ -213,8 +230,11 @@ function backward(call: KernelCall, name: string, rowArguments: (scratch: Scratc
         p.compare(qs, ks, logits);
         p.compare(dOutput, vs, dWeights);
         const grid = [Math.ceil(block.rows / WARPS), s.kvHeads] as const;
-        const rows = args(rowsArgument(s, block, g), logits, weights, dWeights, dLogits);
-        backend.launch(FILE, name, { grid, block: WARPS * 32 }, rows);
+        const rows = rowsArgument(s, block, g);
+        hooks.logits?.(grid, rows, logits);
+        const all = args(rows, logits, weights, dWeights, dLogits);
+        backend.launch(FILE, name, { grid, block: WARPS * 32 }, all);
+        hooks.gradient?.(grid, rows, dLogits, g);
         p.gather(dLogits, ks, backend.address(dq));
         p.scatter(dLogits, qs, backend.address(dk));
         p.scatter(weights, dOutput, backend.address(dv));
@@ -268,28 +288,29 @@ function slopesOf(call: KernelCall, scratch: Scratch): Argument {
   return pointer(bias === 'alibi' && alibiSlopes ? scratch.upload(Float32Array.from(alibiSlopes)) : 0);
 }
 
-export function plainSoftmax(call: KernelCall): TensorInfo[] {
+export function plainSoftmax(call: KernelCall, hooks?: BlockHooks): TensorInfo[] {
   const { backend } = call;
   const [tokens, heads] = need(call, 'q').shape as [number, number];
   const logSumExp = backend.make([tokens, heads], 'f32');
   const window = i32((call.attrs as SoftmaxAttributes).window ?? 0);
   const output = backend.withScratch((scratch) => {
     const slopes = slopesOf(call, scratch);
-    return forward(call, 'softmax_rows', logSumExp, (block, logits, weights) => [
+    const rows: RowKernel = (block, logits, weights) => [
       pointer(weights),
       pointer(backend.address(logSumExp)),
       pointer(logits),
       slopes,
       block,
       window,
-    ]);
+    ];
+    return forward(call, 'softmax_rows', logSumExp, rows, hooks);
   });
   return [output, logSumExp];
 }
 
-export function plainSoftmaxGrad(call: KernelCall): TensorInfo[] {
+export function plainSoftmaxGrad(call: KernelCall, hooks?: BlockHooks): TensorInfo[] {
   const window = i32((call.attrs as SoftmaxAttributes).window ?? 0);
-  return backward(call, 'softmax_rows_grad', (scratch) => {
+  const rows = (scratch: Scratch): RowGradKernel => {
     const slopes = slopesOf(call, scratch);
     const logSumExp = pointer(call.backend.f32(need(call, 'logSumExp'), scratch));
     return (block, logits, weights, dWeights, dLogits) => [
@@ -302,5 +323,6 @@ export function plainSoftmaxGrad(call: KernelCall): TensorInfo[] {
       block,
       window,
     ];
-  });
+  };
+  return backward(call, 'softmax_rows_grad', rows, hooks);
 }
