@@ -74,15 +74,25 @@ function plotOptions(
     marginTop: axes.top,
     marginBottom,
     style: { background: 'transparent', color: 'currentColor', fontSize: '14px' },
-    x: { label: xLabel, labelOffset: 40, ...(xLog2 ? { type: 'log', base: 2, tickFormat: shortCount } : {}) },
+    x: {
+      label: xLabel,
+      labelOffset: 40,
+      ...(xLog2 ? { type: 'log', base: 2, tickFormat: shortPower } : { tickFormat: shortCount }),
+    },
     y: { label: yLabel, ...(yLog ? { type: 'log' } : {}), ...(yDomain ? { domain: [...yDomain] } : {}) },
     marks,
   };
 }
 
 /** 65536 as 64K, so that the powers of two fit beside each other. */
-function shortCount(value: number): string {
+function shortPower(value: number): string {
   return value >= 1024 && value % 1024 === 0 ? `${value / 1024}K` : `${value}`;
+}
+
+/** 1200000 as 1.2M. */
+function shortCount(value: number): string {
+  if (value >= 1e6) return `${value / 1e6}M`;
+  return value >= 1e4 ? `${value / 1e3}k` : `${value}`;
 }
 
 function drawLegend({ svg, create }: Canvas, curves: readonly Curve[]): void {
