@@ -15,12 +15,16 @@ const known: Record<string, readonly string[]> = {
 };
 
 /**
- * Chooses once the library is loaded.
+ * Tells the loaded kernels what to multiply with.
  *
+ * @param named what the environment variable says, unless given
  * @returns what multiplies, for people
- * @throws where the environment names a library that does not serve
+ * @throws where a library is named that does not serve
  */
-export function chooseBlas(library: ReturnType<typeof koffi.load>): string {
+export function chooseBlas(
+  library: ReturnType<typeof koffi.load>,
+  named = process.env[BLAS_VARIABLE]?.trim(),
+): string {
   const use = library.func('int32_t sb_use_blas(str path, _Out_ void *description, int64_t size)');
   const serves = (path: string | null): string | undefined => {
     const description = Buffer.alloc(256);
@@ -29,7 +33,6 @@ export function chooseBlas(library: ReturnType<typeof koffi.load>): string {
     // OpenBLAS goes on with every option that it was built with.
     return /^OpenBLAS [\d.]+/.exec(said)?.[0] ?? said;
   };
-  const named = process.env[BLAS_VARIABLE]?.trim();
   if (named && named !== 'own') {
     const said = serves(named);
     if (said === undefined) {

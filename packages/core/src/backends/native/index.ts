@@ -2,6 +2,7 @@
 import { setBackend } from '@tensorflow/tfjs-core';
 import type { BackendCandidate } from '../candidate.js';
 import { registerNativeBackend } from './backend.js';
+import { chooseBlas } from './blas.js';
 import { loadLibrary, nativeFunction } from './library.js';
 import './elementwise.js';
 import './heads.js';
@@ -21,6 +22,15 @@ export function getThreads(): number {
   const threads = new Int32Array(1);
   nativeFunction('void sb_get_threads(void *threads)')(threads);
   return threads[0]!;
+}
+
+/**
+ * Chooses again what multiplies matrices once the backend is loaded: `own`, a library, or what the machine has.
+ *
+ * @returns what multiplies, for people
+ */
+export async function setBlas(named?: string): Promise<string> {
+  return chooseBlas((await loadLibrary()).library, named);
 }
 
 /** Off, stick-breaking attention goes through all keys even where no stick is left: the yardstick of the skipping. */

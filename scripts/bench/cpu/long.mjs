@@ -1,0 +1,57 @@
+// One long document through a trained model, by length: seconds and peak memory with and without block skipping, each
+// in a process of its own, on real text.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseLengths } from '@stickbreaking/eval';
+import { loadRunConfig } from '@stickbreaking/train';
+import { command } from '../../quickstart/steps.mjs';
+import { writeAddresses } from '../../quickstart/text.mjs';
+
+const program = fileURLToPath(new URL('long_document.mjs', import.meta.url));
+const quickstart = 'configs/quickstart-stick-breaking.yaml';
+
+/** The quickstart's stick-breaking model and its held-out text, made where they are not there yet. */
+function quickstartModel() {
+  const run = loadRunConfig(quickstart, []);
+  mkdirSync('quickstart/data', { recursive: true });
+  writeAddresses('quickstart/data');
+  if (!existsSync(run.tokenizer)) {
+    mkdirSync(dirname(run.tokenizer), { recursive: true });
+    const size = ['--vocab-size', String(run.model.vocabSize)];
+    command('sb-tokenizer', ['train', '--data', 'quickstart/data/train.jsonl', ...size, '--output', run.tokenizer]);
+  }
+  command('sb-train', ['--config', quickstart, '--resume', '--backend', 'native']);
+  return { checkpoint: run.output, data: 'quickstart/data/*.jsonl' };
+}
+
+export async function benchLongContexts({ checkpoint, data, lengths }) {
+  console.log('\nLong contexts: one document through a trained model, seconds and peak memory');
+  if (!checkpoint !== !data) throw new Error('--checkpoint and --data go together.');
+  const model = checkpoint ? { checkpoint, data } : quickstartModel();
+  const results = [];
+  for (const length of parseLengths(lengths)) {
+    const row = { length };
+    for (const [name, skipping] of [
+      ['skipping', 'on'],
+      ['whole', 'off'],
+    ]) {
+      const { status, stdout, stderr } = spawnSync(
+        process.execPath,
+        [program, model.checkpoint, model.data, String(length), skipping],
+        { encoding: 'utf8' },
+      );
+      if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr}`);
+      row[name] = JSON.parse(stdout);
+    }
+    results.push(row);
+    const said = ({ seconds, peakBytes, ownBytes }) =>
+      `${seconds.toFixed(2)} s, ${(peakBytes / 1e6).toFixed(0)} MB (${(ownBytes / 1e6).toFixed(0)} MB over the start)`;
+    const share = `${(row.skipping.visitedShare * 100).toFixed(0)} % of key blocks visited`;
+    console.log(
+      `  ${String(length).padStart(6)}  with skipping ${said(row.skipping)}, ${share}; without ${said(row.whole)}; ${(row.whole.seconds / row.skipping.seconds).toFixed(2)}×`,
+    );
+  }
+  return { ...model, results };
+}
