@@ -21,10 +21,7 @@ const known: Record<string, readonly string[]> = {
  * @returns what multiplies, for people
  * @throws where a library is named that does not serve
  */
-export function chooseBlas(
-  library: ReturnType<typeof koffi.load>,
-  named = process.env[BLAS_VARIABLE]?.trim(),
-): string {
+export function chooseBlas(library: ReturnType<typeof koffi.load>, named = process.env[BLAS_VARIABLE]?.trim()): string {
   const use = library.func('int32_t sb_use_blas(str path, _Out_ void *description, int64_t size)');
   const serves = (path: string | null): string | undefined => {
     const description = Buffer.alloc(256);
