@@ -187,6 +187,20 @@ describe('wrong input is one clear line', () => {
       /two arms are called 'stick-breaking, seed 0'/,
     ],
     [
+      'an example of an arm that is not there',
+      {
+        study: 'mqrar',
+        ...{ task: { sequenceLength: 12, variables: 4, values: 4 }, pairs: [2], learningRates: [0.001], model: sizes },
+        training: { steps: 1, sequences: 1, warmupSteps: 0 },
+        arms: [{ name: 'stick-breaking', attention: 'stick-breaking' }],
+        example: {
+          ...{ pairs: 2, sequenceLength: 12, learningRates: [0.001], model: sizes },
+          ...{ training: { steps: 1, sequences: 1, warmupSteps: 0 }, arms: ['RoPE'] },
+        },
+      },
+      /example.arms names 'RoPE', and there is no arm of that name/,
+    ],
+    [
       'an arm of one that is not there',
       { ...extrapolation, arms: [{ name: 'a', of: 'b', attention: 'softmax+rope' }] },
       /Arm 'a' is of 'b', and there is no arm of that name/,

@@ -1,7 +1,7 @@
 /** One run of the MQRAR study: a model trained on sequences made as they are needed, then asked for its answers. */
 import { join } from 'node:path';
 import { type AttentionMap, attentionMaps } from '@stickbreaking/eval';
-import { type LlamaConfigInput, type LlamaModel, parseConfig } from '@stickbreaking/model';
+import type { LlamaConfigInput, LlamaModel } from '@stickbreaking/model';
 import { readMetrics, type StageData, type TrainOptions, train } from '@stickbreaking/train';
 import type { ArmContext } from '../study.js';
 import type { MqrarTraining } from './config.js';
@@ -74,6 +74,8 @@ function trainOptions(settings: MqrarSettings, context: ArmContext, solved: Abor
     directory: join(context.directory, 'run'),
     resume: true,
     optimizer: { weightDecay: training.weightDecay },
+    // A learning rate that is too high belongs to the sweep: its run goes on, without the steps that went wrong.
+    maxNonFiniteSteps: training.steps,
     identity: { task, solvedAt: training.solvedAt },
     checkpoints: { everySteps: 4 * checkEvery, keepLast: 1, keepBest: false },
     signal: AbortSignal.any([context.signal, solved.signal]),
@@ -231,9 +233,4 @@ function history(file: string): Pick<MqrarResult, 'checks' | 'losses'> {
     } else if (line.loss !== null) since.push(line.loss);
   }
   return { checks, losses };
-}
-
-/** Checks the model early, so that a mistake is told before anything is trained. */
-export function checkModel(model: LlamaConfigInput): void {
-  parseConfig(model);
 }

@@ -1,10 +1,11 @@
 /** The MQRAR study: how many key-value pairs each attention can keep up to date (section 5.1, figures 3 and 4). */
-import type { LlamaConfigInput } from '@stickbreaking/model';
+import { UserError } from '@stickbreaking/core';
+import { type LlamaConfigInput, parseConfig } from '@stickbreaking/model';
 import { type AttentionInput, defined, type ModelSizes } from '../config.js';
 import type { Study } from '../study.js';
 import { type MqrarConfig, MqrarConfigSchema } from './config.js';
 import { reportMqrar } from './report.js';
-import { checkModel, type MqrarResult, type MqrarSettings, runMqrar } from './run.js';
+import { type MqrarResult, type MqrarSettings, runMqrar } from './run.js';
 import { checkTask, exampleAlphabet, type MqrarTask } from './task.js';
 
 export const mqrarStudy: Study<MqrarConfig, MqrarResult> = {
@@ -57,6 +58,8 @@ function sweep(config: MqrarConfig): MqrarArm[] {
 function examples(config: MqrarConfig): MqrarArm[] {
   const { example, seed } = config;
   if (!example) return [];
+  const unknown = example.arms.find((name) => !config.arms.some((arm) => arm.name === name));
+  if (unknown !== undefined) throw new UserError(`example.arms names '${unknown}', and there is no arm of that name.`);
   return config.arms
     .filter(({ name }) => example.arms.includes(name))
     .flatMap(({ name, attention }) =>
@@ -79,6 +82,6 @@ function modelOf(sizes: ModelSizes, task: MqrarTask, attention: AttentionInput):
     contextLength: task.sequenceLength,
     ...(attention === undefined ? {} : { attention }),
   } as LlamaConfigInput;
-  checkModel(model);
+  parseConfig(model);
   return model;
 }
