@@ -30,7 +30,7 @@ export const ExtensionConfigSchema = z.strictObject({
     steps: count,
     batchTokens: count,
     microBatchTokens: count.optional(),
-    warmupSteps: count.default(150),
+    warmupSteps: z.int().nonnegative().default(150),
     warmupFrom: rate.default(1e-5),
     peak: rate.default(1.25e-4),
   }),

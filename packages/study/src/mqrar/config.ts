@@ -17,7 +17,7 @@ const TrainingSchema = z.strictObject({
   steps: count,
   /** Sequences of a step. */
   sequences: count,
-  warmupSteps: count,
+  warmupSteps: z.int().nonnegative(),
   /** Share of right answers from which a run counts as having solved the task. */
   solvedAt: z.number().min(0).max(1).default(0.99),
   /** Steps between looks at the share of right answers. */
