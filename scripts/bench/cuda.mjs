@@ -1,0 +1,151 @@
+// `pnpm bench cuda`: the fused attention kernels on the GPU, forward and forward + backward, at five shapes of real models:
+// stick-breaking with and without block skipping, softmax, softmax with RoPE. Random normal inputs, medians of CUDA events.
+// `--pytorch [python3]` runs PyTorch's softmax attention (FlashAttention-2, cuDNN) in the same call and prints ratios.
+// Options: --repeats n, --out folder.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { ropeInverseFrequencies } from '@stickbreaking/core';
+import * as tf from '@tensorflow/tfjs-core';
+import { openCuda } from '../../packages/core/dist/backends/cuda/index.js';
+
+const { values: o } = parseArgs({
+  options: {
+    pytorch: { type: 'string' },
+    script: { type: 'string', default: join(dirname(fileURLToPath(import.meta.url)), 'pytorch_attention.py') },
+    repeats: { type: 'string', default: '25' },
+    out: { type: 'string', default: 'benchmarks' },
+  },
+});
+const shapes = [
+  { name: '1B model', batch: 4, heads: 24, tokens: 4096, headDim: 64 },
+  { name: '350M model', batch: 8, heads: 32, tokens: 2048, headDim: 32 },
+  { name: '16K context', batch: 1, heads: 24, tokens: 16_384, headDim: 64 },
+  { name: 'head dimension 128', batch: 4, heads: 12, tokens: 4096, headDim: 128 },
+  { name: 'head dimension 128, 16K', batch: 1, heads: 12, tokens: 16_384, headDim: 128 },
+];
+const { backend, description } = openCuda();
+tf.setBackend('cuda');
+await tf.ready();
+const { driver } = backend;
+console.log(description);
+const run = (name, inputs, attrs) => tf.engine().runKernel(name, inputs, attrs);
+
+const noise = Float32Array.from({ length: 2 ** 20 + 7 }, () => {
+  const radius = Math.sqrt(-2 * Math.log(1 - Math.random()));
+  return radius * Math.cos(2 * Math.PI * Math.random());
+});
+function normal(shape) {
+  const values = new Float32Array(shape.reduce((product, n) => product * n, 1));
+  const start = Math.floor(Math.random() * noise.length);
+  for (let i = 0, at = start; i < values.length; i++, at = at + 1 === noise.length ? 0 : at + 1) values[i] = noise[at];
+  return tf.tensor(values, shape);
+}
+
+/** Median milliseconds of `body`, which returns tensors to dispose of. */
+function milliseconds(body) {
+  const times = [];
+  for (let i = 0; i < Number(o.repeats) + 3; i++) {
+    const [start, end] = [driver.createEvent(true), driver.createEvent(true)];
+    driver.recordEvent(start);
+    const results = body();
+    driver.recordEvent(end);
+    tf.dispose(results);
+    if (i >= 3) times.push(driver.elapsed(start, end));
+    for (const event of [start, end]) driver.call('cuEventDestroy_v2', event);
+  }
+  return times.sort((a, b) => a - b)[Math.floor(times.length / 2)];
+}
+
+function measure({ batch, heads, tokens, headDim }) {
+  const cuSeqlens = Int32Array.from({ length: batch + 1 }, (_, i) => i * tokens);
+  const N = batch * tokens;
+  const [q, k, v, dOutput] = [0, 1, 2, 3].map(() => normal([N, heads, headDim]));
+  const dRemainder = normal([N, heads]);
+  const packing = {
+    cuSeqlens,
+    cuSeqlensK: cuSeqlens,
+    scale: 1 / Math.sqrt(headDim),
+    attendCurrent: false,
+    window: 0,
+    bias: 'none',
+  };
+  const turn = {
+    cuSeqlens,
+    firstPositions: new Int32Array(batch),
+    inverseFrequencies: ropeInverseFrequencies(headDim),
+  };
+  const rotate = (x, inverse) => run('RotaryEmbedding', { x }, { ...turn, inverse })[0];
+
+  const stick = () => run('StickBreakingAttention', { q, k, v }, packing);
+  const stickBoth = () => {
+    const [output, remainder, saved] = stick();
+    const gradients = run('StickBreakingAttentionGrad', { q, k, v, remainder, saved, dOutput, dRemainder }, packing);
+    return [output, remainder, saved, ...gradients];
+  };
+  const soft = () => run('SoftmaxAttention', { q, k, v }, packing);
+  const softBoth = () => {
+    const [output, logSumExp] = soft();
+    return [output, logSumExp, ...run('SoftmaxAttentionGrad', { q, k, v, output, logSumExp, dOutput }, packing)];
+  };
+  const rope = () => {
+    const [rq, rk] = [rotate(q, false), rotate(k, false)];
+    return [rq, rk, ...run('SoftmaxAttention', { q: rq, k: rk, v }, packing)];
+  };
+  const ropeBoth = () => {
+    const [rq, rk, output, logSumExp] = rope();
+    const gradients = run('SoftmaxAttentionGrad', { q: rq, k: rk, v, output, logSumExp, dOutput }, packing);
+    return [rq, rk, output, logSumExp, ...gradients, rotate(gradients[0], true), rotate(gradients[1], true)];
+  };
+  const pair = (forward, both) => ({ forwardMs: milliseconds(forward), bothMs: milliseconds(both) });
+  const skipping = backend.blockSkipping;
+  backend.blockSkipping = false;
+  const plain = pair(stick, stickBoth);
+  backend.blockSkipping = true;
+  const skipped = pair(stick, stickBoth);
+  backend.blockSkipping = skipping;
+  const result = {
+    stickBreaking: plain,
+    withSkipping: skipped,
+    softmax: pair(soft, softBoth),
+    softmaxRope: pair(rope, ropeBoth),
+  };
+  tf.dispose([q, k, v, dOutput, dRemainder]);
+  return result;
+}
+
+const rows = shapes.map((shape) => ({ ...shape, ...measure(shape) }));
+if (o.pytorch !== undefined) {
+  const output = execFileSync(o.pytorch || 'python3', [o.script, JSON.stringify(shapes)], { encoding: 'utf8' });
+  for (const [i, line] of output.trim().split('\n').entries()) Object.assign(rows[i], JSON.parse(line));
+  const again = measure(shapes[0]);
+  rows[0].again = again; // the same after PyTorch: how far the card's speed drifted
+}
+const f = (ms) => ms.toFixed(3).padStart(7);
+for (const { name, batch, heads, tokens, headDim, ...kinds } of rows) {
+  console.log(`\n${name}: b${batch} h${heads} t${tokens} d${headDim}`);
+  for (const kind of ['stickBreaking', 'withSkipping', 'softmax', 'softmaxRope', 'flashAttention2', 'cudnn']) {
+    if (!kinds[kind]) continue;
+    const { forwardMs, bothMs } = kinds[kind];
+    const peer = kinds.flashAttention2;
+    const ratio = peer
+      ? `   ÷ FlashAttention-2: ${(forwardMs / peer.forwardMs).toFixed(2)}  ${(bothMs / peer.bothMs).toFixed(2)}`
+      : '';
+    console.log(`  ${kind.padEnd(16)} forward ${f(forwardMs)} ms, with backward ${f(bothMs)} ms${ratio}`);
+  }
+}
+if (rows[0].again)
+  console.log(
+    `\n1B model again: stick-breaking ${f(rows[0].again.stickBreaking.forwardMs)}, ${f(rows[0].again.stickBreaking.bothMs)} ms`,
+  );
+mkdirSync(o.out, { recursive: true });
+const report = {
+  command: 'pnpm bench cuda --pytorch python3',
+  gpu: driver.deviceName,
+  driver: driver.driverVersion,
+  date: new Date().toISOString(),
+  rows,
+};
+writeFileSync(join(o.out, 'cuda-attention.json'), `${JSON.stringify(report, null, 2)}\n`);
