@@ -1,30 +1,36 @@
 // Timing and reporting that the benches share.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
+import { setTimeout } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs-core';
+
+const pause = 60;
 
 export function median(values) {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 }
 
 /**
- * Milliseconds of several contenders, the median of their runs. They take turns, so that a machine that is busy for a
- * while is busy for all of them.
+ * Milliseconds of several contenders, the median of their runs. They take turns of a few runs each, so that a machine
+ * that is busy for a while is busy for all of them.
  *
  * @param contenders by name: { prepare?, run }; `prepare` is not timed
- * @param repeats counted runs after a first one; 0: that first one counts
+ * @param turns 0: one single run
  */
-export async function takeTurns(contenders, repeats) {
+export async function takeTurns(contenders, turns, runsPerTurn = 5) {
   const times = Object.fromEntries(Object.keys(contenders).map((name) => [name, []]));
-  for (let i = 0; i <= repeats; i++) {
+  for (let turn = 0; turn < Math.max(1, turns); turn++) {
     for (const [name, { prepare, run }] of Object.entries(contenders)) {
       await prepare?.();
-      const start = performance.now();
-      // Without a result: tidy would walk over every number of an array, looking for tensors.
-      tf.tidy(() => {
-        run();
-      });
-      if (i > 0 || repeats === 0) times[name].push(performance.now() - start);
+      await setTimeout(pause); // the other's threads may spin for a while after their work
+      for (let i = turns === 0 ? 1 : 0; i <= (turns === 0 ? 1 : runsPerTurn); i++) {
+        const start = performance.now();
+        // Without a result: tidy would walk over every number of an array, looking for tensors.
+        tf.tidy(() => {
+          run();
+        });
+        if (i > 0) times[name].push(performance.now() - start); // the first of a turn warms up
+      }
     }
   }
   return Object.fromEntries(Object.entries(times).map(([name, values]) => [name, median(values)]));

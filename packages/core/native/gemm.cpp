@@ -21,8 +21,8 @@ constexpr int kWidth = 4, kRows = 8;
 constexpr int kVectors = 2;
 constexpr int kColumns = kWidth * kVectors;
 constexpr int64_t kDepth = 256;                // of k, in one go
-constexpr int64_t kBlockRows = kRows * 8;      // of c, to one item of work
-constexpr int64_t kBlockColumns = kColumns * 8;
+constexpr int64_t kMostPanels = 8;             // of either operand, to one item of work
+constexpr int64_t kWantedItems = 32;
 
 typedef float Vector __attribute__((vector_size(kWidth * 4), aligned(4), may_alias));
 
@@ -102,10 +102,17 @@ void own_gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k,
   float* const pa = packedA.data();
   float* const pb = packedB.data();
 
+  // Items of work: as many panels as leave enough items for several threads.
+  int64_t across = kMostPanels, down = kMostPanels, packed = kMostPanels;
+  while (across * down > 1 && ceil_div(rowPanels, down) * ceil_div(columnPanels, across) < kWantedItems)
+    (across > down ? across : down) /= 2;
+  while (packed > 1 && ceil_div(rowPanels + columnPanels, packed) < kWantedItems) packed /= 2;
+  const int64_t blockRows = down * kRows, blockColumns = across * kColumns;
+
   for (int64_t from = 0; from < k; from += kDepth) {
     const int64_t depth = std::min(kDepth, k - from);
-    parallel_for(ceil_div(rowPanels + columnPanels, 8), [&](int64_t item) {
-      for (int64_t panel = item * 8; panel < std::min(item * 8 + 8, rowPanels + columnPanels); panel++) {
+    parallel_for(ceil_div(rowPanels + columnPanels, packed), [&](int64_t item) {
+      for (int64_t panel = item * packed; panel < std::min((item + 1) * packed, rowPanels + columnPanels); panel++) {
         if (panel < rowPanels) {
           const int64_t row = panel * kRows, ls = transposeA ? 1 : lda, ds = transposeA ? lda : 1;
           pack(a + row * ls + from * ds, ls, ds, m - row, depth, kRows, pa + row * depth);
@@ -115,11 +122,11 @@ void own_gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k,
         }
       }
     });
-    const int64_t blocksDown = ceil_div(m, kBlockRows), blocksAcross = ceil_div(n, kBlockColumns);
+    const int64_t blocksDown = ceil_div(m, blockRows), blocksAcross = ceil_div(n, blockColumns);
     parallel_for(blocksDown * blocksAcross, [&](int64_t item) {
-      const int64_t row0 = item % blocksDown * kBlockRows, column0 = item / blocksDown * kBlockColumns;
-      for (int64_t column = column0; column < std::min(n, column0 + kBlockColumns); column += kColumns) {
-        for (int64_t row = row0; row < std::min(m, row0 + kBlockRows); row += kRows) {
+      const int64_t row0 = item % blocksDown * blockRows, column0 = item / blocksDown * blockColumns;
+      for (int64_t column = column0; column < std::min(n, column0 + blockColumns); column += kColumns) {
+        for (int64_t row = row0; row < std::min(m, row0 + blockRows); row += kRows) {
           Vector sum[kRows][kVectors];
           tile(depth, pa + row * depth, pb + column * depth, sum);
           store(sum, c + row * ldc + column, ldc, m - row, n - column, accumulate || from > 0);

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
+#include <memory>
 
 #include "exp.h"
 #include "gemm.h"
@@ -13,19 +13,32 @@ namespace {
 // Rows whose logits are alive together: about four million numbers.
 int64_t chunk_rows(int64_t vocabSize) { return std::max<int64_t>(48, (int64_t{1} << 22) / std::max<int64_t>(1, vocabSize)); }
 
+// Room for a chunk's logits, kept between calls: fresh memory costs as much as the logits themselves. The caller is one
+// thread.
+float* logits_room(int64_t size) {
+  static std::unique_ptr<float[]> room;
+  static int64_t held = 0;
+  if (held < size) {
+    room.reset();
+    room.reset(new float[size]);
+    held = size;
+  }
+  return room.get();
+}
+
 }  // namespace
 
 extern "C" void sb_linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabSize, float logitScale,
                                         int32_t ignoreIndex, const float* hidden, const float* weight,
                                         const int32_t* targets, float* loss, float* logSumExp) {
   const int64_t chunk = std::min(rows, chunk_rows(vocabSize));
-  std::vector<float> logits(chunk * vocabSize);
+  float* const logits = logits_room(chunk * vocabSize);
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t length = std::min(chunk, rows - begin);
-    gemm(false, true, length, vocabSize, width, hidden + begin * width, width, weight, width, logits.data(), vocabSize,
+    gemm(false, true, length, vocabSize, width, hidden + begin * width, width, weight, width, logits, vocabSize,
          false);
     parallel_for(length, [&](int64_t i) {
-      const float* row = logits.data() + i * vocabSize;
+      const float* row = logits + i * vocabSize;
       float top = -std::numeric_limits<float>::infinity();
 #pragma omp simd reduction(max : top)
       for (int64_t t = 0; t < vocabSize; t++) top = std::max(top, row[t] * logitScale);
@@ -49,13 +62,13 @@ extern "C" void sb_linear_cross_entropy_grad(int64_t rows, int64_t width, int64_
                                              const int32_t* targets, const float* logSumExp, const float* dLoss,
                                              float* dHidden, float* dWeight) {
   const int64_t chunk = std::min(rows, chunk_rows(vocabSize));
-  std::vector<float> logits(chunk * vocabSize);
+  float* const logits = logits_room(chunk * vocabSize);
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t length = std::min(chunk, rows - begin);
-    gemm(false, true, length, vocabSize, width, hidden + begin * width, width, weight, width, logits.data(), vocabSize,
+    gemm(false, true, length, vocabSize, width, hidden + begin * width, width, weight, width, logits, vocabSize,
          false);
     parallel_for(length, [&](int64_t i) {
-      float* row = logits.data() + i * vocabSize;
+      float* row = logits + i * vocabSize;
       const int32_t target = targets[begin + i];
       if (target == ignoreIndex) {
         std::fill(row, row + vocabSize, 0.0f);
@@ -66,9 +79,9 @@ extern "C" void sb_linear_cross_entropy_grad(int64_t rows, int64_t width, int64_
       for (int64_t t = 0; t < vocabSize; t++) row[t] = fast_exp(row[t] * logitScale - normaliser) * factor;
       row[target] -= factor;
     });
-    gemm(false, false, length, width, vocabSize, logits.data(), vocabSize, weight, width, dHidden + begin * width, width,
+    gemm(false, false, length, width, vocabSize, logits, vocabSize, weight, width, dHidden + begin * width, width,
          false);
-    gemm(true, false, vocabSize, width, length, logits.data(), vocabSize, hidden + begin * width, width, dWeight, width,
+    gemm(true, false, vocabSize, width, length, logits, vocabSize, hidden + begin * width, width, dWeight, width,
          begin > 0);
   }
 }

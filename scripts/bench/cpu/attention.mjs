@@ -41,7 +41,7 @@ export async function benchAttention() {
       stickBreaking: contender(attends.stickBreaking, values, length, false),
       stickBreakingSkipping: contender(attends.stickBreaking, values, length, true),
     };
-    const times = await takeTurns(contenders, length <= 2048 ? 7 : length <= 4096 ? 3 : 1);
+    const times = await takeTurns(contenders, 3, length <= 2048 ? 3 : 1);
     for (const one of Object.values(contenders)) one.dispose();
     setBlockSkipping(true);
     if (length <= longestForReference) {

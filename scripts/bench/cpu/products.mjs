@@ -57,7 +57,7 @@ export async function benchProducts() {
       };
     }
     if (hasWasm) fast.wasm = onBackend('wasm', a, b, size);
-    const times = await takeTurns(fast, 15);
+    const times = await takeTurns(fast, 5);
     Object.assign(times, await takeTurns({ cpu: onBackend('cpu', a, b, size) }, 0));
     const gflops = Object.fromEntries(
       Object.entries(times).map(([name, time]) => [name, (2 * size ** 3) / time / 1e6]),

@@ -23,7 +23,9 @@ export interface KernelTools {
   /** The values themselves, not a copy. */
   read(info: TensorInfo): Values;
   make(shape: readonly number[], dtype: DataType, values: Values): TensorInfo;
+  /** Room for an output, with whatever was in memory: the kernel writes all of it. */
   allocate(length: number): Float32Array;
+  zeros(length: number): Float32Array;
 }
 
 export type NativeKernel = (
@@ -89,7 +91,9 @@ function toolsOf(backend: NativeBackend): KernelTools {
       ) as Values;
     },
     make: (shape, dtype, values) => backend.makeTensorInfo([...shape], dtype, values),
-    allocate: (length) => new Float32Array(length),
+    // Node's only way to memory that is not filled with zeros first, which large outputs spend much of their time on.
+    allocate: (length) => new Float32Array(Buffer.allocUnsafeSlow(length * 4).buffer),
+    zeros: (length) => new Float32Array(length),
   };
 }
 

@@ -59,13 +59,13 @@ defineKernel('Embedding', (inputs, _attrs, { read, make, allocate }) => {
   return [make([ids.length, width], 'float32', y)];
 });
 
-defineKernel('EmbeddingGrad', (inputs, attrs, { read, make, allocate }) => {
+defineKernel('EmbeddingGrad', (inputs, attrs, { read, make, zeros }) => {
   const { tokens, dy } = inputs as Inputs<'tokens' | 'dy'>;
   const vocabSize = attrs.vocabSize as number;
   const width = dy.shape[1]!;
   const ids = read(tokens) as Int32Array;
   checkIds(ids, vocabSize);
-  const dWeight = allocate(vocabSize * width).fill(0);
+  const dWeight = zeros(vocabSize * width);
   const run = nativeFunction(
     'void sb_embedding_grad(int64_t rows, int64_t width, void *tokens, void *dy, void *dWeight)',
   );

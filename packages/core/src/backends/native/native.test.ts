@@ -19,7 +19,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { KernelName } from '../../kernels.js';
 import { runKernel } from '../../run_kernel.js';
 import { selectBackend } from '../select.js';
-import { native, setThreads } from './index.js';
+import { native, setBlas, setThreads } from './index.js';
 
 const seed = Math.floor(Math.random() * 2 ** 31);
 let state = seed;
@@ -112,14 +112,26 @@ describe.skipIf(!probed.available)(`native kernels${skipped}`, () => {
     );
   });
 
-  it('multiplies to the same bits on one thread and on five', async () => {
-    const [a, b] = [floats(211, 700), floats(700, 301)];
-    const run = () => [matMul(make(a), make(b))];
-    setThreads(1);
-    const one = await valuesOn('native', run);
-    setThreads(5);
-    const five = await valuesOn('native', run);
-    expect(five).toEqual(one);
+  it.each(['own', undefined])('multiplies to the same bits on one thread and on five (BLAS: %s)', async (blas) => {
+    await setBlas(blas);
+    try {
+      // Wide, tall, and a short product over a long sum, as a weight's gradient is.
+      for (const [m, k, n] of [
+        [211, 700, 301],
+        [1030, 40, 33],
+        [40, 2100, 130],
+      ] as const) {
+        const [a, b] = [floats(m, k), floats(k, n)];
+        const run = () => [matMul(make(a), make(b))];
+        setThreads(1);
+        const one = await valuesOn('native', run);
+        setThreads(5);
+        expect(await valuesOn('native', run)).toEqual(one);
+      }
+    } finally {
+      setThreads(2);
+      await setBlas();
+    }
   });
 
   it('combines equal, repeated and mixed shapes, and sums over axes, as tfjs does', async () => {

@@ -37,7 +37,7 @@ defineKernel('SoftmaxAttentionGrad', (inputs, attributes, tools) => {
   const attrs = attributes as unknown as SoftmaxAttributes;
   const { output, logSumExp, dOutput } = inputs as Record<'output' | 'logSumExp' | 'dOutput', TensorInfo>;
   const of = ['q', 'k', 'v', ...(attrs.bias === 'fire' ? fireNames : [])].map((name) => inputs[name]!);
-  const gradients = of.map((one) => tools.allocate(sizeOf(one)));
+  const gradients = of.map((one) => tools.zeros(sizeOf(one)));
   const missing = new Array(9 - gradients.length).fill(null);
   const outputs = ['q', 'k', 'v', ...fireNames].map((name) => `void *d_${name}`).join(', ');
   const run = nativeFunction(

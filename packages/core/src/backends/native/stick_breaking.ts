@@ -29,11 +29,12 @@ defineKernel('StickBreakingAttention', (inputs, attributes, { read, make, alloca
   ];
 });
 
-defineKernel('StickBreakingAttentionGrad', (inputs, attributes, { read, make, allocate }) => {
+defineKernel('StickBreakingAttentionGrad', (inputs, attributes, { read, make, allocate, zeros }) => {
   type Names = 'q' | 'k' | 'v' | 'remainder' | 'saved' | 'dOutput' | 'dRemainder';
   const { q, k, v, remainder, saved, dOutput, dRemainder } = inputs as Record<Names, TensorInfo>;
   const attrs = attributes as unknown as StickBreakingAttributes;
-  const [dq, dk, dv] = [q, k, v].map((one) => allocate(sizeOf(one))) as [Float32Array, Float32Array, Float32Array];
+  const dq = allocate(sizeOf(q));
+  const [dk, dv] = [zeros(sizeOf(k)), zeros(sizeOf(v))];
   const run = nativeFunction(
     `void sb_stick_breaking_grad(${packedParameters}, int32_t attendCurrent, void *q, void *k, void *v, void *remainder, void *stops, void *dOutput, void *dRemainder, void *dq, void *dk, void *dv)`,
   );
