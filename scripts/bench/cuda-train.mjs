@@ -1,7 +1,7 @@
 // `pnpm bench cuda-train`: what a training step of the 1B model costs on the GPU, through the very functions that sb-train
 // calls (forward, loss, backward on the tape, gradient norm, AdamW), on random tokens. Prints tokens/s, peak memory and time by
 // kernel, and writes them as JSON. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n
-// --micro-batches n --steps n --mup (keep the configuration's muP multipliers) --out folder
+// --micro-batches n --steps n --mup (keep the configuration's muP multipliers) --recompute none|attention|block --out folder
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { LlamaModel, loadConfig, parseConfig } from '@stickbreaking/model';
@@ -18,6 +18,7 @@ const { values: o } = parseArgs({
     'micro-batches': { type: 'string', default: '1' },
     steps: { type: 'string', default: '6' },
     mup: { type: 'boolean', default: false },
+    recompute: { type: 'string', default: 'none' },
     out: { type: 'string', default: 'benchmarks' },
   },
 });
@@ -68,7 +69,7 @@ function batch() {
 async function step() {
   const batches = Array.from({ length: microBatches }, batch);
   const started = performance.now();
-  const { loss, gradients, gradientNorm } = await batchGradients(model, batches);
+  const { loss, gradients, gradientNorm } = await batchGradients(model, batches, { recompute: o.recompute });
   optimizer.update(gradients, gradientNorm, 3e-4);
   tf.dispose([...gradients.values()]);
   return { loss, host: performance.now() - started };
@@ -131,6 +132,8 @@ const result = {
   driver: driver.driverVersion,
   date: new Date().toISOString(),
   attention: o.attention,
+  blockSkipping: backend.blockSkipping,
+  recompute: o.recompute,
   layers: config.numLayers,
   parameters,
   tokensPerStep: tokens,
@@ -145,7 +148,9 @@ const result = {
   kernels: Object.fromEntries(kernels),
 };
 mkdirSync(o.out, { recursive: true });
-const file = `${o.out}/cuda-train-${o.attention.replace('+', '-')}-${config.numLayers}.json`;
+const variant = [o.attention.replace('+', '-'), config.numLayers, ...(backend.blockSkipping ? [] : ['no-skipping'])];
+if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);
+const file = `${o.out}/cuda-train-${variant.join('-')}.json`;
 writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`);
 for (const [name, { time, launches }] of kernels.slice(0, 24))
   console.log(`${name.padEnd(30)} ${time.toFixed(2).padStart(9)} ms ${String(launches).padStart(6)} launches`);

@@ -29,4 +29,4 @@ export { remainderBias } from './ops/remainder_bias.js';
 export { residual } from './ops/residual.js';
 export { rmsNorm } from './ops/rms_norm.js';
 export { swiGlu } from './ops/swiglu.js';
-export { valueAndGradients } from './value_and_gradients.js';
+export { recomputed, valueAndGradients } from './value_and_gradients.js';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, test } from 'vitest';
-import { residual, rmsNorm, selectBackend, swiGlu, valueAndGradients } from './index.js';
+import { recomputed, residual, rmsNorm, selectBackend, swiGlu, valueAndGradients } from './index.js';
 
 beforeAll(() => selectBackend('cpu'));
 
@@ -63,4 +63,26 @@ test('holds less at its peak than keeping all until the end', () => {
   const tfjs = peak(() => tf.variableGrads(f, weights));
   const ours = peak(() => valueAndGradients(f, weights));
   expect(ours).toBeLessThan(0.75 * tfjs);
+});
+
+test('recomputed parts give the same gradients, inside tfjs too, and keep only their input', () => {
+  const [a, b] = [0, 1].map(() => tf.variable(tf.randomNormal([6, 6]))) as [tf.Variable, tf.Variable];
+  const input = tf.randomNormal([6, 6]) as tf.Tensor2D;
+  const part = (x: tf.Tensor2D) => swiGlu(tf.matMul(x, b) as tf.Tensor2D, x);
+  const loss = (again: boolean) => () => {
+    const x = tf.matMul(input, a) as tf.Tensor2D;
+    return tf.sum(tf.square(again ? recomputed(part, x, [b]) : part(x))) as tf.Scalar;
+  };
+  const plain = valueAndGradients(loss(false), [a, b]);
+  const saving = valueAndGradients(loss(true), [a, b]);
+  const inTfjs = tf.variableGrads(loss(true), [a, b]);
+  expect(saving.value.dataSync()).toEqual(plain.value.dataSync());
+  [a, b].forEach((variable, i) => {
+    expect(saving.gradients[i]!.dataSync()).toEqual(plain.gradients[i]!.dataSync());
+    expect(inTfjs.grads[variable.name]!.dataSync()).toEqual(plain.gradients[i]!.dataSync());
+  });
+  const before = tf.memory().numTensors;
+  const once = valueAndGradients(loss(true), [a, b]);
+  tf.dispose([once.value, ...once.gradients.map((one) => one!)]);
+  expect(tf.memory().numTensors).toBe(before);
 });

@@ -4,7 +4,20 @@
  * gradient is taken, and a gradient on its way goes when it has been passed on. The ops, their gradients and the tape are
  * tfjs's.
  */
-import { add, clone, engine, fill, ones, type Scalar, type Tensor, tidy, type Variable } from '@tensorflow/tfjs-core';
+import {
+  add,
+  clone,
+  customGrad,
+  engine,
+  fill,
+  type GradSaveFunc,
+  ones,
+  type Scalar,
+  type Tensor,
+  tidy,
+  type Variable,
+  zerosLike,
+} from '@tensorflow/tfjs-core';
 
 interface TapeNode {
   inputs: Record<string, Tensor>;
@@ -29,19 +42,46 @@ export function valueAndGradients(
   f: () => Scalar,
   variables: readonly Variable[],
 ): { value: Scalar; gradients: (Tensor | undefined)[] } {
-  return tidy(() => {
-    const { value, tape } = record(f);
-    try {
-      return { value, gradients: backpropagate(value, tape, variables) };
-    } finally {
-      for (const node of tape) release(node);
-    }
-  });
+  return tidy(() => differentiate(f, variables, () => ones([])));
 }
 
-function record(f: () => Scalar): { value: Scalar; tape: TapeNode[] } {
+/**
+ * The same value as `f(x)`, of which only x is kept for the backward: there f runs once more. Less memory for more time.
+ *
+ * @param f ops on x and on the variables named, whose results depend on nothing else that is trained
+ */
+export function recomputed<T extends Tensor>(f: (x: T) => T, x: T, variables: readonly Variable[]): T {
+  const kept = customGrad((...args) => {
+    const save = args.pop() as unknown as GradSaveFunc;
+    const input = args[0] as Tensor as T;
+    save([input]);
+    const gradFunc = (dy: Tensor, [saved]: Tensor[]) => {
+      const sources = [saved!, ...variables];
+      const { gradients } = differentiate(
+        () => f(saved as T),
+        sources,
+        () => clone(dy),
+      );
+      return sources.map((source, i) => gradients[i] ?? zerosLike(source));
+    };
+    return { value: f(input), gradFunc };
+  });
+  return kept(x, ...variables) as T;
+}
+
+function differentiate<T extends Tensor>(f: () => T, sources: readonly Tensor[], dValue: () => Tensor) {
+  const { value, tape } = record(f);
+  try {
+    return { value, gradients: backpropagate(value, dValue(), tape, sources) };
+  } finally {
+    for (const node of tape) release(node);
+  }
+}
+
+function record<T extends Tensor>(f: () => T): { value: T; tape: TapeNode[] } {
   const recorder = engine() as unknown as Recorder;
   if (recorder.state.gradientDepth > 0) throw new Error('valueAndGradients does not work inside another gradient.');
+  const outer = recorder.state.activeTape;
   recorder.startTape();
   try {
     const value = tidy(f);
@@ -51,25 +91,25 @@ function record(f: () => Scalar): { value: Scalar; tape: TapeNode[] } {
     throw error;
   } finally {
     recorder.endTape();
-    recorder.state.activeTape = null;
+    recorder.state.activeTape = outer;
   }
 }
 
-function backpropagate(value: Scalar, tape: readonly TapeNode[], variables: readonly Variable[]) {
-  // What depends on a variable; the rest needs no gradient.
-  const dependent = new Set(variables.map(({ id }) => id));
+function backpropagate(value: Tensor, dValue: Tensor, tape: readonly TapeNode[], sources: readonly Tensor[]) {
+  // What depends on a source; the rest needs no gradient.
+  const dependent = new Set(sources.map(({ id }) => id));
   const steps = tape.filter((node) => {
     const depends = Object.values(node.inputs).some(({ id }) => dependent.has(id));
     if (depends) for (const { id } of node.outputs) dependent.add(id);
     else release(node);
     return depends;
   });
-  const gradients = new Map<number, Tensor>([[value.id, ones([])]]);
+  const gradients = new Map<number, Tensor>([[value.id, dValue]]);
   for (const node of steps.reverse()) {
     if (node.outputs.some(({ id }) => gradients.has(id))) passOn(node, dependent, gradients);
     release(node);
   }
-  return variables.map(({ id }) => gradients.get(id));
+  return sources.map(({ id }) => gradients.get(id));
 }
 
 /** Adds what a step's inputs contribute to their gradients, and gives up the gradients of its outputs. */

@@ -10,7 +10,7 @@ export {
   parseConfig,
 } from './config.js';
 export { checkGenerateOptions, type GenerateOptions } from './generate.js';
-export { type ForwardOptions, LlamaModel, type TokenBatch } from './model.js';
+export { type ForwardOptions, LlamaModel, type Recompute, type TokenBatch } from './model.js';
 export { countParameters, estimateMemory, generator, parameterShapes } from './parameters.js';
 export {
   readSafetensors,

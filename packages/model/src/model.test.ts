@@ -117,6 +117,18 @@ describe.each(everyKind)('on %s, %s', (backend, name, config) => {
     expect(loaded.forward(tokens).dataSync()).toEqual(model.forward(tokens).dataSync());
   });
 
+  it('gives the same gradients when parts are computed again', () => {
+    const model = LlamaModel.create(config, { seed: 3 });
+    const batch = { tokens: [1, 2, 3, 4, 5, 6], targets: [2, 3, 4, 5, 6, -1], cuSeqlens: [0, 4, 6] };
+    const [none, attention, block] = (['none', 'attention', 'block'] as const).map((recompute) => {
+      const { loss, gradients } = model.gradients(batch, { recompute });
+      return [loss, ...gradients.values()].map((one) => one.dataSync());
+    });
+    expect(attention).toEqual(none);
+    expect(block).toEqual(none);
+    model.dispose();
+  });
+
   it('gives every parameter a gradient that moves the loss as it says', () => {
     const model = LlamaModel.create(config, { seed });
     const batch = { tokens, targets: [...tokens.slice(1), -1], cuSeqlens: [0, 8, tokens.length] };

@@ -7,6 +7,7 @@ import {
   type Ints,
   linear,
   linearCrossEntropy,
+  recomputed,
   residual,
   rmsNorm,
   swiGlu,
@@ -43,6 +44,9 @@ export interface TokenBatch {
   /** [S+1] document boundaries. */
   cuSeqlens: Ints;
 }
+
+/** What a training step computes again in its backward instead of keeping it: nothing, each attention, each layer. */
+export type Recompute = 'none' | 'attention' | 'block';
 
 export interface ForwardOptions {
   /** [S+1] document boundaries; default: one document. */
@@ -109,7 +113,7 @@ export class LlamaModel {
   }
 
   /** The loss of every token in nats, [N], 0 where the target is −1; the [N, vocabSize] logits are never whole. */
-  tokenLosses(batch: TokenBatch, options: { cache?: KeyValueCache } = {}): Tensor1D {
+  tokenLosses(batch: TokenBatch, options: { cache?: KeyValueCache; recompute?: Recompute } = {}): Tensor1D {
     return tidy(() => {
       this.checkTokens(batch.targets, -1);
       const hidden = this.hiddenStates(batch.tokens, { ...options, cuSeqlens: batch.cuSeqlens });
@@ -125,14 +129,14 @@ export class LlamaModel {
     return tidy(() => mul(sum(this.tokenLosses(batch)), 1 / Math.max(1, scored)) as Scalar);
   }
 
-  /** The summed loss of the batch times `scale`, and its gradient for every parameter. */
+  /** The summed loss of the batch times `scale`, and its gradient for every parameter; `recompute` saves memory. */
   gradients(
     batch: TokenBatch,
-    { scale = 1 }: { scale?: number } = {},
+    { scale = 1, recompute = 'none' }: { scale?: number; recompute?: Recompute } = {},
   ): { loss: Scalar; gradients: Map<string, Tensor> } {
     const parameters = [...this.parameters];
     const { value, gradients: all } = valueAndGradients(
-      () => mul(sum(this.tokenLosses(batch)), scale) as Scalar,
+      () => mul(sum(this.tokenLosses(batch, { recompute })), scale) as Scalar,
       parameters.map(([, one]) => one),
     );
     const gradients = new Map(parameters.map(([name, one], i) => [name, all[i] ?? zerosLike(one)]));
@@ -153,7 +157,10 @@ export class LlamaModel {
   }
 
   /** The normalised output of the last layer, [N, hiddenSize]. */
-  private hiddenStates(tokens: Ints, { cuSeqlens, cache, observe }: ForwardOptions): Tensor2D {
+  private hiddenStates(
+    tokens: Ints,
+    { cuSeqlens, cache, observe, recompute = 'none' }: ForwardOptions & { recompute?: Recompute },
+  ): Tensor2D {
     this.checkTokens(tokens, 0);
     if (cache && cuSeqlens && cuSeqlens.length !== 2) {
       throw new UserError('A cache continues one document, but cuSeqlens names several.');
@@ -166,22 +173,38 @@ export class LlamaModel {
     const context = { cuSeqlens: boundaries, ...(cache ? { cache } : {}), ...(observe ? { observe } : {}) };
     for (let layer = 0; layer < this.config.numLayers; layer++) {
       const before = x;
-      x = tidy(() => this.layer(before, layer, context));
+      x = tidy(() => this.layer(before, layer, context, recompute));
       before.dispose();
     }
     return rmsNorm(x, this.parameter('model.norm.weight') as Tensor1D, normEpsilon);
   }
 
-  private layer(x: Tensor2D, layer: number, context: Omit<AttentionContext, 'layer'>): Tensor2D {
-    const parameter: LayerParameters = (name) => this.parameter(`model.layers.${layer}.${name}`);
+  private layer(
+    x: Tensor2D,
+    layer: number,
+    context: Omit<AttentionContext, 'layer'>,
+    recompute: Recompute = 'none',
+  ): Tensor2D {
+    const prefix = `model.layers.${layer}.`;
+    const parameter: LayerParameters = (name) => this.parameter(`${prefix}${name}`);
     const { normEpsilon, mup } = this.config;
-    const normalised = rmsNorm(x, parameter('input_layernorm.weight') as Tensor1D, normEpsilon);
     const multiplier = mup?.residualMultiplier;
-    const attended = residual(x, attend(normalised, parameter, this.config, { ...context, layer }), multiplier);
-    const again = rmsNorm(attended, parameter('post_attention_layernorm.weight') as Tensor1D, normEpsilon);
-    const gate = linear(again, parameter('mlp.gate_proj.weight') as Tensor2D);
-    const up = linear(again, parameter('mlp.up_proj.weight') as Tensor2D);
-    return residual(attended, linear(swiGlu(gate, up), parameter('mlp.down_proj.weight') as Tensor2D), multiplier);
+    const attention = (input: Tensor2D) => {
+      const normalised = rmsNorm(input, parameter('input_layernorm.weight') as Tensor1D, normEpsilon);
+      return residual(input, attend(normalised, parameter, this.config, { ...context, layer }), multiplier);
+    };
+    const feedForward = (input: Tensor2D) => {
+      const normalised = rmsNorm(input, parameter('post_attention_layernorm.weight') as Tensor1D, normEpsilon);
+      const gate = linear(normalised, parameter('mlp.gate_proj.weight') as Tensor2D);
+      const up = linear(normalised, parameter('mlp.up_proj.weight') as Tensor2D);
+      return residual(input, linear(swiGlu(gate, up), parameter('mlp.down_proj.weight') as Tensor2D), multiplier);
+    };
+    const named = (start: RegExp) =>
+      [...this.parameters].filter(([name]) => name.startsWith(prefix) && start.test(name)).map(([, one]) => one);
+    if (recompute === 'block') return recomputed((input) => feedForward(attention(input)), x, named(/./));
+    if (recompute === 'attention')
+      return feedForward(recomputed(attention, x, named(/\.(input_layernorm|self_attn)\./)));
+    return feedForward(attention(x));
   }
 
   private logits(hidden: Tensor2D): Tensor2D {

@@ -1,5 +1,6 @@
 /** A model's parameters by Hugging Face's names: their shapes, their number, their first values, and memory estimates. */
 import type { LlamaConfig } from './config.js';
+import type { Recompute } from './model.js';
 
 /** Names and shapes of all parameters, in the order of the layers; weights are [out, in]. */
 export function parameterShapes(config: LlamaConfig): Map<string, number[]> {
@@ -53,11 +54,21 @@ export function countParameters(config: LlamaConfig): number {
  */
 export function estimateMemory(
   config: LlamaConfig,
-  { tokens, training, bfloat16 = false }: { tokens: number; training: boolean; bfloat16?: boolean },
+  {
+    tokens,
+    training,
+    bfloat16 = false,
+    recompute = 'none',
+  }: { tokens: number; training: boolean; bfloat16?: boolean; recompute?: Recompute },
 ): number {
   const { hiddenSize, intermediateSize, numHeads, numKvHeads, headDim, numLayers, vocabSize } = config;
-  const layer = 6 * hiddenSize + 3 * numHeads * headDim + 4 * numKvHeads * headDim + 3 * intermediateSize;
-  const activations = training ? 1.2 * layer * (numLayers + 0.5) * tokens : (layer + 2 * hiddenSize) * tokens;
+  const attention = 3 * hiddenSize + 3 * numHeads * headDim + 4 * numKvHeads * headDim;
+  const feedForward = 3 * hiddenSize + 3 * intermediateSize;
+  const layer = attention + feedForward;
+  // What is computed again is there for one layer at a time; the others keep its input.
+  const kept = { none: layer, attention: hiddenSize + feedForward, block: hiddenSize }[recompute];
+  const again = recompute === 'none' ? 0.5 * layer : 1.5 * layer;
+  const activations = training ? 1.2 * (kept * numLayers + again) * tokens : (layer + 2 * hiddenSize) * tokens;
   const logits = Math.min(tokens * vocabSize, 2 * 2 ** 22);
   const weightBytes = (training ? 16 : 4) + (bfloat16 ? 2 : 0);
   return Math.round(weightBytes * countParameters(config) + (bfloat16 ? 2 : 4) * activations + 4 * logits);

@@ -1,7 +1,7 @@
 // The gradients of one optimizer step: summed over its micro-batches, each counting by the tokens it scores.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { globalNorm } from '@stickbreaking/core';
-import type { LlamaModel, TokenBatch } from '@stickbreaking/model';
+import type { LlamaModel, Recompute, TokenBatch } from '@stickbreaking/model';
 import { add, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
 
 export interface BatchGradients {
@@ -16,12 +16,12 @@ export interface BatchGradients {
 export async function batchGradients(
   model: LlamaModel,
   batches: readonly TokenBatch[],
-  signal?: AbortSignal,
+  { signal, recompute }: { signal?: AbortSignal; recompute?: Recompute } = {},
 ): Promise<BatchGradients | undefined> {
   const scale = 1 / Math.max(1, scoredTokens(batches));
   let sum: { loss: Scalar; gradients: Map<string, Tensor> } | undefined;
   for (const batch of batches) {
-    const part = model.gradients(batch, { scale });
+    const part = model.gradients(batch, { scale, ...(recompute ? { recompute } : {}) });
     sum = sum ? { loss: addTo(sum.loss, part.loss), gradients: addAll(sum.gradients, part.gradients) } : part;
     await nextTurn(); // kernels keep the thread; signals and timers get their turn here
     if (signal?.aborted) {

@@ -51,6 +51,7 @@ export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined,
   return {
     model: config.model,
     seed: config.seed,
+    recompute: config.recompute,
     optimizer: config.optimizer,
     stages: stageSizes(config).map((stage, i) => ({ ...stage, data: config.stages[i]!.data && placeholder })),
     startFrom: config.startFrom === undefined ? undefined : resolveCheckpoint(config.startFrom),
@@ -91,7 +92,12 @@ export function checkOutput(config: RunConfig, resume: boolean): void {
 /** Bytes of memory that training takes at its largest. */
 export function memoryOf(config: RunConfig, backend: string): number {
   const tokens = Math.max(...stageSizes(config).map(({ microBatchTokens }) => microBatchTokens));
-  return estimateMemory(config.model, { tokens, training: true, bfloat16: backend === 'cuda' });
+  return estimateMemory(config.model, {
+    tokens,
+    training: true,
+    bfloat16: backend === 'cuda',
+    recompute: config.recompute,
+  });
 }
 
 /** One line, where the machine does not have the memory that the run takes. */

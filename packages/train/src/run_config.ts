@@ -42,6 +42,8 @@ export const RunConfigSchema = z
     /** Tokens of an optimizer step, and of one forward and backward pass. */
     batchTokens: count,
     microBatchTokens: count,
+    /** What the backward computes again instead of keeping it in memory; losses stay the same. */
+    recompute: z.enum(['none', 'attention', 'block']).default('none'),
     /** Documents that are read in turns, so that a step of long documents is of more than one. */
     interleave: count.default(16),
     optimizer: OptimizerSchema.prefault({}),

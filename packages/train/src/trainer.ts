@@ -9,6 +9,7 @@ import {
   type LlamaConfigInput,
   LlamaModel,
   parseConfig,
+  type Recompute,
   readSafetensors,
   writeSafetensors,
 } from '@stickbreaking/model';
@@ -26,6 +27,8 @@ export interface TrainOptions {
   model: LlamaConfigInput | LlamaConfig;
   stages: readonly TrainStage[];
   optimizer?: z.input<typeof OptimizerSchema>;
+  /** What the backward computes again instead of keeping it; losses stay the same. Default: nothing. */
+  recompute?: Recompute;
   /** Initial weights follow from it; default 0. */
   seed?: number;
   /** A checkpoint directory whose weights the run starts from. */
@@ -165,7 +168,7 @@ class Trainer {
     this.source ??= await this.openData(index);
     const { source } = this;
     const batches = Array.from({ length: stage.microBatches }, () => source.next());
-    const result = await batchGradients(this.model, batches, options.signal);
+    const result = await batchGradients(this.model, batches, options);
     if (!result) return false;
     const { loss, gradients, gradientNorm } = result;
     const rate = learningRate(this.stages, index, state.stageStep);
