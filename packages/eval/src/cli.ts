@@ -1,7 +1,6 @@
 /** sb-eval: perplexity by context length of a checkpoint on a text. */
-import { freemem, totalmem } from 'node:os';
 import { selectBackend, UserError } from '@stickbreaking/core';
-import { estimateMemory, replaceFile } from '@stickbreaking/model';
+import { estimateMemory, hostMemory, replaceFile } from '@stickbreaking/model';
 import { drawAttention } from './attention/command.js';
 import { openCheckpoint } from './checkpoint.js';
 import { checkOutput, progressLine, runCommand } from './command.js';
@@ -107,7 +106,10 @@ async function evaluate(args: Arguments): Promise<void> {
   const backend = await selectBackend(args.backend);
   const { directory, tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer);
   const longest = Math.max(...lengths);
-  checkMemory(estimateMemory(model.config, { tokens: Math.max(longest, BATCH_TOKENS), training: false }), longest);
+  const tokens = Math.max(longest, BATCH_TOKENS);
+  // A device's memory is its backend's to speak of.
+  if (['native', 'cpu'].includes(backend.name))
+    checkMemory(estimateMemory(model.config, { tokens, training: false }), longest);
   const documents = await readText(data, args.field);
   const progress = progressLine();
   const onProgress = ({ length, done, total }: { length: number; done: number; total: number }) =>
@@ -140,10 +142,11 @@ async function evaluate(args: Arguments): Promise<void> {
 }
 
 function checkMemory(needed: number, length: number): void {
-  if (needed <= totalmem()) return;
+  const present = hostMemory();
+  if (needed <= present) return;
   const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
   throw new UserError(
-    `A context of ${length} tokens needs about ${gib(needed)} GiB, and this machine has ${gib(totalmem())} (${gib(freemem())} free); take shorter --lengths.`,
+    `A context of ${length} tokens needs about ${gib(needed)} GiB, and there are ${gib(present)} on this machine; take shorter --lengths.`,
   );
 }
 

@@ -16,7 +16,7 @@ export interface EvaluationDocument {
 
 export interface DocumentsOptions {
   lengths: readonly number[];
-  tokenizer: Pick<Tokenizer, 'encode' | 'eosId'>;
+  tokenizer: Pick<Tokenizer, 'encodeBatch' | 'eosId'>;
   onProgress?: OnProgress;
 }
 
@@ -31,7 +31,7 @@ export async function evaluateDocuments(
   documents: readonly EvaluationDocument[],
   { lengths, tokenizer, onProgress }: DocumentsOptions,
 ): Promise<LengthResult[]> {
-  const encoded = documents.map(({ text }) => Array.from(tokenizer.encode(text)));
+  const encoded = await tokenizer.encodeBatch(documents.map(({ text }) => text));
   const tokens = encoded.reduce((total, one) => total + one.length, 0);
   if (tokens === 0) throw new UserError('The text has no tokens to score.');
   const originals = documents.map(({ text, original }) => original ?? text);
@@ -40,6 +40,7 @@ export async function evaluateDocuments(
   const results: LengthResult[] = [];
   for (const length of lengths) {
     const start = performance.now();
+    onProgress?.({ length, done: 0, total: tokens });
     const windows = encoded.flatMap((one) => rollingWindows(one, length, tokenizer.eosId));
     const nll = await scoreWindows(score, windows, (done) => onProgress?.({ length, done, total: tokens }));
     const seconds = (performance.now() - start) / 1000;

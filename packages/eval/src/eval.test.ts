@@ -17,6 +17,7 @@ const eosId = 0;
 const tokenizer = {
   eosId,
   encode: (text: string) => Array.from(text, (character) => character.charCodeAt(0)),
+  encodeBatch: async (texts: readonly string[]) => texts.map((text) => tokenizer.encode(text)),
   decode: (ids: ArrayLike<number>) => String.fromCharCode(...Array.from(ids)),
 };
 

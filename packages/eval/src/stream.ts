@@ -10,11 +10,14 @@ import { BATCH_TOKENS, countWords, figures, type LengthResult, type OnProgress, 
 
 export interface StreamOptions {
   lengths: readonly number[];
-  tokenizer: Pick<Tokenizer, 'encode' | 'decode' | 'eosId'>;
+  tokenizer: Pick<Tokenizer, 'encodeBatch' | 'decode' | 'eosId'>;
   /** Look at this many tokens at most. */
   maxTokens?: number;
   onProgress?: OnProgress;
 }
+
+/** Text that goes through the tokenizer together: all cores have something to do, and few tokens come too many. */
+const BATCH_CHARACTERS = 2 ** 20;
 
 /** @throws UserError where the text has fewer tokens than the longest window */
 export async function evaluateStream(
@@ -24,7 +27,7 @@ export async function evaluateStream(
 ): Promise<LengthResult[]> {
   const { lengths, tokenizer, maxTokens = Number.POSITIVE_INFINITY } = options;
   const longest = Math.max(...lengths);
-  const stream = tokenStream(documents, tokenizer, maxTokens + 1);
+  const stream = await tokenStream(documents, tokenizer, maxTokens + 1);
   const usable = Math.floor((stream.length - 1) / longest) * longest;
   if (usable < longest) {
     throw new UserError(
@@ -45,17 +48,29 @@ export async function evaluateStream(
   return results;
 }
 
-function tokenStream(
+async function tokenStream(
   documents: Iterable<string>,
-  { encode, eosId }: Pick<Tokenizer, 'encode' | 'eosId'>,
+  { encodeBatch, eosId }: Pick<Tokenizer, 'encodeBatch' | 'eosId'>,
   most: number,
-): Int32Array {
+): Promise<Int32Array> {
   const stream: number[] = [];
+  const take = async (texts: readonly string[]) => {
+    for (const tokens of await encodeBatch(texts)) {
+      for (const token of tokens) stream.push(token);
+      stream.push(eosId);
+    }
+  };
+  let batch: string[] = [];
+  let characters = 0;
   for (const document of documents) {
-    for (const token of encode(document)) stream.push(token);
-    stream.push(eosId);
+    batch.push(document);
+    characters += document.length;
+    if (characters < BATCH_CHARACTERS) continue;
+    await take(batch);
+    [batch, characters] = [[], 0];
     if (stream.length >= most) break;
   }
+  await take(batch);
   return Int32Array.from(stream.slice(0, most));
 }
 
@@ -71,6 +86,7 @@ async function evaluateLength(
   const byPosition = new Float64Array(length);
   const start = performance.now();
   let nll = 0;
+  onProgress?.({ length, done: 0, total: windows * length });
   for (let first = 0; first < windows; first += together) {
     const count = Math.min(together, windows - first);
     const begin = first * length;

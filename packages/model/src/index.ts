@@ -11,7 +11,7 @@ export {
 } from './config.js';
 export { checkGenerateOptions, type GenerateOptions } from './generate.js';
 export { type ForwardOptions, LlamaModel, type Recompute, type TokenBatch } from './model.js';
-export { countParameters, estimateMemory, generator, parameterShapes } from './parameters.js';
+export { countParameters, estimateMemory, generator, hostMemory, parameterShapes } from './parameters.js';
 export {
   readSafetensors,
   replaceFile,

@@ -1,4 +1,5 @@
 /** A model's parameters by Hugging Face's names: their shapes, their number, their first values, and memory estimates. */
+import { totalmem } from 'node:os';
 import type { LlamaConfig } from './config.js';
 import type { Recompute } from './model.js';
 
@@ -72,6 +73,12 @@ export function estimateMemory(
   const logits = Math.min(tokens * vocabSize, 2 * 2 ** 22);
   const weightBytes = (training ? 16 : 4) + (bfloat16 ? 2 : 0);
   return Math.round(weightBytes * countParameters(config) + (bfloat16 ? 2 : 4) * activations + 4 * logits);
+}
+
+/** Bytes of memory that this process may take: the machine's, or a container's limit where that is less. */
+export function hostMemory(): number {
+  const limit = process.constrainedMemory(); // 0 or beyond all bounds where there is none
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
 }
 
 /** First values of one parameter, the same for the same seed and name on every machine. */

@@ -1,10 +1,9 @@
 // A run as its configuration describes it: everything is checked, then the text is tokenized, then the model trains.
 import { existsSync } from 'node:fs';
-import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '@stickbreaking/core';
 import { listFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
-import { estimateMemory, resolveCheckpoint } from '@stickbreaking/model';
+import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { CheckpointStore } from './checkpoint.js';
 import { formatBytes } from './progress.js';
@@ -104,9 +103,9 @@ export function memoryOf(config: RunConfig, backend: string): number {
 export function memoryFault(config: RunConfig, backend: string): string | undefined {
   const needed = memoryOf(config, backend);
   // A device has memory of its own, and says itself when that is spent.
-  if (backend === 'cuda' || backend === 'webgpu' || needed <= totalmem()) return undefined;
+  if (backend === 'cuda' || backend === 'webgpu' || needed <= hostMemory()) return undefined;
   return (
-    `The run takes about ${formatBytes(needed)} of memory, and this machine has ${formatBytes(totalmem())}; ` +
+    `The run takes about ${formatBytes(needed)} of memory, and this machine has ${formatBytes(hostMemory())}; ` +
     'lower microBatchTokens, or take a smaller model.'
   );
 }

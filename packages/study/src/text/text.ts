@@ -21,7 +21,7 @@ export interface PreparedText {
   /** Path of the text to evaluate on. */
   heldOut: string;
   /** The tokenizer, which keeps what it encoded: every arm is evaluated on the same text. */
-  evaluationTokenizer: Pick<Tokenizer, 'encode' | 'decode' | 'eosId'>;
+  evaluationTokenizer: Pick<Tokenizer, 'encodeBatch' | 'decode' | 'eosId'>;
 }
 
 export async function prepareText(
@@ -46,13 +46,14 @@ export async function prepareText(
 }
 
 function remembering(tokenizer: Tokenizer): PreparedText['evaluationTokenizer'] {
-  const encoded = new Map<string, ReturnType<Tokenizer['encode']>>();
-  const encode: Tokenizer['encode'] = (text) => {
-    const tokens = encoded.get(text) ?? tokenizer.encode(text);
-    encoded.set(text, tokens);
-    return tokens;
+  const encoded = new Map<string, number[]>();
+  const encodeBatch: Tokenizer['encodeBatch'] = async (texts) => {
+    const unknown = texts.filter((text) => !encoded.has(text));
+    const tokens = await tokenizer.encodeBatch(unknown);
+    for (const [i, text] of unknown.entries()) encoded.set(text, tokens[i]!);
+    return texts.map((text) => encoded.get(text)!);
   };
-  return { encode, decode: (ids) => tokenizer.decode(ids), eosId: tokenizer.eosId };
+  return { encodeBatch, decode: (ids) => tokenizer.decode(ids), eosId: tokenizer.eosId };
 }
 
 async function textOf(config: TextConfig, folder: string): Promise<{ sources: SourceConfig[]; heldOut: string }> {
