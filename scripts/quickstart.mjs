@@ -57,7 +57,18 @@ console.log(`\n5. How each goes on from "${prompt}"`);
 for (const model of models) {
   model.sample = command(
     'sb-generate',
-    ['--checkpoint', model.run.output, '--backend', backend.name, '--prompt', prompt, '--max-new-tokens', '80'],
+    [
+      '--checkpoint',
+      model.run.output,
+      '--backend',
+      backend.name,
+      '--prompt',
+      prompt,
+      '--max-new-tokens',
+      '80',
+      '--temperature',
+      '0.4',
+    ],
     { capture: true },
   );
 }
