@@ -55,22 +55,9 @@ for (const model of models) {
 
 console.log(`\n5. How each goes on from "${prompt}"`);
 for (const model of models) {
-  model.sample = command(
-    'sb-generate',
-    [
-      '--checkpoint',
-      model.run.output,
-      '--backend',
-      backend.name,
-      '--prompt',
-      prompt,
-      '--max-new-tokens',
-      '80',
-      '--temperature',
-      '0.4',
-    ],
-    { capture: true },
-  );
+  const from = ['--checkpoint', model.run.output, '--backend', backend.name, '--prompt', prompt];
+  const limits = ['--max-new-tokens', '80', '--temperature', '0.4'];
+  model.sample = command('sb-generate', [...from, ...limits], { capture: true });
 }
 
 const report = writeQuickstartReport({ models, backend, size, text, contextLength, elapsed: seconds(start) });
