@@ -4,8 +4,9 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { explainSystemError, UserError } from '@stickbreaking/core';
+import { replaceFile } from '@stickbreaking/model';
 import { z } from 'zod';
-import { syncDirectory, syncPath, writeFileDurably } from './durable.js';
+import { syncDirectory, syncPath } from './durable.js';
 
 const count = z.int().nonnegative();
 
@@ -88,7 +89,7 @@ export class CheckpointStore {
       mkdirSync(temporary, { recursive: true });
       await content.writeTensors(temporary);
       if (content.tokenizerPath) copyTokenizer(content.tokenizerPath, temporary);
-      writeFileDurably(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
+      writeText(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
       syncDirectory(temporary);
       renameSync(temporary, target);
       syncPath(this.directory);
@@ -113,7 +114,7 @@ export class CheckpointStore {
   private point(pointer: 'latest' | 'best', step: number): void {
     const path = join(this.directory, pointer);
     const text = `${nameOf(step)}\n`;
-    if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeFileDurably(path, text);
+    if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeText(path, text);
   }
 
   private prune(best: number | undefined): void {
@@ -128,6 +129,8 @@ export class CheckpointStore {
     }
   }
 }
+
+const writeText = (path: string, text: string) => replaceFile(path, (write) => write(Buffer.from(text)));
 
 const nameOf = (step: number) => `step-${String(step).padStart(8, '0')}`;
 

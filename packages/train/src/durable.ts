@@ -1,26 +1,6 @@
-// Writing so that a crash meets the old state or the new one and never a half: beside, flushed, renamed, and the
-// directory flushed too.
-import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-
-/** Replaces `path`, atomically and durably. A crash may leave `path`.tmp behind. */
-export function writeFileDurably(path: string, text: string): void {
-  const temporary = `${path}.tmp`;
-  try {
-    const file = openSync(temporary, 'w');
-    try {
-      writeFully(file, Buffer.from(text));
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(temporary, path);
-    syncPath(dirname(path));
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
-}
+// What makes files outlast a crash: whole writes, and flushing a directory with all that is in it.
+import { closeSync, fsyncSync, openSync, readdirSync, statSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** `write` may stop short when the disk is nearly full; the next call then says why. */
 export function writeFully(file: number, bytes: Uint8Array): void {
