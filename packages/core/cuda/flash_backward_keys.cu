@@ -65,7 +65,7 @@ template <bool MASKED>
 __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
                                            unsigned weights, unsigned dLogits, int warp, int lane, float scale) {
   const int c = lane & 3;
-  float leave[2][4], own[2], before[2], sum[2] = {0.f, 0.f}, all;
+  float leave[2][4], own[2], before[2], sums[2][4], all;  // sums of dÃ by groups of four keys: short chains of additions
   break_rows<MASKED>(s, scale, visible, leave, own);
 #pragma unroll
   for (int h = 0; h < 2; h++) before[h] = carry[h].x * nearer_product(own[h], c, all);
@@ -87,7 +87,7 @@ __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], cons
         weight[i] = u * before[h];
         const float dA = weight[i] * dP[at(h, 4 * group + i)];
         dP[at(h, 4 * group + i)] = dA;
-        sum[h] += dA;
+        sums[h][group] = i == 0 ? dA : sums[h][group] + dA;
       }
       before[h] *= leave[h][group];
       packed[0][h] = pack_bf16(weight[0], weight[1]);
@@ -98,7 +98,7 @@ __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], cons
   float prefix[2];
 #pragma unroll
   for (int h = 0; h < 2; h++) {
-    const float farther = farther_sum(sum[h], c, all);
+    const float farther = farther_sum((sums[h][0] + sums[h][1]) + (sums[h][2] + sums[h][3]), c, all);
     prefix[h] = carry[h].x > 0.f ? carry[h].y + farther : 0.f;  // a row that the stick did not reach has none
   }
 #pragma unroll
@@ -106,12 +106,13 @@ __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], cons
     unsigned packed[2][2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float dz[4];
+      float dz[4], sum = prefix[h];
+      prefix[h] += sums[h][group];
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const float dA = dP[at(h, 4 * group + i)];
-        prefix[h] += dA;
-        dz[i] = fmaf(-s[at(h, 4 * group + i)], prefix[h], dA);
+        sum += dA;
+        dz[i] = fmaf(-s[at(h, 4 * group + i)], sum, dA);
       }
       packed[0][h] = pack_bf16(dz[0], dz[1]);
       packed[1][h] = pack_bf16(dz[2], dz[3]);

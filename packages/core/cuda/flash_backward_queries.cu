@@ -62,7 +62,7 @@ template <bool MASKED>
 __device__ __forceinline__ void stick_gradient(float (&s)[32], float (&dP)[32], Carry& carry, float2 (&out)[2], int n, int c,
                                                float scale) {
   const int visible[2] = {carry.limit[0] - 64 * n - 16 * c, carry.limit[1] - 64 * n - 16 * c};
-  float leave[2][4], own[2], before[2], sum[2] = {0.f, 0.f}, prefix[2];
+  float leave[2][4], own[2], before[2], sums[2][4];  // sums of dÃ by groups of four keys: short chains of additions
   break_rows<MASKED>(s, scale, visible, leave, own);
 #pragma unroll
   for (int h = 0; h < 2; h++) {
@@ -92,26 +92,29 @@ __device__ __forceinline__ void stick_gradient(float (&s)[32], float (&dP)[32], 
         s[at(h, 4 * group + i)] = u * product[i];  // σ(z)
         const float dA = u * before[h] * dP[at(h, 4 * group + i)];
         dP[at(h, 4 * group + i)] = dA;
-        sum[h] += dA;
+        sums[h][group] = i == 0 ? dA : sums[h][group] + dA;
       }
       before[h] *= leave[h][group];
     }
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     float whole;
-    const float farther = farther_sum(sum[h], c, whole);
+    const float farther = farther_sum((sums[h][0] + sums[h][1]) + (sums[h][2] + sums[h][3]), c, whole);
     const bool active = n >= carry.tile[h];
-    prefix[h] = active ? carry.sum[h] + farther : 0.f;
+    float prefix = active ? carry.sum[h] + farther : 0.f;
     carry.sum[h] += active ? whole : 0.f;
-  }
 #pragma unroll
-  for (int key = 0; key < 16; key++)
+    for (int group = 0; group < 4; group++) {
+      float before = prefix;
+      prefix += sums[h][group];
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-      const float dA = dP[at(h, key)];
-      prefix[h] += dA;
-      s[at(h, key)] = fmaf(-s[at(h, key)], prefix[h], dA);
+      for (int key = 4 * group; key < 4 * group + 4; key++) {
+        const float dA = dP[at(h, key)];
+        before += dA;
+        s[at(h, key)] = fmaf(-s[at(h, key)], before, dA);
+      }
     }
+  }
 }
 
 template <bool MASKED>
