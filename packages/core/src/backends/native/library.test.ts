@@ -21,7 +21,7 @@ import { buildLibrary } from './library.js';
 const here = await native.probe();
 /** The compiled package, which another process can run. */
 const distribution = new URL('../../../dist/backends/native', import.meta.url).href;
-const variables = ['CXX', 'PATH', 'STICKBREAKING_CACHE', 'STICKBREAKING_BLAS'] as const;
+const variables = ['CXX', 'PATH', 'STICKBREAKING_CACHE', 'STICKBREAKING_BLAS', 'STICKBREAKING_THREADS'] as const;
 const saved = Object.fromEntries(variables.map((name) => [name, process.env[name]]));
 let directory: string;
 let cache: string;
@@ -206,4 +206,15 @@ describe('the library of native kernels', () => {
       });
     },
   );
+
+  it.skipIf(!here.available)('takes the number of threads from the environment', { timeout: 60_000 }, () => {
+    delete process.env.STICKBREAKING_CACHE;
+    process.env.STICKBREAKING_THREADS = '3';
+    expect(probeInProcess()).toMatchObject({ description: expect.stringContaining('3 threads') });
+    process.env.STICKBREAKING_THREADS = 'many';
+    expect(probeInProcess()).toEqual({
+      available: false,
+      why: "STICKBREAKING_THREADS is 'many'; expected a whole number from 1 to 1024",
+    });
+  });
 });

@@ -143,8 +143,21 @@ async function load(): Promise<Loaded> {
     library = koffi.load(built.path);
   }
   const blas = chooseBlas(library);
+  const threads = threadsAsked();
+  if (threads !== undefined) library.func('void sb_set_threads(int32_t threads)')(threads);
   functionsOf = library;
   return { ...built, library, blas };
+}
+
+/** The number of threads in the environment; without one the library takes as many as there are cores. */
+function threadsAsked(): number | undefined {
+  const text = process.env.STICKBREAKING_THREADS?.trim();
+  if (!text) return undefined;
+  const threads = Number(text);
+  if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
+    throw new Error(`STICKBREAKING_THREADS is '${text}'; expected a whole number from 1 to 1024`);
+  }
+  return threads;
 }
 
 const functions = new Map<string, ReturnType<Loaded['library']['func']>>();
