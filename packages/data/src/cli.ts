@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import yargs, { type Argv } from 'yargs';
 import { DataError } from './errors.js';
+import { formats } from './sources.js';
 import { openTokenizer } from './tokenizer.js';
 import { shrinkTokenizer, trainTokenizer } from './train_tokenizer.js';
 
@@ -24,7 +25,7 @@ function parser(argv: string[]) {
     .command('train', 'Train a byte-level BPE tokenizer.json on text', trainOptions, async (args) => {
       checkOutput(args.output);
       const { bytes } = await trainTokenizer({
-        sources: [{ path: args.data, field: args.field }],
+        sources: [{ path: args.data, field: args.field, ...(args.format ? { format: args.format } : {}) }],
         vocabSize: args.vocabSize,
         output: args.output,
         specialTokens: args.specialToken,
@@ -37,6 +38,7 @@ function parser(argv: string[]) {
       await shrinkTokenizer(args.input, args.vocabSize, args.output);
       process.stdout.write(`${args.output}: ${openTokenizer(args.output).vocabSize} tokens\n`);
     })
+    .check(checkValues, true)
     .demandCommand(1, 'Name a command: train or shrink.')
     .strict()
     .exitProcess(false)
@@ -49,6 +51,7 @@ const trainOptions = (command: Argv) =>
   command.options({
     data: { type: 'string', array: true, demandOption: true, describe: 'Files, directories or globs of text' },
     field: { type: 'string', default: 'text', describe: 'Field of a record that holds the text' },
+    format: { choices: formats, describe: 'Format of the files; default: what their endings say' },
     'vocab-size': { type: 'number', demandOption: true, describe: 'Tokens in all, bytes and special tokens included' },
     output: { type: 'string', default: 'tokenizer.json', describe: 'File to write' },
     'special-token': { type: 'string', array: true, default: ['<|endoftext|>'], describe: 'Special tokens, first ids' },
@@ -62,9 +65,21 @@ const shrinkOptions = (command: Argv) =>
     output: { type: 'string', demandOption: true, describe: 'File to write' },
   });
 
+/** yargs makes a list of an option that is given twice, and NaN of a word where a number belongs. */
+function checkValues(args: Record<string, unknown>): true {
+  for (const name of ['vocab-size', 'max-bytes', 'output', 'input', 'field', 'format']) {
+    if (Array.isArray(args[name])) throw new DataError(`--${name} was given more than once; expected it once.`);
+    if (Number.isNaN(args[name])) throw new DataError(`--${name} expects a number.`);
+  }
+  return true;
+}
+
 /** Checked before the work, which may take minutes. */
 function checkOutput(output: string): void {
   const directory = dirname(output);
+  if (statSync(output, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new DataError(`cannot write ${output}: it is a directory; name a file.`);
+  }
   if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
     throw new DataError(`cannot write ${output}: there is no directory ${directory}.`);
   }

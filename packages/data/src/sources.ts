@@ -5,7 +5,7 @@ import { globSync, isDynamicPattern } from 'tinyglobby';
 import { z } from 'zod';
 import { DataError, explain } from './errors.js';
 
-const formats = ['txt', 'jsonl', 'jsonl.zst', 'parquet'] as const;
+export const formats = ['txt', 'jsonl', 'jsonl.zst', 'parquet'] as const;
 export type SourceFormat = (typeof formats)[number];
 
 export const SourceConfigSchema = z.strictObject({

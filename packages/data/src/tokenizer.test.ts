@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { main } from './cli.js';
 import { hasNativeTokenizers, openTokenizer, type Tokenizer } from './tokenizer.js';
 import { cutVocabulary, mergePair } from './tokenizer_json.js';
@@ -197,5 +197,28 @@ describe('training', () => {
       1,
     );
     expect(await main(['shrink'])).toBe(1);
+  });
+});
+
+describe('sb-tokenizer refuses in one line, before it writes', () => {
+  test.each([
+    [['--vocab-size', 'many'], /--vocab-size expects a number/],
+    [['--vocab-size', '300', '--vocab-size', '400'], /--vocab-size was given more than once/],
+    [['--vocab-size', '300.5'], /vocabSize is 300.5; expected a whole number/],
+    [['--vocab-size', '100'], /a vocabulary of 100 is too small/],
+    [['--vocab-size', '300', '--max-bytes', '-1'], /maxBytes is -1/],
+    [['--vocab-size', '300', '--special-token', 'a', '--special-token', 'a'], /special tokens \(a, a\) must differ/],
+    [['--vocab-size', '300', '--output', tmpdir()], /it is a directory; name a file/],
+    [['--vocab-size', '300', '--format', 'csv'], /Choices: "txt"/],
+    [['--vocab-size', '300', '--vocabulary', '3'], /Unknown argument: vocabulary/],
+  ])('%j', async (options, message) => {
+    const output = options.includes('--output') ? [] : ['--output', at('refused.json')];
+    const written = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    const code = await main(['train', '--data', source.path, ...options, ...output]);
+    const text = written.mock.calls.join('');
+    written.mockRestore();
+    expect([code, existsSync(at('refused.json'))]).toEqual([1, false]);
+    expect(text).toMatch(message);
+    expect(text).toMatch(/^sb-tokenizer: [^\n]*\n$/);
   });
 });

@@ -32,7 +32,12 @@ export interface TrainTokenizerOptions {
 export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ vocabSize: number; bytes: number }> {
   const { sources, vocabSize, output, specialTokens = ['<|endoftext|>'], maxBytes = 2 ** 30 } = options;
   const smallest = 256 + specialTokens.length;
-  if (!Number.isInteger(vocabSize) || vocabSize < smallest) {
+  if (new Set(specialTokens).size < specialTokens.length || specialTokens.includes('')) {
+    throw new DataError(`the special tokens (${specialTokens.join(', ')}) must differ, and none may be empty.`);
+  }
+  if (!Number.isInteger(vocabSize)) throw new DataError(`vocabSize is ${vocabSize}; expected a whole number.`);
+  if (!(maxBytes > 0)) throw new DataError(`maxBytes is ${maxBytes}; expected a number above 0.`);
+  if (vocabSize < smallest) {
     throw new DataError(
       `a vocabulary of ${vocabSize} is too small: 256 bytes and the special tokens make ${smallest}.`,
     );
