@@ -6,9 +6,9 @@ export function formatPlan(plan: Plan): string {
   const { parameters, backend, stages, memoryBytes, diskBytes, diskFreeBytes, sources, resumesFrom, missing } = plan;
   const free = diskFreeBytes === null ? '' : ` (${formatBytes(diskFreeBytes)} free)`;
   const lines = [
-    `parameters   ${parameters.toLocaleString('en-US')}`,
+    `parameters   ${grouped(parameters)}`,
     `backend      ${backend.description} (${backend.reason})`,
-    `length       ${plan.steps.toLocaleString('en-US')} steps, ${formatCount(plan.tokens)} tokens`,
+    `length       ${grouped(plan.steps)} steps, ${formatCount(plan.tokens)} tokens`,
     `memory       about ${formatBytes(memoryBytes)}${backend.name === 'cuda' ? ' on the device' : ''}`,
     `disk         about ${formatBytes(diskBytes)} for checkpoints and tokens${free}`,
     ...(resumesFrom ? [`goes on from ${resumesFrom}`] : []),
@@ -29,10 +29,13 @@ function stageLines(stage: StagePlan): string[] {
   const accumulated = batchTokens / microBatchTokens;
   return [
     '',
-    `${name}: ${steps.toLocaleString('en-US')} steps, ${formatCount(tokens)} tokens, context ${contextLength}`,
-    `  a step is ${formatCount(batchTokens)} tokens, ${accumulated} × ${formatCount(microBatchTokens)}`,
+    `${name}: ${grouped(steps)} steps, ${formatCount(tokens)} tokens, context ${contextLength}`,
+    `  a step is ${grouped(batchTokens)} tokens, ${accumulated} × ${grouped(microBatchTokens)}`,
     `  ${schedule} learning rate: ${learningRates
-      .map(({ step, learningRate }) => `${learningRate.toPrecision(3)} at step ${step}`)
+      .map(({ step, learningRate }) => `${learningRate.toExponential(2)} at step ${grouped(step)}`)
       .join(', ')}`,
   ];
 }
+
+/** 1234567 → 1,234,567 */
+const grouped = (value: number) => value.toLocaleString('en-US');
