@@ -14,6 +14,8 @@ const texts = addresses.map((address) => address.text);
 
 let directory: string;
 let source: { path: string };
+/** Thirty addresses, where the size of the text does not matter. */
+let few: { path: string };
 let tokenizer: Tokenizer;
 const at = (name: string) => join(directory, name);
 const json = (name: string) => JSON.parse(readFileSync(at(name), 'utf8'));
@@ -22,6 +24,14 @@ beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'sb-tokenizer-test-'));
   source = { path: at('text.jsonl') };
   writeFileSync(source.path, addresses.map((address) => JSON.stringify(address)).join('\n'));
+  few = { path: at('few.jsonl') };
+  writeFileSync(
+    few.path,
+    addresses
+      .slice(0, 30)
+      .map((address) => JSON.stringify(address))
+      .join('\n'),
+  );
   await trainTokenizer({ sources: [source], vocabSize: 2048, output: at('tokenizer.json') });
   tokenizer = openTokenizer(at('tokenizer.json'));
 });
@@ -98,7 +108,7 @@ describe('opening', () => {
   });
 
   test('the end token by name, by tokenizer_config.json, or refused', async () => {
-    const other = { sources: [source], vocabSize: 300, specialTokens: ['<pad>', '<end>'], output: at('other.json') };
+    const other = { sources: [few], vocabSize: 300, specialTokens: ['<pad>', '<end>'], output: at('other.json') };
     await trainTokenizer(other);
     expect(() => openTokenizer(at('other.json'))).toThrow(/neither <\|endoftext\|> nor <\/s>/);
     expect(() => openTokenizer(at('other.json'), { eosToken: '<stop>' })).toThrow(/no token '<stop>'/);
@@ -185,7 +195,7 @@ describe('training', () => {
 
   test('sb-tokenizer trains and shrinks, and its mistakes end with 1', async () => {
     const size = (name: string) => openTokenizer(at(name)).vocabSize;
-    expect(await main(['train', '--data', source.path, '--vocab-size', '600', '--output', at('cli.json')])).toBe(0);
+    expect(await main(['train', '--data', few.path, '--vocab-size', '600', '--output', at('cli.json')])).toBe(0);
     expect(
       await main(['shrink', '--input', at('cli.json'), '--vocab-size', '300', '--output', at('cli-300.json')]),
     ).toBe(0);
