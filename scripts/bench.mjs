@@ -4,13 +4,14 @@ import { fileURLToPath } from 'node:url';
 
 const benches = {
   cpu: 'the native CPU backend: matrix products, attention, a training step with its profile, long contexts',
-  cuda: 'the CUDA kernels against their references',
+  cuda: 'the fused attention kernels on one GPU, beside PyTorch with --pytorch',
   'cuda-train': 'a training step of the 1B model on one GPU',
+  'cuda-skip': 'what block skipping saves on a trained model and real text',
+  'cuda-check': 'every GPU kernel held to float64 (a check, not a timing)',
 };
-const files = { cpu: 'cpu.mjs', cuda: 'cuda-check.mjs', 'cuda-train': 'cuda-train.mjs' };
 
 const [name, ...options] = process.argv.slice(2);
-if (!Object.hasOwn(files, name ?? '')) {
+if (!Object.hasOwn(benches, name ?? '')) {
   console.error(
     `usage: pnpm bench NAME [options]\n${Object.entries(benches)
       .map(([one, what]) => `  ${one.padEnd(11)} ${what}`)
@@ -18,5 +19,5 @@ if (!Object.hasOwn(files, name ?? '')) {
   );
   process.exit(name === '--help' ? 0 : 1);
 }
-const program = fileURLToPath(new URL(`bench/${files[name]}`, import.meta.url));
+const program = fileURLToPath(new URL(`bench/${name}.mjs`, import.meta.url));
 process.exit(spawnSync(process.execPath, [program, ...options], { stdio: 'inherit' }).status ?? 1);

@@ -16,6 +16,16 @@ function hasNvcc(): boolean {
 }
 
 const sources = readdirSync(sourceFolder()).filter((file) => file.endsWith('.cu'));
+/** Each file as it stands; the fused kernels for their other head dimensions and the other mechanism too. */
+const units = sources.flatMap((file) => [
+  { file, defines: [] as string[] },
+  ...(file.startsWith('flash_')
+    ? [
+        { file, defines: ['HEAD_DIM=32', 'MECHANISM=0'] },
+        { file, defines: ['HEAD_DIM=128', 'MECHANISM=1'] },
+      ]
+    : []),
+]);
 
 describe('cuda sources', () => {
   it('are found beside the package, with includes that expand once', () => {
@@ -29,8 +39,8 @@ describe('cuda sources', () => {
 
   // Two architectures × every file, about two seconds each.
   describe.skipIf(!hasNvcc())('compiled by nvcc (skipped without it)', () => {
-    for (const file of sources)
-      it.each(['80', '90a'])(`${file} for sm_%s, no warning`, (arch) => {
+    for (const { file, defines } of units)
+      it.each(['80', '90a'])(`${[file, ...defines].join(' ')} for sm_%s, no warning`, (arch) => {
         const folder = mkdtempSync(join(tmpdir(), 'cubin-'));
         try {
           const out = join(folder, 'x.cubin');
@@ -41,6 +51,7 @@ describe('cuda sources', () => {
             '-Werror',
             'all-warnings',
             target,
+            ...defines.map((define) => `-D${define}`),
             '-o',
             out,
             join(sourceFolder(), file),

@@ -193,7 +193,7 @@ export class CudaDriver {
     if (status === OUT_OF_MEMORY) {
       const { free, used } = this.memory();
       throw new CudaError(
-        `out of GPU memory: ${mib(size)} asked, ${mib(free)} free of ${mib(this.totalMemory)}, ${mib(used)} in use by this program; lower microBatchTokens (or turn on recomputation). The last checkpoint is safe`,
+        `out of GPU memory: ${mib(size)} asked, ${mib(free)} free of ${mib(this.totalMemory)}, ${mib(used)} in use by this program; lower microBatchTokens, or set recompute: block. The last checkpoint is safe`,
       );
     }
     if (status !== SUCCESS) this.fail(status, 'cuMemAllocAsync');
