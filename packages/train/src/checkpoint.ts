@@ -22,7 +22,7 @@ export const TrainingStateSchema = z.strictObject({
   stageStep: count,
   /** steps in a row, up to here, whose loss or gradient was not finite */
   nonFiniteSteps: count,
-  /** Where the data stands, as its source told it; null at the start of a stage with data of its own. */
+  /** Where the data stands, as its source told it; null before the first step. */
   cursor: z.unknown(),
   /** Initial weights and data order follow from it; nothing else in a run is random. */
   seed: count,

@@ -28,14 +28,14 @@ export function identityOf(
 }
 
 /**
- * Compares a checkpoint's identity with the run's. Stages that the checkpoint has not reached may be changed or added.
+ * Compares a checkpoint's identity with the run's: of the stages, those that had begun. Later ones may be changed or added.
  *
  * @throws UserError that names the first key in which they differ
  */
-export function checkIdentity(saved: Record<string, unknown>, own: Identity, stage: number, checkpoint: string): void {
+export function checkIdentity(saved: Record<string, unknown>, own: Identity, begun: number, checkpoint: string): void {
   const upTo = (identity: Record<string, unknown>) => ({
     ...identity,
-    stages: Array.isArray(identity.stages) ? identity.stages.slice(0, stage + 1) : [],
+    stages: Array.isArray(identity.stages) ? identity.stages.slice(0, begun) : [],
   });
   const difference = firstDifference(upTo(saved), upTo(own), []);
   if (!difference) return;

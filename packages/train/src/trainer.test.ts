@@ -103,6 +103,22 @@ describe('train', () => {
     expect(saved).toEqual(whole.losses);
   });
 
+  it('goes on after its end with a stage that was added, but not with one that was changed', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const opened: unknown[] = [];
+    const first = stage({ steps: 3, data: counting(opened) });
+    const added = stage({ steps: 2, data: undefined, schedule: { kind: 'linear' } });
+    await train({ model, stages: [first], directory });
+    const { state } = await train({ model, stages: [first, added], directory, resume: true });
+    expect(state).toMatchObject({ stage: 2, step: 5 });
+    expect(opened).toEqual([undefined, { n: 6 }]);
+    const whole = await lossesOf({ stages: [first, added] });
+    const saved = readMetrics(join(directory, 'metrics.jsonl')).map((line) => 'loss' in line && line.loss);
+    expect(saved).toEqual(whole.losses);
+    const changed = train({ model, stages: [{ ...first, steps: 4 }, added], directory, resume: true });
+    await expect(changed).rejects.toThrow('stages.0.steps was 3 and is 4 now');
+  });
+
   it('starts from a checkpoint, at another context length, and refuses one of another model', async () => {
     const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
     const { checkpoint } = await train({ model, stages: [stage()], directory });

@@ -91,7 +91,8 @@ export function checkpointToResume(options: TrainOptions): { directory: string; 
   const directory = new CheckpointStore(join(options.directory, 'checkpoints'), { last: 1, best: false }).latest();
   if (!directory) return undefined;
   const state = readState(directory);
-  checkIdentity(state.identity, identify(options), state.stage, directory);
+  const begun = state.stage + (state.stageStep > 0 ? 1 : 0);
+  checkIdentity(state.identity, identify(options), begun, directory);
   return { directory, state };
 }
 
@@ -199,14 +200,16 @@ class Trainer {
   }
 
   private enterStage(index: number): void {
-    const goesOn = index < this.stages.length && this.stages[index]!.dataStage !== index;
-    this.state = { ...this.state, stage: index, stageStep: 0, cursor: goesOn ? this.state.cursor : null };
+    this.state = { ...this.state, stage: index, stageStep: 0 };
     this.source = undefined;
   }
 
+  /** A stage begins its own data anew, and goes on with an earlier one's where that stands. */
   private openData(index: number): BatchSource | Promise<BatchSource> {
-    const { data } = this.options.stages[this.stages[index]!.dataStage]!;
-    return data!.open(this.stages[index]!, this.state.cursor ?? undefined);
+    const stage = this.stages[index]!;
+    const begins = stage.dataStage === index && this.state.stageStep === 0;
+    const { data } = this.options.stages[stage.dataStage]!;
+    return data!.open(stage, begins ? undefined : (this.state.cursor ?? undefined));
   }
 
   private tokensPerSecond(tokens: number): number {
