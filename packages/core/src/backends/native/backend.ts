@@ -5,6 +5,7 @@
 
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import {
+  type DataId,
   type DataType,
   findBackend,
   getKernel,
@@ -15,6 +16,7 @@ import {
   type TensorInfo,
   unregisterKernel,
 } from '@tensorflow/tfjs-core';
+import { ArrayPool, OwnValues } from './memory.js';
 
 export type Values = Float32Array | Int32Array;
 
@@ -34,7 +36,22 @@ export type NativeKernel = (
   tools: KernelTools,
 ) => TensorInfo[] | undefined;
 
-export class NativeBackend extends MathBackendCPU {}
+export class NativeBackend extends MathBackendCPU {
+  readonly pool = new ArrayPool();
+
+  makeOwn(shape: readonly number[], dtype: DataType, values: Values): TensorInfo {
+    const info = this.makeTensorInfo([...shape], dtype, values);
+    if (values instanceof Float32Array) this.data.set(info.dataId, new OwnValues(dtype, values) as never);
+    return info;
+  }
+
+  override disposeData(dataId: DataId, force = false): boolean {
+    const entry = this.data.has(dataId) ? (this.data.get(dataId) as unknown) : undefined;
+    const gone = super.disposeData(dataId, force);
+    if (gone && entry instanceof OwnValues && !entry.escaped) this.pool.give(entry.own);
+    return gone;
+  }
+}
 
 const kernels = new Map<string, { run: NativeKernel; single: boolean }>();
 
@@ -85,14 +102,14 @@ export function registerNativeBackend(): void {
 function toolsOf(backend: NativeBackend): KernelTools {
   return {
     read: (info) => {
-      const values = backend.data.get(info.dataId).values;
+      const entry = backend.data.get(info.dataId);
+      const values = entry instanceof OwnValues ? entry.own : entry.values;
       return (
         values instanceof Float32Array || values instanceof Int32Array ? values : backend.readSync(info.dataId)
       ) as Values;
     },
-    make: (shape, dtype, values) => backend.makeTensorInfo([...shape], dtype, values),
-    // Node's only way to memory that is not filled with zeros first, which large outputs spend much of their time on.
-    allocate: (length) => new Float32Array(Buffer.allocUnsafeSlow(length * 4).buffer),
+    make: (shape, dtype, values) => backend.makeOwn(shape, dtype, values),
+    allocate: (length) => backend.pool.take(length),
     zeros: (length) => new Float32Array(length),
   };
 }

@@ -39,6 +39,10 @@ function make({ shape, data }: Values): Tensor {
   return tensor(data.slice(), shape, data instanceof Int32Array ? 'int32' : 'float32');
 }
 
+function valuesOf(x: Tensor): Values {
+  return { shape: x.shape, data: x.dataSync() as Float32Array };
+}
+
 async function valuesOn(backend: string, run: () => Tensor[]): Promise<{ shape: number[]; data: number[] }[]> {
   if (backend === 'cpu') await selectBackend('cpu');
   else await setBackend(backend);
@@ -142,6 +146,24 @@ describe.skipIf(!probed.available)(`native kernels${skipped}`, () => {
       sum(make(x), [2], true),
       sum(make(floats(0, 3)), 0),
     ]);
+  });
+
+  it('uses the memory of disposed tensors again, but never what somebody may still hold', async () => {
+    await setBackend('native');
+    const [x, y] = [make(floats(64, 64)), make(floats(64, 64))];
+    const sums = () => Array.from({ length: 8 }, () => add(x, y));
+    const [read, sliced, reshaped, dropped] = sums() as [Tensor, Tensor, Tensor, Tensor];
+    const held = read.dataSync();
+    const view = sliced.slice([16, 0], [8, 64]); // tfjs's own kernel, which keeps a view of the same array
+    const other = reshaped.reshape([4096]);
+    for (const one of [read, sliced, reshaped, dropped]) one.dispose();
+    const products = Array.from({ length: 8 }, () => mul(x, y)); // would overwrite what was given back too early
+    const expected = await valuesOn('cpu', () => [add(make(valuesOf(x)), make(valuesOf(y)))]);
+    const sum = expected[0]!.data;
+    expect(Array.from(held)).toEqual(sum);
+    expect(Array.from(view.dataSync())).toEqual(sum.slice(16 * 64, 24 * 64));
+    expect(Array.from(other.dataSync())).toEqual(sum);
+    for (const one of [x, y, view, other, ...products]) one.dispose();
   });
 
   it('refuses a token outside the vocabulary', async () => {

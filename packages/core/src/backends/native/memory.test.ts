@@ -1,0 +1,24 @@
+import { expect, it } from 'vitest';
+import { ArrayPool } from './memory.js';
+
+it('gives an array out once, and forgets the lengths not used of late beyond its limit', () => {
+  const pool = new ArrayPool();
+  const arrays = [0, 1].map(() => pool.take(5000));
+  for (const one of arrays) pool.give(one);
+  const again = [0, 1, 2].map(() => pool.take(5000));
+  expect(new Set(again).size).toBe(3);
+  expect(arrays.every((one) => again.includes(one))).toBe(true);
+
+  const [old, large] = [pool.take(6000), pool.take(2 ** 26)];
+  pool.give(old);
+  pool.give(large); // as much as the pool may hold
+  expect(pool.take(6000)).not.toBe(old);
+  expect(pool.take(2 ** 26)).toBe(large);
+});
+
+it('does not take in views of a larger array', () => {
+  const pool = new ArrayPool();
+  const view = new Float32Array(8192).subarray(0, 4096);
+  pool.give(view);
+  expect(pool.take(4096)).not.toBe(view);
+});
