@@ -79,7 +79,7 @@ function stickBreakingCase(sizes: Sizes, attendCurrent: boolean, through: 'both'
   const alone = through === 'output' ? ', remainder unused' : '';
   return {
     name: `stick-breaking${self}, ${sizesInWords(sizes)}${alone}`,
-    extreme: (sizes.logits ?? 'usual') !== 'usual',
+    extreme: !['usual', 'faint'].includes(sizes.logits ?? 'usual'),
     large: isLarge(sizes),
     prepare(random, input): PreparedCase {
       const { layout, values, tensors } = drawn(random, input, sizes);
@@ -169,7 +169,7 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, window?: number): HeldCase {
   const windowed = window === undefined ? '' : `, window ${window}`;
   return {
     name: `softmax ${scheme}${windowed}, ${sizesInWords(sizes)}`,
-    extreme: (sizes.logits ?? 'usual') !== 'usual',
+    extreme: !['usual', 'faint'].includes(sizes.logits ?? 'usual'),
     large: isLarge(sizes),
     prepare(random, input): PreparedCase {
       const { layout, values, tensors } = drawn(random, input, sizes);
@@ -252,6 +252,7 @@ export function attentionCases(): HeldCase[] {
     for (const logits of ['extreme', 'high', 'low'] as const)
       stick({ pack: short, headDim: 64, heads: [2, 1], logits });
     stick({ pack: short, headDim: 32, heads: [2, 2], scale: 0.3 });
+    stick({ pack: mixed, headDim: attendCurrent ? 64 : 32, heads: [2, 1], logits: 'faint' });
   }
   cases.push(stickBreakingCase({ pack: mixed, headDim: 128, heads: [2, 1] }, false));
   cases.push(stickBreakingCase({ pack: mixed, headDim: 64, heads: [1, 1], logits: 'extreme' }, false));

@@ -20,6 +20,7 @@ import { headNorm } from '../ops/head_norm.js';
 import { linear } from '../ops/linear.js';
 import { linearCrossEntropy } from '../ops/linear_cross_entropy.js';
 import { remainderBias } from '../ops/remainder_bias.js';
+import { residual } from '../ops/residual.js';
 import { rmsNorm } from '../ops/rms_norm.js';
 import { swiGlu } from '../ops/swiglu.js';
 import { gradient, type HeldCase, output, withGradients } from './case.js';
@@ -44,6 +45,8 @@ export function opCases(): HeldCase[] {
     swiGluCase(1, 1),
     swiGluCase(33, 171),
     swiGluCase(11, 77, 60),
+    residualCase(1, 3, 1),
+    residualCase(67, 130, 0.22),
     linearCase(1, 1, 1),
     linearCase(65, 50, 33),
     linearCase(3, 300, 129),
@@ -101,6 +104,40 @@ function swiGluCase(N: number, F: number, deviation = 1): HeldCase {
             (a, b) => [swiGlu(a as Tensor2D, b as Tensor2D)],
             [tensor2d(gate, [N, F]), tensor2d(up, [N, F])],
             [tensor2d(dy, [N, F])],
+          ),
+      };
+    },
+  };
+}
+
+function residualCase(N: number, C: number, multiplier: number): HeldCase {
+  return {
+    name: `residual [${N}, ${C}], multiplier ${multiplier}`,
+    prepare(random, input) {
+      const [x, branch, dy] = [0, 1, 2].map(() => input(random.normals(N * C))) as [
+        Float32Array,
+        Float32Array,
+        Float32Array,
+      ];
+      return {
+        expected: [
+          output(
+            'y',
+            Float64Array.from(x, (value, i) => value + multiplier * branch[i]!),
+            C,
+          ),
+          gradient('dx', Float64Array.from(dy), C),
+          gradient(
+            'dBranch',
+            Float64Array.from(dy, (value) => multiplier * value),
+            C,
+          ),
+        ],
+        run: () =>
+          withGradients(
+            (a, b) => [residual(a as Tensor2D, b as Tensor2D, multiplier)],
+            [tensor2d(x, [N, C]), tensor2d(branch, [N, C])],
+            [tensor2d(dy, [N, C])],
           ),
       };
     },

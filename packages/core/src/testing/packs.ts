@@ -34,6 +34,8 @@ export function boundaries(lengths: readonly number[]): number[] {
 export type Logits =
   /** Of about unit variance. */
   | 'usual'
+  /** Around −3: a stick lasts for some hundred keys, across several blocks, and is spent before a long document's first. */
+  | 'faint'
   /** Of both signs, the largest ±200. */
   | 'extreme'
   /** All from 100 to 200: the nearest key takes everything. */
@@ -47,6 +49,11 @@ export function queriesAndKeys(random: Random, layout: PackedLayout, logits: Log
   const q = random.normals(cuSeqlens[cuSeqlens.length - 1]! * heads * headDim);
   const k = random.normals(cuSeqlensK[cuSeqlensK.length - 1]! * kvHeads * headDim);
   if (logits === 'usual') return { q, k };
+  if (logits === 'faint') {
+    for (let i = 0; i < q.length; i++) q[i] = 1 + 0.5 * q[i]!;
+    for (let i = 0; i < k.length; i++) k[i] = (-3 / (scale * headDim)) * (1 + 0.5 * k[i]!);
+    return { q, k };
+  }
   if (logits !== 'extreme') {
     // Vectors near one direction: the angle between any two is small.
     for (let i = 0; i < q.length; i++) q[i] = 1 + 0.1 * q[i]!;
