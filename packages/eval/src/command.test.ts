@@ -12,6 +12,7 @@ import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { main as evaluate } from './cli.js';
 import { main as generate } from './generate_cli.js';
+import { readText } from './text.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sb-eval-'));
 const at = (name: string) => join(folder, name);
@@ -84,6 +85,22 @@ describe('sb-eval', () => {
     }
     const [, , , whole] = results;
     expect([whole!.words, whole!.bytes]).toEqual([text.split(/\s+/).length, Buffer.byteLength(text)]);
+  });
+
+  it('reads a file of another ending as text, and of a directory what has a known one', async () => {
+    mkdirSync(at('corpus.v1'));
+    cpSync(at('text.txt'), at('corpus.v1/text.txt'));
+    writeFileSync(at('corpus.v1/notes.md'), Buffer.from([0xff]));
+    cpSync(at('text.txt'), at('text.raw'));
+    const options = ['--lengths', '16', '--max-tokens', '32', '--json'];
+    const results = await Promise.all(
+      ['text.txt', 'text.raw', 'corpus.v1'].map(async (name) => {
+        const documents = await readText(at(name));
+        return documents.map(({ text }) => text);
+      }),
+    );
+    expect(results).toEqual([[text], [text], [text]]);
+    expect((await evaluating('rope', ...options, '--data', at('corpus.v1'))).code).toBe(0);
   });
 
   it('prints a table that names its protocols, and writes the JSON where it is told', async () => {
