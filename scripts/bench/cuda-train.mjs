@@ -127,7 +127,9 @@ const profiledMs = kernels.reduce((sum, [, { time }]) => sum + time, 0);
 const perToken = 6 * parameters + 6 * config.numLayers * config.numHeads * config.headDim * length;
 const result = {
   what: 'training step through the model, the tape and the optimizer',
-  command: `pnpm bench cuda-train ${process.argv.slice(2).join(' ')}`.trim(),
+  command: ['pnpm bench cuda-train', ...process.argv.slice(2).filter((one) => one !== '--out' && one !== o.out)].join(
+    ' ',
+  ),
   gpu: driver.deviceName,
   driver: driver.driverVersion,
   date: new Date().toISOString(),
