@@ -97,6 +97,15 @@ function meanNll(results: readonly ExtrapolationResult[], length: number): numbe
 /** Changes below this are not told apart from none. */
 const NOTHING = 0.005;
 
+/** Lower at the longest length than at the first, and at no length higher than at the one before. */
+function keepsFalling(values: readonly number[]): boolean {
+  return (
+    values.at(-1)! < values[0]! - NOTHING && values.every((value, i) => i === 0 || value < values[i - 1]! + NOTHING)
+  );
+}
+
+const isWindow = (name: string) => ([names.quarter, names.half, names.whole] as string[]).includes(name);
+
 function findingsOf(
   present: readonly string[],
   nll: (name: string) => number[],
@@ -121,10 +130,7 @@ function findingsOf(
   add(
     [stickBreaking],
     'Stick-breaking’s loss keeps falling as the context grows.',
-    () => {
-      const values = nll(stickBreaking);
-      return rise(stickBreaking) < -NOTHING && values.every((value, i) => i === 0 || value < values[i - 1]! + NOTHING);
-    },
+    () => keepsFalling(nll(stickBreaking)),
     () =>
       `Stick-breaking by length: ${nll(stickBreaking)
         .map((value) => value.toFixed(4))
@@ -139,6 +145,14 @@ function findingsOf(
       verdict: last[0]!.name === stickBreaking ? 'agrees' : 'disagrees',
     });
   }
+  const falling = present.filter((name) => keepsFalling(nll(name)));
+  add(
+    [stickBreaking, rope],
+    'Stick-breaking alone keeps falling; the other methods without a window rise, or stop.',
+    () => falling.includes(stickBreaking) && falling.every((name) => name === stickBreaking || isWindow(name)),
+    () =>
+      `Of ${present.length} methods these fall from each length to the next, or stay within ${NOTHING} of it: ${falling.join(', ') || 'none'}.`,
+  );
   add([rope], 'RoPE alone does not generalise: its loss rises.', () => rise(rope) > NOTHING);
   add(
     [rope, dynamic],
