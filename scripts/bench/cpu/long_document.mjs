@@ -32,8 +32,9 @@ kernel.kernelFunc = (args) => {
   const outputs = run(args);
   const [blocks, heads] = outputs[2].shape;
   const stops = args.backend.readSync(outputs[2].dataId);
+  const last = args.attrs.attendCurrent ? 0 : 1;
   for (let b = 0; b < blocks; b++) {
-    const end = Math.ceil((Math.min(length, (b + 1) * blockRows) - 1) / blockRows);
+    const end = Math.ceil((Math.min(length, (b + 1) * blockRows) - last) / blockRows);
     for (let h = 0; h < heads; h++) visited.blocks += end - stops[b * heads + h];
     visited.all += end * heads;
   }
