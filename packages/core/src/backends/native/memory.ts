@@ -23,6 +23,7 @@ export class OwnValues {
 }
 
 const leastLength = 1024; // shorter ones are the garbage collector's
+const mostBytesOfOne = 2 ** 24; // those of long contexts would double its peak
 const mostBytes = 2 ** 28;
 
 export class ArrayPool {
@@ -43,7 +44,7 @@ export class ArrayPool {
 
   give(values: Float32Array): void {
     const { length, byteLength } = values;
-    if (length < leastLength || byteLength > mostBytes || byteLength !== values.buffer.byteLength) return;
+    if (length < leastLength || byteLength > mostBytesOfOne || byteLength !== values.buffer.byteLength) return;
     const same = this.free.get(length) ?? [];
     same.push(values);
     this.free.delete(length);
