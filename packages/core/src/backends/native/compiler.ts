@@ -17,7 +17,8 @@ function findSources(): string {
 
 const sourceDirectory = findSources();
 export const flags: readonly string[] = [
-  ...['-O3', '-march=native', '-std=c++17', '-fPIC', '-pthread'],
+  // On ARM the same is asked under another name.
+  ...['-O3', process.arch === 'arm64' ? '-mcpu=native' : '-march=native', '-std=c++17', '-fPIC', '-pthread'],
   ...['-fno-math-errno', '-ffp-contract=fast', '-fopenmp-simd'],
 ];
 const linkFlags = ['-shared', '-pthread', ...(process.platform === 'linux' ? ['-ldl'] : [])];

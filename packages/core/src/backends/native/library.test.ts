@@ -217,4 +217,15 @@ describe('the library of native kernels', () => {
       why: "STICKBREAKING_THREADS is 'many'; expected a whole number from 1 to 1024",
     });
   });
+
+  it.skipIf(!here.available)('lets a process end while its threads wait', { timeout: 60_000 }, async () => {
+    delete process.env.STICKBREAKING_CACHE;
+    const program = `const { native } = await import('${distribution}/index.js'); await native.probe(); await native.activate();
+      const { matMul, ones } = await import('@tensorflow/tfjs-core'); for (let i = 0; i < 9; i++) matMul(ones([300, 300]), ones([300, 300]));`;
+    const codes = Array.from({ length: 6 }, () => {
+      const child = spawn(process.execPath, ['--input-type=module', '-e', program], { cwd: import.meta.dirname });
+      return new Promise((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal)));
+    });
+    expect(await Promise.all(codes)).toEqual([0, 0, 0, 0, 0, 0]);
+  });
 });
