@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { UserError } from '@stickbreaking/core';
 import { parseLengths } from '@stickbreaking/eval';
 import { loadRunConfig } from '@stickbreaking/train';
 import { command } from '../../quickstart/steps.mjs';
@@ -28,7 +29,7 @@ function quickstartModel() {
 
 export async function benchLongContexts({ checkpoint, data, lengths }) {
   console.log('\nLong contexts: one document through a trained model, seconds and peak memory');
-  if (!checkpoint !== !data) throw new Error('--checkpoint and --data go together.');
+  if (!checkpoint !== !data) throw new UserError('--checkpoint and --data go together.');
   const model = checkpoint ? { checkpoint, data } : quickstartModel();
   const results = [];
   for (const length of parseLengths(lengths)) {
@@ -42,7 +43,7 @@ export async function benchLongContexts({ checkpoint, data, lengths }) {
         [program, model.checkpoint, model.data, String(length), skipping],
         { encoding: 'utf8' },
       );
-      if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr}`);
+      if (status !== 0) throw new UserError(stderr.trim().split('\n').pop());
       row[name] = JSON.parse(stdout);
     }
     results.push(row);

@@ -6,6 +6,12 @@ import { openCheckpoint, readText, scorerOf } from '@stickbreaking/eval';
 import * as tf from '@tensorflow/tfjs-core';
 import { setBlockSkipping } from '../../../packages/core/dist/backends/native/index.js';
 
+// The bench shows the last line of what this program says.
+process.on('uncaughtException', (error) => {
+  console.error(error.message.split('\n')[0]);
+  process.exit(1);
+});
+
 const blockRows = 64;
 const [checkpoint, data, lengthText, skipping] = process.argv.slice(2);
 const length = Number(lengthText);
