@@ -33,6 +33,14 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
     xLog2: true,
     mark: { x: longer, label: 'extended to' },
   };
+  const worst = Math.max(...curves.flatMap(({ points }) => points.map(({ y }) => y)));
+  const closeUp = {
+    ...axes,
+    name: 'extension-close',
+    curves,
+    yDomain: [best - 0.05, best + 0.5] as const,
+    caption: 'The same, near the lowest loss: what rises further leaves the picture.',
+  };
   return {
     title: 'Extending the context: before and after',
     findings: findingsOf(config, lines, nll, lengths),
@@ -43,13 +51,7 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
       },
       { kind: 'heading', text: 'Loss by context length (figure 8)' },
       { ...axes, name: 'extension', curves, caption: `Lower is better. The dotted line is the extended context.` },
-      {
-        ...axes,
-        name: 'extension-close',
-        curves,
-        yDomain: [best - 0.05, best + 0.5],
-        caption: 'The same, near the lowest loss: what rises further leaves the picture.',
-      },
+      ...(worst > best + 0.5 ? [closeUp] : []),
       {
         kind: 'table',
         columns: ['loss', ...lengths.map((length) => `${length}`)],

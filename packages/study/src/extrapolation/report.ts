@@ -42,6 +42,11 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
   const mark = { x: contextLength, label: 'training length' };
   const best = Math.min(...byLength.flatMap(({ points }) => points.map(({ y }) => y)));
   const close: [number, number] = [best - 0.05, best + 0.5];
+  const worst = Math.max(...byLength.flatMap(({ points }) => points.map(({ y }) => y)));
+  const closeUp = {
+    ...{ kind: 'curves' as const, name: 'loss-by-length-close', ...axes, mark, curves: byLength, yDomain: close },
+    caption: 'The same, near the lowest loss: what rises further leaves the picture.',
+  };
   const bySeeds = config.seeds.length > 1 ? ' Shaded: lowest to highest of the seeds.' : '';
   return {
     title: 'Past the training length: loss by context length',
@@ -56,10 +61,7 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
         ...{ kind: 'curves', name: 'loss-by-length', ...axes, mark, curves: byLength },
         caption: `Lower is better; right of the dotted line no model was trained.${bySeeds}`,
       },
-      {
-        ...{ kind: 'curves', name: 'loss-by-length-close', ...axes, mark, curves: byLength, yDomain: close },
-        caption: 'The same, near the lowest loss: what rises further leaves the picture.',
-      },
+      ...(worst > close[1] ? [closeUp] : []),
       {
         kind: 'table',
         columns: ['loss', ...lengths.map((length) => `${length}`)],
