@@ -64,6 +64,8 @@ export const pictureStyle = `
 .sb-tip rect { fill: var(--paper, #ffffff); stroke: var(--ink, #1b1b1b); stroke-opacity: .5; }
 .sb-tip text { fill: var(--ink, #1b1b1b); }
 .sb-cell { fill: var(--weight, #0072B2); }
+.sb-value { fill: currentColor; }
+.sb-value-on-dark { fill: var(--on-weight, #ffffff); }
 .sb-mark { fill: none; stroke: #D55E00; stroke-width: 2.5; }
 `;
 
@@ -71,7 +73,7 @@ export const pictureStyle = `
 export function standaloneSvg(svg: string): string {
   const own = `<style>
 svg { color: #1b1b1b; background: #ffffff; font-family: system-ui, sans-serif; --ink: #1b1b1b; --paper: #ffffff; }
-@media (prefers-color-scheme: dark) { svg { color: #e8e8e8; background: #16181c; --ink: #e8e8e8; --paper: #16181c; --weight: #56B4E9; } }
+@media (prefers-color-scheme: dark) { svg { color: #e8e8e8; background: #16181c; --ink: #e8e8e8; --paper: #16181c; --weight: #56B4E9; --on-weight: #000000; } }
 ${pictureStyle}</style>`;
   const opened = svg.replace(/^<svg([^>]*)>/, (_, attributes: string) => {
     const namespace = attributes.includes('xmlns=') ? '' : ' xmlns="http://www.w3.org/2000/svg"';

@@ -85,8 +85,13 @@ function drawCells({ svg, create, scale }: Canvas, options: MatrixOptions, size:
       svg.append(cell);
       if (!showValues) continue;
       const middle = { x: place.x + place.width / 2, y: place.y + place.height / 2 + 4 };
-      const text = { ...middle, 'text-anchor': 'middle', fill: 'currentColor', 'pointer-events': 'none' };
-      svg.append(create('text', { ...text, 'font-size': Math.min(13, size / 3) }, value.toFixed(2)));
+      const text = {
+        ...middle,
+        'text-anchor': 'middle',
+        class: share > 0.55 ? 'sb-value-on-dark' : 'sb-value',
+        'pointer-events': 'none',
+      };
+      svg.append(create('text', { ...text, 'font-size': Math.min(14, size / 3) }, value.toFixed(2)));
     }
   }
   for (const { row, column, label } of marked) {

@@ -143,8 +143,8 @@ function escapeHtml(text: string): string {
 }
 
 const style = `
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #ffffff; --faint: #6664; --weight: #0072B2; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #16181c; --weight: #56B4E9; } }
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #ffffff; --faint: #6664; --weight: #0072B2; --on-weight: #ffffff; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #16181c; --weight: #56B4E9; --on-weight: #000000; } }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 820px; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
@@ -169,7 +169,7 @@ pre { overflow-x: auto; font-size: .85rem; } summary { cursor: pointer; }
   .findings td:not(:first-child)::before { content: attr(data-label) ": "; opacity: .75; }
 }
 @media print {
-  :root { --ink: #000000; --paper: #ffffff; --weight: #0072B2; }
+  :root { --ink: #000000; --paper: #ffffff; --weight: #0072B2; --on-weight: #ffffff; }
   main { max-width: none; } .scroll { overflow: visible; font-size: .7rem; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
 }
 `;
