@@ -78,7 +78,7 @@ export function writeQuickstartReport({ models, backend, size, text, contextLeng
           ['models', shape],
           ['backend', backend.description],
           ['processor', `${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} threads`],
-          ['time', `${elapsed} s, from text to this report`],
+          ['time', `${elapsed} s, this time; what was there already was not done again`],
           ['command', 'npm run quickstart'],
         ],
       },
