@@ -4,6 +4,9 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { readMetrics } from '@stickbreaking/train';
+import { endInOneLine } from './gpu.mjs';
+
+endInOneLine();
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

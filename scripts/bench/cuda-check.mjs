@@ -4,6 +4,9 @@
 import { stickBreakingAttention } from '@stickbreaking/core';
 import * as tf from '@tensorflow/tfjs-core';
 import { heldToTable } from '../../packages/core/dist/testing/index.js';
+import { openGpu } from './gpu.mjs';
+
+await openGpu();
 
 // Inputs are exact in bfloat16. Outputs are rounded to it, and weights on their way to the second product. With logits of
 // ±200 the rounding of a rotated query alone moves logits by half a unit: those gradients are held to being of the right

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { openTokenizer, readDocuments } from '@stickbreaking/data';
 import { LlamaModel, resolveCheckpoint } from '@stickbreaking/model';
 import * as tf from '@tensorflow/tfjs-core';
-import { openCuda } from '../../packages/core/dist/backends/cuda/index.js';
+import { openGpu } from './gpu.mjs';
 
 const { values: o } = parseArgs({
   options: {
@@ -17,10 +17,11 @@ const { values: o } = parseArgs({
     out: { type: 'string', default: 'benchmarks' },
   },
 });
-const { backend, description } = openCuda();
-tf.setBackend('cuda');
-await tf.ready();
-console.log(description);
+if (!o.checkpoint || !o.data) {
+  console.error('usage: pnpm bench cuda-skip --checkpoint DIR --data FILE [--length 16384] [--out folder]');
+  process.exit(1);
+}
+const backend = await openGpu();
 const { driver } = backend;
 const directory = resolveCheckpoint(o.checkpoint);
 const model = LlamaModel.load(directory);

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { LlamaModel, loadConfig, parseConfig } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import * as tf from '@tensorflow/tfjs-core';
-import { openCuda } from '../../packages/core/dist/backends/cuda/index.js';
+import { openGpu } from './gpu.mjs';
 
 const { values: o } = parseArgs({
   options: {
@@ -22,11 +22,8 @@ const { values: o } = parseArgs({
     out: { type: 'string', default: 'benchmarks' },
   },
 });
-const { backend, description } = openCuda();
-tf.setBackend('cuda');
-await tf.ready();
+const backend = await openGpu();
 const { driver } = backend;
-console.log(description);
 
 const base = loadConfig(o.config);
 const config = parseConfig({

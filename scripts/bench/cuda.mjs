@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ropeInverseFrequencies } from '@stickbreaking/core';
 import * as tf from '@tensorflow/tfjs-core';
-import { openCuda } from '../../packages/core/dist/backends/cuda/index.js';
+import { openGpu } from './gpu.mjs';
 
 const { values: o } = parseArgs({
   options: {
@@ -26,11 +26,8 @@ const shapes = [
   { name: 'head dimension 128', batch: 4, heads: 12, tokens: 4096, headDim: 128 },
   { name: 'head dimension 128, 16K', batch: 1, heads: 12, tokens: 16_384, headDim: 128 },
 ];
-const { backend, description } = openCuda();
-tf.setBackend('cuda');
-await tf.ready();
+const backend = await openGpu();
 const { driver } = backend;
-console.log(description);
 const run = (name, inputs, attrs) => tf.engine().runKernel(name, inputs, attrs);
 
 const noise = Float32Array.from({ length: 2 ** 20 + 7 }, () => {
