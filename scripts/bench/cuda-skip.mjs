@@ -63,6 +63,8 @@ const result = {
   gpu: driver.deviceName,
   date: new Date().toISOString(),
   length: tokens.length,
+  without: [],
+  withSkipping: [],
 };
 for (const skip of [false, true, false, true, false, true]) {
   backend.blockSkipping = skip;

@@ -72,7 +72,11 @@ async function step() {
   return { loss, host: performance.now() - started };
 }
 
-/** Time by kernel over one step: an event on either side of every launch, so launch gaps count as kernel time here. */
+/**
+ * Time by kernel over one step, an event on either side of every launch; and the share of the time from the first launch to
+ * the last in which the GPU was at work: what lies between one launch's end and the next one's start is the host being
+ * late (or the events themselves, so the share is a lower bound).
+ */
 async function profile() {
   const spans = [];
   driver.onLaunch = (name, run) => {
@@ -86,12 +90,14 @@ async function profile() {
   driver.synchronize();
   driver.onLaunch = undefined;
   const totals = new Map();
+  const busy = spans.reduce((sum, { start, end }) => sum + driver.elapsed(start, end), 0);
+  const busyShare = busy / driver.elapsed(spans[0].start, spans.at(-1).end);
   for (const { name, start, end } of spans) {
     const { time = 0, launches = 0 } = totals.get(name) ?? {};
     totals.set(name, { time: time + driver.elapsed(start, end), launches: launches + 1 });
     for (const event of [start, end]) driver.call('cuEventDestroy_v2', event);
   }
-  return [...totals].sort((a, b) => b[1].time - a[1].time);
+  return { busyShare, kernels: [...totals].sort((a, b) => b[1].time - a[1].time) };
 }
 
 /** What the host needs to enqueue a step's forward and backward, the GPU not waited for. */
@@ -119,7 +125,7 @@ driver.synchronize();
 const after = driver.memory();
 const ms = times.sort((a, b) => a - b)[Math.floor(times.length / 2)];
 const hostMs = enqueue();
-const kernels = await profile();
+const { busyShare, kernels } = await profile();
 const profiledMs = kernels.reduce((sum, [, { time }]) => sum + time, 0);
 const perToken = 6 * parameters + 6 * config.numLayers * config.numHeads * config.headDim * length;
 const result = {
@@ -143,6 +149,7 @@ const result = {
   grownBytes: after.used - before.used,
   hostMsToEnqueueForwardAndBackward: hostMs,
   profiledKernelMs: profiledMs,
+  gpuBusyShare: busyShare,
   losses,
   kernels: Object.fromEntries(kernels),
 };
@@ -156,5 +163,5 @@ for (const [name, { time, launches }] of kernels.slice(0, 24))
 console.log(`losses ${losses.map((x) => x.toFixed(4)).join(' ')}`);
 console.log(
   `${o.attention}: ${ms.toFixed(1)} ms a step, ${result.tokensPerSecond.toFixed(0)} tokens/s, MFU ${(100 * result.modelFlopsUtilisation).toFixed(1)} %, peak ${result.peakGiB.toFixed(1)} GiB, ` +
-    `kernels ${profiledMs.toFixed(1)} ms when profiled, enqueued by the host in ${hostMs.toFixed(1)} ms, grown ${result.grownBytes} bytes`,
+    `kernels ${profiledMs.toFixed(1)} ms when profiled, GPU busy ${(100 * busyShare).toFixed(1)} %, enqueued by the host in ${hostMs.toFixed(1)} ms, grown ${result.grownBytes} bytes`,
 );

@@ -115,6 +115,12 @@ __device__ __forceinline__ float left_by(const float (&s)[32], int half, int gro
   return reciprocal(product);
 }
 
+__device__ __forceinline__ float least_or_nan(float a, float b) {
+  float least;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(least) : "f"(a), "f"(b));
+  return least;
+}
+
 // Breaks at the 16 keys of each of a thread's two rows: s becomes t = 2^z (0 from key `visible` on), `leave` the share of
 // the stick that each group of four keys leaves, `own` the share that all 16 leave.
 template <bool MASKED>
@@ -131,11 +137,12 @@ __device__ __forceinline__ void break_rows(float (&s)[32], float scale, const in
         s[at(half, key)] = MASKED && key >= visible[half] ? 0.f : t;
       }
       leave[half][group] = left_by(s, half, group);
-      least = fminf(least, leave[half][group]);
+      least = least_or_nan(least, leave[half][group]);
     }
-  if (__any_sync(0xffffffffu, least < LEAST_LEFT)) {
+  // Not a number where 2^z ran over beside a key whose 2^z is 0: ∞ · 0 in the product.
+  if (__any_sync(0xffffffffu, !(least >= LEAST_LEFT))) {
 #pragma unroll
-    for (int i = 0; i < 32; i++) s[i] = fminf(s[i], MOST_WEIGHT);
+    for (int i = 0; i < 32; i++) s[i] = least_or_nan(s[i], MOST_WEIGHT);
 #pragma unroll
     for (int half = 0; half < 2; half++)
 #pragma unroll

@@ -4,9 +4,9 @@
 // gradients go through shared memory as bfloat16, to be read transposed. Grouped query heads are summed here, in order.
 #include "flash.cuh"
 
-constexpr int WGS = HOPPER ? (D < 64 ? 3 : 2) : D < 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
+constexpr int WGS = HOPPER ? (D <= 64 ? 3 : 2) : D < 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
 constexpr int STAGES = HOPPER ? (D <= 64 ? 3 : 2) : D <= 64 ? 2 : 1;
-constexpr int CONSUMER_REGISTERS = WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = 40;
+constexpr int CONSUMER_REGISTERS = WGS == 3 ? 160 : 232, PRODUCER_REGISTERS = WGS == 3 ? 32 : 40;
 using T = Tile<D, 64>;
 using Square = Tile<64, 64>;
 using Ring = Pipeline<STAGES, WGS * 4>;

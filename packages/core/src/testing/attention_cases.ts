@@ -249,7 +249,7 @@ export function attentionCases(): HeldCase[] {
     stick({ pack: mixed, headDim: attendCurrent ? 64 : 32, heads: [1, 1] });
     stick({ pack: cached, headDim: 32, heads: [4, 2] });
     stick({ pack: many, headDim: 16, heads: [2, 1] });
-    for (const logits of ['extreme', 'high', 'low'] as const)
+    for (const logits of ['extreme', 'lone', 'high', 'low'] as const)
       stick({ pack: short, headDim: 64, heads: [2, 1], logits });
     stick({ pack: short, headDim: 32, heads: [2, 2], scale: 0.3 });
     stick({ pack: mixed, headDim: attendCurrent ? 64 : 32, heads: [2, 1], logits: 'faint' });
@@ -268,7 +268,7 @@ export function attentionCases(): HeldCase[] {
   });
   for (const scheme of ['none', 'alibi', 'fire'] as const)
     cases.push(softmaxCase({ pack: mixed, headDim: 32, heads: [2, 1] }, scheme, 200));
-  for (const logits of ['high', 'low'] as const)
+  for (const logits of ['lone', 'high', 'low'] as const)
     cases.push(softmaxCase({ pack: short, headDim: 64, heads: [2, 1], logits }, 'none'));
   cases.push(softmaxCase({ pack: short, headDim: 32, heads: [2, 2], scale: 0.3 }, 'alibi'));
   return cases;

@@ -38,6 +38,8 @@ export type Logits =
   | 'faint'
   /** Of both signs, the largest ±200. */
   | 'extreme'
+  /** Around −3, but now and then a key of +150 between two of −150: 2^z runs over beside one that vanishes. */
+  | 'lone'
   /** All from 100 to 200: the nearest key takes everything. */
   | 'high'
   /** All from −200 to −100: nobody takes anything. */
@@ -52,6 +54,16 @@ export function queriesAndKeys(random: Random, layout: PackedLayout, logits: Log
   if (logits === 'faint') {
     for (let i = 0; i < q.length; i++) q[i] = 1 + 0.5 * q[i]!;
     for (let i = 0; i < k.length; i++) k[i] = (-3 / (scale * headDim)) * (1 + 0.5 * k[i]!);
+    return { q, k };
+  }
+  if (logits === 'lone') {
+    const width = (k.length / cuSeqlensK[cuSeqlensK.length - 1]!) | 0;
+    for (let i = 0; i < q.length; i++) q[i] = 1 + 0.1 * q[i]!;
+    for (let i = 0; i < k.length; i++) {
+      const place = Math.floor(i / width) % 13;
+      const middle = place === 5 ? 150 : place === 4 || place === 6 ? -150 : -3;
+      k[i] = (middle / (scale * headDim)) * (1 + 0.1 * k[i]!);
+    }
     return { q, k };
   }
   if (logits !== 'extreme') {

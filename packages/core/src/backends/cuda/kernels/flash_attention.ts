@@ -37,7 +37,8 @@ function blockOf(kernel: { name: string }, dim: number, hopper: boolean): { warp
   if (kernel === BACKWARD_QUERIES) {
     return { warpgroups: hopper ? (small ? 3 : 2) : small ? 2 : 1, stages: hopper && small ? 4 : 2 };
   }
-  return { warpgroups: dim < 64 ? (hopper ? 3 : 2) : hopper ? 2 : 1, stages: hopper ? (small ? 3 : 2) : small ? 2 : 1 };
+  const warpgroups = hopper ? (small ? 3 : 2) : dim < 64 ? 2 : 1;
+  return { warpgroups, stages: hopper ? (small ? 3 : 2) : small ? 2 : 1 };
 }
 
 /** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, barriers. */
