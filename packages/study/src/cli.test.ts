@@ -52,6 +52,30 @@ beforeAll(() => {
 });
 
 describe('sb-study', () => {
+  it('runs arms at once with --jobs, and says which one failed', async () => {
+    const task = { sequenceLength: 12, variables: 4, values: 4 };
+    const steps = { steps: 4, sequences: 2, warmupSteps: 1, checkEvery: 2, checkSequences: 4, testSequences: 4 };
+    const args = studyFile('together', {
+      study: 'mqrar',
+      ...{ task, pairs: [2], learningRates: [0.001, 0.01], model: { ...sizes, numHeads: 1 }, training: steps },
+      arms: [
+        { name: 'stick-breaking', attention: 'stick-breaking' },
+        { name: 'softmax+RoPE', attention: 'softmax+rope' },
+      ],
+    });
+    const { code, said } = await run(...args, '--jobs', '2', 'seed=3');
+    expect(said.match(/: done in/g)).toHaveLength(4);
+    expect(code).toBe(0);
+    expect(resultsOf('together')).toMatchObject({ missing: [], configuration: { seed: 3 } });
+    const arms = join(folder, 'together', 'arms');
+    const [first] = readdirSync(arms);
+    rmSync(join(arms, first!), { recursive: true });
+    writeFileSync(join(arms, first!), 'no folder');
+    const again = await run(...args, '--jobs', '2', 'seed=3');
+    expect(again.code).not.toBe(0);
+    expect(again.said.trim().split('\n').at(-1)).toMatch(/pairs, lr .*(cannot be|ENOTDIR)/);
+  });
+
   it('runs MQRAR, and leaves report, numbers and pictures', async () => {
     const task = { sequenceLength: 12, variables: 4, values: 4 };
     const steps = { steps: 4, sequences: 2, warmupSteps: 1, checkEvery: 2, checkSequences: 4, testSequences: 4 };

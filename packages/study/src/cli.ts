@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { selectBackend, UserError } from '@stickbreaking/core';
 import { progressLine, runCommand } from '@stickbreaking/eval';
+import { startInProcess, tellParent } from './jobs.js';
 import { loadStudy } from './load.js';
-import { publishStanding, runStudy, standingOf } from './runner.js';
+import { publishStanding, type RunnerOptions, runOneArm, runStudy, standingOf } from './runner.js';
 import { measureHere } from './speed/measure.js';
 import type { Study, StudyConfig } from './study.js';
 
@@ -17,6 +18,8 @@ interface Arguments {
   timeLimit: number | undefined;
   only: string | undefined;
   skip: string | undefined;
+  jobs: number | undefined;
+  arm: string | undefined;
   measure: string | undefined;
 }
 
@@ -38,6 +41,8 @@ export function main(argv: string[]): Promise<number> {
         .option('time-limit', { type: 'number', describe: 'stop after this many minutes, to go on another time' })
         .option('only', { type: 'string', describe: 'run only arms whose name has this in it; several: a|b' })
         .option('skip', { type: 'string', describe: 'do not run arms whose name has this in it' })
+        .option('jobs', { type: 'number', describe: 'arms at once, each in a process of its own; default: 1' })
+        .option('arm', { type: 'string', hidden: true })
         .option('measure', { type: 'string', hidden: true }) as never,
     run,
   );
@@ -52,7 +57,16 @@ async function run(args: Arguments): Promise<number> {
   if (args.timeLimit !== undefined && !(args.timeLimit > 0)) {
     throw new UserError(`--time-limit is ${args.timeLimit}; expected minutes above 0.`);
   }
+  if (args.jobs !== undefined && !(Number.isInteger(args.jobs) && args.jobs >= 1)) {
+    throw new UserError(`--jobs is ${args.jobs}; expected a whole number from 1.`);
+  }
   const { study, config } = loadStudy(args.config, args._.map(String));
+  if (args.jobs !== undefined && args.jobs > 1 && study.measures) {
+    throw new UserError(
+      `The arms of a '${study.kind}' study measure the machine: they run one at a time, without --jobs.`,
+    );
+  }
+  if (args.arm !== undefined) return oneArm(study, config, args.arm, args.backend);
   if (args.plan) return plan(study, config);
   const given = process.argv.slice(2).filter((argument) => argument !== '--report-only');
   const commandLine = ['sb-study', ...given].map(quoted).join(' ');
@@ -77,6 +91,7 @@ async function run(args: Arguments): Promise<number> {
       commandLine,
       command: ownFile(),
       wanted,
+      ...(args.jobs !== undefined && args.jobs > 1 ? { together: together(args, args.jobs, backend.name) } : {}),
       log,
       say,
     });
@@ -90,6 +105,39 @@ async function run(args: Arguments): Promise<number> {
     return stopped.exitCode;
   } finally {
     stopped.release();
+  }
+}
+
+function together({ config, _: overrides }: Arguments, jobs: number, backend: string) {
+  const args = [ownFile(), '--config', config!, '--backend', backend, ...overrides.map(String)];
+  return { jobs, start: startInProcess(args, jobs) };
+}
+
+/** What a study with `--jobs` starts for each arm. */
+async function oneArm(
+  study: Study,
+  config: StudyConfig,
+  id: string,
+  wantedBackend: string | undefined,
+): Promise<number> {
+  const backend = await selectBackend(wantedBackend ?? config.backend);
+  const stop = new AbortController();
+  process.on('disconnect', () => stop.abort()); // whoever led the study is gone
+  const stopped = stopOnSignals(stop, undefined);
+  try {
+    const options: RunnerOptions = {
+      backend,
+      signal: stop.signal,
+      ...{ commandLine: '', command: ownFile() },
+      log: () => {},
+      say: (said) => tellParent({ said }),
+    };
+    if (!(await runOneArm(study, config, id, options))) return stopped.exitCode;
+    tellParent({ done: true });
+    return 0;
+  } finally {
+    stopped.release();
+    if (process.connected) process.disconnect();
   }
 }
 

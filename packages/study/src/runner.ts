@@ -1,8 +1,12 @@
-/** Runs a study's arms one after the other: skips what is done, keeps each result, renews the report after each arm. */
-import type { SelectedBackend } from '@stickbreaking/core';
+/**
+ * Runs a study's arms, one after the other or several at once: skips what is done, keeps each result, renews the report
+ * after each arm.
+ */
+import { type SelectedBackend, UserError } from '@stickbreaking/core';
 import { lockRun } from '@stickbreaking/train';
 import { environmentOf } from './environment.js';
 import { type ArmRecord, StudyFolder } from './folder.js';
+import { runTogether, type StartArm } from './jobs.js';
 import { publish } from './publish.js';
 import type { Arm, ArmContext, Study, StudyConfig } from './study.js';
 
@@ -15,6 +19,8 @@ export interface RunnerOptions {
   command: string;
   /** Whether to run this arm now; what is left out stays to be run. Default: all. */
   wanted?: (id: string) => boolean;
+  /** Arms at once, each started elsewhere. Default: one after the other, here. */
+  together?: { jobs: number; start: StartArm };
   /** A line that stays. */
   log(line: string): void;
   /** A line that the next one may replace. */
@@ -61,42 +67,87 @@ export async function runStudy(study: Study, config: StudyConfig, options: Runne
 }
 
 async function runArms(study: Study, config: StudyConfig, standing: Standing, options: RunnerOptions): Promise<void> {
-  const { folder, arms, records, results } = standing;
-  const { signal, log } = options;
-  const shared = {
-    shared: folder.shared,
-    backend: options.backend,
-    signal,
-    say: options.say,
-    command: options.command,
-    folderOf: (id: string) => folder.armDirectory(arms.find((arm) => arm.id === id)!),
-  };
+  const { arms, records, results } = standing;
+  const { signal, log, together } = options;
+  const shared = sharedContext(standing, options);
   if (records.size > 0) log(`${records.size} of ${arms.length} arms are done already.`);
   const wanted = options.wanted ?? (() => true);
   const next = standing.open.filter(({ id }) => wanted(id));
   const prepared = next.length > 0 ? await study.prepare(config, shared, next) : undefined;
-  for (const [i, arm] of arms.entries()) {
-    if (records.has(arm.id) || signal.aborted || !wanted(arm.id)) continue;
+  const placed = (arm: Arm) => `[${arms.indexOf(arm) + 1}/${arms.length}] ${arm.id}`;
+  const isNeeded = (arm: Arm) => {
     const needless = study.needless?.(arm, results, config);
-    const place = `[${i + 1}/${arms.length}] ${arm.id}`;
-    if (needless) {
-      log(`${place}: left out, ${needless}`);
-      continue;
-    }
-    const say = (text: string) => options.say(`${place}: ${text}`);
-    const context: ArmContext = { ...shared, directory: folder.openArm(arm), say };
-    const start = performance.now();
-    const result = await study.run(arm, config, context, prepared);
-    if (result === undefined) break;
-    const seconds = (performance.now() - start) / 1000;
-    const environment = environmentOf(options.backend.description);
-    const record: ArmRecord = { ...arm, seconds, finished: new Date().toISOString(), environment, result };
-    folder.write(arm, record);
+    if (needless) log(`${placed(arm)}: left out, ${needless}`);
+    return !needless;
+  };
+  const done = (arm: Arm, record: ArmRecord) => {
     records.set(arm.id, record);
-    results.set(arm.id, result);
-    log(`${place}: done in ${record.seconds.toFixed(0)} s`);
+    results.set(arm.id, record.result);
+    log(`${placed(arm)}: done in ${record.seconds.toFixed(0)} s`);
     publishStanding(study, config, standing, options.commandLine);
+  };
+  if (together) {
+    await runTogether({
+      arms: next,
+      jobs: together.jobs,
+      signal,
+      after: (arm) => study.after?.(arm, config) ?? [],
+      wanted: isNeeded,
+      start: (arm, slot) => together.start(arm, slot, (text) => options.say(`${placed(arm)}: ${text}`), signal),
+      done: (arm) => done(arm, standing.folder.read(arm)!),
+    });
+    return;
   }
+  for (const arm of arms) {
+    if (records.has(arm.id) || signal.aborted || !wanted(arm.id) || !isNeeded(arm)) continue;
+    const say = (text: string) => options.say(`${placed(arm)}: ${text}`);
+    const record = await runArm(study, config, standing, options, { ...shared, say }, arm, prepared);
+    if (record === undefined) break;
+    done(arm, record);
+  }
+}
+
+function sharedContext({ folder, arms }: Standing, { backend, signal, say, command }: RunnerOptions) {
+  const folderOf = (id: string) => folder.armDirectory(arms.find((arm) => arm.id === id)!);
+  return { shared: folder.shared, backend, signal, say, command, folderOf };
+}
+
+/** Runs an arm and keeps its result; undefined when the signal stopped it. */
+async function runArm(
+  study: Study,
+  config: StudyConfig,
+  { folder }: Standing,
+  options: RunnerOptions,
+  shared: Omit<ArmContext, 'directory'>,
+  arm: Arm,
+  prepared: unknown,
+): Promise<ArmRecord | undefined> {
+  const start = performance.now();
+  const result = await study.run(arm, config, { ...shared, directory: folder.openArm(arm) }, prepared);
+  if (result === undefined) return undefined;
+  const seconds = (performance.now() - start) / 1000;
+  const environment = environmentOf(options.backend.description);
+  const record: ArmRecord = { ...arm, seconds, finished: new Date().toISOString(), environment, result };
+  folder.write(arm, record);
+  return record;
+}
+
+/**
+ * Runs one arm of a study that another process leads (`together`): that one holds the study's lock and writes the report.
+ * Returns whether it was done.
+ */
+export async function runOneArm(
+  study: Study,
+  config: StudyConfig,
+  id: string,
+  options: RunnerOptions,
+): Promise<boolean> {
+  const standing = standingOf(study, config);
+  const arm = standing.arms.find((one) => one.id === id);
+  if (!arm) throw new UserError(`the study has no arm '${id}'`);
+  const shared = sharedContext(standing, options);
+  const prepared = await study.prepare(config, shared, [arm]);
+  return (await runArm(study, config, standing, options, shared, arm, prepared)) !== undefined;
 }
 
 function missingArms(study: Study, config: StudyConfig, { arms, records, results }: Standing): string[] {

@@ -50,6 +50,10 @@ export interface Study<Config extends StudyConfig = StudyConfig, Result = unknow
   prepare(config: Config, context: Omit<ArmContext, 'directory'>, arms: readonly Arm[]): Promise<Prepared>;
   /** Why an arm need not be run, given the results so far. */
   needless?(arm: Arm, results: ReadonlyMap<string, Result>, config: Config): string | undefined;
+  /** Ids of arms that must be done, or be known to be needless, before this one is started. */
+  after?(arm: Arm, config: Config): readonly string[];
+  /** Measures the machine: its arms cannot run at once. */
+  measures?: boolean;
   /** The arm's result as plain JSON; undefined when the signal stopped it. */
   run(arm: Arm, config: Config, context: ArmContext, prepared: Prepared): Promise<Result | undefined>;
   report(config: Config, results: ReadonlyMap<string, Result>): StudyReport;

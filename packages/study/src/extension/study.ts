@@ -60,9 +60,13 @@ export const extensionStudy: Study<ExtensionConfig, ExtensionResult, PreparedTex
   kind: 'context-extension',
   schema: ExtensionConfigSchema as Study<ExtensionConfig>['schema'],
   arms: (config) => planned(config).map((one) => describe(config, one)),
+  after: ({ id }, config) => {
+    const { arm, phase, seed } = plannedOf(config, id);
+    return phase === 'before' ? [] : [armId(arm.name, 'before', seed)];
+  },
   prepare: ({ text }, context) => prepareText(text, context),
   run: async (arm, config, context, text) => {
-    const one = planned(config).find(({ arm: { name }, phase, seed }) => armId(name, phase, seed) === arm.id)!;
+    const one = plannedOf(config, arm.id);
     const trained = await trainedModel(config, one, text, context);
     if (!trained) return undefined;
     try {
@@ -82,6 +86,9 @@ function planned(config: ExtensionConfig): PlannedArm[] {
     config.arms.flatMap((arm) => phasesOf(arm).map((phase) => ({ arm, phase, seed }))),
   );
 }
+
+const plannedOf = (config: ExtensionConfig, id: string) =>
+  planned(config).find(({ arm: { name }, phase, seed }) => armId(name, phase, seed) === id)!;
 
 function describe(config: ExtensionConfig, { arm, phase, seed }: PlannedArm): Arm {
   const { training, evaluation, extension } = config;

@@ -40,6 +40,11 @@ export const extrapolationStudy: Study<ExtrapolationConfig, ExtrapolationResult,
     // All trained arms of a seed before the next seed: a report of half a study compares all arms.
     return config.seeds.flatMap((seed) => config.arms.map((arm) => armOf(config, arm, seed)));
   },
+  after: (arm, config) => {
+    const seed = arm.settings.seed as number;
+    const { of } = config.arms.find(({ name }) => armId(name, seed) === arm.id)!;
+    return of === undefined ? [] : [armId(of, seed)];
+  },
   prepare: ({ text }, context) => prepareText(text, context),
   run: async (arm, config, context, text) => {
     const seed = arm.settings.seed as number;

@@ -54,6 +54,7 @@ export const SKIPPING = 'tiles on real text';
 
 export const speedStudy: Study<SpeedConfig, SpeedResult, PreparedText | undefined> = {
   kind: 'speed',
+  measures: true,
   schema: SpeedConfigSchema as Study<SpeedConfig>['schema'],
   arms: (config) => [...measurements(config), ...skippingArm(config)],
   prepare: async ({ skipping }, context, arms) =>

@@ -1,0 +1,100 @@
+/** Several arms at once, each in a process of its own: small models leave most of a GPU, or of many cores, idle. */
+import { spawn } from 'node:child_process';
+import { cpus } from 'node:os';
+import { UserError } from '@stickbreaking/core';
+import type { Arm } from './study.js';
+
+/** Starts an arm elsewhere. Resolves to whether it was done: not, when the signal stopped it. */
+export type StartArm = (arm: Arm, slot: number, say: (text: string) => void, signal: AbortSignal) => Promise<boolean>;
+
+export interface Queue {
+  /** Arms to be run, in order. */
+  arms: Arm[];
+  jobs: number;
+  signal: AbortSignal;
+  /** Ids of arms that must be done, or known to be needless, before this one. */
+  after(arm: Arm): readonly string[];
+  /** Whether the arm is still wanted, given what has been done by now. */
+  wanted(arm: Arm): boolean;
+  start(arm: Arm, slot: number): Promise<boolean>;
+  done(arm: Arm): void;
+}
+
+/**
+ * Keeps `jobs` arms running until none is left or the signal comes; an arm waits for those that it comes after.
+ *
+ * @throws what the first arm that failed threw, once the others have ended; no arm is started after it
+ */
+export async function runTogether(queue: Queue): Promise<void> {
+  const waiting = [...queue.arms];
+  const free = Array.from({ length: queue.jobs }, (_, slot) => slot);
+  const running = new Map<string, Promise<void>>();
+  const failures: unknown[] = [];
+  const settled = (id: string) => !running.has(id) && !waiting.some((arm) => arm.id === id);
+  const launch = (arm: Arm, slot: number) => {
+    const end = queue
+      .start(arm, slot)
+      .then((finished) => {
+        if (finished) queue.done(arm);
+      })
+      .catch((error) => failures.push(error))
+      .finally(() => {
+        running.delete(arm.id);
+        free.push(slot);
+      });
+    running.set(arm.id, end as Promise<void>);
+  };
+  for (;;) {
+    while (free.length > 0 && failures.length === 0 && !queue.signal.aborted) {
+      const next = waiting.findIndex((arm) => queue.after(arm).every(settled));
+      if (next < 0) break;
+      const [arm] = waiting.splice(next, 1);
+      if (queue.wanted(arm!)) launch(arm!, free.shift()!);
+    }
+    if (running.size === 0) break;
+    await Promise.race(running.values());
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+/**
+ * Starts this command again for one arm. The processes share the machine: each gets its part of the cores, and the GPUs
+ * that CUDA_VISIBLE_DEVICES names are dealt out in turn.
+ *
+ * @param args the command's file and the arguments that led to this study
+ */
+export function startInProcess(args: readonly string[], jobs: number): StartArm {
+  const gpus = (process.env.CUDA_VISIBLE_DEVICES ?? '').split(',').filter(Boolean);
+  const threads = process.env.STICKBREAKING_THREADS ?? String(Math.max(1, Math.floor(cpus().length / jobs)));
+  return (arm, slot, say, signal) =>
+    new Promise((resolve, reject) => {
+      const gpu = gpus.length > 0 ? { CUDA_VISIBLE_DEVICES: gpus[slot % gpus.length]! } : {};
+      const env = { ...process.env, STICKBREAKING_THREADS: threads, ...gpu };
+      const child = spawn(process.execPath, [...args, '--arm', arm.id], {
+        env,
+        stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      });
+      const stop = () => child.kill('SIGTERM');
+      let [complaint, finished] = ['', false];
+      signal.addEventListener('abort', stop);
+      child.stderr!.on('data', (chunk) => {
+        complaint = `${complaint}${chunk}`.slice(-4000);
+      });
+      child.on('message', ({ said, done }: { said?: string; done?: boolean }) => {
+        if (said !== undefined) say(said);
+        if (done) finished = true;
+      });
+      child.on('error', reject);
+      child.on('close', (code, killedBy) => {
+        signal.removeEventListener('abort', stop);
+        if (finished || signal.aborted) return resolve(finished);
+        const last = complaint.trim().split('\n').at(-1) || `its process ended with ${killedBy ?? code}`;
+        reject(new UserError(`${arm.id}: ${last}`));
+      });
+    });
+}
+
+/** In an arm's own process: tells the process that started it. */
+export function tellParent(message: { said: string } | { done: true }): void {
+  process.send?.(message);
+}
