@@ -16,8 +16,7 @@ __device__ __forceinline__ unsigned pack_bf16(float lo, float hi) {
 }
 __device__ __forceinline__ bf16 float_to_bf16(float x) { return (bf16)(pack_bf16(x, 0.f) & 0xffffu); }
 
-__device__ __forceinline__ void load8(const bf16* p, float (&x)[8]) {
-  const uint4 v = *reinterpret_cast<const uint4*>(p);
+__device__ __forceinline__ void unpack8(uint4 v, float (&x)[8]) {
   const unsigned w[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
   for (int i = 0; i < 4; i++) {
@@ -25,10 +24,11 @@ __device__ __forceinline__ void load8(const bf16* p, float (&x)[8]) {
     x[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000u);
   }
 }
-__device__ __forceinline__ void store8(bf16* p, const float (&x)[8]) {
-  *reinterpret_cast<uint4*>(p) =
-      make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7]));
+__device__ __forceinline__ uint4 pack8(const float (&x)[8]) {
+  return make_uint4(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]), pack_bf16(x[6], x[7]));
 }
+__device__ __forceinline__ void load8(const bf16* p, float (&x)[8]) { unpack8(*reinterpret_cast<const uint4*>(p), x); }
+__device__ __forceinline__ void store8(bf16* p, const float (&x)[8]) { *reinterpret_cast<uint4*>(p) = pack8(x); }
 
 __device__ __forceinline__ void load8(const float* p, float (&x)[8]) {
   const float4 a = *reinterpret_cast<const float4*>(p), b = *reinterpret_cast<const float4*>(p + 4);
@@ -40,6 +40,20 @@ __device__ __forceinline__ void load_row(const bf16* row, i64 c, i64 columns, fl
   if (columns % 8 == 0) return load8(row + c, x);
 #pragma unroll
   for (int j = 0; j < 8; j++) x[j] = c + j < columns ? bf16_to_float(row[c + j]) : 0.f;
+}
+__device__ __forceinline__ void load_row(const float* row, i64 c, i64 columns, float (&x)[8]) {
+  if (columns % 8 == 0) return load8(row + c, x);
+#pragma unroll
+  for (int j = 0; j < 8; j++) x[j] = c + j < columns ? row[c + j] : 0.f;
+}
+// The same, left as they lie: half the registers for what is loaded well before it is needed.
+__device__ __forceinline__ uint4 load_packed(const bf16* row, i64 c, i64 columns) {
+  if (columns % 8 == 0) return *reinterpret_cast<const uint4*>(row + c);
+  unsigned w[4] = {};
+#pragma unroll
+  for (int j = 0; j < 8; j++)
+    if (c + j < columns) w[j / 2] |= (unsigned)row[c + j] << (j % 2 * 16);
+  return make_uint4(w[0], w[1], w[2], w[3]);
 }
 __device__ __forceinline__ void store_row(bf16* row, i64 c, i64 columns, const float (&x)[8]) {
   if (columns % 8 == 0) return store8(row + c, x);

@@ -1,56 +1,135 @@
-// Root-mean-square norm over rows [N, C] and the per-head norm over [N, H, D], with their gradients. One block a row;
-// the weight's gradient is summed over rows in two fixed stages (partial sums here, sum_columns after).
+// Root-mean-square norm over rows [N, C], alone or of a residual sum, and the per-head norm over [N, H, D], with their
+// gradients. The weight's gradient is summed over rows in two fixed stages (partial sums here, sum_partials after).
+//
+// Of the root-mean-square norm one block works a row: each thread has the columns 8·(thread + k·threads) … +8, for k below
+// GROUPS. All that is read of a row is on its way before the sum over the row is taken, and what is read once stays in
+// registers.
 #include "common.cuh"
 
-extern "C" __global__ void rms_norm(bf16* y, float* inverseRms, const bf16* x, const float* weight, int columns, float epsilon) {
+// Threads of a block at most; and of a multiprocessor at least, which bounds the registers of a thread.
+constexpr int NORM_THREADS = 512;
+#define NORM_BOUNDS(GROUPS) __launch_bounds__(NORM_THREADS, GROUPS == 1 ? 2 : 1)
+
+// y = norm of x, or of sum = x + multiplier·branch where there is a branch. The norm is that of the sum as it is stored.
+template <int GROUPS>
+__device__ __forceinline__ void rms_norm_row(bf16* y, bf16* sum, float* inverseRms, const bf16* x, const bf16* branch,
+                                             const float* weight, float multiplier, int columns, float epsilon) {
   const i64 row = (i64)blockIdx.x * columns;
-  float s = 0.f, v[8];
-  for (int c = threadIdx.x * 8; c < columns; c += blockDim.x * 8) {
-    load_row(x + row, c, columns, v);
+  uint4 kept[GROUPS], added[GROUPS] = {};
+#pragma unroll
+  for (int k = 0; k < GROUPS; k++) {
+    const int c = (threadIdx.x + k * blockDim.x) * 8;
+    if (c >= columns) continue;
+    kept[k] = load_packed(x + row, c, columns);
+    if (branch) added[k] = load_packed(branch + row, c, columns);
+  }
+  float s = 0.f;
+#pragma unroll
+  for (int k = 0; k < GROUPS; k++) {
+    const int c = (threadIdx.x + k * blockDim.x) * 8;
+    if (c >= columns) continue;
+    float v[8], b[8];
+    unpack8(kept[k], v);
+    if (branch) {
+      unpack8(added[k], b);
+#pragma unroll
+      for (int j = 0; j < 8; j++) v[j] = fmaf(multiplier, b[j], v[j]);
+      store_row(sum + row, c, columns, v);
+      kept[k] = pack8(v);
+      unpack8(kept[k], v);
+    }
 #pragma unroll
     for (int j = 0; j < 8; j++) s += v[j] * v[j];
   }
   const float r = rsqrtf(block_sum(s) / columns + epsilon);
   if (threadIdx.x == 0) inverseRms[blockIdx.x] = r;
-  for (int c = threadIdx.x * 8; c < columns; c += blockDim.x * 8) {
-    load_row(x + row, c, columns, v);
 #pragma unroll
-    for (int j = 0; j < 8; j++) v[j] *= c + j < columns ? r * weight[c + j] : 0.f;
+  for (int k = 0; k < GROUPS; k++) {
+    const int c = (threadIdx.x + k * blockDim.x) * 8;
+    if (c >= columns) continue;
+    float v[8], w[8];
+    unpack8(kept[k], v);
+    load_row(weight, c, columns, w);
+#pragma unroll
+    for (int j = 0; j < 8; j++) v[j] *= r * w[j];
     store_row(y + row, c, columns, v);
   }
 }
 
-// dx = r (w·dy − x r² mean(w·dy·x)); partial[block, c] collects dy·x·r over the rows of the block. Each thread owns the
-// columns 8·(thread + k·threads) … +8, at most four such groups (columns ≤ 32 · threads).
+// What the gradient reads of a row.
 template <int GROUPS>
-__device__ void rms_norm_rows(bf16* dx, float* partial, const bf16* x, const float* weight, const float* inverseRms,
-                              const bf16* dy, int rows, int columns) {
-  float dw[GROUPS][8] = {};
-  for (int row = blockIdx.x; row < rows; row += gridDim.x) {
+struct NormRow {
+  uint4 x[GROUPS], dy[GROUPS], dSum[GROUPS];
+  float r;
+
+  __device__ __forceinline__ void load(const bf16* xs, const bf16* dys, const bf16* dSums, const float* inverseRms,
+                                       int row, int columns) {
     const i64 base = (i64)row * columns;
-    const float r = inverseRms[row];
-    float xs[GROUPS][8], gs[GROUPS][8], dot = 0.f;
+    r = inverseRms[row];
 #pragma unroll
     for (int k = 0; k < GROUPS; k++) {
       const int c = (threadIdx.x + k * blockDim.x) * 8;
       if (c >= columns) continue;
-      load_row(x + base, c, columns, xs[k]);
-      load_row(dy + base, c, columns, gs[k]);
+      x[k] = load_packed(xs + base, c, columns);
+      dy[k] = load_packed(dys + base, c, columns);
+      dSum[k] = dSums ? load_packed(dSums + base, c, columns) : make_uint4(0, 0, 0, 0);
+    }
+  }
+};
+
+// dx = dSum + r (w·dy − x r² mean(w·dy·x)), without dSum where it is null; dBranch = multiplier·dx where it is not null.
+// partial[block, c] collects dy·x·r over the rows of the block.
+template <int GROUPS>
+__device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, bf16* dBranch, float* partial, const bf16* x,
+                                                   const float* weight, const float* inverseRms, const bf16* dy,
+                                                   const bf16* dSum, float multiplier, int rows, int columns) {
+  // With few columns a thread the next row is on its way while this one is worked.
+  constexpr bool AHEAD = GROUPS == 1;
+  float dw[GROUPS][8] = {};
+  NormRow<GROUPS> next;
+  if (AHEAD) next.load(x, dy, dSum, inverseRms, blockIdx.x, columns);
+  for (int row = blockIdx.x; row < rows; row += gridDim.x) {
+    NormRow<GROUPS> now;
+    if (AHEAD) {
+      now = next;
+      if (row + (int)gridDim.x < rows) next.load(x, dy, dSum, inverseRms, row + gridDim.x, columns);
+    } else {
+      now.load(x, dy, dSum, inverseRms, row, columns);
+    }
+    float dot = 0.f;
+#pragma unroll
+    for (int k = 0; k < GROUPS; k++) {
+      const int c = (threadIdx.x + k * blockDim.x) * 8;
+      if (c >= columns) continue;
+      float xs[8], gs[8], w[8];
+      unpack8(now.x[k], xs);
+      unpack8(now.dy[k], gs);
+      load_row(weight, c, columns, w);
 #pragma unroll
       for (int j = 0; j < 8; j++) {
-        dw[k][j] += gs[k][j] * xs[k][j] * r;
-        gs[k][j] *= c + j < columns ? weight[c + j] : 0.f;
-        dot += gs[k][j] * xs[k][j];
+        const float along = gs[j] * xs[j];
+        dw[k][j] += along * now.r;
+        dot += along * w[j];
       }
     }
-    const float m = block_sum(dot) / columns * r * r;
+    const float m = block_sum(dot) / columns * now.r * now.r;
+    const i64 base = (i64)row * columns;
 #pragma unroll
     for (int k = 0; k < GROUPS; k++) {
       const int c = (threadIdx.x + k * blockDim.x) * 8;
       if (c >= columns) continue;
+      float xs[8], gs[8], w[8], d[8];
+      unpack8(now.x[k], xs);
+      unpack8(now.dy[k], gs);
+      unpack8(now.dSum[k], d);
+      load_row(weight, c, columns, w);
 #pragma unroll
-      for (int j = 0; j < 8; j++) gs[k][j] = r * (gs[k][j] - xs[k][j] * m);
-      store_row(dx + base, c, columns, gs[k]);
+      for (int j = 0; j < 8; j++) d[j] += now.r * (gs[j] * w[j] - xs[j] * m);
+      store_row(dx + base, c, columns, d);
+      if (!dBranch) continue;
+#pragma unroll
+      for (int j = 0; j < 8; j++) d[j] *= multiplier;
+      store_row(dBranch + base, c, columns, d);
     }
   }
 #pragma unroll
@@ -62,12 +141,21 @@ __device__ void rms_norm_rows(bf16* dx, float* partial, const bf16* x, const flo
       if (c + j < columns) partial[(i64)blockIdx.x * columns + c + j] = dw[k][j];
   }
 }
-extern "C" __global__ void rms_norm_grad1(bf16* dx, float* partial, const bf16* x, const float* w, const float* r, const bf16* dy, int rows, int columns) {
-  rms_norm_rows<1>(dx, partial, x, w, r, dy, rows, columns);
-}
-extern "C" __global__ void rms_norm_grad4(bf16* dx, float* partial, const bf16* x, const float* w, const float* r, const bf16* dy, int rows, int columns) {
-  rms_norm_rows<4>(dx, partial, x, w, r, dy, rows, columns);
-}
+
+#define RMS_NORM(GROUPS)                                                                                              \
+  extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                      \
+      rms_norm##GROUPS(bf16* y, bf16* sum, float* inverseRms, const bf16* x, const bf16* branch, const float* weight, \
+                       float multiplier, int columns, float epsilon) {                                                \
+    rms_norm_row<GROUPS>(y, sum, inverseRms, x, branch, weight, multiplier, columns, epsilon);                        \
+  }                                                                                                                   \
+  extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                      \
+      rms_norm_grad##GROUPS(bf16* dx, bf16* dBranch, float* partial, const bf16* x, const float* weight,              \
+                            const float* inverseRms, const bf16* dy, const bf16* dSum, float multiplier, int rows,    \
+                            int columns) {                                                                            \
+    rms_norm_grad_rows<GROUPS>(dx, dBranch, partial, x, weight, inverseRms, dy, dSum, multiplier, rows, columns);     \
+  }
+RMS_NORM(1)
+RMS_NORM(4)
 
 // One warp per (token, head).
 extern "C" __global__ void head_norm(bf16* y, float* mean, float* inverseStd, const bf16* x, const float* weight,

@@ -12,13 +12,25 @@ namespace {
 constexpr int64_t kRowsPerItem = 16;
 constexpr int64_t kColumnsPerItem = 64;
 
+void add_scaled(int64_t begin, int64_t end, float multiplier, const float* x, const float* branch, float* y) {
+#pragma omp simd
+  for (int64_t i = begin; i < end; i++) y[i] = x[i] + multiplier * branch[i];
+}
+
 }  // namespace
 
-extern "C" void sb_rms_norm(int64_t rows, int64_t width, float epsilon, const float* x, const float* weight, float* y,
-                            float* inverseRms) {
+// x + multiplier·branch.
+extern "C" void sb_residual(int64_t count, float multiplier, const float* x, const float* branch, float* y) {
+  in_pieces(count, 16384, [&](int64_t begin, int64_t end) { add_scaled(begin, end, multiplier, x, branch, y); });
+}
+
+// The norm of x, or with a branch of sum = x + multiplier·branch; without one there is no sum to write.
+extern "C" void sb_rms_norm(int64_t rows, int64_t width, float epsilon, const float* x, const float* branch,
+                            float multiplier, const float* weight, float* sum, float* y, float* inverseRms) {
   in_pieces(rows, kRowsPerItem, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) {
-      const float* from = x + r * width;
+      if (branch) add_scaled(r * width, (r + 1) * width, multiplier, x, branch, sum);
+      const float* from = (branch ? sum : x) + r * width;
       float squares = 0;
 #pragma omp simd reduction(+ : squares)
       for (int64_t i = 0; i < width; i++) squares += from[i] * from[i];
@@ -30,8 +42,10 @@ extern "C" void sb_rms_norm(int64_t rows, int64_t width, float epsilon, const fl
   });
 }
 
+// With dSum, the gradient that x has from elsewhere, dx is all of x's gradient; with dBranch, that is multiplier·dx.
 extern "C" void sb_rms_norm_grad(int64_t rows, int64_t width, const float* x, const float* weight,
-                                 const float* inverseRms, const float* dy, float* dx, float* dWeight) {
+                                 const float* inverseRms, const float* dy, const float* dSum, float multiplier,
+                                 float* dx, float* dBranch, float* dWeight) {
   in_pieces(rows, kRowsPerItem, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) {
       const float *from = x + r * width, *grad = dy + r * width;
@@ -42,6 +56,9 @@ extern "C" void sb_rms_norm_grad(int64_t rows, int64_t width, const float* x, co
       const float back = along * inverse * inverse / static_cast<float>(width);
 #pragma omp simd
       for (int64_t i = 0; i < width; i++) dx[r * width + i] = (grad[i] * weight[i] - from[i] * back) * inverse;
+      // Loops of their own, so that the sum is rounded as that of two gradients made apart.
+      for (int64_t i = r * width; dSum && i < (r + 1) * width; i++) dx[i] += dSum[i];
+      for (int64_t i = r * width; dBranch && i < (r + 1) * width; i++) dBranch[i] = multiplier * dx[i];
     }
   });
   in_pieces(width, kColumnsPerItem, [&](int64_t begin, int64_t end) {

@@ -27,6 +27,7 @@ export { linear } from './ops/linear.js';
 export { type LinearCrossEntropyOptions, linearCrossEntropy } from './ops/linear_cross_entropy.js';
 export { remainderBias } from './ops/remainder_bias.js';
 export { residual } from './ops/residual.js';
+export { type ResidualRmsNormOptions, residualRmsNorm } from './ops/residual_rms_norm.js';
 export { rmsNorm } from './ops/rms_norm.js';
 export { swiGlu } from './ops/swiglu.js';
 export { recomputed, valueAndGradients } from './value_and_gradients.js';

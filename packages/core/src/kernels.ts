@@ -98,12 +98,22 @@ export interface Kernels {
   /** outputs: dx, dWeight. */
   RMSNormGrad: {
     inputs: { x: Tensor; weight: Tensor; inverseRms: Tensor; dy: Tensor };
-    attrs: { epsilon: number };
+    attrs: object;
   };
   /** x, branch [N,C]; outputs: x + multiplier·branch. */
   Residual: { inputs: { x: Tensor; branch: Tensor }; attrs: { multiplier: number } };
   /** outputs: the gradient of `branch`, multiplier·dy; that of `x` is dy itself. */
   ResidualGrad: { inputs: { dy: Tensor }; attrs: { multiplier: number } };
+  /** x, branch [N,C], weight [C]; outputs: sum = x + multiplier·branch, its RMSNorm y, inverseRms [N]. */
+  ResidualRMSNorm: {
+    inputs: { x: Tensor; branch: Tensor; weight: Tensor };
+    attrs: { epsilon: number; multiplier: number };
+  };
+  /** outputs: dx, dWeight and, where multiplier is not 1, dBranch = multiplier·dx. */
+  ResidualRMSNormGrad: {
+    inputs: { sum: Tensor; weight: Tensor; inverseRms: Tensor; dSum: Tensor; dy: Tensor };
+    attrs: { multiplier: number };
+  };
   /** gate, up [N,F]; outputs: silu(gate)·up. */
   SwiGLU: { inputs: { gate: Tensor; up: Tensor }; attrs: object };
   /** outputs: dGate, dUp. */

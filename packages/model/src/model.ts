@@ -9,6 +9,7 @@ import {
   linearCrossEntropy,
   recomputed,
   residual,
+  residualRmsNorm,
   rmsNorm,
   swiGlu,
   UserError,
@@ -56,6 +57,14 @@ export interface ForwardOptions {
   /** Called with each layer's attention, first to last. */
   observe?: (attention: ObservedAttention) => void;
 }
+
+/** What passes from layer to layer: the residual stream and, where it is already made, what the next norm makes of it. */
+type Stream = {
+  /** [N, hiddenSize] */
+  x: Tensor2D;
+  /** [N, hiddenSize] */
+  normalised?: Tensor2D;
+};
 
 export class LlamaModel {
   private constructor(
@@ -168,43 +177,67 @@ export class LlamaModel {
     const boundaries = Int32Array.from(cuSeqlens ?? [0, tokens.length]);
     const { normEpsilon, mup } = this.config;
     const ids = tensor1d(Int32Array.from(tokens), 'int32');
-    let x = embedding(ids, this.parameter('model.embed_tokens.weight') as Tensor2D);
-    if (mup) x = mul(x, mup.embeddingMultiplier) as Tensor2D;
+    const embedded = embedding(ids, this.parameter('model.embed_tokens.weight') as Tensor2D);
+    let stream: Stream = { x: mup ? (mul(embedded, mup.embeddingMultiplier) as Tensor2D) : embedded };
     const context = { cuSeqlens: boundaries, ...(cache ? { cache } : {}), ...(observe ? { observe } : {}) };
     for (let layer = 0; layer < this.config.numLayers; layer++) {
-      const before = x;
-      x = tidy(() => this.layer(before, layer, context, recompute));
-      before.dispose();
+      const before = stream;
+      stream = tidy(() => this.layer(before, layer, context, recompute));
+      before.x.dispose();
+      before.normalised?.dispose();
     }
-    return rmsNorm(x, this.parameter('model.norm.weight') as Tensor1D, normEpsilon);
+    return stream.normalised ?? rmsNorm(stream.x, this.inputNorm(this.config.numLayers), normEpsilon);
   }
 
+  /**
+   * Where nothing is computed again, each residual connection is one with the norm that reads it, the next layer's first
+   * norm included. A part that is computed again starts at its norm and ends with its residual connection, so that x alone
+   * is kept for it.
+   */
   private layer(
-    x: Tensor2D,
+    { x, normalised }: Stream,
     layer: number,
     context: Omit<AttentionContext, 'layer'>,
-    recompute: Recompute = 'none',
-  ): Tensor2D {
+    recompute: Recompute,
+  ): Stream {
     const prefix = `model.layers.${layer}.`;
     const parameter: LayerParameters = (name) => this.parameter(`${prefix}${name}`);
-    const { normEpsilon, mup } = this.config;
-    const multiplier = mup?.residualMultiplier;
-    const attention = (input: Tensor2D) => {
-      const normalised = rmsNorm(input, parameter('input_layernorm.weight') as Tensor1D, normEpsilon);
-      return residual(input, attend(normalised, parameter, this.config, { ...context, layer }), multiplier);
-    };
+    const epsilon = this.config.normEpsilon;
+    const multiplier = this.config.mup?.residualMultiplier ?? 1;
+    const attention = (input: Tensor2D, known?: Tensor2D) =>
+      attend(known ?? rmsNorm(input, this.inputNorm(layer), epsilon), parameter, this.config, { ...context, layer });
+    const join = (input: Tensor2D, branch: Tensor2D, weight: Tensor1D) =>
+      residualRmsNorm(input, branch, weight, { epsilon, multiplier });
     const feedForward = (input: Tensor2D) => {
-      const normalised = rmsNorm(input, parameter('post_attention_layernorm.weight') as Tensor1D, normEpsilon);
-      const gate = linear(normalised, parameter('mlp.gate_proj.weight') as Tensor2D);
-      const up = linear(normalised, parameter('mlp.up_proj.weight') as Tensor2D);
-      return residual(input, linear(swiGlu(gate, up), parameter('mlp.down_proj.weight') as Tensor2D), multiplier);
+      const gate = linear(input, parameter('mlp.gate_proj.weight') as Tensor2D);
+      const up = linear(input, parameter('mlp.up_proj.weight') as Tensor2D);
+      return linear(swiGlu(gate, up), parameter('mlp.down_proj.weight') as Tensor2D);
+    };
+    const afterAttention = (input: Tensor2D, branch: Tensor2D) =>
+      join(input, branch, parameter('post_attention_layernorm.weight') as Tensor1D);
+    const whole = (input: Tensor2D, branch: Tensor2D) => {
+      const middle = afterAttention(input, branch);
+      return residual(middle.sum, feedForward(middle.normalised), multiplier);
     };
     const named = (start: RegExp) =>
       [...this.parameters].filter(([name]) => name.startsWith(prefix) && start.test(name)).map(([, one]) => one);
-    if (recompute === 'block') return recomputed((input) => feedForward(attention(input)), x, named(/./));
-    if (recompute === 'attention')
-      return feedForward(recomputed(attention, x, named(/\.(input_layernorm|self_attn)\./)));
-    return feedForward(attention(x));
+    switch (recompute) {
+      case 'block':
+        return { x: recomputed((input) => whole(input, attention(input)), x, named(/./)) };
+      case 'attention':
+        return { x: whole(x, recomputed(attention, x, named(/\.(input_layernorm|self_attn)\./))) };
+      case 'none': {
+        const middle = afterAttention(x, attention(x, normalised));
+        const end = join(middle.sum, feedForward(middle.normalised), this.inputNorm(layer + 1));
+        return { x: end.sum, normalised: end.normalised };
+      }
+    }
+  }
+
+  /** The weight of the norm that a layer begins with; past the last one, of the norm before the output head. */
+  private inputNorm(layer: number): Tensor1D {
+    const last = layer === this.config.numLayers;
+    return this.parameter(last ? 'model.norm.weight' : `model.layers.${layer}.input_layernorm.weight`) as Tensor1D;
   }
 
   private logits(hidden: Tensor2D): Tensor2D {

@@ -19,13 +19,9 @@ registerGradient({
   kernelName: 'RMSNorm',
   inputsToSave: ['x', 'weight'],
   outputsToSave: [false, true],
-  gradFunc: (dy, saved, attrs) => {
+  gradFunc: (dy, saved) => {
     const [x, weight, inverseRms] = saved as [Tensor, Tensor, Tensor];
-    const gradients = runKernel(
-      'RMSNormGrad',
-      { x, weight, inverseRms, dy: (dy as Tensor[])[0]! },
-      attrs as unknown as { epsilon: number },
-    );
+    const gradients = runKernel('RMSNormGrad', { x, weight, inverseRms, dy: (dy as Tensor[])[0]! }, {});
     return { x: () => gradients[0]!, weight: () => gradients[1]! };
   },
 });

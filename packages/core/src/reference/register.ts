@@ -14,7 +14,7 @@ import { globalNorm } from './global_norm.js';
 import { linearCrossEntropy, linearCrossEntropyGrad } from './linear_cross_entropy.js';
 import { headNorm, headNormGrad, rmsNorm, rmsNormGrad } from './norms.js';
 import { remainderBias, remainderBiasGrad } from './remainder_bias.js';
-import { residual, residualGrad } from './residual.js';
+import { residual, residualGrad, residualRmsNorm, residualRmsNormGrad } from './residual.js';
 import { rotaryEmbedding } from './rotary.js';
 import { softmaxAttention } from './softmax.js';
 import { softmaxAttentionGrad } from './softmax_grad.js';
@@ -31,6 +31,8 @@ const kernels: { [Name in KernelName]: ReferenceKernel<Name> } = {
   RMSNormGrad: rmsNormGrad,
   Residual: residual,
   ResidualGrad: residualGrad,
+  ResidualRMSNorm: residualRmsNorm,
+  ResidualRMSNormGrad: residualRmsNormGrad,
   SwiGLU: swiGlu,
   SwiGLUGrad: swiGluGrad,
   HeadNorm: headNorm,

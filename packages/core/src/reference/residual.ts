@@ -1,9 +1,24 @@
-/** The residual connection in plain tfjs ops. */
-import { add, mul } from '@tensorflow/tfjs-core';
+/** The residual connection in plain tfjs ops, alone and with the norm that reads it. */
+import { add, mul, type Tensor } from '@tensorflow/tfjs-core';
 import type { ReferenceKernel } from '../kernels.js';
+import { rmsNorm, rmsNormGrad } from './norms.js';
 
 export const residual: ReferenceKernel<'Residual'> = ({ x, branch }, { multiplier }) => [
   add(x, multiplier === 1 ? branch : mul(branch, multiplier)),
 ];
 
 export const residualGrad: ReferenceKernel<'ResidualGrad'> = ({ dy }, { multiplier }) => [mul(dy, multiplier)];
+
+export const residualRmsNorm: ReferenceKernel<'ResidualRMSNorm'> = ({ x, branch, weight }, { epsilon, multiplier }) => {
+  const [sum] = residual({ x, branch }, { multiplier }) as [Tensor];
+  return [sum, ...rmsNorm({ x: sum, weight }, { epsilon })];
+};
+
+export const residualRmsNormGrad: ReferenceKernel<'ResidualRMSNormGrad'> = (
+  { sum, weight, inverseRms, dSum, dy },
+  { multiplier },
+) => {
+  const [dNormalised, dWeight] = rmsNormGrad({ x: sum, weight, inverseRms, dy }, {}) as [Tensor, Tensor];
+  const dx = add(dSum, dNormalised);
+  return [dx, dWeight, ...(multiplier === 1 ? [] : residualGrad({ dy: dx }, { multiplier }))];
+};

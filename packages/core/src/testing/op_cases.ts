@@ -21,6 +21,7 @@ import { linear } from '../ops/linear.js';
 import { linearCrossEntropy } from '../ops/linear_cross_entropy.js';
 import { remainderBias } from '../ops/remainder_bias.js';
 import { residual } from '../ops/residual.js';
+import { residualRmsNorm } from '../ops/residual_rms_norm.js';
 import { rmsNorm } from '../ops/rms_norm.js';
 import { swiGlu } from '../ops/swiglu.js';
 import { gradient, type HeldCase, output, withGradients } from './case.js';
@@ -32,6 +33,7 @@ import {
   linear64,
   linearCrossEntropy64,
   remainderBias64,
+  residualRmsNorm64,
   rmsNorm64,
   swiGlu64,
 } from './float64/layers.js';
@@ -42,11 +44,19 @@ export function opCases(): HeldCase[] {
     rmsNormCase(1, 1, 1),
     rmsNormCase(37, 67, 1e-5),
     rmsNormCase(130, 1024, 1e-1),
+    rmsNormCase(3, 4104, 1e-5),
     swiGluCase(1, 1),
     swiGluCase(33, 171),
     swiGluCase(11, 77, 60),
     residualCase(1, 3, 1),
     residualCase(67, 130, 0.22),
+    residualRmsNormCase(1, 1, 1),
+    residualRmsNormCase(37, 67, 0.22),
+    residualRmsNormCase(700, 96, 0.22),
+    residualRmsNormCase(5, 1536, 1),
+    residualRmsNormCase(3, 5001, 0.5),
+    residualRmsNormCase(19, 40, 0.22, 'sum'),
+    residualRmsNormCase(19, 40, 1, 'normalised'),
     linearCase(1, 1, 1),
     linearCase(65, 50, 33),
     linearCase(3, 300, 129),
@@ -138,6 +148,41 @@ function residualCase(N: number, C: number, multiplier: number): HeldCase {
             (a, b) => [residual(a as Tensor2D, b as Tensor2D, multiplier)],
             [tensor2d(x, [N, C]), tensor2d(branch, [N, C])],
             [tensor2d(dy, [N, C])],
+          ),
+      };
+    },
+  };
+}
+
+/** @param alone the only output that anything depends on; the other's gradient is missing */
+function residualRmsNormCase(N: number, C: number, multiplier: number, alone?: 'sum' | 'normalised'): HeldCase {
+  return {
+    name: `residualRmsNorm [${N}, ${C}], multiplier ${multiplier}${alone ? `, ${alone} alone` : ''}`,
+    prepare(random, input) {
+      const epsilon = 1e-3;
+      const draw = (count: number, used = true) => (used ? input(random.normals(count)) : new Float32Array(count));
+      const [x, branch, weight] = [draw(N * C), draw(N * C), draw(C)];
+      const [dSum, dy] = [draw(N * C, alone !== 'normalised'), draw(N * C, alone !== 'sum')];
+      const wanted = residualRmsNorm64(x, branch, weight, { epsilon, multiplier }, { dSum, dy });
+      return {
+        expected: [
+          output('sum', wanted.sum, C),
+          output('normalised', wanted.y, C),
+          gradient('dx', wanted.dx, C),
+          gradient('dBranch', wanted.dBranch, C),
+          gradient('dWeight', wanted.dWeight, C),
+        ],
+        run: () =>
+          withGradients(
+            (a, b, c) => {
+              const both = residualRmsNorm(a as Tensor2D, b as Tensor2D, c as Tensor1D, { epsilon, multiplier });
+              return [both.sum, both.normalised];
+            },
+            [tensor2d(x, [N, C]), tensor2d(branch, [N, C]), tensor1d(weight)],
+            [
+              alone === 'normalised' ? undefined : tensor2d(dSum, [N, C]),
+              alone === 'sum' ? undefined : tensor2d(dy, [N, C]),
+            ],
           ),
       };
     },

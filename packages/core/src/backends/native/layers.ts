@@ -1,4 +1,4 @@
-/** RMSNorm, SwiGLU and embedding rows on the C++ library. */
+/** RMSNorm with and without the residual before it, SwiGLU and embedding rows on the C++ library. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { UserError } from '../../errors.js';
 import { defineKernel, sizeOf } from './backend.js';
@@ -6,28 +6,61 @@ import { nativeFunction } from './library.js';
 
 type Inputs<Names extends string> = Record<Names, TensorInfo>;
 
+const signatures = {
+  norm: 'void sb_rms_norm(int64_t rows, int64_t width, float epsilon, void *x, void *branch, float multiplier, void *weight, void *sum, void *y, void *inverse)',
+  normGrad:
+    'void sb_rms_norm_grad(int64_t rows, int64_t width, void *x, void *weight, void *inverse, void *dy, void *dSum, float multiplier, void *dx, void *dBranch, void *dWeight)',
+};
+
 defineKernel('RMSNorm', (inputs, attrs, { read, make, allocate }) => {
   const { x, weight } = inputs as Inputs<'x' | 'weight'>;
   const [rows, width] = x.shape as [number, number];
-  const y = allocate(rows * width);
-  const inverseRms = allocate(rows);
-  const run = nativeFunction(
-    'void sb_rms_norm(int64_t rows, int64_t width, float epsilon, void *x, void *weight, void *y, void *inverse)',
-  );
-  run(rows, width, attrs.epsilon as number, read(x), read(weight), y, inverseRms);
+  const [y, inverseRms] = [allocate(rows * width), allocate(rows)];
+  const run = nativeFunction(signatures.norm);
+  run(rows, width, attrs.epsilon as number, read(x), null, 1, read(weight), null, y, inverseRms);
   return [make(x.shape, 'float32', y), make([rows], 'float32', inverseRms)];
 });
 
 defineKernel('RMSNormGrad', (inputs, _attrs, { read, make, allocate }) => {
   const { x, weight, inverseRms, dy } = inputs as Inputs<'x' | 'weight' | 'inverseRms' | 'dy'>;
   const [rows, width] = x.shape as [number, number];
-  const dx = allocate(rows * width);
-  const dWeight = allocate(width);
-  const run = nativeFunction(
-    'void sb_rms_norm_grad(int64_t rows, int64_t width, void *x, void *weight, void *inverse, void *dy, void *dx, void *dWeight)',
-  );
-  run(rows, width, read(x), read(weight), read(inverseRms), read(dy), dx, dWeight);
+  const [dx, dWeight] = [allocate(rows * width), allocate(width)];
+  const run = nativeFunction(signatures.normGrad);
+  run(rows, width, read(x), read(weight), read(inverseRms), read(dy), null, 1, dx, null, dWeight);
   return [make(x.shape, 'float32', dx), make([width], 'float32', dWeight)];
+});
+
+defineKernel('Residual', (inputs, attrs, { read, make, allocate }) => {
+  const { x, branch } = inputs as Inputs<'x' | 'branch'>;
+  const y = allocate(sizeOf(x));
+  const run = nativeFunction('void sb_residual(int64_t count, float multiplier, void *x, void *branch, void *y)');
+  run(y.length, attrs.multiplier as number, read(x), read(branch), y);
+  return [make(x.shape, 'float32', y)];
+});
+
+defineKernel('ResidualRMSNorm', (inputs, attrs, { read, make, allocate }) => {
+  const { x, branch, weight } = inputs as Inputs<'x' | 'branch' | 'weight'>;
+  const { epsilon, multiplier } = attrs as { epsilon: number; multiplier: number };
+  const [rows, width] = x.shape as [number, number];
+  const [sum, y, inverseRms] = [allocate(rows * width), allocate(rows * width), allocate(rows)];
+  const run = nativeFunction(signatures.norm);
+  run(rows, width, epsilon, read(x), read(branch), multiplier, read(weight), sum, y, inverseRms);
+  return [make(x.shape, 'float32', sum), make(x.shape, 'float32', y), make([rows], 'float32', inverseRms)];
+});
+
+defineKernel('ResidualRMSNormGrad', (inputs, attrs, { read, make, allocate }) => {
+  const { sum, weight, inverseRms, dSum, dy } = inputs as Inputs<'sum' | 'weight' | 'inverseRms' | 'dSum' | 'dy'>;
+  const multiplier = attrs.multiplier as number;
+  const [rows, width] = sum.shape as [number, number];
+  const [dx, dWeight] = [allocate(rows * width), allocate(width)];
+  const dBranch = multiplier === 1 ? undefined : allocate(rows * width);
+  const run = nativeFunction(signatures.normGrad);
+  run(
+    ...[rows, width, read(sum), read(weight), read(inverseRms), read(dy), read(dSum), multiplier],
+    ...[dx, dBranch ?? null, dWeight],
+  );
+  const gradients = [make(sum.shape, 'float32', dx), make([width], 'float32', dWeight)];
+  return dBranch ? [...gradients, make(sum.shape, 'float32', dBranch)] : gradients;
 });
 
 defineKernel('SwiGLU', (inputs, _attrs, { read, make, allocate }) => {

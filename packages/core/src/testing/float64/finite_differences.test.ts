@@ -113,6 +113,14 @@ it('the ops beside attention', () => {
   agree('rmsNorm dx', norm.dx, x, normLoss);
   agree('rmsNorm dWeight', norm.dWeight, weight, normLoss);
 
+  const [branch, dSum, constants] = [draw(15), draw(15), { epsilon: 0.1, multiplier: 0.3 }];
+  const joined = () => layers.residualRmsNorm64(x, branch, weight, constants, { dSum, dy });
+  const joinedLoss = () => weigh(joined().sum, dSum) + weigh(joined().y, dy);
+  const joinedNow = joined();
+  agree('residualRmsNorm dx', joinedNow.dx, x, joinedLoss);
+  agree('residualRmsNorm dBranch', joinedNow.dBranch, branch, joinedLoss);
+  agree('residualRmsNorm dWeight', joinedNow.dWeight, weight, joinedLoss);
+
   const up = draw(15);
   const gated = layers.swiGlu64(x, up, dy);
   const gateLoss = () => weigh(layers.swiGlu64(x, up, dy).y, dy);

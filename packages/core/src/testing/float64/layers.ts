@@ -17,6 +17,20 @@ export function rmsNorm64(x: Values, weight: Values, epsilon: number, dy: Values
   return { y, dx, dWeight };
 }
 
+/** sum = x + multiplier · branch and its norm, y. */
+export function residualRmsNorm64(
+  x: Values,
+  branch: Values,
+  weight: Values,
+  { epsilon, multiplier }: { epsilon: number; multiplier: number },
+  { dSum, dy }: { dSum: Values; dy: Values },
+) {
+  const sum = Float64Array.from(x, (value, i) => value + multiplier * branch[i]!);
+  const { y, dx: dNormalised, dWeight } = rmsNorm64(sum, weight, epsilon, dy);
+  const dx = dNormalised.map((value, i) => value + dSum[i]!);
+  return { sum, y, dx, dBranch: dx.map((value) => multiplier * value), dWeight };
+}
+
 export function swiGlu64(gate: Values, up: Values, dy: Values) {
   const sigma = Float64Array.from(gate, (g) => 1 / (1 + Math.exp(-g)));
   const each = (f: (i: number) => number) => Float64Array.from(gate, (_, i) => f(i));

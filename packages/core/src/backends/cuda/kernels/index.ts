@@ -5,6 +5,7 @@ import { elementwiseKernels } from './elementwise.js';
 import { registerFallbacks } from './fallback.js';
 import { lossKernels } from './loss.js';
 import { matmulKernels } from './matmul.js';
+import { normKernels } from './norms.js';
 import { optimizerKernels } from './optimizer.js';
 import { reduceKernels } from './reduce.js';
 import { shapeKernels } from './shape.js';
@@ -16,6 +17,7 @@ export function registerKernels(): void {
     shapeKernels,
     reduceKernels,
     matmulKernels,
+    normKernels,
     transformerKernels,
     lossKernels,
     attentionKernels,

@@ -1,4 +1,4 @@
-/** The small ops of a transformer block: norms, SwiGLU, rotary position embedding, token embedding, remainder bias. */
+/** The small ops of a transformer block beside its norms: SwiGLU, rotary position embedding, token embedding, remainder bias. */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { spread } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
@@ -8,137 +8,6 @@ import { sumPartials } from './reduce.js';
 
 /** Parts into which a sum over tokens is split before the fixed-order addition. */
 const PARTS = 128;
-
-function rmsThreads(columns: number, most: number): number {
-  return Math.min(most, Math.max(32, Math.ceil(columns / 8 / 32) * 32));
-}
-
-function rmsNorm(call: KernelCall): TensorInfo[] {
-  const [x, weight] = [need(call, 'x'), need(call, 'weight')];
-  const { backend } = call;
-  const columns = x.shape[x.shape.length - 1]!;
-  const rows = util.sizeFromShape(x.shape) / columns;
-  const [y, inverseRms] = [backend.make(x.shape, 'bf16'), backend.make([rows], 'f32')];
-  backend.withScratch((scratch) =>
-    backend.launch('norm.cu', 'rms_norm', { grid: [rows], block: rmsThreads(columns, 256) }, [
-      pointer(backend.address(y)),
-      pointer(backend.address(inverseRms)),
-      pointer(backend.bf16(x)),
-      pointer(backend.f32(weight, scratch)),
-      i32(columns),
-      f32(call.attrs.epsilon as number),
-    ]),
-  );
-  return [y, inverseRms];
-}
-
-function rmsNormGrad(call: KernelCall): TensorInfo[] {
-  const [x, weight, inverseRms, dy] = [
-    need(call, 'x'),
-    need(call, 'weight'),
-    need(call, 'inverseRms'),
-    need(call, 'dy'),
-  ];
-  const { backend } = call;
-  const columns = x.shape[x.shape.length - 1]!;
-  const rows = util.sizeFromShape(x.shape) / columns;
-  const threads = rmsThreads(columns, 1024);
-  if (columns > threads * 32) throw new Error(`RMSNorm's gradient takes rows of up to 32768, got ${columns}`);
-  const name = columns <= threads * 8 ? 'rms_norm_grad1' : 'rms_norm_grad4';
-  const grid = Math.min(rows, backend.driver.multiprocessors * 4);
-  const [dx, dWeight] = [backend.make(x.shape, 'bf16'), backend.make([columns], 'f32')];
-  backend.withScratch((scratch) => {
-    const partial = scratch.allocate(grid * columns * 4);
-    backend.launch('norm.cu', name, { grid: [grid], block: threads }, [
-      pointer(backend.address(dx)),
-      pointer(partial),
-      pointer(backend.bf16(x)),
-      pointer(backend.f32(weight, scratch)),
-      pointer(backend.f32(inverseRms, scratch)),
-      pointer(backend.bf16(dy)),
-      i32(rows),
-      i32(columns),
-    ]);
-    sumPartials(backend, backend.address(dWeight), partial, grid, columns);
-  });
-  return [dx, dWeight];
-}
-
-function headNorm(call: KernelCall): TensorInfo[] {
-  const [x, weight, bias] = [need(call, 'x'), need(call, 'weight'), need(call, 'bias')];
-  const { backend } = call;
-  const [tokens, heads, dim] = x.shape as [number, number, number];
-  const y = backend.make(x.shape, 'bf16');
-  const [mean, inverseStd] = [backend.make([tokens, heads], 'f32'), backend.make([tokens, heads], 'f32')];
-  backend.withScratch((scratch) =>
-    backend.launch('norm.cu', 'head_norm', { grid: [Math.ceil((tokens * heads) / 8)], block: 256 }, [
-      pointer(backend.address(y)),
-      pointer(backend.address(mean)),
-      pointer(backend.address(inverseStd)),
-      pointer(backend.bf16(x)),
-      pointer(backend.f32(weight, scratch)),
-      pointer(backend.f32(bias, scratch)),
-      i64(tokens * heads),
-      i32(heads),
-      i32(dim),
-      f32(call.attrs.epsilon as number),
-    ]),
-  );
-  return [y, mean, inverseStd];
-}
-
-function headNormGrad(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const x = need(call, 'x');
-  const [tokens, heads, dim] = x.shape as [number, number, number];
-  const columns = heads * dim;
-  const dx = backend.make(x.shape, 'bf16');
-  const [dWeight, dBias] = [backend.make([heads, dim], 'f32'), backend.make([heads, dim], 'f32')];
-  backend.withScratch((scratch) => {
-    const mean = pointer(backend.f32(need(call, 'mean'), scratch));
-    const inverseStd = pointer(backend.f32(need(call, 'inverseStd'), scratch));
-    const [xs, dy] = [pointer(backend.bf16(x)), pointer(backend.bf16(need(call, 'dy')))];
-    const weight = pointer(backend.f32(need(call, 'weight'), scratch));
-    const grid = [Math.ceil((tokens * heads) / 8)] as const;
-    const sizes = [i64(tokens * heads), i32(heads), i32(dim)];
-    backend.launch('norm.cu', 'head_norm_dx', { grid, block: 256 }, [
-      pointer(backend.address(dx)),
-      xs,
-      weight,
-      mean,
-      inverseStd,
-      dy,
-      ...sizes,
-    ]);
-    const [pw, pb] = [scratch.allocate(PARTS * columns * 4), scratch.allocate(PARTS * columns * 4)];
-    backend.launch('norm.cu', 'head_norm_dw', { grid: [Math.ceil(columns / 128), PARTS], block: 128 }, [
-      pointer(pw),
-      pointer(pb),
-      xs,
-      mean,
-      inverseStd,
-      dy,
-      i64(tokens),
-      i32(heads),
-      i32(dim),
-    ]);
-    sumPartials(backend, backend.address(dWeight), pw, PARTS, columns);
-    sumPartials(backend, backend.address(dBias), pb, PARTS, columns);
-  });
-  return [dx, dWeight, dBias];
-}
-
-/** x + multiplier·branch, or the gradient of the branch. */
-function residual(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const { x, branch = need(call, 'dy') } = call.inputs;
-  const y = backend.make(branch.shape, 'bf16');
-  const n = util.sizeFromShape(branch.shape);
-  const inputs = [pointer(x ? backend.bf16(x) : 0), pointer(backend.bf16(branch))];
-  const args = [pointer(backend.address(y)), ...inputs, f32(call.attrs.multiplier as number), i64(n)];
-  backend.launch('elementwise.cu', 'residual', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
-  return [y];
-}
 
 function swiGlu(call: KernelCall): TensorInfo[] {
   const [gate, up] = [need(call, 'gate'), need(call, 'up')];
@@ -285,12 +154,6 @@ function remainderBiasGrad(call: KernelCall): TensorInfo[] {
 }
 
 export const transformerKernels: KernelTable = {
-  RMSNorm: rmsNorm,
-  RMSNormGrad: rmsNormGrad,
-  HeadNorm: headNorm,
-  HeadNormGrad: headNormGrad,
-  Residual: residual,
-  ResidualGrad: residual,
   SwiGLU: swiGlu,
   SwiGLUGrad: swiGluGrad,
   RotaryEmbedding: rotary,

@@ -1,0 +1,52 @@
+import { clone, registerGradient, type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { checkShape } from '../checks.js';
+import { runKernel } from '../run_kernel.js';
+
+export interface ResidualRmsNormOptions {
+  /** Added to the mean square; default 1e-5. */
+  epsilon?: number;
+  /** muP's residual multiplier (https://arxiv.org/abs/2408.13359); default 1. */
+  multiplier?: number;
+}
+
+/**
+ * A residual connection and the norm that reads it, in one: `sum = x + multiplier · branch` and
+ * `normalised = rmsNorm(sum, weight)`. One pass over memory where the two ops take two, and one for their gradients,
+ * which need no addition afterwards.
+ *
+ * @param x [N, C]
+ * @param branch [N, C]
+ * @param weight [C]
+ * @returns sum and normalised, both [N, C]
+ */
+export function residualRmsNorm(
+  x: Tensor2D,
+  branch: Tensor2D,
+  weight: Tensor1D,
+  { epsilon = 1e-5, multiplier = 1 }: ResidualRmsNormOptions = {},
+): { sum: Tensor2D; normalised: Tensor2D } {
+  checkShape('residualRmsNorm', 'x', x, [-1, -1]);
+  checkShape('residualRmsNorm', 'branch', branch, x.shape);
+  checkShape('residualRmsNorm', 'weight', weight, [x.shape[1]]);
+  return tidy(() => {
+    const outputs = runKernel('ResidualRMSNorm', { x, branch, weight }, { epsilon, multiplier });
+    return { sum: outputs[0] as Tensor2D, normalised: outputs[1] as Tensor2D };
+  });
+}
+
+registerGradient({
+  kernelName: 'ResidualRMSNorm',
+  inputsToSave: ['weight'],
+  outputsToSave: [true, false, true],
+  gradFunc: (dys, saved, attrs) => {
+    const [weight, sum, inverseRms] = saved as [Tensor, Tensor, Tensor];
+    const [dSum, dy] = dys as Tensor[] as [Tensor, Tensor];
+    const { multiplier } = attrs as unknown as { multiplier: number };
+    const [dx, dWeight, dBranch] = runKernel(
+      'ResidualRMSNormGrad',
+      { sum, weight, inverseRms, dSum, dy },
+      { multiplier },
+    ) as [Tensor, Tensor, Tensor?];
+    return { x: () => dx, branch: () => dBranch ?? clone(dx), weight: () => dWeight };
+  },
+});
