@@ -66,8 +66,8 @@ void gemm(bool transposeA, bool transposeB, int64_t m, int64_t n, int64_t k, con
 }
 
 extern "C" void sb_gemm(int32_t transposeA, int32_t transposeB, int64_t m, int64_t n, int64_t k, const float* a,
-                        int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc) {
-  gemm(transposeA != 0, transposeB != 0, m, n, k, a, lda, b, ldb, c, ldc, false);
+                        int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int32_t accumulate) {
+  gemm(transposeA != 0, transposeB != 0, m, n, k, a, lda, b, ldb, c, ldc, accumulate != 0);
 }
 
 // Takes the BLAS at this path or under this name, or with null our own kernel. `description` [size]: what it says of

@@ -23,7 +23,7 @@ export { type AdamWOptions, adamW } from './ops/adamw.js';
 export { embedding } from './ops/embedding.js';
 export { globalNorm } from './ops/global_norm.js';
 export { headNorm } from './ops/head_norm.js';
-export { linear } from './ops/linear.js';
+export { linear, linears } from './ops/linear.js';
 export { type LinearCrossEntropyOptions, linearCrossEntropy } from './ops/linear_cross_entropy.js';
 export { remainderBias } from './ops/remainder_bias.js';
 export { residual } from './ops/residual.js';

@@ -93,6 +93,10 @@ export interface Kernels {
   };
   /** x [N,H,D]; outputs: y. Pairs are (i, i + D/2), as Hugging Face's rotate_half has them. */
   RotaryEmbedding: { inputs: { x: Tensor }; attrs: RotaryAttributes };
+  /** inputs x [N,C], then weights [F,C]; outputs: x·weightᵀ of each. */
+  Linears: { inputs: Tensor[]; attrs: object };
+  /** inputs dy [N,F] and weight [F,C] of each, in turns; outputs: dx, the sum of all dy·weight. */
+  LinearsGrad: { inputs: Tensor[]; attrs: object };
   /** x [N,C], weight [C]; outputs: y, inverseRms [N]. */
   RMSNorm: { inputs: { x: Tensor; weight: Tensor }; attrs: { epsilon: number } };
   /** outputs: dx, dWeight. */

@@ -2,6 +2,7 @@
 import {
   headNorm,
   linear,
+  linears,
   type Position,
   remainderBias,
   softmaxAttention,
@@ -48,10 +49,11 @@ export function attend(
   context: AttentionContext,
 ): Tensor2D {
   const { numHeads, numKvHeads, headDim } = config;
-  const project = (name: string, heads: number) =>
-    reshape(linear(x, parameter(`self_attn.${name}.weight`) as Tensor2D), [x.shape[0], heads, headDim]) as Tensor3D;
-  const q = project('q_proj', numHeads);
-  const fresh = { k: project('k_proj', numKvHeads), v: project('v_proj', numKvHeads) };
+  const projection = (name: string) => parameter(`self_attn.${name}_proj.weight`) as Tensor2D;
+  const projected = linears(x, [projection('q'), projection('k'), projection('v')]);
+  const byHead = (flat: Tensor2D, heads: number) => reshape(flat, [x.shape[0], heads, headDim]) as Tensor3D;
+  const q = byHead(projected[0], numHeads);
+  const fresh = { k: byHead(projected[1], numKvHeads), v: byHead(projected[2], numKvHeads) };
   const { cache, cuSeqlens, layer } = context;
   const { k, v } = cache ? cache.append(layer, fresh.k, fresh.v) : fresh;
   const cuSeqlensK = cache ? [0, k.shape[0]] : cuSeqlens;
@@ -59,7 +61,7 @@ export function attend(
   context.observe?.({ layer, q, k, scale, weights: () => weightsOf(q, k, parameter, config, scale) });
   const output = mix(q, k, v, parameter, config, { cuSeqlens, cuSeqlensK, scale });
   const flat = reshape(output, [x.shape[0], numHeads * headDim]) as Tensor2D;
-  return linear(flat, parameter('self_attn.o_proj.weight') as Tensor2D);
+  return linear(flat, projection('o'));
 }
 
 function mix(

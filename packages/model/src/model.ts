@@ -7,6 +7,7 @@ import {
   type Ints,
   linear,
   linearCrossEntropy,
+  linears,
   recomputed,
   residual,
   residualRmsNorm,
@@ -209,8 +210,8 @@ export class LlamaModel {
     const join = (input: Tensor2D, branch: Tensor2D, weight: Tensor1D) =>
       residualRmsNorm(input, branch, weight, { epsilon, multiplier });
     const feedForward = (input: Tensor2D) => {
-      const gate = linear(input, parameter('mlp.gate_proj.weight') as Tensor2D);
-      const up = linear(input, parameter('mlp.up_proj.weight') as Tensor2D);
+      const [gateWeight, upWeight] = ['gate', 'up'].map((name) => parameter(`mlp.${name}_proj.weight`) as Tensor2D);
+      const [gate, up] = linears(input, [gateWeight!, upWeight!]);
       return linear(swiGlu(gate, up), parameter('mlp.down_proj.weight') as Tensor2D);
     };
     const afterAttention = (input: Tensor2D, branch: Tensor2D) =>

@@ -48,14 +48,14 @@ export async function benchProducts() {
   await selectBackend('native');
   const chosen = await setBlas('own');
   const kernel = nativeFunction(
-    'void sb_gemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb, void *c, int64_t ldc)',
+    'void sb_gemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb, void *c, int64_t ldc, int32_t accumulate)',
   );
   const sgemm = openBlas();
   if (!sgemm) console.log('  OpenBLAS was not found: apt-get install libopenblas0');
   for (const size of [256, 512, 1024]) {
     const [a, b] = [0, 1].map(() => Float32Array.from({ length: size * size }, () => Math.random() - 0.5));
     const c = new Float32Array(size * size);
-    const fast = { kernel: { run: () => kernel(0, 0, size, size, size, a, size, b, size, c, size) } };
+    const fast = { kernel: { run: () => kernel(0, 0, size, size, size, a, size, b, size, c, size, 0) } };
     if (sgemm) {
       fast.openBlas = { run: () => sgemm(101, 111, 111, size, size, size, 1, a, size, b, size, 0, c, size) };
     }

@@ -1,5 +1,7 @@
-import { matMul, type Tensor2D } from '@tensorflow/tfjs-core';
+import { matMul, registerGradient, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
+import { UserError } from '../errors.js';
+import { runKernel } from '../run_kernel.js';
 
 /**
  * x·Wᵀ, with the weight as torch and Hugging Face lay it out.
@@ -13,3 +15,42 @@ export function linear(x: Tensor2D, weight: Tensor2D): Tensor2D {
   checkShape('linear', 'weight', weight, [-1, x.shape[1]]);
   return matMul(x, weight, false, true);
 }
+
+/**
+ * x·Wᵀ for several weights. The gradient of x is one sum, which a backend's products add up as they go, where that of
+ * several `linear`s takes additions of its own.
+ *
+ * @param x [N, C]
+ * @param weights at least one, each [out, C] with an `out` of its own
+ * @returns [N, out] of each weight
+ */
+export function linears<const Weights extends readonly Tensor2D[]>(
+  x: Tensor2D,
+  weights: Weights,
+): { [Index in keyof Weights]: Tensor2D } {
+  checkShape('linears', 'x', x, [-1, -1]);
+  if (weights.length === 0) throw new UserError('linears: no weights; expected at least one.');
+  weights.forEach((weight, i) => {
+    checkShape('linears', `weight ${i}`, weight, [-1, x.shape[1]]);
+  });
+  return tidy(() => runKernel('Linears', [x, ...weights], {})) as { [Index in keyof Weights]: Tensor2D };
+}
+
+registerGradient({
+  kernelName: 'Linears',
+  saveAllInputs: true,
+  gradFunc: (dy, saved) => {
+    const [x, ...weights] = saved as [Tensor, ...Tensor[]];
+    const dys = [dy].flat();
+    const gradients = [
+      () =>
+        runKernel(
+          'LinearsGrad',
+          dys.flatMap((one, i) => [one, weights[i]!]),
+          {},
+        )[0]!,
+      ...dys.map((one) => () => matMul(one, x, true, false)),
+    ];
+    return Object.fromEntries(gradients.entries());
+  },
+});

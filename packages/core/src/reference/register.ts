@@ -12,6 +12,7 @@ import { adamW } from './adamw.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { globalNorm } from './global_norm.js';
 import { linearCrossEntropy, linearCrossEntropyGrad } from './linear_cross_entropy.js';
+import { linears, linearsGrad } from './linears.js';
 import { headNorm, headNormGrad, rmsNorm, rmsNormGrad } from './norms.js';
 import { remainderBias, remainderBiasGrad } from './remainder_bias.js';
 import { residual, residualGrad, residualRmsNorm, residualRmsNormGrad } from './residual.js';
@@ -27,6 +28,8 @@ const kernels: { [Name in KernelName]: ReferenceKernel<Name> } = {
   SoftmaxAttention: softmaxAttention,
   SoftmaxAttentionGrad: softmaxAttentionGrad,
   RotaryEmbedding: rotaryEmbedding,
+  Linears: linears,
+  LinearsGrad: linearsGrad,
   RMSNorm: rmsNorm,
   RMSNormGrad: rmsNormGrad,
   Residual: residual,

@@ -17,7 +17,7 @@ import { adamW } from '../ops/adamw.js';
 import { embedding } from '../ops/embedding.js';
 import { globalNorm } from '../ops/global_norm.js';
 import { headNorm } from '../ops/head_norm.js';
-import { linear } from '../ops/linear.js';
+import { linear, linears } from '../ops/linear.js';
 import { linearCrossEntropy } from '../ops/linear_cross_entropy.js';
 import { remainderBias } from '../ops/remainder_bias.js';
 import { residual } from '../ops/residual.js';
@@ -60,6 +60,10 @@ export function opCases(): HeldCase[] {
     linearCase(1, 1, 1),
     linearCase(65, 50, 33),
     linearCase(3, 300, 129),
+    linearsCase(1, 1, [1]),
+    linearsCase(67, 50, [33, 1, 40]),
+    linearsCase(130, 96, [64, 64, 96, 32]),
+    linearsCase(19, 40, [24, 8, 16], [0, 2]),
     headNormCase(1, 1, 16),
     headNormCase(65, 7, 50),
     headNormCase(20, 24, 64),
@@ -203,6 +207,38 @@ function linearCase(N: number, C: number, out: number): HeldCase {
             (a, b) => [linear(a as Tensor2D, b as Tensor2D)],
             [tensor2d(x, [N, C]), tensor2d(weight, [out, C])],
             [tensor2d(dy, [N, out])],
+          ),
+      };
+    },
+  };
+}
+
+/** @param used the outputs that anything depends on; default all */
+function linearsCase(N: number, C: number, outs: number[], used = [...outs.keys()]): HeldCase {
+  return {
+    name: `linears [${N}, ${C}] to ${outs.join(', ')}${used.length < outs.length ? `, of which ${used} are used` : ''}`,
+    prepare(random, input) {
+      const x = input(random.normals(N * C));
+      const parts = outs.map((out, i) => {
+        const weight = input(random.normals(out * C));
+        const dy = used.includes(i) ? input(random.normals(N * out)) : new Float32Array(N * out);
+        return { out, weight, dy, wanted: linear64(x, weight, C, dy) };
+      });
+      const dx = parts.reduce(
+        (sum, { wanted }) => sum.map((value, i) => value + wanted.dx[i]!),
+        new Float64Array(N * C),
+      );
+      return {
+        expected: [
+          ...parts.map(({ out, wanted }, i) => output(`y ${i}`, wanted.y, out)),
+          gradient('dx', dx, C),
+          ...parts.map(({ wanted }, i) => gradient(`dWeight ${i}`, wanted.dWeight, C)),
+        ],
+        run: () =>
+          withGradients(
+            (a, ...weights) => [...linears(a as Tensor2D, weights as Tensor2D[])],
+            [tensor2d(x, [N, C]), ...parts.map(({ weight, out }) => tensor2d(weight, [out, C]))],
+            parts.map(({ dy, out }, i) => (used.includes(i) ? tensor2d(dy, [N, out]) : undefined)),
           ),
       };
     },

@@ -76,7 +76,9 @@ export class CublasLt {
 
   /** Addresses are device pointers of bfloat16 (A, B) and of the output's type (C). */
   multiply(a: number, b: number, c: number, product: Product): void {
-    const key = JSON.stringify(product);
+    // Whether a product adds to C is said at each call and is no part of the plan.
+    const { beta, ...shape } = product;
+    const key = JSON.stringify(shape);
     let plan = this.plans.get(key);
     if (!plan) {
       if (!this.workspace) this.workspace = this.driver.allocate(WORKSPACE_BYTES);
@@ -84,7 +86,7 @@ export class CublasLt {
       plan = this.plan(a, b, c, product);
       this.plans.set(key, plan);
     }
-    const run = () => this.run(plan, a, b, c, product.beta ?? 0);
+    const run = () => this.run(plan, a, b, c, beta ?? 0);
     if (this.driver.onLaunch) this.driver.onLaunch(`matmul ${product.m}x${product.n}x${product.k}`, run);
     else run();
   }
@@ -141,9 +143,7 @@ export class CublasLt {
       c: layout(p.output === 'f32' ? R_32F : R_16BF, p.m, p.n, p.ldc, p.strideC),
     };
     const plans = this.candidates(made, p).map((candidate) => ({ ...made, ...candidate }));
-    return this.autotune && !p.beta && !p.untuned && p.m * p.n * p.k > 2 ** 27
-      ? this.fastest(plans, a, b, c)
-      : plans[0]!;
+    return this.autotune && !p.untuned && p.m * p.n * p.k > 2 ** 27 ? this.fastest(plans, a, b, c, p) : plans[0]!;
   }
 
   private candidates(made: Omit<Plan, 'algorithm' | 'workspace'>, p: Product): Pick<Plan, 'algorithm' | 'workspace'>[] {
@@ -175,21 +175,24 @@ export class CublasLt {
     });
   }
 
-  /** Times each plan on the operands themselves; the output is written again by the product that follows. */
-  private fastest(plans: Plan[], a: number, b: number, c: number): Plan {
+  /** Times each plan on the operands themselves. The output is written anew by the product that follows, or spared. */
+  private fastest(plans: Plan[], a: number, b: number, c: number, p: Product): Plan {
+    const spare = p.beta ? this.driver.allocate(bytesOf(p)) : undefined;
+    const target = spare ?? c;
     const [start, end] = [this.driver.createEvent(true), this.driver.createEvent(true)];
     let best = plans[0]!;
     let bestTime = Number.POSITIVE_INFINITY;
     for (const plan of plans) {
-      this.run(plan, a, b, c, 0);
+      this.run(plan, a, b, target, 0);
       this.driver.recordEvent(start);
-      for (let i = 0; i < 3; i++) this.run(plan, a, b, c, 0);
+      for (let i = 0; i < 3; i++) this.run(plan, a, b, target, 0);
       this.driver.recordEvent(end);
       const time = this.driver.elapsed(start, end);
       if (time < bestTime) [best, bestTime] = [plan, time];
     }
     this.driver.call('cuEventDestroy_v2', start);
     this.driver.call('cuEventDestroy_v2', end);
+    if (spare !== undefined) this.driver.release(spare);
     return best;
   }
 
@@ -214,6 +217,11 @@ export class CublasLt {
   private check(what: string, status: number): void {
     if (status !== 0) throw new CudaError(`cuBLASLt: ${what} answered status ${status} (${this.path})`);
   }
+}
+
+/** From C's first byte to its last. */
+function bytesOf({ m, n, ldc = n, batch = 1, strideC = m * n, output }: Product): number {
+  return ((batch - 1) * strideC + (m - 1) * ldc + n) * (output === 'f32' ? 4 : 2);
 }
 
 function bind(library: LibraryHandle): Record<string, (...args: unknown[]) => number> {

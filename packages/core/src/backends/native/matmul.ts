@@ -1,10 +1,10 @@
-/** tfjs's batched matrix product on the library's own, with its broadcasting of the batch. */
+/** tfjs's batched matrix product on the library's own, with its broadcasting of the batch; and sums of products. */
 import { broadcast_util, type TensorInfo } from '@tensorflow/tfjs-core';
-import { defineSingleKernel } from './backend.js';
+import { defineKernel, defineSingleKernel } from './backend.js';
 import { nativeFunction } from './library.js';
 
 const signature =
-  'void sb_gemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb, void *c, int64_t ldc)';
+  'void sb_gemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb, void *c, int64_t ldc, int32_t accumulate)';
 
 defineSingleKernel('BatchMatMul', (inputs, attrs, tools) => {
   const { a, b } = inputs as { a: TensorInfo; b: TensorInfo };
@@ -26,10 +26,23 @@ defineSingleKernel('BatchMatMul', (inputs, attrs, tools) => {
       ...[transposeA ? 1 : 0, transposeB ? 1 : 0, m, n, k],
       ...[left.subarray(fromA, fromA + m * k), transposeA ? m : k],
       ...[right.subarray(fromB, fromB + k * n), transposeB ? k : n],
-      ...[result.subarray(i * m * n, (i + 1) * m * n), n],
+      ...[result.subarray(i * m * n, (i + 1) * m * n), n, 0],
     );
   }
   return [tools.make([...batch, m, n], 'float32', result)];
+});
+
+defineKernel('LinearsGrad', (inputs, _attrs, { read, make, allocate }) => {
+  const tensors = Object.values(inputs);
+  const [rows, width] = [tensors[0]!.shape[0]!, tensors[1]!.shape[1]!];
+  const dx = allocate(rows * width);
+  const gemm = nativeFunction(signature);
+  for (let i = 0; i < tensors.length; i += 2) {
+    const [dy, weight] = [tensors[i]!, tensors[i + 1]!];
+    const out = weight.shape[0]!;
+    gemm(...[0, 0, rows, width, out], ...[read(dy), out, read(weight), width, dx, width, i > 0 ? 1 : 0]);
+  }
+  return [make([rows, width], 'float32', dx)];
 });
 
 function lastTwo(info: TensorInfo, transposed: boolean): [number, number] {

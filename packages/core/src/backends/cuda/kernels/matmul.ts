@@ -1,7 +1,7 @@
 /**
  * BatchMatMul through cuBLASLt. Operands are read as bfloat16 (float32 tensors through their cached copy). The result is
  * bfloat16, but for Aᵀ·B it stays float32: that is the form of a weight's gradient, which sums over all tokens and is
- * added up over micro-batches, where sixteen bits would lose it.
+ * added up over micro-batches, where sixteen bits would lose it. Where one tensor takes several products, each adds to it.
  */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { type KernelCall, type KernelTable, need } from './define.js';
@@ -38,4 +38,23 @@ function batchMatMul(call: KernelCall): TensorInfo | TensorInfo[] {
   return y;
 }
 
-export const matmulKernels: KernelTable = { BatchMatMul: batchMatMul };
+function linearsGrad(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  const tensors = Object.values(call.inputs);
+  const [m, n] = [tensors[0]!.shape[0]!, tensors[1]!.shape[1]!];
+  const dx = backend.make([m, n], 'bf16');
+  if (m * n === 0) return [dx];
+  let beta: 0 | 1 = 0;
+  for (let i = 0; i < tensors.length; i += 2) {
+    const [dy, weight] = [tensors[i]!, tensors[i + 1]!];
+    const k = weight.shape[0]!;
+    if (k === 0) continue;
+    const product = { m, n, k, transposeA: false, transposeB: false, output: 'bf16', beta } as const;
+    backend.matmul(backend.bf16(dy), backend.bf16(weight), backend.address(dx), product);
+    beta = 1;
+  }
+  if (beta === 0) fillAt(backend, backend.address(dx), 'bf16', 0, m * n);
+  return [dx];
+}
+
+export const matmulKernels: KernelTable = { BatchMatMul: batchMatMul, LinearsGrad: linearsGrad };
