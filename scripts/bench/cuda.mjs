@@ -69,12 +69,9 @@ function measure({ batch, heads, tokens, headDim }) {
     window: 0,
     bias: 'none',
   };
-  const turn = {
-    cuSeqlens,
-    firstPositions: new Int32Array(batch),
-    inverseFrequencies: ropeInverseFrequencies(headDim),
-  };
-  const rotate = (x, inverse) => run('RotaryEmbedding', { x }, { ...turn, inverse })[0];
+  const positions = { cuSeqlens, firstPositions: new Int32Array(batch) };
+  const turn = { queries: positions, keys: positions, inverseFrequencies: ropeInverseFrequencies(headDim) };
+  const rotate = (q, k, inverse) => run('RotaryEmbedding', { q, k }, { ...turn, inverse });
 
   const stick = () => run('StickBreakingAttention', { q, k, v }, packing);
   const stickBoth = () => {
@@ -88,13 +85,13 @@ function measure({ batch, heads, tokens, headDim }) {
     return [output, logSumExp, ...run('SoftmaxAttentionGrad', { q, k, v, output, logSumExp, dOutput }, packing)];
   };
   const rope = () => {
-    const [rq, rk] = [rotate(q, false), rotate(k, false)];
+    const [rq, rk] = rotate(q, k, false);
     return [rq, rk, ...run('SoftmaxAttention', { q: rq, k: rk, v }, packing)];
   };
   const ropeBoth = () => {
     const [rq, rk, output, logSumExp] = rope();
     const gradients = run('SoftmaxAttentionGrad', { q: rq, k: rk, v, output, logSumExp, dOutput }, packing);
-    return [rq, rk, output, logSumExp, ...gradients, rotate(gradients[0], true), rotate(gradients[1], true)];
+    return [rq, rk, output, logSumExp, ...gradients, ...rotate(gradients[0], gradients[1], true)];
   };
   const pair = (forward, both) => ({ forwardMs: milliseconds(forward), bothMs: milliseconds(both) });
   const skipping = backend.blockSkipping;

@@ -42,25 +42,67 @@ __device__ __forceinline__ int document_of(const int* bounds, int documents, int
   return low;
 }
 
-// One block a token; thread d < D/2 turns the pair (d, d + D/2) of every head. The angle is reduced in float64.
-extern "C" __global__ void rotary(bf16* y, const bf16* x, const int* bounds, const int* firsts, const double* frequencies,
-                                  int documents, int perDocument, int heads, int dim, float sign) {
-  const int t = blockIdx.x, half = dim / 2;
-  const int s = document_of(bounds, documents, t);
-  const double position = (double)(t - bounds[s] + firsts[s]);
-  const int lanes = blockDim.x / half;
-  const int d = threadIdx.x % half, lane = threadIdx.x / half;
-  if (lane >= lanes) return;
-  double angle = position * frequencies[(perDocument ? (i64)s * half : 0) + d];
-  angle -= rint(angle * 0.15915494309189535) * 6.283185307179586;
-  float sine, cosine;
-  sincosf((float)angle, &sine, &cosine);
-  sine *= sign;
-  for (int h = lane; h < heads; h += lanes) {
-    const i64 at = ((i64)t * heads + h) * dim + d;
-    const float a = bf16_to_float(x[at]), b = bf16_to_float(x[at + half]);
-    y[at] = float_to_bf16(a * cosine - b * sine);
-    y[at + half] = float_to_bf16(b * cosine + a * sine);
+// cos and sin of every row's angles, [2, rows, half]. Angles are float64 (in half turns, which need no reduction by π):
+// at position 65,536 a float32 angle would be off by some thousandths.
+extern "C" __global__ void rotary_table(float* table, const int* bounds, const int* firsts, const double* frequencies,
+                                        int documents, int perDocument, int rows, int half) {
+  const i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= (i64)rows * half) return;
+  const int row = (int)(i / half), d = (int)(i % half);
+  const int s = document_of(bounds, documents, row);
+  const double position = (double)(row - bounds[s] + firsts[s]);
+  double sine, cosine;
+  sincospi(position * frequencies[(perDocument ? (i64)s * half : 0) + d] * 0.31830988618379067, &sine, &cosine);
+  table[i] = (float)cosine;
+  table[(i64)rows * half + i] = (float)sine;
+}
+
+// Queries and keys at once: the first `blocksQ` blocks have the queries. A thread turns eight pairs (d, d + D/2) of up to
+// four heads, by the same angles.
+constexpr int ROTARY_HEADS = 4;
+extern "C" __global__ void __launch_bounds__(256)
+    rotary(bf16* yq, const bf16* q, const float* tableQ, int rowsQ, int headsQ, int blocksQ, bf16* yk, const bf16* k,
+           const float* tableK, int rowsK, int headsK, int dim, float sign) {
+  const bool keys = (int)blockIdx.x >= blocksQ;
+  const bf16* x = keys ? k : q;
+  bf16* y = keys ? yk : yq;
+  const float* table = keys ? tableK : tableQ;
+  const int rows = keys ? rowsK : rowsQ, heads = keys ? headsK : headsQ, half = dim / 2;
+  const unsigned unit = (blockIdx.x - (keys ? blocksQ : 0)) * blockDim.x + threadIdx.x;
+  const unsigned chunks = (half + 7) / 8, groups = (heads + ROTARY_HEADS - 1) / ROTARY_HEADS;
+  const int d = (int)(unit % chunks) * 8, group = (int)(unit / chunks % groups);
+  const i64 row = unit / chunks / groups;
+  if (row >= rows) return;
+  uint4 first[ROTARY_HEADS], second[ROTARY_HEADS];
+#pragma unroll
+  for (int i = 0; i < ROTARY_HEADS; i++) {
+    const int h = group + i * groups;
+    if (h >= heads) continue;
+    const bf16* from = x + (row * heads + h) * dim;
+    first[i] = load_packed(from, d, half);
+    second[i] = load_packed(from + half, d, half);
+  }
+  float cosine[8], sine[8];
+  load_row(table + row * half, d, half, cosine);
+  load_row(table + (rows + row) * half, d, half, sine);
+#pragma unroll
+  for (int j = 0; j < 8; j++) sine[j] *= sign;
+#pragma unroll
+  for (int i = 0; i < ROTARY_HEADS; i++) {
+    const int h = group + i * groups;
+    if (h >= heads) continue;
+    float a[8], b[8];
+    unpack8(first[i], a);
+    unpack8(second[i], b);
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      const float turned = a[j] * cosine[j] - b[j] * sine[j];
+      b[j] = b[j] * cosine[j] + a[j] * sine[j];
+      a[j] = turned;
+    }
+    bf16* to = y + (row * heads + h) * dim;
+    store_row(to, d, half, a);
+    store_row(to + half, d, half, b);
   }
 }
 

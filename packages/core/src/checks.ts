@@ -60,6 +60,19 @@ export function checkAttention(
       `${op}: ${numHeads} query heads cannot be shared among ${numKvHeads} key-value heads; the first must be a multiple of the second.`,
     );
   }
+  const packing = checkPacking(op, numQueries, numKeys, options);
+  const scale = options.scale ?? 1 / Math.sqrt(headDim);
+  if (!Number.isFinite(scale)) throw new UserError(`${op}: scale is ${scale}; expected a finite number.`);
+  return { ...packing, scale };
+}
+
+/** Checks the boundaries of queries and keys together: the queries of a document are the last of its keys. */
+export function checkPacking(
+  op: string,
+  numQueries: number,
+  numKeys: number,
+  options: { cuSeqlens: Ints; cuSeqlensK?: Ints },
+): { cuSeqlens: Int32Array; cuSeqlensK: Int32Array } {
   const cuSeqlens = checkCuSeqlens(op, 'cuSeqlens', options.cuSeqlens, numQueries);
   const cuSeqlensK = checkCuSeqlens(op, 'cuSeqlensK', options.cuSeqlensK ?? options.cuSeqlens, numKeys);
   if (cuSeqlens.length !== cuSeqlensK.length) {
@@ -76,9 +89,7 @@ export function checkAttention(
       );
     }
   }
-  const scale = options.scale ?? 1 / Math.sqrt(headDim);
-  if (!Number.isFinite(scale)) throw new UserError(`${op}: scale is ${scale}; expected a finite number.`);
-  return { cuSeqlens, cuSeqlensK, scale };
+  return { cuSeqlens, cuSeqlensK };
 }
 
 function head(values: Int32Array): string {

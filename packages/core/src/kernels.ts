@@ -42,11 +42,17 @@ export interface FireInputs {
   fireThreshold: Tensor;
 }
 
-export interface RotaryAttributes {
+/** Where the rows of a packed tensor stand in their documents. */
+export interface RowPositions {
   /** [S+1] */
   cuSeqlens: Int32Array;
   /** [S] position of each document's first row. */
   firstPositions: Int32Array;
+}
+
+export interface RotaryAttributes {
+  queries: RowPositions;
+  keys: RowPositions;
   /** [D/2], or [S·D/2] where each document has its own. */
   inverseFrequencies: Float64Array;
   /** Rotate backwards (the gradient). */
@@ -91,8 +97,8 @@ export interface Kernels {
     inputs: Qkv & Partial<FireInputs> & { output: Tensor; logSumExp: Tensor; dOutput: Tensor };
     attrs: SoftmaxAttributes;
   };
-  /** x [N,H,D]; outputs: y. Pairs are (i, i + D/2), as Hugging Face's rotate_half has them. */
-  RotaryEmbedding: { inputs: { x: Tensor }; attrs: RotaryAttributes };
+  /** q [N,H,D], k [M,K,D]; outputs: both turned. Pairs are (i, i + D/2), as Hugging Face's rotate_half has them. */
+  RotaryEmbedding: { inputs: { q: Tensor; k: Tensor }; attrs: RotaryAttributes };
   /** inputs x [N,C], then weights [F,C]; outputs: x·weightᵀ of each. */
   Linears: { inputs: Tensor[]; attrs: object };
   /** inputs dy [N,F] and weight [F,C] of each, in turns; outputs: dx, the sum of all dy·weight. */

@@ -1,14 +1,16 @@
 /** Rotary position embedding (RoPE, https://arxiv.org/abs/2104.09864) over packed documents. */
-import { registerGradient, type Tensor, type Tensor3D } from '@tensorflow/tfjs-core';
-import { checkCuSeqlens, checkDtype, checkShape, type Ints } from '../checks.js';
+import { registerGradient, type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
+import { checkDtype, checkPacking, checkShape, type Ints } from '../checks.js';
 import { UserError } from '../errors.js';
 import type { RotaryAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 
 export interface RotaryOptions {
-  /** [S+1] boundaries of the documents among the rows of x. */
+  /** [S+1] boundaries of the documents among the rows of q. */
   cuSeqlens: Ints;
-  /** [S] position of each document's first row; default 0. */
+  /** [S+1] the same among the rows of k; the queries of a document are the last of its keys. Default: `cuSeqlens`. */
+  cuSeqlensK?: Ints;
+  /** [S] position of each document's first key; default 0. */
   firstPositions?: Ints;
   /** [D/2], or [S·D/2] where each document has its own. */
   inverseFrequencies: Float64Array | Float32Array;
@@ -17,37 +19,54 @@ export interface RotaryOptions {
 /**
  * Turns each pair (i, i + D/2) of a row by position · inverseFrequencies[i]; angles are computed in float64.
  *
- * @param x [N, H, D], D even
- * @returns [N, H, D]
+ * @param q [N, H, D], D even
+ * @param k [M, K, D]
+ * @returns both, turned
+ * @throws UserError where shapes, types, boundaries or options do not fit.
  */
-export function rotaryEmbedding(x: Tensor3D, options: RotaryOptions): Tensor3D {
-  checkShape('rotaryEmbedding', 'x', x, [-1, -1, -1]);
-  checkDtype('rotaryEmbedding', 'x', x, 'float32');
-  const cuSeqlens = checkCuSeqlens('rotaryEmbedding', 'cuSeqlens', options.cuSeqlens, x.shape[0]);
+export function rotaryEmbedding(q: Tensor3D, k: Tensor3D, options: RotaryOptions): { q: Tensor3D; k: Tensor3D } {
+  const op = 'rotaryEmbedding';
+  checkShape(op, 'q', q, [-1, -1, -1]);
+  checkShape(op, 'k', k, [-1, -1, q.shape[2]]);
+  checkDtype(op, 'q', q, 'float32');
+  checkDtype(op, 'k', k, 'float32');
+  if (q.shape[2] % 2 !== 0) throw new UserError(`${op}: head dimension ${q.shape[2]}; expected an even one.`);
+  const { cuSeqlens, cuSeqlensK } = checkPacking(op, q.shape[0], k.shape[0], options);
   const documents = cuSeqlens.length - 1;
-  const half = x.shape[2] / 2;
+  const half = q.shape[2] / 2;
   const inverseFrequencies = Float64Array.from(options.inverseFrequencies);
   if (inverseFrequencies.length !== half && inverseFrequencies.length !== documents * half) {
     throw new UserError(
-      `rotaryEmbedding: ${inverseFrequencies.length} inverse frequencies; expected ${half}, or as many for each of the ${documents} documents.`,
+      `${op}: ${inverseFrequencies.length} inverse frequencies; expected ${half}, or as many for each of the ${documents} documents.`,
     );
   }
-  const firstPositions = options.firstPositions ? Int32Array.from(options.firstPositions) : new Int32Array(documents);
-  if (firstPositions.length !== documents) {
-    throw new UserError(`rotaryEmbedding: ${firstPositions.length} first positions for ${documents} documents.`);
+  const firstKeys = options.firstPositions ? Int32Array.from(options.firstPositions) : new Int32Array(documents);
+  if (firstKeys.length !== documents) {
+    throw new UserError(`${op}: ${firstKeys.length} first positions for ${documents} documents.`);
   }
-  const attrs = { cuSeqlens, firstPositions, inverseFrequencies, inverse: false };
-  return runKernel('RotaryEmbedding', { x }, attrs)[0] as Tensor3D;
+  const length = (boundaries: Int32Array, s: number) => boundaries[s + 1]! - boundaries[s]!;
+  const firstQueries = firstKeys.map((first, s) => first + length(cuSeqlensK, s) - length(cuSeqlens, s));
+  const attrs: RotaryAttributes = {
+    queries: { cuSeqlens, firstPositions: firstQueries },
+    keys: { cuSeqlens: cuSeqlensK, firstPositions: firstKeys },
+    inverseFrequencies,
+    inverse: false,
+  };
+  return tidy(() => {
+    const [turnedQ, turnedK] = runKernel('RotaryEmbedding', { q, k }, attrs) as [Tensor3D, Tensor3D];
+    return { q: turnedQ, k: turnedK };
+  });
 }
 
 registerGradient({
   kernelName: 'RotaryEmbedding',
-  gradFunc: (dy, _saved, attrs) => {
+  gradFunc: (dys, _saved, attrs) => {
     const rotary = attrs as unknown as RotaryAttributes;
-    return { x: () => runKernel('RotaryEmbedding', { x: firstOf(dy) }, { ...rotary, inverse: !rotary.inverse })[0]! };
+    const [q, k] = dys as Tensor[] as [Tensor, Tensor];
+    const [dq, dk] = runKernel('RotaryEmbedding', { q, k }, { ...rotary, inverse: !rotary.inverse }) as [
+      Tensor,
+      Tensor,
+    ];
+    return { q: () => dq, k: () => dk };
   },
 });
-
-function firstOf(dy: Tensor | Tensor[]): Tensor {
-  return Array.isArray(dy) ? dy[0]! : dy;
-}

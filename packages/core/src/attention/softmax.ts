@@ -92,11 +92,7 @@ function rotate(
           ]).flat(),
         )
       : ropeInverseFrequencies(headDim, theta, scaling);
-  const firstPositions = Array.from({ length: documents }, (_, s) => keys(s) - (cuSeqlens[s + 1]! - cuSeqlens[s]!));
-  return {
-    q: rotaryEmbedding(q, { cuSeqlens, firstPositions, inverseFrequencies }),
-    k: rotaryEmbedding(k, { cuSeqlens: cuSeqlensK, inverseFrequencies }),
-  };
+  return rotaryEmbedding(q, k, { cuSeqlens, cuSeqlensK, inverseFrequencies });
 }
 
 function fireInputs(parameters: FireParameters, numHeads: number): FireInputs {

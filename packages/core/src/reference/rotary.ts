@@ -1,19 +1,28 @@
 /** Rotary embedding in plain tfjs ops; the angles are computed here in float64, where long contexts need them. */
 import { concat, type Tensor3D, tensor3d } from '@tensorflow/tfjs-core';
-import type { ReferenceKernel, RotaryAttributes } from '../kernels.js';
+import type { ReferenceKernel, RotaryAttributes, RowPositions } from '../kernels.js';
 
-export const rotaryEmbedding: ReferenceKernel<'RotaryEmbedding'> = ({ x }, attrs) => {
+export const rotaryEmbedding: ReferenceKernel<'RotaryEmbedding'> = ({ q, k }, attrs) => [
+  turn(q as Tensor3D, attrs.queries, attrs),
+  turn(k as Tensor3D, attrs.keys, attrs),
+];
+
+function turn(x: Tensor3D, positions: RowPositions, attrs: RotaryAttributes): Tensor3D {
   const [numRows, numHeads, headDim] = x.shape as [number, number, number];
   const half = headDim / 2;
-  const [cos, sin] = tables(numRows, half, attrs);
-  const first = (x as Tensor3D).slice([0, 0, 0], [numRows, numHeads, half]);
-  const second = (x as Tensor3D).slice([0, 0, half], [numRows, numHeads, half]);
-  return [concat([first.mul(cos).sub(second.mul(sin)), second.mul(cos).add(first.mul(sin))], 2)];
-};
+  const [cos, sin] = tables(numRows, half, positions, attrs);
+  const first = x.slice([0, 0, 0], [numRows, numHeads, half]);
+  const second = x.slice([0, 0, half], [numRows, numHeads, half]);
+  return concat([first.mul(cos).sub(second.mul(sin)), second.mul(cos).add(first.mul(sin))], 2);
+}
 
 /** cos and sin of every row's angles, [N, 1, D/2]. */
-function tables(numRows: number, half: number, attrs: RotaryAttributes): [Tensor3D, Tensor3D] {
-  const { cuSeqlens, firstPositions, inverseFrequencies, inverse } = attrs;
+function tables(
+  numRows: number,
+  half: number,
+  { cuSeqlens, firstPositions }: RowPositions,
+  { inverseFrequencies, inverse }: RotaryAttributes,
+): [Tensor3D, Tensor3D] {
   const cos = new Float32Array(numRows * half);
   const sin = new Float32Array(numRows * half);
   const perDocument = inverseFrequencies.length > half;

@@ -69,9 +69,10 @@ export function opCases(): HeldCase[] {
     headNormCase(20, 24, 64),
     remainderBiasCase(1, 1, 16),
     remainderBiasCase(65, 7, 50),
-    rotaryCase(1, 16),
-    rotaryCase(7, 50),
-    rotaryCase(4, 128),
+    rotaryCase(1, 1, 16),
+    rotaryCase(7, 1, 50),
+    rotaryCase(4, 2, 128),
+    rotaryCase(12, 6, 64, true),
     embeddingCase(40, 13, 70),
     embeddingCase(1, 1000, 3),
     crossEntropyCase(1, 3, 2, 1),
@@ -296,27 +297,45 @@ function remainderBiasCase(N: number, H: number, D: number): HeldCase {
   };
 }
 
-function rotaryCase(H: number, D: number): HeldCase {
+/** @param fewer queries than keys: each document's last ones */
+function rotaryCase(H: number, K: number, D: number, fewer = false): HeldCase {
   return {
-    name: `rotaryEmbedding, heads ${H}, D ${D}, a document far into its text`,
+    name: `rotaryEmbedding, heads ${H}/${K}, D ${D}, a document far into its text${fewer ? ', fewer queries' : ''}`,
     prepare(random, input) {
-      const cuSeqlens = [0, 7, 7, 19, 20];
+      const cuSeqlensK = [0, 7, 7, 19, 20];
+      const cuSeqlens = fewer ? [0, 1, 1, 6, 7] : cuSeqlensK;
       const firstPositions = [0, 3, 65_000, 1];
-      const N = 20;
-      const [x, dy] = [input(random.normals(N * H * D)), input(random.normals(N * H * D))];
       const inverseFrequencies = Float64Array.from({ length: 4 * (D / 2) }, () => random.uniform());
-      const angles = (row: number) => {
-        const s = row < 7 ? 0 : row < 19 ? 2 : 3;
-        const frequencies = inverseFrequencies.subarray((s * D) / 2, ((s + 1) * D) / 2);
-        return { position: firstPositions[s]! + row - cuSeqlens[s]!, frequencies };
+      // A document's rows end where its keys end.
+      const angles = (boundaries: number[]) => (row: number) => {
+        const s = boundaries.findLastIndex((start) => start <= row);
+        const position = firstPositions[s]! + cuSeqlensK[s + 1]! - cuSeqlensK[s]! - (boundaries[s + 1]! - row);
+        return { position, frequencies: inverseFrequencies.subarray((s * D) / 2, ((s + 1) * D) / 2) };
       };
+      const parts = [
+        { heads: H, boundaries: cuSeqlens },
+        { heads: K, boundaries: cuSeqlensK },
+      ].map(({ heads, boundaries }) => {
+        const shape: [number, number, number] = [boundaries.at(-1)!, heads, D];
+        const [x, dy] = [0, 1].map(() => input(random.normals(shape[0] * heads * D))) as [Float32Array, Float32Array];
+        const turned = (values: Float32Array, direction: 1 | -1) =>
+          rotate64(values, heads, D, angles(boundaries), direction);
+        return { x: () => tensor3d(x, shape), dy: () => tensor3d(dy, shape), y: turned(x, 1), dx: turned(dy, -1) };
+      });
       return {
-        expected: [output('y', rotate64(x, H, D, angles), D), gradient('dx', rotate64(dy, H, D, angles, -1), D)],
+        expected: [
+          ...['q', 'k'].map((name, i) => output(`turned ${name}`, parts[i]!.y, D)),
+          ...['dq', 'dk'].map((name, i) => gradient(name, parts[i]!.dx, D)),
+        ],
         run: () =>
           withGradients(
-            (a) => [rotaryEmbedding(a as Tensor3D, { cuSeqlens, firstPositions, inverseFrequencies })],
-            [tensor3d(x, [N, H, D])],
-            [tensor3d(dy, [N, H, D])],
+            (q, k) => {
+              const options = { cuSeqlens, cuSeqlensK, firstPositions, inverseFrequencies };
+              const both = rotaryEmbedding(q as Tensor3D, k as Tensor3D, options);
+              return [both.q, both.k];
+            },
+            parts.map(({ x }) => x()),
+            parts.map(({ dy }) => dy()),
           ),
       };
     },

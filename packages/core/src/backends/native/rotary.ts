@@ -1,6 +1,7 @@
 /** Rotary embedding on the C++ library. Every layer turns by the same angles, so the last sines and cosines are kept. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import type { RotaryAttributes } from '../../kernels.js';
+import type { RotaryAttributes, RowPositions } from '../../kernels.js';
+import { sameValues } from '../same_values.js';
 import { defineKernel, sizeOf } from './backend.js';
 import { nativeFunction } from './library.js';
 
@@ -13,7 +14,11 @@ interface Tables {
 /** Newest first: queries and keys have tables of their own where there is a cache of keys. */
 let kept: Tables[] = [];
 
-function tablesFor(half: number, { cuSeqlens, firstPositions, inverseFrequencies }: RotaryAttributes): Tables {
+function tablesFor(
+  half: number,
+  { cuSeqlens, firstPositions }: RowPositions,
+  inverseFrequencies: Float64Array,
+): Tables {
   const key = [cuSeqlens, firstPositions, inverseFrequencies];
   const found = kept.find((one) => one.key.every((values, i) => sameValues(values, key[i]!)));
   if (found) return found;
@@ -37,19 +42,18 @@ function tablesFor(half: number, { cuSeqlens, firstPositions, inverseFrequencies
   return made;
 }
 
-function sameValues(a: Int32Array | Float64Array, b: Int32Array | Float64Array): boolean {
-  return a.length === b.length && a.every((value, i) => value === b[i]);
-}
-
 defineKernel('RotaryEmbedding', (inputs, attributes, { read, make, allocate }) => {
-  const { x } = inputs as { x: TensorInfo };
-  const attrs = attributes as unknown as RotaryAttributes;
-  const [rows, heads, headDim] = x.shape as [number, number, number];
-  const { cosines, sines } = tablesFor(headDim / 2, attrs);
-  const y = allocate(sizeOf(x));
+  const { q, k } = inputs as { q: TensorInfo; k: TensorInfo };
+  const { queries, keys, inverseFrequencies, inverse } = attributes as unknown as RotaryAttributes;
   const run = nativeFunction(
     'void sb_rotary(int64_t rows, int64_t heads, int64_t headDim, void *cosines, void *sines, float direction, void *x, void *y)',
   );
-  run(rows, heads, headDim, cosines, sines, attrs.inverse ? -1 : 1, read(x), y);
-  return [make(x.shape, 'float32', y)];
+  const turn = (x: TensorInfo, positions: RowPositions) => {
+    const [rows, heads, headDim] = x.shape as [number, number, number];
+    const { cosines, sines } = tablesFor(headDim / 2, positions, inverseFrequencies);
+    const y = allocate(sizeOf(x));
+    run(rows, heads, headDim, cosines, sines, inverse ? -1 : 1, read(x), y);
+    return make(x.shape, 'float32', y);
+  };
+  return [turn(q, queries), turn(k, keys)];
 });

@@ -8,6 +8,7 @@ import { matmulKernels } from './matmul.js';
 import { normKernels } from './norms.js';
 import { optimizerKernels } from './optimizer.js';
 import { reduceKernels } from './reduce.js';
+import { rotaryKernels } from './rotary.js';
 import { shapeKernels } from './shape.js';
 import { transformerKernels } from './transformer.js';
 
@@ -18,6 +19,7 @@ export function registerKernels(): void {
     reduceKernels,
     matmulKernels,
     normKernels,
+    rotaryKernels,
     transformerKernels,
     lossKernels,
     attentionKernels,

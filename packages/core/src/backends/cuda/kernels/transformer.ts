@@ -1,7 +1,7 @@
-/** The small ops of a transformer block beside its norms: SwiGLU, rotary position embedding, token embedding, remainder bias. */
+/** The small ops of a transformer block beside its norms: SwiGLU, token embedding, remainder bias. */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { spread } from '../backend.js';
-import { f32, i32, i64, pointer } from '../driver.js';
+import { i32, i64, pointer } from '../driver.js';
 import { type KernelCall, type KernelTable, need } from './define.js';
 import { fillAt } from './elementwise.js';
 import { sumPartials } from './reduce.js';
@@ -28,38 +28,6 @@ function swiGluGrad(call: KernelCall): TensorInfo[] {
   const args = [pointer(backend.address(dGate)), pointer(backend.address(dUp)), ...inputs, i64(n)];
   backend.launch('transformer.cu', 'swiglu_grad', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
   return [dGate, dUp];
-}
-
-function rotary(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const x = need(call, 'x');
-  const [tokens, heads, dim] = x.shape as [number, number, number];
-  const { cuSeqlens, firstPositions, inverseFrequencies, inverse } = call.attrs as {
-    cuSeqlens: Int32Array;
-    firstPositions: Int32Array;
-    inverseFrequencies: Float64Array;
-    inverse: boolean;
-  };
-  const documents = cuSeqlens.length - 1;
-  const y = backend.make(x.shape, 'bf16');
-  backend.withScratch((scratch) => {
-    const perDocument = inverseFrequencies.length > dim / 2 ? 1 : 0;
-    const half = dim / 2;
-    const block = Math.min(1024, half * Math.max(1, Math.floor(256 / half)));
-    backend.launch('transformer.cu', 'rotary', { grid: [tokens], block }, [
-      pointer(backend.address(y)),
-      pointer(backend.bf16(x)),
-      pointer(scratch.upload(Int32Array.from(cuSeqlens))),
-      pointer(scratch.upload(Int32Array.from(firstPositions))),
-      pointer(scratch.upload(Float64Array.from(inverseFrequencies))),
-      i32(documents),
-      i32(perDocument),
-      i32(heads),
-      i32(dim),
-      f32(inverse ? -1 : 1),
-    ]);
-  });
-  return [y];
 }
 
 function embedding(call: KernelCall): TensorInfo[] {
@@ -156,7 +124,6 @@ function remainderBiasGrad(call: KernelCall): TensorInfo[] {
 export const transformerKernels: KernelTable = {
   SwiGLU: swiGlu,
   SwiGLUGrad: swiGluGrad,
-  RotaryEmbedding: rotary,
   Embedding: embedding,
   EmbeddingGrad: embeddingGrad,
   RemainderBias: remainderBias,
