@@ -1,6 +1,6 @@
-// Casts, fills and the elementwise operations of TensorFlow.js. The hot forms (a cast, the residual addition, a scaled
-// copy) move 16 bytes a thread; everything else goes through one kernel that looks up types and operation at run time,
-// which costs nothing beside the memory it moves.
+// Casts, fills and the elementwise operations of TensorFlow.js. The hot forms (a cast, additions, the residual connection)
+// move 16 bytes at a time; everything else goes through one kernel that looks up types and operation at run time, which
+// costs little beside the memory it moves.
 #include "common.cuh"
 
 extern "C" __global__ void cast_to_bf16(bf16* y, const float* x, i64 n) {
@@ -14,7 +14,8 @@ extern "C" __global__ void cast_to_bf16(bf16* y, const float* x, i64 n) {
   }
 }
 
-extern "C" __global__ void add_bf16(bf16* y, const bf16* a, const bf16* b, i64 n) {
+template <typename T>
+__device__ __forceinline__ void add_eight(T* y, const T* a, const T* b, i64 n, int type) {
   const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * 8;
   if (i + 8 <= n) {
     float u[8], v[8];
@@ -24,9 +25,12 @@ extern "C" __global__ void add_bf16(bf16* y, const bf16* a, const bf16* b, i64 n
     for (int j = 0; j < 8; j++) u[j] += v[j];
     store8(y + i, u);
   } else {
-    for (i64 j = i; j < n; j++) y[j] = float_to_bf16(bf16_to_float(a[j]) + bf16_to_float(b[j]));
+    for (i64 j = i; j < n; j++) store_any(y, type, j, load_any(a, type, j) + load_any(b, type, j));
   }
 }
+extern "C" __global__ void add_bf16(bf16* y, const bf16* a, const bf16* b, i64 n) { add_eight(y, a, b, n, BF16); }
+// The gradients of the weights, summed over micro-batches.
+extern "C" __global__ void add_f32(float* y, const float* a, const float* b, i64 n) { add_eight(y, a, b, n, F32); }
 
 // x + multiplier·branch; the scaled branch alone where x is null.
 extern "C" __global__ void residual(bf16* y, const bf16* x, const bf16* branch, float multiplier, i64 n) {

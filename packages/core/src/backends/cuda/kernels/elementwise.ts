@@ -96,9 +96,10 @@ function launchBinary(
   const y = backend.make(shape, type);
   const n = util.sizeFromShape(shape);
   const [ea, eb] = [backend.entry(a), backend.entry(b)];
-  if (op === 0 && type === 'bf16' && ea.type === 'bf16' && eb.type === 'bf16' && ea.size === n && eb.size === n) {
+  const alike = [ea, eb].every((entry) => entry.type === type && entry.size === n);
+  if (op === 0 && alike && (type === 'bf16' || type === 'f32')) {
     const args = [pointer(backend.address(y)), pointer(ea.address), pointer(eb.address), i64(n)];
-    backend.launch('elementwise.cu', 'add_bf16', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
+    backend.launch('elementwise.cu', `add_${type}`, { grid: [Math.ceil(n / 2048)], block: 256 }, args);
     return y;
   }
   backend.launch('elementwise.cu', 'binary', { grid: [spread(n)], block: 256 }, [

@@ -1,0 +1,173 @@
+/** The cases of a layer's products, its gate, rotary embedding and the remainder's bias. */
+import { type Tensor2D, type Tensor3D, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
+import { rotaryEmbedding } from '../attention/rotary.js';
+import { linear, linears } from '../ops/linear.js';
+import { remainderBias } from '../ops/remainder_bias.js';
+import { swiGlu } from '../ops/swiglu.js';
+import { gradient, type HeldCase, output, withGradients } from './case.js';
+import { linear64, remainderBias64, swiGlu64 } from './float64/layers.js';
+import { rotate64 } from './float64/positions.js';
+
+export function layerCases(): HeldCase[] {
+  return [
+    swiGluCase(1, 1),
+    swiGluCase(33, 171),
+    swiGluCase(11, 77, 60),
+    linearCase(1, 1, 1),
+    linearCase(65, 50, 33),
+    linearCase(3, 300, 129),
+    linearsCase(1, 1, [1]),
+    linearsCase(67, 50, [33, 1, 40]),
+    linearsCase(130, 96, [64, 64, 96, 32]),
+    linearsCase(19, 40, [24, 8, 16], [0, 2]),
+    remainderBiasCase(1, 1, 16),
+    remainderBiasCase(65, 7, 50),
+    rotaryCase(1, 1, 16),
+    rotaryCase(7, 1, 50),
+    rotaryCase(4, 2, 128),
+    rotaryCase(12, 6, 64, true),
+  ];
+}
+
+function swiGluCase(N: number, F: number, deviation = 1): HeldCase {
+  return {
+    name: `swiGlu [${N}, ${F}], gates of deviation ${deviation}`,
+    prepare(random, input) {
+      const gate = input(random.normals(N * F, deviation));
+      const [up, dy] = [input(random.normals(N * F)), input(random.normals(N * F))];
+      const wanted = swiGlu64(gate, up, dy);
+      return {
+        expected: [output('y', wanted.y, F), gradient('dGate', wanted.dGate, F), gradient('dUp', wanted.dUp, F)],
+        run: () =>
+          withGradients(
+            (a, b) => [swiGlu(a as Tensor2D, b as Tensor2D)],
+            [tensor2d(gate, [N, F]), tensor2d(up, [N, F])],
+            [tensor2d(dy, [N, F])],
+          ),
+      };
+    },
+  };
+}
+
+function linearCase(N: number, C: number, out: number): HeldCase {
+  return {
+    name: `linear [${N}, ${C}] to ${out}`,
+    prepare(random, input) {
+      const [x, weight] = [input(random.normals(N * C)), input(random.normals(out * C))];
+      const dy = input(random.normals(N * out));
+      const wanted = linear64(x, weight, C, dy);
+      return {
+        expected: [output('y', wanted.y, out), gradient('dx', wanted.dx, C), gradient('dWeight', wanted.dWeight, C)],
+        run: () =>
+          withGradients(
+            (a, b) => [linear(a as Tensor2D, b as Tensor2D)],
+            [tensor2d(x, [N, C]), tensor2d(weight, [out, C])],
+            [tensor2d(dy, [N, out])],
+          ),
+      };
+    },
+  };
+}
+
+/** @param used the outputs that anything depends on; default all */
+function linearsCase(N: number, C: number, outs: number[], used = [...outs.keys()]): HeldCase {
+  return {
+    name: `linears [${N}, ${C}] to ${outs.join(', ')}${used.length < outs.length ? `, of which ${used} are used` : ''}`,
+    prepare(random, input) {
+      const x = input(random.normals(N * C));
+      const parts = outs.map((out, i) => {
+        const weight = input(random.normals(out * C));
+        const dy = used.includes(i) ? input(random.normals(N * out)) : new Float32Array(N * out);
+        return { out, weight, dy, wanted: linear64(x, weight, C, dy) };
+      });
+      const dx = parts.reduce(
+        (sum, { wanted }) => sum.map((value, i) => value + wanted.dx[i]!),
+        new Float64Array(N * C),
+      );
+      return {
+        expected: [
+          ...parts.map(({ out, wanted }, i) => output(`y ${i}`, wanted.y, out)),
+          gradient('dx', dx, C),
+          ...parts.map(({ wanted }, i) => gradient(`dWeight ${i}`, wanted.dWeight, C)),
+        ],
+        run: () =>
+          withGradients(
+            (a, ...weights) => [...linears(a as Tensor2D, weights as Tensor2D[])],
+            [tensor2d(x, [N, C]), ...parts.map(({ weight, out }) => tensor2d(weight, [out, C]))],
+            parts.map(({ dy, out }, i) => (used.includes(i) ? tensor2d(dy, [N, out]) : undefined)),
+          ),
+      };
+    },
+  };
+}
+
+function remainderBiasCase(N: number, H: number, D: number): HeldCase {
+  return {
+    name: `remainderBias [${N}, ${H}, ${D}]`,
+    prepare(random, input) {
+      const [x, dy] = [input(random.normals(N * H * D)), input(random.normals(N * H * D))];
+      const remainder = input(Float32Array.from({ length: N * H }, () => random.uniform()));
+      const bias = input(random.normals(H * D));
+      const wanted = remainderBias64(x, remainder, bias, D, dy);
+      return {
+        expected: [
+          output('y', wanted.y, D),
+          gradient('dOutput', wanted.dOutput, D),
+          gradient('dRemainder', wanted.dRemainder, H),
+          gradient('dBias', wanted.dBias, D),
+        ],
+        run: () =>
+          withGradients(
+            (a, b, c) => [remainderBias(a as Tensor3D, b as Tensor2D, c as Tensor2D)],
+            [tensor3d(x, [N, H, D]), tensor2d(remainder, [N, H]), tensor2d(bias, [H, D])],
+            [tensor3d(dy, [N, H, D])],
+          ),
+      };
+    },
+  };
+}
+
+/** @param fewer queries than keys: each document's last ones */
+function rotaryCase(H: number, K: number, D: number, fewer = false): HeldCase {
+  return {
+    name: `rotaryEmbedding, heads ${H}/${K}, D ${D}, a document far into its text${fewer ? ', fewer queries' : ''}`,
+    prepare(random, input) {
+      const cuSeqlensK = [0, 7, 7, 19, 20];
+      const cuSeqlens = fewer ? [0, 1, 1, 6, 7] : cuSeqlensK;
+      const firstPositions = [0, 3, 65_000, 1];
+      const inverseFrequencies = Float64Array.from({ length: 4 * (D / 2) }, () => random.uniform());
+      // A document's rows end where its keys end.
+      const angles = (boundaries: number[]) => (row: number) => {
+        const s = boundaries.findLastIndex((start) => start <= row);
+        const position = firstPositions[s]! + cuSeqlensK[s + 1]! - cuSeqlensK[s]! - (boundaries[s + 1]! - row);
+        return { position, frequencies: inverseFrequencies.subarray((s * D) / 2, ((s + 1) * D) / 2) };
+      };
+      const parts = [
+        { heads: H, boundaries: cuSeqlens },
+        { heads: K, boundaries: cuSeqlensK },
+      ].map(({ heads, boundaries }) => {
+        const shape: [number, number, number] = [boundaries.at(-1)!, heads, D];
+        const [x, dy] = [0, 1].map(() => input(random.normals(shape[0] * heads * D))) as [Float32Array, Float32Array];
+        const turned = (values: Float32Array, direction: 1 | -1) =>
+          rotate64(values, heads, D, angles(boundaries), direction);
+        return { x: () => tensor3d(x, shape), dy: () => tensor3d(dy, shape), y: turned(x, 1), dx: turned(dy, -1) };
+      });
+      return {
+        expected: [
+          ...['q', 'k'].map((name, i) => output(`turned ${name}`, parts[i]!.y, D)),
+          ...['dq', 'dk'].map((name, i) => gradient(name, parts[i]!.dx, D)),
+        ],
+        run: () =>
+          withGradients(
+            (q, k) => {
+              const options = { cuSeqlens, cuSeqlensK, firstPositions, inverseFrequencies };
+              const both = rotaryEmbedding(q as Tensor3D, k as Tensor3D, options);
+              return [both.q, both.k];
+            },
+            parts.map(({ x }) => x()),
+            parts.map(({ dy }) => dy()),
+          ),
+      };
+    },
+  };
+}

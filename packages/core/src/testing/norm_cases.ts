@@ -1,0 +1,143 @@
+/** The cases of the norms and the residual connection. */
+import { type Tensor1D, type Tensor2D, type Tensor3D, tensor1d, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
+import { headNorm } from '../ops/head_norm.js';
+import { residual } from '../ops/residual.js';
+import { residualRmsNorm } from '../ops/residual_rms_norm.js';
+import { rmsNorm } from '../ops/rms_norm.js';
+import { gradient, type HeldCase, output, withGradients } from './case.js';
+import { headNorm64, residualRmsNorm64, rmsNorm64 } from './float64/layers.js';
+
+export function normCases(): HeldCase[] {
+  return [
+    rmsNormCase(1, 1, 1),
+    rmsNormCase(37, 67, 1e-5),
+    rmsNormCase(130, 1024, 1e-1),
+    rmsNormCase(3, 4104, 1e-5),
+    residualCase(1, 3, 1),
+    residualCase(67, 130, 0.22),
+    residualRmsNormCase(1, 1, 1),
+    residualRmsNormCase(37, 67, 0.22),
+    residualRmsNormCase(700, 96, 0.22),
+    residualRmsNormCase(5, 1536, 1),
+    residualRmsNormCase(3, 5001, 0.5),
+    residualRmsNormCase(19, 40, 0.22, 'sum'),
+    residualRmsNormCase(19, 40, 1, 'normalised'),
+    headNormCase(1, 1, 16),
+    headNormCase(65, 7, 50),
+    headNormCase(20, 24, 64),
+  ];
+}
+
+function rmsNormCase(N: number, C: number, epsilon: number): HeldCase {
+  return {
+    name: `rmsNorm [${N}, ${C}], epsilon ${epsilon}`,
+    prepare(random, input) {
+      const [x, dy] = [input(random.normals(N * C, 3)), input(random.normals(N * C))];
+      const weight = input(random.normals(C));
+      const wanted = rmsNorm64(x, weight, epsilon, dy);
+      return {
+        expected: [output('y', wanted.y, C), gradient('dx', wanted.dx, C), gradient('dWeight', wanted.dWeight, C)],
+        run: () =>
+          withGradients(
+            (a, b) => [rmsNorm(a as Tensor2D, b as Tensor1D, epsilon)],
+            [tensor2d(x, [N, C]), tensor1d(weight)],
+            [tensor2d(dy, [N, C])],
+          ),
+      };
+    },
+  };
+}
+
+function residualCase(N: number, C: number, multiplier: number): HeldCase {
+  return {
+    name: `residual [${N}, ${C}], multiplier ${multiplier}`,
+    prepare(random, input) {
+      const [x, branch, dy] = [0, 1, 2].map(() => input(random.normals(N * C))) as [
+        Float32Array,
+        Float32Array,
+        Float32Array,
+      ];
+      return {
+        expected: [
+          output(
+            'y',
+            Float64Array.from(x, (value, i) => value + multiplier * branch[i]!),
+            C,
+          ),
+          gradient('dx', Float64Array.from(dy), C),
+          gradient(
+            'dBranch',
+            Float64Array.from(dy, (value) => multiplier * value),
+            C,
+          ),
+        ],
+        run: () =>
+          withGradients(
+            (a, b) => [residual(a as Tensor2D, b as Tensor2D, multiplier)],
+            [tensor2d(x, [N, C]), tensor2d(branch, [N, C])],
+            [tensor2d(dy, [N, C])],
+          ),
+      };
+    },
+  };
+}
+
+/** @param alone the only output that anything depends on; the other's gradient is missing */
+function residualRmsNormCase(N: number, C: number, multiplier: number, alone?: 'sum' | 'normalised'): HeldCase {
+  return {
+    name: `residualRmsNorm [${N}, ${C}], multiplier ${multiplier}${alone ? `, ${alone} alone` : ''}`,
+    prepare(random, input) {
+      const epsilon = 1e-3;
+      const draw = (count: number, used = true) => (used ? input(random.normals(count)) : new Float32Array(count));
+      const [x, branch, weight] = [draw(N * C), draw(N * C), draw(C)];
+      const [dSum, dy] = [draw(N * C, alone !== 'normalised'), draw(N * C, alone !== 'sum')];
+      const wanted = residualRmsNorm64(x, branch, weight, { epsilon, multiplier }, { dSum, dy });
+      return {
+        expected: [
+          output('sum', wanted.sum, C),
+          output('normalised', wanted.y, C),
+          gradient('dx', wanted.dx, C),
+          gradient('dBranch', wanted.dBranch, C),
+          gradient('dWeight', wanted.dWeight, C),
+        ],
+        run: () =>
+          withGradients(
+            (a, b, c) => {
+              const both = residualRmsNorm(a as Tensor2D, b as Tensor2D, c as Tensor1D, { epsilon, multiplier });
+              return [both.sum, both.normalised];
+            },
+            [tensor2d(x, [N, C]), tensor2d(branch, [N, C]), tensor1d(weight)],
+            [
+              alone === 'normalised' ? undefined : tensor2d(dSum, [N, C]),
+              alone === 'sum' ? undefined : tensor2d(dy, [N, C]),
+            ],
+          ),
+      };
+    },
+  };
+}
+
+function headNormCase(N: number, H: number, D: number): HeldCase {
+  return {
+    name: `headNorm [${N}, ${H}, ${D}]`,
+    prepare(random, input) {
+      const [x, dy] = [input(random.normals(N * H * D).map((value) => value + 1)), input(random.normals(N * H * D))];
+      const [weight, bias] = [input(random.normals(H * D)), input(random.normals(H * D))];
+      const wanted = headNorm64(x, weight, bias, D, 1e-5, dy);
+      return {
+        expected: [
+          output('y', wanted.y, D),
+          gradient('dx', wanted.dx, D),
+          gradient('dWeight', wanted.dWeight, D),
+          gradient('dBias', wanted.dBias, D),
+        ],
+        run: () =>
+          withGradients(
+            (a, b, c) => [headNorm(a as Tensor3D, b as Tensor2D, c as Tensor2D)],
+            [tensor3d(x, [N, H, D]), tensor2d(weight, [H, D]), tensor2d(bias, [H, D])],
+            [tensor3d(dy, [N, H, D])],
+          ),
+      };
+    },
+  };
+}
