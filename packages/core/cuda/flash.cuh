@@ -74,20 +74,45 @@ __device__ __forceinline__ void locate(const Attention& p, int& item, int& head)
 }
 
 // Row of the tile in which key `key` of 64 lies, and back.
-__device__ __forceinline__ int row_of_key(int key) { return (key >> 1 & 7) * 8 + (key >> 4) * 2 + (key & 1); }
+__device__ __forceinline__ constexpr int row_of_key(int key) { return (key >> 1 & 7) * 8 + (key >> 4) * 2 + (key & 1); }
 __device__ __forceinline__ int key_of_row(int row) { return (row >> 1 & 3) * 16 + (row >> 3) * 2 + (row & 1); }
 
 // 64 rows of one head to shared memory by 128 threads; rows from `count` on are zero. `stride`: elements between rows.
 template <bool KEYS>
 __device__ __forceinline__ void load_tile(unsigned to, const bf16* from, int stride, int count, int thread) {
   using T = Tile<D, 64>;
-#pragma unroll 2
+#pragma unroll 1
   for (int i = 0; i < 64 * T::CHUNKS / 128; i++) {
     const int at = thread + i * 128, row = at / T::CHUNKS, chunk = at % T::CHUNKS;
     const bool valid = row < count;
     copy16(to + T::chunk(KEYS ? row_of_key(row) : row, chunk), from + (valid ? (i64)row * stride + chunk * 8 : 0), valid);
   }
 }
+
+// The same for tile after tile of one head: addresses are made once, so that a whole tile costs a thread few instructions.
+template <bool KEYS>
+struct TileLoader {
+  using T = Tile<D, 64>;
+  static constexpr int ROWS = 128 / T::CHUNKS;  // rows at a time
+  int stride, thread;
+  unsigned to;  // this thread's first chunk in the tile
+  int from;     // and in the tensor
+  __device__ __forceinline__ TileLoader(int stride, int thread) : stride(stride), thread(thread) {
+    const int row = thread / T::CHUNKS, chunk = thread % T::CHUNKS;
+    to = T::chunk(KEYS ? row_of_key(row) : row, chunk);
+    from = row * stride + chunk * 8;
+  }
+  __device__ __forceinline__ void load(unsigned tile, const bf16* rows, int count) const {
+    if (count < 64) return load_tile<KEYS>(tile, rows, stride, count, thread);
+    const bf16* at = rows + from;
+#pragma unroll
+    for (int i = 0; i < 64 / ROWS; i++, at += ROWS * stride) {
+      // The bits of a key's number that i adds are not among those of the thread's first row: they add up.
+      constexpr auto further = [](int i) { return KEYS ? row_of_key(ROWS * i) : ROWS * i; };
+      copy16(tile + ((to ^ T::turn(further(i)) << 4) + further(i) * T::ROW_BYTES), at);
+    }
+  }
+};
 
 // Where key `key` (0 … 15) of the thread's run stands in the accumulators of its upper (0) or lower (1) row.
 __device__ __forceinline__ constexpr int at(int half, int key) { return 4 * (key >> 1) + 2 * half + (key & 1); }

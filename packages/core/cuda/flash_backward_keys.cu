@@ -47,14 +47,15 @@ __device__ __forceinline__ bool reaches(const Attention& p, const KeyItem& item,
 __device__ __forceinline__ void produce(const Attention& p, const KeyItem& item, const Shared& sh, int kv, int thread) {
   const int group = p.heads / p.kvHeads, stride = p.heads * D, nearest = (item.position + item.keys - 1) / 64;
   const Blocks blocks(p, item, item.position, item.keys);
+  const TileLoader<false> loader(stride, thread);
   int step = 0;
   for (int head = kv * group; head < (kv + 1) * group; head++)
     for (int b = blocks.from; b <= blocks.to; b++) {
       if (!reaches(p, item, head, b, nearest)) continue;
       const int stage = sh.ring.acquire(step);
       const i64 from = ((i64)(item.q0 + b * 64) * p.heads + head) * D;
-      load_tile<false>(sh.q + stage * T::BYTES, p.q + from, stride, item.queries - b * 64, thread);
-      load_tile<false>(sh.dO + stage * T::BYTES, p.dOutput + from, stride, item.queries - b * 64, thread);
+      loader.load(sh.q + stage * T::BYTES, p.q + from, item.queries - b * 64);
+      loader.load(sh.dO + stage * T::BYTES, p.dOutput + from, item.queries - b * 64);
       sh.ring.publish(step++);
     }
   sh.ring.finish(step);

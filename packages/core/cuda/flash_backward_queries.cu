@@ -41,11 +41,12 @@ __device__ __forceinline__ void produce(const Attention& p, const QueryItem& ite
   const int kv = head / (p.heads / p.kvHeads), stride = p.kvHeads * D;
   const bf16* keys = p.k + (i64)item.k0 * stride + kv * D;
   const bf16* values = p.v + (i64)item.k0 * stride + kv * D;
+  const TileLoader<true> loader(stride, thread);
   int step = 0;
   for (int n = first; n < tiles; n++, step++) {
     const int stage = sh.ring.acquire(step);
-    load_tile<true>(sh.k + stage * T::BYTES, keys + (i64)n * 64 * stride, stride, item.keys - n * 64, thread);
-    load_tile<true>(sh.v + stage * T::BYTES, values + (i64)n * 64 * stride, stride, item.keys - n * 64, thread);
+    loader.load(sh.k + stage * T::BYTES, keys + (i64)n * 64 * stride, item.keys - n * 64);
+    loader.load(sh.v + stage * T::BYTES, values + (i64)n * 64 * stride, item.keys - n * 64);
     sh.ring.publish(step);
   }
   sh.ring.finish(step);

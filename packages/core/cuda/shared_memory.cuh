@@ -51,6 +51,9 @@ __device__ __forceinline__ bool warpgroup_all(int id, bool vote) {
 __device__ __forceinline__ void copy16(unsigned to, const void* from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
 }
+__device__ __forceinline__ void copy16(unsigned to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
 __device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int PENDING>
 __device__ __forceinline__ void copy_wait() {
@@ -76,10 +79,10 @@ struct Tile {
   static constexpr int CHUNKS = D / 8;
   static_assert(D == 32 || D % 64 == 0, "head dimension");
 
-  static __device__ __forceinline__ unsigned chunk(int row, int chunk) {
-    constexpr int PER_ROW = PANEL_COLUMNS / 8;
-    const int turn = PER_ROW == 8 ? row & 7 : (row >> 1) & 3;
-    return (chunk / PER_ROW) * PANEL_BYTES + row * ROW_BYTES + ((chunk % PER_ROW) ^ turn) * 16;
+  static constexpr int PER_ROW = PANEL_COLUMNS / 8;
+  static __device__ __forceinline__ constexpr int turn(int row) { return PER_ROW == 8 ? row & 7 : (row >> 1) & 3; }
+  static __device__ __forceinline__ constexpr unsigned chunk(int row, int chunk) {
+    return (chunk / PER_ROW) * PANEL_BYTES + row * ROW_BYTES + ((chunk % PER_ROW) ^ turn(row)) * 16;
   }
 };
 
