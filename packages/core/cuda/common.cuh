@@ -39,31 +39,51 @@ __device__ __forceinline__ void store8(float* p, const float (&x)[8]) {
   *reinterpret_cast<float4*>(p + 4) = make_float4(x[4], x[5], x[6], x[7]);
 }
 
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(bf16 x) { return bf16_to_float(x); }
+
 // Eight elements of a row at column c. Rows whose length is no multiple of eight are not aligned: one by one, zero beyond.
-__device__ __forceinline__ void load_row(const bf16* row, i64 c, i64 columns, float (&x)[8]) {
-  if (columns % 8 == 0) return load8(row + c, x);
+// ALIGNED says it beforehand, for loads that must not wait for each other at the end of a branch.
+template <bool ALIGNED, typename T>
+__device__ __forceinline__ void load_row(const T* row, i64 c, i64 columns, float (&x)[8]) {
+  if constexpr (ALIGNED) {
+    load8(row + c, x);
+  } else {
 #pragma unroll
-  for (int j = 0; j < 8; j++) x[j] = c + j < columns ? bf16_to_float(row[c + j]) : 0.f;
+    for (int j = 0; j < 8; j++) x[j] = c + j < columns ? to_float(row[c + j]) : 0.f;
+  }
 }
-__device__ __forceinline__ void load_row(const float* row, i64 c, i64 columns, float (&x)[8]) {
-  if (columns % 8 == 0) return load8(row + c, x);
-#pragma unroll
-  for (int j = 0; j < 8; j++) x[j] = c + j < columns ? row[c + j] : 0.f;
+template <typename T>
+__device__ __forceinline__ void load_row(const T* row, i64 c, i64 columns, float (&x)[8]) {
+  if (columns % 8 == 0) load_row<true>(row, c, columns, x);
+  else load_row<false>(row, c, columns, x);
 }
 // The same, left as they lie: half the registers for what is loaded well before it is needed.
+template <bool ALIGNED>
 __device__ __forceinline__ uint4 load_packed(const bf16* row, i64 c, i64 columns) {
-  if (columns % 8 == 0) return *reinterpret_cast<const uint4*>(row + c);
-  unsigned w[4] = {};
+  if constexpr (ALIGNED) {
+    return *reinterpret_cast<const uint4*>(row + c);
+  } else {
+    unsigned w[4] = {};
 #pragma unroll
-  for (int j = 0; j < 8; j++)
-    if (c + j < columns) w[j / 2] |= (unsigned)row[c + j] << (j % 2 * 16);
-  return make_uint4(w[0], w[1], w[2], w[3]);
+    for (int j = 0; j < 8; j++)
+      if (c + j < columns) w[j / 2] |= (unsigned)row[c + j] << (j % 2 * 16);
+    return make_uint4(w[0], w[1], w[2], w[3]);
+  }
+}
+template <bool ALIGNED>
+__device__ __forceinline__ void store_row(bf16* row, i64 c, i64 columns, const float (&x)[8]) {
+  if constexpr (ALIGNED) {
+    store8(row + c, x);
+  } else {
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      if (c + j < columns) row[c + j] = float_to_bf16(x[j]);
+  }
 }
 __device__ __forceinline__ void store_row(bf16* row, i64 c, i64 columns, const float (&x)[8]) {
-  if (columns % 8 == 0) return store8(row + c, x);
-#pragma unroll
-  for (int j = 0; j < 8; j++)
-    if (c + j < columns) row[c + j] = float_to_bf16(x[j]);
+  if (columns % 8 == 0) store_row<true>(row, c, columns, x);
+  else store_row<false>(row, c, columns, x);
 }
 
 // How a tensor is stored; the host names the same numbers in storage.ts.

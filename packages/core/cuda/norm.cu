@@ -11,7 +11,7 @@ constexpr int NORM_THREADS = 512;
 #define NORM_BOUNDS(GROUPS) __launch_bounds__(NORM_THREADS, GROUPS == 1 ? 2 : 1)
 
 // y = norm of x, or of sum = x + multiplier·branch where there is a branch. The norm is that of the sum as it is stored.
-template <int GROUPS>
+template <int GROUPS, bool ALIGNED>
 __device__ __forceinline__ void rms_norm_row(bf16* y, bf16* sum, float* inverseRms, const bf16* x, const bf16* branch,
                                              const float* weight, float multiplier, int columns, float epsilon) {
   const i64 row = (i64)blockIdx.x * columns;
@@ -20,8 +20,8 @@ __device__ __forceinline__ void rms_norm_row(bf16* y, bf16* sum, float* inverseR
   for (int k = 0; k < GROUPS; k++) {
     const int c = (threadIdx.x + k * blockDim.x) * 8;
     if (c >= columns) continue;
-    kept[k] = load_packed(x + row, c, columns);
-    if (branch) added[k] = load_packed(branch + row, c, columns);
+    kept[k] = load_packed<ALIGNED>(x + row, c, columns);
+    if (branch) added[k] = load_packed<ALIGNED>(branch + row, c, columns);
   }
   float s = 0.f;
 #pragma unroll
@@ -34,7 +34,7 @@ __device__ __forceinline__ void rms_norm_row(bf16* y, bf16* sum, float* inverseR
       unpack8(added[k], b);
 #pragma unroll
       for (int j = 0; j < 8; j++) v[j] = fmaf(multiplier, b[j], v[j]);
-      store_row(sum + row, c, columns, v);
+      store_row<ALIGNED>(sum + row, c, columns, v);
       kept[k] = pack8(v);
       unpack8(kept[k], v);
     }
@@ -49,15 +49,15 @@ __device__ __forceinline__ void rms_norm_row(bf16* y, bf16* sum, float* inverseR
     if (c >= columns) continue;
     float v[8], w[8];
     unpack8(kept[k], v);
-    load_row(weight, c, columns, w);
+    load_row<ALIGNED>(weight, c, columns, w);
 #pragma unroll
     for (int j = 0; j < 8; j++) v[j] *= r * w[j];
-    store_row(y + row, c, columns, v);
+    store_row<ALIGNED>(y + row, c, columns, v);
   }
 }
 
 // What the gradient reads of a row.
-template <int GROUPS>
+template <int GROUPS, bool ALIGNED>
 struct NormRow {
   uint4 x[GROUPS], dy[GROUPS], dSum[GROUPS];
   float r;
@@ -70,26 +70,26 @@ struct NormRow {
     for (int k = 0; k < GROUPS; k++) {
       const int c = (threadIdx.x + k * blockDim.x) * 8;
       if (c >= columns) continue;
-      x[k] = load_packed(xs + base, c, columns);
-      dy[k] = load_packed(dys + base, c, columns);
-      dSum[k] = dSums ? load_packed(dSums + base, c, columns) : make_uint4(0, 0, 0, 0);
+      x[k] = load_packed<ALIGNED>(xs + base, c, columns);
+      dy[k] = load_packed<ALIGNED>(dys + base, c, columns);
+      dSum[k] = dSums ? load_packed<ALIGNED>(dSums + base, c, columns) : make_uint4(0, 0, 0, 0);
     }
   }
 };
 
 // dx = dSum + r (w·dy − x r² mean(w·dy·x)), without dSum where it is null; dBranch = multiplier·dx where it is not null.
 // partial[block, c] collects dy·x·r over the rows of the block.
-template <int GROUPS>
+template <int GROUPS, bool ALIGNED>
 __device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, bf16* dBranch, float* partial, const bf16* x,
                                                    const float* weight, const float* inverseRms, const bf16* dy,
                                                    const bf16* dSum, float multiplier, int rows, int columns) {
   // With few columns a thread the next row is on its way while this one is worked.
   constexpr bool AHEAD = GROUPS == 1;
   float dw[GROUPS][8] = {};
-  NormRow<GROUPS> next;
+  NormRow<GROUPS, ALIGNED> next;
   if (AHEAD) next.load(x, dy, dSum, inverseRms, blockIdx.x, columns);
   for (int row = blockIdx.x; row < rows; row += gridDim.x) {
-    NormRow<GROUPS> now;
+    NormRow<GROUPS, ALIGNED> now;
     if (AHEAD) {
       now = next;
       if (row + (int)gridDim.x < rows) next.load(x, dy, dSum, inverseRms, row + gridDim.x, columns);
@@ -104,7 +104,7 @@ __device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, bf16* dBranch, floa
       float xs[8], gs[8], w[8];
       unpack8(now.x[k], xs);
       unpack8(now.dy[k], gs);
-      load_row(weight, c, columns, w);
+      load_row<ALIGNED>(weight, c, columns, w);
 #pragma unroll
       for (int j = 0; j < 8; j++) {
         const float along = gs[j] * xs[j];
@@ -122,14 +122,14 @@ __device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, bf16* dBranch, floa
       unpack8(now.x[k], xs);
       unpack8(now.dy[k], gs);
       unpack8(now.dSum[k], d);
-      load_row(weight, c, columns, w);
+      load_row<ALIGNED>(weight, c, columns, w);
 #pragma unroll
       for (int j = 0; j < 8; j++) d[j] += now.r * (gs[j] * w[j] - xs[j] * m);
-      store_row(dx + base, c, columns, d);
+      store_row<ALIGNED>(dx + base, c, columns, d);
       if (!dBranch) continue;
 #pragma unroll
       for (int j = 0; j < 8; j++) d[j] *= multiplier;
-      store_row(dBranch + base, c, columns, d);
+      store_row<ALIGNED>(dBranch + base, c, columns, d);
     }
   }
 #pragma unroll
@@ -146,13 +146,21 @@ __device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, bf16* dBranch, floa
   extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                      \
       rms_norm##GROUPS(bf16* y, bf16* sum, float* inverseRms, const bf16* x, const bf16* branch, const float* weight, \
                        float multiplier, int columns, float epsilon) {                                                \
-    rms_norm_row<GROUPS>(y, sum, inverseRms, x, branch, weight, multiplier, columns, epsilon);                        \
+    if (columns % 8 == 0)                                                                                             \
+      rms_norm_row<GROUPS, true>(y, sum, inverseRms, x, branch, weight, multiplier, columns, epsilon);                \
+    else                                                                                                              \
+      rms_norm_row<GROUPS, false>(y, sum, inverseRms, x, branch, weight, multiplier, columns, epsilon);               \
   }                                                                                                                   \
   extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                      \
       rms_norm_grad##GROUPS(bf16* dx, bf16* dBranch, float* partial, const bf16* x, const float* weight,              \
                             const float* inverseRms, const bf16* dy, const bf16* dSum, float multiplier, int rows,    \
                             int columns) {                                                                            \
-    rms_norm_grad_rows<GROUPS>(dx, dBranch, partial, x, weight, inverseRms, dy, dSum, multiplier, rows, columns);     \
+    if (columns % 8 == 0)                                                                                             \
+      rms_norm_grad_rows<GROUPS, true>(dx, dBranch, partial, x, weight, inverseRms, dy, dSum, multiplier, rows,       \
+                                       columns);                                                                      \
+    else                                                                                                              \
+      rms_norm_grad_rows<GROUPS, false>(dx, dBranch, partial, x, weight, inverseRms, dy, dSum, multiplier, rows,      \
+                                        columns);                                                                     \
   }
 RMS_NORM(1)
 RMS_NORM(4)

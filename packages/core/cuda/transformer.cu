@@ -57,18 +57,11 @@ extern "C" __global__ void rotary_table(float* table, const int* bounds, const i
   table[(i64)rows * half + i] = (float)sine;
 }
 
-// Queries and keys at once: the first `blocksQ` blocks have the queries. A thread turns eight pairs (d, d + D/2) of up to
-// four heads, by the same angles.
+// A thread turns eight pairs (d, d + D/2) of up to four heads of a row, by the same angles.
 constexpr int ROTARY_HEADS = 4;
-extern "C" __global__ void __launch_bounds__(256)
-    rotary(bf16* yq, const bf16* q, const float* tableQ, int rowsQ, int headsQ, int blocksQ, bf16* yk, const bf16* k,
-           const float* tableK, int rowsK, int headsK, int dim, float sign) {
-  const bool keys = (int)blockIdx.x >= blocksQ;
-  const bf16* x = keys ? k : q;
-  bf16* y = keys ? yk : yq;
-  const float* table = keys ? tableK : tableQ;
-  const int rows = keys ? rowsK : rowsQ, heads = keys ? headsK : headsQ, half = dim / 2;
-  const unsigned unit = (blockIdx.x - (keys ? blocksQ : 0)) * blockDim.x + threadIdx.x;
+template <bool ALIGNED>
+__device__ __forceinline__ void rotate_unit(bf16* y, const bf16* x, const float* table, unsigned unit, int rows,
+                                            int heads, int half, float sign) {
   const unsigned chunks = (half + 7) / 8, groups = (heads + ROTARY_HEADS - 1) / ROTARY_HEADS;
   const int d = (int)(unit % chunks) * 8, group = (int)(unit / chunks % groups);
   const i64 row = unit / chunks / groups;
@@ -78,13 +71,13 @@ extern "C" __global__ void __launch_bounds__(256)
   for (int i = 0; i < ROTARY_HEADS; i++) {
     const int h = group + i * groups;
     if (h >= heads) continue;
-    const bf16* from = x + (row * heads + h) * dim;
-    first[i] = load_packed(from, d, half);
-    second[i] = load_packed(from + half, d, half);
+    const bf16* from = x + (row * heads + h) * 2 * half;
+    first[i] = load_packed<ALIGNED>(from, d, half);
+    second[i] = load_packed<ALIGNED>(from + half, d, half);
   }
   float cosine[8], sine[8];
-  load_row(table + row * half, d, half, cosine);
-  load_row(table + (rows + row) * half, d, half, sine);
+  load_row<ALIGNED>(table + row * half, d, half, cosine);
+  load_row<ALIGNED>(table + (rows + row) * half, d, half, sine);
 #pragma unroll
   for (int j = 0; j < 8; j++) sine[j] *= sign;
 #pragma unroll
@@ -100,10 +93,24 @@ extern "C" __global__ void __launch_bounds__(256)
       b[j] = b[j] * cosine[j] + a[j] * sine[j];
       a[j] = turned;
     }
-    bf16* to = y + (row * heads + h) * dim;
-    store_row(to, d, half, a);
-    store_row(to + half, d, half, b);
+    bf16* to = y + (row * heads + h) * 2 * half;
+    store_row<ALIGNED>(to, d, half, a);
+    store_row<ALIGNED>(to + half, d, half, b);
   }
+}
+
+// Queries and keys at once: the first `blocksQ` blocks have the queries.
+extern "C" __global__ void __launch_bounds__(256)
+    rotary(bf16* yq, const bf16* q, const float* tableQ, int rowsQ, int headsQ, int blocksQ, bf16* yk, const bf16* k,
+           const float* tableK, int rowsK, int headsK, int dim, float sign) {
+  const bool keys = (int)blockIdx.x >= blocksQ;
+  const unsigned unit = (blockIdx.x - (keys ? blocksQ : 0)) * blockDim.x + threadIdx.x;
+  bf16* y = keys ? yk : yq;
+  const bf16* x = keys ? k : q;
+  const float* table = keys ? tableK : tableQ;
+  const int rows = keys ? rowsK : rowsQ, heads = keys ? headsK : headsQ, half = dim / 2;
+  if (half % 8 == 0) rotate_unit<true>(y, x, table, unit, rows, heads, half, sign);
+  else rotate_unit<false>(y, x, table, unit, rows, heads, half, sign);
 }
 
 extern "C" __global__ void embedding(bf16* y, const int* tokens, const float* weight, int columns) {
