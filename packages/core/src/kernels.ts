@@ -103,6 +103,8 @@ export interface Kernels {
   Linears: { inputs: Tensor[]; attrs: object };
   /** inputs dy [N,F] and weight [F,C] of each, in turns; outputs: dx, the sum of all dy·weight. */
   LinearsGrad: { inputs: Tensor[]; attrs: object };
+  /** sum [F,C], dy [N,F], x [N,C]; outputs: sum + dyᵀ·x. The sum is given up: it may change in place. */
+  AddWeightGrad: { inputs: { sum: Tensor; dy: Tensor; x: Tensor }; attrs: object };
   /** x [N,C], weight [C]; outputs: y, inverseRms [N]. */
   RMSNorm: { inputs: { x: Tensor; weight: Tensor }; attrs: { epsilon: number } };
   /** outputs: dx, dWeight. */

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, expect, test } from 'vitest';
-import { recomputed, residual, rmsNorm, selectBackend, swiGlu, valueAndGradients } from './index.js';
+import { linears, recomputed, residual, rmsNorm, selectBackend, swiGlu, valueAndGradients } from './index.js';
 
 beforeAll(() => selectBackend('cpu'));
 
@@ -85,4 +85,37 @@ test('recomputed parts give the same gradients, inside tfjs too, and keep only t
   const once = valueAndGradients(loss(true), [a, b]);
   tf.dispose([once.value, ...once.gradients.map((one) => one!)]);
   expect(tf.memory().numTensors).toBe(before);
+});
+
+test('adds to sums that are given up, and to no other holder of them', () => {
+  const [a, b, unused] = [0, 1, 2].map(() => tf.variable(tf.randomNormal([4, 5]))) as [
+    tf.Variable,
+    tf.Variable,
+    tf.Variable,
+  ];
+  const input = tf.randomNormal([3, 5]) as tf.Tensor2D;
+  // One weight that is used once, one that is used twice in one op and once more in another.
+  const f = () => {
+    const [p, q, r] = linears(
+      input,
+      [a, b, b].map((one) => one as unknown as tf.Tensor2D),
+    );
+    return tf.sum(tf.mul(tf.mul(p!, q!), tf.add(r!, tf.mul(b, b).sum()))) as tf.Scalar;
+  };
+  const variables = [a, b, unused];
+  const { gradients: alone } = valueAndGradients(f, variables);
+  const sums = variables.map(() => tf.randomNormal([4, 5]));
+  const values = sums.map((sum) => sum.dataSync().slice());
+  const held = sums[0]!.clone();
+  const before = tf.memory().numTensors;
+  const { value, gradients } = valueAndGradients(f, variables, sums);
+  value.dispose();
+  // The sums are gone, their successors are there.
+  expect(tf.memory().numTensors).toBe(before);
+  gradients.forEach((gradient, i) => {
+    const added = alone[i]?.dataSync() ?? new Float32Array(20);
+    const wanted = values[i]!.map((sum, at) => sum + added[at]!);
+    for (const [at, one] of gradient!.dataSync().entries()) expect(one).toBeCloseTo(wanted[at]!, 4);
+  });
+  expect(held.dataSync()).toEqual(values[0]);
 });

@@ -23,7 +23,15 @@ interface TapeNode {
   inputs: Record<string, Tensor>;
   outputs: Tensor[];
   saved: Tensor[];
-  gradient?: (dys: Tensor[]) => Record<string, () => Tensor>;
+  gradient?: (dys: Tensor[]) => Record<string, Addable>;
+}
+
+/** A gradient's closure, and how the same is added to a sum that is given up for it. */
+type Addable = (() => Tensor) & { addTo?: (sum: Tensor) => Tensor };
+
+/** A gradient that need not be a tensor of its own where it is added to what there is. */
+export function addable(gradient: () => Tensor, addTo: (sum: Tensor) => Tensor): () => Tensor {
+  return Object.assign(gradient, { addTo });
 }
 
 /** The parts of tfjs's engine that record; its types keep them private. */
@@ -35,14 +43,16 @@ interface Recorder {
 
 /**
  * @param f ops whose result is a scalar
+ * @param sums of gradients so far, one for each variable: they are given up, and gradients are added to them
  * @returns the scalar and, for each variable, its gradient; undefined where the scalar does not depend on it
  * @throws Error inside another gradient computation: second derivatives are tfjs's affair
  */
 export function valueAndGradients(
   f: () => Scalar,
   variables: readonly Variable[],
+  sums: readonly (Tensor | undefined)[] = [],
 ): { value: Scalar; gradients: (Tensor | undefined)[] } {
-  return tidy(() => differentiate(f, variables, () => ones([])));
+  return tidy(() => differentiate(f, variables, () => ones([]), sums));
 }
 
 /**
@@ -69,10 +79,15 @@ export function recomputed<T extends Tensor>(f: (x: T) => T, x: T, variables: re
   return kept(x, ...variables) as T;
 }
 
-function differentiate<T extends Tensor>(f: () => T, sources: readonly Tensor[], dValue: () => Tensor) {
+function differentiate<T extends Tensor>(
+  f: () => T,
+  sources: readonly Tensor[],
+  dValue: () => Tensor,
+  sums: readonly (Tensor | undefined)[] = [],
+) {
   const { value, tape } = record(f);
   try {
-    return { value, gradients: backpropagate(value, dValue(), tape, sources) };
+    return { value, gradients: backpropagate(value, dValue(), tape, sources, sums) };
   } finally {
     for (const node of tape) release(node);
   }
@@ -95,7 +110,13 @@ function record<T extends Tensor>(f: () => T): { value: T; tape: TapeNode[] } {
   }
 }
 
-function backpropagate(value: Tensor, dValue: Tensor, tape: readonly TapeNode[], sources: readonly Tensor[]) {
+function backpropagate(
+  value: Tensor,
+  dValue: Tensor,
+  tape: readonly TapeNode[],
+  sources: readonly Tensor[],
+  sums: readonly (Tensor | undefined)[],
+) {
   // What depends on a source; the rest needs no gradient.
   const dependent = new Set(sources.map(({ id }) => id));
   const steps = tape.filter((node) => {
@@ -105,6 +126,10 @@ function backpropagate(value: Tensor, dValue: Tensor, tape: readonly TapeNode[],
     return depends;
   });
   const gradients = new Map<number, Tensor>([[value.id, dValue]]);
+  sources.forEach(({ id }, i) => {
+    const sum = sums[i];
+    if (sum) gradients.set(id, sum);
+  });
   for (const node of steps.reverse()) {
     if (node.outputs.some(({ id }) => gradients.has(id))) passOn(node, dependent, gradients);
     release(node);
@@ -121,8 +146,15 @@ function passOn(node: TapeNode, dependent: ReadonlySet<number>, gradients: Map<n
     if (!node.gradient) throw new Error('an op on the way to the result has no gradient');
     const closures = node.gradient(dys);
     const taken = new Set<Tensor>([...dys, ...node.saved]);
-    return inputs.map(([name]) => {
-      const dx = closures[name]!();
+    return inputs.map(([name, { id }]) => {
+      const closure = closures[name]!;
+      const sum = gradients.get(id);
+      const once = inputs.filter((other) => other[1].id === id).length === 1;
+      if (sum && closure.addTo && once) {
+        gradients.delete(id);
+        return replaced(sum, closure.addTo(sum));
+      }
+      const dx = closure();
       // Each contribution is disposed of on its own.
       const own = taken.has(dx) ? clone(dx) : dx;
       taken.add(own);
@@ -141,6 +173,12 @@ function passOn(node: TapeNode, dependent: ReadonlySet<number>, gradients: Map<n
     before.dispose();
     contribution.dispose();
   });
+}
+
+/** `next`, with what it took the place of given up. */
+function replaced(before: Tensor, next: Tensor): Tensor {
+  before.dispose();
+  return next;
 }
 
 function release(node: TapeNode): void {

@@ -129,6 +129,25 @@ describe.each(everyKind)('on %s, %s', (backend, name, config) => {
     model.dispose();
   });
 
+  it('adds its gradients to those of another batch', () => {
+    const model = LlamaModel.create(config, { seed });
+    const batches = [0, 1].map((at) => {
+      const some = tokens.slice(at, at + 9);
+      return { tokens: some, targets: [...some.slice(1), -1], cuSeqlens: [0, 4, 9] };
+    });
+    const apart = batches.map((batch) => [...model.gradients(batch).gradients.values()].map((one) => one.dataSync()));
+    const first = model.gradients(batches[0]!);
+    const { gradients } = model.gradients(batches[1]!, { sums: first.gradients });
+    const norms = (values: ArrayLike<number>) => Math.hypot(...Array.from(values));
+    [...gradients.values()].forEach((sum, i) => {
+      const wanted = apart[0]![i]!.map((value, at) => value + apart[1]![i]![at]!);
+      const off = sum.dataSync().map((value, at) => value - wanted[at]!);
+      expect(norms(off)).toBeLessThan(1e-5 * (norms(wanted) + norms(apart[0]![i]!)));
+    });
+    expect([...first.gradients.values()].every((one) => one.isDisposed)).toBe(true);
+    model.dispose();
+  });
+
   it('gives every parameter a gradient that moves the loss as it says', () => {
     const model = LlamaModel.create(config, { seed });
     const batch = { tokens, targets: [...tokens.slice(1), -1], cuSeqlens: [0, 8, tokens.length] };

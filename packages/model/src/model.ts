@@ -139,15 +139,23 @@ export class LlamaModel {
     return tidy(() => mul(sum(this.tokenLosses(batch)), 1 / Math.max(1, scored)) as Scalar);
   }
 
-  /** The summed loss of the batch times `scale`, and its gradient for every parameter; `recompute` saves memory. */
+  /**
+   * The summed loss of the batch times `scale`, and its gradient for every parameter; `recompute` saves memory. Gradients of
+   * other batches are given up where they are named as `sums`, and what is returned is added to them.
+   */
   gradients(
     batch: TokenBatch,
-    { scale = 1, recompute = 'none' }: { scale?: number; recompute?: Recompute } = {},
+    {
+      scale = 1,
+      recompute = 'none',
+      sums,
+    }: { scale?: number; recompute?: Recompute; sums?: ReadonlyMap<string, Tensor> | undefined } = {},
   ): { loss: Scalar; gradients: Map<string, Tensor> } {
     const parameters = [...this.parameters];
     const { value, gradients: all } = valueAndGradients(
       () => mul(sum(this.tokenLosses(batch, { recompute })), scale) as Scalar,
       parameters.map(([, one]) => one),
+      parameters.map(([name]) => sums?.get(name)),
     );
     const gradients = new Map(parameters.map(([name, one], i) => [name, all[i] ?? zerosLike(one)]));
     return { loss: value, gradients };

@@ -21,8 +21,9 @@ export async function batchGradients(
   const scale = 1 / Math.max(1, scoredTokens(batches));
   let sum: { loss: Scalar; gradients: Map<string, Tensor> } | undefined;
   for (const batch of batches) {
-    const part = model.gradients(batch, { scale, ...(recompute ? { recompute } : {}) });
-    sum = sum ? { loss: addTo(sum.loss, part.loss), gradients: addAll(sum.gradients, part.gradients) } : part;
+    const options = { scale, sums: sum?.gradients, ...(recompute ? { recompute } : {}) };
+    const { loss, gradients }: { loss: Scalar; gradients: Map<string, Tensor> } = model.gradients(batch, options);
+    sum = { loss: sum ? addTo(sum.loss, loss) : loss, gradients };
     await nextTurn(); // kernels keep the thread; signals and timers get their turn here
     if (signal?.aborted) {
       sum.loss.dispose();
@@ -60,11 +61,6 @@ function scoredTokens(batches: readonly TokenBatch[]): number {
   let scored = 0;
   for (const { targets } of batches) for (const target of targets) if (target >= 0) scored++;
   return scored;
-}
-
-function addAll(sums: Map<string, Tensor>, parts: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
-  for (const [name, sum] of sums) sums.set(name, addTo(sum, parts.get(name)!));
-  return sums;
 }
 
 /** The sum; both parts are given up for it. */

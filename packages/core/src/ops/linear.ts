@@ -2,6 +2,7 @@ import { matMul, registerGradient, type Tensor, type Tensor2D, tidy } from '@ten
 import { checkShape } from '../checks.js';
 import { UserError } from '../errors.js';
 import { runKernel } from '../run_kernel.js';
+import { addable } from '../value_and_gradients.js';
 
 /**
  * x·Wᵀ, with the weight as torch and Hugging Face lay it out.
@@ -13,7 +14,7 @@ import { runKernel } from '../run_kernel.js';
 export function linear(x: Tensor2D, weight: Tensor2D): Tensor2D {
   checkShape('linear', 'x', x, [-1, -1]);
   checkShape('linear', 'weight', weight, [-1, x.shape[1]]);
-  return matMul(x, weight, false, true);
+  return linears(x, [weight])[0];
 }
 
 /**
@@ -49,7 +50,12 @@ registerGradient({
           dys.flatMap((one, i) => [one, weights[i]!]),
           {},
         )[0]!,
-      ...dys.map((one) => () => matMul(one, x, true, false)),
+      ...dys.map((dy) =>
+        addable(
+          () => matMul(dy, x, true, false),
+          (sum) => runKernel('AddWeightGrad', { sum, dy, x }, {})[0]!,
+        ),
+      ),
     ];
     return Object.fromEntries(gradients.entries());
   },

@@ -12,7 +12,7 @@ import { adamW } from './adamw.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { globalNorm } from './global_norm.js';
 import { linearCrossEntropy, linearCrossEntropyGrad } from './linear_cross_entropy.js';
-import { linears, linearsGrad } from './linears.js';
+import { addWeightGrad, linears, linearsGrad } from './linears.js';
 import { headNorm, headNormGrad, rmsNorm, rmsNormGrad } from './norms.js';
 import { remainderBias, remainderBiasGrad } from './remainder_bias.js';
 import { residual, residualGrad, residualRmsNorm, residualRmsNormGrad } from './residual.js';
@@ -30,6 +30,7 @@ const kernels: { [Name in KernelName]: ReferenceKernel<Name> } = {
   RotaryEmbedding: rotaryEmbedding,
   Linears: linears,
   LinearsGrad: linearsGrad,
+  AddWeightGrad: addWeightGrad,
   RMSNorm: rmsNorm,
   RMSNormGrad: rmsNormGrad,
   Residual: residual,

@@ -1,9 +1,10 @@
 /** The cases of a layer's products, its gate, rotary embedding and the remainder's bias. */
-import { type Tensor2D, type Tensor3D, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
+import { add, clone, type Tensor2D, type Tensor3D, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
 import { rotaryEmbedding } from '../attention/rotary.js';
 import { linear, linears } from '../ops/linear.js';
 import { remainderBias } from '../ops/remainder_bias.js';
 import { swiGlu } from '../ops/swiglu.js';
+import { runKernel } from '../run_kernel.js';
 import { gradient, type HeldCase, output, withGradients } from './case.js';
 import { linear64, remainderBias64, swiGlu64 } from './float64/layers.js';
 import { rotate64 } from './float64/positions.js';
@@ -16,6 +17,10 @@ export function layerCases(): HeldCase[] {
     linearCase(1, 1, 1),
     linearCase(65, 50, 33),
     linearCase(3, 300, 129),
+    addWeightGradCase(1, 1, 1),
+    addWeightGradCase(65, 33, 50),
+    addWeightGradCase(300, 96, 64),
+    addWeightGradCase(65, 24, 40, true),
     linearsCase(1, 1, [1]),
     linearsCase(67, 50, [33, 1, 40]),
     linearsCase(130, 96, [64, 64, 96, 32]),
@@ -64,6 +69,28 @@ function linearCase(N: number, C: number, out: number): HeldCase {
             [tensor2d(x, [N, C]), tensor2d(weight, [out, C])],
             [tensor2d(dy, [N, out])],
           ),
+      };
+    },
+  };
+}
+
+/** @param shared another tensor holds the same sum, which must keep its values */
+function addWeightGradCase(N: number, F: number, C: number, shared = false): HeldCase {
+  return {
+    name: `a weight's gradient [${F}, ${C}] of ${N} tokens added to a sum${shared ? ' that is held elsewhere' : ''}`,
+    prepare(random, input) {
+      const [sum, dy, x] = [input(random.normals(F * C)), input(random.normals(N * F)), input(random.normals(N * C))];
+      const { dWeight } = linear64(x, new Float32Array(F * C), C, dy);
+      const total = dWeight.map((value, i) => value + sum[i]!);
+      return {
+        expected: [gradient('sum', total, C), ...(shared ? [gradient('elsewhere', Float64Array.from(sum), C)] : [])],
+        run: () => {
+          // A result, unlike values from outside, may change in place.
+          const before = add(tensor2d(sum, [F, C]), 0);
+          const elsewhere = shared ? [clone(before)] : [];
+          const inputs = { sum: before, dy: tensor2d(dy, [N, F]), x: tensor2d(x, [N, C]) };
+          return [...runKernel('AddWeightGrad', inputs, {}), ...elsewhere];
+        },
       };
     },
   };

@@ -189,6 +189,13 @@ export class CudaBackend extends KernelBackend {
     return entry.copy;
   }
 
+  /** Before the tensor's values change in place. */
+  forgetCopy(tensor: TensorInfo): void {
+    const entry = this.entry(tensor);
+    if (entry.copy !== undefined) this.driver.release(entry.copy);
+    entry.copy = undefined;
+  }
+
   /** Device address as float32; `release` frees the conversion, if one was made. */
   f32(tensor: TensorInfo, scratch: Scratch): number {
     const entry = this.entry(tensor);

@@ -120,6 +120,18 @@ export function isSoleOwner(info: TensorInfo): boolean {
   return backend.refCount(info.dataId) === 1;
 }
 
+/** The same, and the values are this backend's own, which nobody has read: a change cannot be seen from outside. */
+export function isUnseen(info: TensorInfo): boolean {
+  const entry = (findBackend('native') as NativeBackend).data.get(info.dataId) as unknown;
+  return isSoleOwner(info) && entry instanceof OwnValues && !entry.escaped;
+}
+
+/** Another tensor of the same values. */
+export function share(info: TensorInfo): TensorInfo {
+  (findBackend('native') as NativeBackend).incRef(info.dataId);
+  return { dataId: info.dataId, shape: info.shape, dtype: info.dtype };
+}
+
 export function sizeOf(info: TensorInfo): number {
   return info.shape.reduce((a, b) => a * b, 1);
 }

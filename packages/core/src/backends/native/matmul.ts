@@ -1,6 +1,6 @@
 /** tfjs's batched matrix product on the library's own, with its broadcasting of the batch; and sums of products. */
 import { broadcast_util, type TensorInfo } from '@tensorflow/tfjs-core';
-import { defineKernel, defineSingleKernel } from './backend.js';
+import { defineKernel, defineSingleKernel, isUnseen, share } from './backend.js';
 import { nativeFunction } from './library.js';
 
 const signature =
@@ -43,6 +43,17 @@ defineKernel('LinearsGrad', (inputs, _attrs, { read, make, allocate }) => {
     gemm(...[0, 0, rows, width, out], ...[read(dy), out, read(weight), width, dx, width, i > 0 ? 1 : 0]);
   }
   return [make([rows, width], 'float32', dx)];
+});
+
+defineKernel('AddWeightGrad', (inputs, _attrs, { read, make, allocate }) => {
+  const { sum, dy, x } = inputs as Record<'sum' | 'dy' | 'x', TensorInfo>;
+  const [rows, out] = dy.shape as [number, number];
+  const width = x.shape[1]!;
+  const inPlace = isUnseen(sum);
+  const target = inPlace ? read(sum) : allocate(out * width);
+  if (!inPlace) target.set(read(sum));
+  nativeFunction(signature)(...[1, 0, out, width, rows], ...[read(dy), out, read(x), width, target, width, 1]);
+  return [inPlace ? share(sum) : make([out, width], 'float32', target)];
 });
 
 function lastTwo(info: TensorInfo, transposed: boolean): [number, number] {

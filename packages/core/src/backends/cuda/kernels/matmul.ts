@@ -4,7 +4,7 @@
  * added up over micro-batches, where sixteen bits would lose it. Where one tensor takes several products, each adds to it.
  */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { type KernelCall, type KernelTable, need } from './define.js';
+import { alias, type KernelCall, type KernelTable, need } from './define.js';
 import { fillAt } from './elementwise.js';
 import { runOnCpu } from './fallback.js';
 
@@ -57,4 +57,22 @@ function linearsGrad(call: KernelCall): TensorInfo[] {
   return [dx];
 }
 
-export const matmulKernels: KernelTable = { BatchMatMul: batchMatMul, LinearsGrad: linearsGrad };
+/** In float32, like every gradient of a weight. */
+function addWeightGrad(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  const [sum, dy, x] = [need(call, 'sum'), need(call, 'dy'), need(call, 'x')];
+  const [k, m] = dy.shape as [number, number];
+  const n = x.shape[1]!;
+  const inPlace = backend.refCount(sum.dataId) === 1 && backend.entry(sum).type === 'f32';
+  if (inPlace) backend.forgetCopy(sum);
+  const y = inPlace ? alias(call, sum, sum.shape) : backend.cast(sum, 'f32', 'float32');
+  const product = { m, n, k, transposeA: true, transposeB: false, output: 'f32', beta: 1 } as const;
+  if (m * n * k > 0) backend.matmul(backend.bf16(dy), backend.bf16(x), backend.address(y), product);
+  return [y];
+}
+
+export const matmulKernels: KernelTable = {
+  BatchMatMul: batchMatMul,
+  LinearsGrad: linearsGrad,
+  AddWeightGrad: addWeightGrad,
+};
