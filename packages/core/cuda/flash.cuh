@@ -20,6 +20,10 @@ enum { STICK_BREAKING, SOFTMAX };
 #ifndef MECHANISM
 #define MECHANISM STICK_BREAKING
 #endif
+// Whether softmax has FIRE's bias.
+#ifndef FIRE
+#define FIRE 0
+#endif
 
 constexpr int D = HEAD_DIM;
 constexpr float LOG2E = 1.4426950408889634f;
@@ -44,6 +48,10 @@ struct Attention {
   int attendCurrent, window, skip;
   float scale;               // of the logits
   float spent;               // a stick below this is spent
+  float* fireTable;          // see fire_table.cuh
+  const float* fireRows;    // [position] of the longest document and 256 more
+  float* fireSums;           // [items, H, 2W + 1, 4]
+  int fireUnits, unused;     // W
 };
 
 // A block of queries: packed row of the first, how many, packed row of the document's first key, number of its keys,
@@ -180,3 +188,4 @@ __device__ __forceinline__ void break_rows(float (&s)[32], float scale, const in
 
 // The same value in every lane, so that the compiler keeps what depends on it in uniform registers.
 __device__ __forceinline__ int uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }
+#include "flash_fire.cuh"

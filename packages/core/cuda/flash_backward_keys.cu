@@ -149,6 +149,60 @@ __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], co
   }
 }
 
+// The same with FIRE's bias. Logarithms are made a group of keys at a time: there is no room to keep them all.
+template <bool MASKED>
+__device__ __forceinline__ void fire_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
+                                          unsigned weights, unsigned dLogits, int warp, int lane, float scale, int window,
+                                          const FireBias& fire) {
+  const int upper = visible[0];
+  const FireSpan span = fire.span(fire.log<MASKED>(upper, 23), fire.log<MASKED>(upper, 0));
+  const float2 segment = fire.segment(span.from);
+  const float slope[2] = {segment.x * fire.inverse[0], segment.x * fire.inverse[1]};
+  const float intercept[2] = {segment.y - carry[0].x, segment.y - carry[1].x};
+  float u[24];
+#pragma unroll
+  for (int group = 0; group < 4; group++) {
+    int near = upper;
+    asm volatile("" : "+r"(near));
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      if (group < 2) u[4 * group + i] = fire.log<MASKED>(near, 4 * group + i);
+      u[4 * group + 8 + i] = fire.log<MASKED>(near, 4 * group + 8 + i);
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++)
+#pragma unroll
+      for (int key = 4 * group; key < 4 * group + 4; key++)
+        s[at(h, key)] = fmaf(s[at(h, key)], scale, fmaf(slope[h], u[key + 8 - 8 * h], intercept[h]));
+#pragma unroll 1
+    for (int k = span.from; k < span.to; k++)
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        float change, edge;
+        fire.bend(k, h, change, edge);
+#pragma unroll
+        for (int key = 4 * group; key < 4 * group + 4; key++)
+          s[at(h, key)] = fmaf(change, fmaxf(u[key + 8 - 8 * h] - edge, 0.f), s[at(h, key)]);
+      }
+    unsigned weight[2][2], dLogit[2][2];
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      float a[4], dz[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int key = 4 * group + i;
+        a[i] = exp2_fast(s[at(h, key)]);
+        if (MASKED && (key >= visible[h] || (window && key < visible[h] - window))) a[i] = 0.f;
+        dz[i] = a[i] * (dP[at(h, key)] - carry[h].y);
+      }
+      weight[0][h] = pack_bf16(a[0], a[1]), weight[1][h] = pack_bf16(a[2], a[3]);
+      dLogit[0][h] = pack_bf16(dz[0], dz[1]), dLogit[1][h] = pack_bf16(dz[2], dz[3]);
+    }
+    store_pair(weights, warp, lane, group, weight[0][0], weight[0][1], weight[1][0], weight[1][1]);
+    store_pair(dLogits, warp, lane, group, dLogit[0][0], dLogit[0][1], dLogit[1][0], dLogit[1][1]);
+  }
+}
+
 __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item, const Shared& sh, int kv, int wg, int thread) {
   const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
   const int group = p.heads / p.kvHeads, have = uniform(min(64, item.keys - wg * 64)), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
@@ -182,8 +236,10 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
     }
   };
   float2 next[2];
+  FireBias fire;
   int step = 0;
   for (int head = kv * group; head < (kv + 1) * group; head++) {
+    if (FIRE) fire.begin(p, head);
     if (have > 0 && own.from <= own.to) fetch(next, head, own.from);
     for (int b = blocks.from; b <= blocks.to; b++) {
       if (!reaches(p, item, head, b, nearest)) {
@@ -214,6 +270,11 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         if (MECHANISM == STICK_BREAKING) {
           if (64 * tile + 64 > nearRow) stick_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
           else stick_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
+        } else if (FIRE) {
+          fire.rows(p, item.offset + b * 64 + r0);
+          if (64 * tile + 64 > nearRow || edge)
+            fire_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire);
+          else fire_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire);
         } else {
           const float slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
           if (64 * tile + 64 > nearRow || edge)

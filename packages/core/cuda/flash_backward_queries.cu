@@ -9,19 +9,21 @@
 
 constexpr int WGS = HOPPER ? (D <= 64 ? 3 : 2) : D <= 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
 constexpr int STAGES = HOPPER && D <= 64 ? 4 : 2;
-constexpr int CONSUMER_REGISTERS = WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = 40;
+constexpr int CONSUMER_REGISTERS = WGS == 3 ? (FIRE ? 160 : 152) : 232, PRODUCER_REGISTERS = WGS == 3 && FIRE ? 32 : 40;
 using T = Tile<D, 64>;
 using Ring = Pipeline<STAGES, WGS * 4>;
 
 struct Shared {
   unsigned q, dO, k, v;
   Ring ring;
+  float* fireSlots;  // [warps, 2W + 1, 4]
   __device__ explicit Shared(char* base)
       : q((shared_address(base) + 1023) & ~1023u),
         dO(q + WGS * T::BYTES),
         k(dO + WGS * T::BYTES),
         v(k + STAGES * T::BYTES),
-        ring(v + STAGES * T::BYTES) {}
+        ring(v + STAGES * T::BYTES),
+        fireSlots((float*)(base + (ring.full + 128 - shared_address(base)))) {}
 };
 
 // The tiles that a warpgroup's 64 queries work on: from … upper − 1.
@@ -135,6 +137,30 @@ __device__ __forceinline__ void softmax_gradient(float (&s)[32], const float (&d
   }
 }
 
+// The same with FIRE's bias, and what its parameters' gradients need of the tile.
+template <bool MASKED>
+__device__ __forceinline__ void fire_gradient(float (&s)[32], const float (&dP)[32], const Carry& carry, const FireBias& fire,
+                                              FireSums& sums, int window, int n, int lane, float scale) {
+  const int upper = carry.limit[0] - 64 * n - 16 * (lane & 3);
+  float u[24];
+#pragma unroll
+  for (int i = 0; i < 24; i++) u[i] = fire.log<MASKED>(upper, i);
+  const FireSpan span = fire.span(u[23], u[0]);
+  const float base[2] = {-carry.logSumExp[0], -carry.logSumExp[1]};
+  fire.add(s, u, scale, base, span);
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    const int visible = upper + 8 * h, from = window ? visible - window : -64;
+#pragma unroll
+    for (int key = 0; key < 16; key++) {
+      float a = exp2_fast(s[at(h, key)]);
+      if (MASKED && (key >= visible || key < from)) a = 0.f;
+      s[at(h, key)] = a * (dP[at(h, key)] - carry.delta[h]);
+    }
+  }
+  sums.add<MASKED>(s, u, fire, span, upper, lane);
+}
+
 // Σ dO·O of a row, by the four threads of a quad.
 __device__ __forceinline__ float row_delta(const bf16* output, const bf16* dOutput, int c) {
   float sum = 0.f;
@@ -150,8 +176,8 @@ __device__ __forceinline__ float row_delta(const bf16* output, const bf16* dOutp
   return sum + __shfl_xor_sync(0xffffffffu, sum, 2);
 }
 
-__device__ __forceinline__ void consume(const Attention& p, const QueryItem& item, const Shared& sh, int head, int first,
-                                        int tiles, int wg, int thread) {
+__device__ __forceinline__ void consume(const Attention& p, const QueryItem& item, const Shared& sh, int number, int head,
+                                        int first, int tiles, int wg, int thread) {
   const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
   const int have = uniform(min(64, item.rows - wg * 64)), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
   Span span(p, item, wg, head);
@@ -189,6 +215,16 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   if (MECHANISM == STICK_BREAKING && have > 0)
     carries = p.carries + ((i64)p.carryBase[item.rowBlock + wg] * p.headCount + (head - p.firstHead)) * 64;
 
+  FireBias fire;
+  FireSums fireSums;
+  const int slots = FIRE ? fire_columns(p.fireUnits) : 0;
+  if (FIRE) {
+    const int position = item.first + wg * 64 + r0;
+    fire.begin(p, head);
+    fire.rows(p, position);
+    fireSums.begin(p, fire, sh.fireSlots + (wg * 4 + warp) * slots, position, lane);
+  }
+
   copy_wait<0>();
   async_proxy_fence();
   warpgroup_barrier(wg + 1);
@@ -214,6 +250,9 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
         else stick_gradient<false>(s, dP, carry, out, n, c, scale);
         float2* to = carries + (i64)n * p.headCount * 64 + r0;
         if (c == 0) to[0] = out[0], to[8] = out[1];
+      } else if (FIRE) {
+        if (n >= unmasked || n < windowed) fire_gradient<true>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
+        else fire_gradient<false>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
       } else {
         if (n >= unmasked || n < windowed) softmax_gradient<true>(s, dP, carry, p.window, n, c, scale, p.slopes);
         else softmax_gradient<false>(s, dP, carry, p.window, n, c, scale, p.slopes);
@@ -229,6 +268,16 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       hold(dQ);
     }
     sh.ring.release(step, lane);
+  }
+  if (FIRE) {
+    fireSums.flush(lane);
+    asm volatile("bar.sync %0, %1;" ::"r"(WGS + 1), "n"(WGS * 128) : "memory");
+    float* to = p.fireSums + ((i64)number * p.heads + head) * slots;
+    for (int i = wg * 128 + thread; i < slots; i += WGS * 128) {
+      float sum = 0.f;
+      for (int w = 0; w < WGS * 4; w++) sum += sh.fireSlots[w * slots + i];
+      to[i] = sum;
+    }
   }
 #pragma unroll
   for (int h = 0; h < 2; h++) {
@@ -262,6 +311,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_backward_queries(
     produce(p, item, sh, head, first, tiles, thread);
   } else {
     registers_take<CONSUMER_REGISTERS>();
-    consume(p, item, sh, head, first, tiles, wg, thread);
+    consume(p, item, sh, number, head, first, tiles, wg, thread);
   }
 }
