@@ -16,13 +16,14 @@ function hasNvcc(): boolean {
 }
 
 const sources = readdirSync(sourceFolder()).filter((file) => file.endsWith('.cu'));
-/** Each file as it stands; the fused kernels for their other head dimensions and the other mechanism too. */
+/** Each file as it stands; the fused kernels for their other head dimensions, the other mechanism and FIRE's bias too. */
 const units = sources.flatMap((file) => [
   { file, defines: [] as string[] },
   ...(file.startsWith('flash_')
     ? [
         { file, defines: ['HEAD_DIM=32', 'MECHANISM=0'] },
         { file, defines: ['HEAD_DIM=128', 'MECHANISM=1'] },
+        { file, defines: ['HEAD_DIM=64', 'MECHANISM=1', 'FIRE=1'] },
       ]
     : []),
 ]);

@@ -92,6 +92,8 @@ export class CudaDriver {
   /** 10 × major + minor, e.g. 90. */
   readonly computeCapability: number;
   readonly multiprocessors: number;
+  /** Bytes of shared memory that a block may have at most. */
+  readonly sharedPerBlock: number;
   readonly totalMemory: number;
   readonly driverVersion: number;
   readonly stream: number;
@@ -125,6 +127,7 @@ export class CudaDriver {
     const attribute = (id: number) => this.int((out) => this.call('cuDeviceGetAttribute', out, id, device));
     this.computeCapability = attribute(75) * 10 + attribute(76);
     this.multiprocessors = attribute(16);
+    this.sharedPerBlock = attribute(97);
     if (this.computeCapability < 80)
       throw new CudaError(
         `GPU too old: ${this.deviceName} has compute capability ${this.computeCapability / 10}, the cuda backend needs 8.0 or newer (Ampere)`,

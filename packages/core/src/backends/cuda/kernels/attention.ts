@@ -1,4 +1,4 @@
-/** Which kernels serve attention: the fused ones, matrix products for head dimensions above theirs and for FIRE's bias. */
+/** Which kernels serve attention: the fused ones, matrix products for head dimensions above theirs. */
 import { type Tensor, type TensorInfo, tidy } from '@tensorflow/tfjs-core';
 import type { SoftmaxAttributes } from '../../../kernels.js';
 import { softmaxAttention } from '../../../reference/softmax.js';
@@ -7,6 +7,7 @@ import type { CudaKernel, KernelCall, KernelTable } from './define.js';
 import { fireSoftmax, fireSoftmaxGrad, servesFire } from './fire_attention.js';
 import {
   servesAttention,
+  servesFusedFire,
   softmaxBackward,
   softmaxForward,
   stickBreakingBackward,
@@ -21,10 +22,12 @@ function choose(fused: CudaKernel, plain: CudaKernel): CudaKernel {
 }
 
 /** FIRE's bias comes from a small network of its own; a very wide one is left to the reference in tfjs ops. */
-function withFire(others: CudaKernel, fire: CudaKernel, reference: Reference): CudaKernel {
+function withFire(fused: CudaKernel, plain: CudaKernel, plainFire: CudaKernel, reference: Reference): CudaKernel {
+  const others = choose(fused, plain);
   return (call: KernelCall): TensorInfo | TensorInfo[] => {
     if ((call.attrs as Partial<SoftmaxAttributes>).bias !== 'fire') return others(call);
-    if (servesFire(call)) return fire(call);
+    if (servesFusedFire(call)) return fused(call);
+    if (servesFire(call)) return plainFire(call);
     return tidy(() => reference(call.inputs as never, call.attrs as never));
   };
 }
@@ -32,10 +35,6 @@ function withFire(others: CudaKernel, fire: CudaKernel, reference: Reference): C
 export const attentionKernels: KernelTable = {
   StickBreakingAttention: choose(stickBreakingForward, plainStickBreaking),
   StickBreakingAttentionGrad: choose(stickBreakingBackward, plainStickBreakingGrad),
-  SoftmaxAttention: withFire(choose(softmaxForward, plainSoftmax), fireSoftmax, softmaxAttention as Reference),
-  SoftmaxAttentionGrad: withFire(
-    choose(softmaxBackward, plainSoftmaxGrad),
-    fireSoftmaxGrad,
-    softmaxAttentionGrad as Reference,
-  ),
+  SoftmaxAttention: withFire(softmaxForward, plainSoftmax, fireSoftmax, softmaxAttention as Reference),
+  SoftmaxAttentionGrad: withFire(softmaxBackward, plainSoftmaxGrad, fireSoftmaxGrad, softmaxAttentionGrad as Reference),
 };

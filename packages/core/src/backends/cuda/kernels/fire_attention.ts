@@ -1,35 +1,22 @@
 /** Softmax attention with FIRE's bias: its network is evaluated on the blocks of logits that plain_attention.ts makes. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { SoftmaxAttributes } from '../../../kernels.js';
-import type { Scratch } from '../backend.js';
 import { type Argument, i32, pointer } from '../driver.js';
-import { type KernelCall, need } from './define.js';
+import type { KernelCall } from './define.js';
+import { MOST_UNITS, networkArgument, parameterGradients, unitsOf } from './fire_table.js';
 import { blocksOf, plainSoftmax, plainSoftmaxGrad, shapeOf, WARPS } from './plain_attention.js';
 import { sumPartials } from './reduce.js';
 
 const FILE = 'fire.cu';
-const NAMES = ['fireW1', 'fireB1', 'fireW2', 'fireB2', 'fireC', 'fireThreshold'] as const;
-/** Four lanes' turns in fire_grad. */
-const MOST_UNITS = 128;
 
 export function servesFire(call: KernelCall): boolean {
-  return need(call, 'fireW1').shape[0]! <= MOST_UNITS;
-}
-
-/** struct Fire of fire.cu. */
-function fireArgument(call: KernelCall, scratch: Scratch): { argument: Argument; width: number } {
-  const width = need(call, 'fireW1').shape[0]!;
-  const view = new DataView(new ArrayBuffer(56));
-  for (const [i, name] of NAMES.entries())
-    view.setBigUint64(i * 8, BigInt(call.backend.f32(need(call, name), scratch)), true);
-  view.setFloat32(48, (call.attrs as unknown as SoftmaxAttributes).fireInitialThreshold!, true);
-  view.setInt32(52, width, true);
-  return { argument: { bytes: new Uint8Array(view.buffer) }, width };
+  return unitsOf(call) <= MOST_UNITS;
 }
 
 export function fireSoftmax(call: KernelCall): TensorInfo[] {
   return call.backend.withScratch((scratch) => {
-    const { argument, width } = fireArgument(call, scratch);
+    const width = unitsOf(call);
+    const argument = networkArgument(call, scratch);
     return plainSoftmax(call, { logits: addBias(call, argument, width) });
   });
 }
@@ -38,7 +25,8 @@ export function fireSoftmaxGrad(call: KernelCall): TensorInfo[] {
   const { backend } = call;
   const shape = shapeOf(call);
   return backend.withScratch((scratch) => {
-    const { argument, width } = fireArgument(call, scratch);
+    const width = unitsOf(call);
+    const argument = networkArgument(call, scratch);
     const columns = 3 * width + 3;
     const window = i32((call.attrs as unknown as SoftmaxAttributes).window ?? 0);
     // One line of sums for each run of rows and kv head, by the number of the query head in its group.
@@ -62,7 +50,7 @@ export function fireSoftmaxGrad(call: KernelCall): TensorInfo[] {
       const to = sums + g * shape.kvHeads * columns * 4;
       sumPartials(backend, to, partial, lines, shape.kvHeads * columns);
     }
-    const gradients = NAMES.map((name) => backend.make(need(call, name).shape, 'f32'));
+    const gradients = parameterGradients(call);
     const out = gradients.map((one) => pointer(backend.address(one)));
     const args = [...out, pointer(sums), argument, i32(shape.kvHeads), i32(shape.group)];
     backend.launch(FILE, 'fire_combine', { grid: [1], block: 256 }, args);

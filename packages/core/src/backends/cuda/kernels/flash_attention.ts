@@ -9,6 +9,7 @@ import type { CudaBackend, Scratch } from '../backend.js';
 import { type Argument, i64, pointer } from '../driver.js';
 import { type AttentionPlans, attentionPlans, BLOCK, type Plan } from './attention_plan.js';
 import { type KernelCall, need } from './define.js';
+import { FireTable, MOST_UNITS, sumsOf, unitsOf } from './fire_table.js';
 
 const FORWARD = { file: 'flash_forward.cu', name: 'flash_forward' };
 const BACKWARD_QUERIES = { file: 'flash_backward_queries.cu', name: 'flash_backward_queries' };
@@ -30,6 +31,19 @@ export function servesAttention(call: KernelCall): boolean {
   return headDim <= DIMENSIONS[DIMENSIONS.length - 1]! && queries > 0;
 }
 
+/** The same for a call with FIRE's bias: every warp of the queries' backward keeps sums of each segment. */
+export function servesFusedFire(call: KernelCall): boolean {
+  if (process.env.STICKBREAKING_FIRE === 'plain' || !servesAttention(call)) return false;
+  const units = unitsOf(call);
+  const dim = kernelDimension(need(call, 'q').shape[2]!);
+  const shared = sharedBytes(BACKWARD_QUERIES, dim, call.backend.hopper, units);
+  return units <= MOST_UNITS && shared <= call.backend.driver.sharedPerBlock;
+}
+
+function kernelDimension(headDim: number): number {
+  return DIMENSIONS.find((dim) => dim >= headDim)!;
+}
+
 /** Working warpgroups of a block and stages of its pipeline; the sources give the same numbers. */
 function blockOf(kernel: { name: string }, dim: number, hopper: boolean): { warpgroups: number; stages: number } {
   const small = dim <= 64;
@@ -41,13 +55,14 @@ function blockOf(kernel: { name: string }, dim: number, hopper: boolean): { warp
   return { warpgroups, stages: hopper ? (small ? 3 : 2) : small ? 2 : 1 };
 }
 
-/** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, barriers. */
-function sharedBytes(kernel: { name: string }, dim: number, hopper: boolean): number {
+/** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, barriers, FIRE's sums. */
+function sharedBytes(kernel: { name: string }, dim: number, hopper: boolean, fireUnits = 0): number {
   const { warpgroups, stages } = blockOf(kernel, dim, hopper);
   const tile = BLOCK * dim * 2;
   const own = kernel === FORWARD ? warpgroups : 2 * warpgroups;
   const squares = kernel === BACKWARD_KEYS ? 2 * warpgroups : 0;
-  return 1024 + (own + 2 * stages) * tile + squares * BLOCK * BLOCK * 2 + 128;
+  const sums = kernel === BACKWARD_QUERIES && fireUnits > 0 ? 4 * warpgroups * sumsOf(fireUnits) : 0;
+  return 1024 + (own + 2 * stages) * tile + squares * BLOCK * BLOCK * 2 + 128 + 4 * sums;
 }
 
 /** struct Attention of flash.cuh. */
@@ -66,6 +81,8 @@ interface AttentionArguments {
   saved?: number;
   carries?: number;
   slopes?: number;
+  /** Room for the sums of FIRE's gradients. */
+  fireSums?: number;
 }
 
 class Attention {
@@ -78,18 +95,21 @@ class Attention {
   /** The kernels' head dimension, and the tensors'. */
   readonly dim: number;
   readonly headDim: number;
+  readonly fire: FireTable | undefined;
 
   constructor(
     private readonly call: KernelCall,
     readonly mechanism: 'stick-breaking' | 'softmax',
     private readonly scratch: Scratch,
   ) {
-    const attrs = call.attrs as unknown as StickBreakingAttributes;
+    const attrs = call.attrs as unknown as StickBreakingAttributes & Partial<SoftmaxAttributes>;
     this.backend = call.backend;
     [this.queries, this.heads, this.headDim] = need(call, 'q').shape as [number, number, number];
     [this.keys, this.kvHeads] = need(call, 'k').shape as [number, number];
-    this.dim = DIMENSIONS.find((dim) => dim >= this.headDim)!;
-    this.plans = attentionPlans(this.backend, attrs.cuSeqlens, attrs.cuSeqlensK ?? attrs.cuSeqlens);
+    this.dim = kernelDimension(this.headDim);
+    const cuSeqlensK = attrs.cuSeqlensK ?? attrs.cuSeqlens;
+    this.plans = attentionPlans(this.backend, attrs.cuSeqlens, cuSeqlensK);
+    if (attrs.bias === 'fire') this.fire = new FireTable(call, scratch, longestDocument(cuSeqlensK));
   }
 
   /** The tensor as bfloat16 with the kernels' head dimension. */
@@ -161,6 +181,11 @@ class Attention {
     }
   }
 
+  /** Blocks of the queries' backward, each of which leaves sums of FIRE's gradients. */
+  get queryBlocks(): number {
+    return this.plans.queries(this.warpgroups(BACKWARD_QUERIES)).count;
+  }
+
   private warpgroups(kernel: { name: string }): number {
     return blockOf(kernel, this.dim, this.backend.hopper).warpgroups;
   }
@@ -174,9 +199,10 @@ class Attention {
     allHeads: number,
   ): void {
     const { backend, dim } = this;
-    const shared = sharedBytes(kernel, dim, backend.hopper);
-    const mechanism = this.mechanism === 'stick-breaking' ? 0 : 1;
-    const compiled = backend.function(kernel.file, kernel.name, [`HEAD_DIM=${dim}`, `MECHANISM=${mechanism}`]);
+    const shared = sharedBytes(kernel, dim, backend.hopper, this.fire?.units);
+    const defines = [`HEAD_DIM=${dim}`, `MECHANISM=${this.mechanism === 'stick-breaking' ? 0 : 1}`];
+    if (this.fire) defines.push('FIRE=1');
+    const compiled = backend.function(kernel.file, kernel.name, defines);
     const headBytes = (this.keys * this.kvHeads * dim * 4) / allHeads;
     const sectionHeads = Math.min(headCount, Math.max(1, Math.floor(SECTION_BYTES / headBytes)));
     const shape = { grid: [plan.count * headCount] as const, block: (this.warpgroups(kernel) + 1) * 128, shared };
@@ -190,9 +216,9 @@ class Attention {
   ): Argument {
     const { attendCurrent, window, scale } = this.call.attrs as unknown as StickBreakingAttributes & SoftmaxAttributes;
     const { q, k, v, output = 0, dOutput = 0, out = 0, dq = 0, dk = 0, dv = 0 } = args;
-    const { rowOutput, dRemainder = 0, saved = 0, carries = 0, slopes = 0 } = args;
+    const { rowOutput, dRemainder = 0, saved = 0, carries = 0, slopes = 0, fireSums = 0 } = args;
     const skip = this.mechanism === 'stick-breaking' && this.backend.blockSkipping;
-    const view = new DataView(new ArrayBuffer(184));
+    const view = new DataView(new ArrayBuffer(216));
     const results = [out, dq, dk, dv, rowOutput, dRemainder, saved, carries];
     const addresses = [q, k, v, output, dOutput, ...results, plan.address, this.plans.carryBase, slopes, this.queries];
     for (const [i, address] of addresses.entries()) view.setBigUint64(i * 8, BigInt(address), true);
@@ -203,6 +229,9 @@ class Attention {
     for (const [i, value] of ints.entries()) view.setInt32(136 + i * 4, value, true);
     view.setFloat32(176, scale, true);
     view.setFloat32(180, skip ? SPENT : GONE, true);
+    for (const [i, address] of [this.fire?.table ?? 0, this.fire?.rows ?? 0, fireSums].entries())
+      view.setBigUint64(184 + i * 8, BigInt(address), true);
+    view.setInt32(208, this.fire?.units ?? 0, true);
     return { bytes: new Uint8Array(view.buffer) };
   }
 }
@@ -258,13 +287,16 @@ export function softmaxBackward(call: KernelCall): TensorInfo[] {
   const { backend } = call;
   return backend.withScratch((scratch) => {
     const a = new Attention(call, 'softmax', scratch);
-    return gradients(call, a, {
+    const fireSums = a.fire?.partialSums(a.queryBlocks);
+    const [dq, dk, dv] = gradients(call, a, {
       ...inputsOf(a),
       rowOutput: backend.f32(need(call, 'logSumExp'), scratch),
       output: a.input('output'),
       dOutput: a.input('dOutput'),
       slopes: a.slopes(),
+      fireSums,
     });
+    return [dq!, dk!, dv!, ...(a.fire?.gradients(fireSums!, a.queryBlocks) ?? [])];
   });
 }
 
@@ -276,4 +308,8 @@ function gradients(call: KernelCall, a: Attention, args: AttentionArguments): Te
   const [dq, dk, dv] = (['q', 'k', 'v'] as const).map((name) => a.result(need(call, name).shape));
   a.backward({ ...args, dq: dq!.address, dk: dk!.address, dv: dv!.address });
   return [dq!, dk!, dv!].map(({ finish }) => finish());
+}
+
+function longestDocument(cuSeqlensK: Int32Array): number {
+  return cuSeqlensK.reduce((most, end, s) => Math.max(most, end - (cuSeqlensK[s - 1] ?? end)), 0);
 }
