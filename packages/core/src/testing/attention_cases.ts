@@ -140,11 +140,18 @@ const scalings: Partial<Record<Scheme, Scaling64>> = {
   'rope dynamic': { kind: 'dynamic', factor: 2, originalContextLength: 64 },
 };
 
-function drawnFire(random: Random, input: Input, heads: number): Fire64 {
-  const width = 5;
+/** FIRE's hidden units: how many, drawn at random, or chosen so that their knots (where one turns on or off) are special. */
+type FireUnits = number | 'special knots';
+/** Units without a knot, with one at distance 0, with the same one, rising and falling, and with one no distance reaches. */
+const specialKnots = { w1: [0, 0, 1, -1, 1, 2, -2, 1, -1], b1: [1, -1, 0, 0, -0.5, -1, 1, -1.5, 2] };
+
+function drawnFire(random: Random, input: Input, heads: number, units: FireUnits): Fire64 {
+  const width = units === 'special knots' ? specialKnots.w1.length : units;
+  const { w1, b1 } =
+    units === 'special knots' ? specialKnots : { w1: random.normals(width), b1: random.normals(width, 0.5) };
   return {
-    w1: input(random.normals(width)),
-    b1: input(random.normals(width, 0.5)),
+    w1: input(Float32Array.from(w1)),
+    b1: input(Float32Array.from(b1)),
     w2: input(random.normals(heads * width, 0.5)),
     b2: input(random.normals(heads)),
     c: input(Float32Array.of(0.1 + 0.2 * random.uniform())),
@@ -165,16 +172,19 @@ function fireTensors(fire: Fire64, heads: number): Tensor[] {
   ];
 }
 
-function softmaxCase(sizes: Sizes, scheme: Scheme, window?: number): HeldCase {
+const usualUnits = 5;
+
+function softmaxCase(sizes: Sizes, scheme: Scheme, window?: number, units: FireUnits = usualUnits): HeldCase {
   const windowed = window === undefined ? '' : `, window ${window}`;
+  const wide = units === usualUnits ? '' : typeof units === 'number' ? ` of ${units} units` : ` of ${units}`;
   return {
-    name: `softmax ${scheme}${windowed}, ${sizesInWords(sizes)}`,
+    name: `softmax ${scheme}${wide}${windowed}, ${sizesInWords(sizes)}`,
     extreme: !['usual', 'faint'].includes(sizes.logits ?? 'usual'),
     large: isLarge(sizes),
     prepare(random, input): PreparedCase {
       const { layout, values, tensors } = drawn(random, input, sizes);
       const { headDim, heads, cuSeqlens, cuSeqlensK } = layout;
-      const fire = scheme === 'fire' ? drawnFire(random, input, heads) : undefined;
+      const fire = scheme === 'fire' ? drawnFire(random, input, heads, units) : undefined;
       const wanted = softmax64(values, layout, position64(scheme, fire), window);
       // A query that sees one key gives it everything whatever the logit: a gradient of 0, and rounding around it.
       const leastNorm = window === 1 ? wanted.uncancelled : 0;
@@ -268,6 +278,11 @@ export function attentionCases(): HeldCase[] {
   });
   for (const scheme of ['none', 'alibi', 'fire'] as const)
     cases.push(softmaxCase({ pack: mixed, headDim: 32, heads: [2, 1] }, scheme, 200));
+  cases.push(softmaxCase({ pack: mixed, headDim: 64, heads: [1, 1] }, 'fire', undefined, 32));
+  for (const units of [8, 100, 'special knots'] as const) {
+    cases.push(softmaxCase({ pack: short, headDim: 64, heads: [4, 2] }, 'fire', undefined, units));
+    cases.push(softmaxCase({ pack: cached, headDim: 32, heads: [2, 1] }, 'fire', units === 8 ? 150 : undefined, units));
+  }
   for (const logits of ['lone', 'high', 'low'] as const)
     cases.push(softmaxCase({ pack: short, headDim: 64, heads: [2, 1], logits }, 'none'));
   cases.push(softmaxCase({ pack: short, headDim: 32, heads: [2, 2], scale: 0.3 }, 'alibi'));
