@@ -53,13 +53,6 @@ extern "C" __global__ void fire_table(FireTable table, Network f) {
   if (w == 0) table.count() = count, table.c() = fabsf(*f.c), table.threshold() = fabsf(*f.threshold * f.initialThreshold);
 }
 
-// [positions] 1 / denominator of x = log2(c·distance + 1) / denominator.
-extern "C" __global__ void fire_rows(float* rows, FireTable table, int positions) {
-  const int position = blockIdx.x * blockDim.x + threadIdx.x;
-  if (position >= positions) return;
-  rows[position] = 1.f / (log2f(fmaf(table.c(), fmaxf((float)position, table.threshold()), 1.f)) + 1e-6f * LOG2E);
-}
-
 // sums [H, 2W + 1, 4] to the gradients of the six parameters; one block. Segments' sums are added up in place first.
 extern "C" __global__ void fire_gradients(float* dW1, float* dB1, float* dW2, float* dB2, float* dC, float* dThreshold,
                                           float* sums, FireTable table, Network f) {

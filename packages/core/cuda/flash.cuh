@@ -49,7 +49,6 @@ struct Attention {
   float scale;               // of the logits
   float spent;               // a stick below this is spent
   float* fireTable;          // see fire_table.cuh
-  const float* fireRows;    // [position] of the longest document and 256 more
   float* fireSums;           // [items, H, 2W + 1, 4]
   int fireUnits, unused;     // W
 };

@@ -153,12 +153,10 @@ __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], co
 template <bool MASKED>
 __device__ __forceinline__ void fire_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
                                           unsigned weights, unsigned dLogits, int warp, int lane, float scale, int window,
-                                          const FireBias& fire) {
+                                          const FireBias& fire, const FireSpan& span) {
   const int upper = visible[0];
-  const FireSpan span = fire.span(fire.log<MASKED>(upper, 23), fire.log<MASKED>(upper, 0));
-  const float2 segment = fire.segment(span.from);
-  const float slope[2] = {segment.x * fire.inverse[0], segment.x * fire.inverse[1]};
-  const float intercept[2] = {segment.y - carry[0].x, segment.y - carry[1].x};
+  const float slope[2] = {span.line.x * fire.inverse[0], span.line.x * fire.inverse[1]};
+  const float intercept[2] = {span.line.y - carry[0].x, span.line.y - carry[1].x};
   float u[24];
 #pragma unroll
   for (int group = 0; group < 4; group++) {
@@ -262,19 +260,23 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         compare_tiles<D>(s, q, k, warp, lane);
         compare_tiles<D>(dP, dO, v, warp, lane);
         products_commit();
+        const int nearRow = item.offset + b * 64 + sees;  // keys that the block's first row sees
+        const bool edge = p.window && 64 * tile < nearRow + 63 - p.window;
+        FireSpan fireSpan;
+        if (FIRE) {
+          fire.rows(item.offset + b * 64 + r0);
+          fireSpan = fire.span(64 * tile + 64 > nearRow || edge, visible[0]);
+        }
         products_wait<0>();
         hold(s);
         hold(dP);
-        const int nearRow = item.offset + b * 64 + sees;  // keys that the block's first row sees
-        const bool edge = p.window && 64 * tile < nearRow + 63 - p.window;
         if (MECHANISM == STICK_BREAKING) {
           if (64 * tile + 64 > nearRow) stick_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
           else stick_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
         } else if (FIRE) {
-          fire.rows(p, item.offset + b * 64 + r0);
           if (64 * tile + 64 > nearRow || edge)
-            fire_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire);
-          else fire_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire);
+            fire_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire, fireSpan);
+          else fire_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire, fireSpan);
         } else {
           const float slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
           if (64 * tile + 64 > nearRow || edge)

@@ -140,12 +140,8 @@ __device__ __forceinline__ void softmax_gradient(float (&s)[32], const float (&d
 // The same with FIRE's bias, and what its parameters' gradients need of the tile.
 template <bool MASKED>
 __device__ __forceinline__ void fire_gradient(float (&s)[32], const float (&dP)[32], const Carry& carry, const FireBias& fire,
-                                              FireSums& sums, int window, int n, int lane, float scale) {
-  const int upper = carry.limit[0] - 64 * n - 16 * (lane & 3);
-  float u[24];
-#pragma unroll
-  for (int i = 0; i < 24; i++) u[i] = fire.log<MASKED>(upper, i);
-  const FireSpan span = fire.span(u[23], u[0]);
+                                              FireSums& sums, const float (&u)[24], const FireSpan& span, int window,
+                                              int upper, int lane, float scale) {
   const float base[2] = {-carry.logSumExp[0], -carry.logSumExp[1]};
   fire.add(s, u, scale, base, span);
 #pragma unroll
@@ -158,7 +154,7 @@ __device__ __forceinline__ void fire_gradient(float (&s)[32], const float (&dP)[
       s[at(h, key)] = a * (dP[at(h, key)] - carry.delta[h]);
     }
   }
-  sums.add<MASKED>(s, u, fire, span, upper, lane);
+  sums.add(s, u, fire, span, lane);
 }
 
 // Σ dO·O of a row, by the four threads of a quad.
@@ -221,7 +217,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   if (FIRE) {
     const int position = item.first + wg * 64 + r0;
     fire.begin(p, head);
-    fire.rows(p, position);
+    fire.rows(position);
     fireSums.begin(p, fire, sh.fireSlots + (wg * 4 + warp) * slots, position, lane);
   }
 
@@ -241,6 +237,10 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       compare_tiles<D>(s, q, sh.k + stage * T::BYTES, warp, lane);
       compare_tiles<D>(dP, dO, sh.v + stage * T::BYTES, warp, lane);
       products_commit();
+      float u[24];
+      FireSpan fireSpan;
+      const int upper = carry.limit[0] - 64 * n - 16 * c;
+      if (FIRE) fireSpan = fire.prepare(u, n >= unmasked || n < windowed, upper);
       products_wait<0>();
       hold(s);
       hold(dP);
@@ -251,8 +251,9 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
         float2* to = carries + (i64)n * p.headCount * 64 + r0;
         if (c == 0) to[0] = out[0], to[8] = out[1];
       } else if (FIRE) {
-        if (n >= unmasked || n < windowed) fire_gradient<true>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
-        else fire_gradient<false>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
+        if (n >= unmasked || n < windowed)
+          fire_gradient<true>(s, dP, carry, fire, fireSums, u, fireSpan, p.window, upper, lane, scale);
+        else fire_gradient<false>(s, dP, carry, fire, fireSums, u, fireSpan, p.window, upper, lane, scale);
       } else {
         if (n >= unmasked || n < windowed) softmax_gradient<true>(s, dP, carry, p.window, n, c, scale, p.slopes);
         else softmax_gradient<false>(s, dP, carry, p.window, n, c, scale, p.slopes);

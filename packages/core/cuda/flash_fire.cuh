@@ -6,9 +6,10 @@
 #pragma once
 #include "fire_table.cuh"
 
-// The warp's first and last segment.
+// The warp's first and last segment, and slope and intercept of the first.
 struct FireSpan {
   int from, to;
+  float2 line;
 };
 
 __device__ __forceinline__ float log2_fast(float x) {
@@ -21,7 +22,7 @@ struct FireBias {
   const float* table;
   int line, knotsAt;  // offsets in the table: of the head's segments, of the knots
   int count;
-  float c;
+  float c, threshold;
   float inverse[2];  // of the thread's two rows: 1 / denominator of x
 
   __device__ __forceinline__ void begin(const Attention& p, int head) {
@@ -29,44 +30,53 @@ struct FireBias {
     table = p.fireTable;
     line = (int)((float*)t.segments(head) - t.data), knotsAt = (int)(t.knots() - t.data);
     count = t.count();
-    c = t.c();
+    c = t.c(), threshold = t.threshold();
   }
   __device__ __forceinline__ float2 segment(int s) const { return ((const float2*)(table + line))[s]; }
   __device__ __forceinline__ float knot_of(int k) const { return table[knotsAt + k]; }
   // `position`: of the upper row.
-  __device__ __forceinline__ void rows(const Attention& p, int position) {
+  __device__ __forceinline__ void rows(int position) {
 #pragma unroll
-    for (int h = 0; h < 2; h++) inverse[h] = p.fireRows[position + 8 * h];
+    for (int h = 0; h < 2; h++)
+      inverse[h] = reciprocal(log2_fast(fmaf(c, fmaxf((float)(position + 8 * h), threshold), 1.f)) + 1e-6f * LOG2E);
   }
-  // The 24 distances of the thread's pairs: that of the upper row's key is at key + 8, the lower's at key. Keys ahead of their
-  // row count as the row's own.
-  template <bool MASKED>
-  static __device__ __forceinline__ float distance(int upperVisible, int i) {
-    const float d = (float)(upperVisible + 7) - (float)i;
-    return MASKED ? fmaxf(d, 0.f) : d;
-  }
+  // log2(c·distance + 1) of one of the thread's 24 distances: that of the upper row's key is at key + 8, the lower's at key.
+  // Near the diagonal a distance of 0 must give 0; keys ahead of their row count as the row's own.
   template <bool MASKED>
   __device__ __forceinline__ float log(int upperVisible, int i) const {
-    return log2_fast(fmaf(c, distance<MASKED>(upperVisible, i), 1.f));
-  }
-  // distance / (c·distance + 1).
-  template <bool MASKED>
-  static __device__ __forceinline__ float ratio(float c, int upperVisible, int i) {
-    const float d = distance<MASKED>(upperVisible, i);
-    return d * reciprocal(fmaf(c, d, 1.f));
+    const float first = (float)(upperVisible + 7);
+    if (!MASKED) return log2_fast(fmaf(-c, (float)i, fmaf(c, first, 1.f)));
+    const float distance = first - (float)i;
+    return distance > 0.f ? log2_fast(fmaf(c, distance, 1.f)) : 0.f;
   }
   // From the logarithms at 23 and at 0.
   __device__ __forceinline__ FireSpan span(float nearest, float farthest) const {
     const float least = __shfl_sync(0xffffffffu, nearest * inverse[0], 3);
     const float most = __shfl_sync(0xffffffffu, farthest * inverse[1], 28);
-    FireSpan span{0, 0};
+    FireSpan span{0, 0, {}};
     for (int from = 0; from < count; from += 32) {
       const int k = from + (threadIdx.x & 31);
       const float knot = k < count ? knot_of(k) : INFINITY;
       span.from += __popc(__ballot_sync(0xffffffffu, knot < least));
       span.to += __popc(__ballot_sync(0xffffffffu, knot < most));
     }
+    span.line = segment(span.from);
     return span;
+  }
+  __device__ __forceinline__ FireSpan span(bool masked, int upperVisible) const {
+    if (masked) return span(log<true>(upperVisible, 23), log<true>(upperVisible, 0));
+    return span(log<false>(upperVisible, 23), log<false>(upperVisible, 0));
+  }
+  // All of a tile that does not wait for its logits.
+  __device__ __forceinline__ FireSpan prepare(float (&u)[24], bool masked, int upperVisible) const {
+    if (masked) {
+#pragma unroll
+      for (int i = 0; i < 24; i++) u[i] = log<true>(upperVisible, i);
+    } else {
+#pragma unroll
+      for (int i = 0; i < 24; i++) u[i] = log<false>(upperVisible, i);
+    }
+    return span(u[23], u[0]);
   }
   // Change of slope at knot k, and the knot, both on the logarithm's scale in row h.
   __device__ __forceinline__ void bend(int k, int h, float& change, float& edge) const {
@@ -76,10 +86,9 @@ struct FireBias {
   // s ← s · scale + bias + base[row], in units of log2.
   __device__ __forceinline__ void add(float (&s)[32], const float (&u)[24], float scale, const float (&base)[2],
                                       const FireSpan& span) const {
-    const float2 first = segment(span.from);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      const float slope = first.x * inverse[h], intercept = first.y + base[h];
+      const float slope = span.line.x * inverse[h], intercept = span.line.y + base[h];
 #pragma unroll
       for (int key = 0; key < 16; key++)
         s[at(h, key)] = fmaf(s[at(h, key)], scale, fmaf(slope, u[key + 8 - 8 * h], intercept));
@@ -114,21 +123,22 @@ struct FireSums {
   float* slots;  // [2W + 1, 4]
   int units, segment;
   float sums[FIRE_SUMS];         // of the tiles that began in `segment`, not yet in its slot
+  float perC;                          // 1 / c
   float shareC[2], shareThreshold[2];  // of a row: factors of Σ dB·x
 
   __device__ __forceinline__ void begin(const Attention& p, const FireBias& bias, float* warpSlots, int position, int lane) {
     slots = warpSlots, units = p.fireUnits, segment = 0;
     for (int i = lane; i < fire_columns(units); i += 32) slots[i] = 0.f;
     __syncwarp();
-    const float threshold = FireTable{p.fireTable, p.fireUnits, p.heads}.threshold();
+    perC = bias.c > 0.f ? 1.f / bias.c : 0.f;
 #pragma unroll
     for (int i = 0; i < FIRE_SUMS; i++) sums[i] = 0.f;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      const float at = (float)(position + 8 * h), longest = fmaxf(at, threshold);
+      const float at = (float)(position + 8 * h), longest = fmaxf(at, bias.threshold);
       const float natural = bias.inverse[h] * LOG2E, per = natural / fmaf(bias.c, longest, 1.f);
       shareC[h] = -longest * per;
-      shareThreshold[h] = threshold > at ? -bias.c * per : 0.f;
+      shareThreshold[h] = bias.threshold > at ? -bias.c * per : 0.f;
     }
   }
   __device__ __forceinline__ void put(int slot, const float (&x)[FIRE_SUMS], int lane) {
@@ -140,27 +150,25 @@ struct FireSums {
 #pragma unroll
     for (int i = 0; i < FIRE_SUMS; i++) sums[i] = 0.f;
   }
-  // Adds the rows' Σ dB, Σ dB·log2(…), Σ dB·distance/(c·distance + 1).
+  // Adds a row's Σ dB, Σ dB·log2(c·distance + 1), Σ dB/(c·distance + 1).
   __device__ __forceinline__ void combine(float (&to)[FIRE_SUMS], const FireBias& bias, int h, float plain, float withLog,
-                                          float withRatio) const {
+                                          float withShare) const {
     const float withX = withLog * bias.inverse[h];
     to[0] += plain;
     to[1] += withX;
-    to[2] += fmaf(bias.inverse[h] * LOG2E, withRatio, shareC[h] * withX);
+    // ∂log(c·distance + 1)/∂c = distance/(c·distance + 1) = (1 − 1/(c·distance + 1))/c
+    to[2] += fmaf(bias.inverse[h] * LOG2E, (plain - withShare) * perC, shareC[h] * withX);
     to[3] = fmaf(shareThreshold[h], withX, to[3]);
   }
   // Takes in a tile's dB.
-  template <bool MASKED>
   __device__ __forceinline__ void add(const float (&dB)[32], const float (&u)[24], const FireBias& bias, const FireSpan& span,
-                                      int upperVisible, int lane) {
+                                      int lane) {
     if (span.from != segment) flush(lane), segment = span.from;
     {
-      float plain[2] = {0.f, 0.f}, withLog[2] = {0.f, 0.f}, withRatio[2] = {0.f, 0.f}, c = bias.c;
-      int upper = upperVisible;
-      asm volatile("" : "+f"(c), "+r"(upper) : "f"(dB[0]), "f"(dB[31]));  // no earlier, and nothing kept since the logarithms
+      float plain[2] = {0.f, 0.f}, withLog[2] = {0.f, 0.f}, withShare[2] = {0.f, 0.f};
 #pragma unroll
       for (int i = 0; i < 24; i++) {
-        const float ratio = bias.ratio<MASKED>(c, upper, i);
+        const float share = exp2_fast(-u[i]);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
           const int key = i - 8 + 8 * h;
@@ -168,23 +176,22 @@ struct FireSums {
           const float x = dB[at(h, key)];
           plain[h] += x;
           withLog[h] = fmaf(x, u[i], withLog[h]);
-          withRatio[h] = fmaf(x, ratio, withRatio[h]);
+          withShare[h] = fmaf(x, share, withShare[h]);
         }
       }
 #pragma unroll
-      for (int h = 0; h < 2; h++) combine(sums, bias, h, plain[h], withLog[h], withRatio[h]);
+      for (int h = 0; h < 2; h++) combine(sums, bias, h, plain[h], withLog[h], withShare[h]);
     }
 #pragma unroll 1
     for (int k = span.from; k < span.to; k++) {
-      float beyond[FIRE_SUMS] = {0.f, 0.f, 0.f, 0.f}, change[2], edge[2], c = bias.c;
-      int upper = upperVisible;
-      asm volatile("" : "+f"(c), "+r"(upper));  // the ratios are made anew: there is no room to keep them
+      float beyond[FIRE_SUMS] = {0.f, 0.f, 0.f, 0.f}, change[2], edge[2], minus = -1.f;
+      asm volatile("" : "+f"(minus));  // the shares are made anew: there is no room to keep them
 #pragma unroll
       for (int h = 0; h < 2; h++) bias.bend(k, h, change[h], edge[h]);
-      float plain[2] = {0.f, 0.f}, withLog[2] = {0.f, 0.f}, withRatio[2] = {0.f, 0.f};
+      float plain[2] = {0.f, 0.f}, withLog[2] = {0.f, 0.f}, withShare[2] = {0.f, 0.f};
 #pragma unroll
       for (int i = 0; i < 24; i++) {
-        const float ratio = bias.ratio<MASKED>(c, upper, i);
+        const float share = exp2_fast(minus * u[i]);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
           const int key = i - 8 + 8 * h;
@@ -192,11 +199,11 @@ struct FireSums {
           const float x = u[i] > edge[h] ? dB[at(h, key)] : 0.f;
           plain[h] += x;
           withLog[h] = fmaf(x, u[i], withLog[h]);
-          withRatio[h] = fmaf(x, ratio, withRatio[h]);
+          withShare[h] = fmaf(x, share, withShare[h]);
         }
       }
 #pragma unroll
-      for (int h = 0; h < 2; h++) combine(beyond, bias, h, plain[h], withLog[h], withRatio[h]);
+      for (int h = 0; h < 2; h++) combine(beyond, bias, h, plain[h], withLog[h], withShare[h]);
       put(units + 1 + k, beyond, lane);
     }
   }

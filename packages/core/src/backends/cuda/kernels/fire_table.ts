@@ -5,7 +5,7 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { SoftmaxAttributes } from '../../../kernels.js';
 import type { Scratch } from '../backend.js';
-import { type Argument, i32, pointer } from '../driver.js';
+import { type Argument, pointer } from '../driver.js';
 import { type KernelCall, need } from './define.js';
 import { sumPartials } from './reduce.js';
 
@@ -15,8 +15,6 @@ const NAMES = ['fireW1', 'fireB1', 'fireW2', 'fireB2', 'fireC', 'fireThreshold']
 export const MOST_UNITS = 128;
 /** Floats of a segment's or a knot's sums. */
 const SUMS = 4;
-/** Rows past a document's last, up to whose end a block of queries looks at the table. */
-const ROWS_BEYOND = 256;
 
 export function unitsOf(call: KernelCall): number {
   return need(call, 'fireW1').shape[0]!;
@@ -44,25 +42,20 @@ export function parameterGradients(call: KernelCall): TensorInfo[] {
 
 export class FireTable {
   readonly units: number;
-  /** Device addresses of the table, and of each position's factor. */
+  /** Device address. */
   readonly table: number;
-  readonly rows: number;
   private readonly network: Argument;
   private readonly structure: Argument;
   private readonly heads: number;
 
-  /** @param longest keys of the longest document */
   constructor(
     private readonly call: KernelCall,
     private readonly scratch: Scratch,
-    longest: number,
   ) {
     const { backend } = call;
     this.units = unitsOf(call);
     this.heads = need(call, 'fireW2').shape[0]!;
-    const positions = longest + ROWS_BEYOND;
     this.table = scratch.allocate((4 + 2 * this.heads * (this.units + 1) + 3 * this.units) * 4);
-    this.rows = scratch.allocate(positions * 4);
     this.network = networkArgument(call, scratch);
     const view = new DataView(new ArrayBuffer(16));
     view.setBigUint64(0, BigInt(this.table), true);
@@ -70,8 +63,6 @@ export class FireTable {
     view.setInt32(12, this.heads, true);
     this.structure = { bytes: new Uint8Array(view.buffer) };
     backend.launch(FILE, 'fire_table', { grid: [this.heads], block: MOST_UNITS }, [this.structure, this.network]);
-    const grid = [Math.ceil(positions / 256)] as const;
-    backend.launch(FILE, 'fire_rows', { grid, block: 256 }, [pointer(this.rows), this.structure, i32(positions)]);
   }
 
   /** Room for the sums of `blocks` blocks of the queries' backward, [blocks, H, 2W + 1, 4]. */

@@ -107,9 +107,8 @@ class Attention {
     [this.queries, this.heads, this.headDim] = need(call, 'q').shape as [number, number, number];
     [this.keys, this.kvHeads] = need(call, 'k').shape as [number, number];
     this.dim = kernelDimension(this.headDim);
-    const cuSeqlensK = attrs.cuSeqlensK ?? attrs.cuSeqlens;
-    this.plans = attentionPlans(this.backend, attrs.cuSeqlens, cuSeqlensK);
-    if (attrs.bias === 'fire') this.fire = new FireTable(call, scratch, longestDocument(cuSeqlensK));
+    this.plans = attentionPlans(this.backend, attrs.cuSeqlens, attrs.cuSeqlensK ?? attrs.cuSeqlens);
+    if (attrs.bias === 'fire') this.fire = new FireTable(call, scratch);
   }
 
   /** The tensor as bfloat16 with the kernels' head dimension. */
@@ -218,7 +217,7 @@ class Attention {
     const { q, k, v, output = 0, dOutput = 0, out = 0, dq = 0, dk = 0, dv = 0 } = args;
     const { rowOutput, dRemainder = 0, saved = 0, carries = 0, slopes = 0, fireSums = 0 } = args;
     const skip = this.mechanism === 'stick-breaking' && this.backend.blockSkipping;
-    const view = new DataView(new ArrayBuffer(216));
+    const view = new DataView(new ArrayBuffer(208));
     const results = [out, dq, dk, dv, rowOutput, dRemainder, saved, carries];
     const addresses = [q, k, v, output, dOutput, ...results, plan.address, this.plans.carryBase, slopes, this.queries];
     for (const [i, address] of addresses.entries()) view.setBigUint64(i * 8, BigInt(address), true);
@@ -229,9 +228,9 @@ class Attention {
     for (const [i, value] of ints.entries()) view.setInt32(136 + i * 4, value, true);
     view.setFloat32(176, scale, true);
     view.setFloat32(180, skip ? SPENT : GONE, true);
-    for (const [i, address] of [this.fire?.table ?? 0, this.fire?.rows ?? 0, fireSums].entries())
-      view.setBigUint64(184 + i * 8, BigInt(address), true);
-    view.setInt32(208, this.fire?.units ?? 0, true);
+    view.setBigUint64(184, BigInt(this.fire?.table ?? 0), true);
+    view.setBigUint64(192, BigInt(fireSums), true);
+    view.setInt32(200, this.fire?.units ?? 0, true);
     return { bytes: new Uint8Array(view.buffer) };
   }
 }
@@ -308,8 +307,4 @@ function gradients(call: KernelCall, a: Attention, args: AttentionArguments): Te
   const [dq, dk, dv] = (['q', 'k', 'v'] as const).map((name) => a.result(need(call, name).shape));
   a.backward({ ...args, dq: dq!.address, dk: dk!.address, dv: dv!.address });
   return [dq!, dk!, dv!].map(({ finish }) => finish());
-}
-
-function longestDocument(cuSeqlensK: Int32Array): number {
-  return cuSeqlensK.reduce((most, end, s) => Math.max(most, end - (cuSeqlensK[s - 1] ?? end)), 0);
 }
