@@ -153,8 +153,9 @@ __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], co
 template <bool MASKED>
 __device__ __forceinline__ void fire_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
                                           unsigned weights, unsigned dLogits, int warp, int lane, float scale, int window,
-                                          const FireBias& fire, const FireSpan& span) {
+                                          const FireBias& fire) {
   const int upper = visible[0];
+  const FireSpan span = fire.span(fire.log<MASKED>(upper, 23), fire.log<MASKED>(upper, 0));
   const float slope[2] = {span.line.x * fire.inverse[0], span.line.x * fire.inverse[1]};
   const float intercept[2] = {span.line.y - carry[0].x, span.line.y - carry[1].x};
   float u[24];
@@ -234,10 +235,8 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
     }
   };
   float2 next[2];
-  FireBias fire;
   int step = 0;
   for (int head = kv * group; head < (kv + 1) * group; head++) {
-    if (FIRE) fire.begin(p, head);
     if (have > 0 && own.from <= own.to) fetch(next, head, own.from);
     for (int b = blocks.from; b <= blocks.to; b++) {
       if (!reaches(p, item, head, b, nearest)) {
@@ -260,23 +259,21 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         compare_tiles<D>(s, q, k, warp, lane);
         compare_tiles<D>(dP, dO, v, warp, lane);
         products_commit();
-        const int nearRow = item.offset + b * 64 + sees;  // keys that the block's first row sees
-        const bool edge = p.window && 64 * tile < nearRow + 63 - p.window;
-        FireSpan fireSpan;
-        if (FIRE) {
-          fire.rows(item.offset + b * 64 + r0);
-          fireSpan = fire.span(64 * tile + 64 > nearRow || edge, visible[0]);
-        }
         products_wait<0>();
         hold(s);
         hold(dP);
+        const int nearRow = item.offset + b * 64 + sees;  // keys that the block's first row sees
+        const bool edge = p.window && 64 * tile < nearRow + 63 - p.window;
         if (MECHANISM == STICK_BREAKING) {
           if (64 * tile + 64 > nearRow) stick_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
           else stick_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
         } else if (FIRE) {
+          FireBias fire;
+          fire.begin(p, head);
+          fire.rows(item.offset + b * 64 + r0);
           if (64 * tile + 64 > nearRow || edge)
-            fire_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire, fireSpan);
-          else fire_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire, fireSpan);
+            fire_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire);
+          else fire_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire);
         } else {
           const float slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
           if (64 * tile + 64 > nearRow || edge)

@@ -9,7 +9,7 @@
 
 constexpr int WGS = HOPPER ? (D <= 64 ? 3 : 2) : D <= 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
 constexpr int STAGES = HOPPER && D <= 64 ? 4 : 2;
-constexpr int CONSUMER_REGISTERS = WGS == 3 ? (FIRE ? 160 : 152) : 232, PRODUCER_REGISTERS = WGS == 3 && FIRE ? 32 : 40;
+constexpr int CONSUMER_REGISTERS = WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = 40;
 using T = Tile<D, 64>;
 using Ring = Pipeline<STAGES, WGS * 4>;
 
@@ -140,8 +140,10 @@ __device__ __forceinline__ void softmax_gradient(float (&s)[32], const float (&d
 // The same with FIRE's bias, and what its parameters' gradients need of the tile.
 template <bool MASKED>
 __device__ __forceinline__ void fire_gradient(float (&s)[32], const float (&dP)[32], const Carry& carry, const FireBias& fire,
-                                              FireSums& sums, const float (&u)[24], const FireSpan& span, int window,
-                                              int upper, int lane, float scale) {
+                                              FireSums& sums, int window, int n, int lane, float scale) {
+  const int upper = carry.limit[0] - 64 * n - 16 * (lane & 3);
+  float u[24];
+  const FireSpan span = fire.prepare<MASKED>(u, upper);
   const float base[2] = {-carry.logSumExp[0], -carry.logSumExp[1]};
   fire.add(s, u, scale, base, span);
 #pragma unroll
@@ -237,10 +239,6 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       compare_tiles<D>(s, q, sh.k + stage * T::BYTES, warp, lane);
       compare_tiles<D>(dP, dO, sh.v + stage * T::BYTES, warp, lane);
       products_commit();
-      float u[24];
-      FireSpan fireSpan;
-      const int upper = carry.limit[0] - 64 * n - 16 * c;
-      if (FIRE) fireSpan = fire.prepare(u, n >= unmasked || n < windowed, upper);
       products_wait<0>();
       hold(s);
       hold(dP);
@@ -251,9 +249,8 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
         float2* to = carries + (i64)n * p.headCount * 64 + r0;
         if (c == 0) to[0] = out[0], to[8] = out[1];
       } else if (FIRE) {
-        if (n >= unmasked || n < windowed)
-          fire_gradient<true>(s, dP, carry, fire, fireSums, u, fireSpan, p.window, upper, lane, scale);
-        else fire_gradient<false>(s, dP, carry, fire, fireSums, u, fireSpan, p.window, upper, lane, scale);
+        if (n >= unmasked || n < windowed) fire_gradient<true>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
+        else fire_gradient<false>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
       } else {
         if (n >= unmasked || n < windowed) softmax_gradient<true>(s, dP, carry, p.window, n, c, scale, p.slopes);
         else softmax_gradient<false>(s, dP, carry, p.window, n, c, scale, p.slopes);
@@ -308,10 +305,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_backward_queries(
   }
   first = uniform(first), tiles = uniform(tiles);
   if (wg == WGS) {
-    registers_give<PRODUCER_REGISTERS>();
+    registers_give<FIRE && WGS == 3 ? 32 : PRODUCER_REGISTERS>();
     produce(p, item, sh, head, first, tiles, thread);
   } else {
-    registers_take<CONSUMER_REGISTERS>();
+    registers_take<FIRE && WGS == 3 ? 160 : CONSUMER_REGISTERS>();
     consume(p, item, sh, number, head, first, tiles, wg, thread);
   }
 }

@@ -63,19 +63,10 @@ struct FireBias {
     span.line = segment(span.from);
     return span;
   }
-  __device__ __forceinline__ FireSpan span(bool masked, int upperVisible) const {
-    if (masked) return span(log<true>(upperVisible, 23), log<true>(upperVisible, 0));
-    return span(log<false>(upperVisible, 23), log<false>(upperVisible, 0));
-  }
-  // All of a tile that does not wait for its logits.
-  __device__ __forceinline__ FireSpan prepare(float (&u)[24], bool masked, int upperVisible) const {
-    if (masked) {
+  template <bool MASKED>
+  __device__ __forceinline__ FireSpan prepare(float (&u)[24], int upperVisible) const {
 #pragma unroll
-      for (int i = 0; i < 24; i++) u[i] = log<true>(upperVisible, i);
-    } else {
-#pragma unroll
-      for (int i = 0; i < 24; i++) u[i] = log<false>(upperVisible, i);
-    }
+    for (int i = 0; i < 24; i++) u[i] = log<MASKED>(upperVisible, i);
     return span(u[23], u[0]);
   }
   // Change of slope at knot k, and the knot, both on the logarithm's scale in row h.

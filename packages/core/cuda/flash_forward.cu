@@ -90,18 +90,22 @@ struct Stick {
 struct Softmax {
   float most[2], sum[2], slope;
   FireBias fire;
-  FireSpan fireSpan;
-  float fireLogs[24];
   __device__ __forceinline__ void begin() {
 #pragma unroll
     for (int h = 0; h < 2; h++) most[h] = -INFINITY, sum[h] = 0.f;
+  }
+  template <bool MASKED>
+  __device__ __forceinline__ void add_bias(float (&s)[32], int upperVisible, float scale) {
+    float u[24];
+    const FireSpan span = fire.prepare<MASKED>(u, upperVisible);
+    const float base[2] = {0.f, 0.f};
+    fire.add(s, u, scale, base, span);
   }
   // Weights relative to the running maximum; `o` is brought to it.
   template <bool MASKED>
   __device__ __forceinline__ void weigh(float (&s)[32], float (&o)[D / 2], const Attention& p, const Rows& rows, int n, int c,
                                         float scale) {
-    const float base[2] = {0.f, 0.f};
-    if (FIRE) fire.add(s, fireLogs, scale, base, fireSpan);
+    if (FIRE) add_bias<MASKED>(s, rows.limit[0] - 64 * n - 16 * c, scale);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const int visible = rows.limit[h] - 64 * n - 16 * c, from = p.window ? visible - p.window : -64;
@@ -155,10 +159,9 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   for (int i = 0; i < D / 2; i++) o[i] = 0.f;
   Stick stick;
   Softmax soft;
+  if (FIRE) soft.fire.begin(p, head), soft.fire.rows(item.first + r0);
   if (MECHANISM == STICK_BREAKING) stick.begin(rows);
   else soft.begin(), soft.slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
-
-  if (FIRE) soft.fire.begin(p, head), soft.fire.rows(item.first + r0);
 
   bool spent = have <= 0;
   if (spent && p.skip && thread == 0) atomicAdd((int*)sh.spentGroups, 1);
@@ -171,8 +174,6 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       products_begin();
       compare_tiles<D>(s, q, sh.k + stage * T::BYTES, warp, lane);
       products_commit();
-      if (FIRE)
-        soft.fireSpan = soft.fire.prepare(soft.fireLogs, n >= unmasked || n < windowed, rows.limit[0] - 64 * n - 16 * c);
       products_wait<0>();
       hold(s);
       if (MECHANISM == STICK_BREAKING) {
