@@ -55,7 +55,7 @@ function blockOf(kernel: { name: string }, dim: number, hopper: boolean): { warp
   return { warpgroups, stages: hopper ? (small ? 3 : 2) : small ? 2 : 1 };
 }
 
-/** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, barriers, FIRE's sums. */
+/** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, barriers. */
 function sharedBytes(kernel: { name: string }, dim: number, hopper: boolean, fireUnits = 0): number {
   const { warpgroups, stages } = blockOf(kernel, dim, hopper);
   const tile = BLOCK * dim * 2;
