@@ -187,4 +187,7 @@ __device__ __forceinline__ void break_rows(float (&s)[32], float scale, const in
 
 // The same value in every lane, so that the compiler keeps what depends on it in uniform registers.
 __device__ __forceinline__ int uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }
+__device__ __forceinline__ KeyItem uniform(const KeyItem& i) {
+  return {uniform(i.k0), uniform(i.keys), uniform(i.position), uniform(i.q0), uniform(i.queries), uniform(i.offset), uniform(i.rowBlock), 0};
+}
 #include "flash_fire.cuh"

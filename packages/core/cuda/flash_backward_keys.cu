@@ -5,7 +5,7 @@
 #include "flash.cuh"
 
 constexpr int WGS = HOPPER ? (D <= 64 ? 3 : 2) : D < 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
-constexpr int STAGES = HOPPER ? (D <= 64 ? 3 : 2) : D <= 64 ? 2 : 1;
+constexpr int STAGES = HOPPER ? 4 : D <= 64 ? 2 : 1;
 constexpr int CONSUMER_REGISTERS = WGS == 3 ? 160 : 232, PRODUCER_REGISTERS = WGS == 3 ? 32 : 40;
 using T = Tile<D, 64>;
 using Square = Tile<64, 64>;
@@ -38,26 +38,58 @@ struct Blocks {
   }
 };
 
-// Whether the sticks of query block b reach tile `tile` at all.
-__device__ __forceinline__ bool reaches(const Attention& p, const KeyItem& item, int head, int b, int tile) {
-  if (MECHANISM == SOFTMAX) return true;
-  return tile >= (int)Saved(p).stop[(i64)head * p.rowBlocks + item.rowBlock + b];
-}
+// Which tiles the sticks of a head's query blocks reach at all.
+struct Reach {
+  const float* stop;
+  __device__ __forceinline__ Reach(const Attention& p, const KeyItem& item, int head)
+      : stop(MECHANISM == SOFTMAX ? nullptr : Saved(p).stop + (i64)head * p.rowBlocks + item.rowBlock) {}
+  __device__ __forceinline__ bool operator()(int b, int tile) const { return MECHANISM == SOFTMAX || tile >= (int)stop[b]; }
+};
+
+// What the first kernel kept of this thread's two rows, for one tile and head, block after block.
+struct Kept {
+  const float2* rows;
+  int pair, reached, width, left;
+  // `head` is counted from the first of those that `carries` holds, of `width`.
+  __device__ __forceinline__ Kept(const Attention& p, const KeyItem& item, int head, int width, int tile, int r0) : width(width) {
+    left = item.queries - r0;
+    if (MECHANISM == SOFTMAX) {
+      rows = p.carries + (i64)(p.firstHead * (p.heads / p.kvHeads) + head) * p.tokens + item.q0 + r0;
+    } else {
+      rows = p.carries + (i64)head * 64 + r0;
+      pair = uniform(p.carryBase[item.rowBlock] + tile);
+      reached = (item.offset + 63) / 64 + 1;  // tiles that the document's first block sees; each later one sees one more
+    }
+  }
+  __device__ __forceinline__ void fetch(float2 (&carry)[2], int b) const {
+    if (MECHANISM == STICK_BREAKING) {
+      // Rows past the document's end were kept, too: nothing is left of their sticks.
+      const float2* at = rows + (i64)((pair + b * reached + (b * (b - 1) >> 1)) * width) * 64;
+      carry[0] = at[0], carry[1] = at[8];
+    } else {
+      const float2* at = rows + (i64)b * 64;
+#pragma unroll
+      for (int h = 0; h < 2; h++) carry[h] = left > b * 64 + 8 * h ? at[8 * h] : make_float2(INFINITY, 0.f);
+    }
+  }
+};
 
 __device__ __forceinline__ void produce(const Attention& p, const KeyItem& item, const Shared& sh, int kv, int thread) {
   const int group = p.heads / p.kvHeads, stride = p.heads * D, nearest = (item.position + item.keys - 1) / 64;
   const Blocks blocks(p, item, item.position, item.keys);
   const TileLoader<false> loader(stride, thread);
   int step = 0;
-  for (int head = kv * group; head < (kv + 1) * group; head++)
+  for (int head = kv * group; head < (kv + 1) * group; head++) {
+    const Reach reach(p, item, head);
     for (int b = blocks.from; b <= blocks.to; b++) {
-      if (!reaches(p, item, head, b, nearest)) continue;
+      if (!reach(b, nearest)) continue;
       const int stage = sh.ring.acquire(step);
       const i64 from = ((i64)(item.q0 + b * 64) * p.heads + head) * D;
       loader.load(sh.q + stage * T::BYTES, p.q + from, item.queries - b * 64);
       loader.load(sh.dO + stage * T::BYTES, p.dOutput + from, item.queries - b * 64);
       sh.ring.publish(step++);
     }
+  }
   sh.ring.finish(step);
 }
 
@@ -208,7 +240,7 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
   const int tile = item.position / 64 + wg, nearest = (item.position + item.keys - 1) / 64, kvStride = p.kvHeads * D;
   Blocks blocks(p, item, item.position, item.keys), own(p, item, item.position + wg * 64, have);
   blocks.from = uniform(blocks.from), blocks.to = uniform(blocks.to);
-  own.from = uniform(own.from), own.to = uniform(own.to);
+  own.from = uniform(own.from), own.to = have > 0 ? uniform(own.to) : -1;
   const float scale = p.scale * LOG2E;
   const unsigned k = sh.k + wg * T::BYTES, v = sh.v + wg * T::BYTES;
   const unsigned weights = sh.weights + wg * Square::BYTES, dLogits = sh.dLogits + wg * Square::BYTES;
@@ -223,27 +255,18 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
   float dK[D / 2], dV[D / 2];
 #pragma unroll
   for (int i = 0; i < D / 2; i++) dK[i] = 0.f, dV[i] = 0.f;
-  // What the first kernel kept of this thread's two rows of query block b; asked for one block ahead.
-  const auto fetch = [&](float2 (&carry)[2], int head, int b) {
-#pragma unroll
-    for (int h = 0; h < 2; h++) {
-      const int r = r0 + 8 * h;
-      const i64 row = item.q0 + b * 64 + r;
-      const i64 pair = (i64)(p.carryBase[item.rowBlock + b] + tile) * p.headCount * group + (head - p.firstHead * group);
-      const float2* at = p.carries + (MECHANISM == STICK_BREAKING ? pair * 64 + r : head * p.tokens + row);
-      carry[h] = b * 64 + r < item.queries ? *at : make_float2(MECHANISM == STICK_BREAKING ? 0.f : INFINITY, 0.f);
-    }
-  };
   float2 next[2];
   int step = 0;
   for (int head = kv * group; head < (kv + 1) * group; head++) {
-    if (have > 0 && own.from <= own.to) fetch(next, head, own.from);
+    const Reach reach(p, item, head);
+    const Kept kept(p, item, head - p.firstHead * group, p.headCount * group, tile, r0);
+    if (own.from <= own.to) kept.fetch(next, own.from);  // asked for one block ahead
     for (int b = blocks.from; b <= blocks.to; b++) {
-      if (!reaches(p, item, head, b, nearest)) {
-        if (have > 0 && b >= own.from && b < own.to) fetch(next, head, b + 1);
+      if (!reach(b, nearest)) {
+        if (b >= own.from && b < own.to) kept.fetch(next, b + 1);
         continue;
       }
-      if (have > 0 && b >= own.from && b <= own.to && reaches(p, item, head, b, tile)) {
+      if (b >= own.from && b <= own.to && reach(b, tile)) {
         float2 carry[2];
         int visible[2];
 #pragma unroll
@@ -251,7 +274,7 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
           carry[h] = next[h];
           visible[h] = item.offset + b * 64 + r0 + 8 * h + sees - 64 * tile - 16 * c;
         }
-        if (b < own.to) fetch(next, head, b + 1);
+        if (b < own.to) kept.fetch(next, b + 1);
         const int stage = sh.ring.wait(step);
         float s[32], dP[32];
         const unsigned q = sh.q + stage * T::BYTES, dO = sh.dO + stage * T::BYTES;
@@ -294,7 +317,7 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         // The weights' tile is written anew next time: all four warps must have read it.
         warpgroup_barrier(wg + 1);
       } else {
-        if (have > 0 && b >= own.from && b < own.to) fetch(next, head, b + 1);
+        if (b >= own.from && b < own.to) kept.fetch(next, b + 1);
         sh.ring.wait(step);
       }
       sh.ring.release(step++, lane);
@@ -318,7 +341,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_backward_keys(con
   const Shared sh(memory);
   int number, kv;
   locate(p, number, kv);
-  const KeyItem item = ((const KeyItem*)p.items)[number];
+  const KeyItem item = uniform(((const KeyItem*)p.items)[number]);
   const int wg = uniform(threadIdx.x / 128), thread = threadIdx.x % 128;
   if (threadIdx.x == 0) sh.ring.init();
   __syncthreads();

@@ -8,7 +8,7 @@
 #include "flash.cuh"
 
 constexpr int WGS = HOPPER ? (D <= 64 ? 3 : 2) : D <= 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
-constexpr int STAGES = HOPPER && D <= 64 ? 4 : 2;
+constexpr int STAGES = HOPPER ? 4 : 2;
 constexpr int CONSUMER_REGISTERS = WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = 40;
 using T = Tile<D, 64>;
 using Ring = Pipeline<STAGES, WGS * 4>;

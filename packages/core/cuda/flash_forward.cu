@@ -6,7 +6,7 @@
 #include "flash.cuh"
 
 constexpr int WGS = HOPPER ? (D <= 64 ? 4 : 3) : 2, THREADS = (WGS + 1) * 128;
-constexpr int STAGES = HOPPER && D <= 64 ? 4 : 2;
+constexpr int STAGES = HOPPER ? 4 : 2;
 constexpr int CONSUMER_REGISTERS = WGS == 4 ? 112 : 152, PRODUCER_REGISTERS = WGS == 4 ? 32 : 40;
 using T = Tile<D, 64>;
 using Ring = Pipeline<STAGES, WGS * 4>;

@@ -47,12 +47,12 @@ function kernelDimension(headDim: number): number {
 /** Working warpgroups of a block and stages of its pipeline; the sources give the same numbers. */
 function blockOf(kernel: { name: string }, dim: number, hopper: boolean): { warpgroups: number; stages: number } {
   const small = dim <= 64;
-  if (kernel === FORWARD) return { warpgroups: hopper ? (small ? 4 : 3) : 2, stages: hopper && small ? 4 : 2 };
+  if (kernel === FORWARD) return { warpgroups: hopper ? (small ? 4 : 3) : 2, stages: hopper ? 4 : 2 };
   if (kernel === BACKWARD_QUERIES) {
-    return { warpgroups: hopper ? (small ? 3 : 2) : small ? 2 : 1, stages: hopper && small ? 4 : 2 };
+    return { warpgroups: hopper ? (small ? 3 : 2) : small ? 2 : 1, stages: hopper ? 4 : 2 };
   }
   const warpgroups = hopper ? (small ? 3 : 2) : dim < 64 ? 2 : 1;
-  return { warpgroups, stages: hopper ? (small ? 3 : 2) : small ? 2 : 1 };
+  return { warpgroups, stages: hopper ? 4 : small ? 2 : 1 };
 }
 
 /** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, barriers. */
