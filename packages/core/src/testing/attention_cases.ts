@@ -197,7 +197,7 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, window?: number, units: FireU
           ...(wanted.fire
             ? fireGradientNames.map((name) => {
                 const sums = wanted.fire!.sums[name];
-                return gradient(`FIRE's ${name}`, sums, sums.length, Math.sqrt(wanted.fire!.squares[name]));
+                return gradient(`FIRE's ${name}`, sums, sums.length, wanted.fire!.scale(name, 1e-4));
               })
             : []),
         ],

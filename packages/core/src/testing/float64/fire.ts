@@ -15,13 +15,19 @@ export interface Fire64 {
 export const fireGradientNames = ['w1', 'b1', 'w2', 'b2', 'c', 'thresholdMultiplier'] as const;
 type Name = (typeof fireGradientNames)[number];
 
+/** Some float32 roundings of x, relative. */
+const ROUNDING = 1e-6;
+
 /**
  * The gradients of FIRE's parameters: sums over all pairs of tokens. `b2`'s is zero by nature, since softmax does not
- * see a constant; so each comes with the root of its terms' summed squares, which is what an error is measured by.
+ * see a constant; so each comes with the root of its terms' summed squares, which is what an error is measured by. A unit
+ * within float32's rounding of its knot may count as on or as off: what hangs on it is summed apart.
  */
 export class FireGradients {
   readonly sums: Record<Name, Float64Array>;
-  readonly squares: Record<Name, number> = { w1: 0, b1: 0, w2: 0, b2: 0, c: 0, thresholdMultiplier: 0 };
+  private readonly squares: Record<Name, number> = { w1: 0, b1: 0, w2: 0, b2: 0, c: 0, thresholdMultiplier: 0 };
+
+  private readonly undecided: Record<Name, number> = { w1: 0, b1: 0, w2: 0, b2: 0, c: 0, thresholdMultiplier: 0 };
 
   constructor(private readonly fire: Fire64) {
     const like = (name: Name) => new Float64Array(fire[name].length);
@@ -40,6 +46,11 @@ export class FireGradients {
     this.squares[name] += term * term;
   }
 
+  /** What an error is relative to, where `tolerance` of it is allowed. */
+  scale(name: Name, tolerance: number): number {
+    return Math.max(Math.sqrt(this.squares[name]), this.undecided[name] / tolerance);
+  }
+
   /** Takes in the gradient of one pair's bias. */
   addPair(head: number, distance: number, position: number, dBias: number): void {
     const { w1, b1, w2 } = this.fire;
@@ -49,6 +60,13 @@ export class FireGradients {
     let dx = 0;
     for (let w = 0; w < width; w++) {
       const before = w1[w]! * x + b1[w]!;
+      if (Math.abs(before) <= ROUNDING * (Math.abs(w1[w]! * x) + Math.abs(b1[w]!))) {
+        const dBefore = Math.abs(dBias * w2[head * width + w]!);
+        this.undecided.w1 += dBefore * x;
+        this.undecided.b1 += dBefore;
+        this.undecided.c += dBefore * Math.abs(w1[w]! * dxdc);
+        this.undecided.thresholdMultiplier += dBefore * Math.abs(w1[w]! * dxdMultiplier);
+      }
       if (before <= 0) continue;
       this.add('w2', head * width + w, dBias * before);
       const dBefore = dBias * w2[head * width + w]!;
