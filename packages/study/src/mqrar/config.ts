@@ -17,6 +17,8 @@ const TrainingSchema = z.strictObject({
   steps: count,
   /** Sequences of a step. */
   sequences: count,
+  /** Training sequences have from this many pairs up to the task's; default: all the task's. Tests always have the task's. */
+  fewestPairs: count.optional(),
   warmupSteps: z.int().nonnegative(),
   /** Share of right answers from which a run counts as having solved the task. */
   solvedAt: z.number().min(0).max(1).default(0.99),

@@ -67,7 +67,8 @@ export async function runMqrar(settings: MqrarSettings, context: ArmContext): Pr
 function trainOptions(settings: MqrarSettings, context: ArmContext, solved: AbortController): TrainOptions {
   const { task, training, learningRate, seed } = settings;
   const batchTokens = training.sequences * task.sequenceLength;
-  const { warmupSteps, checkEvery } = training;
+  const { warmupSteps, checkEvery, fewestPairs } = training;
+  const trained = fewestPairs === undefined ? task : { ...task, fewestPairs: Math.min(fewestPairs, task.pairs) };
   return {
     model: settings.model,
     seed,
@@ -76,7 +77,7 @@ function trainOptions(settings: MqrarSettings, context: ArmContext, solved: Abor
     optimizer: { weightDecay: training.weightDecay },
     // A learning rate that is too high belongs to the sweep: its run goes on, without the steps that went wrong.
     maxNonFiniteSteps: training.steps,
-    identity: { task, solvedAt: training.solvedAt },
+    identity: { task: trained, solvedAt: training.solvedAt },
     checkpoints: { everySteps: 4 * checkEvery, keepLast: 1, keepBest: false },
     signal: AbortSignal.any([context.signal, solved.signal]),
     stages: [
@@ -86,7 +87,7 @@ function trainOptions(settings: MqrarSettings, context: ArmContext, solved: Abor
         contextLength: task.sequenceLength,
         batchTokens,
         microBatchTokens: batchTokens,
-        data: mqrarData(task, training.sequences, seed),
+        data: mqrarData(trained, training.sequences, seed),
       },
     ],
     // What validation measures here is the share of wrong answers.

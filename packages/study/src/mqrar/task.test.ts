@@ -56,6 +56,21 @@ describe('the MQRAR task', () => {
     );
   });
 
+  it('draws the number of pairs of each sequence where it may, small ones as often as large ones', () => {
+    const { tokens } = mqrarBatch({ ...task, fewestPairs: 3 }, 400, 'test', 0, 0);
+    const counts = Array.from({ length: 400 }, (_, s) => {
+      const sequence = tokens.subarray(s * task.sequenceLength, (s + 1) * task.sequenceLength);
+      return new Set(sequence.filter((_, position) => position % 2 === 0)).size;
+    });
+    expect(Math.min(...counts)).toBe(3);
+    expect(Math.max(...counts)).toBeGreaterThan(160);
+    expect(Math.max(...counts)).toBeLessThanOrEqual(192);
+    const below = counts.filter((count) => count < 24).length; // 24 is half way from 3 to 192, in factors
+    expect(below).toBeGreaterThan(150);
+    expect(below).toBeLessThan(250);
+    expect(() => checkTask({ ...task, fewestPairs: 193 })).toThrow('From 193 to 192 pairs is no range');
+  });
+
   it('assigns each variable once, then asks and assigns in turn, all tokens in their ranges', () => {
     fc.assert(
       fc.property(tasks, ({ task, seed }) => {

@@ -20,6 +20,8 @@ export interface MqrarTask {
   values: number;
   /** Variables of one sequence, each assigned once at its beginning. */
   pairs: number;
+  /** Each sequence draws its number of pairs between this and `pairs`, small ones as often as large ones; default: `pairs`. */
+  fewestPairs?: number | undefined;
 }
 
 export interface MqrarSequence {
@@ -33,7 +35,9 @@ export interface MqrarSequence {
 const UNSCORED = -1;
 
 /** @throws UserError where no such sequence exists */
-export function checkTask({ sequenceLength, variables, values, pairs }: MqrarTask): void {
+export function checkTask({ sequenceLength, variables, values, pairs, fewestPairs = pairs }: MqrarTask): void {
+  if (fewestPairs > pairs)
+    throw new UserError(`From ${fewestPairs} to ${pairs} pairs is no range; expected at most ${pairs}.`);
   if (sequenceLength % 2 !== 0) {
     throw new UserError(`A sequence of ${sequenceLength} tokens is no row of pairs; expected an even length.`);
   }
@@ -48,7 +52,8 @@ export function checkTask({ sequenceLength, variables, values, pairs }: MqrarTas
 
 /** One sequence; the same random numbers give the same one. */
 export function mqrarSequence(task: MqrarTask, random: () => number): MqrarSequence {
-  const { sequenceLength, variables, values, pairs } = task;
+  const { sequenceLength, variables, values, pairs: most, fewestPairs: fewest = most } = task;
+  const pairs = fewest < most ? Math.floor(fewest * ((most + 1) / fewest) ** random()) : most;
   const tokens = new Int32Array(sequenceLength);
   const targets = new Int32Array(sequenceLength).fill(UNSCORED);
   const chosen = drawDistinct(variables, pairs, random);

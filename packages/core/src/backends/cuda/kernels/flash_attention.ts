@@ -9,13 +9,18 @@ import type { CudaBackend, Scratch } from '../backend.js';
 import { type Argument, i64, pointer } from '../driver.js';
 import { type AttentionPlans, attentionPlans, BLOCK, type Plan } from './attention_plan.js';
 import { type KernelCall, need } from './define.js';
-import { FireTable, MOST_UNITS, sumsOf, unitsOf } from './fire_table.js';
+import { FireTable, MOST_UNITS, unitsOf } from './fire_table.js';
+import {
+  BACKWARD_KEYS,
+  BACKWARD_QUERIES,
+  DIMENSIONS,
+  type FlashKernel,
+  FORWARD,
+  kernelDimension,
+  sharedBytes,
+  warpgroupsOf,
+} from './flash_blocks.js';
 
-const FORWARD = { file: 'flash_forward.cu', name: 'flash_forward' };
-const BACKWARD_QUERIES = { file: 'flash_backward_queries.cu', name: 'flash_backward_queries' };
-const BACKWARD_KEYS = { file: 'flash_backward_keys.cu', name: 'flash_backward_keys' };
-/** Head dimensions that the kernels are compiled for; others are filled up with zeros to the next. */
-const DIMENSIONS = [32, 64, 128] as const;
 /** Keys and values of so many bytes are worked on at a time, so that they stay in the second-level cache. */
 const SECTION_BYTES = 16 * 2 ** 20;
 /** The scan's carries between the two backward kernels; heads are taken in turns where they would need more. */
@@ -38,31 +43,6 @@ export function servesFusedFire(call: KernelCall): boolean {
   const dim = kernelDimension(need(call, 'q').shape[2]!);
   const shared = sharedBytes(BACKWARD_QUERIES, dim, call.backend.hopper, units);
   return units <= MOST_UNITS && shared <= call.backend.driver.sharedPerBlock;
-}
-
-function kernelDimension(headDim: number): number {
-  return DIMENSIONS.find((dim) => dim >= headDim)!;
-}
-
-/** Working warpgroups of a block and stages of its pipeline; the sources give the same numbers. */
-function blockOf(kernel: { name: string }, dim: number, hopper: boolean): { warpgroups: number; stages: number } {
-  const small = dim <= 64;
-  if (kernel === FORWARD) return { warpgroups: hopper ? (small ? 4 : 3) : 2, stages: hopper ? 4 : 2 };
-  if (kernel === BACKWARD_QUERIES) {
-    return { warpgroups: hopper ? (small ? 3 : 2) : small ? 2 : 1, stages: hopper ? 4 : 2 };
-  }
-  const warpgroups = hopper ? (small ? 3 : 2) : dim < 64 ? 2 : 1;
-  return { warpgroups, stages: hopper ? 4 : small ? 2 : 1 };
-}
-
-/** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, barriers. */
-function sharedBytes(kernel: { name: string }, dim: number, hopper: boolean, fireUnits = 0): number {
-  const { warpgroups, stages } = blockOf(kernel, dim, hopper);
-  const tile = BLOCK * dim * 2;
-  const own = kernel === FORWARD ? warpgroups : 2 * warpgroups;
-  const squares = kernel === BACKWARD_KEYS ? 2 * warpgroups : 0;
-  const sums = kernel === BACKWARD_QUERIES && fireUnits > 0 ? 4 * warpgroups * sumsOf(fireUnits) : 0;
-  return 1024 + (own + 2 * stages) * tile + squares * BLOCK * BLOCK * 2 + 128 + 4 * sums;
 }
 
 /** struct Attention of flash.cuh. */
@@ -185,12 +165,12 @@ class Attention {
     return this.plans.queries(this.warpgroups(BACKWARD_QUERIES)).count;
   }
 
-  private warpgroups(kernel: { name: string }): number {
-    return blockOf(kernel, this.dim, this.backend.hopper).warpgroups;
+  private warpgroups(kernel: FlashKernel): number {
+    return warpgroupsOf(kernel, this.dim, this.backend.hopper);
   }
 
   private launch(
-    kernel: typeof FORWARD,
+    kernel: FlashKernel,
     args: AttentionArguments,
     plan: Plan,
     firstHead: number,

@@ -1,0 +1,43 @@
+/** The blocks that the fused attention kernels run as: the sources give the same numbers. */
+import { BLOCK } from './attention_plan.js';
+import { sumsOf } from './fire_table.js';
+
+export interface FlashKernel {
+  file: string;
+  name: string;
+}
+
+export const FORWARD: FlashKernel = { file: 'flash_forward.cu', name: 'flash_forward' };
+export const BACKWARD_QUERIES: FlashKernel = { file: 'flash_backward_queries.cu', name: 'flash_backward_queries' };
+export const BACKWARD_KEYS: FlashKernel = { file: 'flash_backward_keys.cu', name: 'flash_backward_keys' };
+/** Head dimensions that the kernels are compiled for; others are filled up with zeros to the next. */
+export const DIMENSIONS = [32, 64, 128] as const;
+
+export function kernelDimension(headDim: number): number {
+  return DIMENSIONS.find((dim) => dim >= headDim)!;
+}
+
+export function warpgroupsOf(kernel: FlashKernel, dim: number, hopper: boolean): number {
+  return blockOf(kernel, dim, hopper).warpgroups;
+}
+
+/** Working warpgroups of a block and stages of its pipeline. */
+function blockOf(kernel: FlashKernel, dim: number, hopper: boolean): { warpgroups: number; stages: number } {
+  const small = dim <= 64;
+  if (kernel === FORWARD) return { warpgroups: hopper ? (small ? 4 : 3) : 2, stages: hopper ? 4 : 2 };
+  if (kernel === BACKWARD_QUERIES) {
+    return { warpgroups: hopper ? (small ? 3 : 2) : small ? 2 : 1, stages: hopper ? 4 : 2 };
+  }
+  const warpgroups = hopper ? (small ? 3 : 2) : dim < 64 ? 2 : 1;
+  return { warpgroups, stages: hopper ? 4 : small ? 2 : 1 };
+}
+
+/** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, barriers. */
+export function sharedBytes(kernel: FlashKernel, dim: number, hopper: boolean, fireUnits = 0): number {
+  const { warpgroups, stages } = blockOf(kernel, dim, hopper);
+  const tile = BLOCK * dim * 2;
+  const own = kernel === FORWARD ? warpgroups : 2 * warpgroups;
+  const squares = kernel === BACKWARD_KEYS ? 2 * warpgroups : 0;
+  const sums = kernel === BACKWARD_QUERIES && fireUnits > 0 ? 4 * warpgroups * sumsOf(fireUnits) : 0;
+  return 1024 + (own + 2 * stages) * tile + squares * BLOCK * BLOCK * 2 + 128 + 4 * sums;
+}
