@@ -14,6 +14,13 @@ interface Point {
 
 type Results = ReadonlyMap<string, MqrarResult>;
 
+/** How training sequences differ from those that are asked in the end. */
+function mixture({ training: { fewestPairs } }: MqrarConfig): string {
+  return fewestPairs === undefined
+    ? ''
+    : ` Models train on sequences of ${fewestPairs} pairs up to the number shown, and are asked with that number alone.`;
+}
+
 export function reportMqrar(config: MqrarConfig, results: Results): StudyReport {
   const points = bestPoints(config, results);
   return {
@@ -22,7 +29,7 @@ export function reportMqrar(config: MqrarConfig, results: Results): StudyReport 
     blocks: [
       {
         kind: 'text',
-        text: `Multi-query repeated associative recall: a sequence of ${config.task.sequenceLength} tokens assigns values to variables, then asks for a variable and assigns it anew, over and over; an answer is right when it is the value assigned last. Chance is 1 in ${config.task.values}. ${config.model.numLayers} layers of ${config.model.hiddenSize}, ${config.model.numHeads} head; the best of ${config.learningRates.length} learning rates is shown.`,
+        text: `Multi-query repeated associative recall: a sequence of ${config.task.sequenceLength} tokens assigns values to variables, then asks for a variable and assigns it anew, over and over; an answer is right when it is the value assigned last. Chance is 1 in ${config.task.values}. ${config.model.numLayers} layers of ${config.model.hiddenSize}, ${config.model.numHeads} head; the best of ${config.learningRates.length} learning rates is shown.${mixture(config)}`,
       },
       { kind: 'heading', text: 'Right answers by number of pairs (figure 3)' },
       figure3(config, points),
