@@ -43,9 +43,10 @@ const kinds: Record<string, LlamaConfigInput> = {
   'alibi in a window': { ...base, attention: { kind: 'softmax', position: 'alibi', window: 3 } },
   'one key-value head': { ...base, numKvHeads: 1, attention: 'stick-breaking' },
   fire: { ...base, attention: { kind: 'softmax', position: { kind: 'fire', initialThreshold: 8 } } },
+  // Of few units all may be off, and then there is no gradient: three in eight are off at the start.
   'fire in a window': {
     ...base,
-    attention: { kind: 'softmax', position: { kind: 'fire', width: 4, initialThreshold: 8 }, window: 6 },
+    attention: { kind: 'softmax', position: { kind: 'fire', width: 24, initialThreshold: 8 }, window: 6 },
   },
   nope: { ...base, attention: 'softmax+nope' },
   'nope in a window': { ...base, attention: { kind: 'softmax', position: 'none', window: 4 } },
