@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { selectBackend, UserError } from '@stickbreaking/core';
 import { progressLine, runCommand } from '@stickbreaking/eval';
-import { startInProcess, tellParent } from './jobs.js';
+import { type ArmMessage, startInProcess } from './jobs.js';
 import { loadStudy } from './load.js';
+import { tellParent } from './own_process.js';
 import { publishStanding, type RunnerOptions, runOneArm, runStudy, standingOf } from './runner.js';
 import { measureHere } from './speed/measure.js';
 import type { Study, StudyConfig } from './study.js';
@@ -18,7 +19,7 @@ interface Arguments {
   timeLimit: number | undefined;
   only: string | undefined;
   skip: string | undefined;
-  jobs: number | undefined;
+  jobs: number;
   arm: string | undefined;
   measure: string | undefined;
 }
@@ -41,7 +42,7 @@ export function main(argv: string[]): Promise<number> {
         .option('time-limit', { type: 'number', describe: 'stop after this many minutes, to go on another time' })
         .option('only', { type: 'string', describe: 'run only arms whose name has this in it; several: a|b' })
         .option('skip', { type: 'string', describe: 'do not run arms whose name has this in it' })
-        .option('jobs', { type: 'number', describe: 'arms at once, each in a process of its own; default: 1' })
+        .option('jobs', { type: 'number', default: 1, describe: 'arms at once, each in a process of its own' })
         .option('arm', { type: 'string', hidden: true })
         .option('measure', { type: 'string', hidden: true }) as never,
     run,
@@ -57,11 +58,11 @@ async function run(args: Arguments): Promise<number> {
   if (args.timeLimit !== undefined && !(args.timeLimit > 0)) {
     throw new UserError(`--time-limit is ${args.timeLimit}; expected minutes above 0.`);
   }
-  if (args.jobs !== undefined && !(Number.isInteger(args.jobs) && args.jobs >= 1)) {
+  if (!(Number.isInteger(args.jobs) && args.jobs >= 1)) {
     throw new UserError(`--jobs is ${args.jobs}; expected a whole number from 1.`);
   }
   const { study, config } = loadStudy(args.config, args._.map(String));
-  if (args.jobs !== undefined && args.jobs > 1 && study.measures) {
+  if (args.jobs > 1 && study.measures) {
     throw new UserError(
       `The arms of a '${study.kind}' study measure the machine: they run one at a time, without --jobs.`,
     );
@@ -91,7 +92,7 @@ async function run(args: Arguments): Promise<number> {
       commandLine,
       command: ownFile(),
       wanted,
-      ...(args.jobs !== undefined && args.jobs > 1 ? { together: together(args, args.jobs, backend.name) } : {}),
+      ...(args.jobs > 1 ? { together: together(args, backend.name) } : {}),
       log,
       say,
     });
@@ -108,7 +109,7 @@ async function run(args: Arguments): Promise<number> {
   }
 }
 
-function together({ config, _: overrides }: Arguments, jobs: number, backend: string) {
+function together({ config, jobs, _: overrides }: Arguments, backend: string) {
   const args = [ownFile(), '--config', config!, '--backend', backend, ...overrides.map(String)];
   return { jobs, start: startInProcess(args, jobs) };
 }
@@ -130,10 +131,10 @@ async function oneArm(
       signal: stop.signal,
       ...{ commandLine: '', command: ownFile() },
       log: () => {},
-      say: (said) => tellParent({ said }),
+      say: (said) => tellParent<ArmMessage>({ said }),
     };
     if (!(await runOneArm(study, config, id, options))) return stopped.exitCode;
-    tellParent({ done: true });
+    tellParent<ArmMessage>({ done: true });
     return 0;
   } finally {
     stopped.release();

@@ -1,11 +1,17 @@
 /** Several arms at once, each in a process of its own: small models leave most of a GPU, or of many cores, idle. */
-import { spawn } from 'node:child_process';
 import { cpus } from 'node:os';
 import { UserError } from '@stickbreaking/core';
+import { runOwnProcess } from './own_process.js';
 import type { Arm } from './study.js';
 
 /** Starts an arm elsewhere. Resolves to whether it was done: not, when the signal stopped it. */
 export type StartArm = (arm: Arm, slot: number, say: (text: string) => void, signal: AbortSignal) => Promise<boolean>;
+
+/** What an arm's own process tells. */
+export interface ArmMessage {
+  said?: string;
+  done?: boolean;
+}
 
 export interface Queue {
   /** Arms to be run, in order. */
@@ -66,35 +72,20 @@ export async function runTogether(queue: Queue): Promise<void> {
 export function startInProcess(args: readonly string[], jobs: number): StartArm {
   const gpus = (process.env.CUDA_VISIBLE_DEVICES ?? '').split(',').filter(Boolean);
   const threads = process.env.STICKBREAKING_THREADS ?? String(Math.max(1, Math.floor(cpus().length / jobs)));
-  return (arm, slot, say, signal) =>
-    new Promise((resolve, reject) => {
-      const gpu = gpus.length > 0 ? { CUDA_VISIBLE_DEVICES: gpus[slot % gpus.length]! } : {};
-      const env = { ...process.env, STICKBREAKING_THREADS: threads, ...gpu };
-      const child = spawn(process.execPath, [...args, '--arm', arm.id], {
-        env,
-        stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-      });
-      const stop = () => child.kill('SIGTERM');
-      let [complaint, finished] = ['', false];
-      signal.addEventListener('abort', stop);
-      child.stderr!.on('data', (chunk) => {
-        complaint = `${complaint}${chunk}`.slice(-4000);
-      });
-      child.on('message', ({ said, done }: { said?: string; done?: boolean }) => {
+  return async (arm, slot, say, signal) => {
+    const gpu = gpus.length > 0 ? { CUDA_VISIBLE_DEVICES: gpus[slot % gpus.length]! } : {};
+    let finished = false;
+    const { lastLine } = await runOwnProcess({
+      args: [...args, '--arm', arm.id],
+      env: { ...process.env, STICKBREAKING_THREADS: threads, ...gpu },
+      signal,
+      stopWith: 'SIGTERM',
+      onMessage: ({ said, done }: ArmMessage) => {
         if (said !== undefined) say(said);
         if (done) finished = true;
-      });
-      child.on('error', reject);
-      child.on('close', (code, killedBy) => {
-        signal.removeEventListener('abort', stop);
-        if (finished || signal.aborted) return resolve(finished);
-        const last = complaint.trim().split('\n').at(-1) || `its process ended with ${killedBy ?? code}`;
-        reject(new UserError(`${arm.id}: ${last}`));
-      });
+      },
     });
-}
-
-/** In an arm's own process: tells the process that started it. */
-export function tellParent(message: { said: string } | { done: true }): void {
-  process.send?.(message);
+    if (!finished && !signal.aborted) throw new UserError(`${arm.id}: ${lastLine}`);
+    return finished;
+  };
 }

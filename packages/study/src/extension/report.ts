@@ -1,5 +1,6 @@
 import type { Curve, Finding } from '@stickbreaking/eval';
 import type { Row, StudyReport } from '../study.js';
+import { withCloseUp } from '../text/close_up.js';
 import { lengthsUpTo } from '../text/evaluate.js';
 import { mean, spreadOf } from '../text/spread.js';
 import { armId, type ExtensionConfig, type ExtensionResult, type Phase, phasesOf } from './study.js';
@@ -25,22 +26,6 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
     name: label,
     points: spreadOf(results.map((one) => one.lengths.map(({ length, nll }) => ({ x: length, y: nll })))),
   }));
-  const best = Math.min(...curves.flatMap(({ points }) => points.map(({ y }) => y)));
-  const axes = {
-    kind: 'curves' as const,
-    xLabel: 'context length (tokens)',
-    yLabel: 'loss (nats per token)',
-    xLog2: true,
-    mark: { x: longer, label: 'extended to' },
-  };
-  const worst = Math.max(...curves.flatMap(({ points }) => points.map(({ y }) => y)));
-  const closeUp = {
-    ...axes,
-    name: 'extension-close',
-    curves,
-    yDomain: [best - 0.05, best + 0.5] as const,
-    caption: 'The same, near the lowest loss: what rises further leaves the picture.',
-  };
   return {
     title: 'Extending the context: before and after',
     findings: findingsOf(config, lines, nll, lengths),
@@ -50,8 +35,11 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
         text: `Models trained at ${contextLength} tokens, then trained on at ${longer} by the paper’s recipe (appendix C.1: the learning rate rises to ${config.extension.peak} in ${config.extension.warmupSteps} steps and falls exponentially to zero; here over ${config.extension.steps} steps of ${config.extension.batchTokens} tokens, there over 6,250 of 4 million). “Before” is before that; “scaled” is the same model with the RoPE scaling that the extension trains with.`,
       },
       { kind: 'heading', text: 'Loss by context length (figure 8)' },
-      { ...axes, name: 'extension', curves, caption: `Lower is better. The dotted line is the extended context.` },
-      ...(worst > best + 0.5 ? [closeUp] : []),
+      ...withCloseUp({
+        ...{ kind: 'curves', name: 'extension', curves, mark: { x: longer, label: 'extended to' } },
+        ...{ xLabel: 'context length (tokens)', yLabel: 'loss (nats per token)', xLog2: true },
+        caption: 'Lower is better. The dotted line is the extended context.',
+      }),
       {
         kind: 'table',
         columns: ['loss', ...lengths.map((length) => `${length}`)],

@@ -1,5 +1,6 @@
 import type { Curve, Finding } from '@stickbreaking/eval';
 import type { Row, StudyReport } from '../study.js';
+import { nearLowest, withCloseUp } from '../text/close_up.js';
 import { lengthsUpTo } from '../text/evaluate.js';
 import { mean, spreadOf } from '../text/spread.js';
 import { armId, type ExtrapolationConfig, type ExtrapolationResult } from './study.js';
@@ -40,13 +41,6 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
   }));
   const axes = { xLabel: 'context length (tokens)', yLabel: 'loss (nats per token)', xLog2: true };
   const mark = { x: contextLength, label: 'training length' };
-  const best = Math.min(...byLength.flatMap(({ points }) => points.map(({ y }) => y)));
-  const close: [number, number] = [best - 0.05, best + 0.5];
-  const worst = Math.max(...byLength.flatMap(({ points }) => points.map(({ y }) => y)));
-  const closeUp = {
-    ...{ kind: 'curves' as const, name: 'loss-by-length-close', ...axes, mark, curves: byLength, yDomain: close },
-    caption: 'The same, near the lowest loss: what rises further leaves the picture.',
-  };
   const bySeeds = config.seeds.length > 1 ? ' Shaded: lowest to highest of the seeds.' : '';
   return {
     title: 'Past the training length: loss by context length',
@@ -57,11 +51,10 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
         text: `The same small LLaMA trained at a context of ${contextLength} tokens with every attention, then evaluated on text it has not seen, cut into windows of ${lengths[0]} to ${lengths.at(-1)} tokens. Where longer contexts are of use, the loss falls. RoPE’s scalings are applied to the model trained without them.`,
       },
       { kind: 'heading', text: 'Loss by context length (figure 5)' },
-      {
+      ...withCloseUp({
         ...{ kind: 'curves', name: 'loss-by-length', ...axes, mark, curves: byLength },
         caption: `Lower is better; right of the dotted line no model was trained.${bySeeds}`,
-      },
-      ...(worst > close[1] ? [closeUp] : []),
+      }),
       {
         kind: 'table',
         columns: ['loss', ...lengths.map((length) => `${length}`)],
@@ -69,7 +62,14 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
       },
       { kind: 'heading', text: 'Loss by position' },
       {
-        ...{ kind: 'curves', name: 'loss-by-position', ...axes, mark, curves: byPosition, yDomain: close },
+        ...{
+          kind: 'curves',
+          name: 'loss-by-position',
+          ...axes,
+          mark,
+          curves: byPosition,
+          yDomain: nearLowest(byLength),
+        },
         xLabel: 'position in the window (tokens)',
         caption: `Windows of ${lengths.at(-1)} tokens: the mean loss of the tokens from each position up to the next.`,
       },

@@ -23,15 +23,12 @@ export const mqrarStudy: Study<MqrarConfig, MqrarResult> = {
     return solver && `${solver[0]} has solved the task`;
   },
   // The learning rates of a task one after the other: once one has solved it, the others are needless.
-  after: (arm, config) => {
-    if (!config.stopSweepWhenSolved) return [];
-    const group = mqrarStudy.arms(config).filter(({ id }) => groupOf(id) === groupOf(arm.id));
-    return group
-      .slice(
-        0,
-        group.findIndex(({ id }) => id === arm.id),
-      )
-      .map(({ id }) => id);
+  after: ({ id }, { stopSweepWhenSolved }, arms) => {
+    const earlier = arms.slice(
+      0,
+      arms.findIndex((arm) => arm.id === id),
+    );
+    return stopSweepWhenSolved ? earlier.map((arm) => arm.id).filter((other) => groupOf(other) === groupOf(id)) : [];
   },
   prepare: async () => {},
   run: (arm, _config, context) => runMqrar(arm.settings as unknown as MqrarSettings, context),

@@ -1,9 +1,9 @@
 /** Measures training steps of one attention at one context length, in a process of its own so that memory is its own. */
-import { spawn } from 'node:child_process';
 import { selectBackend } from '@stickbreaking/core';
 import { generator, type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import { backend as activeBackend } from '@tensorflow/tfjs-core';
+import { runOwnProcess, tellParent } from '../own_process.js';
 import type { ArmContext } from '../study.js';
 
 export interface MeasureRequest {
@@ -32,41 +32,31 @@ export interface Measured {
 /** A measurement that could not be made says why. */
 export type MeasureResult = Measured | { failed: string };
 
-const MARK = 'measured:';
-
-/** Starts this command again as `--measure` and reads what it says; undefined when the signal stopped it. */
-export function measureApart(request: MeasureRequest, context: ArmContext): Promise<MeasureResult | undefined> {
-  const { signal, command } = context;
-  return new Promise((resolve, reject) => {
-    const args = [command, '--measure', JSON.stringify(request)];
-    const timeout = 1000 * request.secondsAtMost;
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout, killSignal: 'SIGKILL' });
-    const stop = () => child.kill('SIGKILL');
-    signal.addEventListener('abort', stop);
-    let [output, complaint] = ['', ''];
-    child.stdout.on('data', (chunk) => {
-      output += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      complaint += chunk;
-    });
-    child.on('error', reject);
-    child.on('close', (code, killedBy) => {
-      signal.removeEventListener('abort', stop);
-      if (signal.aborted) return resolve(undefined);
-      const line = output.split('\n').find((one) => one.startsWith(MARK));
-      if (code === 0 && line) return resolve(JSON.parse(line.slice(MARK.length)));
-      const last = complaint.trim().split('\n').at(-1) || `the process ended with ${code ?? killedBy}`;
-      resolve({ failed: killedBy ? `not done within ${request.secondsAtMost} s, or out of memory` : last });
-    });
+/** Starts this command again as `--measure` and hears what it tells; undefined when the signal stopped it. */
+export async function measureApart(
+  { secondsAtMost, ...request }: MeasureRequest,
+  { signal, command }: ArmContext,
+): Promise<MeasureResult | undefined> {
+  let measured: Measured | undefined;
+  const { code, killedBy, lastLine } = await runOwnProcess({
+    args: [command, '--measure', JSON.stringify(request)],
+    signal,
+    stopWith: 'SIGKILL',
+    timeout: 1000 * secondsAtMost,
+    onMessage: (message: Measured) => {
+      measured = message;
+    },
   });
+  if (signal.aborted) return undefined;
+  if (code === 0 && measured) return measured;
+  return { failed: killedBy ? `not done within ${secondsAtMost} s, or out of memory` : lastLine };
 }
 
 export async function measureHere(json: string): Promise<void> {
-  const request = JSON.parse(json) as MeasureRequest;
+  const request = JSON.parse(json) as Omit<MeasureRequest, 'secondsAtMost'>;
   await selectBackend(request.backend);
-  const measured = await measure(request);
-  process.stdout.write(`${MARK}${JSON.stringify(measured)}\n`);
+  tellParent(await measure(request));
+  if (process.connected) process.disconnect();
 }
 
 /** Whole training steps: forward, backward, gradient norm and AdamW, on random tokens. */
@@ -76,7 +66,7 @@ export async function measure({
   tokens,
   warmupSteps,
   steps,
-}: MeasureRequest): Promise<Measured> {
+}: Omit<MeasureRequest, 'secondsAtMost'>): Promise<Measured> {
   const model = LlamaModel.create(config);
   const optimizer = new Optimizer(model.parameters, OptimizerSchema.parse({}));
   const random = generator(0, 'speed');
