@@ -4,9 +4,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { readMetrics } from '@stickbreaking/train';
-import { endInOneLine } from './gpu.mjs';
-
-endInOneLine();
+import './gpu.mjs'; // ends in one line
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

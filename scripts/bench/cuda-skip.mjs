@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { openTokenizer, readDocuments } from '@stickbreaking/data';
 import { LlamaModel, resolveCheckpoint } from '@stickbreaking/model';
 import * as tf from '@tensorflow/tfjs-core';
-import { openGpu } from './gpu.mjs';
+import { commandGiven, openGpu } from './gpu.mjs';
 
 const { values: o } = parseArgs({
   options: {
@@ -59,7 +59,7 @@ function attentionMs() {
   return totals;
 }
 const result = {
-  command: 'node scripts/bench/cuda-skip.mjs',
+  command: commandGiven('cuda-skip', o.out),
   gpu: driver.deviceName,
   date: new Date().toISOString(),
   length: tokens.length,

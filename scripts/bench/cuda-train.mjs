@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { LlamaModel, loadConfig, parseConfig } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import * as tf from '@tensorflow/tfjs-core';
-import { openGpu } from './gpu.mjs';
+import { commandGiven, openGpu } from './gpu.mjs';
 
 const { values: o } = parseArgs({
   options: {
@@ -130,9 +130,7 @@ const profiledMs = kernels.reduce((sum, [, { time }]) => sum + time, 0);
 const perToken = 6 * parameters + 6 * config.numLayers * config.numHeads * config.headDim * length;
 const result = {
   what: 'training step through the model, the tape and the optimizer',
-  command: ['pnpm bench cuda-train', ...process.argv.slice(2).filter((one) => one !== '--out' && one !== o.out)].join(
-    ' ',
-  ),
+  command: commandGiven('cuda-train', o.out),
   gpu: driver.deviceName,
   driver: driver.driverVersion,
   date: new Date().toISOString(),

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ropeInverseFrequencies } from '@stickbreaking/core';
 import * as tf from '@tensorflow/tfjs-core';
-import { openGpu } from './gpu.mjs';
+import { commandGiven, openGpu } from './gpu.mjs';
 
 const { values: o } = parseArgs({
   options: {
@@ -136,7 +136,7 @@ if (rows[0].again)
   );
 mkdirSync(o.out, { recursive: true });
 const report = {
-  command: 'pnpm bench cuda --pytorch python3',
+  command: commandGiven('cuda', o.out),
   gpu: driver.deviceName,
   driver: driver.driverVersion,
   date: new Date().toISOString(),

@@ -2,9 +2,16 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { openCuda } from '../../packages/core/dist/backends/cuda/index.js';
 
+// A mistake of the user's (an unknown option, a missing file, no GPU, too little memory) is told without a stack trace, from
+// the moment this is imported.
+process.on('uncaughtException', (error) => {
+  const theirs = error.name === 'UserError' || error.code !== undefined;
+  console.error(theirs ? error.message : error.stack);
+  process.exit(1);
+});
+
 /** Opens the GPU, makes it TensorFlow.js's backend and says which it is; its `backend`. */
 export async function openGpu() {
-  endInOneLine();
   const { backend, description } = openCuda();
   tf.setBackend('cuda');
   await tf.ready();
@@ -12,11 +19,7 @@ export async function openGpu() {
   return backend;
 }
 
-/** From here on a mistake of the user's (a missing file, no GPU, too little memory) is told without a stack trace. */
-export function endInOneLine() {
-  process.on('uncaughtException', (error) => {
-    const theirs = error.name === 'UserError' || error.code !== undefined;
-    console.error(theirs ? error.message : error.stack);
-    process.exit(1);
-  });
+/** The command as it was given, but for where its numbers go; kept with them. */
+export function commandGiven(name, out) {
+  return [`pnpm bench ${name}`, ...process.argv.slice(2).filter((one) => one !== '--out' && one !== out)].join(' ');
 }
