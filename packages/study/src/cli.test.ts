@@ -114,7 +114,7 @@ describe('sb-study', () => {
     expect((await run(...args, '--report-only')).said).toContain('results/report.html');
   });
 
-  it('runs length extrapolation: trained arms, arms of their weights, seeds', async () => {
+  it('runs length extrapolation: trained arms, arms of their weights, seeds, the best of several learning rates', async () => {
     const rope = (factor: number) => ({
       kind: 'softmax',
       position: { kind: 'rope', scaling: { kind: 'ntk', factor } },
@@ -124,21 +124,28 @@ describe('sb-study', () => {
       ...{ text, model: sizes, training, evaluation: { times: 4, tokens: 256 }, seeds: [0, 1] },
       arms: [
         { name: 'stick-breaking', attention: 'stick-breaking' },
-        { name: 'RoPE', attention: 'softmax+rope' },
+        { name: 'RoPE', attention: 'softmax+rope', learningRates: [1e-9, 0.003] },
         { name: 'RoPE, NTK', of: 'RoPE', attention: rope(1) },
       ],
     });
     const { code, said } = await run(...args);
-    expect(said).toContain('[6/6] RoPE, NTK, seed 1: done');
+    expect(said).toContain('[4/10] RoPE, NTK, lr 1e-9, seed 0: left out, RoPE, lr 3e-3, seed 0 is better at the tr');
+    expect(said).toContain('[8/10] RoPE, lr 3e-3, seed 1: done');
+    expect(said).toContain('[10/10] RoPE, NTK, lr 3e-3, seed 1: done');
     expect(code).toBe(0);
-    const { rows, arms } = resultsOf('extrapolation');
-    expect(rows).toHaveLength(18);
+    const { rows, arms, missing } = resultsOf('extrapolation');
+    expect(missing).toEqual([]);
+    expect(arms).toHaveLength(7);
+    expect(rows).toHaveLength(21);
+    expect(readFileSync(join(folder, 'extrapolation/results/report.html'), 'utf8')).toContain('(kept)');
     expect(rows.map(({ length }: { length: number }) => length).slice(0, 3)).toEqual([16, 32, 64]);
     const nll = (id: string) =>
       arms.find((arm: { id: string }) => arm.id === id).result.lengths.map((one: { nll: number }) => one.nll);
     // A scaling by 1 is none: the weights are those of the arm that was trained.
-    for (const [i, value] of nll('RoPE, NTK, seed 0').entries()) expect(value).toBeCloseTo(nll('RoPE, seed 0')[i], 5);
-    expect(nll('RoPE, seed 1')).not.toEqual(nll('RoPE, seed 0'));
+    for (const [i, value] of nll('RoPE, NTK, lr 3e-3, seed 0').entries()) {
+      expect(value).toBeCloseTo(nll('RoPE, lr 3e-3, seed 0')[i], 5);
+    }
+    expect(nll('RoPE, lr 3e-3, seed 1')).not.toEqual(nll('RoPE, lr 3e-3, seed 0'));
     expect(picturesOf('extrapolation')).toEqual(['loss-by-length.svg', 'loss-by-position.svg', 'training-loss.svg']);
   });
 
@@ -146,24 +153,25 @@ describe('sb-study', () => {
     const dynamic = { kind: 'rope', scaling: { kind: 'dynamic', factor: 4 } };
     const args = studyFile('extension', {
       study: 'context-extension',
-      ...{ text, model: sizes, training, evaluation: { times: 8, tokens: 256 } },
+      ...{ text, model: sizes, training, evaluation: { times: 8, tokens: 256 }, learningRates: [0.003] },
       extension: { factor: 2, steps: 3, batchTokens: 64, warmupSteps: 1 },
       arms: [
-        { name: 'stick-breaking', attention: 'stick-breaking' },
+        { name: 'stick-breaking', attention: 'stick-breaking', learningRates: [0.003, 1e-9] },
         { name: 'RoPE', attention: 'softmax+rope', extended: { kind: 'softmax', position: dynamic } },
       ],
     });
     const { code } = await run(...args);
     expect(code).toBe(0);
-    const { rows, findings, arms } = resultsOf('extension');
+    const { rows, findings, arms, missing } = resultsOf('extension');
     expect(arms.map(({ id }: { id: string }) => id)).toEqual([
-      ...['stick-breaking, before, seed 0', 'stick-breaking, after, seed 0'],
+      ...['stick-breaking, lr 3e-3, before, seed 0', 'stick-breaking, lr 1e-9, before, seed 0'],
+      'stick-breaking, lr 3e-3, after, seed 0',
       ...['RoPE, before, seed 0', 'RoPE, before, scaled, seed 0', 'RoPE, after, seed 0'],
     ]);
-    expect(rows).toHaveLength(20);
+    expect(missing).toEqual([]);
+    expect(rows).toHaveLength(24);
     expect(findings).toHaveLength(4);
-    const [, after] = arms;
-    expect(after.result.tokens).toBe(3 * 64);
+    expect(arms[2].result.tokens).toBe(3 * 64);
   });
 
   it('runs speed: measures in processes of their own, counts the tiles left out', async () => {
@@ -228,6 +236,17 @@ describe('wrong input is one clear line', () => {
       'an arm of one that is not there',
       { ...extrapolation, arms: [{ name: 'a', of: 'b', attention: 'softmax+rope' }] },
       /Arm 'a' is of 'b', and there is no arm of that name/,
+    ],
+    [
+      'learning rates of an arm that is not trained',
+      {
+        ...extrapolation,
+        arms: [
+          ...extrapolation.arms,
+          { name: 'a', of: 'stick-breaking', attention: 'stick-breaking', learningRates: [1] },
+        ],
+      },
+      /Arm 'a' is of 'stick-breaking' and is not trained; give learningRates to 'stick-breaking' instead/,
     ],
   ];
   it.each(cases)('%s', async (name, content, message) => {

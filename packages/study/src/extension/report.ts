@@ -2,8 +2,10 @@ import type { Curve, Finding } from '@stickbreaking/eval';
 import type { Row, StudyReport } from '../study.js';
 import { withCloseUp } from '../text/close_up.js';
 import { lengthsUpTo } from '../text/evaluate.js';
+import { triedRates } from '../text/rates.js';
 import { mean, spreadOf } from '../text/spread.js';
-import { armId, type ExtensionConfig, type ExtensionResult, type Phase, phasesOf } from './study.js';
+import type { ExtensionConfig, ExtensionResult } from './config.js';
+import { type Phase, phasesOf, planned, resultsOf, triedOf } from './plan.js';
 
 type Results = ReadonlyMap<string, ExtensionResult>;
 
@@ -12,7 +14,7 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
   const longer = config.extension.factor * contextLength;
   const lengths = lengthsUpTo(contextLength, config.evaluation.times);
   const of = (name: string, phase: Phase) =>
-    config.seeds.flatMap((seed) => results.get(armId(name, phase, seed)) ?? []);
+    resultsOf(config, config.arms.find((arm) => arm.name === name)!, phase, results);
   const lines = config.arms.flatMap((arm) =>
     phasesOf(arm)
       .filter((phase) => of(arm.name, phase).length > 0)
@@ -45,20 +47,21 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
         columns: ['loss', ...lengths.map((length) => `${length}`)],
         rows: lines.map(({ name, phase, label }) => [label, ...nll(name, phase).map((value) => value.toFixed(4))]),
       },
+      ...triedRates(config.arms.map((arm) => triedOf(config, arm, results))),
     ],
-    rows: config.seeds.flatMap((seed) =>
-      config.arms.flatMap((arm) => phasesOf(arm).flatMap((phase) => rowsOf(arm.name, phase, seed, results))),
-    ),
+    rows: rowsOf(config, results),
   };
 }
 
-function rowsOf(name: string, phase: Phase, seed: number, results: Results): Row[] {
-  return (results.get(armId(name, phase, seed))?.lengths ?? []).map((one) => ({
-    attention: name,
-    phase,
-    seed,
-    ...one,
-  }));
+function rowsOf(config: ExtensionConfig, results: Results): Row[] {
+  return planned(config).flatMap(({ id, arm, phase, rate, seed }) =>
+    (results.get(id)?.lengths ?? []).map((one) => ({
+      ...{ attention: arm.name, phase },
+      ...(rate === undefined ? {} : { learningRate: rate }),
+      seed,
+      ...one,
+    })),
+  );
 }
 
 function findingsOf(

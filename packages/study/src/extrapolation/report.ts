@@ -2,8 +2,10 @@ import type { Curve, Finding } from '@stickbreaking/eval';
 import type { Row, StudyReport } from '../study.js';
 import { nearLowest, withCloseUp } from '../text/close_up.js';
 import { lengthsUpTo } from '../text/evaluate.js';
+import { triedRates } from '../text/rates.js';
 import { mean, spreadOf } from '../text/spread.js';
-import { armId, type ExtrapolationConfig, type ExtrapolationResult } from './study.js';
+import type { ExtrapolationConfig, ExtrapolationResult } from './config.js';
+import { planned, resultsOf, triedOf } from './plan.js';
 
 type Results = ReadonlyMap<string, ExtrapolationResult>;
 
@@ -24,7 +26,7 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
   const { contextLength } = config.training;
   const { times } = config.evaluation;
   const lengths = lengthsUpTo(contextLength, times);
-  const ofArm = (name: string) => config.seeds.flatMap((seed) => results.get(armId(name, seed)) ?? []);
+  const ofArm = (name: string) => resultsOf(config, config.arms.find((arm) => arm.name === name)!, results);
   const present = config.arms.map(({ name }) => name).filter((name) => ofArm(name).length > 0);
   const nll = (name: string) => lengths.map((length) => meanNll(ofArm(name), length));
   const byLength: Curve[] = present.map((name) => ({
@@ -60,6 +62,7 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
         columns: ['loss', ...lengths.map((length) => `${length}`)],
         rows: present.map((name) => [name, ...nll(name).map((value) => value.toFixed(4))]),
       },
+      ...triedRates(config.arms.filter(({ of }) => !of).map((arm) => triedOf(config, arm, results))),
       { kind: 'heading', text: 'Loss by position' },
       {
         ...{
@@ -176,9 +179,12 @@ function findingsOf(
 }
 
 function rowsOf(config: ExtrapolationConfig, results: Results): Row[] {
-  return config.seeds.flatMap((seed) =>
-    config.arms.flatMap(({ name }) =>
-      (results.get(armId(name, seed))?.lengths ?? []).map((one) => ({ attention: name, seed, ...one })),
-    ),
+  return planned(config).flatMap(({ id, arm, rate, seed }) =>
+    (results.get(id)?.lengths ?? []).map((one) => ({
+      attention: arm.name,
+      ...(rate === undefined ? {} : { learningRate: rate }),
+      seed,
+      ...one,
+    })),
   );
 }

@@ -1,79 +1,38 @@
 /** Length extrapolation: models trained at L, evaluated from L to many times it (section 5.2, figure 5). */
-
 import { join } from 'node:path';
-import { UserError } from '@stickbreaking/core';
-import type { LlamaConfigInput } from '@stickbreaking/model';
-import { LlamaModel, parseConfig, resolveCheckpoint } from '@stickbreaking/model';
-import { z } from 'zod';
-import { AttentionInputSchema, common, defined } from '../config.js';
+import { type LlamaConfigInput, LlamaModel, parseConfig, resolveCheckpoint } from '@stickbreaking/model';
+import { defined } from '../config.js';
 import type { Arm, ArmContext, Study } from '../study.js';
-import { textStudy } from '../text/config.js';
-import { evaluateText, lengthsUpTo, type TextEvaluation } from '../text/evaluate.js';
+import { evaluateText, lengthsUpTo } from '../text/evaluate.js';
+import { withRate } from '../text/rates.js';
 import { type PreparedText, prepareText } from '../text/text.js';
-import { type TrainingResult, trainOnText, withConfig } from '../text/train.js';
+import { trainOnText, withConfig } from '../text/train.js';
+import { type ExtrapolationConfig, ExtrapolationConfigSchema, type ExtrapolationResult } from './config.js';
+import { armId, checkArms, earlierThan, needless, type Planned, planned, plannedOf } from './plan.js';
 import { reportExtrapolation } from './report.js';
-
-const ArmSchema = z.strictObject({
-  name: z.string().min(1),
-  attention: AttentionInputSchema,
-  /** Take the weights of this arm instead of training: a RoPE scaling applied to a model trained without it. */
-  of: z.string().min(1).optional(),
-});
-
-export const ExtrapolationConfigSchema = z.strictObject({
-  study: z.literal('length-extrapolation'),
-  ...common,
-  ...textStudy,
-  arms: z.array(ArmSchema).min(1),
-});
-
-export type ExtrapolationConfig = z.output<typeof ExtrapolationConfigSchema>;
-export type ExtrapolationResult = Partial<TrainingResult> & TextEvaluation;
-
-export const armId = (name: string, seed: number) => `${name}, seed ${seed}`;
 
 export const extrapolationStudy: Study<ExtrapolationConfig, ExtrapolationResult, PreparedText> = {
   kind: 'length-extrapolation',
   schema: ExtrapolationConfigSchema as Study<ExtrapolationConfig>['schema'],
   arms: (config) => {
-    checkNames(config);
-    // All trained arms of a seed before the next seed: a report of half a study compares all arms.
-    return config.seeds.flatMap((seed) => config.arms.map((arm) => armOf(config, arm, seed)));
+    checkArms(config);
+    return planned(config).map((one) => describe(config, one));
   },
-  after: (arm, config) => {
-    const seed = arm.settings.seed as number;
-    const { of } = config.arms.find(({ name }) => armId(name, seed) === arm.id)!;
-    return of === undefined ? [] : [armId(of, seed)];
-  },
+  needless: ({ id }, results, config) => needless(config, plannedOf(config, id), results),
+  after: ({ id }, config) => earlierThan(config, plannedOf(config, id)),
   prepare: ({ text }, context) => prepareText(text, context),
-  run: async (arm, config, context, text) => {
-    const seed = arm.settings.seed as number;
-    const { attention, of } = config.arms.find(({ name }) => armId(name, seed) === arm.id)!;
-    return runArm(config, { attention, of, seed }, text, context);
-  },
+  run: ({ id }, config, context, text) => run(config, plannedOf(config, id), text, context),
   report: reportExtrapolation,
 };
 
-function checkNames({ arms }: ExtrapolationConfig): void {
-  for (const { name, of } of arms) {
-    if (of === undefined) continue;
-    const base = arms.find((arm) => arm.name === of);
-    if (!base) throw new UserError(`Arm '${name}' is of '${of}', and there is no arm of that name.`);
-    if (base.of) throw new UserError(`Arm '${name}' is of '${of}', which is itself of '${base.of}'; name that one.`);
-    if (arms.indexOf(base) > arms.findIndex((arm) => arm.name === name)) {
-      throw new UserError(`Arm '${name}' is of '${of}', which comes after it; move it behind that one.`);
-    }
-  }
-}
-
-function armOf(config: ExtrapolationConfig, arm: ExtrapolationConfig['arms'][number], seed: number): Arm {
-  const { text, training, evaluation } = config;
-  const { folder: _, ...what } = text;
-  const base = config.arms.find(({ name }) => name === arm.of);
+function describe(config: ExtrapolationConfig, { id, arm, trained, rate, seed }: Planned): Arm {
+  const { evaluation } = config;
+  const { folder: _, ...text } = config.text;
   const model = modelOf(config, arm.attention);
   parseConfig(model);
-  const weights = base ? { trainedAs: modelOf(config, base.attention) } : {};
-  return { id: armId(arm.name, seed), settings: { text: what, model, training, evaluation, seed, ...weights } };
+  const training = withRate(config.training, rate);
+  const weights = arm === trained ? {} : { trainedAs: modelOf(config, trained.attention) };
+  return { id, settings: { text, model, training, evaluation, seed, ...weights } };
 }
 
 function modelOf({ model, text, training }: ExtrapolationConfig, attention: unknown): LlamaConfigInput {
@@ -81,24 +40,25 @@ function modelOf({ model, text, training }: ExtrapolationConfig, attention: unkn
   return { ...defined(model), vocabSize: text.vocabSize, contextLength, attention } as LlamaConfigInput;
 }
 
-async function runArm(
+async function run(
   config: ExtrapolationConfig,
-  { attention, of, seed }: { attention: unknown; of: string | undefined; seed: number },
+  { arm, trained, rate, seed }: Planned,
   text: PreparedText,
   context: ArmContext,
 ): Promise<ExtrapolationResult | undefined> {
-  const model = modelOf(config, attention);
-  const trained = of
-    ? { model: weightsOf(context.folderOf(armId(of, seed)), model), result: {} }
-    : await trainOnText({ model, recipe: config.training, seed }, text, context);
-  if (!trained) return undefined;
+  const settings = { model: modelOf(config, arm.attention), recipe: withRate(config.training, rate), seed };
+  const { model, result } =
+    arm === trained
+      ? ((await trainOnText(settings, text, context)) ?? {})
+      : { model: weightsOf(context.folderOf(armId(config, trained, rate, seed)), settings.model), result: {} };
+  if (!model) return undefined;
   try {
     const lengths = lengthsUpTo(config.training.contextLength, config.evaluation.times);
     const { tokens } = config.evaluation;
-    const evaluation = await evaluateText(trained.model, text, { lengths, tokens }, context);
-    return evaluation && { ...trained.result, ...evaluation };
+    const evaluation = await evaluateText(model, text, { lengths, tokens }, context);
+    return evaluation && { ...result, ...evaluation };
   } finally {
-    trained.model.dispose();
+    model.dispose();
   }
 }
 

@@ -3,6 +3,7 @@ import { UserError } from '@stickbreaking/core';
 import { type LlamaConfigInput, parseConfig } from '@stickbreaking/model';
 import { type AttentionInput, defined, type ModelSizes } from '../config.js';
 import type { Study } from '../study.js';
+import { shownRate } from '../text/rates.js';
 import { type MqrarConfig, MqrarConfigSchema } from './config.js';
 import { reportMqrar } from './report.js';
 import { type MqrarResult, type MqrarSettings, runMqrar } from './run.js';
@@ -43,9 +44,8 @@ interface MqrarArm {
 /** Runs that differ in their learning rate alone. */
 const groupOf = (id: string) => id.slice(0, id.lastIndexOf(', lr '));
 
-export const sweepId = (name: string, pairs: number, rate: number) => `${name}, ${pairs} pairs, lr ${shown(rate)}`;
-export const exampleId = (name: string, rate: number) => `figure 4, ${name}, lr ${shown(rate)}`;
-const shown = (rate: number) => Number(rate.toPrecision(3)).toExponential();
+export const sweepId = (name: string, pairs: number, rate: number) => `${name}, ${pairs} pairs, lr ${shownRate(rate)}`;
+export const exampleId = (name: string, rate: number) => `figure 4, ${name}, lr ${shownRate(rate)}`;
 
 function sweep(config: MqrarConfig): MqrarArm[] {
   return config.arms.flatMap(({ name, attention, pairs = config.pairs, learningRates = config.learningRates }) =>

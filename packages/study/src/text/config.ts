@@ -42,10 +42,14 @@ export const EvaluationSchema = z.strictObject({
   times: count,
 });
 
+export const LearningRatesSchema = z.array(z.number().positive()).min(1).optional();
+
 export const textStudy = {
   text: TextSchema.prefault({}),
   model: ModelSizesSchema,
   training: RecipeSchema,
+  /** Peaks of the first stage to try with each method, the best kept (`rates.ts`); default: the recipe's alone. */
+  learningRates: LearningRatesSchema,
   evaluation: EvaluationSchema,
   seeds: z.array(z.int().nonnegative()).min(1).default([0]),
 };

@@ -1,0 +1,26 @@
+import { z } from 'zod';
+import { AttentionInputSchema, common } from '../config.js';
+import { LearningRatesSchema, textStudy } from '../text/config.js';
+import type { TextEvaluation } from '../text/evaluate.js';
+import type { TrainingResult } from '../text/train.js';
+
+const ArmSchema = z.strictObject({
+  name: z.string().min(1),
+  attention: AttentionInputSchema,
+  /** Take the weights of this arm instead of training: a RoPE scaling applied to a model trained without it. */
+  of: z.string().min(1).optional(),
+  /** Default: the study's. */
+  learningRates: LearningRatesSchema,
+});
+
+/** `study: length-extrapolation`: section 5.2 of the paper, figure 5. */
+export const ExtrapolationConfigSchema = z.strictObject({
+  study: z.literal('length-extrapolation'),
+  ...common,
+  ...textStudy,
+  arms: z.array(ArmSchema).min(1),
+});
+
+export type ExtrapolationConfig = z.output<typeof ExtrapolationConfigSchema>;
+export type ExtrapolationArm = ExtrapolationConfig['arms'][number];
+export type ExtrapolationResult = Partial<TrainingResult> & TextEvaluation;

@@ -1,0 +1,77 @@
+/** The learning rates that a study on text tries for each method, and the one it keeps: the best at the training length. */
+import type { ReportBlock } from '@stickbreaking/eval';
+import type { Recipe } from './config.js';
+import type { TextEvaluation } from './evaluate.js';
+
+/** undefined: the recipe's own. */
+export type Rate = number | undefined;
+
+interface Sweep {
+  learningRates?: number[] | undefined;
+}
+
+export function ratesOf(config: Sweep, arm: Sweep): Rate[] {
+  return arm.learningRates ?? config.learningRates ?? [undefined];
+}
+
+/** What tells the arms of several rates apart in their names; nothing where there is one. */
+export function rateLabel(rates: readonly Rate[], rate: Rate): string {
+  return rates.length > 1 && rate !== undefined ? `, lr ${shownRate(rate)}` : '';
+}
+
+export const shownRate = (rate: number) => Number(rate.toPrecision(3)).toExponential();
+
+/** The recipe with this peak in its first stage. A later stage goes on from there, or has a peak of its own. */
+export function withRate(recipe: Recipe, rate: Rate): Recipe {
+  const [first, ...others] = recipe.stages;
+  if (rate === undefined || !first) return recipe;
+  return { ...recipe, stages: [{ ...first, schedule: { ...first.schedule, peak: rate } }, ...others] };
+}
+
+/** A trained model's loss at the training length; one that is not finite is the worst. */
+export function lossAtTrainingLength(result: TextEvaluation | undefined): number | undefined {
+  const loss = result?.lengths[0]?.nll;
+  return loss !== undefined && !Number.isFinite(loss) ? Number.POSITIVE_INFINITY : loss;
+}
+
+/**
+ * The best rate of those whose loss is known; `decided` once all are. The first seed decides, so that the others are
+ * trained once.
+ */
+export function bestRate(
+  rates: readonly Rate[],
+  lossOf: (rate: Rate) => number | undefined,
+): { rate: Rate; decided: boolean } {
+  const known = rates.map((rate) => ({ rate, loss: lossOf(rate) })).filter(({ loss }) => loss !== undefined);
+  const [best] = known.sort((a, b) => a.loss! - b.loss!);
+  return { rate: best ? best.rate : rates[0], decided: known.length === rates.length };
+}
+
+export interface Tried {
+  name: string;
+  rates: readonly Rate[];
+  lossOf(rate: Rate): number | undefined;
+}
+
+/** What was tried, where anything was. */
+export function triedRates(methods: readonly Tried[]): ReportBlock[] {
+  const all = [...new Set(methods.flatMap(({ rates }) => rates))].sort((a, b) => (a ?? 0) - (b ?? 0));
+  if (all.length < 2) return [];
+  const cell = ({ rates, lossOf }: Tried, rate: Rate) => {
+    const loss = rates.includes(rate) ? lossOf(rate) : undefined;
+    if (loss === undefined) return '';
+    return `${loss.toFixed(4)}${bestRate(rates, lossOf).rate === rate ? ' (kept)' : ''}`;
+  };
+  return [
+    { kind: 'heading', text: 'Learning rates' },
+    {
+      kind: 'text',
+      text: 'The loss at the training length by the peak of the learning rate, of the first seed. Each method keeps its best: the numbers above are of that one, and the other seeds are trained with it.',
+    },
+    {
+      kind: 'table',
+      columns: ['method', ...all.map((rate) => (rate === undefined ? 'the recipe’s' : shownRate(rate)))],
+      rows: methods.map((method) => [method.name, ...all.map((rate) => cell(method, rate))]),
+    },
+  ];
+}
