@@ -84,7 +84,10 @@ describe('sb-study', () => {
       ...{ task, pairs: [2, 3], learningRates: [0.001, 0.01], model: { ...sizes, numHeads: 1 }, training: steps },
       arms: [
         { name: 'stick-breaking', attention: 'stick-breaking' },
-        { name: 'softmax+RoPE', attention: 'softmax+rope', learningRates: [0.001] },
+        {
+          ...{ name: 'softmax+RoPE', attention: 'softmax+rope', learningRates: [0.001] },
+          otherRecipes: [{ fewestPairs: 2, learningRates: [0.003] }],
+        },
       ],
       example: {
         ...{ pairs: 3, sequenceLength: 12, learningRates: [0.001], model: { ...sizes, numHeads: 1 }, training: steps },
@@ -92,25 +95,27 @@ describe('sb-study', () => {
       },
     });
     const { code, said } = await run(...args);
-    expect(said).toContain('[8/8] figure 4, softmax+RoPE, lr 1e-3: done');
+    expect(said).toContain('[10/10] figure 4, softmax+RoPE, lr 1e-3: done');
     expect(code).toBe(0);
     const { rows, findings, arms, missing } = resultsOf('mqrar');
-    expect(rows).toHaveLength(8);
+    expect(rows).toHaveLength(10);
+    expect(arms[7].id).toBe('softmax+RoPE, 3 pairs, from 2, lr 3e-3');
+    expect(rows[7]).toMatchObject({ pairs: 3, fewestPairs: 2, learningRate: 0.003 });
     expect(missing).toEqual([]);
     expect(findings).toHaveLength(3);
     expect(arms[0].result).toMatchObject({ steps: 4, tokens: 96, checks: [{ step: 2 }, { step: 4 }] });
-    expect(arms[7].result.example.questions.map(({ expected }: { expected: string }) => expected).join('')).toBe(
+    expect(arms[9].result.example.questions.map(({ expected }: { expected: string }) => expected).join('')).toBe(
       '3621',
     );
     const layers = ['softmax-RoPE', 'stick-breaking'].flatMap((name) =>
       [1, 2].map((layer) => `figure-4-${name}-layer-${layer}-head-1.svg`),
     );
     expect(picturesOf('mqrar')).toEqual(['figure-3.svg', ...layers, 'learning.svg']);
-    expect(readFileSync(join(folder, 'mqrar/results/results.csv'), 'utf8').split('\r\n')).toHaveLength(10);
+    expect(readFileSync(join(folder, 'mqrar/results/results.csv'), 'utf8').split('\r\n')).toHaveLength(12);
     const again = await run(...args);
-    expect(again.said).toContain('8 of 8 arms are done already');
+    expect(again.said).toContain('10 of 10 arms are done already');
     expect(again.said).not.toContain(': done in');
-    expect((await run(...args, '--plan')).said).toContain('8 arms, 8 done');
+    expect((await run(...args, '--plan')).said).toContain('10 arms, 10 done');
     expect((await run(...args, '--report-only')).said).toContain('results/report.html');
   });
 

@@ -1,4 +1,5 @@
 /** Several arms at once, each in a process of its own: small models leave most of a GPU, or of many cores, idle. */
+import { setMaxListeners } from 'node:events';
 import { cpus } from 'node:os';
 import { UserError } from '@stickbreaking/core';
 import { runOwnProcess } from './own_process.js';
@@ -32,6 +33,7 @@ export interface Queue {
  * @throws what the first arm that failed threw, once the others have ended; no arm is started after it
  */
 export async function runTogether(queue: Queue): Promise<void> {
+  setMaxListeners(queue.jobs + 10, queue.signal); // each running arm listens; Node warns of more than ten
   const waiting = [...queue.arms];
   const free = Array.from({ length: queue.jobs }, (_, slot) => slot);
   const running = new Map<string, Promise<void>>();

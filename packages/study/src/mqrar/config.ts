@@ -10,6 +10,8 @@ const ArmSchema = z.strictObject({
   /** Default: the study's. */
   pairs: z.array(count).min(1).optional(),
   learningRates: z.array(rate).min(1).optional(),
+  /** Tried where the study's own `training.fewestPairs` has not led to the task being solved. */
+  otherRecipes: z.array(z.strictObject({ fewestPairs: count, learningRates: z.array(rate).min(1) })).optional(),
 });
 
 const TrainingSchema = z.strictObject({

@@ -1,24 +1,21 @@
 import { attentionPicture, type Curve, type Finding, type ReportBlock } from '@stickbreaking/eval';
 import type { Row, StudyReport } from '../study.js';
 import type { MqrarConfig } from './config.js';
+import { bestOf, examples, sweep, type Tried, triedOf } from './plan.js';
 import type { MqrarResult } from './run.js';
-import { exampleId, sweepId } from './study.js';
-
-/** An arm at one number of pairs: the best of its learning rates. */
-interface Point {
-  name: string;
-  pairs: number;
-  learningRate: number;
-  result: MqrarResult;
-}
 
 type Results = ReadonlyMap<string, MqrarResult>;
 
 /** How training sequences differ from those that are asked in the end. */
-function mixture({ training: { fewestPairs } }: MqrarConfig): string {
-  return fewestPairs === undefined
-    ? ''
-    : ` Models train on sequences of ${fewestPairs} pairs up to the number shown, and are asked with that number alone.`;
+function mixture({ training: { fewestPairs }, arms }: MqrarConfig): string {
+  const first =
+    fewestPairs === undefined
+      ? ''
+      : ` Models train on sequences of ${fewestPairs} pairs up to the number shown, and are asked with that number alone.`;
+  const others = arms.filter(({ otherRecipes }) => otherRecipes).map(({ name }) => name);
+  return others.length === 0
+    ? first
+    : `${first} Where that does not solve the task, ${others.join(' and ')} are trained on another mixture too; the table names it.`;
 }
 
 export function reportMqrar(config: MqrarConfig, results: Results): StudyReport {
@@ -29,7 +26,7 @@ export function reportMqrar(config: MqrarConfig, results: Results): StudyReport 
     blocks: [
       {
         kind: 'text',
-        text: `Multi-query repeated associative recall: a sequence of ${config.task.sequenceLength} tokens assigns values to variables, then asks for a variable and assigns it anew, over and over; an answer is right when it is the value assigned last. Chance is 1 in ${config.task.values}. ${config.model.numLayers} layers of ${config.model.hiddenSize}, ${config.model.numHeads} head; the best of ${config.learningRates.length} learning rates is shown.${mixture(config)}`,
+        text: `Multi-query repeated associative recall: a sequence of ${config.task.sequenceLength} tokens assigns values to variables, then asks for a variable and assigns it anew, over and over; an answer is right when it is the value assigned last. Chance is 1 in ${config.task.values}. ${config.model.numLayers} layers of ${config.model.hiddenSize}, ${config.model.numHeads} head; the best of up to ${config.learningRates.length} learning rates is shown.${mixture(config)}`,
       },
       { kind: 'heading', text: 'Right answers by number of pairs (figure 3)' },
       figure3(config, points),
@@ -44,16 +41,11 @@ export function reportMqrar(config: MqrarConfig, results: Results): StudyReport 
 const pairsOf = (config: MqrarConfig) =>
   [...new Set(config.arms.flatMap((arm) => arm.pairs ?? config.pairs))].sort((a, b) => a - b);
 
-function bestPoints(config: MqrarConfig, results: Results): Point[] {
-  return config.arms.flatMap(({ name, pairs = config.pairs, learningRates = config.learningRates }) =>
-    pairs.flatMap((count) => {
-      const tried = learningRates.flatMap((learningRate) => {
-        const result = results.get(sweepId(name, count, learningRate));
-        return result ? [{ name, pairs: count, learningRate, result }] : [];
-      });
-      tried.sort((a, b) => b.result.accuracy - a.result.accuracy);
-      return tried.slice(0, 1);
-    }),
+/** An arm at one number of pairs: the best of its runs. */
+function bestPoints(config: MqrarConfig, results: Results): Tried[] {
+  const tried = triedOf(sweep(config), results);
+  return config.arms.flatMap(({ name, pairs = config.pairs }) =>
+    pairs.flatMap((count) => bestOf(tried.filter((one) => one.name === name && one.pairs === count)) ?? []),
   );
 }
 
@@ -61,7 +53,7 @@ function bestPoints(config: MqrarConfig, results: Results): Point[] {
 const percent = (share: number) => `${(Math.floor(1000 * share + 1e-9) / 10).toFixed(1)} %`;
 
 /** The most pairs up to which every smaller number is solved too. */
-function solvedUpTo(config: MqrarConfig, points: readonly Point[], name: string): number {
+function solvedUpTo(config: MqrarConfig, points: readonly Tried[], name: string): number {
   let most = 0;
   for (const pairs of pairsOf(config)) {
     const point = points.find((one) => one.name === name && one.pairs === pairs);
@@ -75,7 +67,7 @@ function solvedUpTo(config: MqrarConfig, points: readonly Point[], name: string)
 /** The paper's sizes: then its numbers of pairs are to be met; at other sizes the order of the two models is. */
 const atPaperSize = (config: MqrarConfig) => config.task.sequenceLength === 768 && Math.max(...pairsOf(config)) === 192;
 
-function findPairs(config: MqrarConfig, points: readonly Point[]): Finding[] {
+function findPairs(config: MqrarConfig, points: readonly Tried[]): Finding[] {
   const [stick, rope] = ['stick-breaking', 'softmax+RoPE'];
   const source = 'section 5.1, figure 3';
   const of = (name: string) => points.filter((point) => point.name === name);
@@ -114,7 +106,7 @@ function findPairs(config: MqrarConfig, points: readonly Point[]): Finding[] {
   ];
 }
 
-function figure3(config: MqrarConfig, points: readonly Point[]): ReportBlock {
+function figure3(config: MqrarConfig, points: readonly Tried[]): ReportBlock {
   const curves: Curve[] = config.arms.map(({ name }) => ({
     name,
     points: points
@@ -132,20 +124,25 @@ function figure3(config: MqrarConfig, points: readonly Point[]): ReportBlock {
   };
 }
 
-function pointTable(config: MqrarConfig, points: readonly Point[]) {
+function pointTable(config: MqrarConfig, points: readonly Tried[]) {
   const pairs = pairsOf(config);
   const rows = config.arms.map(({ name }) => [
     name,
     ...pairs.map((count) => {
       const point = points.find((one) => one.name === name && one.pairs === count);
-      return point ? `${percent(point.result.accuracy)} (${point.learningRate.toExponential(1)})` : '–';
+      return point ? `${percent(point.result.accuracy)} (${recipeOf(config, point)})` : '–';
     }),
   ]);
   return { columns: ['right answers (best learning rate)', ...pairs.map((count) => `${count} pairs`)], rows };
 }
 
+function recipeOf(config: MqrarConfig, { learningRate, training, pairs }: Tried): string {
+  const other = training.fewestPairs !== config.training.fewestPairs;
+  return `${learningRate.toExponential(1)}${other ? `, from ${Math.min(pairs, training.fewestPairs!)} pairs` : ''}`;
+}
+
 /** How the best runs learnt, at the largest number of pairs that both rivals were given. */
-function courses(config: MqrarConfig, points: readonly Point[]): ReportBlock[] {
+function courses(config: MqrarConfig, points: readonly Tried[]): ReportBlock[] {
   const largest = Math.max(...pairsOf(config));
   const curves = points
     .filter(({ pairs }) => pairs === largest)
@@ -170,8 +167,7 @@ function courses(config: MqrarConfig, points: readonly Point[]): ReportBlock[] {
 }
 
 function bestExample(config: MqrarConfig, results: Results, name: string): MqrarResult | undefined {
-  const tried = (config.example?.learningRates ?? []).flatMap((rate) => results.get(exampleId(name, rate)) ?? []);
-  return tried.sort((a, b) => b.accuracy - a.accuracy)[0];
+  return bestOf(triedOf(examples(config), results).filter((one) => one.name === name))?.result;
 }
 
 function figure4(config: MqrarConfig, results: Results): ReportBlock[] {
@@ -261,23 +257,13 @@ function findExample(config: MqrarConfig, results: Results): Finding[] {
 }
 
 function rowsOf(config: MqrarConfig, results: Results): Row[] {
-  const sweep = config.arms.flatMap(({ name, pairs = config.pairs, learningRates = config.learningRates }) =>
-    pairs.flatMap((count) =>
-      learningRates.flatMap((learningRate) => {
-        const result = results.get(sweepId(name, count, learningRate));
-        return result ? [{ attention: name, pairs: count, learningRate, ...figuresOf(result) }] : [];
-      }),
-    ),
-  );
-  const examples = (config.example?.arms ?? []).flatMap((name) =>
-    config.example!.learningRates.flatMap((learningRate) => {
-      const result = results.get(exampleId(name, learningRate));
-      return result
-        ? [{ attention: `figure 4: ${name}`, pairs: config.example!.pairs, learningRate, ...figuresOf(result) }]
-        : [];
-    }),
-  );
-  return [...sweep, ...examples];
+  const row = (attention: string, { pairs, learningRate, training, result }: Tried) => {
+    const fewestPairs = Math.min(training.fewestPairs ?? pairs, pairs);
+    const { accuracy, steps, tokens, parameters } = result;
+    return { attention, pairs, fewestPairs, learningRate, accuracy, steps, tokens, parameters };
+  };
+  return [
+    ...triedOf(sweep(config), results).map((one) => row(one.name, one)),
+    ...triedOf(examples(config), results).map((one) => row(`figure 4: ${one.name}`, one)),
+  ];
 }
-
-const figuresOf = ({ accuracy, steps, tokens, parameters }: MqrarResult) => ({ accuracy, steps, tokens, parameters });

@@ -1,0 +1,111 @@
+/** What is trained: every attention at every number of pairs with every recipe until one solves the task; and figure 4's models. */
+import { UserError } from '@stickbreaking/core';
+import { type LlamaConfigInput, parseConfig } from '@stickbreaking/model';
+import { type AttentionInput, defined, type ModelSizes } from '../config.js';
+import { shownRate } from '../text/rates.js';
+import type { MqrarConfig, MqrarTraining } from './config.js';
+import type { MqrarResult, MqrarSettings } from './run.js';
+import { checkTask, exampleAlphabet, type MqrarTask } from './task.js';
+
+export interface Planned {
+  id: string;
+  name: string;
+  pairs: number;
+  learningRate: number;
+  training: MqrarTraining;
+  settings: MqrarSettings;
+}
+
+type Results = ReadonlyMap<string, MqrarResult>;
+type SweptArm = MqrarConfig['arms'][number];
+
+export const planned = (config: MqrarConfig): Planned[] => [...sweep(config), ...examples(config)];
+
+/** Figure 3: recipes of an arm at a number of pairs stand together, in the order in which they are tried. */
+export function sweep(config: MqrarConfig): Planned[] {
+  const { seed } = config;
+  return config.arms.flatMap((arm) =>
+    (arm.pairs ?? config.pairs).flatMap((pairs) =>
+      recipesOf(config, arm).flatMap(({ training, learningRates, other }) =>
+        learningRates.map((learningRate) => {
+          const { name } = arm;
+          const task = { ...config.task, pairs };
+          const model = modelOf(config.model, task, arm.attention);
+          const mixture = other ? `, from ${Math.min(pairs, training.fewestPairs!)}` : '';
+          return {
+            id: `${name}, ${pairs} pairs${mixture}, lr ${shownRate(learningRate)}`,
+            ...{ name, pairs, learningRate, training },
+            settings: { task, model, training, learningRate, seed, drawn: false },
+          };
+        }),
+      ),
+    ),
+  );
+}
+
+function recipesOf({ training, learningRates }: MqrarConfig, arm: SweptArm) {
+  const first = { training, learningRates: arm.learningRates ?? learningRates, other: false };
+  const others = (arm.otherRecipes ?? []).map(({ fewestPairs, learningRates }) => ({
+    ...{ training: { ...training, fewestPairs }, learningRates, other: true },
+  }));
+  return [first, ...others];
+}
+
+/** Figure 4's models. @throws UserError where they are of an arm that is not there */
+export function examples(config: MqrarConfig): Planned[] {
+  const { example, seed } = config;
+  if (!example) return [];
+  const unknown = example.arms.find((name) => !config.arms.some((arm) => arm.name === name));
+  if (unknown !== undefined) throw new UserError(`example.arms names '${unknown}', and there is no arm of that name.`);
+  const { pairs, training, sequenceLength } = example;
+  return config.arms
+    .filter(({ name }) => example.arms.includes(name))
+    .flatMap(({ name, attention }) =>
+      example.learningRates.map((learningRate) => {
+        const task = { ...exampleAlphabet, pairs, sequenceLength };
+        const model = modelOf(example.model, task, attention);
+        return {
+          id: `figure 4, ${name}, lr ${shownRate(learningRate)}`,
+          ...{ name, pairs, learningRate, training },
+          settings: { task, model, training, learningRate, seed, drawn: true },
+        };
+      }),
+    );
+}
+
+export interface Tried extends Planned {
+  result: MqrarResult;
+}
+
+/** Those that were run. */
+export const triedOf = (runs: readonly Planned[], results: Results): Tried[] =>
+  runs.flatMap((run) => {
+    const result = results.get(run.id);
+    return result ? [{ ...run, result }] : [];
+  });
+
+/** Of the runs of one task the one that answers best. */
+export const bestOf = (runs: readonly Tried[]): Tried | undefined =>
+  [...runs].sort((a, b) => b.result.accuracy - a.result.accuracy)[0];
+
+/** Runs of one model and task: they differ in how it was trained. */
+export function rivals(config: MqrarConfig, id: string): Planned[] {
+  const all = planned(config);
+  const one = all.find((run) => run.id === id)!;
+  const { drawn } = one.settings;
+  return all.filter(
+    ({ name, pairs, settings }) => name === one.name && pairs === one.pairs && settings.drawn === drawn,
+  );
+}
+
+function modelOf(sizes: ModelSizes, task: MqrarTask, attention: AttentionInput): LlamaConfigInput {
+  checkTask(task);
+  const model = {
+    ...defined(sizes),
+    vocabSize: task.variables + task.values,
+    contextLength: task.sequenceLength,
+    ...(attention === undefined ? {} : { attention }),
+  } as LlamaConfigInput;
+  parseConfig(model);
+  return model;
+}
