@@ -24,7 +24,9 @@ export function publish(directory: string, published: Published): void {
   const { title, findings, rows } = report;
   const environments = distinct(records.map(({ environment }) => environment));
   const seconds = records.reduce((sum, record) => sum + record.seconds, 0);
-  const facts = { study: config.study, title, command, environments, seconds, missing, configuration: config };
+  const elapsedSeconds = elapsedOf(records);
+  const times = { seconds, elapsedSeconds };
+  const facts = { study: config.study, title, command, environments, ...times, missing, configuration: config };
   const arms = records.map(({ id, seconds, finished, result }) => ({ id, seconds, finished, result }));
   writeJson(join(directory, 'results.json'), { ...facts, findings, rows, arms });
   replaceFile(join(directory, 'results.csv'), (write) => write(Buffer.from(toCsv(rows))));
@@ -62,12 +64,31 @@ function factsOf(command: string, records: readonly ArmRecord[]): [string, strin
     ['processor', `${all('processor')}, ${all('threads')} threads, ${all('memoryGiB')} GiB`],
     ['system', `${all('system')}, Node ${all('node')}`],
     ['arms', `${records.length}`],
-    ['time', `${(seconds / 60).toFixed(1)} minutes`],
+    ['time', timeOf(seconds, elapsedOf(records))],
     ...(tokens > 0
       ? [['tokens trained on', `${(tokens / 1e6).toFixed(1)} million, all arms together`] as [string, string]]
       : []),
     ...(finished.length > 0 ? [['run', `${finished[0]} to ${finished.at(-1)}`] as [string, string]] : []),
   ];
+}
+
+const minutes = (seconds: number) => `${(seconds / 60).toFixed(1)} minutes`;
+
+/** Arms that ran at once took longer together than the clock went. */
+function timeOf(seconds: number, elapsed: number): string {
+  return seconds > 1.02 * elapsed ? `${minutes(elapsed)}; the arms together ${minutes(seconds)}` : minutes(seconds);
+}
+
+/** Time in which at least one arm ran. */
+export function elapsedOf(records: readonly Pick<ArmRecord, 'seconds' | 'finished'>[]): number {
+  const ends = records.map(({ seconds, finished }) => ({ seconds, end: Date.parse(finished) / 1000 }));
+  ends.sort((a, b) => a.end - a.seconds - (b.end - b.seconds));
+  let [elapsed, until] = [0, Number.NEGATIVE_INFINITY];
+  for (const { seconds, end } of ends) {
+    elapsed += Math.max(0, end - Math.max(until, end - seconds));
+    until = Math.max(until, end);
+  }
+  return elapsed;
 }
 
 function distinct<T>(values: readonly T[]): T[] {

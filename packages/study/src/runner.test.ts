@@ -3,7 +3,7 @@ import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { toCsv } from './publish.js';
+import { elapsedOf, toCsv } from './publish.js';
 import { runStudy, standingOf } from './runner.js';
 import type { Study, StudyConfig } from './study.js';
 
@@ -140,4 +140,10 @@ it('writes CSV as RFC 4180 has it', () => {
       { a: 2, c: 3 },
     ]),
   ).toBe('a,b,c\r\n1,"x, ""y""",\r\n2,,3\r\n');
+});
+
+it('counts the time in which arms ran, once where they ran together', () => {
+  const arm = (seconds: number, at: number) => ({ seconds, finished: new Date(1000 * at).toISOString() });
+  expect(elapsedOf([arm(10, 110), arm(5, 112), arm(3, 104), arm(4, 200)])).toBeCloseTo(12 + 4, 6);
+  expect(elapsedOf([])).toBe(0);
 });

@@ -1,5 +1,6 @@
 import { attentionPicture, type Curve, type Finding, type ReportBlock } from '@stickbreaking/eval';
 import type { Row, StudyReport } from '../study.js';
+import { shownRate } from '../text/rates.js';
 import type { MqrarConfig } from './config.js';
 import { bestOf, examples, sweep, type Tried, triedOf } from './plan.js';
 import type { MqrarResult } from './run.js';
@@ -15,7 +16,7 @@ function mixture({ training: { fewestPairs }, arms }: MqrarConfig): string {
   const others = arms.filter(({ otherRecipes }) => otherRecipes).map(({ name }) => name);
   return others.length === 0
     ? first
-    : `${first} Where that does not solve the task, ${others.join(' and ')} are trained on another mixture too; the table names it.`;
+    : `${first} Where that does not solve the task, ${others.join(' and ')} are trained on another mixture too: of the number that the table names, and more.`;
 }
 
 export function reportMqrar(config: MqrarConfig, results: Results): StudyReport {
@@ -30,7 +31,8 @@ export function reportMqrar(config: MqrarConfig, results: Results): StudyReport 
       },
       { kind: 'heading', text: 'Right answers by number of pairs (figure 3)' },
       figure3(config, points),
-      { kind: 'table', ...pointTable(config, points) },
+      { kind: 'table', ...pointTable(config, points, 'right answers', ({ result }) => percent(result.accuracy)) },
+      { kind: 'table', ...pointTable(config, points, 'best learning rate', (point) => recipeOf(config, point)) },
       ...courses(config, points),
       ...figure4(config, results),
     ],
@@ -124,21 +126,21 @@ function figure3(config: MqrarConfig, points: readonly Tried[]): ReportBlock {
   };
 }
 
-function pointTable(config: MqrarConfig, points: readonly Tried[]) {
+function pointTable(config: MqrarConfig, points: readonly Tried[], title: string, show: (point: Tried) => string) {
   const pairs = pairsOf(config);
   const rows = config.arms.map(({ name }) => [
     name,
     ...pairs.map((count) => {
       const point = points.find((one) => one.name === name && one.pairs === count);
-      return point ? `${percent(point.result.accuracy)} (${recipeOf(config, point)})` : '–';
+      return point ? show(point) : '–';
     }),
   ]);
-  return { columns: ['right answers (best learning rate)', ...pairs.map((count) => `${count} pairs`)], rows };
+  return { columns: [title, ...pairs.map((count) => `${count} pairs`)], rows };
 }
 
 function recipeOf(config: MqrarConfig, { learningRate, training, pairs }: Tried): string {
   const other = training.fewestPairs !== config.training.fewestPairs;
-  return `${learningRate.toExponential(1)}${other ? `, from ${Math.min(pairs, training.fewestPairs!)} pairs` : ''}`;
+  return `${shownRate(learningRate)}${other ? `, from ${Math.min(pairs, training.fewestPairs!)}` : ''}`;
 }
 
 /** How the best runs learnt, at the largest number of pairs that both rivals were given. */

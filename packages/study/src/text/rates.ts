@@ -55,23 +55,30 @@ export interface Tried {
 
 /** What was tried, where anything was. */
 export function triedRates(methods: readonly Tried[]): ReportBlock[] {
-  const all = [...new Set(methods.flatMap(({ rates }) => rates))].sort((a, b) => (a ?? 0) - (b ?? 0));
-  if (all.length < 2) return [];
-  const cell = ({ rates, lossOf }: Tried, rate: Rate) => {
+  const swept = methods.filter(({ rates }) => rates.length > 1);
+  if (swept.length === 0) return [];
+  const all = [...new Set(swept.flatMap(({ rates }) => rates as number[]))].sort((a, b) => a - b);
+  const cell = ({ rates, lossOf }: Tried, rate: number) => {
     const loss = rates.includes(rate) ? lossOf(rate) : undefined;
     if (loss === undefined) return '';
     return `${loss.toFixed(4)}${bestRate(rates, lossOf).rate === rate ? ' (kept)' : ''}`;
   };
+  const edges = swept.filter(({ rates, lossOf }) => isAtEdge(rates as number[], bestRate(rates, lossOf)));
+  const names = edges.map(({ name, rates, lossOf }) => `${name} ${shownRate(bestRate(rates, lossOf).rate!)}`);
+  const warning = ` The best is the lowest or highest that was tried for ${names.join(', ')}: one beyond may serve better.`;
   return [
     { kind: 'heading', text: 'Learning rates' },
     {
       kind: 'text',
-      text: 'The loss at the training length by the peak of the learning rate, of the first seed. Each method keeps its best: the numbers above are of that one, and the other seeds are trained with it.',
+      text: `The loss at the training length by the peak of the learning rate, of the first seed. Each method keeps its best: the other numbers here are of that one, and the other seeds are trained with it.${names.length > 0 ? warning : ''}`,
     },
     {
       kind: 'table',
-      columns: ['method', ...all.map((rate) => (rate === undefined ? 'the recipe’s' : shownRate(rate)))],
-      rows: methods.map((method) => [method.name, ...all.map((rate) => cell(method, rate))]),
+      columns: ['method', ...all.map(shownRate)],
+      rows: swept.map((method) => [method.name, ...all.map((rate) => cell(method, rate))]),
     },
   ];
 }
+
+const isAtEdge = (rates: readonly number[], { rate, decided }: { rate: Rate; decided: boolean }) =>
+  decided && (rate === Math.min(...rates) || rate === Math.max(...rates));
