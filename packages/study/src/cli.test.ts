@@ -81,12 +81,16 @@ describe('sb-study', () => {
     const steps = { steps: 4, sequences: 2, warmupSteps: 1, checkEvery: 2, checkSequences: 4, testSequences: 4 };
     const args = studyFile('mqrar', {
       study: 'mqrar',
-      ...{ task, pairs: [2, 3], learningRates: [0.001, 0.01], model: { ...sizes, numHeads: 1 }, training: steps },
+      ...{ task, pairs: [2, 3], learningRates: [0.001, 0.01], model: { ...sizes, numHeads: 1 } },
+      training: { ...steps, fewestPairs: 3 },
       arms: [
         { name: 'stick-breaking', attention: 'stick-breaking' },
         {
-          ...{ name: 'softmax+RoPE', attention: 'softmax+rope', learningRates: [0.001] },
-          otherRecipes: [{ fewestPairs: 2, learningRates: [0.003] }],
+          ...{ name: 'softmax+RoPE', attention: 'softmax+rope' },
+          recipes: [
+            { fewestPairs: 3, learningRates: [0.001] },
+            { fewestPairs: 2, learningRates: [0.003] },
+          ],
         },
       ],
       example: {

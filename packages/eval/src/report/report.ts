@@ -152,7 +152,7 @@ figure { margin: 1rem 0; } figcaption { font-size: .9rem; opacity: .85; }
 svg { max-width: min(100%, 680px); height: auto; overflow: visible; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; } dt { opacity: .75; }
 dd { margin: 0; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; } .scroll td { white-space: nowrap; } .wide svg { min-width: 600px; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.scroll { overflow-x: auto; } .scroll + .scroll { margin-top: 1.2rem; } .scroll td { white-space: nowrap; } .wide svg { min-width: 600px; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid var(--faint); }
 th:first-child, td:first-child { text-align: left; }
 .findings th, .findings td { text-align: left; vertical-align: top; }

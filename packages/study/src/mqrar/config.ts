@@ -9,9 +9,13 @@ const ArmSchema = z.strictObject({
   attention: AttentionInputSchema,
   /** Default: the study's. */
   pairs: z.array(count).min(1).optional(),
+  /** Default: the study's. */
   learningRates: z.array(rate).min(1).optional(),
-  /** Tried where the study's own `training.fewestPairs` has not led to the task being solved. */
-  otherRecipes: z.array(z.strictObject({ fewestPairs: count, learningRates: z.array(rate).min(1) })).optional(),
+  /** Instead of one mixture of training sequences several, tried in this order until one has solved the task. */
+  recipes: z
+    .array(z.strictObject({ fewestPairs: count, learningRates: z.array(rate).min(1) }))
+    .min(1)
+    .optional(),
 });
 
 const TrainingSchema = z.strictObject({

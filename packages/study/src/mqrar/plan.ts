@@ -26,12 +26,12 @@ export function sweep(config: MqrarConfig): Planned[] {
   const { seed } = config;
   return config.arms.flatMap((arm) =>
     (arm.pairs ?? config.pairs).flatMap((pairs) =>
-      recipesOf(config, arm).flatMap(({ training, learningRates, other }) =>
+      recipesOf(config, arm).flatMap(({ training, learningRates }) =>
         learningRates.map((learningRate) => {
           const { name } = arm;
           const task = { ...config.task, pairs };
           const model = modelOf(config.model, task, arm.attention);
-          const mixture = other ? `, from ${Math.min(pairs, training.fewestPairs!)}` : '';
+          const mixture = hasOwnMixture(config, training) ? `, from ${fewestPairs(training, pairs)}` : '';
           return {
             id: `${name}, ${pairs} pairs${mixture}, lr ${shownRate(learningRate)}`,
             ...{ name, pairs, learningRate, training },
@@ -44,12 +44,17 @@ export function sweep(config: MqrarConfig): Planned[] {
 }
 
 function recipesOf({ training, learningRates }: MqrarConfig, arm: SweptArm) {
-  const first = { training, learningRates: arm.learningRates ?? learningRates, other: false };
-  const others = (arm.otherRecipes ?? []).map(({ fewestPairs, learningRates }) => ({
-    ...{ training: { ...training, fewestPairs }, learningRates, other: true },
+  if (!arm.recipes) return [{ training, learningRates: arm.learningRates ?? learningRates }];
+  return arm.recipes.map(({ fewestPairs, learningRates }) => ({
+    ...{ training: { ...training, fewestPairs }, learningRates },
   }));
-  return [first, ...others];
 }
+
+/** Whether it trains on other sequences than the study's models do in general. */
+const hasOwnMixture = (config: MqrarConfig, training: MqrarTraining) =>
+  training.fewestPairs !== config.training.fewestPairs;
+
+export const fewestPairs = (training: MqrarTraining, pairs: number) => Math.min(training.fewestPairs ?? pairs, pairs);
 
 /** Figure 4's models. @throws UserError where they are of an arm that is not there */
 export function examples(config: MqrarConfig): Planned[] {

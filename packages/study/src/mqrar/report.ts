@@ -2,7 +2,7 @@ import { attentionPicture, type Curve, type Finding, type ReportBlock } from '@s
 import type { Row, StudyReport } from '../study.js';
 import { shownRate } from '../text/rates.js';
 import type { MqrarConfig } from './config.js';
-import { bestOf, examples, sweep, type Tried, triedOf } from './plan.js';
+import { bestOf, examples, fewestPairs, sweep, type Tried, triedOf } from './plan.js';
 import type { MqrarResult } from './run.js';
 
 type Results = ReadonlyMap<string, MqrarResult>;
@@ -13,10 +13,10 @@ function mixture({ training: { fewestPairs }, arms }: MqrarConfig): string {
     fewestPairs === undefined
       ? ''
       : ` Models train on sequences of ${fewestPairs} pairs up to the number shown, and are asked with that number alone.`;
-  const others = arms.filter(({ otherRecipes }) => otherRecipes).map(({ name }) => name);
-  return others.length === 0
+  const several = arms.filter(({ recipes }) => recipes && recipes.length > 1).map(({ name }) => name);
+  return several.length === 0
     ? first
-    : `${first} Where that does not solve the task, ${others.join(' and ')} are trained on another mixture too: of the number that the table names, and more.`;
+    : `${first} Of such mixtures ${several.join(' and ')} have several, tried until one solves the task; the table shows which is kept.`;
 }
 
 export function reportMqrar(config: MqrarConfig, results: Results): StudyReport {
@@ -32,7 +32,8 @@ export function reportMqrar(config: MqrarConfig, results: Results): StudyReport 
       { kind: 'heading', text: 'Right answers by number of pairs (figure 3)' },
       figure3(config, points),
       { kind: 'table', ...pointTable(config, points, 'right answers', ({ result }) => percent(result.accuracy)) },
-      { kind: 'table', ...pointTable(config, points, 'best learning rate', (point) => recipeOf(config, point)) },
+      { kind: 'table', ...pointTable(config, points, 'best learning rate', (point) => shownRate(point.learningRate)) },
+      ...mixtureTable(config, points),
       ...courses(config, points),
       ...figure4(config, results),
     ],
@@ -128,7 +129,8 @@ function figure3(config: MqrarConfig, points: readonly Tried[]): ReportBlock {
 
 function pointTable(config: MqrarConfig, points: readonly Tried[], title: string, show: (point: Tried) => string) {
   const pairs = pairsOf(config);
-  const rows = config.arms.map(({ name }) => [
+  const shown = config.arms.filter(({ name }) => points.some((point) => point.name === name));
+  const rows = shown.map(({ name }) => [
     name,
     ...pairs.map((count) => {
       const point = points.find((one) => one.name === name && one.pairs === count);
@@ -138,9 +140,11 @@ function pointTable(config: MqrarConfig, points: readonly Tried[], title: string
   return { columns: [title, ...pairs.map((count) => `${count} pairs`)], rows };
 }
 
-function recipeOf(config: MqrarConfig, { learningRate, training, pairs }: Tried): string {
-  const other = training.fewestPairs !== config.training.fewestPairs;
-  return `${shownRate(learningRate)}${other ? `, from ${Math.min(pairs, training.fewestPairs!)}` : ''}`;
+function mixtureTable(config: MqrarConfig, points: readonly Tried[]): ReportBlock[] {
+  const own = points.filter(({ name }) => config.arms.some((arm) => arm.name === name && arm.recipes));
+  if (own.length === 0) return [];
+  const show = ({ training, pairs }: Tried) => `${fewestPairs(training, pairs)}`;
+  return [{ kind: 'table', ...pointTable(config, own, 'trained on pairs from', show) }];
 }
 
 /** How the best runs learnt, at the largest number of pairs that both rivals were given. */
@@ -260,9 +264,17 @@ function findExample(config: MqrarConfig, results: Results): Finding[] {
 
 function rowsOf(config: MqrarConfig, results: Results): Row[] {
   const row = (attention: string, { pairs, learningRate, training, result }: Tried) => {
-    const fewestPairs = Math.min(training.fewestPairs ?? pairs, pairs);
     const { accuracy, steps, tokens, parameters } = result;
-    return { attention, pairs, fewestPairs, learningRate, accuracy, steps, tokens, parameters };
+    return {
+      attention,
+      pairs,
+      fewestPairs: fewestPairs(training, pairs),
+      learningRate,
+      accuracy,
+      steps,
+      tokens,
+      parameters,
+    };
   };
   return [
     ...triedOf(sweep(config), results).map((one) => row(one.name, one)),
