@@ -2,6 +2,16 @@ export { type OpenDatasetOptions, openDataset, type TokenDataset } from './datas
 export { readDocuments, type TextDocument } from './documents.js';
 export { DataError } from './errors.js';
 export {
+  isAlive,
+  keepLock,
+  type LockHolder,
+  lockAge,
+  lockHolder,
+  removeLock,
+  removeMade,
+  takeLock,
+} from './lock_file.js';
+export {
   type Batch,
   type LoaderCursor,
   LoaderCursorSchema,

@@ -8,7 +8,8 @@ import { openDataset, type TokenDataset } from './dataset.js';
 import { readFileTexts } from './documents.js';
 import { DataError } from './errors.js';
 import { writeAtomically } from './files.js';
-import { isAlive, withLock } from './lock.js';
+import { withLock } from './lock.js';
+import { isAlive } from './lock_file.js';
 import {
   checkSame,
   checkUnchanged,
