@@ -230,6 +230,11 @@ describe('what is wrong is told in one line', () => {
     ['too much memory', ['model.hiddenSize=160000', 'model.intermediateSize=400000'], /takes about .* of memory/],
     ['a stage with two lengths', ['stages.0.tokens=100'], /expected either tokens or steps/],
     ['no backend of that name', ['backend=abacus', '--backend', 'abacus'], /Backend 'abacus' is not known/],
+    [
+      'a start from another model',
+      [`startFrom=${join(base, 'reference')}`, 'model.numLayers=2', 'stages.0.data.0.path=untouched.jsonl'],
+      /startFrom: .* is of another model: 'model\.layers\.1\./,
+    ],
     ['a directory that is a file', [`output=${configFile}`], /cannot write to .*run\.yaml/],
   ])('%s', async (_, args, message) => {
     const files = before();

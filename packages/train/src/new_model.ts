@@ -1,6 +1,6 @@
 // The model a run begins with: new weights, or those of a checkpoint.
 import { UserError } from '@stickbreaking/core';
-import { type LlamaConfig, LlamaModel, parameterShapes } from '@stickbreaking/model';
+import { type LlamaConfig, LlamaModel, loadConfig, parameterShapes } from '@stickbreaking/model';
 
 /**
  * @param startFrom a checkpoint directory; what has no parameters, such as the context length or a RoPE scaling, is
@@ -9,13 +9,19 @@ import { type LlamaConfig, LlamaModel, parameterShapes } from '@stickbreaking/mo
  */
 export function newModel(config: LlamaConfig, seed: number, startFrom?: string): LlamaModel {
   if (startFrom === undefined) return LlamaModel.create(config, { seed });
+  checkStart(config, startFrom);
   const given = LlamaModel.load(startFrom);
   try {
-    checkSameParameters(parameterShapes(given.config), parameterShapes(config), startFrom);
     return LlamaModel.from(config, (name) => given.parameters.get(name)!.dataSync() as Float32Array);
   } finally {
     given.dispose();
   }
+}
+
+/** Looks at the checkpoint's configuration alone. @throws UserError where its parameters are not those of `config` */
+export function checkStart(config: LlamaConfig, startFrom: string): void {
+  const [given, own] = [parameterShapes(loadConfig(startFrom)), parameterShapes(config)];
+  checkSameParameters(given, own, startFrom);
 }
 
 type Shapes = ReadonlyMap<string, readonly number[]>;

@@ -6,6 +6,7 @@ import { listFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '
 import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { CheckpointStore } from './checkpoint.js';
+import { checkStart } from './new_model.js';
 import { formatBytes } from './progress.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 import { RunData, sourcesOf } from './run_data.js';
@@ -44,8 +45,14 @@ export async function runTraining(config: RunConfig, options: RunOptions = {}): 
   }
 }
 
-/** The run as `train` takes it, but for its data, of which only the places are filled. */
+/**
+ * The run as `train` takes it, but for its data, of which only the places are filled.
+ *
+ * @throws UserError where it is to start from what is no checkpoint of such a model
+ */
 export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined, options: RunOptions): TrainOptions {
+  const startFrom = config.startFrom === undefined ? undefined : resolveCheckpoint(config.startFrom);
+  if (startFrom !== undefined) checkStart(config.model, startFrom);
   const placeholder = { open: () => Promise.reject(new Error('the data has not been prepared')) };
   return {
     model: config.model,
@@ -53,7 +60,7 @@ export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined,
     recompute: config.recompute,
     optimizer: config.optimizer,
     stages: stageSizes(config).map((stage, i) => ({ ...stage, data: config.stages[i]!.data && placeholder })),
-    startFrom: config.startFrom === undefined ? undefined : resolveCheckpoint(config.startFrom),
+    startFrom,
     directory: config.output,
     tokenizerPath: tokenizer?.path,
     identity: { tokenizer: tokenizer?.hash },
