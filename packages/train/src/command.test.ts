@@ -1,6 +1,16 @@
 // sb-train as people run it: in processes of its own, killed, stopped, and started with things that are wrong.
 import { spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -263,6 +273,18 @@ describe('what is wrong is told in one line', () => {
     expect(code).toBe(1);
     expect(stderr).toMatch(/of another configuration: stages\.0\.schedule\.peak was 0\.01 and is 0\.02 now/);
     expect((await runHere(['--resume', 'model.numLayers=2'])).stderr).toMatch(/model\.numLayers was 1 and is 2 now/);
+  });
+
+  test('the checkpoint that a run started from may be gone when it goes on', async () => {
+    const start = join(base, 'start');
+    const args = [`output=${join(base, 'continued')}`, `startFrom=${start}`];
+    cpSync(checkpoints('reference').latest()!, start, { recursive: true });
+    expect((await runHere(args)).code).toBe(0);
+    rmSync(start, { recursive: true });
+    expect((await runHere([...args, '--resume'])).code).toBe(0);
+    const { code, stderr } = await runHere([`output=${join(base, 'anew')}`, `startFrom=${start}`]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/There is no checkpoint at .*start: no such directory/);
   });
 
   test('a damaged checkpoint', async () => {

@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path';
 import type { SelectedBackend } from '@stickbreaking/core';
 import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stickbreaking/data';
 import { countParameters } from '@stickbreaking/model';
-import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer } from './run.js';
+import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer, startOf } from './run.js';
 import type { RunConfig } from './run_config.js';
 import { shardDirectory, sourcesOf } from './run_data.js';
 import { learningRate } from './schedule.js';
@@ -65,7 +65,7 @@ export function makePlan(config: RunConfig, backend: SelectedBackend, { resume }
   const tooLittleMemory = memoryFault(config, backend.name);
   if (tooLittleMemory) missing.push(tooLittleMemory);
   checkOutput(config, resume);
-  const { startFrom } = config;
+  const startFrom = startOf(config, resume);
   const noStart = startFrom !== undefined && !existsSync(startFrom);
   if (noStart) missing.push(`startFrom: there is no checkpoint at ${startFrom} yet.`);
   const described = describeRun(noStart ? { ...config, startFrom: undefined } : config, tokenizer, { resume });

@@ -51,7 +51,8 @@ export async function runTraining(config: RunConfig, options: RunOptions = {}): 
  * @throws UserError where it is to start from what is no checkpoint of such a model
  */
 export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined, options: RunOptions): TrainOptions {
-  const startFrom = config.startFrom === undefined ? undefined : resolveCheckpoint(config.startFrom);
+  const start = startOf(config, options.resume ?? false);
+  const startFrom = start && resolveCheckpoint(start);
   if (startFrom !== undefined) checkStart(config.model, startFrom);
   const placeholder = { open: () => Promise.reject(new Error('the data has not been prepared')) };
   return {
@@ -81,10 +82,18 @@ export function openRunTokenizer(config: RunConfig): Tokenizer {
   );
 }
 
+/** What the run is to start from, unless it goes on from a checkpoint of its own. */
+export function startOf(config: RunConfig, resume: boolean): string | undefined {
+  return resume && newestCheckpoint(config) ? undefined : config.startFrom;
+}
+
+const newestCheckpoint = ({ output }: RunConfig) =>
+  new CheckpointStore(join(output, 'checkpoints'), { last: 1, best: false }).latest();
+
 /** @throws UserError where the directory holds a run and this one is not to go on with it */
 export function checkOutput(config: RunConfig, resume: boolean): void {
   if (resume) return;
-  const latest = new CheckpointStore(join(config.output, 'checkpoints'), { last: 1, best: false }).latest();
+  const latest = newestCheckpoint(config);
   if (latest) {
     throw new UserError(
       `${config.output} holds a run already (its newest checkpoint is ${latest}); go on with it by --resume, or choose another output.`,
