@@ -13,8 +13,7 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
   const { contextLength } = config.training;
   const longer = config.extension.factor * contextLength;
   const lengths = lengthsUpTo(contextLength, config.evaluation.times);
-  const of = (name: string, phase: Phase) =>
-    resultsOf(config, config.arms.find((arm) => arm.name === name)!, phase, results);
+  const of = (name: string, phase: Phase) => resultsOf(config, name, phase, results);
   const lines = config.arms.flatMap((arm) =>
     phasesOf(arm)
       .filter((phase) => of(arm.name, phase).length > 0)
@@ -47,7 +46,7 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
         columns: ['loss', ...lengths.map((length) => `${length}`)],
         rows: lines.map(({ name, phase, label }) => [label, ...nll(name, phase).map((value) => value.toFixed(4))]),
       },
-      ...triedRates(config.arms.map((arm) => triedOf(config, arm, results))),
+      ...triedRates(triedOf(config, results)),
     ],
     rows: rowsOf(config, results),
   };

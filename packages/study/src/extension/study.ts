@@ -5,19 +5,19 @@ import { defined } from '../config.js';
 import type { Arm, ArmContext, Study } from '../study.js';
 import type { Recipe } from '../text/config.js';
 import { evaluateText, lengthsUpTo } from '../text/evaluate.js';
-import { withRate } from '../text/rates.js';
+import { earlierThan, needless, withRate } from '../text/rates.js';
 import { type PreparedText, prepareText } from '../text/text.js';
 import { type TrainedModel, type TrainingResult, trainOnText, withConfig } from '../text/train.js';
 import { type ExtensionConfig, ExtensionConfigSchema, type ExtensionResult } from './config.js';
-import { armId, earlierThan, needless, type Phase, type Planned, planned, plannedOf } from './plan.js';
+import { type Phase, type Planned, planned, plannedOf } from './plan.js';
 import { reportExtension } from './report.js';
 
 export const extensionStudy: Study<ExtensionConfig, ExtensionResult, PreparedText> = {
   kind: 'context-extension',
   schema: ExtensionConfigSchema as Study<ExtensionConfig>['schema'],
   arms: (config) => planned(config).map((one) => describe(config, one)),
-  needless: ({ id }, results, config) => needless(config, plannedOf(config, id), results),
-  after: ({ id }, config) => earlierThan(config, plannedOf(config, id)),
+  needless: ({ id }, results, config) => needless(plannedOf(config, id), config.seeds[0]!, results),
+  after: ({ id }, config) => earlierThan(plannedOf(config, id), config.seeds[0]!),
   prepare: ({ text }, context) => prepareText(text, context),
   run: async (arm, config, context, text) => {
     const one = plannedOf(config, arm.id);
@@ -60,13 +60,13 @@ function modelOf({ model, text, training }: ExtensionConfig, arm: Planned['arm']
 
 async function trainedModel(
   config: ExtensionConfig,
-  { arm, phase, rate, seed }: Planned,
+  { arm, phase, rate, seed, trainedId }: Planned,
   text: PreparedText,
   context: ArmContext,
 ): Promise<(Omit<TrainedModel, 'result'> & { result: Partial<TrainingResult> }) | undefined> {
   const model = modelOf(config, arm, phase);
   if (phase === 'before') return trainOnText({ model, recipe: withRate(config.training, rate), seed }, text, context);
-  const start = resolveCheckpoint(join(context.folderOf(armId(config, arm, 'before', rate, seed)), 'run'));
+  const start = resolveCheckpoint(join(context.folderOf(trainedId(rate, seed)), 'run'));
   if (phase === 'after')
     return trainOnText({ model, recipe: extensionRecipe(config), seed: seed + 1 }, text, context, start);
   const before = LlamaModel.load(start);

@@ -26,7 +26,7 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
   const { contextLength } = config.training;
   const { times } = config.evaluation;
   const lengths = lengthsUpTo(contextLength, times);
-  const ofArm = (name: string) => resultsOf(config, config.arms.find((arm) => arm.name === name)!, results);
+  const ofArm = (name: string) => resultsOf(config, name, results);
   const present = config.arms.map(({ name }) => name).filter((name) => ofArm(name).length > 0);
   const nll = (name: string) => lengths.map((length) => meanNll(ofArm(name), length));
   const byLength: Curve[] = present.map((name) => ({
@@ -62,7 +62,7 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
         columns: ['loss', ...lengths.map((length) => `${length}`)],
         rows: present.map((name) => [name, ...nll(name).map((value) => value.toFixed(4))]),
       },
-      ...triedRates(config.arms.filter(({ of }) => !of).map((arm) => triedOf(config, arm, results))),
+      ...triedRates(triedOf(config, results)),
       { kind: 'heading', text: 'Loss by position' },
       {
         ...{

@@ -4,11 +4,11 @@ import { type LlamaConfigInput, LlamaModel, parseConfig, resolveCheckpoint } fro
 import { defined } from '../config.js';
 import type { Arm, ArmContext, Study } from '../study.js';
 import { evaluateText, lengthsUpTo } from '../text/evaluate.js';
-import { withRate } from '../text/rates.js';
+import { earlierThan, needless, withRate } from '../text/rates.js';
 import { type PreparedText, prepareText } from '../text/text.js';
 import { trainOnText, withConfig } from '../text/train.js';
 import { type ExtrapolationConfig, ExtrapolationConfigSchema, type ExtrapolationResult } from './config.js';
-import { armId, checkArms, earlierThan, needless, type Planned, planned, plannedOf } from './plan.js';
+import { checkArms, type Planned, planned, plannedOf } from './plan.js';
 import { reportExtrapolation } from './report.js';
 
 export const extrapolationStudy: Study<ExtrapolationConfig, ExtrapolationResult, PreparedText> = {
@@ -18,8 +18,8 @@ export const extrapolationStudy: Study<ExtrapolationConfig, ExtrapolationResult,
     checkArms(config);
     return planned(config).map((one) => describe(config, one));
   },
-  needless: ({ id }, results, config) => needless(config, plannedOf(config, id), results),
-  after: ({ id }, config) => earlierThan(config, plannedOf(config, id)),
+  needless: ({ id }, results, config) => needless(plannedOf(config, id), config.seeds[0]!, results),
+  after: ({ id }, config) => earlierThan(plannedOf(config, id), config.seeds[0]!),
   prepare: ({ text }, context) => prepareText(text, context),
   run: ({ id }, config, context, text) => run(config, plannedOf(config, id), text, context),
   report: reportExtrapolation,
@@ -42,7 +42,7 @@ function modelOf({ model, text, training }: ExtrapolationConfig, attention: unkn
 
 async function run(
   config: ExtrapolationConfig,
-  { arm, trained, rate, seed }: Planned,
+  { arm, trained, rate, seed, trainedId }: Planned,
   text: PreparedText,
   context: ArmContext,
 ): Promise<ExtrapolationResult | undefined> {
@@ -50,7 +50,7 @@ async function run(
   const { model, result } =
     arm === trained
       ? ((await trainOnText(settings, text, context)) ?? {})
-      : { model: weightsOf(context.folderOf(armId(config, trained, rate, seed)), settings.model), result: {} };
+      : { model: weightsOf(context.folderOf(trainedId(rate, seed)), settings.model), result: {} };
   if (!model) return undefined;
   try {
     const lengths = lengthsUpTo(config.training.contextLength, config.evaluation.times);

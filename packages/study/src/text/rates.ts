@@ -29,7 +29,7 @@ export function withRate(recipe: Recipe, rate: Rate): Recipe {
 }
 
 /** A trained model's loss at the training length; one that is not finite is the worst. */
-export function lossAtTrainingLength(result: TextEvaluation | undefined): number | undefined {
+function lossAtTrainingLength(result: TextEvaluation | undefined): number | undefined {
   const loss = result?.lengths[0]?.nll;
   return loss !== undefined && !Number.isFinite(loss) ? Number.POSITIVE_INFINITY : loss;
 }
@@ -38,13 +38,54 @@ export function lossAtTrainingLength(result: TextEvaluation | undefined): number
  * The best rate of those whose loss is known; `decided` once all are. The first seed decides, so that the others are
  * trained once.
  */
-export function bestRate(
+function bestRate(
   rates: readonly Rate[],
   lossOf: (rate: Rate) => number | undefined,
 ): { rate: Rate; decided: boolean } {
   const known = rates.map((rate) => ({ rate, loss: lossOf(rate) })).filter(({ loss }) => loss !== undefined);
   const [best] = known.sort((a, b) => a.loss! - b.loss!);
   return { rate: best ? best.rate : rates[0], decided: known.length === rates.length };
+}
+
+/** Something to be run: a training, or what is made of the model that one gives. */
+export interface Swept {
+  id: string;
+  rate: Rate;
+  seed: number;
+  /** What its model is trained with. */
+  rates: readonly Rate[];
+  /** The id of that training. */
+  trainedId(rate: Rate, seed: number): string;
+}
+
+type Results = ReadonlyMap<string, TextEvaluation>;
+
+/** What the first seed's trainings gave, by rate. */
+export function lossesOf({ trainedId }: Swept, firstSeed: number, results: Results): Tried['lossOf'] {
+  return (rate) => lossAtTrainingLength(results.get(trainedId(rate, firstSeed)));
+}
+
+/** Whether it has the rate that its method keeps, as far as that is known. */
+export function isKept(one: Swept, firstSeed: number, results: Results): boolean {
+  return bestRate(one.rates, lossesOf(one, firstSeed, results)).rate === one.rate;
+}
+
+/** Ids of what must be known before it is run: its model, and which rate is kept. */
+export function earlierThan(one: Swept, firstSeed: number): string[] {
+  const { id, rate, seed, rates, trainedId } = one;
+  const own = trainedId(rate, seed);
+  const model = id === own ? [] : [own];
+  const isChosen = rates.length > 1 && !(id === own && seed === firstSeed);
+  return [...model, ...(isChosen ? rates.map((each) => trainedId(each, firstSeed)) : [])];
+}
+
+/** Why it need not be run, where another rate is known to be better. */
+export function needless(one: Swept, firstSeed: number, results: Results): string | undefined {
+  const { id, rate, seed, rates, trainedId } = one;
+  if (seed === firstSeed && id === trainedId(rate, seed)) return undefined;
+  const best = bestRate(rates, lossesOf(one, firstSeed, results));
+  if (!best.decided || best.rate === rate) return undefined;
+  return `${trainedId(best.rate, firstSeed)} is better at the training length`;
 }
 
 export interface Tried {
