@@ -3,7 +3,6 @@ export { readDocuments, type TextDocument } from './documents.js';
 export { DataError } from './errors.js';
 export {
   isAlive,
-  keepLock,
   type LockHolder,
   lockAge,
   lockHolder,

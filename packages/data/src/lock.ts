@@ -4,16 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { explain } from './errors.js';
-import {
-  isAlive,
-  keepLock,
-  type LockHolder,
-  lockAge,
-  lockHolder,
-  removeLock,
-  removeMade,
-  takeLock,
-} from './lock_file.js';
+import { isAlive, type LockHolder, lockAge, lockHolder, removeLock, removeMade, takeLock } from './lock_file.js';
 
 const TOUCH_MS = 5_000;
 const STALE_MS = 60_000;
@@ -28,10 +19,12 @@ export interface LockOptions {
 export async function withLock<T>(directory: string, options: LockOptions, work: () => Promise<T>): Promise<T> {
   let made: string | undefined;
   let told = false;
+  let release: (() => void) | undefined;
   for (;;) {
     try {
       made = mkdirSync(directory, { recursive: true }) ?? made;
-      if (takeLock(directory)) break;
+      release = takeLock(directory, TOUCH_MS);
+      if (release) break;
     } catch (error) {
       // The directory may have been removed by a holder that left it empty.
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw explain(error, `cannot write to ${directory}`);
@@ -43,12 +36,10 @@ export async function withLock<T>(directory: string, options: LockOptions, work:
     if (isStale(directory, holder)) removeLock(directory);
     else await sleep(100);
   }
-  const letGo = keepLock(directory, TOUCH_MS);
   try {
     return await work();
   } finally {
-    letGo();
-    removeLock(directory);
+    release();
     removeMade(directory, made);
   }
 }

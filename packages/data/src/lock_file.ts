@@ -11,16 +11,35 @@ export interface LockHolder {
 
 const pathOf = (directory: string) => join(directory, '.lock');
 
-/** Whether this process has it now. @throws a system error where nothing can be written */
-export function takeLock(directory: string): boolean {
+/**
+ * Takes the lock and keeps it, touching it every so many milliseconds, which keeps no process alive. Returns what gives
+ * it back; undefined where another has it.
+ *
+ * @throws a system error where nothing can be written
+ */
+export function takeLock(directory: string, touchEveryMs: number): (() => void) | undefined {
+  const path = pathOf(directory);
   try {
-    const file = openSync(pathOf(directory), 'wx');
+    const file = openSync(path, 'wx');
     writeSync(file, JSON.stringify({ pid: process.pid, host: hostname() } satisfies LockHolder));
     closeSync(file);
-    return true;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined;
     throw error;
+  }
+  const timer = setInterval(() => touch(path), touchEveryMs);
+  timer.unref();
+  return () => {
+    clearInterval(timer);
+    removeLock(directory);
+  };
+}
+
+function touch(path: string): void {
+  try {
+    utimesSync(path, new Date(), new Date());
+  } catch {
+    // taken away; the work goes on all the same
   }
 }
 
@@ -40,19 +59,6 @@ export function lockHolder(directory: string): LockHolder | undefined {
 export function lockAge(directory: string): number | undefined {
   const file = statSync(pathOf(directory), { throwIfNoEntry: false });
   return file && Date.now() - file.mtimeMs;
-}
-
-/** Touches it every so many milliseconds, and returns what ends that. Keeps no process alive. */
-export function keepLock(directory: string, everyMs: number): () => void {
-  const timer = setInterval(() => {
-    try {
-      utimesSync(pathOf(directory), new Date(), new Date());
-    } catch {
-      // taken away; the work goes on all the same
-    }
-  }, everyMs);
-  timer.unref();
-  return () => clearInterval(timer);
 }
 
 /** Whether a process of this machine lives. One that was killed and not yet waited for by its parent does not. */

@@ -3,6 +3,11 @@ import { type LlamaConfigInput, LlamaConfigSchema } from '@stickbreaking/model';
 import { z } from 'zod';
 
 export const count = z.int().positive();
+export const rate = z.number().positive();
+export const learningRates = z.array(rate).min(1);
+
+/** A learning rate as reports and the names of arms have it. */
+export const shownRate = (rate: number) => Number(rate.toPrecision(3)).toExponential();
 
 export const common = {
   /** The study's folder. */

@@ -23,9 +23,7 @@ export function publish(directory: string, published: Published): void {
   writePictures(join(directory, 'pictures'), page);
   const { title, findings, rows } = report;
   const environments = distinct(records.map(({ environment }) => environment));
-  const seconds = records.reduce((sum, record) => sum + record.seconds, 0);
-  const elapsedSeconds = elapsedOf(records);
-  const times = { seconds, elapsedSeconds };
+  const times = timesOf(records);
   const facts = { study: config.study, title, command, environments, ...times, missing, configuration: config };
   const arms = records.map(({ id, seconds, finished, result }) => ({ id, seconds, finished, result }));
   writeJson(join(directory, 'results.json'), { ...facts, findings, rows, arms });
@@ -53,7 +51,6 @@ function pageOf({ config, command, report, records, missing }: Published): Repor
 
 function factsOf(command: string, records: readonly ArmRecord[]): [string, string][] {
   const environments = distinct(records.map(({ environment }) => environment));
-  const seconds = records.reduce((sum, record) => sum + record.seconds, 0);
   const tokens = records.reduce((sum, { result }) => sum + ((result as { tokens?: number }).tokens ?? 0), 0);
   const finished = records.map((record) => record.finished).sort();
   const all = (key: keyof Environment) => distinct(environments.map((one) => String(one[key]))).join('; ');
@@ -64,7 +61,7 @@ function factsOf(command: string, records: readonly ArmRecord[]): [string, strin
     ['processor', `${all('processor')}, ${all('threads')} threads, ${all('memoryGiB')} GiB`],
     ['system', `${all('system')}, Node ${all('node')}`],
     ['arms', `${records.length}`],
-    ['time', timeOf(seconds, elapsedOf(records))],
+    ['time', timeOf(records)],
     ...(tokens > 0
       ? [['tokens trained on', `${(tokens / 1e6).toFixed(1)} million, all arms together`] as [string, string]]
       : []),
@@ -75,9 +72,16 @@ function factsOf(command: string, records: readonly ArmRecord[]): [string, strin
 const minutes = (seconds: number) => `${(seconds / 60).toFixed(1)} minutes`;
 
 /** Arms that ran at once took longer together than the clock went. */
-function timeOf(seconds: number, elapsed: number): string {
-  return seconds > 1.02 * elapsed ? `${minutes(elapsed)}; the arms together ${minutes(seconds)}` : minutes(seconds);
+function timeOf(records: readonly ArmRecord[]): string {
+  const { seconds, elapsedSeconds } = timesOf(records);
+  if (seconds <= 1.02 * elapsedSeconds) return minutes(seconds);
+  return `${minutes(elapsedSeconds)}; the arms together ${minutes(seconds)}`;
 }
+
+const timesOf = (records: readonly ArmRecord[]) => ({
+  seconds: records.reduce((sum, record) => sum + record.seconds, 0),
+  elapsedSeconds: elapsedOf(records),
+});
 
 /** Time in which at least one arm ran. */
 export function elapsedOf(records: readonly Pick<ArmRecord, 'seconds' | 'finished'>[]): number {

@@ -91,7 +91,7 @@ async function runArms(study: Study, config: StudyConfig, standing: Standing, op
       arms: next,
       jobs: together.jobs,
       signal,
-      after: (arm) => study.after?.(arm, config, arms) ?? [],
+      after: (arm) => study.after?.(arm, config) ?? [],
       wanted: isNeeded,
       start: (arm, slot) => together.start(arm, slot, (text) => options.say(`${placed(arm)}: ${text}`), signal),
       done: (arm) => done(arm, standing.folder.read(arm)!),

@@ -51,7 +51,7 @@ export interface Study<Config extends StudyConfig = StudyConfig, Result = unknow
   /** Why an arm need not be run, given the results so far. */
   needless?(arm: Arm, results: ReadonlyMap<string, Result>, config: Config): string | undefined;
   /** Ids of arms that must be done, or be known to be needless, before this one is started. */
-  after?(arm: Arm, config: Config, arms: readonly Arm[]): readonly string[];
+  after?(arm: Arm, config: Config): readonly string[];
   /** Measures the machine: its arms cannot run at once. */
   measures?: boolean;
   /** The arm's result as plain JSON; undefined when the signal stopped it. */

@@ -1,6 +1,7 @@
 export { type BatchGradients, batchGradients, meanLoss } from './batch_gradients.js';
 export { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
 export { type MetricsLine, readMetrics, type StepMetrics, type ValidationMetrics } from './metrics.js';
+export { newModel } from './new_model.js';
 export { Optimizer, OptimizerSchema, type OptimizerSettings } from './optimizer.js';
 export { formatBytes, formatCount, formatDuration, Progress } from './progress.js';
 export { type RunOptions, runTraining } from './run.js';

@@ -2,16 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { explainSystemError, UserError } from '@stickbreaking/core';
-import {
-  isAlive,
-  keepLock,
-  type LockHolder,
-  lockAge,
-  lockHolder,
-  removeLock,
-  removeMade,
-  takeLock,
-} from '@stickbreaking/data';
+import { isAlive, type LockHolder, lockAge, lockHolder, removeLock, removeMade, takeLock } from '@stickbreaking/data';
 
 const TOUCH_MS = 10_000;
 /** A holder on another machine that has not touched its lock for so long is gone. */
@@ -25,9 +16,11 @@ const STALE_MS = 600_000;
  */
 export function lockRun(directory: string): () => void {
   let made: string | undefined;
+  let release: (() => void) | undefined;
   try {
     made = mkdirSync(directory, { recursive: true });
-    if (!takeLock(directory)) {
+    release = takeLock(directory, TOUCH_MS);
+    if (!release) {
       const holder = lockHolder(directory);
       if (holder && !isGone(holder, directory)) {
         throw new UserError(
@@ -35,15 +28,14 @@ export function lockRun(directory: string): () => void {
         );
       }
       removeLock(directory);
-      if (!takeLock(directory)) throw new UserError(`Another process has just begun to train in ${directory}.`);
+      release = takeLock(directory, TOUCH_MS);
+      if (!release) throw new UserError(`Another process has just begun to train in ${directory}.`);
     }
   } catch (error) {
     throw explainSystemError(error, `cannot write to ${directory}`);
   }
-  const letGo = keepLock(directory, TOUCH_MS);
   return () => {
-    letGo();
-    removeLock(directory);
+    release();
     removeMade(directory, made);
   };
 }

@@ -1,10 +1,8 @@
 import { z } from 'zod';
-import { AttentionInputSchema, common, count } from '../config.js';
-import { LearningRatesSchema, textStudy } from '../text/config.js';
+import { AttentionInputSchema, common, count, learningRates, rate } from '../config.js';
+import { textStudy } from '../text/config.js';
 import type { TextEvaluation } from '../text/evaluate.js';
 import type { TrainingResult } from '../text/train.js';
-
-const rate = z.number().positive();
 
 const ArmSchema = z.strictObject({
   name: z.string().min(1),
@@ -12,7 +10,7 @@ const ArmSchema = z.strictObject({
   /** The attention from the extension on, such as RoPE with its scaling; default: `attention`. */
   extended: AttentionInputSchema.optional(),
   /** Of the first training; default: the study's. */
-  learningRates: LearningRatesSchema,
+  learningRates: learningRates.optional(),
 });
 
 /** `study: context-extension`: appendix C.1 of the paper, figure 8. */

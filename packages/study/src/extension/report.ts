@@ -1,11 +1,11 @@
 import type { Curve, Finding } from '@stickbreaking/eval';
-import type { Row, StudyReport } from '../study.js';
+import type { StudyReport } from '../study.js';
 import { withCloseUp } from '../text/close_up.js';
 import { lengthsUpTo } from '../text/evaluate.js';
-import { triedRates } from '../text/rates.js';
+import { keptResults, rowsOf, triedOf, triedRates } from '../text/rates.js';
 import { mean, spreadOf } from '../text/spread.js';
 import type { ExtensionConfig, ExtensionResult } from './config.js';
-import { type Phase, phasesOf, planned, resultsOf, triedOf } from './plan.js';
+import { type Phase, phasesOf, planned } from './plan.js';
 
 type Results = ReadonlyMap<string, ExtensionResult>;
 
@@ -13,7 +13,14 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
   const { contextLength } = config.training;
   const longer = config.extension.factor * contextLength;
   const lengths = lengthsUpTo(contextLength, config.evaluation.times);
-  const of = (name: string, phase: Phase) => resultsOf(config, name, phase, results);
+  const all = planned(config);
+  const [firstSeed] = config.seeds as [number];
+  const of = (name: string, phase: Phase) =>
+    keptResults(
+      all.filter((one) => one.arm.name === name && one.phase === phase),
+      firstSeed,
+      results,
+    );
   const lines = config.arms.flatMap((arm) =>
     phasesOf(arm)
       .filter((phase) => of(arm.name, phase).length > 0)
@@ -46,21 +53,10 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
         columns: ['loss', ...lengths.map((length) => `${length}`)],
         rows: lines.map(({ name, phase, label }) => [label, ...nll(name, phase).map((value) => value.toFixed(4))]),
       },
-      ...triedRates(triedOf(config, results)),
+      ...triedRates(triedOf(all, firstSeed, results)),
     ],
-    rows: rowsOf(config, results),
+    rows: rowsOf(all, results, ({ phase }) => ({ phase })),
   };
-}
-
-function rowsOf(config: ExtensionConfig, results: Results): Row[] {
-  return planned(config).flatMap(({ id, arm, phase, rate, seed }) =>
-    (results.get(id)?.lengths ?? []).map((one) => ({
-      ...{ attention: arm.name, phase },
-      ...(rate === undefined ? {} : { learningRate: rate }),
-      seed,
-      ...one,
-    })),
-  );
 }
 
 function findingsOf(

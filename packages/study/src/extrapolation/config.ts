@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { AttentionInputSchema, common } from '../config.js';
-import { LearningRatesSchema, textStudy } from '../text/config.js';
+import { AttentionInputSchema, common, learningRates } from '../config.js';
+import { textStudy } from '../text/config.js';
 import type { TextEvaluation } from '../text/evaluate.js';
 import type { TrainingResult } from '../text/train.js';
 
@@ -10,7 +10,7 @@ const ArmSchema = z.strictObject({
   /** Take the weights of this arm instead of training: a RoPE scaling applied to a model trained without it. */
   of: z.string().min(1).optional(),
   /** Default: the study's. */
-  learningRates: LearningRatesSchema,
+  learningRates: learningRates.optional(),
 });
 
 /** `study: length-extrapolation`: section 5.2 of the paper, figure 5. */

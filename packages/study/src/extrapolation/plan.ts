@@ -1,15 +1,13 @@
 /** What is trained and evaluated: every method with its learning rates, for every seed. */
 import { UserError } from '@stickbreaking/core';
-import { isKept, lossesOf, type Rate, rateLabel, ratesOf, type Swept, type Tried } from '../text/rates.js';
-import type { ExtrapolationArm, ExtrapolationConfig, ExtrapolationResult } from './config.js';
+import { type Rate, rateLabel, ratesOf, type Swept } from '../text/rates.js';
+import type { ExtrapolationArm, ExtrapolationConfig } from './config.js';
 
 export interface Planned extends Swept {
   arm: ExtrapolationArm;
   /** The arm whose weights it has: itself, unless it is `of` another. */
   trained: ExtrapolationArm;
 }
-
-type Results = ReadonlyMap<string, ExtrapolationResult>;
 
 /** All of a seed before the next seed: a report of half a study compares all methods. */
 export function planned(config: ExtrapolationConfig): Planned[] {
@@ -25,23 +23,6 @@ export function planned(config: ExtrapolationConfig): Planned[] {
 }
 
 export const plannedOf = (config: ExtrapolationConfig, id: string) => planned(config).find((one) => one.id === id)!;
-
-/** A method's results with the rate that it keeps, a seed each. */
-export function resultsOf(config: ExtrapolationConfig, name: string, results: Results): ExtrapolationResult[] {
-  return planned(config)
-    .filter((one) => one.arm.name === name && isKept(one, config.seeds[0]!, results))
-    .flatMap(({ id }) => results.get(id) ?? []);
-}
-
-export function triedOf(config: ExtrapolationConfig, results: Results): Tried[] {
-  const all = planned(config);
-  return config.arms
-    .filter(({ of }) => of === undefined)
-    .map(({ name }) => {
-      const one = all.find(({ arm }) => arm.name === name)!;
-      return { name, rates: one.rates, lossOf: lossesOf(one, config.seeds[0]!, results) };
-    });
-}
 
 /** @throws UserError where an arm is `of` none that is trained before it, or names rates that its weights do not have */
 export function checkArms({ arms }: ExtrapolationConfig): void {

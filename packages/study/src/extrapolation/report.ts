@@ -1,11 +1,11 @@
 import type { Curve, Finding } from '@stickbreaking/eval';
-import type { Row, StudyReport } from '../study.js';
+import type { StudyReport } from '../study.js';
 import { nearLowest, withCloseUp } from '../text/close_up.js';
 import { lengthsUpTo } from '../text/evaluate.js';
-import { triedRates } from '../text/rates.js';
+import { keptResults, rowsOf, triedOf, triedRates } from '../text/rates.js';
 import { mean, spreadOf } from '../text/spread.js';
 import type { ExtrapolationConfig, ExtrapolationResult } from './config.js';
-import { planned, resultsOf, triedOf } from './plan.js';
+import { planned } from './plan.js';
 
 type Results = ReadonlyMap<string, ExtrapolationResult>;
 
@@ -26,7 +26,14 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
   const { contextLength } = config.training;
   const { times } = config.evaluation;
   const lengths = lengthsUpTo(contextLength, times);
-  const ofArm = (name: string) => resultsOf(config, name, results);
+  const all = planned(config);
+  const [firstSeed] = config.seeds as [number];
+  const ofArm = (name: string) =>
+    keptResults(
+      all.filter(({ arm }) => arm.name === name),
+      firstSeed,
+      results,
+    );
   const present = config.arms.map(({ name }) => name).filter((name) => ofArm(name).length > 0);
   const nll = (name: string) => lengths.map((length) => meanNll(ofArm(name), length));
   const byLength: Curve[] = present.map((name) => ({
@@ -62,7 +69,7 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
         columns: ['loss', ...lengths.map((length) => `${length}`)],
         rows: present.map((name) => [name, ...nll(name).map((value) => value.toFixed(4))]),
       },
-      ...triedRates(triedOf(config, results)),
+      ...triedRates(triedOf(all, firstSeed, results)),
       { kind: 'heading', text: 'Loss by position' },
       {
         ...{
@@ -91,7 +98,7 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
           })),
       },
     ],
-    rows: rowsOf(config, results),
+    rows: rowsOf(all, results),
   };
 }
 
@@ -176,15 +183,4 @@ function findingsOf(
     [half, whole].every((name) => ends(quarter)[0] > ends(name)[0]),
   );
   return findings;
-}
-
-function rowsOf(config: ExtrapolationConfig, results: Results): Row[] {
-  return planned(config).flatMap(({ id, arm, rate, seed }) =>
-    (results.get(id)?.lengths ?? []).map((one) => ({
-      attention: arm.name,
-      ...(rate === undefined ? {} : { learningRate: rate }),
-      seed,
-      ...one,
-    })),
-  );
 }

@@ -1,22 +1,24 @@
 import { z } from 'zod';
-import { AttentionInputSchema, common, count, ModelSizesSchema } from '../config.js';
+import { AttentionInputSchema, common, count, learningRates, ModelSizesSchema } from '../config.js';
 
-const rate = z.number().positive();
-
-const ArmSchema = z.strictObject({
-  /** As the report calls it. */
-  name: z.string().min(1),
-  attention: AttentionInputSchema,
-  /** Default: the study's. */
-  pairs: z.array(count).min(1).optional(),
-  /** Default: the study's. */
-  learningRates: z.array(rate).min(1).optional(),
-  /** Instead of one mixture of training sequences several, tried in this order until one has solved the task. */
-  recipes: z
-    .array(z.strictObject({ fewestPairs: count, learningRates: z.array(rate).min(1) }))
-    .min(1)
-    .optional(),
-});
+const ArmSchema = z
+  .strictObject({
+    /** As the report calls it. */
+    name: z.string().min(1),
+    attention: AttentionInputSchema,
+    /** Default: the study's. */
+    pairs: z.array(count).min(1).optional(),
+    /** Default: the study's. */
+    learningRates: learningRates.optional(),
+    /** Instead of one mixture of training sequences several, tried in this order until one has solved the task. */
+    recipes: z
+      .array(z.strictObject({ fewestPairs: count, learningRates }))
+      .min(1)
+      .optional(),
+  })
+  .refine(({ learningRates, recipes }) => !(learningRates && recipes), {
+    error: 'expected learningRates or recipes, which have learning rates of their own, not both',
+  });
 
 const TrainingSchema = z.strictObject({
   /** Optimizer steps at most; a run that has solved the task ends earlier. */
@@ -51,7 +53,7 @@ export const MqrarConfigSchema = z.strictObject({
   /** Key-value pairs, each a point of figure 3. */
   pairs: z.array(count).min(1),
   /** Tried in this order, the best kept. */
-  learningRates: z.array(rate).min(1),
+  learningRates,
   /** Leave the remaining learning rates out once one has solved the task. */
   stopSweepWhenSolved: z.boolean().default(true),
   model: ModelSizesSchema,
@@ -62,7 +64,7 @@ export const MqrarConfigSchema = z.strictObject({
     .strictObject({
       pairs: count.default(16),
       sequenceLength: count,
-      learningRates: z.array(rate).min(1),
+      learningRates,
       model: ModelSizesSchema,
       training: TrainingSchema,
       /** Names of arms. */

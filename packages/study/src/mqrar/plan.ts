@@ -1,11 +1,10 @@
 /** What is trained: every attention at every number of pairs with every recipe until one solves the task; and figure 4's models. */
 import { UserError } from '@stickbreaking/core';
-import { type LlamaConfigInput, parseConfig } from '@stickbreaking/model';
-import { type AttentionInput, defined, type ModelSizes } from '../config.js';
-import { shownRate } from '../text/rates.js';
+import type { LlamaConfigInput } from '@stickbreaking/model';
+import { type AttentionInput, defined, type ModelSizes, shownRate } from '../config.js';
 import type { MqrarConfig, MqrarTraining } from './config.js';
 import type { MqrarResult, MqrarSettings } from './run.js';
-import { checkTask, exampleAlphabet, type MqrarTask } from './task.js';
+import { exampleAlphabet, type MqrarTask } from './task.js';
 
 export interface Planned {
   id: string;
@@ -46,7 +45,8 @@ export function sweep(config: MqrarConfig): Planned[] {
 function recipesOf({ training, learningRates }: MqrarConfig, arm: SweptArm) {
   if (!arm.recipes) return [{ training, learningRates: arm.learningRates ?? learningRates }];
   return arm.recipes.map(({ fewestPairs, learningRates }) => ({
-    ...{ training: { ...training, fewestPairs }, learningRates },
+    training: { ...training, fewestPairs },
+    learningRates,
   }));
 }
 
@@ -104,13 +104,10 @@ export function rivals(config: MqrarConfig, id: string): Planned[] {
 }
 
 function modelOf(sizes: ModelSizes, task: MqrarTask, attention: AttentionInput): LlamaConfigInput {
-  checkTask(task);
-  const model = {
+  return {
     ...defined(sizes),
     vocabSize: task.variables + task.values,
     contextLength: task.sequenceLength,
     ...(attention === undefined ? {} : { attention }),
   } as LlamaConfigInput;
-  parseConfig(model);
-  return model;
 }

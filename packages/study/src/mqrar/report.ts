@@ -1,6 +1,6 @@
 import { attentionPicture, type Curve, type Finding, type ReportBlock } from '@stickbreaking/eval';
+import { shownRate } from '../config.js';
 import type { Row, StudyReport } from '../study.js';
-import { shownRate } from '../text/rates.js';
 import type { MqrarConfig } from './config.js';
 import { bestOf, examples, fewestPairs, sweep, type Tried, triedOf } from './plan.js';
 import type { MqrarResult } from './run.js';
@@ -163,7 +163,7 @@ function courses(config: MqrarConfig, points: readonly Tried[]): ReportBlock[] {
     {
       kind: 'curves',
       name: 'learning',
-      caption: 'Each curve is the run of the best learning rate.',
+      caption: 'Each curve is the best run.',
       xLabel: 'step',
       yLabel: 'right answers (%)',
       yDomain: [0, 100],

@@ -1,14 +1,21 @@
 /** The MQRAR study: how many key-value pairs each attention can keep up to date (section 5.1, figures 3 and 4). */
+import { parseConfig } from '@stickbreaking/model';
 import type { Study } from '../study.js';
 import { type MqrarConfig, MqrarConfigSchema } from './config.js';
 import { planned, rivals, triedOf } from './plan.js';
 import { reportMqrar } from './report.js';
 import { type MqrarResult, type MqrarSettings, runMqrar } from './run.js';
+import { checkTask } from './task.js';
 
 export const mqrarStudy: Study<MqrarConfig, MqrarResult> = {
   kind: 'mqrar',
   schema: MqrarConfigSchema as Study<MqrarConfig>['schema'],
-  arms: (config) => planned(config).map(({ id, settings }) => ({ id, settings: { ...settings } })),
+  arms: (config) =>
+    planned(config).map(({ id, settings }) => {
+      checkTask(settings.task);
+      parseConfig(settings.model);
+      return { id, settings: { ...settings } };
+    }),
   needless: ({ id }, results, config) => {
     if (!config.stopSweepWhenSolved) return undefined;
     const solver = triedOf(rivals(config, id), results).find(

@@ -1,8 +1,9 @@
 /** What the studies on text share: the text, the model's sizes, and how it is trained. */
 import { SourceConfigSchema } from '@stickbreaking/data';
+import type { LlamaConfigInput } from '@stickbreaking/model';
 import { OptimizerSchema, ScheduleSchema } from '@stickbreaking/train';
 import { z } from 'zod';
-import { count, ModelSizesSchema } from '../config.js';
+import { count, defined, learningRates, ModelSizesSchema } from '../config.js';
 
 export const TextSchema = z
   .strictObject({
@@ -42,14 +43,28 @@ export const EvaluationSchema = z.strictObject({
   times: count,
 });
 
-export const LearningRatesSchema = z.array(z.number().positive()).min(1).optional();
-
 export const textStudy = {
   text: TextSchema.prefault({}),
   model: ModelSizesSchema,
   training: RecipeSchema,
   /** Peaks of the first stage to try with each method, the best kept (`rates.ts`); default: the recipe's alone. */
-  learningRates: LearningRatesSchema,
+  learningRates: learningRates.optional(),
   evaluation: EvaluationSchema,
   seeds: z.array(z.int().nonnegative()).min(1).default([0]),
 };
+
+const TextStudySchema = z.strictObject(textStudy);
+
+export type TextStudyConfig = z.output<typeof TextStudySchema>;
+
+/** A model of the study. */
+export function modelOf({ model, text, training }: TextStudyConfig, attention: unknown): LlamaConfigInput {
+  const { contextLength } = training;
+  return { ...defined(model), vocabSize: text.vocabSize, contextLength, attention } as LlamaConfigInput;
+}
+
+/** What the result of a model that is trained and evaluated depends on: not where its text lies. */
+export function settingsOf(config: TextStudyConfig, model: LlamaConfigInput, recipe: Recipe, seed: number) {
+  const { folder: _, ...text } = config.text;
+  return { text, model, training: recipe, evaluation: config.evaluation, seed };
+}

@@ -2,6 +2,7 @@
 import { evaluateStream, type LengthResult, readText, scorerOf } from '@stickbreaking/eval';
 import type { LlamaModel } from '@stickbreaking/model';
 import type { ArmContext } from '../study.js';
+import type { TextStudyConfig } from './config.js';
 import type { PreparedText } from './text.js';
 
 export interface EvaluatedLength {
@@ -25,8 +26,25 @@ export function lengthsUpTo(contextLength: number, times: number): number[] {
   return lengths;
 }
 
+/** Evaluates a trained model, and disposes of it; undefined when the signal stopped that or the training. */
+export async function evaluateTrained<Result extends object>(
+  trained: { model: LlamaModel; result: Result } | undefined,
+  { training, evaluation }: Pick<TextStudyConfig, 'training' | 'evaluation'>,
+  text: PreparedText,
+  context: ArmContext,
+): Promise<(Result & TextEvaluation) | undefined> {
+  if (!trained) return undefined;
+  try {
+    const lengths = lengthsUpTo(training.contextLength, evaluation.times);
+    const found = await evaluateText(trained.model, text, { lengths, tokens: evaluation.tokens }, context);
+    return found && { ...trained.result, ...found };
+  } finally {
+    trained.model.dispose();
+  }
+}
+
 /** undefined when the signal stopped it. */
-export async function evaluateText(
+async function evaluateText(
   model: LlamaModel,
   { evaluationTokenizer: tokenizer, heldOut }: PreparedText,
   { lengths, tokens }: { lengths: number[]; tokens: number },

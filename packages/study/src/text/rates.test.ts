@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { TextEvaluation } from './evaluate.js';
-import { earlierThan, isKept, needless, type Rate, type Swept, triedRates, withRate } from './rates.js';
+import { earlierThan, keptResults, needless, type Rate, type Swept, triedRates, withRate } from './rates.js';
 
 const trainedId = (rate: Rate, seed: number) => `trained ${rate} ${seed}`;
 const swept = (rate: Rate, seed: number, rates: Rate[] = [1, 2, 3]): Swept => ({
-  ...{ id: trainedId(rate, seed), rate, seed, rates, trainedId },
+  ...{ id: trainedId(rate, seed), arm: { name: 'some' }, rate, seed, rates, trainedId },
 });
 const derived = (rate: Rate, seed: number) => ({ ...swept(rate, seed), id: `made of ${rate} ${seed}` });
 const results = (losses: Record<string, number>) =>
@@ -24,8 +24,15 @@ describe('a sweep of learning rates', () => {
     expect(needless(swept(1, 1), 0, all)).toBe('trained 3 0 is better at the training length');
     expect(needless(swept(3, 1), 0, all)).toBe(undefined);
     expect(needless(derived(2, 0), 0, all)).toBe('trained 3 0 is better at the training length');
-    expect([1, 2, 3].filter((rate) => isKept(swept(rate, 1), 0, all))).toEqual([3]);
-    expect([1, 2, 3].filter((rate) => isKept(swept(rate, 1), 0, two))).toEqual([2]);
+    const kept = (known: typeof all) => {
+      const own = new Map([1, 2, 3].map((rate) => [trainedId(rate, 1), known.get(trainedId(1, 0))!] as const));
+      const some = [1, 2, 3].map((rate) => swept(rate, 1));
+      return some
+        .filter((one) => keptResults([one], 0, new Map([...known, ...own])).length > 0)
+        .map(({ rate }) => rate);
+    };
+    expect(kept(all)).toEqual([3]);
+    expect(kept(two)).toEqual([2]);
   });
 
   it('never leaves out a training of the first seed', () => {

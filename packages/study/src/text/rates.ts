@@ -1,5 +1,7 @@
 /** The learning rates that a study on text tries for each method, and the one it keeps: the best at the training length. */
 import type { ReportBlock } from '@stickbreaking/eval';
+import { shownRate } from '../config.js';
+import type { Row } from '../study.js';
 import type { Recipe } from './config.js';
 import type { TextEvaluation } from './evaluate.js';
 
@@ -18,8 +20,6 @@ export function ratesOf(config: Sweep, arm: Sweep): Rate[] {
 export function rateLabel(rates: readonly Rate[], rate: Rate): string {
   return rates.length > 1 && rate !== undefined ? `, lr ${shownRate(rate)}` : '';
 }
-
-export const shownRate = (rate: number) => Number(rate.toPrecision(3)).toExponential();
 
 /** The recipe with this peak in its first stage. A later stage goes on from there, or has a peak of its own. */
 export function withRate(recipe: Recipe, rate: Rate): Recipe {
@@ -50,6 +50,7 @@ function bestRate(
 /** Something to be run: a training, or what is made of the model that one gives. */
 export interface Swept {
   id: string;
+  arm: { name: string };
   rate: Rate;
   seed: number;
   /** What its model is trained with. */
@@ -58,16 +59,33 @@ export interface Swept {
   trainedId(rate: Rate, seed: number): string;
 }
 
-type Results = ReadonlyMap<string, TextEvaluation>;
+type Results<Result extends TextEvaluation = TextEvaluation> = ReadonlyMap<string, Result>;
+
+/** Whether it is one of the trainings that the rate is chosen by. */
+const chooses = ({ id, rate, seed, trainedId }: Swept, firstSeed: number) =>
+  seed === firstSeed && id === trainedId(rate, seed);
 
 /** What the first seed's trainings gave, by rate. */
-export function lossesOf({ trainedId }: Swept, firstSeed: number, results: Results): Tried['lossOf'] {
+function lossesOf({ trainedId }: Swept, firstSeed: number, results: Results): Tried['lossOf'] {
   return (rate) => lossAtTrainingLength(results.get(trainedId(rate, firstSeed)));
 }
 
-/** Whether it has the rate that its method keeps, as far as that is known. */
-export function isKept(one: Swept, firstSeed: number, results: Results): boolean {
-  return bestRate(one.rates, lossesOf(one, firstSeed, results)).rate === one.rate;
+/** Results with the rate that their method keeps, as far as that is known. */
+export function keptResults<Result extends TextEvaluation>(
+  some: readonly Swept[],
+  firstSeed: number,
+  results: Results<Result>,
+): Result[] {
+  return some
+    .filter((one) => bestRate(one.rates, lossesOf(one, firstSeed, results)).rate === one.rate)
+    .flatMap(({ id }) => results.get(id) ?? []);
+}
+
+/** Every method that is trained, with what its rates gave. */
+export function triedOf(all: readonly Swept[], firstSeed: number, results: Results): Tried[] {
+  const trainings = all.filter((one) => chooses(one, firstSeed));
+  const byName = new Map(trainings.map((one) => [one.arm.name, one]));
+  return [...byName].map(([name, one]) => ({ name, rates: one.rates, lossOf: lossesOf(one, firstSeed, results) }));
 }
 
 /** Ids of what must be known before it is run: its model, and which rate is kept. */
@@ -75,17 +93,29 @@ export function earlierThan(one: Swept, firstSeed: number): string[] {
   const { id, rate, seed, rates, trainedId } = one;
   const own = trainedId(rate, seed);
   const model = id === own ? [] : [own];
-  const isChosen = rates.length > 1 && !(id === own && seed === firstSeed);
+  const isChosen = rates.length > 1 && !chooses(one, firstSeed);
   return [...model, ...(isChosen ? rates.map((each) => trainedId(each, firstSeed)) : [])];
 }
 
 /** Why it need not be run, where another rate is known to be better. */
 export function needless(one: Swept, firstSeed: number, results: Results): string | undefined {
-  const { id, rate, seed, rates, trainedId } = one;
-  if (seed === firstSeed && id === trainedId(rate, seed)) return undefined;
-  const best = bestRate(rates, lossesOf(one, firstSeed, results));
-  if (!best.decided || best.rate === rate) return undefined;
-  return `${trainedId(best.rate, firstSeed)} is better at the training length`;
+  if (chooses(one, firstSeed)) return undefined;
+  const best = bestRate(one.rates, lossesOf(one, firstSeed, results));
+  if (!best.decided || best.rate === one.rate) return undefined;
+  return `${one.trainedId(best.rate, firstSeed)} is better at the training length`;
+}
+
+/** The CSV's rows: a length each. */
+export function rowsOf<One extends Swept>(all: readonly One[], results: Results, more?: (one: One) => Row): Row[] {
+  return all.flatMap((one) =>
+    (results.get(one.id)?.lengths ?? []).map((length) => ({
+      attention: one.arm.name,
+      ...more?.(one),
+      ...(one.rate === undefined ? {} : { learningRate: one.rate }),
+      seed: one.seed,
+      ...length,
+    })),
+  );
 }
 
 export interface Tried {

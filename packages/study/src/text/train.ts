@@ -1,8 +1,8 @@
 /** Trains one model of a study on text, through the public training loop. */
 import { join } from 'node:path';
 import { type LoaderCursor, openDataset, PackedLoader, type TokenDataset } from '@stickbreaking/data';
-import { type LlamaConfigInput, LlamaModel, parseConfig } from '@stickbreaking/model';
-import { readMetrics, type StageData, train } from '@stickbreaking/train';
+import { type LlamaConfigInput, type LlamaModel, parseConfig, resolveCheckpoint } from '@stickbreaking/model';
+import { newModel, readMetrics, type StageData, train } from '@stickbreaking/train';
 import type { ArmContext } from '../study.js';
 import type { Recipe } from './config.js';
 import type { PreparedText } from './text.js';
@@ -105,8 +105,8 @@ function lossCurve(file: string): TrainingResult['losses'] {
   return points;
 }
 
-/** The same weights under another attention or context, where both have the same parameters. */
-export function withConfig(model: LlamaModel, change: Partial<LlamaConfigInput>): LlamaModel {
-  const config = parseConfig({ ...model.config, ...change } as LlamaConfigInput);
-  return LlamaModel.from(config, (name) => model.parameters.get(name)!.dataSync() as Float32Array);
+/** A model that was trained in an arm's folder, under a configuration of the same parameters. */
+export function loadTrained(folder: string, model: LlamaConfigInput): { model: LlamaModel; result: object } {
+  const checkpoint = resolveCheckpoint(join(folder, 'run'));
+  return { model: newModel(parseConfig(model), 0, checkpoint), result: {} };
 }
