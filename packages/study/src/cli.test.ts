@@ -247,6 +247,21 @@ describe('wrong input is one clear line', () => {
       /Arm 'a' is of 'b', and there is no arm of that name/,
     ],
     [
+      'an arm with recipes and learning rates beside them',
+      {
+        study: 'mqrar',
+        ...{ task: { sequenceLength: 12, variables: 4, values: 4 }, pairs: [2], learningRates: [0.001], model: sizes },
+        training: { steps: 1, sequences: 1, warmupSteps: 0 },
+        arms: [
+          {
+            ...{ name: 'stick-breaking', attention: 'stick-breaking', learningRates: [0.01] },
+            recipes: [{ fewestPairs: 1, learningRates: [0.001] }],
+          },
+        ],
+      },
+      /arms\.0: .*expected learningRates or recipes, .*not both/,
+    ],
+    [
       'learning rates of an arm that is not trained',
       {
         ...extrapolation,
