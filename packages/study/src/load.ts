@@ -19,6 +19,9 @@ export function loadStudy(file: string, overrides: readonly string[] = []): { st
   const config = readYaml(file, study.schema, { overrides });
   const ids = study.arms(config).map(({ id }) => id);
   const twice = ids.find((id, i) => ids.indexOf(id) !== i);
-  if (twice !== undefined) throw new UserError(`${file}: two arms are called '${twice}'; give each its own name.`);
+  if (twice !== undefined)
+    throw new UserError(
+      `${file}: two arms are called '${twice}'; give each its own name, and name each learning rate or recipe once.`,
+    );
   return { study, config };
 }
