@@ -1,17 +1,31 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
-const source = (name: string) => fileURLToPath(new URL(`./packages/${name}/src/index.ts`, import.meta.url));
+const source = (path: string) => fileURLToPath(new URL(`./packages/${path}`, import.meta.url));
+
+/** Tests run on the sources; only tests of the commands need the build. */
+const entries: Record<string, string> = {
+  '@stickbreaking/core': 'core/src/index.ts',
+  '@stickbreaking/core/backend': 'core/src/backend.ts',
+  '@stickbreaking/core/conformance': 'core/src/conformance/index.ts',
+  '@stickbreaking/core/native': 'core/backends/native/src/index.ts',
+  '@stickbreaking/core/cuda': 'core/backends/cuda/src/index.ts',
+  '@stickbreaking/data': 'data/src/index.ts',
+  '@stickbreaking/model': 'model/src/index.ts',
+  '@stickbreaking/eval': 'eval/src/index.ts',
+  '@stickbreaking/train': 'train/src/index.ts',
+  '@stickbreaking/study': 'study/src/index.ts',
+};
 
 export default defineConfig({
   resolve: {
-    // Tests run on the sources; only tests of the commands need the build.
-    alias: Object.fromEntries(
-      ['core', 'data', 'model', 'eval', 'train', 'study'].map((name) => [`@stickbreaking/${name}`, source(name)]),
-    ),
+    alias: Object.entries(entries).map(([name, path]) => ({
+      find: new RegExp(`^${name}$`),
+      replacement: source(path),
+    })),
   },
   test: {
-    include: ['packages/*/src/**/*.test.ts', 'scripts/**/*.test.ts'],
+    include: ['packages/*/src/**/*.test.ts', 'packages/*/backends/*/src/**/*.test.ts', 'scripts/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 120_000,

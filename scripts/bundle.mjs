@@ -82,9 +82,10 @@ function copyPackage(name, from) {
 for (const name of native)
   for (const owner of readdirSync(join(root, 'packages'))) copyPackage(name, join(root, 'packages', owner));
 
-for (const folder of ['cuda', 'native'])
-  if (existsSync(join(root, 'packages/core', folder)))
-    cpSync(join(root, 'packages/core', folder), join(out, folder), { recursive: true });
+for (const backend of ['cuda', 'native']) {
+  const kernels = join('backends', backend, 'kernels');
+  cpSync(join(root, 'packages/core', kernels), join(out, kernels), { recursive: true });
+}
 if (existsSync(join(root, 'configs'))) cpSync(join(root, 'configs'), join(out, 'configs'), { recursive: true });
 // The text that studies use by default.
 await defaultText(join(out, 'text'));

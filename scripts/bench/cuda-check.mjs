@@ -2,8 +2,8 @@
 // inputs; the fused kernels twice, to the same bits; one head of 65,536 tokens. Runs where vitest does not, e.g. from the
 // bundle on a cluster: `bin/cuda-check [part of a case's name] [--once]`. STICKBREAKING_SEED repeats a run's inputs.
 import { stickBreakingAttention } from '@stickbreaking/core';
+import { heldToTable } from '@stickbreaking/core/conformance';
 import * as tf from '@tensorflow/tfjs-core';
-import { heldToTable } from '../../packages/core/dist/testing/index.js';
 import { openGpu } from './gpu.mjs';
 
 await openGpu();

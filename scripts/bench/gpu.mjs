@@ -1,6 +1,7 @@
 // What every bench on a GPU begins with, and how one that cannot go on ends: one line, exit code 1.
+
+import { openCuda } from '@stickbreaking/core/cuda';
 import * as tf from '@tensorflow/tfjs-core';
-import { openCuda } from '../../packages/core/dist/backends/cuda/index.js';
 
 // A mistake of the user's (an unknown option, a missing file, no GPU, too little memory) is told without a stack trace, from
 // the moment this is imported.

@@ -1,8 +1,8 @@
 // Attention forward and backward by length: stick-breaking without and with block skipping, softmax, and the reference
 // kernels where they end soon enough.
 import { selectBackend, softmaxAttention, stickBreakingAttention } from '@stickbreaking/core';
+import { setBlockSkipping } from '@stickbreaking/core/native';
 import * as tf from '@tensorflow/tfjs-core';
-import { setBlockSkipping } from '../../../packages/core/dist/backends/native/index.js';
 import { takeTurns } from '../measure.mjs';
 
 const [heads, headDim] = [4, 64];

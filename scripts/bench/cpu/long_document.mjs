@@ -2,9 +2,9 @@
 // the share of key blocks that stick-breaking attention went to. long_document.mjs CHECKPOINT DATA LENGTH on|off
 import { readFileSync } from 'node:fs';
 import { selectBackend } from '@stickbreaking/core';
+import { setBlockSkipping } from '@stickbreaking/core/native';
 import { openCheckpoint, readText, scorerOf } from '@stickbreaking/eval';
 import * as tf from '@tensorflow/tfjs-core';
-import { setBlockSkipping } from '../../../packages/core/dist/backends/native/index.js';
 
 // The bench shows the last line of what this program says.
 process.on('uncaughtException', (error) => {

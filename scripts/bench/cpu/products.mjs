@@ -2,9 +2,8 @@
 // op, tensors and all, against tfjs's backends.
 import { createRequire } from 'node:module';
 import { selectBackend } from '@stickbreaking/core';
+import { getThreads, nativeFunction, setBlas } from '@stickbreaking/core/native';
 import * as tf from '@tensorflow/tfjs-core';
-import { getThreads, setBlas } from '../../../packages/core/dist/backends/native/index.js';
-import { nativeFunction } from '../../../packages/core/dist/backends/native/library.js';
 import { takeTurns } from '../measure.mjs';
 
 const koffi = createRequire(new URL('../../../packages/core/package.json', import.meta.url))('koffi');

@@ -4,8 +4,7 @@ import { ready } from '@tensorflow/tfjs-core';
 import { UserError } from '../errors.js';
 import type { BackendCandidate } from './candidate.js';
 import { cpu } from './cpu.js';
-import { cuda } from './cuda/index.js';
-import { native } from './native/index.js';
+import { cuda, native } from './guests.js';
 import { tensorflow, webgpu } from './optional.js';
 
 /** Fastest first: the order in which `auto` tries them. */

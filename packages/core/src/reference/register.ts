@@ -22,7 +22,7 @@ import { softmaxAttentionGrad } from './softmax_grad.js';
 import { stickBreakingAttention, stickBreakingAttentionGrad } from './stick_breaking.js';
 import { swiGlu, swiGluGrad } from './swiglu.js';
 
-const kernels: { [Name in KernelName]: ReferenceKernel<Name> } = {
+export const referenceKernels: { [Name in KernelName]: ReferenceKernel<Name> } = {
   StickBreakingAttention: stickBreakingAttention,
   StickBreakingAttentionGrad: stickBreakingAttentionGrad,
   SoftmaxAttention: softmaxAttention,
@@ -56,7 +56,7 @@ const served = new Set<string>();
 export function ensureReferenceKernels(backendName: string): void {
   if (served.has(backendName)) return;
   served.add(backendName);
-  for (const [kernelName, kernel] of Object.entries(kernels)) {
+  for (const [kernelName, kernel] of Object.entries(referenceKernels)) {
     if (getKernel(kernelName, backendName)) continue;
     const run = kernel as unknown as (inputs: NamedTensorInfoMap, attrs: NamedAttrMap | undefined) => Tensor[];
     registerKernel({

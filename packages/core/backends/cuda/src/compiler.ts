@@ -1,0 +1,117 @@
+/**
+ * `.cu` files to machine code for the GPU at hand: the run-time compiler (NVRTC) makes a cubin once, and the user's
+ * cache keeps it under the hash of sources, flags and compiler version. Own `#include "…"` lines are expanded here, so
+ * the hash covers them and the compiler needs no folder.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CudaError } from './errors.js';
+import { loadLibrary } from './libraries.js';
+
+/** The folder of `.cu` sources: `backends/cuda/kernels/` of the package (or of the bundle) this program came in. */
+export function sourceFolder(): string {
+  for (let at = dirname(fileURLToPath(import.meta.url)); ; at = dirname(at)) {
+    if (existsSync(join(at, 'backends/cuda/kernels', 'common.cuh'))) return join(at, 'backends/cuda/kernels');
+    if (at === dirname(at))
+      throw new CudaError('the kernels (folder backends/cuda/kernels with common.cuh) are missing beside the program');
+  }
+}
+
+/** Where compiled kernels are kept: STICKBREAKING_CACHE, or stickbreaking/ in the user's cache folder. */
+export function cacheFolder(): string {
+  const own = process.env.STICKBREAKING_CACHE;
+  return join(own || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'stickbreaking'), 'cuda');
+}
+
+/** The source with every `#include "file"` replaced, once, by the file's text. */
+export function expandIncludes(path: string, seen = new Set<string>()): string {
+  if (seen.has(path)) return '';
+  seen.add(path);
+  const text = readFileSync(path, 'utf8').replace(/^#pragma once$/m, '');
+  return text.replace(/^#include "([^"]+)"$/gm, (_, name: string) => expandIncludes(join(dirname(path), name), seen));
+}
+
+interface Nvrtc {
+  version: string;
+  compile(source: string, name: string, options: string[]): { cubin?: Uint8Array; log: string };
+}
+
+let nvrtc: Nvrtc | undefined;
+function openNvrtc(): Nvrtc {
+  if (nvrtc) return nvrtc;
+  const { handle: library } = loadLibrary('libnvrtc', ['libnvrtc.so.13', 'libnvrtc.so.12']);
+  const version = new Int32Array(2);
+  const f = {
+    version: library.func('nvrtcVersion', 'int', ['void*', 'void*']),
+    create: library.func('nvrtcCreateProgram', 'int', ['void*', 'str', 'str', 'int', 'void*', 'void*']),
+    compile: library.func('nvrtcCompileProgram', 'int', ['uint64', 'int', 'str*']),
+    logSize: library.func('nvrtcGetProgramLogSize', 'int', ['uint64', 'void*']),
+    log: library.func('nvrtcGetProgramLog', 'int', ['uint64', 'void*']),
+    size: library.func('nvrtcGetCUBINSize', 'int', ['uint64', 'void*']),
+    cubin: library.func('nvrtcGetCUBIN', 'int', ['uint64', 'void*']),
+    destroy: library.func('nvrtcDestroyProgram', 'int', ['void*']),
+  };
+  f.version(version.subarray(0, 1), version.subarray(1, 2));
+  nvrtc = {
+    version: `${version[0]}.${version[1]}`,
+    compile(source, name, options) {
+      const program = new BigUint64Array(1);
+      f.create(program, source, name, 0, null, null);
+      const status = f.compile(program[0], options.length, options) as number;
+      const size = new BigUint64Array(1);
+      f.logSize(program[0], size);
+      const log = Buffer.alloc(Number(size[0]) + 1);
+      f.log(program[0], log);
+      const text = log.toString('utf8').replace(/\0.*$/s, '');
+      if (status !== 0) return { log: text || `NVRTC status ${status}` };
+      f.size(program[0], size);
+      const cubin = new Uint8Array(Number(size[0]));
+      f.cubin(program[0], cubin);
+      f.destroy(program);
+      return { cubin, log: text };
+    },
+  };
+  return nvrtc;
+}
+
+/** `sm_90a` opens Hopper's own instructions; other GPUs get their plain architecture. */
+export function architecture(computeCapability: number, hopper: boolean): string {
+  return hopper ? 'sm_90a' : `sm_${computeCapability}`;
+}
+
+/**
+ * The cubin of one source file for a GPU, from the cache or compiled now.
+ * @param file path under the folder of kernels, e.g. `norm.cu`
+ * @throws CudaError naming the file that keeps the compiler's log.
+ */
+export function compileKernels(file: string, target: string, defines: readonly string[] = []): Uint8Array {
+  const source = expandIncludes(join(sourceFolder(), file));
+  const options = [`--gpu-architecture=${target}`, '--std=c++17', ...defines.map((define) => `-D${define}`)];
+  const folder = cacheFolder();
+  const compiler = openNvrtc();
+  const hash = createHash('sha256')
+    .update(JSON.stringify([compiler.version, options, source]))
+    .digest('hex');
+  const stem = join(folder, `${file.replace(/\W+/g, '-')}-${hash.slice(0, 24)}`);
+  if (existsSync(`${stem}.cubin`)) return readFileSync(`${stem}.cubin`);
+  const { cubin, log } = compiler.compile(source, file, options);
+  mkdirSync(folder, { recursive: true });
+  if (!cubin) {
+    writeFileSync(`${stem}.log`, log);
+    const first = log.split('\n').find((line) => line.includes('error')) ?? log.split('\n')[0];
+    throw new CudaError(
+      `CUDA kernel ${file} does not compile for ${options[0]}: ${first}; the whole log is in ${stem}.log`,
+    );
+  }
+  writeFileSync(`${stem}.${process.pid}.tmp`, cubin);
+  renameSync(`${stem}.${process.pid}.tmp`, `${stem}.cubin`);
+  return cubin;
+}
+
+/** Version of the run-time compiler found. */
+export function compilerVersion(): string {
+  return openNvrtc().version;
+}

@@ -1,0 +1,42 @@
+/** The CUDA backend as a choice: opens the GPU, registers kernels, says in a line what it found. */
+
+import type { BackendCandidate } from '@stickbreaking/core/backend';
+import { registerBackend, setBackend } from '@tensorflow/tfjs-core';
+import { CudaBackend } from './backend.js';
+import { CudaDriver } from './driver.js';
+import { registerKernels } from './ops/index.js';
+
+let opened: CudaBackend | undefined;
+
+/**
+ * Opens the GPU once and registers the backend 'cuda' with TensorFlow.js.
+ * @throws an error with one clear line: no driver, no GPU, a GPU too old, a library missing.
+ */
+export function openCuda(): { backend: CudaBackend; description: string } {
+  if (!opened) {
+    const backend = new CudaBackend(new CudaDriver());
+    registerBackend('cuda', () => backend, 0);
+    registerKernels();
+    opened = backend;
+  }
+  const { deviceName, computeCapability, totalMemory, driverVersion } = opened.driver;
+  const memory = `${(totalMemory / 2 ** 30).toFixed(0)} GiB`;
+  const driver = `${Math.floor(driverVersion / 1000)}.${Math.floor((driverVersion % 1000) / 10)}`;
+  const description = `cuda: ${deviceName} (compute capability ${(computeCapability / 10).toFixed(1)}, ${memory}), driver API ${driver}, bfloat16`;
+  return { backend: opened, description };
+}
+
+export const cuda: BackendCandidate = {
+  name: 'cuda',
+  probe: async () => {
+    try {
+      return { available: true, description: openCuda().description };
+    } catch (error) {
+      return { available: false, why: (error as Error).message };
+    }
+  },
+  activate: async () => {
+    openCuda();
+    await setBackend('cuda');
+  },
+};

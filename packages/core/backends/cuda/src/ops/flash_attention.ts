@@ -1,0 +1,291 @@
+/**
+ * The fused attention kernels (flash_forward.cu, flash_backward_queries.cu, flash_backward_keys.cu): logits never leave the
+ * chip, memory is linear in the number of tokens, results are the same in every run. Hopper has its own matrix
+ * instructions and larger blocks; other GPUs get the same kernels with `mma.sync`.
+ */
+
+import type { SoftmaxAttributes, StickBreakingAttributes } from '@stickbreaking/core/backend';
+import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import type { CudaBackend, Scratch } from '../backend.js';
+import { type Argument, i64, pointer } from '../driver.js';
+import { type AttentionPlans, attentionPlans, BLOCK, type Plan } from './attention_plan.js';
+import { type KernelCall, need } from './define.js';
+import { FireTable, MOST_UNITS, unitsOf } from './fire_table.js';
+import {
+  BACKWARD_KEYS,
+  BACKWARD_QUERIES,
+  DIMENSIONS,
+  type FlashKernel,
+  FORWARD,
+  kernelDimension,
+  sharedBytes,
+  warpgroupsOf,
+} from './flash_blocks.js';
+
+/** Keys and values of so many bytes are worked on at a time, so that they stay in the second-level cache. */
+const SECTION_BYTES = 16 * 2 ** 20;
+/** The scan's carries between the two backward kernels; heads are taken in turns where they would need more. */
+const CARRY_BYTES = 2 ** 30;
+/** A stick below this is spent: its row's further weights cannot change a bfloat16 output. */
+const SPENT = 2 ** -20;
+/** Without block skipping: what is left of a stick ends here, far below anything that a gradient shows. */
+const GONE = 2 ** -32;
+
+/** Whether these kernels serve the call; plain_attention.ts serves the rest. */
+export function servesAttention(call: KernelCall): boolean {
+  const [queries, , headDim] = need(call, 'q').shape as [number, number, number];
+  return headDim <= DIMENSIONS[DIMENSIONS.length - 1]! && queries > 0;
+}
+
+/** The same for a call with FIRE's bias: every warp of the queries' backward keeps sums of each segment. */
+export function servesFusedFire(call: KernelCall): boolean {
+  if (process.env.STICKBREAKING_FIRE === 'plain' || !servesAttention(call)) return false;
+  const units = unitsOf(call);
+  const dim = kernelDimension(need(call, 'q').shape[2]!);
+  const shared = sharedBytes(BACKWARD_QUERIES, dim, call.backend.hopper, units);
+  return units <= MOST_UNITS && shared <= call.backend.driver.sharedPerBlock;
+}
+
+/** struct Attention of flash.cuh. */
+interface AttentionArguments {
+  q: number;
+  k: number;
+  v: number;
+  output?: number;
+  dOutput?: number;
+  out?: number;
+  dq?: number;
+  dk?: number;
+  dv?: number;
+  rowOutput: number;
+  dRemainder?: number;
+  saved?: number;
+  carries?: number;
+  slopes?: number;
+  /** Room for the sums of FIRE's gradients. */
+  fireSums?: number;
+}
+
+class Attention {
+  readonly backend: CudaBackend;
+  readonly plans: AttentionPlans;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly queries: number;
+  readonly keys: number;
+  /** The kernels' head dimension, and the tensors'. */
+  readonly dim: number;
+  readonly headDim: number;
+  readonly fire: FireTable | undefined;
+
+  constructor(
+    private readonly call: KernelCall,
+    readonly mechanism: 'stick-breaking' | 'softmax',
+    private readonly scratch: Scratch,
+  ) {
+    const attrs = call.attrs as unknown as StickBreakingAttributes & Partial<SoftmaxAttributes>;
+    this.backend = call.backend;
+    [this.queries, this.heads, this.headDim] = need(call, 'q').shape as [number, number, number];
+    [this.keys, this.kvHeads] = need(call, 'k').shape as [number, number];
+    this.dim = kernelDimension(this.headDim);
+    this.plans = attentionPlans(this.backend, attrs.cuSeqlens, attrs.cuSeqlensK ?? attrs.cuSeqlens);
+    if (attrs.bias === 'fire') this.fire = new FireTable(call, scratch);
+  }
+
+  /** The tensor as bfloat16 with the kernels' head dimension. */
+  input(name: string): number {
+    const tensor = need(this.call, name);
+    const address = this.backend.bf16(tensor);
+    if (this.dim === this.headDim) return address;
+    const rows = util.sizeFromShape(tensor.shape) / this.headDim;
+    const padded = this.scratch.allocate(rows * this.dim * 2);
+    this.copyColumns(padded, this.dim, address, this.headDim, rows);
+    return padded;
+  }
+
+  /** A new tensor that the kernels write; `finish` brings it to the tensors' head dimension. */
+  result(shape: number[]): { address: number; finish: () => TensorInfo } {
+    const tensor = this.backend.make(shape, 'bf16');
+    const target = this.backend.address(tensor);
+    if (this.dim === this.headDim) return { address: target, finish: () => tensor };
+    const rows = util.sizeFromShape(shape) / this.headDim;
+    const padded = this.scratch.allocate(rows * this.dim * 2);
+    const finish = () => {
+      this.copyColumns(target, this.headDim, padded, this.dim, rows);
+      return tensor;
+    };
+    return { address: padded, finish };
+  }
+
+  private copyColumns(to: number, toWidth: number, from: number, fromWidth: number, rows: number): void {
+    const grid = [Math.ceil((rows * toWidth) / 256)] as const;
+    const args = [pointer(to), i64(toWidth), pointer(from), i64(fromWidth), i64(rows)];
+    this.backend.launch('elementwise.cu', 'copy_columns', { grid, block: 256 }, args);
+  }
+
+  slopes(): number {
+    const { bias, alibiSlopes } = this.call.attrs as unknown as Partial<SoftmaxAttributes>;
+    return bias === 'alibi' && alibiSlopes ? this.scratch.upload(Float32Array.from(alibiSlopes)) : 0;
+  }
+
+  get savedSize(): number {
+    return this.heads * (2 * this.queries + this.plans.rowBlocks);
+  }
+
+  /** Heads of which the carries fit; whole groups of query heads. */
+  private get headsAtATime(): number {
+    const group = this.heads / this.kvHeads;
+    const each = this.plans.tiles * BLOCK * 8 * group;
+    return this.mechanism === 'softmax'
+      ? this.kvHeads
+      : Math.min(this.kvHeads, Math.max(1, Math.floor(CARRY_BYTES / each)));
+  }
+
+  forward(args: AttentionArguments): void {
+    const plan = this.plans.queries(this.warpgroups(FORWARD));
+    this.launch(FORWARD, args, plan, 0, this.heads, this.heads);
+  }
+
+  backward(args: AttentionArguments): void {
+    const group = this.heads / this.kvHeads;
+    const together = this.headsAtATime;
+    const size =
+      this.mechanism === 'softmax' ? this.queries * this.heads * 8 : this.plans.tiles * BLOCK * 8 * together * group;
+    const withCarries = { ...args, carries: this.scratch.allocate(size) };
+    const queries = this.plans.queries(this.warpgroups(BACKWARD_QUERIES));
+    const keys = this.plans.keys(this.warpgroups(BACKWARD_KEYS));
+    for (let first = 0; first < this.kvHeads; first += together) {
+      const count = Math.min(together, this.kvHeads - first);
+      this.launch(BACKWARD_QUERIES, withCarries, queries, first * group, count * group, this.heads);
+      this.launch(BACKWARD_KEYS, withCarries, keys, first, count, this.kvHeads);
+    }
+  }
+
+  /** Blocks of the queries' backward, each of which leaves sums of FIRE's gradients. */
+  get queryBlocks(): number {
+    return this.plans.queries(this.warpgroups(BACKWARD_QUERIES)).count;
+  }
+
+  private warpgroups(kernel: FlashKernel): number {
+    return warpgroupsOf(kernel, this.dim, this.backend.hopper);
+  }
+
+  private launch(
+    kernel: FlashKernel,
+    args: AttentionArguments,
+    plan: Plan,
+    firstHead: number,
+    headCount: number,
+    allHeads: number,
+  ): void {
+    const { backend, dim } = this;
+    const shared = sharedBytes(kernel, dim, backend.hopper, this.fire?.units);
+    const defines = [`HEAD_DIM=${dim}`, `MECHANISM=${this.mechanism === 'stick-breaking' ? 0 : 1}`];
+    if (this.fire) defines.push('FIRE=1');
+    const compiled = backend.function(kernel.file, kernel.name, defines);
+    const headBytes = (this.keys * this.kvHeads * dim * 4) / allHeads;
+    const sectionHeads = Math.min(headCount, Math.max(1, Math.floor(SECTION_BYTES / headBytes)));
+    const shape = { grid: [plan.count * headCount] as const, block: (this.warpgroups(kernel) + 1) * 128, shared };
+    backend.driver.launch(compiled, shape, [this.structure(args, plan, { sectionHeads, firstHead, headCount })]);
+  }
+
+  private structure(
+    args: AttentionArguments,
+    plan: Plan,
+    part: { sectionHeads: number; firstHead: number; headCount: number },
+  ): Argument {
+    const { attendCurrent, window, scale } = this.call.attrs as unknown as StickBreakingAttributes & SoftmaxAttributes;
+    const { q, k, v, output = 0, dOutput = 0, out = 0, dq = 0, dk = 0, dv = 0 } = args;
+    const { rowOutput, dRemainder = 0, saved = 0, carries = 0, slopes = 0, fireSums = 0 } = args;
+    const skip = this.mechanism === 'stick-breaking' && this.backend.blockSkipping;
+    const view = new DataView(new ArrayBuffer(208));
+    const results = [out, dq, dk, dv, rowOutput, dRemainder, saved, carries];
+    const addresses = [q, k, v, output, dOutput, ...results, plan.address, this.plans.carryBase, slopes, this.queries];
+    for (const [i, address] of addresses.entries()) view.setBigUint64(i * 8, BigInt(address), true);
+    const ints = [
+      ...[this.heads, this.kvHeads, plan.count, part.sectionHeads, part.firstHead, part.headCount],
+      ...[this.plans.rowBlocks, attendCurrent ? 1 : 0, window ?? 0, skip ? 1 : 0],
+    ];
+    for (const [i, value] of ints.entries()) view.setInt32(136 + i * 4, value, true);
+    view.setFloat32(176, scale, true);
+    view.setFloat32(180, skip ? SPENT : GONE, true);
+    view.setBigUint64(184, BigInt(this.fire?.table ?? 0), true);
+    view.setBigUint64(192, BigInt(fireSums), true);
+    view.setInt32(200, this.fire?.units ?? 0, true);
+    return { bytes: new Uint8Array(view.buffer) };
+  }
+}
+
+export function stickBreakingForward(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  return backend.withScratch((scratch) => {
+    const a = new Attention(call, 'stick-breaking', scratch);
+    const remainder = backend.make([a.queries, a.heads], 'f32');
+    const saved = backend.make([a.savedSize], 'f32');
+    const out = a.result(need(call, 'q').shape);
+    a.forward({
+      ...inputsOf(a),
+      out: out.address,
+      rowOutput: backend.address(remainder),
+      saved: backend.address(saved),
+    });
+    return [out.finish(), remainder, saved];
+  });
+}
+
+export function stickBreakingBackward(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  return backend.withScratch((scratch) => {
+    const a = new Attention(call, 'stick-breaking', scratch);
+    return gradients(call, a, {
+      ...inputsOf(a),
+      rowOutput: backend.f32(need(call, 'remainder'), scratch),
+      dRemainder: backend.f32(need(call, 'dRemainder'), scratch),
+      saved: backend.address(need(call, 'saved')),
+      dOutput: a.input('dOutput'),
+    });
+  });
+}
+
+export function softmaxForward(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  return backend.withScratch((scratch) => {
+    const a = new Attention(call, 'softmax', scratch);
+    const logSumExp = backend.make([a.queries, a.heads], 'f32');
+    const out = a.result(need(call, 'q').shape);
+    a.forward({
+      ...inputsOf(a),
+      out: out.address,
+      rowOutput: backend.address(logSumExp),
+      slopes: a.slopes(),
+    });
+    return [out.finish(), logSumExp];
+  });
+}
+
+export function softmaxBackward(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  return backend.withScratch((scratch) => {
+    const a = new Attention(call, 'softmax', scratch);
+    const fireSums = a.fire?.partialSums(a.queryBlocks);
+    const [dq, dk, dv] = gradients(call, a, {
+      ...inputsOf(a),
+      rowOutput: backend.f32(need(call, 'logSumExp'), scratch),
+      output: a.input('output'),
+      dOutput: a.input('dOutput'),
+      slopes: a.slopes(),
+      fireSums,
+    });
+    return [dq!, dk!, dv!, ...(a.fire?.gradients(fireSums!, a.queryBlocks) ?? [])];
+  });
+}
+
+function inputsOf(a: Attention): { q: number; k: number; v: number } {
+  return { q: a.input('q'), k: a.input('k'), v: a.input('v') };
+}
+
+function gradients(call: KernelCall, a: Attention, args: AttentionArguments): TensorInfo[] {
+  const [dq, dk, dv] = (['q', 'k', 'v'] as const).map((name) => a.result(need(call, name).shape));
+  a.backward({ ...args, dq: dq!.address, dk: dk!.address, dv: dv!.address });
+  return [dq!, dk!, dv!].map(({ finish }) => finish());
+}

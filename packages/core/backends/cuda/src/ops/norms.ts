@@ -1,0 +1,174 @@
+/** Norms over rows, alone and with the residual connection before them, and over heads. */
+
+import { UserError } from '@stickbreaking/core';
+import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import { f32, i32, i64, pointer } from '../driver.js';
+import { type KernelCall, type KernelTable, need } from './define.js';
+import { sumPartials } from './reduce.js';
+
+/** Parts into which a sum over tokens is split before the fixed-order addition. */
+const PARTS = 128;
+/** norm.cu: threads of a block at most, and columns that a thread takes at once. */
+const NORM_THREADS = 512;
+const VECTOR = 8;
+
+interface NormShape {
+  rows: number;
+  columns: number;
+  /** Vectors of columns a thread: the kernels are compiled for these. */
+  groups: 1 | 4;
+  threads: number;
+}
+
+function normShape(x: TensorInfo): NormShape {
+  const columns = x.shape[x.shape.length - 1]!;
+  const rows = util.sizeFromShape(x.shape) / Math.max(1, columns);
+  const groups = columns <= NORM_THREADS * VECTOR ? 1 : 4;
+  const threads = Math.max(1, Math.ceil(columns / VECTOR / groups / 32)) * 32;
+  if (threads > NORM_THREADS)
+    throw new UserError(`RMSNorm on cuda: rows of ${columns}; expected at most ${NORM_THREADS * VECTOR * 4}.`);
+  return { rows, columns, groups, threads };
+}
+
+/** RMSNorm and ResidualRMSNorm; outputs: the sum where there is a branch, its norm, inverseRms. */
+function rmsNorm(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  const { branch } = call.inputs;
+  const { epsilon, multiplier = 1 } = call.attrs as { epsilon: number; multiplier?: number };
+  const x = need(call, 'x');
+  const { rows, columns, groups, threads } = normShape(x);
+  const sum = branch && backend.make(x.shape, 'bf16');
+  const [y, inverseRms] = [backend.make(x.shape, 'bf16'), backend.make([rows], 'f32')];
+  backend.withScratch((scratch) =>
+    backend.launch('norm.cu', `rms_norm${groups}`, { grid: [rows], block: threads }, [
+      pointer(backend.address(y)),
+      pointer(sum ? backend.address(sum) : 0),
+      pointer(backend.address(inverseRms)),
+      pointer(backend.bf16(x)),
+      pointer(branch ? backend.bf16(branch) : 0),
+      pointer(backend.f32(need(call, 'weight'), scratch)),
+      f32(multiplier),
+      i32(columns),
+      f32(epsilon),
+    ]),
+  );
+  return [...(sum ? [sum] : []), y, inverseRms];
+}
+
+/** RMSNormGrad and ResidualRMSNormGrad; outputs: dx, dWeight and, where a multiplier sets it apart from dx, dBranch. */
+function rmsNormGrad(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  const { multiplier = 1 } = call.attrs as { multiplier?: number };
+  const { dSum, sum: x = need(call, 'x') } = call.inputs;
+  const { rows, columns, groups, threads } = normShape(x);
+  // As many blocks as are at work at once, by the registers that norm.cu allows a thread.
+  const perMultiprocessor = Math.floor(((groups === 1 ? 2 : 1) * NORM_THREADS) / threads);
+  const grid = Math.min(rows, backend.driver.multiprocessors * Math.min(perMultiprocessor, 8));
+  const [dx, dWeight] = [backend.make(x.shape, 'bf16'), backend.make([columns], 'f32')];
+  const dBranch = multiplier === 1 ? undefined : backend.make(x.shape, 'bf16');
+  backend.withScratch((scratch) => {
+    const partial = scratch.allocate(grid * columns * 4);
+    backend.launch('norm.cu', `rms_norm_grad${groups}`, { grid: [grid], block: threads }, [
+      pointer(backend.address(dx)),
+      pointer(dBranch ? backend.address(dBranch) : 0),
+      pointer(partial),
+      pointer(backend.bf16(x)),
+      pointer(backend.f32(need(call, 'weight'), scratch)),
+      pointer(backend.f32(need(call, 'inverseRms'), scratch)),
+      pointer(backend.bf16(need(call, 'dy'))),
+      pointer(dSum ? backend.bf16(dSum) : 0),
+      f32(multiplier),
+      i32(rows),
+      i32(columns),
+    ]);
+    sumPartials(backend, backend.address(dWeight), partial, grid, columns);
+  });
+  return dBranch ? [dx, dWeight, dBranch] : [dx, dWeight];
+}
+
+/** x + multiplier·branch, or the gradient of the branch. */
+function residual(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  const { x, branch = need(call, 'dy') } = call.inputs;
+  const y = backend.make(branch.shape, 'bf16');
+  const n = util.sizeFromShape(branch.shape);
+  const inputs = [pointer(x ? backend.bf16(x) : 0), pointer(backend.bf16(branch))];
+  const args = [pointer(backend.address(y)), ...inputs, f32(call.attrs.multiplier as number), i64(n)];
+  backend.launch('elementwise.cu', 'residual', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
+  return [y];
+}
+
+function headNorm(call: KernelCall): TensorInfo[] {
+  const [x, weight, bias] = [need(call, 'x'), need(call, 'weight'), need(call, 'bias')];
+  const { backend } = call;
+  const [tokens, heads, dim] = x.shape as [number, number, number];
+  const y = backend.make(x.shape, 'bf16');
+  const [mean, inverseStd] = [backend.make([tokens, heads], 'f32'), backend.make([tokens, heads], 'f32')];
+  backend.withScratch((scratch) =>
+    backend.launch('norm.cu', 'head_norm', { grid: [Math.ceil((tokens * heads) / 8)], block: 256 }, [
+      pointer(backend.address(y)),
+      pointer(backend.address(mean)),
+      pointer(backend.address(inverseStd)),
+      pointer(backend.bf16(x)),
+      pointer(backend.f32(weight, scratch)),
+      pointer(backend.f32(bias, scratch)),
+      i64(tokens * heads),
+      i32(heads),
+      i32(dim),
+      f32(call.attrs.epsilon as number),
+    ]),
+  );
+  return [y, mean, inverseStd];
+}
+
+function headNormGrad(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  const x = need(call, 'x');
+  const [tokens, heads, dim] = x.shape as [number, number, number];
+  const columns = heads * dim;
+  const dx = backend.make(x.shape, 'bf16');
+  const [dWeight, dBias] = [backend.make([heads, dim], 'f32'), backend.make([heads, dim], 'f32')];
+  backend.withScratch((scratch) => {
+    const mean = pointer(backend.f32(need(call, 'mean'), scratch));
+    const inverseStd = pointer(backend.f32(need(call, 'inverseStd'), scratch));
+    const [xs, dy] = [pointer(backend.bf16(x)), pointer(backend.bf16(need(call, 'dy')))];
+    const weight = pointer(backend.f32(need(call, 'weight'), scratch));
+    const grid = [Math.ceil((tokens * heads) / 8)] as const;
+    const sizes = [i64(tokens * heads), i32(heads), i32(dim)];
+    backend.launch('norm.cu', 'head_norm_dx', { grid, block: 256 }, [
+      pointer(backend.address(dx)),
+      xs,
+      weight,
+      mean,
+      inverseStd,
+      dy,
+      ...sizes,
+    ]);
+    const [pw, pb] = [scratch.allocate(PARTS * columns * 4), scratch.allocate(PARTS * columns * 4)];
+    backend.launch('norm.cu', 'head_norm_dw', { grid: [Math.ceil(columns / 128), PARTS], block: 128 }, [
+      pointer(pw),
+      pointer(pb),
+      xs,
+      mean,
+      inverseStd,
+      dy,
+      i64(tokens),
+      i32(heads),
+      i32(dim),
+    ]);
+    sumPartials(backend, backend.address(dWeight), pw, PARTS, columns);
+    sumPartials(backend, backend.address(dBias), pb, PARTS, columns);
+  });
+  return [dx, dWeight, dBias];
+}
+
+export const normKernels: KernelTable = {
+  RMSNorm: rmsNorm,
+  RMSNormGrad: rmsNormGrad,
+  ResidualRMSNorm: rmsNorm,
+  ResidualRMSNormGrad: rmsNormGrad,
+  Residual: residual,
+  ResidualGrad: residual,
+  HeadNorm: headNorm,
+  HeadNormGrad: headNormGrad,
+};

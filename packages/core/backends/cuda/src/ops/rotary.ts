@@ -1,0 +1,91 @@
+/**
+ * Rotary embedding. Every layer of a step turns by the same angles, forward and back, so their cosines and sines are made
+ * once and stay on the GPU until others take their place.
+ */
+
+import type { RotaryAttributes, RowPositions } from '@stickbreaking/core/backend';
+import { sameValues } from '@stickbreaking/core/backend';
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { CudaBackend } from '../backend.js';
+import { f32, i32, pointer } from '../driver.js';
+import { type KernelCall, type KernelTable, need } from './define.js';
+
+/** transformer.cu: pairs and heads that a thread turns. */
+const PAIRS = 8;
+const HEADS = 4;
+const THREADS = 256;
+/** Queries and keys have tables of their own where there is a cache of keys. */
+const KEPT = 2;
+
+interface Table {
+  key: readonly (Int32Array | Float64Array)[];
+  address: number;
+}
+
+/** Newest first. */
+const kept = new WeakMap<CudaBackend, Table[]>();
+
+/** Device address of the cosines and sines of every row, [2, rows, half] in float32. */
+function tableFor(
+  backend: CudaBackend,
+  half: number,
+  { cuSeqlens, firstPositions }: RowPositions,
+  inverseFrequencies: Float64Array,
+): number {
+  const key = [cuSeqlens, firstPositions, inverseFrequencies];
+  const tables = kept.get(backend) ?? [];
+  const found = tables.find((one) => one.key.every((values, i) => sameValues(values, key[i]!)));
+  if (found) {
+    kept.set(backend, [found, ...tables.filter((one) => one !== found)]);
+    return found.address;
+  }
+  const rows = cuSeqlens[cuSeqlens.length - 1]!;
+  const address = backend.driver.allocate(2 * rows * half * 4);
+  backend.withScratch((scratch) => {
+    const lists = key.map((values) => pointer(scratch.upload(values)));
+    const perDocument = inverseFrequencies.length > half ? 1 : 0;
+    const sizes = [i32(cuSeqlens.length - 1), i32(perDocument), i32(rows), i32(half)];
+    backend.launch('transformer.cu', 'rotary_table', { grid: [Math.ceil((rows * half) / THREADS)], block: THREADS }, [
+      pointer(address),
+      ...lists,
+      ...sizes,
+    ]);
+  });
+  // What kernels on their way still read is given back in stream order, behind them.
+  for (const { address: old } of tables.slice(KEPT - 1)) backend.driver.release(old);
+  kept.set(backend, [{ key: key.map((values) => values.slice()), address }, ...tables.slice(0, KEPT - 1)]);
+  return address;
+}
+
+function rotary(call: KernelCall): TensorInfo[] {
+  const { backend } = call;
+  const { queries, keys, inverseFrequencies, inverse } = call.attrs as unknown as RotaryAttributes;
+  const dim = need(call, 'q').shape[2]!;
+  const parts = [
+    { x: need(call, 'q'), positions: queries },
+    { x: need(call, 'k'), positions: keys },
+  ].map(({ x, positions }) => {
+    const [rows, heads] = x.shape as [number, number, number];
+    const units = rows * Math.ceil(heads / HEADS) * Math.ceil(dim / 2 / PAIRS);
+    const table = tableFor(backend, dim / 2, positions, inverseFrequencies);
+    return { x, y: backend.make(x.shape, 'bf16'), table, rows, heads, blocks: Math.ceil(units / THREADS) };
+  });
+  const [q, k] = parts as [(typeof parts)[0], (typeof parts)[0]];
+  const args = ({ x, y, table, rows, heads }: typeof q) => [
+    pointer(backend.address(y)),
+    pointer(backend.bf16(x)),
+    pointer(table),
+    i32(rows),
+    i32(heads),
+  ];
+  backend.launch('transformer.cu', 'rotary', { grid: [q.blocks + k.blocks], block: THREADS }, [
+    ...args(q),
+    i32(q.blocks),
+    ...args(k),
+    i32(dim),
+    f32(inverse ? -1 : 1),
+  ]);
+  return [q.y, k.y];
+}
+
+export const rotaryKernels: KernelTable = { RotaryEmbedding: rotary };

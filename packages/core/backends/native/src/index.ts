@@ -1,0 +1,61 @@
+/** The native CPU backend as a choice: compiles or finds its library, says in a line what it is. */
+
+import type { BackendCandidate } from '@stickbreaking/core/backend';
+import { setBackend } from '@tensorflow/tfjs-core';
+import { registerNativeBackend } from './backend.js';
+import { chooseBlas } from './blas.js';
+import { loadLibrary, nativeFunction } from './library.js';
+import './elementwise.js';
+import './heads.js';
+import './layers.js';
+import './matmul.js';
+import './rotary.js';
+import './softmax.js';
+import './stick_breaking.js';
+import './training.js';
+
+export { nativeFunction } from './library.js';
+
+/** Sets the number of threads of the pool; results do not depend on it. */
+export function setThreads(threads: number): void {
+  nativeFunction('void sb_set_threads(int32_t threads)')(threads);
+}
+
+export function getThreads(): number {
+  const threads = new Int32Array(1);
+  nativeFunction('void sb_get_threads(void *threads)')(threads);
+  return threads[0]!;
+}
+
+/**
+ * Chooses again what multiplies matrices once the backend is loaded: `own`, a library, or what the machine has.
+ *
+ * @returns what multiplies, for people
+ */
+export async function setBlas(named?: string): Promise<string> {
+  return chooseBlas((await loadLibrary()).library, named);
+}
+
+/** Off, stick-breaking attention goes through all keys even where no stick is left: the yardstick of the skipping. */
+export function setBlockSkipping(on: boolean): void {
+  nativeFunction('void sb_set_block_skipping(int32_t on)')(on ? 1 : 0);
+}
+
+export const native: BackendCandidate = {
+  name: 'native',
+  probe: async () => {
+    try {
+      const { compiler, blas, notCached } = await loadLibrary();
+      const parts = [`C++ kernels by ${compiler.version}`, `matrix products by ${blas}`, `${getThreads()} threads`];
+      if (notCached) parts.push(`compiled for this run alone (${notCached})`);
+      return { available: true, description: `native: ${parts.join('; ')}` };
+    } catch (error) {
+      return { available: false, why: (error as Error).message.split('\n')[0]! };
+    }
+  },
+  activate: async () => {
+    await loadLibrary();
+    registerNativeBackend();
+    await setBackend('native');
+  },
+};

@@ -1,0 +1,60 @@
+/** Rotary embedding on the C++ library. Every layer turns by the same angles, so the last sines and cosines are kept. */
+
+import type { RotaryAttributes, RowPositions } from '@stickbreaking/core/backend';
+import { sameValues } from '@stickbreaking/core/backend';
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+import { defineKernel, sizeOf } from './backend.js';
+import { nativeFunction } from './library.js';
+
+interface Tables {
+  key: readonly (Int32Array | Float64Array)[];
+  cosines: Float32Array;
+  sines: Float32Array;
+}
+
+/** Newest first: queries and keys have tables of their own where there is a cache of keys. */
+let kept: Tables[] = [];
+
+function tablesFor(
+  half: number,
+  { cuSeqlens, firstPositions }: RowPositions,
+  inverseFrequencies: Float64Array,
+): Tables {
+  const key = [cuSeqlens, firstPositions, inverseFrequencies];
+  const found = kept.find((one) => one.key.every((values, i) => sameValues(values, key[i]!)));
+  if (found) return found;
+  const rows = cuSeqlens[cuSeqlens.length - 1]!;
+  const positions = new Int32Array(rows);
+  const starts = new Int32Array(rows);
+  for (let s = 0; s + 1 < cuSeqlens.length; s++) {
+    for (let row = cuSeqlens[s]!; row < cuSeqlens[s + 1]!; row++) {
+      positions[row] = firstPositions[s]! + row - cuSeqlens[s]!;
+      starts[row] = inverseFrequencies.length > half ? s * half : 0;
+    }
+  }
+  const cosines = new Float32Array(rows * half);
+  const sines = new Float32Array(rows * half);
+  const run = nativeFunction(
+    'void sb_rotary_tables(int64_t rows, int64_t half, void *positions, void *starts, void *inverseFrequencies, void *cosines, void *sines)',
+  );
+  run(rows, half, positions, starts, inverseFrequencies, cosines, sines);
+  const made = { key: key.map((values) => values.slice()), cosines, sines };
+  kept = [made, ...kept.slice(0, 1)];
+  return made;
+}
+
+defineKernel('RotaryEmbedding', (inputs, attributes, { read, make, allocate }) => {
+  const { q, k } = inputs as { q: TensorInfo; k: TensorInfo };
+  const { queries, keys, inverseFrequencies, inverse } = attributes as unknown as RotaryAttributes;
+  const run = nativeFunction(
+    'void sb_rotary(int64_t rows, int64_t heads, int64_t headDim, void *cosines, void *sines, float direction, void *x, void *y)',
+  );
+  const turn = (x: TensorInfo, positions: RowPositions) => {
+    const [rows, heads, headDim] = x.shape as [number, number, number];
+    const { cosines, sines } = tablesFor(headDim / 2, positions, inverseFrequencies);
+    const y = allocate(sizeOf(x));
+    run(rows, heads, headDim, cosines, sines, inverse ? -1 : 1, read(x), y);
+    return make(x.shape, 'float32', y);
+  };
+  return [turn(q, queries), turn(k, keys)];
+});

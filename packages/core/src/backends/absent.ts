@@ -1,0 +1,11 @@
+/** Stands in for `native` and `cuda` where their native parts cannot be, such as in a browser. */
+import type { BackendCandidate } from './candidate.js';
+
+const absent = (name: string): BackendCandidate => ({
+  name,
+  probe: async () => ({ available: false, why: 'it needs Node and a native library' }),
+  activate: async () => {},
+});
+
+export const native = absent('native');
+export const cuda = absent('cuda');

@@ -1,4 +1,0 @@
-import { UserError } from '../../errors.js';
-
-/** What the CUDA backend reports to its user: one line that says what failed and what to do. */
-export class CudaError extends UserError {}
