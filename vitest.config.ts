@@ -5,6 +5,8 @@ const source = (path: string) => fileURLToPath(new URL(`./packages/${path}`, imp
 
 /** Tests run on the sources; only tests of the commands need the build. */
 const entries: Record<string, string> = {
+  '@stickbreaking/base': 'base/src/index.ts',
+  '@stickbreaking/base/node': 'base/src/node/index.ts',
   '@stickbreaking/core': 'core/src/index.ts',
   '@stickbreaking/core/backend': 'core/src/backend.ts',
   '@stickbreaking/core/conformance': 'core/src/conformance/index.ts',

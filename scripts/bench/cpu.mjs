@@ -1,7 +1,8 @@
 // `pnpm bench cpu`: the native CPU backend side by side with OpenBLAS, tfjs's own backends and the reference kernels, in
 // one run. Prints ratios and writes all of it to benchmarks/cpu.json.
 import { parseArgs } from 'node:util';
-import { selectBackend, UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
+import { selectBackend } from '@stickbreaking/core';
 import { benchAttention } from './cpu/attention.mjs';
 import { benchLongContexts } from './cpu/long.mjs';
 import { benchProducts } from './cpu/products.mjs';

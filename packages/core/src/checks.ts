@@ -1,6 +1,7 @@
 /** Checks that public ops make on their inputs; each failure is one line that says what was expected. */
+
+import { UserError } from '@stickbreaking/base';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import { UserError } from './errors.js';
 
 export type Ints = Int32Array | readonly number[];
 

@@ -17,7 +17,6 @@ export {
 export { MOST_WEIGHTED_TOKENS, softmaxWeights, stickBreakingWeights } from './attention/weights.js';
 export { type BackendName, type SelectedBackend, selectBackend } from './backends/select.js';
 export type { Ints } from './checks.js';
-export { explainSystemError, UserError } from './errors.js';
 export type * from './kernels.js';
 export { type AdamWOptions, adamW } from './ops/adamw.js';
 export { embedding } from './ops/embedding.js';

@@ -1,7 +1,7 @@
 // Files as streams of bytes and of lines, plain or Zstandard, in memory bounded by the longest line.
 import { createReadStream } from 'node:fs';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import { Decompress, type ZstdError, ZstdErrorCode } from 'fzstd';
-import { DataError, explain } from './errors.js';
 
 export interface Line {
   bytes: Uint8Array;
@@ -15,7 +15,7 @@ export async function* readBytes(path: string): AsyncGenerator<Uint8Array> {
   try {
     for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) yield chunk as Uint8Array;
   } catch (error) {
-    throw explain(error, `cannot read ${path}`);
+    throw explainSystemError(error, `cannot read ${path}`);
   }
 }
 
@@ -38,13 +38,13 @@ function push(decompressor: Decompress, chunk: Uint8Array, last: boolean, path: 
   } catch (error) {
     const { code, message } = error as ZstdError;
     if (code === ZstdErrorCode.UnexpectedEOF) {
-      throw new DataError(`${path}: the Zstandard data is cut short; fetch the file again.`);
+      throw new UserError(`${path}: the Zstandard data is cut short; fetch the file again.`);
     }
     const advice =
       code === ZstdErrorCode.WindowSizeTooLarge
         ? 'compress it again without --long or --ultra'
         : 'the file is damaged or not Zstandard';
-    throw new DataError(`${path}: ${message || 'invalid zstd data'}; ${advice}.`);
+    throw new UserError(`${path}: ${message || 'invalid zstd data'}; ${advice}.`);
   }
 }
 

@@ -1,8 +1,8 @@
 // sb-tokenizer: train a tokenizer from text, or cut one down.
 import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { UserError } from '@stickbreaking/base';
 import yargs, { type Argv } from 'yargs';
-import { DataError } from './errors.js';
 import { formats } from './sources.js';
 import { openTokenizer } from './tokenizer.js';
 import { shrinkTokenizer, trainTokenizer } from './train_tokenizer.js';
@@ -43,7 +43,7 @@ function parser(argv: string[]) {
     .strict()
     .exitProcess(false)
     .fail((message, error) => {
-      throw error ?? new DataError(`${message.replaceAll('\n', ' ')} (sb-tokenizer --help shows the options)`);
+      throw error ?? new UserError(`${message.replaceAll('\n', ' ')} (sb-tokenizer --help shows the options)`);
     });
 }
 
@@ -68,8 +68,8 @@ const shrinkOptions = (command: Argv) =>
 /** yargs makes a list of an option that is given twice, and NaN of a word where a number belongs. */
 function checkValues(args: Record<string, unknown>): true {
   for (const name of ['vocab-size', 'max-bytes', 'output', 'input', 'field', 'format']) {
-    if (Array.isArray(args[name])) throw new DataError(`--${name} was given more than once; expected it once.`);
-    if (Number.isNaN(args[name])) throw new DataError(`--${name} expects a number.`);
+    if (Array.isArray(args[name])) throw new UserError(`--${name} was given more than once; expected it once.`);
+    if (Number.isNaN(args[name])) throw new UserError(`--${name} expects a number.`);
   }
   return true;
 }
@@ -78,10 +78,10 @@ function checkValues(args: Record<string, unknown>): true {
 function checkOutput(output: string): void {
   const directory = dirname(output);
   if (statSync(output, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new DataError(`cannot write ${output}: it is a directory; name a file.`);
+    throw new UserError(`cannot write ${output}: it is a directory; name a file.`);
   }
   if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new DataError(`cannot write ${output}: there is no directory ${directory}.`);
+    throw new UserError(`cannot write ${output}: there is no directory ${directory}.`);
   }
 }
 

@@ -1,7 +1,7 @@
 // A directory of token shards, open for reading: documents by number, straight from the mapped files.
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
-import { DataError } from './errors.js';
+import { UserError } from '@stickbreaking/base';
 import { contentHash, type Manifest, readManifest } from './manifest.js';
 import { openBytes } from './mapped_file.js';
 import { Shard, type TokenArray } from './shard.js';
@@ -35,13 +35,13 @@ export interface OpenDatasetOptions {
 const AUTO_VERIFY_BYTES = 2 ** 30;
 
 /**
- * Opens a directory made by `prepareShards`. Throws a DataError when it holds none, when they are not finished, or
+ * Opens a directory made by `prepareShards`. Throws a UserError when it holds none, when they are not finished, or
  * when a shard is missing, cut short or damaged.
  */
 export function openDataset(directory: string, options: OpenDatasetOptions = {}): TokenDataset {
   const manifest = readManifest(directory);
-  if (!manifest) throw new DataError(`${directory} holds no token shards (it has no manifest.json).`);
-  if (!manifest.complete) throw new DataError(`the token shards in ${directory} are not finished; prepare them again.`);
+  if (!manifest) throw new UserError(`${directory} holds no token shards (it has no manifest.json).`);
+  if (!manifest.complete) throw new UserError(`the token shards in ${directory} are not finished; prepare them again.`);
   return new ShardDataset(resolve(directory), manifest, options);
 }
 
@@ -88,7 +88,7 @@ class ShardDataset implements TokenDataset {
     this.shards.push(shard);
     const sameCounts = shard.documents === entry.documents && shard.tokens === entry.tokens;
     if (!sameCounts || (verify && checksum(path) !== entry.sha256)) {
-      throw new DataError(`the token shard ${path} is damaged; remove its directory to tokenize again.`);
+      throw new UserError(`the token shard ${path} is damaged; remove its directory to tokenize again.`);
     }
     this.firsts.push(this.firsts.at(-1)! + shard.documents);
   }

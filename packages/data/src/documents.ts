@@ -1,7 +1,8 @@
 // Documents, one after the other, from whatever files a source names. Memory stays bounded by the largest document
 // (.txt, .jsonl) or row group (.parquet).
+
+import { UserError } from '@stickbreaking/base';
 import { type Line, readBytes, readLines, readZstd } from './byte_stream.js';
-import { DataError } from './errors.js';
 import { readParquet } from './parquet.js';
 import { listFiles, type SourceFile, type SourceInput } from './sources.js';
 import { decodeUtf8, firstInvalidByte, invalidUtf8 } from './utf8.js';
@@ -16,7 +17,7 @@ export interface TextDocument {
 
 /**
  * Streams a source's documents in the order of its files.
- * Throws a DataError, with the file and line or row, for anything that is not readable text.
+ * Throws a UserError, with the file and line or row, for anything that is not readable text.
  */
 export async function* readDocuments(source: SourceInput): AsyncGenerator<TextDocument> {
   for (const file of listFiles(source)) {
@@ -32,7 +33,7 @@ export async function* readFileTexts(file: SourceFile): AsyncGenerator<string> {
     found = true;
     yield text;
   }
-  if (!found) throw new DataError(`${file.path} holds no document.`);
+  if (!found) throw new UserError(`${file.path} holds no document.`);
 }
 
 const readers: Record<SourceFile['format'], (file: SourceFile) => AsyncIterable<string>> = {
@@ -51,7 +52,7 @@ async function* readWhole(path: string): AsyncGenerator<string> {
     try {
       text += decoder.decode(chunk, { stream: true });
     } catch (error) {
-      if (error instanceof RangeError) throw new DataError(`${path}: too large for one document; set split.`);
+      if (error instanceof RangeError) throw new UserError(`${path}: too large for one document; set split.`);
       // The first bytes may end a character of the chunk before.
       const skip = continuationBytes(chunk);
       throw invalidUtf8(path, offset + skip + firstInvalidByte(chunk.subarray(skip)));
@@ -93,17 +94,17 @@ async function* readRecords({ path, field }: SourceFile, stream: AsyncIterable<U
     const where = `${path}, line ${line.number}`;
     const record = parse(json, where);
     if (typeof record !== 'object' || record === null || Array.isArray(record)) {
-      throw new DataError(`${where}: expected a JSON object with a field '${field}'.`);
+      throw new UserError(`${where}: expected a JSON object with a field '${field}'.`);
     }
     if (!Object.hasOwn(record, field)) {
       const fields = Object.keys(record)
         .slice(0, 8)
         .map((name) => `'${name}'`);
-      throw new DataError(`${where}: there is no field '${field}'; the record has ${fields.join(', ') || 'none'}.`);
+      throw new UserError(`${where}: there is no field '${field}'; the record has ${fields.join(', ') || 'none'}.`);
     }
     const text = (record as Record<string, unknown>)[field];
     if (typeof text !== 'string') {
-      throw new DataError(`${where}: '${field}' is no text but ${text === null ? 'null' : typeof text}.`);
+      throw new UserError(`${where}: '${field}' is no text but ${text === null ? 'null' : typeof text}.`);
     }
     yield text;
   }
@@ -118,6 +119,6 @@ function parse(json: string, where: string): unknown {
     return JSON.parse(json);
   } catch (error) {
     const reason = (error as Error).message.replaceAll(/\s+/g, ' ').slice(0, 120);
-    throw new DataError(`${where}: invalid JSON (${reason}).`);
+    throw new UserError(`${where}: invalid JSON (${reason}).`);
   }
 }

@@ -4,7 +4,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { explain } from './errors.js';
+import { explainSystemError } from '@stickbreaking/base';
 
 /** Replaces `path` by the concatenation of `parts`, atomically and durably. */
 export async function writeAtomically(path: string, parts: readonly Uint8Array[]): Promise<void> {
@@ -21,7 +21,7 @@ export async function writeAtomically(path: string, parts: readonly Uint8Array[]
     await syncDirectory(dirname(path));
   } catch (error) {
     await rm(temporary, { force: true });
-    throw explain(error, `cannot write ${path}`);
+    throw explainSystemError(error, `cannot write ${path}`);
   }
 }
 
@@ -50,7 +50,7 @@ export async function hashFile(path: string): Promise<string> {
   try {
     for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array);
   } catch (error) {
-    throw explain(error, `cannot read ${path}`);
+    throw explainSystemError(error, `cannot read ${path}`);
   }
   return hash.digest('hex');
 }

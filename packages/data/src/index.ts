@@ -1,6 +1,5 @@
 export { type OpenDatasetOptions, openDataset, type TokenDataset } from './dataset.js';
 export { readDocuments, type TextDocument } from './documents.js';
-export { DataError } from './errors.js';
 export {
   isAlive,
   type LockHolder,

@@ -3,7 +3,7 @@
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { explain } from './errors.js';
+import { explainSystemError } from '@stickbreaking/base';
 import { isAlive, type LockHolder, lockAge, lockHolder, removeLock, removeMade, takeLock } from './lock_file.js';
 
 const TOUCH_MS = 5_000;
@@ -27,7 +27,8 @@ export async function withLock<T>(directory: string, options: LockOptions, work:
       if (release) break;
     } catch (error) {
       // The directory may have been removed by a holder that left it empty.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw explain(error, `cannot write to ${directory}`);
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT')
+        throw explainSystemError(error, `cannot write to ${directory}`);
     }
     options.signal?.throwIfAborted();
     const holder = lockHolder(directory);

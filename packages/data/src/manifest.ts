@@ -3,8 +3,8 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import { z } from 'zod';
-import { DataError, explain } from './errors.js';
 import { hashFile, writeAtomically } from './files.js';
 import type { SourceFile } from './sources.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -75,9 +75,9 @@ export function readManifest(directory: string): Manifest | undefined {
   try {
     return ManifestSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
   } catch (error) {
-    const told = explain(error, `cannot read ${path}`);
-    if (told instanceof DataError) throw told;
-    throw new DataError(`${path} is damaged or not of this version; remove its directory to tokenize again.`);
+    const told = explainSystemError(error, `cannot read ${path}`);
+    if (told instanceof UserError) throw told;
+    throw new UserError(`${path} is damaged or not of this version; remove its directory to tokenize again.`);
   }
 }
 
@@ -103,10 +103,10 @@ export async function checkSame(
   if (manifest.tokenizer.hash !== tokenizer.hash || manifest.tokenizer.eosId !== tokenizer.eosId) {
     const made = `tokenizer ${manifest.tokenizer.hash.slice(0, 12)}, end token ${manifest.tokenizer.eosId}`;
     const asked = `${tokenizer.hash.slice(0, 12)}, end token ${tokenizer.eosId} (${tokenizer.path})`;
-    throw new DataError(`${directory} was tokenized with another tokenizer (${made}; now ${asked}); ${remedy}.`);
+    throw new UserError(`${directory} was tokenized with another tokenizer (${made}; now ${asked}); ${remedy}.`);
   }
   if (manifest.complete && manifest.sources.length !== files.length) {
-    throw new DataError(
+    throw new UserError(
       `${directory} was made from ${manifest.sources.length} files and not from ${files.length}; ${remedy}.`,
     );
   }
@@ -114,7 +114,7 @@ export async function checkSame(
     const file = files[i];
     if (!file || !(await isSame(source, file))) {
       const now = file && file.path !== source.path ? `it is now ${file.path}` : 'it has changed, or is read otherwise';
-      throw new DataError(`${directory} was made from ${source.path}, and ${file ? now : 'it is missing'}; ${remedy}.`);
+      throw new UserError(`${directory} was made from ${source.path}, and ${file ? now : 'it is missing'}; ${remedy}.`);
     }
   }
 }
@@ -133,9 +133,9 @@ export async function describeSource(file: SourceFile): Promise<ManifestSource> 
   return { ...file, sha256: await hashFile(file.path) };
 }
 
-/** Throws a DataError when a file changed while it was being read. */
+/** Throws a UserError when a file changed while it was being read. */
 export function checkUnchanged(file: SourceFile): void {
   const stats = statSync(file.path, { throwIfNoEntry: false });
   if (stats?.size === file.size && stats.mtimeMs === file.mtimeMs) return;
-  throw new DataError(`${file.path} changed while it was being read; run again when it is finished.`);
+  throw new UserError(`${file.path} changed while it was being read; run again when it is finished.`);
 }

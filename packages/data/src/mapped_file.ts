@@ -2,7 +2,7 @@
 // memory costs none; elsewhere (Windows, no binary) read with pread, piece by piece as asked for.
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { DataError, explain } from './errors.js';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 
 export interface FileBytes {
   readonly size: number;
@@ -18,7 +18,7 @@ export function openBytes(path: string, options: { mapped?: boolean } = {}): Fil
   try {
     fd = openSync(path, 'r');
   } catch (error) {
-    throw explain(error, `cannot read ${path}`);
+    throw explainSystemError(error, `cannot read ${path}`);
   }
   const size = fstatSync(fd).size;
   if (options.mapped !== false && size > 0) {
@@ -36,7 +36,7 @@ function pread(path: string, fd: number, start: number, end: number): Uint8Array
   for (let done = 0; done < bytes.length; ) {
     const count = readSync(fd, bytes, done, bytes.length - done, start + done);
     if (count === 0)
-      throw new DataError(`${path}: the file ended at byte ${start + done}; was it cut short meanwhile?`);
+      throw new UserError(`${path}: the file ended at byte ${start + done}; was it cut short meanwhile?`);
     done += count;
   }
   return bytes;

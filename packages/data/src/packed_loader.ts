@@ -4,9 +4,10 @@
 // ones is of more than one. A document's targets are its tokens, the end token included; its inputs
 // are the same moved by one, with an end token in front: every token is a target exactly once an epoch, and the end
 // token is what a document begins from, here as in evaluation and generation.
+
+import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import type { TokenDataset } from './dataset.js';
-import { DataError } from './errors.js';
 import type { TokenArray } from './shard.js';
 import { shuffledOrder } from './shuffle.js';
 
@@ -91,16 +92,16 @@ export class PackedLoader {
   private turn = 0;
   private seen = 0;
 
-  /** Throws a DataError when an option makes no sense or the cursor is of other data. */
+  /** Throws a UserError when an option makes no sense or the cursor is of other data. */
   constructor(options: PackedLoaderOptions) {
     this.contextLength = positive(options.contextLength, 'contextLength');
     this.microBatchTokens = positive(options.microBatchTokens, 'microBatchTokens');
     this.seed = options.seed;
     if (!Number.isSafeInteger(options.seed) || options.seed < 0) {
-      throw new DataError(`seed is ${options.seed}; expected a whole number from 0 on.`);
+      throw new UserError(`seed is ${options.seed}; expected a whole number from 0 on.`);
     }
     if (this.contextLength > this.microBatchTokens) {
-      throw new DataError(
+      throw new UserError(
         `contextLength ${this.contextLength} is above microBatchTokens ${this.microBatchTokens}: no piece could be that long.`,
       );
     }
@@ -188,10 +189,10 @@ export class PackedLoader {
   private restore(input: LoaderCursor): void {
     const cursor = parseCursor(input);
     if (cursor.seed !== this.seed) {
-      throw new DataError(`the data cursor was made with seed ${cursor.seed} and not ${this.seed}; use the same seed.`);
+      throw new UserError(`the data cursor was made with seed ${cursor.seed} and not ${this.seed}; use the same seed.`);
     }
     if (cursor.datasets.length !== this.streams.length) {
-      throw new DataError(
+      throw new UserError(
         `the data cursor is of ${cursor.datasets.length} datasets, the mixture has ${this.streams.length}.`,
       );
     }
@@ -199,44 +200,44 @@ export class PackedLoader {
       const { hash, weight, epoch, position, tokens } = cursor.datasets[i]!;
       if (hash !== stream.dataset.hash || weight !== stream.weight || position > stream.dataset.documents) {
         const what = hash === stream.dataset.hash ? `another weight or place` : 'other documents or another tokenizer';
-        throw new DataError(`the data cursor does not fit ${stream.dataset.directory}: it is of ${what}.`);
+        throw new UserError(`the data cursor does not fit ${stream.dataset.directory}: it is of ${what}.`);
       }
       const order = shuffledOrder(stream.dataset.documents, this.seed, i, epoch);
       Object.assign(stream, { epoch, position, tokens, order });
     }
     this.seen = cursor.tokensSeen;
     if (cursor.open.length !== this.open.length) {
-      throw new DataError(
+      throw new UserError(
         `the data cursor is of ${cursor.open.length} documents read in turns and not ${this.open.length}; use the same interleave.`,
       );
     }
-    if (cursor.turn >= cursor.open.length) throw new DataError('the data cursor is damaged.');
+    if (cursor.turn >= cursor.open.length) throw new UserError('the data cursor is damaged.');
     this.open = cursor.open.map((one) => (one ? this.reopen(one) : undefined));
     this.turn = cursor.turn;
   }
 
   private reopen(current: Omit<OpenDocument, 'tokens'>): OpenDocument {
     const dataset = this.streams[current.dataset]?.dataset;
-    if (!dataset || current.document >= dataset.documents) throw new DataError('the data cursor is damaged.');
+    if (!dataset || current.document >= dataset.documents) throw new UserError('the data cursor is damaged.');
     const tokens = dataset.document(current.document);
-    if (current.offset >= tokens.length) throw new DataError('the data cursor is damaged.');
+    if (current.offset >= tokens.length) throw new UserError('the data cursor is damaged.');
     return { ...current, tokens };
   }
 }
 
 function positive(value: number, name: string): number {
   if (Number.isSafeInteger(value) && value > 0) return value;
-  throw new DataError(`${name} is ${value}; expected a whole number above 0.`);
+  throw new UserError(`${name} is ${value}; expected a whole number above 0.`);
 }
 
 function checkMixture(mixture: readonly MixtureComponent[]): void {
-  if (mixture.length === 0) throw new DataError('the mixture is empty; give it at least one dataset.');
+  if (mixture.length === 0) throw new UserError('the mixture is empty; give it at least one dataset.');
   for (const { dataset, weight } of mixture) {
     if (!(weight > 0 && Number.isFinite(weight))) {
-      throw new DataError(`the weight of ${dataset.directory} is ${weight}; expected a number above 0.`);
+      throw new UserError(`the weight of ${dataset.directory} is ${weight}; expected a number above 0.`);
     }
     if (dataset.tokenizerHash !== mixture[0]!.dataset.tokenizerHash) {
-      throw new DataError(
+      throw new UserError(
         `${dataset.directory} and ${mixture[0]!.dataset.directory} were made by different tokenizers.`,
       );
     }
@@ -246,7 +247,7 @@ function checkMixture(mixture: readonly MixtureComponent[]): void {
 function parseCursor(input: unknown): LoaderCursor {
   const result = LoaderCursorSchema.safeParse(input);
   if (result.success) return result.data;
-  throw new DataError(
+  throw new UserError(
     `the data cursor is damaged: ${result.error.issues[0]!.path.join('.')} is not what it should be.`,
   );
 }

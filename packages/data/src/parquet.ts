@@ -1,5 +1,6 @@
 // Parquet, one column and one row group at a time.
 import { open } from 'node:fs/promises';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import {
   type AsyncBuffer,
   type FileMetaData,
@@ -8,13 +9,12 @@ import {
   parquetSchema,
 } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
-import { DataError, explain } from './errors.js';
 import type { SourceFile } from './sources.js';
 
 /** The texts of a Parquet file's column, in row order. */
 export async function* readParquet({ path, field, size }: SourceFile): AsyncGenerator<string> {
   const handle = await open(path, 'r').catch((error) => {
-    throw explain(error, `cannot read ${path}`);
+    throw explainSystemError(error, `cannot read ${path}`);
   });
   try {
     const file: AsyncBuffer = {
@@ -22,7 +22,7 @@ export async function* readParquet({ path, field, size }: SourceFile): AsyncGene
       async slice(start, end = size) {
         const buffer = new Uint8Array(end - start);
         const { bytesRead } = await handle.read(buffer, 0, buffer.length, start);
-        if (bytesRead < buffer.length) throw new DataError(`${path}: the file ended early; was it changed meanwhile?`);
+        if (bytesRead < buffer.length) throw new UserError(`${path}: the file ended early; was it changed meanwhile?`);
         return buffer.buffer;
       },
     };
@@ -34,7 +34,7 @@ export async function* readParquet({ path, field, size }: SourceFile): AsyncGene
       const rows = await damaged(path, () =>
         parquetReadObjects({ file, metadata, columns: [field], rowStart, rowEnd, compressors, parsers }),
       );
-      if (rows.length !== rowEnd - rowStart) throw new DataError(`${path}: rows are missing; the file is damaged.`);
+      if (rows.length !== rowEnd - rowStart) throw new UserError(`${path}: rows are missing; the file is damaged.`);
       for (let i = 0; i < rows.length; i++) yield textOf(rows[i]![field], path, field, rowStart + i);
       rowStart = rowEnd;
     }
@@ -58,16 +58,16 @@ const parsers = {
 function textOf(value: unknown, path: string, field: string, row: number): string {
   if (typeof value === 'string') return value;
   const where = `${path}, row ${row + 1}`;
-  if (value instanceof Uint8Array) throw new DataError(`${where}: invalid UTF-8 in '${field}'; convert it to UTF-8.`);
-  if (value === null || value === undefined) throw new DataError(`${where}: '${field}' is missing (null).`);
-  throw new DataError(`${where}: '${field}' is no text but ${typeof value}.`);
+  if (value instanceof Uint8Array) throw new UserError(`${where}: invalid UTF-8 in '${field}'; convert it to UTF-8.`);
+  if (value === null || value === undefined) throw new UserError(`${where}: '${field}' is missing (null).`);
+  throw new UserError(`${where}: '${field}' is no text but ${typeof value}.`);
 }
 
 async function readMetadata(path: string, file: AsyncBuffer): Promise<FileMetaData> {
   const magic = async (start: number) => Buffer.from(await file.slice(start, start + 4)).toString('latin1');
-  if (file.byteLength < 12 || (await magic(0)) !== 'PAR1') throw new DataError(`${path} is not a Parquet file.`);
+  if (file.byteLength < 12 || (await magic(0)) !== 'PAR1') throw new UserError(`${path} is not a Parquet file.`);
   if ((await magic(file.byteLength - 4)) !== 'PAR1') {
-    throw new DataError(`${path}: the Parquet file is cut short (its footer is missing); fetch it again.`);
+    throw new UserError(`${path}: the Parquet file is cut short (its footer is missing); fetch it again.`);
   }
   return parquetMetadataAsync(file);
 }
@@ -75,7 +75,7 @@ async function readMetadata(path: string, file: AsyncBuffer): Promise<FileMetaDa
 function checkColumn(path: string, field: string, metadata: FileMetaData): void {
   const columns = parquetSchema(metadata).children.map((child) => child.element.name);
   if (columns.includes(field)) return;
-  throw new DataError(`${path} has no column '${field}'; it has ${columns.map((name) => `'${name}'`).join(', ')}.`);
+  throw new UserError(`${path} has no column '${field}'; it has ${columns.map((name) => `'${name}'`).join(', ')}.`);
 }
 
 /** What the decoders throw on a damaged file is theirs to word; the file's name is added and the stack left out. */
@@ -83,9 +83,9 @@ async function damaged<T>(path: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
-    const told = explain(error, `cannot read ${path}`);
-    if (told instanceof DataError) throw told;
+    const told = explainSystemError(error, `cannot read ${path}`);
+    if (told instanceof UserError) throw told;
     const reason = String((error as Error)?.message ?? error).split('\n')[0];
-    throw new DataError(`${path}: the Parquet file is damaged or cut short (${reason}).`, { cause: error });
+    throw new UserError(`${path}: the Parquet file is damaged or cut short (${reason}).`, { cause: error });
   }
 }

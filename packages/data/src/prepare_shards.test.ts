@@ -14,9 +14,9 @@ import {
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { explainSystemError } from '@stickbreaking/base';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDataset } from './dataset.js';
-import { explain } from './errors.js';
 import { hashFile, writeAtomically } from './files.js';
 import { PackedLoader } from './packed_loader.js';
 import { prepareShards } from './prepare_shards.js';
@@ -270,7 +270,7 @@ describe('damage', () => {
     try {
       writeFileSync('/dev/full', 'x');
     } catch (raised) {
-      error = explain(raised, 'cannot write shard-00000.bin');
+      error = explainSystemError(raised, 'cannot write shard-00000.bin');
     }
     expect(error).toMatchObject({
       name: 'UserError',

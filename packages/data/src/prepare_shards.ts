@@ -4,9 +4,9 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { UserError } from '@stickbreaking/base';
 import { openDataset, type TokenDataset } from './dataset.js';
 import { readFileTexts } from './documents.js';
-import { DataError } from './errors.js';
 import { writeAtomically } from './files.js';
 import { withLock } from './lock.js';
 import { isAlive } from './lock_file.js';
@@ -50,7 +50,7 @@ export interface PrepareOptions {
 
 /**
  * Tokenizes a source into shards, or opens those that are there already: reused when nothing changed, continued when
- * interrupted, refused with a DataError when the tokenizer or the text differs. A text that holds the end token
+ * interrupted, refused with a UserError when the tokenizer or the text differs. A text that holds the end token
  * (as in files with `<|endoftext|>` between their documents) is cut there; empty texts are left out.
  */
 export async function prepareShards(options: PrepareOptions): Promise<TokenDataset> {
@@ -85,7 +85,7 @@ class Preparation {
     this.tokenizer = options.tokenizer;
     const { shardTokens = 2 ** 24 } = options;
     if (!Number.isInteger(shardTokens) || shardTokens < 1)
-      throw new DataError('shardTokens must be a whole number above 0.');
+      throw new UserError('shardTokens must be a whole number above 0.');
     this.manifest =
       readManifest(this.directory) ?? newManifest(this.tokenizer, tokenType(this.tokenizer.vocabSize), shardTokens);
     this.shard = this.newShard();
@@ -99,7 +99,7 @@ class Preparation {
     for (let i = start.source; i < this.files.length; i++) await this.addFile(i, i === start.source ? start.text : 0);
     if (this.shard.documents > 0) await this.closeShard({ source: this.files.length, text: 0 });
     if (this.manifest.tokens === 0)
-      throw new DataError(`there is no text in ${this.files.map((f) => f.path).join(', ')}.`);
+      throw new UserError(`there is no text in ${this.files.map((f) => f.path).join(', ')}.`);
     await this.save({ ...this.manifest, complete: true });
   }
 

@@ -1,6 +1,6 @@
 // A shard is one file of whole documents: a header of 64 bytes, the tokens (uint16, or uint32 for a vocabulary above
 // 65,536), and where each document ends (uint32, in tokens). Little-endian, as every machine that runs Node well.
-import { DataError } from './errors.js';
+import { UserError } from '@stickbreaking/base';
 import { type FileBytes, openBytes } from './mapped_file.js';
 
 const MAGIC = 'SBTOKEN1';
@@ -55,7 +55,7 @@ export class ShardBuilder {
   }
 
   private grow(needed: number): void {
-    if (needed > 0xffff_ffff) throw new DataError('a shard cannot hold more than 4,294,967,295 tokens.');
+    if (needed > 0xffff_ffff) throw new UserError('a shard cannot hold more than 4,294,967,295 tokens.');
     const larger = new (this.tokenArray.constructor as Uint32ArrayConstructor)(
       Math.max(needed, this.tokenArray.length * 2),
     );
@@ -76,12 +76,12 @@ export class Shard {
     private readonly ends: Uint32Array,
   ) {}
 
-  /** Throws a DataError when the file is not a whole shard of the expected kind. */
+  /** Throws a UserError when the file is not a whole shard of the expected kind. */
   static open(path: string, expected: { type: TokenType; bytes: number }, options?: { mapped?: boolean }): Shard {
     const file = openBytes(path, options);
     try {
       const complain = (what: string) =>
-        new DataError(`the token shard ${path} ${what}; remove its directory to tokenize again.`);
+        new UserError(`the token shard ${path} ${what}; remove its directory to tokenize again.`);
       if (file.size !== expected.bytes) {
         throw complain(`is damaged: it has ${file.size} bytes and should have ${expected.bytes}`);
       }

@@ -1,9 +1,9 @@
 // A source says where text comes from: files, globs or directories, and which field of a record holds the text.
 import { readdirSync, type Stats, statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import { globSync, isDynamicPattern } from 'tinyglobby';
 import { z } from 'zod';
-import { DataError, explain } from './errors.js';
 
 export const formats = ['txt', 'jsonl', 'jsonl.zst', 'parquet'] as const;
 export type SourceFormat = (typeof formats)[number];
@@ -47,24 +47,24 @@ export function parseSource(source: SourceInput): SourceConfig {
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   const key = issue.path.join('.');
-  throw new DataError(`data source${key && `, key '${key}'`}: ${issue.message}.`);
+  throw new UserError(`data source${key && `, key '${key}'`}: ${issue.message}.`);
 }
 
 /**
  * The files of a source: paths in the order given, those of a glob or directory sorted by name.
- * Throws a DataError when a path matches nothing, or a file is empty, unreadable or of no known kind.
+ * Throws a UserError when a path matches nothing, or a file is empty, unreadable or of no known kind.
  */
 export function listFiles(input: SourceInput): SourceFile[] {
   const source = parseSource(input);
   const paths = [source.path].flat().flatMap((path) => expand(path, source.format));
   return [...new Set(paths)].map((path) => {
     const stats = stat(path);
-    if (!stats) throw new DataError(`cannot read ${path}: there is no such file.`, { missing: true });
-    if (!stats.isFile()) throw new DataError(`cannot read ${path}: it is not a regular file.`);
-    if (stats.size === 0) throw new DataError(`${path} is empty; give a file with text in it.`);
+    if (!stats) throw new UserError(`cannot read ${path}: there is no such file.`, { missing: true });
+    if (!stats.isFile()) throw new UserError(`cannot read ${path}: it is not a regular file.`);
+    if (stats.size === 0) throw new UserError(`${path} is empty; give a file with text in it.`);
     const format = source.format ?? formatOf(path);
     if (!format) {
-      throw new DataError(
+      throw new UserError(
         `${path}: unknown kind of file; expected ${formats.map((f) => `.${f}`).join(', ')} (or name its format: ${formats.join(', ')}).`,
       );
     }
@@ -82,11 +82,11 @@ function expand(path: string, format: SourceFormat | undefined): string[] {
   if (stats?.isDirectory()) {
     const files = readDirectory(path).filter((file) => format || formatOf(file));
     if (files.length > 0) return files;
-    throw new DataError(`the directory ${path} holds no ${formats.map((f) => `.${f}`).join(', ')} file.`);
+    throw new UserError(`the directory ${path} holds no ${formats.map((f) => `.${f}`).join(', ')} file.`);
   }
   if (stats || !isDynamicPattern(path)) return [resolve(path)];
   const files = globSync(path.replaceAll('\\', '/'), { absolute: true, onlyFiles: true, expandDirectories: false });
-  if (files.length === 0) throw new DataError(`no file matches ${path}.`, { missing: true });
+  if (files.length === 0) throw new UserError(`no file matches ${path}.`, { missing: true });
   return files.sort();
 }
 
@@ -97,7 +97,7 @@ function readDirectory(path: string): string[] {
       .filter((file) => stat(file)?.isFile())
       .sort();
   } catch (error) {
-    throw explain(error, `cannot read ${path}`);
+    throw explainSystemError(error, `cannot read ${path}`);
   }
 }
 
@@ -106,6 +106,6 @@ function stat(path: string): Stats | undefined {
     return statSync(path, { throwIfNoEntry: false });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENAMETOOLONG') return undefined;
-    throw explain(error, `cannot read ${path}`);
+    throw explainSystemError(error, `cannot read ${path}`);
   }
 }

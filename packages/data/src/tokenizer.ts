@@ -5,8 +5,8 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import type { Tokenizer as RustTokenizer } from 'tokenizers';
-import { DataError, explain } from './errors.js';
 import { StreamDecoder } from './stream_decoder.js';
 import type { TokenizerJson } from './tokenizer_json.js';
 
@@ -40,7 +40,7 @@ export interface TokenizerOptions {
 
 /**
  * Opens a tokenizer.json (or a directory that holds one; a tokenizer_config.json beside it may name the eos token).
- * Throws a DataError when it is missing, is no tokenizer, or has no token to end a document with.
+ * Throws a UserError when it is missing, is no tokenizer, or has no token to end a document with.
  */
 export function openTokenizer(path: string, options: TokenizerOptions = {}): Tokenizer {
   const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory();
@@ -110,7 +110,7 @@ export function readTokenizerFile(file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
-    throw explain(error, `cannot read the tokenizer ${file}`);
+    throw explainSystemError(error, `cannot read the tokenizer ${file}`);
   }
 }
 
@@ -119,11 +119,11 @@ export function parseTokenizer(bytes: Buffer, file: string): TokenizerJson {
   try {
     json = JSON.parse(bytes.toString());
   } catch {
-    throw new DataError(`${file} is no tokenizer.json: it is not valid JSON.`);
+    throw new UserError(`${file} is no tokenizer.json: it is not valid JSON.`);
   }
   const model = (json as TokenizerJson | null)?.model;
   if (typeof model !== 'object' || model === null || !('vocab' in model)) {
-    throw new DataError(`${file} is no tokenizer.json: it has no model with a vocabulary.`);
+    throw new UserError(`${file} is no tokenizer.json: it has no model with a vocabulary.`);
   }
   return json as TokenizerJson;
 }
@@ -132,7 +132,7 @@ function construct(json: TokenizerJson, file: string): JsTokenizer {
   try {
     return new JsTokenizer(json, {});
   } catch (error) {
-    throw new DataError(`${file} cannot be used: ${(error as Error).message.split('\n')[0]}.`, { cause: error });
+    throw new UserError(`${file} cannot be used: ${(error as Error).message.split('\n')[0]}.`, { cause: error });
   }
 }
 
@@ -142,7 +142,7 @@ function readConfig(path: string): { eos_token?: string } {
     const token = JSON.parse(readFileSync(path, 'utf8')).eos_token;
     return { eos_token: typeof token === 'object' ? token?.content : token };
   } catch {
-    throw new DataError(`${path} is not valid JSON.`);
+    throw new UserError(`${path} is not valid JSON.`);
   }
 }
 
@@ -151,6 +151,6 @@ function findEos(tokenizer: JsTokenizer, named: string | undefined, file: string
     const id = tokenizer.token_to_id(token);
     if (id !== undefined) return id;
   }
-  if (named) throw new DataError(`${file} has no token '${named}' to end documents with.`);
-  throw new DataError(`${file} has neither <|endoftext|> nor </s>; name the token that ends documents (eosToken).`);
+  if (named) throw new UserError(`${file} has no token '${named}' to end documents with.`);
+  throw new UserError(`${file} has neither <|endoftext|> nor </s>; name the token that ends documents (eosToken).`);
 }

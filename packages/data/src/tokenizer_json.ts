@@ -1,5 +1,5 @@
 // The parts of a tokenizer.json that are needed to build one or to cut one down.
-import { DataError } from './errors.js';
+import { UserError } from '@stickbreaking/base';
 
 export interface AddedToken {
   id: number;
@@ -42,13 +42,13 @@ export function mergePair(merge: [string, string] | string): [string, string] {
  */
 export function cutVocabulary(json: TokenizerJson, vocabSize: number): TokenizerJson {
   if (json.model.type !== 'BPE')
-    throw new DataError(`only a BPE vocabulary can be cut, and this is ${json.model.type}.`);
+    throw new UserError(`only a BPE vocabulary can be cut, and this is ${json.model.type}.`);
   const merged = new Set(json.model.merges.map((merge) => mergePair(merge).join('')));
   const added = new Set(json.added_tokens.map((token) => token.content));
   const kept = new Set(added);
   for (const token of Object.keys(json.model.vocab)) if (!merged.has(token)) kept.add(token);
   if (vocabSize < kept.size) {
-    throw new DataError(
+    throw new UserError(
       `a vocabulary of ${vocabSize} is too small: ${added.size} added tokens and ${kept.size - added.size} characters make ${kept.size}.`,
     );
   }
@@ -61,7 +61,7 @@ export function cutVocabulary(json: TokenizerJson, vocabSize: number): Tokenizer
     merges.push(pair);
   }
   if (kept.size < vocabSize) {
-    throw new DataError(`the vocabulary has ${kept.size} tokens, ${vocabSize} were asked for; ask for fewer.`);
+    throw new UserError(`the vocabulary has ${kept.size} tokens, ${vocabSize} were asked for; ask for fewer.`);
   }
   return renumber(json, kept, merges);
 }

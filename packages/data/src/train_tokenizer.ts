@@ -4,10 +4,10 @@ import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import { continueMerges, countWords } from './bpe_merges.js';
 import { readBytes, readLines } from './byte_stream.js';
 import { readDocuments } from './documents.js';
-import { DataError, explain } from './errors.js';
 import { writeAtomically } from './files.js';
 import type { SourceInput } from './sources.js';
 import { loadRust, parseTokenizer, readTokenizerFile } from './tokenizer.js';
@@ -27,18 +27,18 @@ export interface TrainTokenizerOptions {
 
 /**
  * Trains a byte-level BPE tokenizer and writes its tokenizer.json. The same text gives the same file.
- * Throws a DataError when the text is too small for the vocabulary, or the vocabulary for the 256 bytes.
+ * Throws a UserError when the text is too small for the vocabulary, or the vocabulary for the 256 bytes.
  */
 export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ vocabSize: number; bytes: number }> {
   const { sources, vocabSize, output, specialTokens = ['<|endoftext|>'], maxBytes = 2 ** 30 } = options;
   const smallest = 256 + specialTokens.length;
   if (new Set(specialTokens).size < specialTokens.length || specialTokens.includes('')) {
-    throw new DataError(`the special tokens (${specialTokens.join(', ')}) must differ, and none may be empty.`);
+    throw new UserError(`the special tokens (${specialTokens.join(', ')}) must differ, and none may be empty.`);
   }
-  if (!Number.isInteger(vocabSize)) throw new DataError(`vocabSize is ${vocabSize}; expected a whole number.`);
-  if (!(maxBytes > 0)) throw new DataError(`maxBytes is ${maxBytes}; expected a number above 0.`);
+  if (!Number.isInteger(vocabSize)) throw new UserError(`vocabSize is ${vocabSize}; expected a whole number.`);
+  if (!(maxBytes > 0)) throw new UserError(`maxBytes is ${maxBytes}; expected a number above 0.`);
   if (vocabSize < smallest) {
-    throw new DataError(
+    throw new UserError(
       `a vocabulary of ${vocabSize} is too small: 256 bytes and the special tokens make ${smallest}.`,
     );
   }
@@ -46,7 +46,7 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
   const whole = byteLevelTokenizer(merges, specialTokens);
   const available = Object.keys(whole.model.vocab).length;
   if (available < vocabSize) {
-    throw new DataError(
+    throw new UserError(
       `the text gave ${available} tokens and not the ${vocabSize} asked for; give more text or ask for fewer.`,
     );
   }
@@ -120,7 +120,7 @@ async function gatherText(sources: readonly SourceInput[], maxBytes: number, pat
       }
     }
   } catch (error) {
-    throw explain(error, `cannot write ${path}`);
+    throw explainSystemError(error, `cannot write ${path}`);
   } finally {
     await file.close();
   }

@@ -1,5 +1,5 @@
 // Text must be UTF-8, exactly: a replacement character that slips in silently would be trained on.
-import { DataError } from './errors.js';
+import { UserError } from '@stickbreaking/base';
 
 const strict = new TextDecoder('utf-8', { fatal: true });
 
@@ -13,14 +13,14 @@ export function decodeUtf8(bytes: Uint8Array, where: string, offset = 0): string
     return strict.decode(bytes);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ERR_ENCODING_INVALID_ENCODED_DATA') {
-      throw new DataError(`${where}: ${bytes.length} bytes are too many for one text; split them into documents.`);
+      throw new UserError(`${where}: ${bytes.length} bytes are too many for one text; split them into documents.`);
     }
     throw invalidUtf8(where, offset + firstInvalidByte(bytes));
   }
 }
 
-export function invalidUtf8(where: string, offset: number): DataError {
-  return new DataError(`${where}: invalid UTF-8 near byte ${offset}; convert the text to UTF-8.`);
+export function invalidUtf8(where: string, offset: number): UserError {
+  return new UserError(`${where}: invalid UTF-8 near byte ${offset}; convert the text to UTF-8.`);
 }
 
 /** The offset of the character at which `bytes` stop being UTF-8 (or their length). */

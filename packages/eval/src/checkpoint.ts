@@ -1,7 +1,7 @@
 /** Opens what a command needs of a checkpoint: its directory, tokenizer and model, checked against each other. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { openTokenizer, type Tokenizer } from '@stickbreaking/data';
 import { LlamaModel, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
 

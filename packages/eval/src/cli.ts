@@ -1,5 +1,6 @@
 /** sb-eval: perplexity by context length of a checkpoint on a text. */
-import { selectBackend, UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
+import { selectBackend } from '@stickbreaking/core';
 import { estimateMemory, hostMemory, replaceFile } from '@stickbreaking/model';
 import { drawAttention } from './attention/command.js';
 import { openCheckpoint } from './checkpoint.js';

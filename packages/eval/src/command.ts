@@ -1,7 +1,7 @@
 /** What the commands share: running under one rule for errors, and a progress line. */
 import { statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { explainSystemError, UserError } from '@stickbreaking/core';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import yargs, { type Argv } from 'yargs';
 
 /** What yargs knows of the options, which its types leave out. */
@@ -64,8 +64,7 @@ function checkValues(args: Record<string, unknown>, kinds: OptionKinds): void {
   }
 }
 
-class UsageError extends Error {
-  override readonly name = 'UserError';
+class UsageError extends UserError {
   constructor(message: string) {
     super(`${message.replaceAll(/\s+/g, ' ')} (see --help)`);
   }

@@ -3,7 +3,7 @@
  * first window predicts from an end token; each following one adds up to L new tokens, and the last keeps its L tokens
  * of context by reaching back over tokens that were already scored. Words and bytes are those of the original text.
  */
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import type { Tokenizer } from '@stickbreaking/data';
 import { BATCH_TOKENS, countWords, figures, type LengthResult, type OnProgress, type TokenScorer } from './scoring.js';
 

@@ -1,4 +1,4 @@
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 
 /**
  * Context lengths from text: `2048..65536` doubles from the first to the last, `1000,3000` is taken as it is.

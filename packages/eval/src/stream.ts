@@ -4,7 +4,7 @@
  * one, so every token but the stream's first is a target once, and the first of a window is predicted from one token.
  * All lengths score the same tokens where they divide the largest: the stream is cut to a multiple of that one.
  */
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import type { Tokenizer } from '@stickbreaking/data';
 import { BATCH_TOKENS, countWords, figures, type LengthResult, type OnProgress, type TokenScorer } from './scoring.js';
 

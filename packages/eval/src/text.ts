@@ -1,7 +1,7 @@
 /** The text that `--data` names, as documents. */
 import { statSync } from 'node:fs';
 import { extname } from 'node:path';
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { readDocuments } from '@stickbreaking/data';
 import type { EvaluationDocument } from './documents.js';
 import { detokenizeWikiText, isWikiText, wikiTextPages } from './wikitext.js';

@@ -1,7 +1,7 @@
 /** A model on disk: `config.json` and `model.safetensors` (or Hugging Face's shards) in one directory. */
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import type { Variable } from '@tensorflow/tfjs-core';
 import { type LlamaConfig, loadConfig } from './config.js';
 import { toHuggingFace } from './huggingface_config.js';

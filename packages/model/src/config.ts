@@ -1,7 +1,7 @@
 /** What a model is: its sizes and its attention, as a zod schema whose inferred type the rest of the package uses. */
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import { fromHuggingFace } from './huggingface_config.js';
 import { readYaml } from './yaml.js';

@@ -1,5 +1,6 @@
 /** Continuing a prompt: the cache is filled in chunks, then one token at a time is drawn from the last logits. */
-import { type Ints, UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
+import type { Ints } from '@stickbreaking/core';
 import type { KeyValueCache } from './cache.js';
 import type { LlamaModel } from './model.js';
 import { generator } from './parameters.js';

@@ -3,7 +3,7 @@
  * Mistral, LLaMA with multipliers = Granite) it is written as that one and opens there unchanged; every other gets a
  * type of its own. Our own configuration travels along under one key, which `transformers` carries and ignores.
  */
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { type LlamaConfig, type LlamaConfigInput, LlamaConfigSchema } from './config.js';
 
 const OWN_KEY = 'stickbreaking';

@@ -2,6 +2,7 @@
  * A LLaMA-style decoder over packed documents: embedding, then layers of RMSNorm, attention, RMSNorm and SwiGLU with
  * residual connections, then a norm and the output head. No biases.
  */
+import { UserError } from '@stickbreaking/base';
 import {
   embedding,
   type Ints,
@@ -13,7 +14,6 @@ import {
   residualRmsNorm,
   rmsNorm,
   swiGlu,
-  UserError,
   valueAndGradients,
 } from '@stickbreaking/core';
 import {

@@ -1,7 +1,8 @@
 /** sb-study: trains and evaluates every arm of a study and writes its report. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { selectBackend, UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
+import { selectBackend } from '@stickbreaking/core';
 import { progressLine, runCommand } from '@stickbreaking/eval';
 import { type ArmMessage, startInProcess } from './jobs.js';
 import { loadStudy } from './load.js';

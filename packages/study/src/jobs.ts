@@ -1,7 +1,7 @@
 /** Several arms at once, each in a process of its own: small models leave most of a GPU, or of many cores, idle. */
 import { setMaxListeners } from 'node:events';
 import { cpus } from 'node:os';
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { runOwnProcess } from './own_process.js';
 import type { Arm } from './study.js';
 

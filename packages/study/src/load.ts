@@ -1,5 +1,5 @@
 /** Reads a study's YAML file: the key `study` says which, and its own schema checks the rest. */
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { readYaml } from '@stickbreaking/model';
 import { z } from 'zod';
 import { extensionStudy } from './extension/study.js';

@@ -2,7 +2,8 @@
  * Runs a study's arms, one after the other or several at once: skips what is done, keeps each result, renews the report
  * after each arm.
  */
-import { type SelectedBackend, UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
+import type { SelectedBackend } from '@stickbreaking/core';
 import { lockRun } from '@stickbreaking/train';
 import { environmentOf } from './environment.js';
 import { type ArmRecord, StudyFolder } from './folder.js';

@@ -3,7 +3,7 @@
 // is renamed away before it is deleted, for the same reason.
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { explainSystemError, UserError } from '@stickbreaking/core';
+import { explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
 import { replaceFile } from '@stickbreaking/model';
 import { z } from 'zod';
 import { syncDirectory, syncPath } from './durable.js';
@@ -98,7 +98,7 @@ export class CheckpointStore {
       rmSync(temporary, { recursive: true, force: true });
       const last = this.latest();
       const action = `cannot write the checkpoint ${target}${last ? ` (the last whole one is ${last})` : ''}`;
-      throw explainSystemError(error, action);
+      throw explainSystemError(systemErrorIn(error), action);
     }
     return target;
   }

@@ -1,7 +1,7 @@
 // What the numbers of a run depend on. It is saved with every checkpoint; a run that is resumed must agree with it, or
 // its losses would be neither the old run's nor a new one's.
 import { isDeepStrictEqual } from 'node:util';
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import type { LlamaConfig } from '@stickbreaking/model';
 import type { OptimizerSettings } from './optimizer.js';
 import type { PlacedStage } from './stage.js';

@@ -2,7 +2,7 @@
 // its checkpoint, so that the file is the one of a run that never stopped.
 import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { explainSystemError } from '@stickbreaking/core';
+import { explainSystemError } from '@stickbreaking/base';
 import { replaceFile } from '@stickbreaking/model';
 import { writeFully } from './durable.js';
 

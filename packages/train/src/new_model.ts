@@ -1,5 +1,5 @@
 // The model a run begins with: new weights, or those of a checkpoint.
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { type LlamaConfig, LlamaModel, loadConfig, parameterShapes } from '@stickbreaking/model';
 
 /**

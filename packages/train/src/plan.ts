@@ -1,6 +1,7 @@
 // What a run would do, found out without training: every check that a run makes, and the numbers people ask for.
 import { existsSync, statfsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { UserError } from '@stickbreaking/base';
 import type { SelectedBackend } from '@stickbreaking/core';
 import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stickbreaking/data';
 import { countParameters } from '@stickbreaking/model';
@@ -56,8 +57,8 @@ export function makePlan(config: RunConfig, backend: SelectedBackend, { resume }
     try {
       return look();
     } catch (error) {
-      if (!(error as { missing?: boolean }).missing) throw error;
-      missing.push((error as Error).message);
+      if (!(error instanceof UserError && error.missing)) throw error;
+      missing.push(error.message);
       return undefined;
     }
   };

@@ -1,7 +1,7 @@
 // A run as its configuration describes it: everything is checked, then the text is tokenized, then the model trains.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { listFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
 import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';

@@ -1,7 +1,7 @@
 // One process at a time trains in a run's directory; another one is refused. What a killed process left behind is taken over.
 import { mkdirSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { explainSystemError, UserError } from '@stickbreaking/core';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import { isAlive, type LockHolder, lockAge, lockHolder, removeLock, removeMade, takeLock } from '@stickbreaking/data';
 
 const TOUCH_MS = 10_000;

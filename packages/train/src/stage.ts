@@ -1,5 +1,5 @@
 // Stages: what a run does one after the other, each with its own length, context, schedule and data.
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import type { TokenBatch } from '@stickbreaking/model';
 import type { z } from 'zod';
 import { ScheduleSchema, type StageSchedule, warmupTokensOf } from './schedule.js';

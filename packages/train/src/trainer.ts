@@ -3,7 +3,7 @@
 // data order follow from the seed, so a run that goes on from a checkpoint gives the losses of one that never stopped.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { explainSystemError, UserError } from '@stickbreaking/core';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import {
   type LlamaConfig,
   type LlamaConfigInput,

@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { parseLengths } from '@stickbreaking/eval';
 import { loadRunConfig } from '@stickbreaking/train';
 import { command } from '../../quickstart/steps.mjs';

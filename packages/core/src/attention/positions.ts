@@ -1,6 +1,7 @@
 /** Positional schemes of softmax attention: RoPE's frequencies and their scalings, and ALiBi's slopes. */
+
+import { UserError } from '@stickbreaking/base';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
-import { UserError } from '../errors.js';
 
 /** RoPE scaling, each as the `transformers` library defines it. */
 export type RopeScaling =

@@ -1,7 +1,8 @@
 /** Rotary position embedding (RoPE, https://arxiv.org/abs/2104.09864) over packed documents. */
+
+import { UserError } from '@stickbreaking/base';
 import { registerGradient, type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkPacking, checkShape, type Ints } from '../checks.js';
-import { UserError } from '../errors.js';
 import type { RotaryAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 

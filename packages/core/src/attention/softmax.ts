@@ -1,7 +1,8 @@
 /** Causal softmax attention over packed documents, with the positional schemes that stick-breaking is compared with. */
+
+import { UserError } from '@stickbreaking/base';
 import { customGrad, type GradSaveFunc, type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkAttention, checkShape } from '../checks.js';
-import { UserError } from '../errors.js';
 import type { FireInputs, SoftmaxAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 import { alibiSlopes, type FireParameters, type Position, ropeInverseFrequencies } from './positions.js';

@@ -1,7 +1,7 @@
 /** Chooses the backend that runs everything: the one asked for, or the fastest one that serves on this machine. */
 import '../gradients.js';
+import { UserError } from '@stickbreaking/base';
 import { ready } from '@tensorflow/tfjs-core';
-import { UserError } from '../errors.js';
 import type { BackendCandidate } from './candidate.js';
 import { cpu } from './cpu.js';
 import { cuda, native } from './guests.js';

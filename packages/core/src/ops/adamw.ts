@@ -1,6 +1,6 @@
+import { UserError } from '@stickbreaking/base';
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
-import { UserError } from '../errors.js';
 import type { AdamWAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 

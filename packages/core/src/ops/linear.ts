@@ -1,6 +1,6 @@
+import { UserError } from '@stickbreaking/base';
 import { matMul, registerGradient, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
-import { UserError } from '../errors.js';
 import { runKernel } from '../run_kernel.js';
 import { addable } from '../value_and_gradients.js';
 

@@ -1,6 +1,6 @@
 /** `sb-eval --attention`: the attention weights of chosen layers and heads on a short text, drawn into one HTML file. */
 import { resolve } from 'node:path';
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import type { OpenedCheckpoint } from '../checkpoint.js';
 import { type Report, type ReportBlock, writePictures, writeReport } from '../report/report.js';
 import { readText } from '../text.js';

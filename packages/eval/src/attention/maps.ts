@@ -1,5 +1,5 @@
 /** The attention weights of a model on one short text, layer by layer and head by head. */
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import type { LlamaModel } from '@stickbreaking/model';
 
 export interface AttentionMap {

@@ -1,5 +1,5 @@
 /** What is trained and evaluated: every method with its learning rates, for every seed. */
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { type Rate, rateLabel, ratesOf, type Swept } from '../text/rates.js';
 import type { ExtrapolationArm, ExtrapolationConfig } from './config.js';
 

@@ -1,5 +1,5 @@
 /** What is trained: every attention at every number of pairs with every recipe until one solves the task; and figure 4's models. */
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import type { LlamaConfigInput } from '@stickbreaking/model';
 import { type AttentionInput, defined, type ModelSizes, shownRate } from '../config.js';
 import type { MqrarConfig, MqrarTraining } from './config.js';

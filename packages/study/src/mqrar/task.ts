@@ -9,7 +9,7 @@
  *
  * Only answers to questions are scored. (A dot is a position that is not.)
  */
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { generator } from '@stickbreaking/model';
 
 export interface MqrarTask {

@@ -1,5 +1,5 @@
 /** Runs a stick-breaking model over held-out text and looks, layer by layer, at what its heads leave out. */
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { openCheckpoint, readText } from '@stickbreaking/eval';
 import type { LlamaConfigInput, LlamaModel, ObservedAttention } from '@stickbreaking/model';
 import { defined } from '../config.js';

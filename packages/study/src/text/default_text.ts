@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { replaceFile } from '@stickbreaking/model';
 
 /** Held out: one year in twenty, over all of the time. */

@@ -1,6 +1,6 @@
 /** RMSNorm with and without the residual before it, SwiGLU and embedding rows on the C++ library. */
 
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { defineKernel, sizeOf } from './backend.js';
 import { nativeFunction } from './library.js';

@@ -1,6 +1,6 @@
 /** Norms over rows, alone and with the residual connection before them, and over heads. */
 
-import { UserError } from '@stickbreaking/core';
+import { UserError } from '@stickbreaking/base';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { f32, i32, i64, pointer } from '../driver.js';
 import { type KernelCall, type KernelTable, need } from './define.js';

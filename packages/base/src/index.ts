@@ -1,0 +1,1 @@
+export { explainSystemError, systemErrorIn, UserError } from './errors.js';
