@@ -86,11 +86,12 @@ __device__ __forceinline__ void store_row(bf16* row, i64 c, i64 columns, const f
   else store_row<false>(row, c, columns, x);
 }
 
-// How a tensor is stored; the host names the same numbers in storage.ts.
+// NVRTC has no header that defines it.
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)
 #endif
 
+// How a tensor is stored; the host names the same numbers in storage.ts.
 enum { F32 = 0, BF16 = 1, I32 = 2, U8 = 3 };
 
 __device__ __forceinline__ float load_any(const void* p, int type, i64 i) {

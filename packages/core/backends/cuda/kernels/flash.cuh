@@ -37,17 +37,17 @@ struct Attention {
   float* rowOutput;          // [N, H] remainder, or logSumExp
   const float* dRemainder;   // [N, H]
   float* saved;              // stick-breaking: see Saved
-  float2* carries;           // stick-breaking: [tile of a row block][head][64]; softmax: [head][N]
+  float2* carries;           // stick-breaking: [tile of a row block][head][TILE_ROWS]; softmax: [head][N]
   const int* items;          // what each block works on
   const int* carryBase;      // [row blocks] number of (row block, key tile) pairs before
   const float* slopes;       // [H] ALiBi, or null
   i64 tokens;                // N
   int heads, kvHeads;
   int itemCount, sectionHeads, firstHead, headCount;
-  int rowBlocks;             // 64-row blocks in all
+  int rowBlocks;             // of TILE_ROWS rows, in all
   int attendCurrent, window, skip;
   float scale;               // of the logits
-  float spent;               // a stick below this is spent
+  float exhausted;           // a stick below this is exhausted
   float* fireTable;          // see fire_table.cuh
   float* fireSums;           // [items, H, 2W + 1, 4]
   int fireUnits, unused;     // W
@@ -80,16 +80,16 @@ __device__ __forceinline__ void locate(const Attention& p, int& item, int& head)
   head = p.firstHead + section * p.sectionHeads + rest % width;
 }
 
-// Row of the tile in which key `key` of 64 lies, and back.
+// Row of the tile in which its key number `key` lies, and back.
 __device__ __forceinline__ constexpr int row_of_key(int key) { return (key >> 1 & 7) * 8 + (key >> 4) * 2 + (key & 1); }
 __device__ __forceinline__ int key_of_row(int row) { return (row >> 1 & 3) * 16 + (row >> 3) * 2 + (row & 1); }
 
-// 64 rows of one head to shared memory by 128 threads; rows from `count` on are zero. `stride`: elements between rows.
+// The rows of a tile of one head to shared memory by 128 threads; rows from `count` on are zero. `stride`: elements between rows.
 template <bool KEYS>
 __device__ __forceinline__ void load_tile(unsigned to, const bf16* from, int stride, int count, int thread) {
-  using T = Tile<D, 64>;
+  using T = Tile<D, TILE_ROWS>;
 #pragma unroll 1
-  for (int i = 0; i < 64 * T::CHUNKS / 128; i++) {
+  for (int i = 0; i < TILE_ROWS * T::CHUNKS / 128; i++) {
     const int at = thread + i * 128, row = at / T::CHUNKS, chunk = at % T::CHUNKS;
     const bool valid = row < count;
     copy16(to + T::chunk(KEYS ? row_of_key(row) : row, chunk), from + (valid ? (i64)row * stride + chunk * 8 : 0), valid);
@@ -99,7 +99,7 @@ __device__ __forceinline__ void load_tile(unsigned to, const bf16* from, int str
 // The same for tile after tile of one head: addresses are made once, so that a whole tile costs a thread few instructions.
 template <bool KEYS>
 struct TileLoader {
-  using T = Tile<D, 64>;
+  using T = Tile<D, TILE_ROWS>;
   static constexpr int ROWS = 128 / T::CHUNKS;  // rows at a time
   int stride, thread;
   unsigned to;  // this thread's first chunk in the tile
@@ -110,10 +110,10 @@ struct TileLoader {
     from = row * stride + chunk * 8;
   }
   __device__ __forceinline__ void load(unsigned tile, const bf16* rows, int count) const {
-    if (count < 64) return load_tile<KEYS>(tile, rows, stride, count, thread);
+    if (count < TILE_ROWS) return load_tile<KEYS>(tile, rows, stride, count, thread);
     const bf16* at = rows + from;
 #pragma unroll
-    for (int i = 0; i < 64 / ROWS; i++, at += ROWS * stride) {
+    for (int i = 0; i < TILE_ROWS / ROWS; i++, at += ROWS * stride) {
       // The bits of a key's number that i adds are not among those of the thread's first row: they add up.
       constexpr auto further = [](int i) { return KEYS ? row_of_key(ROWS * i) : ROWS * i; };
       copy16(tile + ((to ^ T::turn(further(i)) << 4) + further(i) * T::ROW_BYTES), at);

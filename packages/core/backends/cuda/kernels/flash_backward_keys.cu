@@ -1,5 +1,5 @@
 // Fused attention, backward, second of two kernels: the gradients of keys and values. A warpgroup owns 64 keys and goes
-// over the 64-query blocks that see them; what the scan along a row brings to this tile (what is left of the stick before
+// over the blocks of 64 queries that see them; what the scan along a row brings to this tile (what is left of the stick before
 // it, the sum of what lies farther away; for softmax its normaliser) was kept by the first kernel. Weights and logit
 // gradients go through shared memory as bfloat16, to be read transposed. Grouped query heads are summed here, in order.
 #include "flash.cuh"
@@ -7,9 +7,10 @@
 constexpr int WGS = HOPPER ? (D <= 64 ? 3 : 2) : D < 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
 constexpr int STAGES = HOPPER ? 4 : D <= 64 ? 2 : 1;
 constexpr int CONSUMER_REGISTERS = WGS == 3 ? 160 : 232, PRODUCER_REGISTERS = WGS == 3 ? 32 : 40;
-using T = Tile<D, 64>;
-using Square = Tile<64, 64>;
+using T = Tile<D, TILE_ROWS>;
+using Square = Tile<TILE_ROWS, TILE_ROWS>;
 using Ring = Pipeline<STAGES, WGS * 4>;
+enum NamedBarrier { WARPGROUP = 1 };  // + its number: the threads of a consumer
 
 struct Shared {
   unsigned k, v, weights, dLogits, q, dO;
@@ -30,11 +31,11 @@ struct Blocks {
   __device__ Blocks(const Attention& p, const KeyItem& item, int position, int count) {
     const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
     const int nearest = max(0, position - item.offset - sees + 1);  // the first query that sees the first key
-    from = nearest / 64;
+    from = nearest / TILE_ROWS;
     int last = item.queries - 1;
     if (last < nearest) last = -1;
     if (p.window) last = min(last, position + count - 1 + p.window - 1 - item.offset);
-    to = last < 0 ? -1 : last / 64;
+    to = last < 0 ? -1 : last / TILE_ROWS;
   }
 };
 
@@ -56,26 +57,26 @@ struct Kept {
     if (MECHANISM == SOFTMAX) {
       rows = p.carries + (i64)(p.firstHead * (p.heads / p.kvHeads) + head) * p.tokens + item.q0 + r0;
     } else {
-      rows = p.carries + (i64)head * 64 + r0;
+      rows = p.carries + (i64)head * TILE_ROWS + r0;
       pair = uniform(p.carryBase[item.rowBlock] + tile);
-      reached = (item.offset + 63) / 64 + 1;  // tiles that the document's first block sees; each later one sees one more
+      reached = tiles_of(item.offset) + 1;  // tiles that the document's first block sees; each later one sees one more
     }
   }
   __device__ __forceinline__ void fetch(float2 (&carry)[2], int b) const {
     if (MECHANISM == STICK_BREAKING) {
       // Rows past the document's end were kept, too: nothing is left of their sticks.
-      const float2* at = rows + (i64)((pair + b * reached + (b * (b - 1) >> 1)) * width) * 64;
+      const float2* at = rows + (i64)((pair + b * reached + (b * (b - 1) >> 1)) * width) * TILE_ROWS;
       carry[0] = at[0], carry[1] = at[8];
     } else {
-      const float2* at = rows + (i64)b * 64;
+      const float2* at = rows + (i64)b * TILE_ROWS;
 #pragma unroll
-      for (int h = 0; h < 2; h++) carry[h] = left > b * 64 + 8 * h ? at[8 * h] : make_float2(INFINITY, 0.f);
+      for (int h = 0; h < 2; h++) carry[h] = left > b * TILE_ROWS + 8 * h ? at[8 * h] : make_float2(INFINITY, 0.f);
     }
   }
 };
 
 __device__ __forceinline__ void produce(const Attention& p, const KeyItem& item, const Shared& sh, int kv, int thread) {
-  const int group = p.heads / p.kvHeads, stride = p.heads * D, nearest = (item.position + item.keys - 1) / 64;
+  const int group = p.heads / p.kvHeads, stride = p.heads * D, nearest = (item.position + item.keys - 1) / TILE_ROWS;
   const Blocks blocks(p, item, item.position, item.keys);
   const TileLoader<false> loader(stride, thread);
   int step = 0;
@@ -84,9 +85,9 @@ __device__ __forceinline__ void produce(const Attention& p, const KeyItem& item,
     for (int b = blocks.from; b <= blocks.to; b++) {
       if (!reach(b, nearest)) continue;
       const int stage = sh.ring.acquire(step);
-      const i64 from = ((i64)(item.q0 + b * 64) * p.heads + head) * D;
-      loader.load(sh.q + stage * T::BYTES, p.q + from, item.queries - b * 64);
-      loader.load(sh.dO + stage * T::BYTES, p.dOutput + from, item.queries - b * 64);
+      const i64 from = ((i64)(item.q0 + b * TILE_ROWS) * p.heads + head) * D;
+      loader.load(sh.q + stage * T::BYTES, p.q + from, item.queries - b * TILE_ROWS);
+      loader.load(sh.dO + stage * T::BYTES, p.dOutput + from, item.queries - b * TILE_ROWS);
       sh.ring.publish(step++);
     }
   }
@@ -236,21 +237,21 @@ __device__ __forceinline__ void fire_tile(float (&s)[32], float (&dP)[32], const
 
 __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item, const Shared& sh, int kv, int wg, int thread) {
   const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
-  const int group = p.heads / p.kvHeads, have = uniform(min(64, item.keys - wg * 64)), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
-  const int tile = item.position / 64 + wg, nearest = (item.position + item.keys - 1) / 64, kvStride = p.kvHeads * D;
-  Blocks blocks(p, item, item.position, item.keys), own(p, item, item.position + wg * 64, have);
+  const int group = p.heads / p.kvHeads, have = uniform(min(TILE_ROWS, item.keys - wg * TILE_ROWS)), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
+  const int tile = item.position / TILE_ROWS + wg, nearest = (item.position + item.keys - 1) / TILE_ROWS, kvStride = p.kvHeads * D;
+  Blocks blocks(p, item, item.position, item.keys), own(p, item, item.position + wg * TILE_ROWS, have);
   blocks.from = uniform(blocks.from), blocks.to = uniform(blocks.to);
   own.from = uniform(own.from), own.to = have > 0 ? uniform(own.to) : -1;
   const float scale = p.scale * LOG2E;
   const unsigned k = sh.k + wg * T::BYTES, v = sh.v + wg * T::BYTES;
   const unsigned weights = sh.weights + wg * Square::BYTES, dLogits = sh.dLogits + wg * Square::BYTES;
-  const i64 key0 = item.k0 + (have > 0 ? wg * 64 : 0);
+  const i64 key0 = item.k0 + (have > 0 ? wg * TILE_ROWS : 0);
   load_tile<true>(k, p.k + (key0 * p.kvHeads + kv) * D, kvStride, have, thread);
   load_tile<true>(v, p.v + (key0 * p.kvHeads + kv) * D, kvStride, have, thread);
   copy_commit();
   copy_wait<0>();
   async_proxy_fence();
-  warpgroup_barrier(wg + 1);
+  warpgroup_barrier(WARPGROUP + wg);
 
   float dK[D / 2], dV[D / 2];
 #pragma unroll
@@ -272,7 +273,7 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
 #pragma unroll
         for (int h = 0; h < 2; h++) {
           carry[h] = next[h];
-          visible[h] = item.offset + b * 64 + r0 + 8 * h + sees - 64 * tile - 16 * c;
+          visible[h] = item.offset + b * TILE_ROWS + r0 + 8 * h + sees - TILE_ROWS * tile - 16 * c;
         }
         if (b < own.to) kept.fetch(next, b + 1);
         const int stage = sh.ring.wait(step);
@@ -285,26 +286,26 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         products_wait<0>();
         hold(s);
         hold(dP);
-        const int nearRow = item.offset + b * 64 + sees;  // keys that the block's first row sees
-        const bool edge = p.window && 64 * tile < nearRow + 63 - p.window;
+        const int nearRow = item.offset + b * TILE_ROWS + sees;  // keys that the block's first row sees
+        const bool edge = p.window && TILE_ROWS * tile < nearRow + TILE_ROWS - 1 - p.window;
         if (MECHANISM == STICK_BREAKING) {
-          if (64 * tile + 64 > nearRow) stick_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
+          if (TILE_ROWS * tile + TILE_ROWS > nearRow) stick_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
           else stick_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
         } else if (FIRE) {
           FireBias fire;
           fire.begin(p, head);
-          fire.rows(item.offset + b * 64 + r0);
-          if (64 * tile + 64 > nearRow || edge)
+          fire.rows(item.offset + b * TILE_ROWS + r0);
+          if (TILE_ROWS * tile + TILE_ROWS > nearRow || edge)
             fire_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire);
           else fire_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire);
         } else {
           const float slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
-          if (64 * tile + 64 > nearRow || edge)
+          if (TILE_ROWS * tile + TILE_ROWS > nearRow || edge)
             softmax_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope);
           else softmax_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope);
         }
         async_proxy_fence();
-        warpgroup_barrier(wg + 1);
+        warpgroup_barrier(WARPGROUP + wg);
         hold(dK);
         hold(dV);
         products_begin();
@@ -315,7 +316,7 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         hold(dK);
         hold(dV);
         // The weights' tile is written anew next time: all four warps must have read it.
-        warpgroup_barrier(wg + 1);
+        warpgroup_barrier(WARPGROUP + wg);
       } else {
         if (b >= own.from && b < own.to) kept.fetch(next, b + 1);
         sh.ring.wait(step);

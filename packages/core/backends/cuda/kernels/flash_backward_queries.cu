@@ -1,5 +1,5 @@
 // Fused attention, backward, first of two kernels: the gradient of the queries, and what the second kernel needs of every
-// row. A block of 64 queries a warpgroup goes over its keys from the farthest tile to the nearest, because the gradient of
+// row. Each warpgroup goes over the keys of its 64 queries from the farthest tile to the nearest, because the gradient of
 // a stick-breaking logit subtracts a sum over all keys farther away:
 //   dZ[i] = dÃ[i] − σ(z[i]) · (remainder·dRemainder + Σ_{i' ≤ i} dÃ[i']),   dÃ[i] = A[i] · (dO·V[i])
 // (the paper's equation 6 with its indices put right). Taken from the far end the sum is exact where the weights are small.
@@ -10,8 +10,10 @@
 constexpr int WGS = HOPPER ? (D <= 64 ? 3 : 2) : D <= 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
 constexpr int STAGES = HOPPER ? 4 : 2;
 constexpr int CONSUMER_REGISTERS = WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = 40;
-using T = Tile<D, 64>;
+using T = Tile<D, TILE_ROWS>;
 using Ring = Pipeline<STAGES, WGS * 4>;
+// WARPGROUP + its number: the threads of a consumer; CONSUMERS: all of theirs.
+enum NamedBarrier { WARPGROUP = 1, CONSUMERS = WARPGROUP + WGS };
 
 struct Shared {
   unsigned q, dO, k, v;
@@ -26,13 +28,13 @@ struct Shared {
         fireSlots((float*)(base + (ring.full + 128 - shared_address(base)))) {}
 };
 
-// The tiles that a warpgroup's 64 queries work on: from … upper − 1.
+// The tiles that a warpgroup's queries work on: from … upper − 1.
 struct Span {
   int from, upper;
   __device__ Span(const Attention& p, const QueryItem& item, int wg, int head) {
-    const int have = min(64, item.rows - wg * 64), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
-    upper = have > 0 ? (item.first + wg * 64 + have - 1 + sees + 63) / 64 : 0;
-    from = p.window ? max(0, item.first + wg * 64 + 1 - p.window) / 64 : 0;
+    const int have = min(TILE_ROWS, item.rows - wg * TILE_ROWS), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
+    upper = have > 0 ? tiles_of(item.first + wg * TILE_ROWS + have - 1 + sees) : 0;
+    from = p.window ? max(0, item.first + wg * TILE_ROWS + 1 - p.window) / TILE_ROWS : 0;
     if (MECHANISM == STICK_BREAKING && have > 0) from = (int)Saved(p).stop[(i64)head * p.rowBlocks + item.rowBlock + wg];
     if (have <= 0) from = 1 << 30;
   }
@@ -47,8 +49,8 @@ __device__ __forceinline__ void produce(const Attention& p, const QueryItem& ite
   int step = 0;
   for (int n = first; n < tiles; n++, step++) {
     const int stage = sh.ring.acquire(step);
-    loader.load(sh.k + stage * T::BYTES, keys + (i64)n * 64 * stride, item.keys - n * 64);
-    loader.load(sh.v + stage * T::BYTES, values + (i64)n * 64 * stride, item.keys - n * 64);
+    loader.load(sh.k + stage * T::BYTES, keys + (i64)n * TILE_ROWS * stride, item.keys - n * TILE_ROWS);
+    loader.load(sh.v + stage * T::BYTES, values + (i64)n * TILE_ROWS * stride, item.keys - n * TILE_ROWS);
     sh.ring.publish(step);
   }
   sh.ring.finish(step);
@@ -64,7 +66,7 @@ struct Carry {
 template <bool MASKED>
 __device__ __forceinline__ void stick_gradient(float (&s)[32], float (&dP)[32], Carry& carry, float2 (&out)[2], int n, int c,
                                                float scale) {
-  const int visible[2] = {carry.limit[0] - 64 * n - 16 * c, carry.limit[1] - 64 * n - 16 * c};
+  const int visible[2] = {carry.limit[0] - TILE_ROWS * n - 16 * c, carry.limit[1] - TILE_ROWS * n - 16 * c};
   float leave[2][4], own[2], before[2], sums[2][4];  // sums of dÃ by groups of four keys: short chains of additions
   break_rows<MASKED>(s, scale, visible, leave, own);
 #pragma unroll
@@ -125,7 +127,7 @@ __device__ __forceinline__ void softmax_gradient(float (&s)[32], const float (&d
                                                  int c, float scale, bool alibi) {
 #pragma unroll
   for (int h = 0; h < 2; h++) {
-    const int visible = carry.limit[h] - 64 * n - 16 * c, from = window ? visible - window : -64;
+    const int visible = carry.limit[h] - TILE_ROWS * n - 16 * c, from = window ? visible - window : -TILE_ROWS;
 #pragma unroll
     for (int key = 0; key < 16; key++) {
       float x = fmaf(s[at(h, key)], scale, -carry.logSumExp[h]);
@@ -141,14 +143,14 @@ __device__ __forceinline__ void softmax_gradient(float (&s)[32], const float (&d
 template <bool MASKED>
 __device__ __forceinline__ void fire_gradient(float (&s)[32], const float (&dP)[32], const Carry& carry, const FireBias& fire,
                                               FireSums& sums, int window, int n, int lane, float scale) {
-  const int upper = carry.limit[0] - 64 * n - 16 * (lane & 3);
+  const int upper = carry.limit[0] - TILE_ROWS * n - 16 * (lane & 3);
   float u[24];
   const FireSpan span = fire.prepare<MASKED>(u, upper);
   const float base[2] = {-carry.logSumExp[0], -carry.logSumExp[1]};
   fire.add(s, u, scale, base, span);
 #pragma unroll
   for (int h = 0; h < 2; h++) {
-    const int visible = upper + 8 * h, from = window ? visible - window : -64;
+    const int visible = upper + 8 * h, from = window ? visible - window : -TILE_ROWS;
 #pragma unroll
     for (int key = 0; key < 16; key++) {
       float a = exp2_fast(s[at(h, key)]);
@@ -177,13 +179,13 @@ __device__ __forceinline__ float row_delta(const bf16* output, const bf16* dOutp
 __device__ __forceinline__ void consume(const Attention& p, const QueryItem& item, const Shared& sh, int number, int head,
                                         int first, int tiles, int wg, int thread) {
   const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
-  const int have = uniform(min(64, item.rows - wg * 64)), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
+  const int have = uniform(min(TILE_ROWS, item.rows - wg * TILE_ROWS)), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
   Span span(p, item, wg, head);
   span.from = uniform(span.from), span.upper = uniform(span.upper);
-  const int unmasked = uniform((item.first + wg * 64 + sees) / 64);
-  const int windowed = uniform(p.window ? (item.first + wg * 64 + 63 + 1 - p.window + 63) / 64 : 0);
+  const int unmasked = uniform((item.first + wg * TILE_ROWS + sees) / TILE_ROWS);
+  const int windowed = uniform(p.window ? tiles_of(item.first + wg * TILE_ROWS + TILE_ROWS - p.window) : 0);
   const float scale = p.scale * LOG2E;
-  const i64 row0 = item.q0 + (have > 0 ? wg * 64 : 0);
+  const i64 row0 = item.q0 + (have > 0 ? wg * TILE_ROWS : 0);
 
   const unsigned q = sh.q + wg * T::BYTES, dO = sh.dO + wg * T::BYTES;
   load_tile<false>(q, p.q + (row0 * p.heads + head) * D, p.heads * D, have, thread);
@@ -195,7 +197,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   for (int h = 0; h < 2; h++) {
     const bool valid = r0 + 8 * h < have;
     const i64 row = row0 + (valid ? r0 + 8 * h : 0), at = row * p.heads + head;
-    carry.limit[h] = item.first + wg * 64 + r0 + 8 * h + sees;
+    carry.limit[h] = item.first + wg * TILE_ROWS + r0 + 8 * h + sees;
     if (MECHANISM == STICK_BREAKING) {
       const Saved saved(p);
       carry.start[h] = saved.left[head * p.tokens + row];
@@ -211,13 +213,13 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   }
   float2* carries = nullptr;
   if (MECHANISM == STICK_BREAKING && have > 0)
-    carries = p.carries + ((i64)p.carryBase[item.rowBlock + wg] * p.headCount + (head - p.firstHead)) * 64;
+    carries = p.carries + ((i64)p.carryBase[item.rowBlock + wg] * p.headCount + (head - p.firstHead)) * TILE_ROWS;
 
   FireBias fire;
   FireSums fireSums;
   const int slots = FIRE ? fire_columns(p.fireUnits) : 0;
   if (FIRE) {
-    const int position = item.first + wg * 64 + r0;
+    const int position = item.first + wg * TILE_ROWS + r0;
     fire.begin(p, head);
     fire.rows(position);
     fireSums.begin(p, fire, sh.fireSlots + (wg * 4 + warp) * slots, position, lane);
@@ -225,7 +227,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
 
   copy_wait<0>();
   async_proxy_fence();
-  warpgroup_barrier(wg + 1);
+  warpgroup_barrier(WARPGROUP + wg);
 
   float dQ[D / 2];
 #pragma unroll
@@ -246,7 +248,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
         float2 out[2];
         if (n >= unmasked) stick_gradient<true>(s, dP, carry, out, n, c, scale);
         else stick_gradient<false>(s, dP, carry, out, n, c, scale);
-        float2* to = carries + (i64)n * p.headCount * 64 + r0;
+        float2* to = carries + (i64)n * p.headCount * TILE_ROWS + r0;
         if (c == 0) to[0] = out[0], to[8] = out[1];
       } else if (FIRE) {
         if (n >= unmasked || n < windowed) fire_gradient<true>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
@@ -269,7 +271,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   }
   if (FIRE) {
     fireSums.flush(lane);
-    asm volatile("bar.sync %0, %1;" ::"r"(WGS + 1), "n"(WGS * 128) : "memory");
+    asm volatile("bar.sync %0, %1;" ::"r"(CONSUMERS), "n"(WGS * 128) : "memory");
     float* to = p.fireSums + ((i64)number * p.heads + head) * slots;
     for (int i = wg * 128 + thread; i < slots; i += WGS * 128) {
       float sum = 0.f;

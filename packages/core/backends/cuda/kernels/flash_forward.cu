@@ -1,4 +1,4 @@
-// Fused attention, forward: a block of 64 queries a warpgroup goes over its keys from the nearest tile to the
+// Fused attention, forward: each warpgroup of a block goes over the keys of its 64 queries from the nearest tile to the
 // farthest; one more warpgroup brings keys and values. Stick-breaking keeps, per row, what is left of the stick; softmax
 // the running maximum and sum (https://arxiv.org/abs/2205.14135). Stick-breaking is bound by the special-function units at
 // small head dimensions; they are spared twice: 1/(1+2^z) is needed only in products, so four keys share one reciprocal,
@@ -8,17 +8,19 @@
 constexpr int WGS = HOPPER ? (D <= 64 ? 4 : 3) : 2, THREADS = (WGS + 1) * 128;
 constexpr int STAGES = HOPPER ? 4 : 2;
 constexpr int CONSUMER_REGISTERS = WGS == 4 ? 112 : 152, PRODUCER_REGISTERS = WGS == 4 ? 32 : 40;
-using T = Tile<D, 64>;
+using T = Tile<D, TILE_ROWS>;
 using Ring = Pipeline<STAGES, WGS * 4>;
+// WARPGROUP + its number: the threads of a consumer; PRODUCER: those that bring tiles.
+enum NamedBarrier { WARPGROUP = 1, PRODUCER = WARPGROUP + WGS };
 
 struct Shared {
   unsigned q, k, v;
   Ring ring;
-  volatile int *stopped, *spentGroups;
+  volatile int *stopped, *exhaustedGroups;
   __device__ explicit Shared(char* base)
       : q((shared_address(base) + 1023) & ~1023u), k(q + WGS * T::BYTES), v(k + STAGES * T::BYTES), ring(v + STAGES * T::BYTES) {
     stopped = (volatile int*)(base + (ring.full + Ring::BYTES - shared_address(base)));
-    spentGroups = stopped + 1;
+    exhaustedGroups = stopped + 1;
   }
 };
 
@@ -31,15 +33,15 @@ __device__ __forceinline__ void produce(const Attention& p, const QueryItem& ite
   int step = 0;
   for (int n = tiles - 1; n >= lowest; n--, step++) {
     const int stage = sh.ring.acquire(step);
-    // Every stick is spent: whoever still waits for a tile is told that none comes.
-    if (p.skip && warpgroup_all(WGS + 1, *sh.spentGroups == WGS)) {
+    // Every stick is exhausted: whoever still waits for a tile is told that none comes.
+    if (p.skip && warpgroup_all(PRODUCER, *sh.exhaustedGroups == WGS)) {
       if (thread == 0) *sh.stopped = step;
       sh.ring.finish(step);
       sh.ring.signal(step);
       return;
     }
-    loader.load(sh.k + stage * T::BYTES, keys + (i64)n * 64 * stride, item.keys - n * 64);
-    loader.load(sh.v + stage * T::BYTES, values + (i64)n * 64 * stride, item.keys - n * 64);
+    loader.load(sh.k + stage * T::BYTES, keys + (i64)n * TILE_ROWS * stride, item.keys - n * TILE_ROWS);
+    loader.load(sh.v + stage * T::BYTES, values + (i64)n * TILE_ROWS * stride, item.keys - n * TILE_ROWS);
     sh.ring.publish(step);
   }
   sh.ring.finish(step);
@@ -59,14 +61,14 @@ struct Stick {
   }
   template <bool MASKED>
   __device__ __forceinline__ void weigh(float (&s)[32], const Attention& p, const Rows& rows, int n, int c, float scale) {
-    const int visible[2] = {rows.limit[0] - 64 * n - 16 * c, rows.limit[1] - 64 * n - 16 * c};
+    const int visible[2] = {rows.limit[0] - TILE_ROWS * n - 16 * c, rows.limit[1] - TILE_ROWS * n - 16 * c};
     float leave[2][4], own[2], before[2];
     break_rows<MASKED>(s, scale, visible, leave, own);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       float all;
       const float nearer = nearer_product(own[h], c, all);
-      const bool active = run[h] >= p.spent;
+      const bool active = run[h] >= p.exhausted;
       before[h] = active ? run[h] * nearer : 0.f;
       left[h] = active ? run[h] : left[h];
       tile[h] = active ? (float)n : tile[h];
@@ -88,11 +90,11 @@ struct Stick {
 };
 
 struct Softmax {
-  float most[2], sum[2], slope;
+  float row_max[2], row_sum[2], slope;
   FireBias fire;
   __device__ __forceinline__ void begin() {
 #pragma unroll
-    for (int h = 0; h < 2; h++) most[h] = -INFINITY, sum[h] = 0.f;
+    for (int h = 0; h < 2; h++) row_max[h] = -INFINITY, row_sum[h] = 0.f;
   }
   template <bool MASKED>
   __device__ __forceinline__ void add_bias(float (&s)[32], int upperVisible, float scale) {
@@ -105,11 +107,11 @@ struct Softmax {
   template <bool MASKED>
   __device__ __forceinline__ void weigh(float (&s)[32], float (&o)[D / 2], const Attention& p, const Rows& rows, int n, int c,
                                         float scale) {
-    if (FIRE) add_bias<MASKED>(s, rows.limit[0] - 64 * n - 16 * c, scale);
+    if (FIRE) add_bias<MASKED>(s, rows.limit[0] - TILE_ROWS * n - 16 * c, scale);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      const int visible = rows.limit[h] - 64 * n - 16 * c, from = p.window ? visible - p.window : -64;
-      float top = most[h];
+      const int visible = rows.limit[h] - TILE_ROWS * n - 16 * c, from = p.window ? visible - p.window : -TILE_ROWS;
+      float top = row_max[h];
 #pragma unroll
       for (int key = 0; key < 16; key++) {
         float x = FIRE ? s[at(h, key)] : s[at(h, key)] * scale;
@@ -120,39 +122,39 @@ struct Softmax {
       }
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
       top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-      const float base = top == -INFINITY ? 0.f : top, shrink = exp2_fast(most[h] - base);
-      most[h] = top;
+      const float base = top == -INFINITY ? 0.f : top, rescale = exp2_fast(row_max[h] - base);
+      row_max[h] = top;
       float part = 0.f;
 #pragma unroll
       for (int key = 0; key < 16; key++) part += s[at(h, key)] = exp2_fast(s[at(h, key)] - base);
-      sum[h] = fmaf(sum[h], shrink, part);
+      row_sum[h] = fmaf(row_sum[h], rescale, part);
 #pragma unroll
-      for (int i = 0; i < D / 8; i++) o[4 * i + 2 * h] *= shrink, o[4 * i + 2 * h + 1] *= shrink;
+      for (int i = 0; i < D / 8; i++) o[4 * i + 2 * h] *= rescale, o[4 * i + 2 * h + 1] *= rescale;
     }
   }
 };
 
 __device__ __forceinline__ void consume(const Attention& p, const QueryItem& item, const Shared& sh, int head, int tiles,
                                         int lowest, int wg, int thread) {
-  const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = wg * 64 + warp * 16 + (lane >> 2);
+  const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = wg * TILE_ROWS + warp * 16 + (lane >> 2);
   const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
   Rows rows;
 #pragma unroll
   for (int h = 0; h < 2; h++) rows.limit[h] = item.first + r0 + 8 * h + sees, rows.valid[h] = r0 + 8 * h < item.rows;
-  const int have = uniform(min(64, item.rows - wg * 64));  // rows of this warpgroup
+  const int have = uniform(min(TILE_ROWS, item.rows - wg * TILE_ROWS));  // rows of this warpgroup
   const int first = uniform(item.first);
-  const int upper = have > 0 ? (first + wg * 64 + have - 1 + sees + 63) / 64 : 0;
-  const int lower = p.window ? max(0, first + wg * 64 + 1 - p.window) / 64 : 0;
-  const int unmasked = (first + wg * 64 + sees) / 64;  // tiles below see no diagonal …
-  const int windowed = p.window ? (first + wg * 64 + 63 + 1 - p.window + 63) / 64 : 0;  // … from here on no window's edge
+  const int upper = have > 0 ? tiles_of(first + wg * TILE_ROWS + have - 1 + sees) : 0;
+  const int lower = p.window ? max(0, first + wg * TILE_ROWS + 1 - p.window) / TILE_ROWS : 0;
+  const int unmasked = (first + wg * TILE_ROWS + sees) / TILE_ROWS;  // tiles below see no diagonal …
+  const int windowed = p.window ? tiles_of(first + wg * TILE_ROWS + TILE_ROWS - p.window) : 0;  // … from here on no window's edge
   const float scale = p.scale * LOG2E;
 
   const unsigned q = sh.q + wg * T::BYTES;
-  load_tile<false>(q, p.q + ((i64)(item.q0 + (have > 0 ? wg * 64 : 0)) * p.heads + head) * D, p.heads * D, have, thread);
+  load_tile<false>(q, p.q + ((i64)(item.q0 + (have > 0 ? wg * TILE_ROWS : 0)) * p.heads + head) * D, p.heads * D, have, thread);
   copy_commit();
   copy_wait<0>();
   async_proxy_fence();
-  warpgroup_barrier(wg + 1);
+  warpgroup_barrier(WARPGROUP + wg);
 
   float o[D / 2];
 #pragma unroll
@@ -163,13 +165,13 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   if (MECHANISM == STICK_BREAKING) stick.begin(rows);
   else soft.begin(), soft.slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
 
-  bool spent = have <= 0;
-  if (spent && p.skip && thread == 0) atomicAdd((int*)sh.spentGroups, 1);
+  bool exhausted = have <= 0;
+  if (exhausted && p.skip && thread == 0) atomicAdd((int*)sh.exhaustedGroups, 1);
   int last = 0, step = 0;
   for (int n = tiles - 1; n >= lowest; n--, step++) {
     const int stage = sh.ring.wait(step);
     if (p.skip && step >= *sh.stopped) break;
-    if (!spent && n < upper && n >= lower) {
+    if (!exhausted && n < upper && n >= lower) {
       float s[32];
       products_begin();
       compare_tiles<D>(s, q, sh.k + stage * T::BYTES, warp, lane);
@@ -192,8 +194,8 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       products_commit();
       last = n;
       if (MECHANISM == STICK_BREAKING && p.skip) {
-        spent = warpgroup_all(wg + 1, stick.run[0] < p.spent && stick.run[1] < p.spent);
-        if (spent && thread == 0) atomicAdd((int*)sh.spentGroups, 1);
+        exhausted = warpgroup_all(WARPGROUP + wg, stick.run[0] < p.exhausted && stick.run[1] < p.exhausted);
+        if (exhausted && thread == 0) atomicAdd((int*)sh.exhaustedGroups, 1);
       }
       products_wait<0>();
       hold(o);
@@ -206,7 +208,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   for (int h = 0; h < 2; h++) {
     float total = 1.f, share = 1.f;
     if (MECHANISM == SOFTMAX) {
-      total = soft.sum[h];
+      total = soft.row_sum[h];
       total += __shfl_xor_sync(0xffffffffu, total, 1);
       total += __shfl_xor_sync(0xffffffffu, total, 2);
       share = 1.f / total;
@@ -224,7 +226,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       saved.left[head * p.tokens + row] = stick.left[h];
       saved.tile[head * p.tokens + row] = stick.tile[h];
     } else {
-      p.rowOutput[row * p.heads + head] = (soft.most[h] + __log2f(total)) / LOG2E;
+      p.rowOutput[row * p.heads + head] = (soft.row_max[h] + __log2f(total)) / LOG2E;
     }
   }
   if (MECHANISM == STICK_BREAKING && thread == 0) Saved(p).stop[(i64)head * p.rowBlocks + item.rowBlock + wg] = (float)last;
@@ -240,12 +242,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_forward(const __g
   if (threadIdx.x == 0) {
     sh.ring.init();
     *sh.stopped = 0x7fffffff;
-    *sh.spentGroups = 0;
+    *sh.exhaustedGroups = 0;
   }
   __syncthreads();
   const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
-  const int tiles = uniform((item.first + item.rows - 1 + sees + 63) / 64);
-  const int lowest = uniform(p.window ? max(0, item.first + 1 - p.window) / 64 : 0);
+  const int tiles = uniform(tiles_of(item.first + item.rows - 1 + sees));
+  const int lowest = uniform(p.window ? max(0, item.first + 1 - p.window) / TILE_ROWS : 0);
   if (wg == WGS) {
     registers_give<PRODUCER_REGISTERS>();
     produce(p, item, sh, head, tiles, lowest, thread);

@@ -18,15 +18,15 @@ __device__ __forceinline__ float inclusive_sum(float x, int lane) {
 template <class Use>
 __device__ __forceinline__ float break_stick(const float* logits, int limit, int stride, float scale, int lane, Use use) {
   for (int i = limit + lane; i < stride; i += 32) use(i, 0.f, 0.f);
-  float spent = 0.f;
+  float broken = 0.f;  // −log of what is left of the stick
   for (int nearest = limit - 1; nearest >= 0; nearest -= 32) {
     const int i = nearest - lane;
     const float z = i >= 0 ? logits[i] * scale : 0.f;
-    const float through = spent + inclusive_sum(i >= 0 ? softplus(z) : 0.f, lane);
+    const float through = broken + inclusive_sum(i >= 0 ? softplus(z) : 0.f, lane);
     if (i >= 0) use(i, z, __expf(z - through));
-    spent = __shfl_sync(0xffffffffu, through, 31);
+    broken = __shfl_sync(0xffffffffu, through, 31);
   }
-  return __expf(-spent);
+  return __expf(-broken);
 }
 
 extern "C" __global__ void stick_breaking_rows(bf16* weights, float* remainder, const float* logits, Rows b, int current) {
@@ -73,14 +73,14 @@ extern "C" __global__ void softmax_rows(bf16* weights, float* logSumExp, const f
   const int head = blockIdx.y * b.group + b.g;
   const Span s = seen(b, row, window);
   const float slope = slopes ? slopes[head] : 0.f;
-  float most = -INFINITY, sum = 0.f;
+  float row_max = -INFINITY, row_sum = 0.f;
   for (int i = s.from + lane; i < s.to; i += 32) {
-    const float z = logits[at + i] * b.scale + slope * (i + 1 - s.to), m = fmaxf(most, z);
-    sum = sum * __expf(most - m) + __expf(z - m);
-    most = m;
+    const float z = logits[at + i] * b.scale + slope * (i + 1 - s.to), m = fmaxf(row_max, z);
+    row_sum = row_sum * __expf(row_max - m) + __expf(z - m);
+    row_max = m;
   }
-  const float m = warp_max(most);
-  const float lse = m + logf(warp_sum(most == -INFINITY ? 0.f : sum * __expf(most - m)));
+  const float m = warp_max(row_max);
+  const float lse = m + logf(warp_sum(row_max == -INFINITY ? 0.f : row_sum * __expf(row_max - m)));
   for (int i = lane; i < b.stride; i += 32) {
     const bool in = i >= s.from && i < s.to;
     weights[at + i] = float_to_bf16(in ? __expf(logits[at + i] * b.scale + slope * (i + 1 - s.to) - lse) : 0.f);

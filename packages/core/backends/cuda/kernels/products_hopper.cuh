@@ -1,4 +1,4 @@
-// Products of tiles by a warpgroup with Hopper's wgmma: operands stay in shared memory, 64 rows at a time. PTX ISA 8.0,
+// Matmuls of tiles by a warpgroup with Hopper's wgmma: operands stay in shared memory, 64 rows at a time. PTX ISA 8.0,
 // chapters "wgmma" and "Matrix descriptor format". products_portable.cuh gives the same functions for other GPUs.
 #pragma once
 #include "shared_memory.cuh"
@@ -87,10 +87,10 @@ WGMMA(128, 64, LIST64, "%64", "%65", "%66", "%67", "%68", "%69")
 
 
 // ---- tiles --------------------------------------------------------------------------------------------------------
-// s = A·Bᵀ of two tiles [64, D]. Products run until products_wait; nothing touches s before.
+// s = A·Bᵀ of two tiles [TILE_ROWS, D]. Matmuls run until products_wait; nothing touches s before.
 template <int D>
 __device__ __forceinline__ void compare_tiles(float (&s)[32], unsigned a, unsigned b, int, int) {
-  using T = Tile<D, 64>;
+  using T = Tile<D, TILE_ROWS>;
   const unsigned long long da = descriptor<T>(a), db = descriptor<T>(b);
 #pragma unroll
   for (int step = 0; step < D / 16; step++)
@@ -99,17 +99,17 @@ __device__ __forceinline__ void compare_tiles(float (&s)[32], unsigned a, unsign
 // o += A·B, A [64, 64] in registers (pairs of accumulators as bf16), B a tile [64, D].
 template <int D>
 __device__ __forceinline__ void accumulate(float (&o)[D / 2], const unsigned (&a)[4][4], unsigned b, int) {
-  const unsigned long long db = descriptor<Tile<D, 64>>(b);
+  const unsigned long long db = descriptor<Tile<D, TILE_ROWS>>(b);
 #pragma unroll
-  for (int step = 0; step < 4; step++) multiply(o, a[step], db + along_rows<Tile<D, 64>>(step), false);
+  for (int step = 0; step < 4; step++) multiply(o, a[step], db + along_rows<Tile<D, TILE_ROWS>>(step), false);
 }
 // o += Aᵀ·B, A a tile [64, 64], B a tile [64, D].
 template <int D>
 __device__ __forceinline__ void accumulate_transposed(float (&o)[D / 2], unsigned a, unsigned b, int, int) {
-  const unsigned long long da = descriptor<Tile<64, 64>>(a), db = descriptor<Tile<D, 64>>(b);
+  const unsigned long long da = descriptor<Tile<TILE_ROWS, TILE_ROWS>>(a), db = descriptor<Tile<D, TILE_ROWS>>(b);
 #pragma unroll
   for (int step = 0; step < 4; step++)
-    multiply<true>(o, da + along_rows<Tile<64, 64>>(step), db + along_rows<Tile<D, 64>>(step), false);
+    multiply<true>(o, da + along_rows<Tile<TILE_ROWS, TILE_ROWS>>(step), db + along_rows<Tile<D, TILE_ROWS>>(step), false);
 }
 // A warp's 16 rows of columns 16·pair … 16·pair + 15 to a tile [64, 64]: upper and lower rows of the first eight columns,
 // then of the second eight, as accumulators hold them.
@@ -117,7 +117,7 @@ __device__ __forceinline__ void store_pair(unsigned tile, int warp, int lane, in
                                            unsigned d) {
   const int row = warp * 16 + (lane >> 3 & 1) * 8 + (lane & 7);
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
-                   tile + Tile<64, 64>::chunk(row, 2 * pair + (lane >> 4))),
+                   tile + Tile<TILE_ROWS, TILE_ROWS>::chunk(row, 2 * pair + (lane >> 4))),
                "r"(a), "r"(b), "r"(c), "r"(d)
                : "memory");
 }

@@ -1,4 +1,4 @@
-// Products of tiles by the warps of a warpgroup with mma.sync (compute capability 8.0 and newer): the functions of
+// Matmuls of tiles by the warps of a warpgroup with mma.sync (compute capability 8.0 and newer): the functions of
 // products_hopper.cuh, with the same layout of accumulators. Each warp has 16 of the 64 rows. PTX ISA, "mma.m16n8k16" and
 // "ldmatrix".
 #pragma once
@@ -36,7 +36,7 @@ __device__ __forceinline__ void multiply(float* d, const unsigned (&a)[4], unsig
 
 template <int D>
 __device__ __forceinline__ void compare_tiles(float (&s)[32], unsigned a, unsigned b, int warp, int lane) {
-  using T = Tile<D, 64>;
+  using T = Tile<D, TILE_ROWS>;
 #pragma unroll
   for (int i = 0; i < 32; i++) s[i] = 0.f;
 #pragma unroll
@@ -55,7 +55,7 @@ __device__ __forceinline__ void compare_tiles(float (&s)[32], unsigned a, unsign
 // o += A·B over rows 16·step … of the tile b.
 template <int D>
 __device__ __forceinline__ void accumulate_step(float (&o)[D / 2], const unsigned (&a)[4], unsigned b, int step, int lane) {
-  using T = Tile<D, 64>;
+  using T = Tile<D, TILE_ROWS>;
 #pragma unroll
   for (int j = 0; j < D / 8; j += 2) {
     unsigned columns[4];
@@ -77,7 +77,7 @@ __device__ __forceinline__ void accumulate_transposed(float (&o)[D / 2], unsigne
   for (int step = 0; step < 4; step++) {
     unsigned rows[4];
     load_matrices_transposed(rows,
-                             a + Tile<64, 64>::chunk(16 * step + (lane >> 4) * 8 + (lane & 7), 2 * warp + (lane >> 3 & 1)));
+                             a + Tile<TILE_ROWS, TILE_ROWS>::chunk(16 * step + (lane >> 4) * 8 + (lane & 7), 2 * warp + (lane >> 3 & 1)));
     accumulate_step<D>(o, rows, b, step, lane);
   }
 }
@@ -88,8 +88,8 @@ __device__ __forceinline__ void store_word(unsigned to, unsigned x) {
 __device__ __forceinline__ void store_pair(unsigned tile, int warp, int lane, int pair, unsigned a, unsigned b, unsigned c,
                                            unsigned d) {
   const int row = warp * 16 + (lane >> 2), at = 4 * (lane & 3);
-  store_word(tile + Tile<64, 64>::chunk(row, 2 * pair) + at, a);
-  store_word(tile + Tile<64, 64>::chunk(row + 8, 2 * pair) + at, b);
-  store_word(tile + Tile<64, 64>::chunk(row, 2 * pair + 1) + at, c);
-  store_word(tile + Tile<64, 64>::chunk(row + 8, 2 * pair + 1) + at, d);
+  store_word(tile + Tile<TILE_ROWS, TILE_ROWS>::chunk(row, 2 * pair) + at, a);
+  store_word(tile + Tile<TILE_ROWS, TILE_ROWS>::chunk(row + 8, 2 * pair) + at, b);
+  store_word(tile + Tile<TILE_ROWS, TILE_ROWS>::chunk(row, 2 * pair + 1) + at, c);
+  store_word(tile + Tile<TILE_ROWS, TILE_ROWS>::chunk(row + 8, 2 * pair + 1) + at, d);
 }

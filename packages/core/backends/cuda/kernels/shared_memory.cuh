@@ -33,15 +33,15 @@ __device__ __forceinline__ void barrier_wait(unsigned bar, unsigned parity) {
         : "memory");
   } while (!done);
 }
-// Waits for the 128 threads of a warpgroup; `id` 1 … 15.
-__device__ __forceinline__ void warpgroup_barrier(int id) { asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory"); }
+// Waits at a named barrier (1 … 15; __syncthreads is number 0) for the 128 threads of a warpgroup.
+__device__ __forceinline__ void warpgroup_barrier(int barrier) { asm volatile("bar.sync %0, 128;" ::"r"(barrier) : "memory"); }
 // The same, and whether `vote` held in all of them.
-__device__ __forceinline__ bool warpgroup_all(int id, bool vote) {
+__device__ __forceinline__ bool warpgroup_all(int barrier, bool vote) {
   unsigned all;
   asm volatile(
       "{\n.reg .pred p, q;\nsetp.ne.u32 p, %2, 0;\nbar.red.and.pred q, %1, 128, p;\nselp.u32 %0, 1, 0, q;\n}"
       : "=r"(all)
-      : "r"(id), "r"((unsigned)vote)
+      : "r"(barrier), "r"((unsigned)vote)
       : "memory");
   return all != 0;
 }
@@ -67,6 +67,10 @@ __device__ __forceinline__ void async_proxy_fence() {
 }
 
 // ---- tiles in shared memory ---------------------------------------------------------------------------------------
+// Queries and keys that a warpgroup works on at a time: the rows of a wgmma. attention_plan.ts deals them out.
+constexpr int TILE_ROWS = 64;
+__device__ __forceinline__ constexpr int tiles_of(int rows) { return (rows + TILE_ROWS - 1) / TILE_ROWS; }
+
 // A tile of ROWS rows and D columns of bf16: panels of 64 columns (or one of 32), a panel's rows one after another,
 // 16-byte chunks of a row exchanged by its number (128- or 64-byte swizzle), so that the matrix units read it
 // without bank conflicts, along rows and along columns. Tiles start at multiples of 1024 bytes.

@@ -30,7 +30,7 @@ export class CudaBackend extends KernelBackend {
   get hopper(): boolean {
     return this.driver.computeCapability === 90 && process.env.STICKBREAKING_CUDA_PORTABLE !== '1';
   }
-  /** Whether stick-breaking attention leaves out tiles of keys whose rows have spent their sticks. */
+  /** Whether stick-breaking attention skips tiles of keys for which every row's stick is exhausted. */
   blockSkipping = process.env.STICKBREAKING_BLOCK_SKIPPING !== '0';
   private readonly functions = new Map<string, CudaFunction>();
   private readonly modules = new Map<string, number>();

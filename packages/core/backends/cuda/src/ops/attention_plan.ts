@@ -5,7 +5,7 @@
  */
 import type { CudaBackend } from '../backend.js';
 
-/** Rows of a block, and keys of a tile. */
+/** Rows of a block, and keys of a tile: TILE_ROWS of shared_memory.cuh. */
 export const BLOCK = 64;
 const ITEM_INTS = 8;
 const KEPT_PLANS = 64;

@@ -26,8 +26,8 @@ import {
 const SECTION_BYTES = 16 * 2 ** 20;
 /** The scan's carries between the two backward kernels; heads are taken in turns where they would need more. */
 const CARRY_BYTES = 2 ** 30;
-/** A stick below this is spent: its row's further weights cannot change a bfloat16 output. */
-const SPENT = 2 ** -20;
+/** A stick below this is exhausted: its row's further weights cannot change a bfloat16 output. */
+const EXHAUSTED = 2 ** -20;
 /** Without block skipping: what is left of a stick ends here, far below anything that a gradient shows. */
 const GONE = 2 ** -32;
 
@@ -208,7 +208,7 @@ class Attention {
     ];
     for (const [i, value] of ints.entries()) view.setInt32(136 + i * 4, value, true);
     view.setFloat32(176, scale, true);
-    view.setFloat32(180, skip ? SPENT : GONE, true);
+    view.setFloat32(180, skip ? EXHAUSTED : GONE, true);
     view.setBigUint64(184, BigInt(this.fire?.table ?? 0), true);
     view.setBigUint64(192, BigInt(fireSums), true);
     view.setInt32(200, this.fire?.units ?? 0, true);

@@ -2,6 +2,7 @@
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { spread } from '../backend.js';
 import { i32, i64, pointer } from '../driver.js';
+import { byToken } from './by_token.js';
 import { type KernelCall, type KernelTable, need } from './define.js';
 import { fillAt } from './elementwise.js';
 import { sumPartials } from './reduce.js';
@@ -43,21 +44,6 @@ function embedding(call: KernelCall): TensorInfo[] {
   return [y];
 }
 
-/** Positions sorted by token, stably, so that each token's sum is taken in one order: a counting sort on the host. */
-function byToken(tokens: Int32Array): { token: Int32Array; start: Int32Array; order: Int32Array } {
-  const order = Int32Array.from(tokens.keys());
-  order.sort((a, b) => tokens[a]! - tokens[b]! || a - b);
-  const token: number[] = [];
-  const start: number[] = [];
-  order.forEach((at, i) => {
-    if (i > 0 && tokens[order[i - 1]!] === tokens[at]) return;
-    token.push(tokens[at]!);
-    start.push(i);
-  });
-  start.push(order.length);
-  return { token: Int32Array.from(token), start: Int32Array.from(start), order };
-}
-
 function embeddingGrad(call: KernelCall): TensorInfo[] {
   const { backend } = call;
   const [tokens, dy] = [need(call, 'tokens'), need(call, 'dy')];
@@ -65,7 +51,7 @@ function embeddingGrad(call: KernelCall): TensorInfo[] {
   const vocabulary = call.attrs.vocabSize as number;
   const dWeight = backend.make([vocabulary, columns], 'f32');
   fillAt(backend, backend.address(dWeight), 'f32', 0, vocabulary * columns);
-  const { token, start, order } = byToken(backend.readSync(tokens.dataId) as Int32Array);
+  const { token, start, order } = byToken(backend.readSync(tokens.dataId) as Int32Array, vocabulary);
   backend.withScratch((scratch) => {
     const lists = [token, start, order].map((list) => pointer(scratch.upload(list)));
     const args = [pointer(backend.address(dWeight)), pointer(backend.bf16(dy)), ...lists, i32(columns)];
