@@ -2,7 +2,7 @@
 // of the loop. A directory is written under another name, flushed and renamed, so one that is called step-… is whole; it
 // is renamed away before it is deleted, for the same reason.
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
 import { replaceFile } from '@stickbreaking/model';
 import { z } from 'zod';
@@ -103,11 +103,11 @@ export class CheckpointStore {
     return target;
   }
 
-  /** Points at the newest checkpoint and the best one, and deletes those that are no longer kept. */
+  /** Deletes the checkpoints that are no longer kept, which makes room on a full disk, then points at newest and best. */
   private settle({ step, best }: TrainingState): void {
+    this.prune(best?.step);
     this.point('latest', step);
     if (best && this.steps().includes(best.step)) this.point('best', best.step);
-    this.prune(best?.step);
   }
 
   /** Small text files that name a checkpoint. */
@@ -145,7 +145,15 @@ export function readState(directory: string): TrainingState {
     throw explainSystemError(error, `cannot read ${path}`);
   }
   const result = TrainingStateSchema.safeParse(json);
-  if (result.success) return result.data;
+  if (result.success) {
+    const { step } = result.data;
+    if (/^step-\d+$/.test(basename(directory)) && basename(directory) !== nameOf(step)) {
+      throw new UserError(
+        `${path} is of step ${step}, which is not the step of its directory; it was put there by hand.`,
+      );
+    }
+    return result.data;
+  }
   const issue = result.error.issues[0]!;
   throw new UserError(`${path} is damaged, key '${issue.path.join('.')}': ${issue.message}.`);
 }

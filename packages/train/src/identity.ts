@@ -3,7 +3,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import { UserError } from '@stickbreaking/base';
 import type { LlamaConfig } from '@stickbreaking/model';
+import type { TrainingState } from './checkpoint.js';
 import type { OptimizerSettings } from './optimizer.js';
+import { isOpenEnded, type Schedule } from './schedule.js';
 import type { PlacedStage } from './stage.js';
 
 export interface Identity extends Record<string, unknown> {
@@ -28,16 +30,26 @@ export function identityOf(
 }
 
 /**
- * Compares a checkpoint's identity with the run's: of the stages, those that had begun. Later ones may be changed or added.
+ * Compares a checkpoint's identity with the run's: of the stages, those that had begun. Later ones may be changed or
+ * added, and the last that had begun may have another length where its schedule does not depend on it.
  *
  * @throws UserError that names the first key in which they differ
  */
-export function checkIdentity(saved: Record<string, unknown>, own: Identity, begun: number, checkpoint: string): void {
-  const upTo = (identity: Record<string, unknown>) => ({
-    ...identity,
-    stages: Array.isArray(identity.stages) ? identity.stages.slice(0, begun) : [],
-  });
-  const difference = firstDifference(upTo(saved), upTo(own), []);
+export function checkIdentity(
+  saved: Record<string, unknown>,
+  own: Identity,
+  { stage, stageStep }: Pick<TrainingState, 'stage' | 'stageStep'>,
+  checkpoint: string,
+): void {
+  const begun = stage + (stageStep > 0 ? 1 : 0);
+  const savedStages = stagesOf(saved).slice(0, begun);
+  const ownStages = stagesOf(own).slice(0, begun);
+  const [last, now] = [savedStages.at(-1), ownStages.at(-1)];
+  const done = stageStep > 0 ? stageStep : Number(last?.steps);
+  if (last && now && isOpenEnded(now.schedule as Schedule) && Number(now.steps) >= done) now.steps = last.steps;
+  // Checkpoints of version 0.1.0 do not say what data a stage read.
+  for (const [i, one] of savedStages.entries()) if (!('data' in one) && ownStages[i]) delete ownStages[i].data;
+  const difference = firstDifference({ ...saved, stages: savedStages }, { ...own, stages: ownStages });
   if (!difference) return;
   const { path, before, after } = difference;
   throw new UserError(
@@ -46,11 +58,20 @@ export function checkIdentity(saved: Record<string, unknown>, own: Identity, beg
   );
 }
 
-function firstDifference(
-  before: unknown,
-  after: unknown,
-  path: string[],
-): { path: string; before: unknown; after: unknown } | undefined {
+export interface Difference {
+  /** Keys joined by dots. */
+  path: string;
+  before: unknown;
+  after: unknown;
+}
+
+/** The stages, each a copy. */
+function stagesOf({ stages }: Record<string, unknown>): Record<string, unknown>[] {
+  return Array.isArray(stages) ? stages.map((stage) => ({ ...stage })) : [];
+}
+
+/** The first key in which two pieces of plain JSON differ, with both values. */
+export function firstDifference(before: unknown, after: unknown, path: readonly string[] = []): Difference | undefined {
   if (isDeepStrictEqual(before, after)) return undefined;
   const isMapping = (value: unknown) => typeof value === 'object' && value !== null;
   if (!isMapping(before) || !isMapping(after)) return { path: path.join('.'), before, after };
@@ -62,4 +83,5 @@ function firstDifference(
   return undefined;
 }
 
-const say = (value: unknown) => (value === undefined ? 'not set' : JSON.stringify(value));
+/** A value as a message shows it. */
+export const say = (value: unknown) => (value === undefined ? 'not set' : JSON.stringify(value));

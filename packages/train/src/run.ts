@@ -9,7 +9,7 @@ import { CheckpointStore } from './checkpoint.js';
 import { checkStart } from './new_model.js';
 import { formatBytes } from './progress.js';
 import { type RunConfig, stageSizes } from './run_config.js';
-import { RunData, sourcesOf } from './run_data.js';
+import { dataIdentity, RunData, sourcesOf } from './run_data.js';
 import { lockRun } from './run_lock.js';
 import { checkpointToResume, type TrainHooks, type TrainOptions, type TrainResult, train } from './trainer.js';
 
@@ -54,13 +54,16 @@ export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined,
   const start = startOf(config, options.resume ?? false);
   const startFrom = start && resolveCheckpoint(start);
   if (startFrom !== undefined) checkStart(config.model, startFrom);
-  const placeholder = { open: () => Promise.reject(new Error('the data has not been prepared')) };
+  const open = () => Promise.reject(new Error('the data has not been prepared'));
   return {
     model: config.model,
     seed: config.seed,
     recompute: config.recompute,
     optimizer: config.optimizer,
-    stages: stageSizes(config).map((stage, i) => ({ ...stage, data: config.stages[i]!.data && placeholder })),
+    stages: stageSizes(config).map((stage, i) => {
+      const sources = config.stages[i]!.data;
+      return { ...stage, data: sources && { open, identity: dataIdentity(config, sources) } };
+    }),
     startFrom,
     directory: config.output,
     tokenizerPath: tokenizer?.path,

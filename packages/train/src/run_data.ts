@@ -26,6 +26,14 @@ function sourceKey({ path, field, format, split }: SourceConfig): string {
   return JSON.stringify([[path].flat(), field, format ?? null, split]);
 }
 
+/**
+ * What of a stage's data decides its batches, for the run's identity. Paths are left out: text may be moved, and the
+ * loader's cursor knows its shards by their hashes.
+ */
+export function dataIdentity({ interleave }: RunConfig, sources: readonly SourceConfig[]): unknown {
+  return { interleave, sources: sources.map(({ field, split, weight }) => ({ field, split, weight })) };
+}
+
 /** The directory of a source's shards: named for people, and by hash of what they are made from. */
 export function shardDirectory(config: RunConfig, source: SourceConfig, tokenizer: Tokenizer): string {
   const base = config.shards ?? join(dirname(config.output), 'tokens');
@@ -72,6 +80,7 @@ export class RunData {
     const seed = this.config.seed + index;
     const { interleave } = this.config;
     return {
+      identity: dataIdentity(this.config, sources),
       open: ({ contextLength, microBatchTokens }, cursor) =>
         new PackedLoader({
           ...{ mixture, contextLength, microBatchTokens, interleave, seed },

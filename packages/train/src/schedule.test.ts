@@ -75,3 +75,41 @@ describe('decays', () => {
     expect([0, 50, 99].map((step) => learningRate(stages, 0, step))).toEqual([0.3, 0.3, 0.3]);
   });
 });
+
+describe('the edges of a stage', () => {
+  const kinds = ['power', 'exponential', 'constant', 'cosine', 'linear'];
+  const cases = kinds.flatMap((kind) =>
+    [1, 2, 5].flatMap((steps) =>
+      [...new Set([0, 1, steps - 1, steps])].map((warmupSteps) => ({ kind, steps, warmupSteps })),
+    ),
+  );
+
+  // 100 sequences of 10 tokens: 10·4.6·n^−0.51 stays above the peak for these few tokens.
+  it.each(cases)('$kind, $steps steps, $warmupSteps of them warm-up: rises to the peak and is never 0', (given) => {
+    const { kind, steps, warmupSteps } = given;
+    const stages = [stage({ kind, peak: 0.01, warmupSteps }, { steps, contextLength: 10 })];
+    const rates = Array.from({ length: steps }, (_, step) => learningRate(stages, 0, step));
+    for (const [step, rate] of rates.entries()) {
+      expect(rate).toBeGreaterThan(0);
+      expect(rate).toBeLessThanOrEqual(0.01);
+      if (step < warmupSteps) expect(rate).toBeCloseTo((0.01 * (step + 1)) / warmupSteps, 12);
+    }
+    expect(rates[Math.max(0, warmupSteps - 1)]).toBeCloseTo(0.01, 12);
+  });
+
+  it.each(['exponential', 'constant', 'cosine', 'linear'])(
+    '%s goes on from the peak of a stage that only warmed up',
+    (kind) => {
+      const first = stage({ kind: 'cosine', peak: 0.01, warmupSteps: 5 }, { steps: 5 });
+      const second = stage({ kind }, { tokensBefore: 5000 });
+      expect(learningRate([first, second], 1, 0)).toBeCloseTo(0.01, 12);
+    },
+  );
+
+  it('a warm-up in tokens that ends within the last step', () => {
+    for (const warmupTokens of [4001, 4999, 5000]) {
+      const stages = [stage({ kind: 'cosine', peak: 0.01, warmupTokens }, { steps: 5 })];
+      expect(learningRate(stages, 0, 4)).toBeCloseTo(0.01, 12);
+    }
+  });
+});

@@ -60,7 +60,8 @@ export interface StageSchedule {
  * - exponential: final + (peak − final)·(e^(−k·p) − e^(−k)) / (1 − e^(−k)), p = (n − W)/(T − W), k = `rate`. An
  *   exponential never meets zero; this one is moved down by its own last value, so that it is at `final` at p = 1;
  * - cosine: final + (peak − final)·(1 + cos πp)/2; linear: peak + (final − peak)·p; constant: peak.
- * No step is taken at p = 1: the last step's rate is one step short of `final`.
+ * No step is taken at p = 1: the last step's rate is one step short of `final`. Where the warm-up takes the whole stage
+ * (W = T) there is no decay, and the last step has the peak.
  */
 export function learningRate(stages: readonly StageSchedule[], index: number, step: number): number {
   const stage = stages[index]!;
@@ -90,7 +91,8 @@ function decayed(stage: StageSchedule, peak: number, tokens: number): number {
   }
   const warm = warmupTokensOf(stage);
   const length = stage.steps * batchTokens - warm;
-  const progress = length > 0 ? Math.min(1, Math.max(0, (tokens - warm) / length)) : 1;
+  // A stage that is all warm-up has no decay: it ends at the peak, where the warm-up has brought it.
+  const progress = length > 0 ? Math.min(1, Math.max(0, (tokens - warm) / length)) : 0;
   return schedule.final + (peak - schedule.final) * remaining(schedule, progress);
 }
 
@@ -102,8 +104,11 @@ function remaining(schedule: Schedule, progress: number): number {
   return (Math.exp(-schedule.rate * progress) - end) / (1 - end);
 }
 
+/** Whether the rate of a step says nothing about the stage's length, so that a finished stage may be made longer. */
+export const isOpenEnded = ({ kind }: Pick<Schedule, 'kind'>) => kind === 'constant' || kind === 'power';
+
 /** A stage that states no peak goes on from the learning rate at which the stage before it ended. */
-function peakOf(stages: readonly StageSchedule[], index: number): number {
+export function peakOf(stages: readonly StageSchedule[], index: number): number {
   const stage = stages[index]!;
   if (stage.schedule.peak !== undefined) return stage.schedule.peak;
   const before = stages[index - 1]!; // the run's schema asks the first stage for a peak

@@ -2,7 +2,7 @@
 import { UserError } from '@stickbreaking/base';
 import type { TokenBatch } from '@stickbreaking/model';
 import type { z } from 'zod';
-import { ScheduleSchema, type StageSchedule, warmupTokensOf } from './schedule.js';
+import { peakOf, ScheduleSchema, type StageSchedule, warmupTokensOf } from './schedule.js';
 
 /** Packed micro-batches without end. */
 export interface BatchSource {
@@ -13,6 +13,8 @@ export interface BatchSource {
 }
 
 export interface StageData {
+  /** Plain JSON of what, beside the text itself, decides the batches; a run that is resumed must agree in it. */
+  identity?: unknown;
   /**
    * Starts at the beginning, or goes on from what `cursor()` gave. `stage` is the one that will read: a later stage
    * may go on with this data in micro-batches of another size or at another context length.
@@ -43,6 +45,8 @@ export interface PlacedStage extends StageSchedule {
   microBatches: number;
   /** The stage whose data it reads: itself, or an earlier one. */
   dataStage: number;
+  /** `identity` of its own data. */
+  data?: unknown;
 }
 
 /**
@@ -63,10 +67,16 @@ export function placeStages(stages: readonly TrainStage[]): PlacedStage[] {
     if (fault) throw new UserError(`${name}: ${fault}.`);
     const dataStage = stage.data ? i : placed[i - 1]!.dataStage;
     const one = { name, schedule, steps, contextLength, batchTokens, microBatchTokens, microBatches, tokensBefore };
-    placed.push({ ...one, dataStage });
+    const identity = stage.data?.identity;
+    placed.push({ ...one, dataStage, ...(identity === undefined ? {} : { data: identity }) });
     const warmup = warmupTokensOf(placed.at(-1)!);
     if (warmup > steps * batchTokens) {
       throw new UserError(`${name}: the warm-up of ${warmup} tokens is longer than its ${steps * batchTokens} tokens.`);
+    }
+    if (peakOf(placed, i) === 0) {
+      throw new UserError(
+        `${name}: its schedule has no peak, and the stage before ends at a learning rate of 0, from which nothing would be learned; give the schedule a peak, or the stage before a 'final' above 0.`,
+      );
     }
     tokensBefore += steps * batchTokens;
   }

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { selectBackend } from '@stickbreaking/core';
@@ -119,6 +119,58 @@ describe('train', () => {
     await expect(changed).rejects.toThrow('stages.0.steps was 3 and is 4 now');
   });
 
+  it.each(['constant', 'power'])(
+    'goes on with a finished stage of a %s schedule that was made longer',
+    async (kind) => {
+      const schedule = { kind, peak: 0.01 } as TrainStage['schedule'];
+      const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+      await train({ model, stages: [stage({ steps: 3, schedule })], directory });
+      const stages = [stage({ steps: 5, schedule })];
+      const { state } = await train({ model, stages, directory, resume: true });
+      expect(state).toMatchObject({ stage: 1, stageStep: 0, step: 5 });
+      const saved = readMetrics(join(directory, 'metrics.jsonl')).map((line) => 'loss' in line && line.loss);
+      expect(saved).toEqual((await lossesOf({ stages })).losses);
+      const shorter = train({ model, stages: [stage({ steps: 2, schedule })], directory, resume: true });
+      await expect(shorter).rejects.toThrow('stages.0.steps was 5 and is 2 now');
+    },
+  );
+
+  it('but not with one whose rate depends on its length, and both values are named', async () => {
+    const schedule = { kind: 'cosine', peak: 0.01 } as const;
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    await train({ model, stages: [stage({ steps: 3, schedule })], directory });
+    const longer = train({ model, stages: [stage({ steps: 5, schedule })], directory, resume: true });
+    await expect(longer).rejects.toThrow('stages.0.steps was 3 and is 5 now');
+  });
+
+  it('refuses other data in a stage that has begun, and names the key and both values', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const of = (weight: number) => ({ ...counting(), identity: { sources: [{ weight }] } });
+    await train({ model, stages: [stage({ steps: 3, data: of(1) })], directory });
+    const other = train({ model, stages: [stage({ steps: 6, data: of(2) })], directory, resume: true });
+    await expect(other).rejects.toThrow('stages.0.data.sources.0.weight was 1 and is 2 now');
+  });
+
+  it('refuses a checkpoint whose config.json is of another model than its state', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const { checkpoint } = await train({ model, stages: [stage({ steps: 3 })], directory });
+    const file = join(checkpoint!, 'config.json');
+    const text = readFileSync(file, 'utf8');
+    writeFileSync(file, text.replace('"attendCurrent": false', '"attendCurrent": true'));
+    expect(readFileSync(file, 'utf8')).not.toBe(text);
+    const resumed = train({ model, stages: [stage()], directory, resume: true });
+    await expect(resumed).rejects.toThrow(
+      'model.attention.attendCurrent is false in state.json and true in config.json',
+    );
+  });
+
+  it('refuses a checkpoint that lies under the name of another step', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const { checkpoint } = await train({ model, stages: [stage({ steps: 3 })], directory });
+    renameSync(checkpoint!, checkpoint!.replace('00003', '00005'));
+    await expect(train({ model, stages: [stage()], directory, resume: true })).rejects.toThrow(/is of step 3/);
+  });
+
   it('starts from a checkpoint, at another context length, and refuses one of another model', async () => {
     const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
     const { checkpoint } = await train({ model, stages: [stage()], directory });
@@ -179,13 +231,64 @@ describe('a loss that is not finite', () => {
       model,
       stages: [stage({ steps: 20 })],
       directory,
-      checkpoints: { everySteps: 1 },
+      checkpoints: { everySteps: 2 },
       maxNonFiniteSteps: 3,
-      hooks: { onStep: ({ step }, trained) => step === 4 && spoil(trained, Number.POSITIVE_INFINITY) },
+      hooks: { onStep: ({ step }, trained) => step === 5 && spoil(trained, Number.POSITIVE_INFINITY) },
     } as TrainOptions);
     await expect(run).rejects.toThrow(
-      `not finite in 3 steps in a row, up to step 7. The last good checkpoint is ${join(directory, 'checkpoints', 'step-00000003')}`,
+      `not finite in 3 steps in a row, up to step 8. The last good checkpoint is ${join(directory, 'checkpoints', 'step-00000004')}`,
     );
+    expect(readFileSync(join(directory, 'checkpoints', 'latest'), 'utf8')).toBe('step-00000004\n');
+  });
+
+  it('ends the run where its last steps were so, with nothing saved over the last good checkpoint', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const run = train({
+      model,
+      stages: [stage({ steps: 6 })],
+      directory,
+      checkpoints: { everySteps: 2, keepLast: 1 },
+      hooks: { onStep: ({ step }, trained) => step === 5 && spoil(trained, Number.NaN) },
+    } as TrainOptions);
+    await expect(run).rejects.toThrow(
+      /not finite in the last step, up to step 6\. The last good checkpoint is .*step-0+4;/,
+    );
+    expect(readdirSync(join(directory, 'checkpoints')).sort()).toEqual(['latest', 'step-00000004']);
+  });
+
+  it('saves nothing where a signal ends the run among such steps, and says so', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const stop = new AbortController();
+    const said: string[] = [];
+    const { finished, checkpoint } = await train({
+      model,
+      stages: [stage({ steps: 9 })],
+      directory,
+      signal: stop.signal,
+      checkpoints: { everySteps: 2 },
+      hooks: {
+        onStep: ({ step }, trained) => {
+          if (step === 5) spoil(trained, Number.NaN);
+          if (step === 7) stop.abort();
+        },
+        onNotice: (line) => void said.push(line),
+      },
+    });
+    expect(finished).toBe(false);
+    expect(checkpoint).toBe(join(directory, 'checkpoints', 'step-00000004'));
+    expect(said.at(-1)).toBe('the last 2 steps were not finite, so they are not saved');
+  });
+
+  it('is found where the last update spoiled the weights and no loss has shown it', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const run = train({
+      model,
+      stages: [stage({ steps: 6 })],
+      directory,
+      checkpoints: { everySteps: 4 },
+      hooks: { onStep: ({ step }, trained) => step === 6 && spoil(trained, Number.NaN) },
+    } as TrainOptions);
+    await expect(run).rejects.toThrow(/not finite after step 6, so they are not saved\. The last good .*step-0+4;/);
     expect(readFileSync(join(directory, 'checkpoints', 'latest'), 'utf8')).toBe('step-00000004\n');
   });
 });

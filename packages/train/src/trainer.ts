@@ -4,10 +4,12 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { explainSystemError, UserError } from '@stickbreaking/base';
+import { globalNorm } from '@stickbreaking/core';
 import {
   type LlamaConfig,
   type LlamaConfigInput,
   LlamaModel,
+  loadConfig,
   parseConfig,
   type Recompute,
   readSafetensors,
@@ -16,7 +18,7 @@ import {
 import type { z } from 'zod';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
-import { checkIdentity, type Identity, identityOf } from './identity.js';
+import { checkIdentity, firstDifference, type Identity, identityOf, say } from './identity.js';
 import { MetricsFile, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import { newModel } from './new_model.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
@@ -91,9 +93,32 @@ export function checkpointToResume(options: TrainOptions): { directory: string; 
   const directory = new CheckpointStore(join(options.directory, 'checkpoints'), { last: 1, best: false }).latest();
   if (!directory) return undefined;
   const state = readState(directory);
-  const begun = state.stage + (state.stageStep > 0 ? 1 : 0);
-  checkIdentity(state.identity, identify(options), begun, directory);
-  return { directory, state };
+  const identity = identify(options);
+  checkIdentity(state.identity, identity, state, directory);
+  checkModel(directory, state);
+  return { directory, state: placeIn(identity, state) };
+}
+
+/** The model that lies beside the state must be the one that the state is of. */
+function checkModel(directory: string, { identity }: TrainingState): void {
+  const difference = firstDifference(identity.model, JSON.parse(JSON.stringify(loadConfig(directory))), ['model']);
+  if (!difference) return;
+  const { path, before, after } = difference;
+  throw new UserError(
+    `The checkpoint ${directory} contradicts itself: ${path} is ${say(before)} in state.json and ${say(after)} in ` +
+      'config.json; put config.json back as it was saved, or resume from another checkpoint.',
+  );
+}
+
+/** A stage that was finished and has been made longer since is gone on with; one made shorter may be finished now. */
+function placeIn(identity: Identity, state: TrainingState): TrainingState {
+  const { stage, stageStep } = state;
+  const lengths = (stages: unknown) => (stages as { steps: number }[]).map(({ steps }) => steps);
+  const [before, now] = [lengths(state.identity.stages), lengths(identity.stages)];
+  if (stageStep === 0 && stage > 0 && now[stage - 1]! > before[stage - 1]!) {
+    return { ...state, stage: stage - 1, stageStep: before[stage - 1]! };
+  }
+  return stageStep > 0 && stageStep === now[stage] ? { ...state, stage: stage + 1, stageStep: 0 } : state;
 }
 
 function identify(options: TrainOptions): Identity {
@@ -153,6 +178,9 @@ class Trainer {
       if (!done) return { finished: false, ...(await this.result()) };
       await this.whatIsDue();
     }
+    const { nonFiniteSteps } = this.state;
+    if (nonFiniteSteps > 0)
+      throw this.diverged(`in the last ${nonFiniteSteps === 1 ? 'step' : `${nonFiniteSteps} steps`}`);
     return { finished: true, ...(await this.result()) };
   }
 
@@ -230,15 +258,25 @@ class Trainer {
       `step ${metrics.step}: the ${what} is not finite; the step is skipped and the parameters stay as they are ` +
         `(${nonFiniteSteps} in a row, the run stops at ${most})`,
     );
-    if (nonFiniteSteps < most) return;
+    if (nonFiniteSteps >= most) throw this.diverged(`in ${most} steps in a row`);
+  }
+
+  /** The run cannot go on from here; what it last had of worth is named. */
+  private diverged(when: string): UserError {
+    const { step, nonFiniteSteps } = this.state;
     // The parameters of a checkpoint are known to be good when the step after it was.
-    const firstBad = metrics.step - nonFiniteSteps + 1;
-    const good = this.store?.steps().findLast((step) => step + 1 < firstBad);
-    throw new UserError(
-      `The ${what} was not finite in ${most} steps in a row, up to step ${metrics.step}. ` +
-        `${good === undefined ? 'No checkpoint is known to be good' : `The last good checkpoint is ${this.store!.path(good)}`}; ` +
+    const firstBad = step - nonFiniteSteps + 1;
+    const good = this.store?.steps().findLast((saved) => saved + 1 < firstBad);
+    return new UserError(
+      `The loss or its gradient was not finite ${when}, up to step ${step}. ${this.goodCheckpoint(good)}; ` +
         'lower the learning rate, or look at the data of these steps.',
     );
+  }
+
+  private goodCheckpoint(step: number | undefined): string {
+    return step === undefined
+      ? 'No checkpoint is known to be good'
+      : `The last good checkpoint is ${this.store!.path(step)}`;
   }
 
   /** Validation and a checkpoint, where this step calls for them. */
@@ -267,6 +305,7 @@ class Trainer {
 
   private async save(): Promise<void> {
     if (!this.store) return;
+    await this.checkFinite();
     this.metrics?.sync();
     const { model, optimizer, state, options } = this;
     const directory = await this.store.save({
@@ -283,10 +322,26 @@ class Trainer {
     await this.hooks.onCheckpoint?.(directory);
   }
 
+  /** A loss says nothing about the update after it: what is saved is looked at itself. */
+  private async checkFinite(): Promise<void> {
+    const norm = globalNorm([...this.model.parameters.values(), ...this.optimizer.state().values()]);
+    const [value] = await norm.data();
+    norm.dispose();
+    if (Number.isFinite(value)) return;
+    const { step } = this.state;
+    throw new UserError(
+      `The weights or the optimizer's moments are not finite after step ${step}, so they are not saved. ` +
+        `${this.goodCheckpoint(this.store?.steps().at(-1))}; lower the learning rate or the weight decay.`,
+    );
+  }
+
   private async result(): Promise<Omit<TrainResult, 'finished'>> {
     const { model, state, store } = this;
     const saved = state.step === 0 || store?.steps().at(-1) === state.step;
-    if (!saved) await this.save();
+    if (!saved && state.nonFiniteSteps > 0) {
+      // Weights that gave no finite loss are not worth what saving them would push out.
+      this.hooks.onNotice?.(`the last ${state.nonFiniteSteps} steps were not finite, so they are not saved`);
+    } else if (!saved) await this.save();
     return { model, state, checkpoint: store?.latest() };
   }
 }
