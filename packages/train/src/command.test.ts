@@ -288,7 +288,7 @@ describe('what is wrong is told in one line', () => {
   });
 
   test('a damaged checkpoint', async () => {
-    const broken = join(base, 'broken', 'checkpoints', 'step-00000004');
+    const broken = join(base, 'broken', 'checkpoints', 'step-00000010');
     mkdirSync(broken, { recursive: true });
     const good = checkpoints('reference').latest()!;
     for (const file of readdirSync(good)) copyFileSync(join(good, file), join(broken, file));
