@@ -1,6 +1,6 @@
-// Matrix products by the system's BLAS, where one was found, or by our own kernel. The BLAS runs on one thread; c is cut
-// by a rule that knows only the shapes, and the pool's threads take the pieces. So results do not depend on the number
-// of threads here either, and no second pool of threads fights ours for the cores.
+// Matmul by the system's BLAS, where one was found, or by our own kernel. The BLAS runs on one thread: c is cut into pieces
+// by a rule that depends on the shapes alone, and the pool's threads take the pieces. So here, too, results do not depend on
+// the number of threads, and no second pool of threads competes with ours for the cores.
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -27,7 +27,7 @@ Function symbol(void* library, const char* name) {
   return function;
 }
 
-// Pieces small enough to give several threads work, large enough that copying operands into panels stays a trifle.
+// Pieces small enough to occupy several threads, large enough that copying operands into panels costs little.
 struct Cut {
   int64_t rows, columns;
   Cut(int64_t m, int64_t n) : rows(std::min<int64_t>(m, 512)), columns(std::min<int64_t>(n, 1024)) {
@@ -70,8 +70,8 @@ extern "C" void sb_gemm(int32_t transposeA, int32_t transposeB, int64_t m, int64
   gemm(transposeA != 0, transposeB != 0, m, n, k, a, lda, b, ldb, c, ldc, accumulate != 0);
 }
 
-// Takes the BLAS at this path or under this name, or with null our own kernel. `description` [size]: what it says of
-// itself, perhaps nothing. Returns 1 where it serves, 0 where it does not load or has no cblas_sgemm.
+// Chooses the BLAS at this path or of this name, or with null our own kernel. `description` [size] receives what the library
+// says of itself, perhaps nothing. Returns 1 on success, 0 if it does not load or has no cblas_sgemm.
 extern "C" int32_t sb_use_blas(const char* path, char* description, int64_t size) {
   blas = nullptr;
   description[0] = 0;

@@ -1,10 +1,10 @@
-// exp without branches, so that loops over it become vector code: 2^n · 2^f by a polynomial, within 2 ulp.
+// exp without branches, so that loops over it vectorise: 2^n · 2^f by a polynomial, within 2 ulp.
 #pragma once
 #include <cstdint>
 #include <cstring>
 
 inline float fast_exp(float x) {
-  // Below, the result is 0 for a softmax; above, exp overflows.
+  // Below, exp is as good as 0 in a softmax; above, it overflows.
   const float clamped = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
   const float shifted = clamped * 1.44269504f + 12582912.0f;  // rounds to the nearest integer
   const float n = shifted - 12582912.0f;

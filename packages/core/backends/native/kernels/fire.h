@@ -1,5 +1,5 @@
-// FIRE's bias (https://arxiv.org/abs/2310.04418): an MLP of one hidden layer on x = log(|c|·distance + 1) over
-// log(|c|·max(position, threshold) + 1). Both logarithms come from tables, one entry a distance and one a position.
+// FIRE's bias (https://arxiv.org/abs/2310.04418): an MLP with one hidden layer on x = log(|c|·distance + 1) divided by
+// log(|c|·max(position, threshold) + 1). Both logarithms come from tables, one by distance and one by position.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -17,7 +17,7 @@ struct FireInputs {
 
 constexpr double kFireEpsilon = 1e-6;
 
-// Where a distance or a position may lie outside a document: lanes beyond the last row, keys ahead.
+// How far a distance or a position may lie outside the document: lanes beyond the last row, keys after the query.
 constexpr int64_t kFireMargin = 2 * kBlock;
 
 class FireTables {
@@ -64,7 +64,7 @@ inline Floats fire_bias(const FireTables& fire, int64_t head, Floats x) {
   return bias;
 }
 
-// Sums of the gradients of FIRE's six inputs; c and threshold before their signs.
+// Sums of the gradients of FIRE's six parameters; those of |c| and |threshold|, whose signs are applied at the end.
 struct FireSums {
   std::vector<double> w1, b1, w2, b2;
   double c = 0, threshold = 0;
@@ -84,7 +84,7 @@ struct FireSums {
   }
 };
 
-// Adds what the bias's gradients of one block of keys and queries, dBias [keys, width], give. `scratch` is twice that.
+// Adds the contribution of one block, whose bias has the gradient dBias [keys, width]. `scratch` holds twice as many floats.
 inline void fire_gradients(const FireTables& fire, const QueryBlock& block, KeyRange keys, int64_t head,
                            const float* dBias, float* scratch, FireSums& sums) {
   const FireInputs& in = fire.in;

@@ -1,6 +1,5 @@
-// Our own matrix product after Goto and van de Geijn (https://doi.org/10.1145/1356052.1356053): both operands are copied into
-// panels that a register tile reads in order. Every element of c is summed over k in the same order, whatever the
-// number of threads.
+// Our own matmul, after Goto and van de Geijn (https://doi.org/10.1145/1356052.1356053): both operands are copied into panels
+// that a register tile reads in order. Every element of c is summed over k in the same order, whatever the number of threads.
 #include "gemm.h"
 
 #include <algorithm>

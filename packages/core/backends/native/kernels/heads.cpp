@@ -1,6 +1,6 @@
-// What follows stick-breaking attention head by head: the remainder's learned vector, and the norm of each head's
-// output. x, output and dy [rows, heads, headDim]; weight and bias [heads, headDim]. Rows are shared out among the
-// threads; gradients of weights are shared out by heads, each summed over the rows in order.
+// What may follow stick-breaking attention, head by head: the remainder's learned vector, and the norm of each head's output.
+// x, output and dy [rows, heads, headDim]; weight and bias [heads, headDim]. The threads share the rows; for gradients of
+// weights they share the heads, and each is summed over the rows in order.
 #include <cmath>
 
 #include "pieces.h"

@@ -1,6 +1,7 @@
-// Sums over queries into keys, as dk and dv are: the query blocks of a document are cut into a few runs, by a rule that
-// knows only the shapes; each run sums its blocks in order into rows of its own, and the runs are summed in order. So
-// every thread count gives the same bits, and many threads have work even where there is one document and one head.
+// Sums over queries into keys, which dk and dv are. The query blocks of a document are cut into a few runs of consecutive
+// blocks, by a rule that depends on the shapes alone; each run sums its blocks in order into a buffer of its own, and the
+// buffers are summed in order. So any number of threads gives the same bits, and one document with one head still gives
+// several threads work.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -9,14 +10,14 @@
 #include "packed.h"
 #include "parallel.h"
 
-// One item of work: consecutive query blocks of one document under one key-value head, and its own sums of dk and dv.
+// One item of work: consecutive query blocks of one document for one key-value head, and their sums of dk and dv.
 struct Run {
   int64_t kvHead;
   int64_t firstBlock, endBlock;  // among the pack's blocks
-  int64_t firstKey = 0, endKey = 0;  // touched keys, counted from the document's first, in whole blocks
+  int64_t firstKey = 0, endKey = 0;  // the keys summed into, from the document's first, in whole blocks
   std::unique_ptr<Buffer> dk, dv;
 
-  // Makes room for the keys in question, as zeros.
+  // Allocates zeroed sums for keys [from, to).
   void open(int64_t from, int64_t to, int64_t dim) {
     firstKey = from;
     endKey = to;
@@ -29,9 +30,9 @@ struct Run {
 };
 
 constexpr int64_t kWantedRuns = 16;
-constexpr int64_t kMostRuns = 8;  // of one document and head: each may hold as much as dk and dv
+constexpr int64_t kMostRuns = 8;  // for one document and head: each may take as much memory as dk and dv
 
-// Runs of about equal work: a query at position p sees p keys, or with `windowed` about as many as any other.
+// Cuts the blocks into runs of about equal work: a query at position p sees p keys; with `windowed` all see about as many.
 inline std::vector<Run> key_sum_runs(const Pack& pack, const std::vector<QueryBlock>& blocks, bool windowed) {
   if (blocks.empty()) return {};
   const int64_t wanted = (kWantedRuns + pack.documents * pack.kvHeads - 1) / (pack.documents * pack.kvHeads);
@@ -59,7 +60,7 @@ inline std::vector<Run> key_sum_runs(const Pack& pack, const std::vector<QueryBl
   return runs;
 }
 
-// Adds the runs up, in order, into dk and dv [M, kvHeads, headDim], which arrive as zeros.
+// Adds the runs, in order, to dk and dv [M, kvHeads, headDim], which must hold zeros.
 inline void add_runs(const Pack& pack, const std::vector<QueryBlock>& blocks, const std::vector<Run>& runs, float* dk,
                      float* dv) {
   const int64_t dim = pack.padded_dim(), runCount = static_cast<int64_t>(runs.size());

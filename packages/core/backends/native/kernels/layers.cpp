@@ -1,5 +1,5 @@
-// The layers between products and attention: RMSNorm, SwiGLU, rotary embedding, embedding rows. Rows are shared out
-// among the threads; gradients of weights are shared out by columns, each summed over the rows in order.
+// The layers between matmuls and attention: RMSNorm, SwiGLU, rotary embedding, embedding lookup. The threads share the rows;
+// for gradients of weights they share the columns, and each column is summed over the rows in order.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -24,7 +24,7 @@ extern "C" void sb_residual(int64_t count, float multiplier, const float* x, con
   in_pieces(count, 16384, [&](int64_t begin, int64_t end) { add_scaled(begin, end, multiplier, x, branch, y); });
 }
 
-// The norm of x, or with a branch of sum = x + multiplier·branch; without one there is no sum to write.
+// The norm of x; or, with a branch, of x + multiplier·branch, which is written to `sum`.
 extern "C" void sb_rms_norm(int64_t rows, int64_t width, float epsilon, const float* x, const float* branch,
                             float multiplier, const float* weight, float* sum, float* y, float* inverseRms) {
   in_pieces(rows, kRowsPerItem, [&](int64_t begin, int64_t end) {
@@ -42,7 +42,7 @@ extern "C" void sb_rms_norm(int64_t rows, int64_t width, float epsilon, const fl
   });
 }
 
-// With dSum, the gradient that x has from elsewhere, dx is all of x's gradient; with dBranch, that is multiplier·dx.
+// dSum, if given, is the gradient that x gets from elsewhere, and is added to dx. dBranch, if given, becomes multiplier·dx.
 extern "C" void sb_rms_norm_grad(int64_t rows, int64_t width, const float* x, const float* weight,
                                  const float* inverseRms, const float* dy, const float* dSum, float multiplier,
                                  float* dx, float* dBranch, float* dWeight) {
@@ -56,7 +56,7 @@ extern "C" void sb_rms_norm_grad(int64_t rows, int64_t width, const float* x, co
       const float back = along * inverse * inverse / static_cast<float>(width);
 #pragma omp simd
       for (int64_t i = 0; i < width; i++) dx[r * width + i] = (grad[i] * weight[i] - from[i] * back) * inverse;
-      // Loops of their own, so that the sum is rounded as that of two gradients made apart.
+      // Separate loops, so that the sum is rounded exactly as if the two gradients had been computed separately.
       for (int64_t i = r * width; dSum && i < (r + 1) * width; i++) dx[i] += dSum[i];
       for (int64_t i = r * width; dBranch && i < (r + 1) * width; i++) dBranch[i] = multiplier * dx[i];
     }
@@ -89,8 +89,8 @@ extern "C" void sb_swiglu_grad(int64_t count, const float* gate, const float* up
   });
 }
 
-// cos and sin [rows, headDim/2] of position · inverse frequency; positions and tables [rows]: a row's position, and
-// where its inverse frequencies begin.
+// cosines and sines [rows, half] of position · inverse frequency, half = headDim/2. positions [rows]; tables [rows]: where a
+// row's inverse frequencies begin.
 extern "C" void sb_rotary_tables(int64_t rows, int64_t half, const int32_t* positions, const int32_t* tables,
                                  const double* inverseFrequencies, float* cosines, float* sines) {
   in_pieces(rows, kRowsPerItem, [&](int64_t begin, int64_t end) {
@@ -104,7 +104,7 @@ extern "C" void sb_rotary_tables(int64_t rows, int64_t half, const int32_t* posi
   });
 }
 
-// direction: 1, or −1 to turn back.
+// direction: 1 rotates, −1 rotates back.
 extern "C" void sb_rotary(int64_t rows, int64_t heads, int64_t headDim, const float* cosines, const float* sines,
                           float direction, const float* x, float* y) {
   const int64_t half = headDim / 2;
@@ -130,7 +130,7 @@ extern "C" void sb_embedding(int64_t rows, int64_t width, const int32_t* tokens,
   });
 }
 
-// dWeight arrives as zeros.
+// dWeight must hold zeros.
 extern "C" void sb_embedding_grad(int64_t rows, int64_t width, const int32_t* tokens, const float* dy, float* dWeight) {
   in_pieces(width, kColumnsPerItem, [&](int64_t begin, int64_t end) {
     for (int64_t r = 0; r < rows; r++) {

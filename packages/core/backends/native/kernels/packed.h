@@ -1,19 +1,21 @@
-// How the attention kernels walk packed documents: blocks of queries over blocks of keys. Inside a block lanes are
-// queries and keys follow one another, S^T = K·Q^T, so that a scan along the keys crosses no lanes.
+// How the attention kernels walk packed documents: blocks of queries over blocks of keys. Within a block the logits are kept
+// transposed, S^T = K·Q^T, with queries in the lanes and keys one after the other, so that a scan along the keys crosses no
+// lanes.
 #pragma once
 #include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <vector>
 
-#include "small_product.h"
+#include "small_matmul.h"
 
-// Rows of a block of queries and of a block of keys.
+// Rows of a block, of queries or of keys.
 constexpr int64_t kBlock = 64;
 
 inline int64_t round_up(int64_t x, int64_t step) { return (x + step - 1) / step * step; }
 
-// What every attention kernel is told: q [N, heads, headDim], k and v [M, kvHeads, headDim], the documents' boundaries.
+// What every attention kernel needs to know of its inputs: q [N, heads, headDim], k and v [M, kvHeads, headDim], and the
+// boundaries of the documents among queries and among keys.
 struct Pack {
   int64_t documents;
   const int32_t* cuSeqlens;
@@ -34,12 +36,12 @@ struct QueryBlock {
   int64_t firstPosition;  // of the first row, among the document's keys
   int64_t firstKey;       // in k: where the document begins
 
-  // Lanes in use: whole vectors, whole register tiles.
+  // The rows, rounded up to whole vectors and whole register tiles.
   int64_t width() const { return round_up(rows, kLanes > kTileRows ? kLanes : kTileRows); }
   int64_t last_position() const { return firstPosition + rows - 1; }
 };
 
-// The keys of one block, as far as the block's last query sees them, counted from the document's first.
+// The keys of one key block that the query block's last row sees, counted from the document's first.
 struct KeyRange {
   int64_t begin, count;
   int64_t padded() const { return round_up(count, kTileRows); }
@@ -64,7 +66,7 @@ inline std::vector<QueryBlock> query_blocks(const Pack& pack) {
   return blocks;
 }
 
-// Floats on a cache line's boundary; left as they come unless zeroed.
+// Floats, aligned to a cache line and not initialised.
 class Buffer {
  public:
   explicit Buffer(int64_t size) : data_(static_cast<float*>(std::aligned_alloc(64, round_up(size + 1, 16) * 4))) {
@@ -81,7 +83,7 @@ class Buffer {
   float* data_;
 };
 
-// rows × width numbers at a stride, times factor, to [paddedRows, paddedWidth] with zeros around.
+// Copies rows × width numbers at a stride, times factor, to [paddedRows, paddedWidth], padded with zeros.
 inline void copy_rows(const float* x, int64_t stride, int64_t rows, int64_t width, float factor, float* to,
                       int64_t paddedRows, int64_t paddedWidth) {
   for (int64_t r = 0; r < rows; r++) {
@@ -91,7 +93,7 @@ inline void copy_rows(const float* x, int64_t stride, int64_t rows, int64_t widt
   for (int64_t i = rows * paddedWidth; i < paddedRows * paddedWidth; i++) to[i] = 0;
 }
 
-// The same transposed, to [width, paddedRows].
+// The same, transposed, to [width, paddedRows].
 inline void copy_transposed(const float* x, int64_t stride, int64_t rows, int64_t width, float factor, float* to,
                             int64_t paddedRows) {
   for (int64_t i = 0; i < width; i++) {
@@ -100,5 +102,5 @@ inline void copy_transposed(const float* x, int64_t stride, int64_t rows, int64_
   }
 }
 
-// The positions of lanes first …, one vector.
+// One vector of positions: first, first + 1, …
 inline Ints positions_from(int64_t first) { return lane_numbers() + static_cast<int32_t>(first); }

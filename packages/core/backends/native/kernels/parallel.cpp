@@ -1,6 +1,6 @@
-// The pool behind parallel_for: workers wait until a job comes, then take its items from one shared counter. They wait
-// awake for a moment before they sleep: the next kernel mostly comes within microseconds, and a thread that was asleep
-// starts late, often on the core that the caller is on.
+// The pool behind parallel_for: workers wait for a job, then take its items from one shared counter. They spin for a moment
+// before they sleep: the next kernel mostly comes within microseconds, and a thread that has slept starts late, often on the
+// caller's core.
 #include "parallel.h"
 
 #include <dlfcn.h>
@@ -84,7 +84,7 @@ class Pool {
     }
   }
 
-  // Returns when a new job is there, or after a moment.
+  // Spins until there is a new job, or for kAwake at most.
   void wait_awake(uint64_t seen) {
     const auto end = std::chrono::steady_clock::now() + kAwake;
     do {
@@ -114,8 +114,8 @@ class Pool {
   bool stopping_ = false;
 };
 
-// Keeps this library in memory until the process is gone: at its exit Node unloads libraries, and a worker that wakes
-// then would find no code to run.
+// Keeps this library in memory until the process is gone: on exit Node unloads libraries, and a worker that woke after that
+// would have no code to run.
 void stay_loaded() {
   static const int here = 0;
   Dl_info info;

@@ -1,11 +1,12 @@
-// What the softmax kernels share: the keys that a query sees, and the biased logits of a block, in base 2.
+// Shared by the softmax kernels: the keys that a query sees, and the biased logits of a block, in base 2.
 #pragma once
 #include "fire.h"
 #include "packed.h"
 
-// A hidden key's logit: low enough to vanish, finite so that no NaN arises; and the lowest peak to subtract.
-constexpr float kHidden = -1e30f;
-constexpr float kLowestPeak = -1e29f;
+// A masked key's logit: low enough that its weight is 0, finite so that no NaN arises. A row without any visible key
+// subtracts kLowestRowMax, so that its weights stay 0.
+constexpr float kMaskedLogit = -1e30f;
+constexpr float kLowestRowMax = -1e29f;
 
 struct SoftmaxShape {
   float logitScale;        // on q·k, log2(e) included
@@ -19,17 +20,17 @@ struct SoftmaxShape {
   int64_t first_key_block(const QueryBlock& block) const { return first_key(block.firstPosition) / kBlock; }
   int64_t end_key_block(const QueryBlock& block) const { return block.last_position() / kBlock + 1; }
 
-  // Whether some query of the block does not see some key of the range.
-  bool hides(const QueryBlock& block, KeyRange keys) const {
+  // Whether the mask hides some key of the range from some query of the block.
+  bool masks(const QueryBlock& block, KeyRange keys) const {
     return keys.begin + keys.count - 1 > block.firstPosition || keys.begin < first_key(block.last_position());
   }
 };
 
-// logits [keys, width] arrive as q·k in base 2 and leave biased and masked.
-inline void finish_logits(const QueryBlock& block, const SoftmaxShape& shape, KeyRange keys, int64_t head,
+// Adds ALiBi's or FIRE's bias to a block's logits [keys, width], which are q·k in base 2, and masks hidden keys.
+inline void bias_and_mask(const QueryBlock& block, const SoftmaxShape& shape, KeyRange keys, int64_t head,
                           float* logits) {
   const int64_t width = block.width();
-  const bool masked = shape.hides(block, keys);
+  const bool masked = shape.masks(block, keys);
   if (!masked && !shape.slopes && !shape.fire) return;
   const float slope = shape.slopes ? shape.slopes[head] * kLog2E : 0.0f;
   for (int64_t lane = 0; lane < width; lane += kLanes) {
@@ -45,7 +46,7 @@ inline void finish_logits(const QueryBlock& block, const SoftmaxShape& shape, Ke
         const Floats x = shape.fire->numerator(position - keys.begin - c) * shape.fire->inverse(position);
         logit += kLog2E * fire_bias(*shape.fire, head, x);
       }
-      if (masked) logit = ((key <= last) & (key >= first)) ? logit : splat(kHidden);
+      if (masked) logit = ((key <= last) & (key >= first)) ? logit : splat(kMaskedLogit);
       store(at, logit);
     }
   }

@@ -1,4 +1,4 @@
-// Softmax attention backward: weights made again from the saved log-sum-exp, block by block.
+// Softmax attention backward: recomputes the weights from the saved log-sum-exp (lse), block by block.
 #include "key_sums.h"
 #include "softmax_block.h"
 
@@ -8,21 +8,22 @@ struct GradInputs {
   const float *q, *k, *v, *output, *logSumExp, *dOutput;
 };
 
-// logits become weights; dWeights become w·(dw − Σ w·dw), the logits' gradients. `subtracted` is the log-sum-exp in base 2.
-void logit_gradients(KeyRange keys, int64_t width, const float* subtracted, const float* along, float* logits,
+// logits become weights; dWeights become the logits' gradients, w·(dw − delta) with delta = Σ w·dw = output·dOutput of the
+// row. `lse` is in base 2.
+void logit_gradients(KeyRange keys, int64_t width, const float* lse, const float* delta, float* logits,
                      float* dWeights) {
   for (int64_t c = 0; c < keys.count; c++) {
     for (int64_t lane = 0; lane < width; lane += kLanes) {
       const int64_t at = c * width + lane;
-      const Floats weight = exp2_or_zero(load(logits + at) - load(subtracted + lane));
+      const Floats weight = exp2_or_zero(load(logits + at) - load(lse + lane));
       store(logits + at, weight);
-      store(dWeights + at, weight * (load(dWeights + at) - load(along + lane)));
+      store(dWeights + at, weight * (load(dWeights + at) - load(delta + lane)));
     }
   }
   for (int64_t i = keys.count * width; i < keys.padded() * width; i++) logits[i] = dWeights[i] = 0;
 }
 
-// The gradients of one block of queries under one head: its rows of dq, and its part of the run's sums.
+// The gradients of one block of queries in one head: its rows of dq, and its share of the run's sums.
 void backward(const Pack& pack, const SoftmaxShape& shape, float scale, const GradInputs& in, const QueryBlock& block,
               int64_t head, Run& run, FireSums* fireSums, float* dq) {
   const int64_t heads = pack.heads, headDim = pack.headDim, dim = pack.padded_dim(), width = block.width();
@@ -30,19 +31,19 @@ void backward(const Pack& pack, const SoftmaxShape& shape, float scale, const Gr
   const int64_t keyStride = pack.kvHeads * headDim, seen = block.last_position() + 1;
   Buffer queries(headDim * width), queryRows(width * dim), dOutputs(headDim * width), dOutputRows(width * dim);
   Buffer keys(kBlock * dim), values(kBlock * dim), logits(kBlock * width), dWeights(kBlock * width);
-  Buffer dQueries(width * dim), subtracted(width), along(width), scratch(fireSums ? 2 * kBlock * width : 0);
+  Buffer dQueries(width * dim), lse(width), delta(width), scratch(fireSums ? 2 * kBlock * width : 0);
   copy_transposed(in.q + rowAt, stride, block.rows, headDim, shape.logitScale, queries, width);
   copy_transposed(in.dOutput + rowAt, stride, block.rows, headDim, 1.0f, dOutputs, width);
   copy_rows(in.q + rowAt, stride, block.rows, headDim, scale, queryRows, width, dim);
   copy_rows(in.dOutput + rowAt, stride, block.rows, headDim, 1.0f, dOutputRows, width, dim);
   std::fill(dQueries + 0, dQueries + width * dim, 0.0f);
   for (int64_t r = 0; r < width; r++) {
-    // A lane beyond the last row: its weights vanish.
-    subtracted[r] = -kHidden;
-    along[r] = 0;
+    // A lane beyond the last row: its weights are 0.
+    lse[r] = -kMaskedLogit;
+    delta[r] = 0;
     if (r >= block.rows) continue;
-    subtracted[r] = in.logSumExp[(block.firstRow + r) * heads + head] * kLog2E;
-    for (int64_t i = 0; i < headDim; i++) along[r] += in.dOutput[rowAt + r * stride + i] * in.output[rowAt + r * stride + i];
+    lse[r] = in.logSumExp[(block.firstRow + r) * heads + head] * kLog2E;
+    for (int64_t i = 0; i < headDim; i++) delta[r] += in.dOutput[rowAt + r * stride + i] * in.output[rowAt + r * stride + i];
   }
   for (int64_t b = shape.first_key_block(block); b < shape.end_key_block(block); b++) {
     const KeyRange range = key_range(b, seen);
@@ -50,14 +51,14 @@ void backward(const Pack& pack, const SoftmaxShape& shape, float scale, const Gr
     const int64_t sumAt = (range.begin - run.firstKey) * dim;
     copy_rows(in.k + at, keyStride, range.count, headDim, 1.0f, keys, range.padded(), dim);
     copy_rows(in.v + at, keyStride, range.count, headDim, 1.0f, values, range.padded(), dim);
-    small_product<false>(range.padded(), width, headDim, keys, dim, queries, width, logits, width, false);
-    finish_logits(block, shape, range, head, logits);
-    small_product<false>(range.padded(), width, headDim, values, dim, dOutputs, width, dWeights, width, false);
-    logit_gradients(range, width, subtracted, along, logits, dWeights);
+    small_matmul<false>(range.padded(), width, headDim, keys, dim, queries, width, logits, width, false);
+    bias_and_mask(block, shape, range, head, logits);
+    small_matmul<false>(range.padded(), width, headDim, values, dim, dOutputs, width, dWeights, width, false);
+    logit_gradients(range, width, lse, delta, logits, dWeights);
     if (fireSums) fire_gradients(*shape.fire, block, range, head, dWeights, scratch, *fireSums);
-    small_product<true>(width, dim, range.count, dWeights, width, keys, dim, dQueries, dim, true);
-    small_product<false>(range.padded(), dim, block.rows, dWeights, width, queryRows, dim, *run.dk + sumAt, dim, true);
-    small_product<false>(range.padded(), dim, block.rows, logits, width, dOutputRows, dim, *run.dv + sumAt, dim, true);
+    small_matmul<true>(width, dim, range.count, dWeights, width, keys, dim, dQueries, dim, true);
+    small_matmul<false>(range.padded(), dim, block.rows, dWeights, width, queryRows, dim, *run.dk + sumAt, dim, true);
+    small_matmul<false>(range.padded(), dim, block.rows, logits, width, dOutputRows, dim, *run.dv + sumAt, dim, true);
   }
   for (int64_t r = 0; r < block.rows; r++) {
     for (int64_t i = 0; i < headDim; i++) dq[rowAt + r * stride + i] = dQueries[r * dim + i] * scale;
@@ -76,7 +77,7 @@ void write_fire(const FireInputs& in, int64_t heads, const FireSums& sums, float
 
 }  // namespace
 
-// dFire*: where there is a FIRE bias; dk and dv arrive as zeros.
+// dFire* are written where there is a FIRE bias. dk and dv must hold zeros.
 extern "C" void sb_softmax_grad(int64_t documents, const int32_t* cuSeqlens, const int32_t* cuSeqlensK, int64_t heads,
                                 int64_t kvHeads, int64_t headDim, float scale, int64_t window, const float* slopes,
                                 int64_t fireWidth, float fireInitialThreshold, const float* fireW1,

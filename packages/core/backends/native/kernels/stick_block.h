@@ -1,5 +1,5 @@
-// One block of stick-breaking weights. https://arxiv.org/abs/2410.17980, equations 1 to 4, with a running product in
-// place of the sum of logarithms: β = σ(z) is what a key breaks off of what nearer keys left.
+// The weights of one block of stick-breaking attention. https://arxiv.org/abs/2410.17980, equations 1 to 4, with a running
+// product in place of the sum of logarithms: a key takes the share β = σ(z) of what the nearer keys left of the stick.
 #pragma once
 #include <cmath>
 
@@ -13,39 +13,39 @@ struct StickShape {
   int64_t seen(int64_t position) const { return position + (attendCurrent ? 1 : 0); }
 };
 
-// Lane by lane from the nearest key to the farthest: logits [keys, width] become weights; `left` [width] is what is
-// left of each lane's stick, before and after. With `beta` [keys, width], σ(z) is kept there. Hidden keys get 0.
+// Lane by lane from the nearest key to the farthest: logits [keys, width] become weights, and `remainder` [width], what is
+// left of each lane's stick, is updated. With kKeepBeta, β is kept in `beta` [keys, width]. Masked keys get weight 0.
 template <bool kMasked, bool kKeepBeta>
-inline void break_block(const QueryBlock& block, const StickShape& shape, KeyRange keys, int64_t width, float* logits,
-                        float* beta, float* left) {
+inline void stick_breaking_block(const QueryBlock& block, const StickShape& shape, KeyRange keys, int64_t width,
+                                 float* logits, float* beta, float* remainder) {
   for (int64_t lane = 0; lane < width; lane += kLanes) {
-    Floats rest = load(left + lane);
+    Floats remaining = load(remainder + lane);
     const Ints last = positions_from(block.firstPosition + lane + (shape.attendCurrent ? 0 : -1));
     for (int64_t c = keys.count - 1; c >= 0; c--) {
       float* at = logits + c * width + lane;
-      Floats power = exp2_of(load(at));  // e^z, finite
-      if (kMasked) power = splat(static_cast<int32_t>(keys.begin + c)) <= last ? power : Floats{};
-      const Floats kept = 1.0f / (1.0f + power), broken = power * kept;
-      store(at, rest * broken);
-      if (kKeepBeta) store(beta + c * width + lane, broken);
-      rest *= kept;
+      Floats expLogit = exp2_of(load(at));  // e^z, finite
+      if (kMasked) expLogit = splat(static_cast<int32_t>(keys.begin + c)) <= last ? expLogit : Floats{};
+      const Floats oneMinusBeta = 1.0f / (1.0f + expLogit), sigmoid = expLogit * oneMinusBeta;
+      store(at, remaining * sigmoid);
+      if (kKeepBeta) store(beta + c * width + lane, sigmoid);
+      remaining *= oneMinusBeta;
     }
-    store(left + lane, rest);
+    store(remainder + lane, remaining);
   }
 }
 
 template <bool kKeepBeta>
-inline void break_keys(const QueryBlock& block, const StickShape& shape, KeyRange keys, int64_t width, float* logits,
-                       float* beta, float* left) {
+inline void stick_breaking_weights(const QueryBlock& block, const StickShape& shape, KeyRange keys, int64_t width,
+                                   float* logits, float* beta, float* remainder) {
   if (keys.begin + keys.count > shape.seen(block.firstPosition))
-    break_block<true, kKeepBeta>(block, shape, keys, width, logits, beta, left);
+    stick_breaking_block<true, kKeepBeta>(block, shape, keys, width, logits, beta, remainder);
   else
-    break_block<false, kKeepBeta>(block, shape, keys, width, logits, beta, left);
+    stick_breaking_block<false, kKeepBeta>(block, shape, keys, width, logits, beta, remainder);
   // Rows that only fill the last register tile.
   for (int64_t i = keys.count * width; i < keys.padded() * width; i++) logits[i] = 0;
 }
 
 // A whole stick for every row, none for the lanes beyond.
-inline void whole_sticks(const QueryBlock& block, float* left) {
-  for (int64_t i = 0; i < block.width(); i++) left[i] = i < block.rows ? 1.0f : 0.0f;
+inline void whole_sticks(const QueryBlock& block, float* remainder) {
+  for (int64_t i = 0; i < block.width(); i++) remainder[i] = i < block.rows ? 1.0f : 0.0f;
 }

@@ -1,5 +1,5 @@
 // Stick-breaking attention forward. A block of queries walks its keys from the nearest block to the farthest and stops
-// where every stick of it is spent.
+// when all of its sticks are exhausted.
 #include <algorithm>
 #include <atomic>
 
@@ -12,8 +12,8 @@ std::atomic<bool> blockSkipping{true};
 
 // Half of the last bit of a float32 of magnitude one.
 constexpr float kHalfLastBit = 1.0f / (1 << 25);
-// Above this, no row is looked at closely.
-constexpr float kPerhapsSpent = 1.0f / (1 << 10);
+// A block with a remainder above this is not looked at closely.
+constexpr float kMayBeExhausted = 1.0f / (1 << 10);
 
 // For every key block of every document, the largest |v| in it and in all blocks before it: [kvHeads, blocks].
 class LargestValues {
@@ -50,16 +50,16 @@ class LargestValues {
   std::vector<float> largest_;
 };
 
-// Whether no key further back can change a row's output: what is left of the stick, times the largest value back
-// there, stays below half the last bit of the largest component that the output has by now. A NaN is spent, too.
-bool spent(const QueryBlock& block, const float* left, const float* output, int64_t dim, float largestBefore) {
+// Whether no key further back can change a row's output: the remainder times the largest value back there is at most half
+// of the last bit of the output's largest component so far. A row with a NaN counts as exhausted.
+bool exhausted(const QueryBlock& block, const float* remainder, const float* output, int64_t dim, float largestBefore) {
   for (int64_t r = 0; r < block.rows; r++) {
-    if (left[r] > kPerhapsSpent) return false;
+    if (remainder[r] > kMayBeExhausted) return false;
   }
   for (int64_t r = 0; r < block.rows; r++) {
     Floats most{};
     for (int64_t i = 0; i < dim; i += kLanes) most = maximum(most, absolute(load(output + r * dim + i)));
-    if (left[r] * largestBefore > largest(most) * kHalfLastBit) return false;
+    if (remainder[r] * largestBefore > largest(most) * kHalfLastBit) return false;
   }
   return true;
 }
@@ -75,7 +75,7 @@ extern "C" void sb_query_blocks(int64_t documents, const int32_t* cuSeqlens, int
     *blocks += static_cast<int32_t>((cuSeqlens[s + 1] - cuSeqlens[s] + kBlock - 1) / kBlock);
 }
 
-// stops [blocks, heads]: the first key block that a block of queries went to.
+// stops [blocks, heads]: the farthest key block that a block of queries went to.
 extern "C" void sb_stick_breaking(int64_t documents, const int32_t* cuSeqlens, const int32_t* cuSeqlensK,
                                   int64_t heads, int64_t kvHeads, int64_t headDim, float scale, int32_t attendCurrent,
                                   const float* q, const float* k, const float* v, float* output, float* remainder,
@@ -94,11 +94,11 @@ extern "C" void sb_stick_breaking(int64_t documents, const int32_t* cuSeqlens, c
     const int64_t head = item % heads, kvHead = head / group, width = block.width();
     const int64_t seen = shape.seen(block.last_position());
     Buffer queries(headDim * width), keys(kBlock * dim), values(kBlock * dim), logits(kBlock * width);
-    Buffer sums(width * dim), left(width);
+    Buffer acc(width * dim), rowRemainder(width);
     copy_transposed(q + (block.firstRow * heads + head) * headDim, heads * headDim, block.rows, headDim,
                     shape.logitScale, queries, width);
-    std::fill(sums + 0, sums + width * dim, 0.0f);
-    whole_sticks(block, left);
+    std::fill(acc + 0, acc + width * dim, 0.0f);
+    whole_sticks(block, rowRemainder);
 
     int64_t b = (seen + kBlock - 1) / kBlock;
     while (b > 0) {
@@ -107,16 +107,16 @@ extern "C" void sb_stick_breaking(int64_t documents, const int32_t* cuSeqlens, c
       const int64_t at = ((block.firstKey + range.begin) * kvHeads + kvHead) * headDim;
       copy_rows(k + at, kvHeads * headDim, range.count, headDim, 1.0f, keys, range.padded(), dim);
       copy_rows(v + at, kvHeads * headDim, range.count, headDim, 1.0f, values, range.padded(), dim);
-      small_product<false>(range.padded(), width, headDim, keys, dim, queries, width, logits, width, false);
-      break_keys<false>(block, shape, range, width, logits, nullptr, left);
-      small_product<true>(width, dim, range.count, logits, width, values, dim, sums, dim, true);
-      if (skip && spent(block, left, sums, dim, largestValues.before(block.document, kvHead, b))) break;
+      small_matmul<false>(range.padded(), width, headDim, keys, dim, queries, width, logits, width, false);
+      stick_breaking_weights<false>(block, shape, range, width, logits, nullptr, rowRemainder);
+      small_matmul<true>(width, dim, range.count, logits, width, values, dim, acc, dim, true);
+      if (skip && exhausted(block, rowRemainder, acc, dim, largestValues.before(block.document, kvHead, b))) break;
     }
     stops[block.index * heads + head] = static_cast<int32_t>(b);
     for (int64_t r = 0; r < block.rows; r++) {
       const int64_t row = (block.firstRow + r) * heads + head;
-      std::copy(sums + r * dim, sums + r * dim + headDim, output + row * headDim);
-      remainder[row] = left[r];
+      std::copy(acc + r * dim, acc + r * dim + headDim, output + row * headDim);
+      remainder[row] = rowRemainder[r];
     }
   });
 }

@@ -1,6 +1,6 @@
-// Stick-breaking attention backward. A block of queries walks its keys twice: from the nearest to where its forward
-// stopped, making the weights again, and back, with the prefix sum of the weights' gradients from the far end, because
-// taking that prefix as a total minus a suffix would cancel. https://arxiv.org/abs/2410.17980, appendix A.
+// Stick-breaking attention backward. A block of queries walks its keys twice: from the nearest to where its forward stopped,
+// recomputing the weights, and back, with the prefix sum of weights times their gradients. That prefix is summed from the far
+// end, because a total minus a suffix would cancel. https://arxiv.org/abs/2410.17980, appendix A.
 #include "key_sums.h"
 #include "stick_block.h"
 
@@ -28,7 +28,7 @@ void logit_gradients(KeyRange keys, int64_t width, const float* weights, const f
   for (int64_t i = keys.count * width; i < keys.padded() * width; i++) dWeights[i] = 0;
 }
 
-// The gradients of one block of queries under one head: its rows of dq, and its part of the run's sums.
+// The gradients of one block of queries in one head: its rows of dq, and its share of the run's sums.
 void backward(const Pack& pack, const StickShape& shape, float scale, const GradInputs& in, const QueryBlock& block,
               int64_t head, Run& run, float* dq) {
   const int64_t heads = pack.heads, headDim = pack.headDim, dim = pack.padded_dim(), width = block.width();
@@ -39,7 +39,7 @@ void backward(const Pack& pack, const StickShape& shape, float scale, const Grad
     for (int64_t r = 0; r < block.rows; r++) std::fill_n(dq + rowAt + r * stride, headDim, 0.0f);
     return;
   }
-  // Weights and β of all keys between: linear in the document, read again on the way back.
+  // Weights and β of all keys from the stop on: memory linear in the document, read again on the way back.
   Buffer weights((end - stop) * kBlock * width), beta((end - stop) * kBlock * width);
   Buffer columns(headDim * width), rows(width * dim), keys(kBlock * dim), dWeights(kBlock * width), lanes(width);
   const auto keyRow = [&](int64_t key) { return ((block.firstKey + key) * pack.kvHeads + run.kvHead) * headDim; };
@@ -52,9 +52,9 @@ void backward(const Pack& pack, const StickShape& shape, float scale, const Grad
     const KeyRange range = key_range(b, seen);
     const int64_t strip = (b - stop) * kBlock * width;
     copy_rows(in.k + keyRow(range.begin), keyStride, range.count, headDim, 1.0f, keys, range.padded(), dim);
-    small_product<false>(range.padded(), width, headDim, keys, dim, columns, width, weights + strip, width, false);
-    break_keys<true>(block, shape, range, width, weights + strip, beta + strip, lanes);
-    small_product<false>(range.padded(), dim, block.rows, weights + strip, width, rows, dim,
+    small_matmul<false>(range.padded(), width, headDim, keys, dim, columns, width, weights + strip, width, false);
+    stick_breaking_weights<true>(block, shape, range, width, weights + strip, beta + strip, lanes);
+    small_matmul<false>(range.padded(), dim, block.rows, weights + strip, width, rows, dim,
                          *run.dv + (range.begin - run.firstKey) * dim, dim, true);
   }
 
@@ -71,10 +71,10 @@ void backward(const Pack& pack, const StickShape& shape, float scale, const Grad
     const int64_t strip = (b - stop) * kBlock * width;
     copy_rows(in.k + keyRow(range.begin), keyStride, range.count, headDim, scale, keys, range.padded(), dim);
     copy_rows(in.v + keyRow(range.begin), keyStride, range.count, headDim, 1.0f, values, range.padded(), dim);
-    small_product<false>(range.padded(), width, headDim, values, dim, columns, width, dWeights, width, false);
+    small_matmul<false>(range.padded(), width, headDim, values, dim, columns, width, dWeights, width, false);
     logit_gradients(range, width, weights + strip, beta + strip, dWeights, lanes);
-    small_product<true>(width, dim, range.count, dWeights, width, keys, dim, dQueries, dim, true);
-    small_product<false>(range.padded(), dim, block.rows, dWeights, width, rows, dim,
+    small_matmul<true>(width, dim, range.count, dWeights, width, keys, dim, dQueries, dim, true);
+    small_matmul<false>(range.padded(), dim, block.rows, dWeights, width, rows, dim,
                          *run.dk + (range.begin - run.firstKey) * dim, dim, true);
   }
   for (int64_t r = 0; r < block.rows; r++)

@@ -1,4 +1,4 @@
-// What a training step needs beyond the layers: the fused output head with cross-entropy, AdamW, the gradients' norm.
+// What a training step needs besides the layers: the output head fused with cross-entropy, AdamW, the gradients' norm.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -10,11 +10,11 @@
 
 namespace {
 
-// Rows whose logits are alive together: about four million numbers.
+// How many rows have their logits in memory at once: about four million numbers.
 int64_t chunk_rows(int64_t vocabSize) { return std::max<int64_t>(48, (int64_t{1} << 22) / std::max<int64_t>(1, vocabSize)); }
 
-// Room for a chunk's logits, kept between calls: fresh memory costs as much as the logits themselves. The caller is one
-// thread.
+// Room for a chunk's logits, kept between calls: fresh memory costs as much time as computing the logits. Only one thread
+// calls this.
 float* logits_room(int64_t size) {
   static std::unique_ptr<float[]> room;
   static int64_t held = 0;
@@ -39,20 +39,20 @@ extern "C" void sb_linear_cross_entropy(int64_t rows, int64_t width, int64_t voc
          false);
     parallel_for(length, [&](int64_t i) {
       const float* row = logits + i * vocabSize;
-      float top = -std::numeric_limits<float>::infinity();
-#pragma omp simd reduction(max : top)
-      for (int64_t t = 0; t < vocabSize; t++) top = std::max(top, row[t] * logitScale);
-      double total = 0;
+      float rowMax = -std::numeric_limits<float>::infinity();
+#pragma omp simd reduction(max : rowMax)
+      for (int64_t t = 0; t < vocabSize; t++) rowMax = std::max(rowMax, row[t] * logitScale);
+      double rowSum = 0;
       for (int64_t from = 0; from < vocabSize; from += 4096) {
         float part = 0;
 #pragma omp simd reduction(+ : part)
-        for (int64_t t = from; t < std::min(vocabSize, from + 4096); t++) part += fast_exp(row[t] * logitScale - top);
-        total += part;
+        for (int64_t t = from; t < std::min(vocabSize, from + 4096); t++) part += fast_exp(row[t] * logitScale - rowMax);
+        rowSum += part;
       }
       const int32_t target = targets[begin + i];
-      const float normaliser = top + static_cast<float>(std::log(total));
-      logSumExp[begin + i] = normaliser;
-      loss[begin + i] = target == ignoreIndex ? 0.0f : normaliser - row[target] * logitScale;
+      const float lse = rowMax + static_cast<float>(std::log(rowSum));
+      logSumExp[begin + i] = lse;
+      loss[begin + i] = target == ignoreIndex ? 0.0f : lse - row[target] * logitScale;
     });
   }
 }
@@ -74,9 +74,9 @@ extern "C" void sb_linear_cross_entropy_grad(int64_t rows, int64_t width, int64_
         std::fill(row, row + vocabSize, 0.0f);
         return;
       }
-      const float factor = dLoss[begin + i] * logitScale, normaliser = logSumExp[begin + i];
+      const float factor = dLoss[begin + i] * logitScale, lse = logSumExp[begin + i];
 #pragma omp simd
-      for (int64_t t = 0; t < vocabSize; t++) row[t] = fast_exp(row[t] * logitScale - normaliser) * factor;
+      for (int64_t t = 0; t < vocabSize; t++) row[t] = fast_exp(row[t] * logitScale - lse) * factor;
       row[target] -= factor;
     });
     gemm(false, false, length, width, vocabSize, logits, vocabSize, weight, width, dHidden + begin * width, width,

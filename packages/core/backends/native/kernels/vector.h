@@ -1,4 +1,4 @@
-// The vectors of this machine, by the compiler's extensions: 16 floats with AVX-512, 8 with AVX2, 4 elsewhere.
+// This machine's vectors, through the compiler's extensions: 16 floats with AVX-512, 8 with AVX2, 4 elsewhere.
 #pragma once
 #include <cstdint>
 #if defined(__SSE__)
@@ -29,7 +29,7 @@ inline Ints lane_numbers() {
   return numbers;
 }
 
-// The arguments come in this order so that a NaN in x stays one.
+// Compared this way round so that a NaN in x stays NaN.
 inline Floats at_least(Floats x, float low) { return x < low ? splat(low) : x; }
 inline Floats at_most(Floats x, float high) { return x > high ? splat(high) : x; }
 inline Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
@@ -48,7 +48,7 @@ inline double sum_of(Floats x) {
 
 inline Floats absolute(Floats x) { return (Floats)((Ints)x & 0x7fffffff); }
 
-// 2^x within 2 ulp for x in [−125, 126]; beyond, the value at the end.
+// 2^x within 2 ulp for x in [−125, 126]; outside, the value at that end.
 inline Floats exp2_of(Floats x) {
   const Floats clamped = at_most(at_least(x, -125.0f), 126.0f);
   const Floats shifted = clamped + 12582912.0f;  // rounds to the nearest integer, which its low bits now hold
@@ -63,13 +63,13 @@ inline Floats exp2_of(Floats x) {
   return (Floats)((Ints)p + ((Ints)shifted << 23));
 }
 
-// The same, 0 below: what a hidden key's weight must be.
+// The same, but 0 below −125, which a masked key's weight must be.
 inline Floats exp2_or_zero(Floats x) { return x < -125.0f ? Floats{} : exp2_of(x); }
 
 constexpr float kLog2E = 1.44269504088896341f;
 
-// While it lives, this thread takes numbers too small for float32's exponent as 0: arithmetic on them is many times
-// slower, and a stick's last 1e-38 is nobody's. JavaScript runs on these threads too, so the old state comes back.
+// While one exists, this thread treats denormal numbers as 0: arithmetic on them is many times slower, and the last 1e-38 of
+// a stick does not matter. JavaScript runs on one of these threads, so the destructor restores the old state.
 class FlushTinyToZero {
  public:
 #if defined(__SSE__)

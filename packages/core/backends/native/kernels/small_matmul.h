@@ -1,11 +1,11 @@
-// Products of blocks that lie in the first two caches, as attention has them: no panels are made. A register tile of
-// c is summed over the whole depth; a's numbers are spread over lanes as they are read, so a may stand either way.
+// Matmul of blocks that lie in the first two caches, as in attention, without copying them into panels. A register tile of c
+// is summed over the whole depth. Numbers of a are broadcast to all lanes as they are read, so a may be transposed.
 #pragma once
 #include <cstdint>
 
 #include "vector.h"
 
-// Blocks have rows in multiples of this and columns in multiples of kLanes.
+// The rows of a block are a multiple of this, its columns a multiple of kLanes.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kTileRows = 8;
 #else
@@ -41,7 +41,7 @@ inline void small_tile(int64_t depth, const float* __restrict a, int64_t lda, co
 
 // c[rows, columns] (+)= op(a)[rows, depth] · b[depth, columns]; op transposes where asked.
 template <bool kTransposeA>
-inline void small_product(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t lda, const float* b,
+inline void small_matmul(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t lda, const float* b,
                           int64_t ldb, float* c, int64_t ldc, bool accumulate) {
   const int64_t rowStep = kTransposeA ? 1 : lda;
   int64_t j = 0;
