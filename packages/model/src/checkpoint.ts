@@ -3,8 +3,9 @@ import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import type { Variable } from '@tensorflow/tfjs-core';
-import { type LlamaConfig, loadConfig } from './config.js';
+import type { LlamaConfig } from './config.js';
 import { toHuggingFace } from './huggingface_config.js';
+import { loadConfig } from './load_config.js';
 import { parameterShapes } from './parameters.js';
 import { readSafetensors, replaceFile, type SafetensorsFile, writeSafetensors } from './safetensors.js';
 

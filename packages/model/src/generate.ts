@@ -1,8 +1,8 @@
 /** Continuing a prompt: the cache is filled in chunks, then one token at a time is drawn from the last logits. */
 import { UserError } from '@stickbreaking/base';
 import type { Ints } from '@stickbreaking/core';
+import type { Tensor1D } from '@tensorflow/tfjs-core';
 import type { KeyValueCache } from './cache.js';
-import type { LlamaModel } from './model.js';
 import { generator } from './parameters.js';
 
 export interface GenerateOptions {
@@ -20,10 +20,21 @@ export interface GenerateOptions {
   stop?: readonly number[];
 }
 
+/** What generation asks of a model. */
+interface GeneratingModel {
+  createCache(): KeyValueCache;
+  /** [vocabSize] */
+  lastLogits(tokens: Ints, options: { cache: KeyValueCache }): Tensor1D;
+}
+
 /** Prompt tokens that run through the model together: bounds the memory of a long prompt. */
 const PREFILL_TOKENS = 1024;
 
-export async function* generate(model: LlamaModel, prompt: Ints, options: GenerateOptions): AsyncGenerator<number> {
+export async function* generate(
+  model: GeneratingModel,
+  prompt: Ints,
+  options: GenerateOptions,
+): AsyncGenerator<number> {
   const { maxNewTokens = 256, seed = 0, stop = [] } = options;
   checkGenerateOptions(options);
   if (prompt.length === 0) throw new UserError('The prompt is empty; a continuation needs at least one token.');
@@ -42,7 +53,7 @@ export async function* generate(model: LlamaModel, prompt: Ints, options: Genera
   }
 }
 
-async function prefill(model: LlamaModel, prompt: Ints, cache: KeyValueCache): Promise<Float32Array> {
+async function prefill(model: GeneratingModel, prompt: Ints, cache: KeyValueCache): Promise<Float32Array> {
   let logits = new Float32Array();
   for (let begin = 0; begin < prompt.length; begin += PREFILL_TOKENS) {
     logits = await logitsAfter(model, prompt.slice(begin, begin + PREFILL_TOKENS), cache);
@@ -50,7 +61,11 @@ async function prefill(model: LlamaModel, prompt: Ints, cache: KeyValueCache): P
   return logits;
 }
 
-async function logitsAfter(model: LlamaModel, tokens: Ints, cache: KeyValueCache): Promise<Float32Array<ArrayBuffer>> {
+async function logitsAfter(
+  model: GeneratingModel,
+  tokens: Ints,
+  cache: KeyValueCache,
+): Promise<Float32Array<ArrayBuffer>> {
   const logits = model.lastLogits(tokens, { cache });
   const values = (await logits.data()) as Float32Array<ArrayBuffer>;
   logits.dispose();

@@ -4,7 +4,10 @@
  * type of its own. Our own configuration travels along under one key, which `transformers` carries and ignores.
  */
 import { UserError } from '@stickbreaking/base';
+import type { HuggingFaceAttention } from './attention/attention_kind.js';
+import { attentionFromHuggingFace, attentionKind } from './attention/index.js';
 import { type LlamaConfig, type LlamaConfigInput, LlamaConfigSchema } from './config.js';
+import { feedForwardFromHuggingFace, feedForwardOf } from './feed_forward/index.js';
 
 const OWN_KEY = 'stickbreaking';
 
@@ -12,12 +15,14 @@ type Json = Record<string, unknown>;
 
 /** The content of `config.json` for a model. */
 export function toHuggingFace(config: LlamaConfig): Json {
-  const { attention, mup } = config;
+  const { mup } = config;
+  const attention = attentionKind(config.attention).toHuggingFace(config.attention, config);
+  const feedForward = feedForwardOf(config);
   return {
-    ...kindOf(config),
+    ...familyOf(attention, mup !== undefined),
     vocab_size: config.vocabSize,
     hidden_size: config.hiddenSize,
-    intermediate_size: config.intermediateSize,
+    ...feedForward.kind.toHuggingFace(feedForward.setting),
     num_hidden_layers: config.numLayers,
     num_attention_heads: config.numHeads,
     num_key_value_heads: config.numKvHeads,
@@ -35,9 +40,7 @@ export function toHuggingFace(config: LlamaConfig): Json {
     // Left out, transformers would take token 1 to begin a text and token 2 to end it: the tokenizer knows better.
     bos_token_id: null,
     eos_token_id: null,
-    ...(attention.kind === 'softmax'
-      ? { ...ropeOf(config), ...(attention.window ? { sliding_window: attention.window } : {}) }
-      : {}),
+    ...attention.keys,
     ...(mup
       ? {
           embedding_multiplier: mup.embeddingMultiplier,
@@ -50,30 +53,16 @@ export function toHuggingFace(config: LlamaConfig): Json {
   };
 }
 
-function kindOf({ attention, mup }: LlamaConfig): Json {
-  const own = { model_type: 'stickbreaking_llama', architectures: ['StickbreakingLlamaForCausalLM'] };
-  if (attention.kind !== 'softmax' || attention.position.kind !== 'rope') return own;
-  if (attention.window && mup) return own;
-  if (attention.window) return { model_type: 'mistral', architectures: ['MistralForCausalLM'] };
-  if (mup) return { model_type: 'granite', architectures: ['GraniteForCausalLM'] };
-  return { model_type: 'llama', architectures: ['LlamaForCausalLM'] };
-}
+const families = {
+  llama: 'LlamaForCausalLM',
+  mistral: 'MistralForCausalLM',
+  granite: 'GraniteForCausalLM',
+} as const;
 
-/** transformers has no static NTK: it is the same as a larger theta. */
-function ropeOf({ attention, headDim, contextLength }: LlamaConfig): Json {
-  if (attention.kind !== 'softmax' || attention.position.kind !== 'rope') return {};
-  const { theta, scaling } = attention.position;
-  if (scaling?.kind === 'ntk')
-    return { rope_theta: theta * scaling.factor ** (headDim / (headDim - 2)), rope_scaling: null };
-  if (!scaling) return { rope_theta: theta, rope_scaling: null };
-  const rope = { rope_type: scaling.kind, factor: scaling.factor };
-  if (scaling.kind === 'linear') return { rope_theta: theta, rope_scaling: rope };
-  // transformers measures a document against max_position_embeddings.
-  return {
-    rope_theta: theta,
-    rope_scaling: rope,
-    max_position_embeddings: scaling.originalContextLength ?? contextLength,
-  };
+function familyOf({ family }: HuggingFaceAttention, multipliers: boolean): Json {
+  const named = multipliers ? (family === 'llama' ? 'granite' : undefined) : family;
+  if (!named) return { model_type: 'stickbreaking_llama', architectures: ['StickbreakingLlamaForCausalLM'] };
+  return { model_type: named, architectures: [families[named]] };
 }
 
 /** Reads `config.json`, ours or one that `transformers` wrote. */
@@ -86,9 +75,9 @@ export function fromHuggingFace(json: Json, file: string): LlamaConfig {
 
 function mapped(json: Json, file: string): LlamaConfigInput {
   const type = String(json.model_type);
-  if (!['llama', 'mistral', 'granite'].includes(type)) {
+  if (!(type in families)) {
     throw new UserError(
-      `${file}: model_type '${type}' is not supported; expected llama, mistral, granite or a checkpoint of this project.`,
+      `${file}: model_type '${type}' is not supported; expected ${Object.keys(families).join(', ')} or a checkpoint of this project.`,
     );
   }
   if (json.attention_bias === true || json.mlp_bias === true) {
@@ -98,23 +87,11 @@ function mapped(json: Json, file: string): LlamaConfigInput {
   if (activation !== 'silu' && activation !== 'swish') {
     throw new UserError(`${file}: hidden_act is '${activation}'; only silu, as SwiGLU has it, is supported.`);
   }
-  const rope = (json.rope_scaling ?? json.rope_parameters ?? undefined) as Json | undefined;
-  const scalingKind = rope?.rope_type ?? rope?.type ?? 'default';
-  const factor = Number(rope?.factor ?? 1);
-  const scaling =
-    scalingKind === 'linear'
-      ? ({ kind: 'linear', factor } as const)
-      : scalingKind === 'dynamic'
-        ? ({ kind: 'dynamic', factor } as const)
-        : undefined;
-  if (!scaling && scalingKind !== 'default') {
-    throw new UserError(`${file}: RoPE scaling '${scalingKind}' is not supported; expected linear or dynamic.`);
-  }
   const numbers = (key: string) => json[key] as number;
   return {
     vocabSize: numbers('vocab_size'),
     hiddenSize: numbers('hidden_size'),
-    intermediateSize: numbers('intermediate_size'),
+    ...(feedForwardFromHuggingFace(json) as Pick<LlamaConfigInput, 'intermediateSize'>),
     numLayers: numbers('num_hidden_layers'),
     numHeads: numbers('num_attention_heads'),
     numKvHeads: (json.num_key_value_heads ?? undefined) as number | undefined,
@@ -123,15 +100,7 @@ function mapped(json: Json, file: string): LlamaConfigInput {
     tieEmbeddings: json.tie_word_embeddings === true,
     normEpsilon: (json.rms_norm_eps ?? 1e-6) as number, // what transformers takes where it is left out
     ...(typeof json.initializer_range === 'number' ? { initializerRange: json.initializer_range } : {}),
-    attention: {
-      kind: 'softmax',
-      position: {
-        kind: 'rope',
-        theta: Number(json.rope_theta ?? rope?.rope_theta ?? 10_000),
-        ...(scaling ? { scaling } : {}),
-      },
-      ...(json.sliding_window ? { window: json.sliding_window as number } : {}),
-    },
+    attention: attentionFromHuggingFace(json, file),
     ...(type === 'granite'
       ? {
           mup: {

@@ -1,17 +1,20 @@
-export type { ObservedAttention } from './attention.js';
+export type { ObservedAttention } from './attention/attend.js';
+export { type AttentionConfig, attentionKind } from './attention/index.js';
+export { isStickBreaking } from './attention/stick_breaking.js';
 export { KeyValueCache } from './cache.js';
 export { resolveCheckpoint } from './checkpoint.js';
 export {
-  type AttentionConfig,
   type LlamaConfig,
   type LlamaConfigInput,
   LlamaConfigSchema,
-  loadConfig,
   parseConfig,
 } from './config.js';
 export { checkGenerateOptions, type GenerateOptions } from './generate.js';
-export { type ForwardOptions, LlamaModel, type Recompute, type TokenBatch } from './model.js';
-export { countParameters, estimateMemory, generator, hostMemory, parameterShapes } from './parameters.js';
+export type { Recompute } from './layer.js';
+export { loadConfig } from './load_config.js';
+export { estimateMemory, hostMemory } from './memory.js';
+export { type ForwardOptions, LlamaModel, type TokenBatch } from './model.js';
+export { countParameters, generator, parameterShapes } from './parameters.js';
 export {
   readSafetensors,
   replaceFile,

@@ -1,21 +1,8 @@
 /**
- * A LLaMA-style decoder over packed documents: embedding, then layers of RMSNorm, attention, RMSNorm and SwiGLU with
- * residual connections, then a norm and the output head. No biases.
+ * A LLaMA-style decoder over packed documents: embedding, then layers, then a norm and the output head. No biases.
  */
 import { UserError } from '@stickbreaking/base';
-import {
-  embedding,
-  type Ints,
-  linear,
-  linearCrossEntropy,
-  linears,
-  recomputed,
-  residual,
-  residualRmsNorm,
-  rmsNorm,
-  swiGlu,
-  valueAndGradients,
-} from '@stickbreaking/core';
+import { embedding, type Ints, linear, linearCrossEntropy, rmsNorm, valueAndGradients } from '@stickbreaking/core';
 import {
   mul,
   type Scalar,
@@ -30,12 +17,14 @@ import {
   variable,
   zerosLike,
 } from '@tensorflow/tfjs-core';
-import { type AttentionContext, attend, type LayerParameters, type ObservedAttention } from './attention.js';
+import type { ObservedAttention } from './attention/attend.js';
 import { KeyValueCache } from './cache.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import { type LlamaConfig, type LlamaConfigInput, parseConfig } from './config.js';
 import { type GenerateOptions, generate } from './generate.js';
-import { initialValues, parameterShapes } from './parameters.js';
+import { type Recompute, runLayer, type Stream } from './layer.js';
+import { type Parameter, parametersIn, type Weights, weightsOf } from './parameter.js';
+import { initialValues, modelParameters } from './parameters.js';
 
 /** Packed documents with the token that follows each one. */
 export interface TokenBatch {
@@ -47,9 +36,6 @@ export interface TokenBatch {
   cuSeqlens: Ints;
 }
 
-/** What a training step computes again in its backward instead of keeping it: nothing, each attention, each layer. */
-export type Recompute = 'none' | 'attention' | 'block';
-
 export interface ForwardOptions {
   /** [S+1] document boundaries; default: one document. */
   cuSeqlens?: Ints;
@@ -59,25 +45,22 @@ export interface ForwardOptions {
   observe?: (attention: ObservedAttention) => void;
 }
 
-/** What passes from layer to layer: the residual stream and, where it is already made, what the next norm makes of it. */
-type Stream = {
-  /** [N, hiddenSize] */
-  x: Tensor2D;
-  /** [N, hiddenSize] */
-  normalised?: Tensor2D;
-};
-
 export class LlamaModel {
+  /** The same variables by their place in the model. */
+  private readonly weights: Weights<ReturnType<typeof modelParameters>>;
+
   private constructor(
     readonly config: LlamaConfig,
     /** By Hugging Face's names. */
     readonly parameters: ReadonlyMap<string, Variable>,
-  ) {}
+  ) {
+    this.weights = weightsOf(modelParameters(config), parameters);
+  }
 
   /** A new model with seeded initial weights, the same for the same seed on every machine. */
   static create(config: LlamaConfigInput | LlamaConfig, { seed = 0 }: { seed?: number } = {}): LlamaModel {
     const parsed = parseConfig(config as LlamaConfigInput);
-    return LlamaModel.from(parsed, (name, shape) => initialValues(name, shape, parsed, seed));
+    return LlamaModel.make(parsed, (parameter) => initialValues(parameter, seed));
   }
 
   /**
@@ -91,10 +74,14 @@ export class LlamaModel {
 
   /** A model whose values come one parameter at a time. */
   static from(config: LlamaConfig, values: (name: string, shape: readonly number[]) => Float32Array): LlamaModel {
+    return LlamaModel.make(config, ({ name, shape }) => values(name, shape));
+  }
+
+  private static make(config: LlamaConfig, values: (parameter: Parameter) => Float32Array): LlamaModel {
     const parameters = new Map<string, Variable>();
-    for (const [name, shape] of parameterShapes(config)) {
-      const initial = tensor(values(name, shape), shape);
-      parameters.set(name, variable(initial));
+    for (const parameter of parametersIn(modelParameters(config))) {
+      const initial = tensor(values(parameter), [...parameter.shape]);
+      parameters.set(parameter.name, variable(initial));
       initial.dispose();
     }
     return new LlamaModel(config, parameters);
@@ -185,68 +172,19 @@ export class LlamaModel {
     }
     const boundaries = Int32Array.from(cuSeqlens ?? [0, tokens.length]);
     const { normEpsilon, mup } = this.config;
+    const { layers, norm } = this.weights;
     const ids = tensor1d(Int32Array.from(tokens), 'int32');
-    const embedded = embedding(ids, this.parameter('model.embed_tokens.weight') as Tensor2D);
+    const embedded = embedding(ids, this.weights.embedding);
     let stream: Stream = { x: mup ? (mul(embedded, mup.embeddingMultiplier) as Tensor2D) : embedded };
-    const context = { cuSeqlens: boundaries, ...(cache ? { cache } : {}), ...(observe ? { observe } : {}) };
-    for (let layer = 0; layer < this.config.numLayers; layer++) {
+    for (const [layer, weights] of layers.entries()) {
       const before = stream;
-      stream = tidy(() => this.layer(before, layer, context, recompute));
+      const nextNorm = layers[layer + 1]?.inputNorm ?? norm;
+      const context = { layer, nextNorm, recompute, cuSeqlens: boundaries, cache, observe };
+      stream = tidy(() => runLayer(before, weights, this.config, context));
       before.x.dispose();
       before.normalised?.dispose();
     }
-    return stream.normalised ?? rmsNorm(stream.x, this.inputNorm(this.config.numLayers), normEpsilon);
-  }
-
-  /**
-   * Where nothing is computed again, each residual connection is one with the norm that reads it, the next layer's first
-   * norm included. A part that is computed again starts at its norm and ends with its residual connection, so that x alone
-   * is kept for it.
-   */
-  private layer(
-    { x, normalised }: Stream,
-    layer: number,
-    context: Omit<AttentionContext, 'layer'>,
-    recompute: Recompute,
-  ): Stream {
-    const prefix = `model.layers.${layer}.`;
-    const parameter: LayerParameters = (name) => this.parameter(`${prefix}${name}`);
-    const epsilon = this.config.normEpsilon;
-    const multiplier = this.config.mup?.residualMultiplier ?? 1;
-    const attention = (input: Tensor2D, known?: Tensor2D) =>
-      attend(known ?? rmsNorm(input, this.inputNorm(layer), epsilon), parameter, this.config, { ...context, layer });
-    const join = (input: Tensor2D, branch: Tensor2D, weight: Tensor1D) =>
-      residualRmsNorm(input, branch, weight, { epsilon, multiplier });
-    const feedForward = (input: Tensor2D) => {
-      const [gateWeight, upWeight] = ['gate', 'up'].map((name) => parameter(`mlp.${name}_proj.weight`) as Tensor2D);
-      const [gate, up] = linears(input, [gateWeight!, upWeight!]);
-      return linear(swiGlu(gate, up), parameter('mlp.down_proj.weight') as Tensor2D);
-    };
-    const afterAttention = (input: Tensor2D, branch: Tensor2D) =>
-      join(input, branch, parameter('post_attention_layernorm.weight') as Tensor1D);
-    const whole = (input: Tensor2D, branch: Tensor2D) => {
-      const middle = afterAttention(input, branch);
-      return residual(middle.sum, feedForward(middle.normalised), multiplier);
-    };
-    const named = (start: RegExp) =>
-      [...this.parameters].filter(([name]) => name.startsWith(prefix) && start.test(name)).map(([, one]) => one);
-    switch (recompute) {
-      case 'block':
-        return { x: recomputed((input) => whole(input, attention(input)), x, named(/./)) };
-      case 'attention':
-        return { x: whole(x, recomputed(attention, x, named(/\.(input_layernorm|self_attn)\./))) };
-      case 'none': {
-        const middle = afterAttention(x, attention(x, normalised));
-        const end = join(middle.sum, feedForward(middle.normalised), this.inputNorm(layer + 1));
-        return { x: end.sum, normalised: end.normalised };
-      }
-    }
-  }
-
-  /** The weight of the norm that a layer begins with; past the last one, of the norm before the output head. */
-  private inputNorm(layer: number): Tensor1D {
-    const last = layer === this.config.numLayers;
-    return this.parameter(last ? 'model.norm.weight' : `model.layers.${layer}.input_layernorm.weight`) as Tensor1D;
+    return stream.normalised ?? rmsNorm(stream.x, norm, normEpsilon);
   }
 
   private logits(hidden: Tensor2D): Tensor2D {
@@ -256,11 +194,7 @@ export class LlamaModel {
   }
 
   private outputWeight(): Tensor2D {
-    return this.parameter(this.config.tieEmbeddings ? 'model.embed_tokens.weight' : 'lm_head.weight') as Tensor2D;
-  }
-
-  private parameter(name: string): Tensor {
-    return this.parameters.get(name)!;
+    return this.weights.head ?? this.weights.embedding;
   }
 
   private checkTokens(tokens: Ints, lowest: number): void {

@@ -1,6 +1,7 @@
 /** `sb-eval --attention`: the attention weights of chosen layers and heads on a short text, drawn into one HTML file. */
 import { resolve } from 'node:path';
 import { UserError } from '@stickbreaking/base';
+import { type AttentionConfig, attentionKind } from '@stickbreaking/model';
 import type { OpenedCheckpoint } from '../checkpoint.js';
 import { type Report, type ReportBlock, writePictures, writeReport } from '../report/report.js';
 import { readText } from '../text.js';
@@ -34,8 +35,8 @@ export async function drawAttention(checkpoint: OpenedCheckpoint, args: Attentio
   const heads = args.heads === undefined ? undefined : parseIndices('--heads', args.heads);
   const maps = attentionMaps(model, tokens, { ...(layers ? { layers } : {}), ...(heads ? { heads } : {}) });
   const labels = tokenLabels(tokens, (ids) => tokenizer.decode(ids));
-  const { kind } = model.config.attention;
-  const report = attentionReport(directory, kind, labels, maps);
+  const { attention } = model.config;
+  const report = attentionReport(directory, attention, labels, maps);
   writeReport(args.output, report);
   const names = args.pictures === undefined ? [] : writePictures(args.pictures, report);
   const said = names.length > 0 ? ` and ${names.length} SVG files in ${args.pictures}` : '';
@@ -46,7 +47,9 @@ export async function drawAttention(checkpoint: OpenedCheckpoint, args: Attentio
       weights: Array.from(labels, (_, j) => Array.from(weights.subarray(j * labels.length, (j + 1) * labels.length))),
       remainder: Array.from(remainder),
     }));
-    process.stdout.write(`${JSON.stringify({ checkpoint: directory, attention: kind, tokens, labels, heads })}\n`);
+    process.stdout.write(
+      `${JSON.stringify({ checkpoint: directory, attention: attention.kind, tokens, labels, heads })}\n`,
+    );
   } else {
     process.stdout.write(
       `Attention of ${maps.length} heads over ${tokens.length} tokens: ${resolve(args.output)}${said}\n`,
@@ -56,12 +59,14 @@ export async function drawAttention(checkpoint: OpenedCheckpoint, args: Attentio
 
 function attentionReport(
   directory: string,
-  kind: string,
+  attention: AttentionConfig,
   labels: readonly string[],
   maps: readonly AttentionMap[],
 ): Report {
   const layers = [...new Set(maps.map(({ layer }) => layer))];
-  const rest = kind === 'stick-breaking' ? ' The column ∅ is the remainder: what a token gave to no key.' : '';
+  const rest = attentionKind(attention).leavesRemainder
+    ? ' The column ∅ is the remainder: what a token gave to no key.'
+    : '';
   return {
     title: `Attention of ${directory}`,
     blocks: [
@@ -69,7 +74,7 @@ function attentionReport(
         kind: 'text',
         text: `How much of its attention each token (downwards) gives to the tokens before it (to the right): white is nothing, full colour is all. Point at a cell for its weight.${rest}`,
       },
-      { kind: 'facts', facts: [['attention', kind]] },
+      { kind: 'facts', facts: [['attention', attention.kind]] },
       ...layers.flatMap((layer) => [
         { kind: 'heading' as const, text: `Layer ${layer}` },
         ...besideEachOther(

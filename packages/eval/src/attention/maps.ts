@@ -1,6 +1,6 @@
 /** The attention weights of a model on one short text, layer by layer and head by head. */
 import { UserError } from '@stickbreaking/base';
-import type { LlamaModel } from '@stickbreaking/model';
+import { attentionKind, type LlamaModel } from '@stickbreaking/model';
 
 export interface AttentionMap {
   /** From 0. */
@@ -8,7 +8,7 @@ export interface AttentionMap {
   head: number;
   /** [N·N] row-major: row the query, column the key, 0 where a key is not seen. */
   weights: Float32Array;
-  /** [N] what a query gave to no key: one minus its row's sum with stick-breaking, 0 with softmax. */
+  /** [N] what a query gave to no key: one minus its row's sum; 0 where the attention leaves no remainder. */
   remainder: Float32Array;
 }
 
@@ -31,6 +31,7 @@ export function attentionMaps(
   const { numLayers, numHeads, attention } = model.config;
   const layers = chosen('layer', options.layers, numLayers);
   const heads = chosen('head', options.heads, numHeads);
+  const { leavesRemainder } = attentionKind(attention);
   const length = tokens.length;
   const maps: AttentionMap[] = [];
   const observe = ({ layer, weights }: { layer: number; weights(): { dataSync(): ArrayLike<number> } }) => {
@@ -38,15 +39,15 @@ export function attentionMaps(
     const all = weights().dataSync();
     for (const head of heads) {
       const own = Float32Array.from({ length: length * length }, (_, i) => all[head * length * length + i]!);
-      maps.push({ layer, head, weights: own, remainder: remainders(own, length, attention.kind) });
+      const remainder = leavesRemainder ? remainders(own, length) : new Float32Array(length);
+      maps.push({ layer, head, weights: own, remainder });
     }
   };
   model.lastLogits(Int32Array.from(tokens), { observe }).dispose();
   return maps;
 }
 
-function remainders(weights: Float32Array, length: number, kind: 'stick-breaking' | 'softmax'): Float32Array {
-  if (kind === 'softmax') return new Float32Array(length);
+function remainders(weights: Float32Array, length: number): Float32Array {
   return Float32Array.from({ length }, (_, j) =>
     Math.max(0, 1 - weights.subarray(j * length, (j + 1) * length).reduce((sum, weight) => sum + weight, 0)),
   );

@@ -1,7 +1,7 @@
 /** Runs a stick-breaking model over held-out text and looks, layer by layer, at what its heads leave out. */
 import { UserError } from '@stickbreaking/base';
 import { openCheckpoint, readText } from '@stickbreaking/eval';
-import type { LlamaConfigInput, LlamaModel, ObservedAttention } from '@stickbreaking/model';
+import { isStickBreaking, type LlamaConfigInput, type LlamaModel, type ObservedAttention } from '@stickbreaking/model';
 import { defined } from '../config.js';
 import type { ArmContext } from '../study.js';
 import type { PreparedText } from '../text/text.js';
@@ -39,8 +39,11 @@ export async function skippingOnText(
   if (!given) return undefined;
   const { model, tokenizer, result } = given;
   try {
-    if (model.config.attention.kind !== 'stick-breaking') {
-      throw new UserError(`${config.checkpoint} has softmax attention; skipping.checkpoint needs stick-breaking.`);
+    const { attention } = model.config;
+    if (!isStickBreaking(attention)) {
+      throw new UserError(
+        `${config.checkpoint} has ${attention.kind} attention; skipping.checkpoint needs stick-breaking.`,
+      );
     }
     const tokens = await heldOutTokens(text.heldOut, tokenizer, config.length * config.windows);
     const windows = Math.floor(tokens.length / config.length);
@@ -50,13 +53,9 @@ export async function skippingOnText(
     const sums = new Map<string, HeadSum>();
     for (let w = 0; w < windows; w++) {
       const window = tokens.subarray(w * config.length, (w + 1) * config.length);
-      const observe = (attention: ObservedAttention) => {
-        context.say(`window ${w + 1} of ${windows}, layer ${attention.layer + 1}`);
-        addLayer(
-          sums,
-          attention,
-          model.config.attention.kind === 'stick-breaking' && model.config.attention.attendCurrent,
-        );
+      const observe = (observed: ObservedAttention) => {
+        context.say(`window ${w + 1} of ${windows}, layer ${observed.layer + 1}`);
+        addLayer(sums, observed, attention.attendCurrent);
       };
       model.lastLogits(window, { observe }).dispose();
       if (context.signal.aborted) return undefined;

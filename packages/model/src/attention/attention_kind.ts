@@ -1,0 +1,70 @@
+/** What an attention kind is to the rest of the model: everything that differs from one kind to another, in one place. */
+import type { Tensor3D } from '@tensorflow/tfjs-core';
+import type { z } from 'zod';
+import type { Parameter, Weights } from '../parameter.js';
+import type { ModelSizes } from '../sizes.js';
+
+/** A section of the configuration that its `kind` tells from its alternatives. */
+export type KindSchema = z.ZodObject<{ kind: z.ZodLiteral<string> } & Record<string, z.ZodType>>;
+
+/** Learned parameters of an attention kind, beside the projections that every kind has. */
+export type ParameterRecord = Record<string, Parameter | undefined>;
+
+/** Queries and keys by head, before any rotation, as a kind gets them. */
+export interface QueriesAndKeys {
+  /** [N, numHeads, headDim] */
+  q: Tensor3D;
+  /** [M, numKvHeads, headDim] */
+  k: Tensor3D;
+  /** Factor on q·k. */
+  scale: number;
+}
+
+/** Packed documents, attended to each by itself. */
+export interface AttentionInputs extends QueriesAndKeys {
+  /** [M, numKvHeads, headDim] */
+  v: Tensor3D;
+  /** [S+1] boundaries of the documents among the queries. */
+  cuSeqlens: Int32Array;
+  /** [S+1] boundaries among the keys; the queries of a document are the last of its keys. */
+  cuSeqlensK: Int32Array;
+}
+
+/** What a kind is, in the form of Hugging Face's `config.json`. */
+export interface HuggingFaceAttention {
+  /** The family of `transformers` that attends like this; left out where none does. */
+  family?: 'llama' | 'mistral';
+  /** Keys of config.json. */
+  keys: Record<string, unknown>;
+}
+
+export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends ParameterRecord = ParameterRecord> {
+  /** What a configuration may say under `attention`. */
+  readonly schema: Schema;
+  /** What a single word stands for, such as `softmax+rope`. */
+  readonly shorthands: Readonly<Record<string, z.input<Schema>>>;
+  /** Whether a row of the weights may sum to less than one; what is missing is its remainder. */
+  readonly leavesRemainder: boolean;
+  /** Names begin with `self_attn.`; shapes and first values. */
+  parameters(attention: z.output<Schema>, model: ModelSizes): P;
+  /** What is wrong with a head dimension, as a message that follows its key. */
+  headDimFault?(attention: z.output<Schema>, headDim: number): string | undefined;
+  /** The attention itself: [N, numHeads, headDim], differentiable in its inputs and parameters. */
+  attend(inputs: AttentionInputs, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
+  /** The attention matrix of one document, [numHeads, N, N], for pictures: row the query, column the key. */
+  matrix(inputs: QueriesAndKeys, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
+  toHuggingFace(attention: z.output<Schema>, model: ModelSizes): HuggingFaceAttention;
+  /**
+   * The attention of a `config.json` that `transformers` wrote, if it is of this kind.
+   *
+   * @throws UserError where it is, with an option that is not supported
+   */
+  fromHuggingFace?(json: Record<string, unknown>, file: string): z.input<Schema> | undefined;
+}
+
+/** Only checks and infers types: the parameters' shapes become the ranks of the weights. */
+export function defineAttentionKind<Schema extends KindSchema, P extends ParameterRecord>(
+  kind: AttentionKind<Schema, P>,
+): AttentionKind<Schema, P> {
+  return kind;
+}

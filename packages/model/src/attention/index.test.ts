@@ -1,0 +1,52 @@
+import { selectBackend } from '@stickbreaking/core';
+import { randomNormal, type Tensor3D, tensor, variable } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { parseConfig } from '../config.js';
+import { parametersIn, weightsOf } from '../parameter.js';
+import { initialValues } from '../parameters.js';
+import { attentionKind, attentionNames } from './index.js';
+
+beforeAll(() => selectBackend('cpu'));
+
+const seed = Math.floor(Math.random() * 1e6);
+console.info(`seed ${seed}`);
+const sizes = { vocabSize: 8, hiddenSize: 12, intermediateSize: 8, numLayers: 1, numHeads: 3, headDim: 4 };
+
+describe.each(attentionNames)('%s', (name) => {
+  const config = parseConfig({ ...sizes, attention: name });
+  const { attention } = config;
+  const kind = attentionKind(attention);
+  const parameters = kind.parameters(attention, config);
+
+  it('is a short form of what its schema takes', () => {
+    expect(kind.schema.parse(attention)).toEqual(attention);
+  });
+
+  it('keeps its parameters under names of their own, beside the projections', () => {
+    const names = parametersIn(parameters).map((one) => one.name);
+    expect(new Set(names).size).toBe(names.length);
+    for (const one of names) expect(one).toMatch(/^self_attn\.(?![qkvo]_proj)/);
+  });
+
+  it('draws a matrix of what it mixes, whose rows leave a remainder only where it says so', () => {
+    const tokens = 9;
+    const [q, k, v] = [0, 1, 2].map((salt) =>
+      randomNormal([tokens, sizes.numHeads, sizes.headDim], 0, 1, 'float32', seed + salt),
+    ) as [Tensor3D, Tensor3D, Tensor3D];
+    const variables = parametersIn(parameters).map((one) => {
+      return [one.name, variable(tensor(initialValues(one, seed), [...one.shape]))] as const;
+    });
+    const weights = weightsOf(parameters, new Map(variables));
+    const whole = Int32Array.of(0, tokens);
+    const packed = { cuSeqlens: whole, cuSeqlensK: whole };
+    const matrix = kind.matrix({ q, k, scale: 0.5 }, weights, attention, config);
+    const mixed = matrix.matMul(v.transpose([1, 0, 2])).transpose([1, 0, 2]);
+    const output = kind.attend({ q, k, v, scale: 0.5, ...packed }, weights, attention, config);
+    expect(output.sub(mixed).abs().max().dataSync()[0]).toBeLessThan(1e-5);
+    const sums = [...matrix.sum(2).dataSync()];
+    const least = Math.min(...sums);
+    expect(Math.max(...sums)).toBeLessThan(1 + 1e-5);
+    if (kind.leavesRemainder) expect(least).toBeLessThan(0.99);
+    else expect(least).toBeGreaterThan(1 - 1e-5);
+  });
+});

@@ -1,0 +1,38 @@
+/** The attention kinds. A new one is a file beside these and a place in `kinds`; nothing else asks which kind one is. */
+import { UserError } from '@stickbreaking/base';
+import { z } from 'zod';
+import type { AttentionKind } from './attention_kind.js';
+import { softmax } from './softmax.js';
+import { stickBreaking } from './stick_breaking.js';
+
+const kinds = [stickBreaking, softmax] as const;
+
+/** What a configuration says of its attention, every default filled in. */
+export type AttentionConfig = z.output<(typeof kinds)[number]['schema']>;
+
+const byName: ReadonlyMap<string, AttentionKind> = new Map(kinds.map((one) => [one.schema.shape.kind.value, one]));
+
+export const attentionKind = ({ kind }: AttentionConfig): AttentionKind => byName.get(kind)!;
+
+const shorthands: ReadonlyMap<string, AttentionConfig> = new Map(
+  [...byName.values()].flatMap(({ schema, shorthands }) =>
+    Object.entries(shorthands).map(([name, input]) => [name, schema.parse(input) as AttentionConfig]),
+  ),
+);
+/** The words that a configuration may name its attention by. */
+export const attentionNames = [...shorthands.keys()];
+
+export const AttentionSchema = z
+  .union([z.enum(attentionNames).transform((name) => shorthands.get(name)!), ...kinds.map(({ schema }) => schema)], {
+    error: `expected one of ${attentionNames.join(', ')}, or { kind: ${[...byName.keys()].join(' | ')}, … }`,
+  })
+  .default(shorthands.get('stick-breaking')!);
+
+/** The attention of a `config.json` that `transformers` wrote: the first kind that knows itself in it. */
+export function attentionFromHuggingFace(json: Record<string, unknown>, file: string): z.input<typeof AttentionSchema> {
+  for (const kind of byName.values()) {
+    const found = kind.fromHuggingFace?.(json, file);
+    if (found) return found as AttentionConfig;
+  }
+  throw new UserError(`${file}: the attention it describes is not supported.`);
+}

@@ -1,0 +1,30 @@
+/** SwiGLU (https://arxiv.org/abs/2002.05202): down(silu(gate(x)) · up(x)), without biases. */
+import { linear, linears, swiGlu as swiGluOp } from '@stickbreaking/core';
+import { z } from 'zod';
+import { normal, parameter } from '../parameter.js';
+import { defineFeedForwardKind } from './feed_forward_kind.js';
+
+export const swiGlu = defineFeedForwardKind({
+  /** Width of gate and up. */
+  schema: z.int().positive(),
+
+  parameters(intermediateSize, { hiddenSize, initializerRange }) {
+    const initial = normal(initializerRange);
+    return {
+      gate: parameter('mlp.gate_proj.weight', [intermediateSize, hiddenSize], initial),
+      up: parameter('mlp.up_proj.weight', [intermediateSize, hiddenSize], initial),
+      down: parameter('mlp.down_proj.weight', [hiddenSize, intermediateSize], initial),
+    };
+  },
+
+  forward(x, { gate, up, down }) {
+    const [gated, raised] = linears(x, [gate, up]);
+    return linear(swiGluOp(gated, raised), down);
+  },
+
+  savedPerToken: (intermediateSize, { hiddenSize }) => 3 * hiddenSize + 3 * intermediateSize,
+
+  toHuggingFace: (intermediateSize) => ({ intermediate_size: intermediateSize }),
+
+  fromHuggingFace: (json) => json.intermediate_size,
+});

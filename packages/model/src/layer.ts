@@ -1,0 +1,65 @@
+/** One layer of a decoder: RMSNorm, attention, RMSNorm and feed-forward, with residual connections. */
+import { recomputed, residual, residualRmsNorm, rmsNorm } from '@stickbreaking/core';
+import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { type AttentionContext, attend } from './attention/attend.js';
+import type { LlamaConfig } from './config.js';
+import { feedForwardOf } from './feed_forward/index.js';
+import { variablesIn, type Weights } from './parameter.js';
+import type { layerParameters } from './parameters.js';
+
+/** What a training step computes again in its backward instead of keeping it: nothing, each attention, each layer. */
+export type Recompute = 'none' | 'attention' | 'block';
+
+/** What passes from layer to layer: the residual stream and, where it is already made, what the next norm makes of it. */
+export type Stream = {
+  /** [N, hiddenSize] */
+  x: Tensor2D;
+  /** [N, hiddenSize] */
+  normalised?: Tensor2D;
+};
+
+export interface LayerContext extends AttentionContext {
+  /** From 0. */
+  layer: number;
+  /** The weight of the norm that reads what the layer gives. */
+  nextNorm: Tensor1D;
+  recompute: Recompute;
+}
+
+/**
+ * Where nothing is computed again, each residual connection is one with the norm that reads it, the next layer's first
+ * norm included. A part that is computed again starts at its norm and ends with its residual connection, so that x alone
+ * is kept for it.
+ */
+export function runLayer(
+  { x, normalised }: Stream,
+  weights: Weights<ReturnType<typeof layerParameters>>,
+  config: LlamaConfig,
+  { layer, nextNorm, recompute, ...context }: LayerContext,
+): Stream {
+  const epsilon = config.normEpsilon;
+  const multiplier = config.mup?.residualMultiplier ?? 1;
+  const { kind, setting } = feedForwardOf(config);
+  const attention = (input: Tensor2D, known?: Tensor2D) =>
+    attend(known ?? rmsNorm(input, weights.inputNorm, epsilon), weights.attention, config, layer, context);
+  const feedForward = (input: Tensor2D) => kind.forward(input, weights.feedForward, setting);
+  const join = (input: Tensor2D, branch: Tensor2D, weight: Tensor1D) =>
+    residualRmsNorm(input, branch, weight, { epsilon, multiplier });
+  const whole = (input: Tensor2D, branch: Tensor2D) => {
+    const middle = join(input, branch, weights.middleNorm);
+    return residual(middle.sum, feedForward(middle.normalised), multiplier);
+  };
+  switch (recompute) {
+    case 'block':
+      return { x: recomputed((input) => whole(input, attention(input)), x, variablesIn(weights)) };
+    case 'attention': {
+      const read = variablesIn([weights.inputNorm, weights.attention]);
+      return { x: whole(x, recomputed(attention, x, read)) };
+    }
+    case 'none': {
+      const middle = join(x, attention(x, normalised), weights.middleNorm);
+      const end = join(middle.sum, feedForward(middle.normalised), nextNorm);
+      return { x: end.sum, normalised: end.normalised };
+    }
+  }
+}

@@ -1,0 +1,20 @@
+/** Where a model's configuration is read from. */
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { type LlamaConfig, LlamaConfigSchema } from './config.js';
+import { fromHuggingFace } from './huggingface_config.js';
+import { readYaml } from './yaml.js';
+
+/**
+ * Reads a model's configuration from a run's YAML file (its `model:` section), a file that holds nothing else, a
+ * `config.json` as Hugging Face writes it, or a checkpoint directory.
+ *
+ * @throws UserError with file, line and key
+ */
+export function loadConfig(path: string): LlamaConfig {
+  const file = existsSync(path) && statSync(path).isDirectory() ? join(path, 'config.json') : path;
+  const content = readYaml(file, z.record(z.string(), z.unknown(), { error: 'expected keys and values' }));
+  if ('model_type' in content) return fromHuggingFace(content, file);
+  return readYaml(file, LlamaConfigSchema, 'model' in content ? { section: 'model' } : {});
+}

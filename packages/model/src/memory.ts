@@ -1,0 +1,42 @@
+/** How much memory a model takes, and how much there is. */
+import { totalmem } from 'node:os';
+import type { LlamaConfig } from './config.js';
+import { feedForwardOf } from './feed_forward/index.js';
+import type { Recompute } from './layer.js';
+import { countParameters } from './parameters.js';
+
+/**
+ * Bytes that a model needs, estimated. Training: weights, gradients and AdamW's two moments in float32, and for every
+ * token of a micro-batch the tensors that each layer saves for its backward, with the gradients of about half a layer
+ * beside them (1.2: as measured). Inference: the weights and one layer's tensors for every token.
+ *
+ * @param bfloat16 activations are kept in two bytes, and weights as a copy in two bytes too
+ */
+export function estimateMemory(
+  config: LlamaConfig,
+  {
+    tokens,
+    training,
+    bfloat16 = false,
+    recompute = 'none',
+  }: { tokens: number; training: boolean; bfloat16?: boolean; recompute?: Recompute },
+): number {
+  const { hiddenSize, numHeads, numKvHeads, headDim, numLayers, vocabSize } = config;
+  const attention = 3 * hiddenSize + 3 * numHeads * headDim + 4 * numKvHeads * headDim;
+  const { kind, setting } = feedForwardOf(config);
+  const feedForward = kind.savedPerToken(setting, config);
+  const layer = attention + feedForward;
+  // What is computed again is there for one layer at a time; the others keep its input.
+  const kept = { none: layer, attention: hiddenSize + feedForward, block: hiddenSize }[recompute];
+  const again = recompute === 'none' ? 0.5 * layer : 1.5 * layer;
+  const activations = training ? 1.2 * (kept * numLayers + again) * tokens : (layer + 2 * hiddenSize) * tokens;
+  const logits = Math.min(tokens * vocabSize, 2 * 2 ** 22);
+  const weightBytes = (training ? 16 : 4) + (bfloat16 ? 2 : 0);
+  return Math.round(weightBytes * countParameters(config) + (bfloat16 ? 2 : 4) * activations + 4 * logits);
+}
+
+/** Bytes of memory that this process may take: the machine's, or a container's limit where that is less. */
+export function hostMemory(): number {
+  const limit = process.constrainedMemory(); // 0 or beyond all bounds where there is none
+  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+}

@@ -1,0 +1,101 @@
+/**
+ * What the parts of a model are made of. A part declares its parameters as a record; the model makes them, in the order
+ * of the records, and gives them back to the part as weights of the same names, each of the rank it was declared with.
+ */
+import { type Rank, Variable } from '@tensorflow/tfjs-core';
+
+export type Shape = readonly [number] | readonly [number, number] | readonly [number, number, number];
+
+/** Fills in first values by numbers drawn from `random`, which are uniform in [0, 1). */
+export type Initializer = (values: Float32Array, random: () => number) => void;
+
+export interface Parameter<S extends Shape = Shape> {
+  /** Its name in `model.safetensors`, by Hugging Face's custom; in a layer without what all of the layer have in front. */
+  readonly name: string;
+  /** Weight matrices are [out, in]. */
+  readonly shape: S;
+  readonly initial: Initializer;
+}
+
+/** Parameters by the names that the code knows them by; a part that a configuration leaves out is undefined. */
+export interface ParameterTree {
+  readonly [name: string]: Parameter | ParameterTree | readonly ParameterTree[] | undefined;
+}
+
+/** The variables of a tree of parameters. */
+export type Weights<T> =
+  T extends Parameter<infer S>
+    ? WeightOf<S>
+    : T extends undefined
+      ? undefined
+      : { readonly [K in keyof T]: Weights<T[K]> };
+
+type WeightOf<S extends Shape> = S extends readonly [number]
+  ? Variable<Rank.R1>
+  : S extends readonly [number, number]
+    ? Variable<Rank.R2>
+    : Variable<Rank.R3>;
+
+type Node = Parameter | ParameterTree | readonly ParameterTree[];
+
+export function parameter<const S extends Shape>(name: string, shape: S, initial: Initializer): Parameter<S> {
+  return { name, shape, initial };
+}
+
+/** The same parameters with `prefix` in front of their names. */
+export function prefixed<T extends ParameterTree>(prefix: string, tree: T): T {
+  return mapTree(tree, (one) => ({ ...one, name: prefix + one.name })) as T;
+}
+
+/** All parameters of a tree, in its order. */
+export function parametersIn(tree: ParameterTree): Parameter[] {
+  const all: Parameter[] = [];
+  mapTree(tree, (one) => all.push(one));
+  return all;
+}
+
+/** The weights of a tree; `variables` holds each by its name, in the shape declared. */
+export function weightsOf<T extends ParameterTree>(tree: T, variables: ReadonlyMap<string, Variable>): Weights<T> {
+  return mapTree(tree, ({ name }) => variables.get(name)!) as Weights<T>;
+}
+
+/** All variables in a part of the weights, in order. */
+export function variablesIn(weights: object): Variable[] {
+  if (weights instanceof Variable) return [weights];
+  return Object.values(weights).flatMap((one: object | undefined) => (one ? variablesIn(one) : []));
+}
+
+function mapTree(node: Node, change: (one: Parameter) => unknown): unknown {
+  if (isParameter(node)) return change(node);
+  if (Array.isArray(node)) return node.map((one) => mapTree(one, change));
+  return Object.fromEntries(Object.entries(node).map(([name, one]) => [name, one && mapTree(one, change)]));
+}
+
+const isParameter = (node: Node): node is Parameter => typeof (node as Parameter).initial === 'function';
+
+export const constant =
+  (value: number): Initializer =>
+  (values) =>
+    values.fill(value);
+
+export const zeros = constant(0);
+export const ones = constant(1);
+
+/** Uniform between −bound and bound. */
+export const uniform =
+  (bound: number): Initializer =>
+  (values, random) => {
+    for (let i = 0; i < values.length; i++) values[i] = (2 * random() - 1) * bound;
+  };
+
+/** Normal around 0: two numbers of two uniform ones (Box and Muller). */
+export const normal =
+  (standardDeviation: number): Initializer =>
+  (values, random) => {
+    for (let i = 0; i < values.length; i += 2) {
+      const radius = standardDeviation * Math.sqrt(-2 * Math.log(1 - random()));
+      const angle = 2 * Math.PI * random();
+      values[i] = radius * Math.cos(angle);
+      if (i + 1 < values.length) values[i + 1] = radius * Math.sin(angle);
+    }
+  };
