@@ -1,7 +1,6 @@
 export { type BatchGradients, batchGradients, meanLoss } from './batch_gradients.js';
 export { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
 export { type MetricsLine, readMetrics, type StepMetrics, type ValidationMetrics } from './metrics.js';
-export { newModel } from './new_model.js';
 export { Optimizer, OptimizerSchema, type OptimizerSettings } from './optimizer.js';
 export { formatBytes, formatCount, formatDuration, Progress } from './progress.js';
 export { type RunOptions, runTraining } from './run.js';
@@ -9,4 +8,5 @@ export { loadRunConfig, type RunConfig, type RunConfigInput, RunConfigSchema } f
 export { lockRun } from './run_lock.js';
 export { learningRate, type Schedule, ScheduleSchema, type StageSchedule } from './schedule.js';
 export type { BatchSource, PlacedStage, StageData, TrainStage } from './stage.js';
+export { newModel, type Start } from './start.js';
 export { type TrainHooks, type TrainOptions, type TrainResult, train } from './trainer.js';

@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import type { SelectedBackend } from '@stickbreaking/core';
 import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stickbreaking/data';
-import { countParameters } from '@stickbreaking/model';
+import { countParameters, resolveCheckpoint } from '@stickbreaking/model';
 import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer, startOf } from './run.js';
 import type { RunConfig } from './run_config.js';
 import { shardDirectory, sourcesOf } from './run_data.js';
@@ -46,6 +46,8 @@ export interface Plan {
   sources: SourcePlan[];
   /** the checkpoint that --resume would go on from */
   resumesFrom: string | null;
+  /** the checkpoint whose weights a new run begins with */
+  startsFrom: string | null;
   /** What is not there yet and must be before the run can start, a line each. */
   missing: string[];
 }
@@ -66,9 +68,9 @@ export function makePlan(config: RunConfig, backend: SelectedBackend, { resume }
   const tooLittleMemory = memoryFault(config, backend.name);
   if (tooLittleMemory) missing.push(tooLittleMemory);
   checkOutput(config, resume);
-  const startFrom = startOf(config, resume);
-  const noStart = startFrom !== undefined && !existsSync(startFrom);
-  if (noStart) missing.push(`startFrom: there is no checkpoint at ${startFrom} yet.`);
+  const start = startOf(config, resume);
+  const noStart = start !== undefined && !existsSync(start.path);
+  if (noStart) missing.push(`startFrom: there is no checkpoint at ${start.path} yet.`);
   const described = describeRun(noStart ? { ...config, startFrom: undefined } : config, tokenizer, { resume });
   const stages = placeStages(described.stages);
   const resumed = tokenizer && checkpointToResume(described);
@@ -86,6 +88,7 @@ export function makePlan(config: RunConfig, backend: SelectedBackend, { resume }
     diskFreeBytes: freeBytes(config.output),
     sources: sourcePlans,
     resumesFrom: resumed?.directory ?? null,
+    startsFrom: start ? (noStart ? start.path : resolveCheckpoint(start.path)) : null,
     missing,
   };
 }

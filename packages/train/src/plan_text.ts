@@ -3,7 +3,8 @@ import type { Plan, StagePlan } from './plan.js';
 import { formatBytes, formatCount } from './progress.js';
 
 export function formatPlan(plan: Plan): string {
-  const { parameters, backend, stages, memoryBytes, diskBytes, diskFreeBytes, sources, resumesFrom, missing } = plan;
+  const { parameters, backend, stages, memoryBytes, diskBytes, diskFreeBytes, sources, missing } = plan;
+  const { resumesFrom, startsFrom } = plan;
   const free = diskFreeBytes === null ? '' : ` (${formatBytes(diskFreeBytes)} free)`;
   const lines = [
     `parameters   ${grouped(parameters)}`,
@@ -12,6 +13,7 @@ export function formatPlan(plan: Plan): string {
     `memory       about ${formatBytes(memoryBytes)}${backend.name === 'cuda' ? ' on the device' : ''}`,
     `disk         about ${formatBytes(diskBytes)} for checkpoints and tokens${free}`,
     ...(resumesFrom ? [`goes on from ${resumesFrom}`] : []),
+    ...(startsFrom ? [`starts from  ${startsFrom}`] : []),
     ...stages.flatMap(stageLines),
     ...(sources.length > 0 ? ['', 'text'] : []),
     ...sources.map(({ name, files, bytes, tokens }) => {

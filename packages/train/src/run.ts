@@ -6,11 +6,11 @@ import { listFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '
 import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { CheckpointStore } from './checkpoint.js';
-import { checkStart } from './new_model.js';
 import { formatBytes } from './progress.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 import { dataIdentity, RunData, sourcesOf } from './run_data.js';
 import { lockRun } from './run_lock.js';
+import { checkStart, type Start, startOfSchema } from './start.js';
 import { checkpointToResume, type TrainHooks, type TrainOptions, type TrainResult, train } from './trainer.js';
 
 export interface RunOptions {
@@ -52,8 +52,8 @@ export async function runTraining(config: RunConfig, options: RunOptions = {}): 
  */
 export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined, options: RunOptions): TrainOptions {
   const start = startOf(config, options.resume ?? false);
-  const startFrom = start && resolveCheckpoint(start);
-  if (startFrom !== undefined) checkStart(config.model, startFrom);
+  const startFrom = start && { ...start, path: resolveCheckpoint(start.path) };
+  if (startFrom) checkStart(config.model, startFrom, tokenizer);
   const open = () => Promise.reject(new Error('the data has not been prepared'));
   return {
     model: config.model,
@@ -86,8 +86,9 @@ export function openRunTokenizer(config: RunConfig): Tokenizer {
 }
 
 /** What the run is to start from, unless it goes on from a checkpoint of its own. */
-export function startOf(config: RunConfig, resume: boolean): string | undefined {
-  return resume && newestCheckpoint(config) ? undefined : config.startFrom;
+export function startOf(config: RunConfig, resume: boolean): Start | undefined {
+  if (config.startFrom === undefined || (resume && newestCheckpoint(config))) return undefined;
+  return startOfSchema(config.startFrom);
 }
 
 const newestCheckpoint = ({ output }: RunConfig) =>

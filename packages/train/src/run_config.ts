@@ -1,9 +1,10 @@
 // A run's configuration: one YAML file says what is trained, on what, how long and where it goes.
 import { SourceConfigSchema } from '@stickbreaking/data';
-import { LlamaConfigSchema, readYaml } from '@stickbreaking/model';
+import { LlamaConfigSchema, loadConfig, readYaml, resolveCheckpoint } from '@stickbreaking/model';
 import { z } from 'zod';
 import { OptimizerSchema } from './optimizer.js';
 import { ScheduleSchema } from './schedule.js';
+import { StartSchema, startOfSchema } from './start.js';
 
 const count = z.int().positive();
 /** Paths are relative to the working directory. */
@@ -29,9 +30,10 @@ export const RunConfigSchema = z
   .strictObject({
     /** The run's directory: checkpoints/, metrics.jsonl, train.log. */
     output: path,
+    /** Left out, it is the model of `startFrom`. */
     model: LlamaConfigSchema,
-    /** A checkpoint or run directory whose weights the run starts from. */
-    startFrom: path.optional(),
+    /** A checkpoint or run directory whose weights the run starts from, and what of its model may differ. */
+    startFrom: StartSchema.optional(),
     /** tokenizer.json, or a directory that holds one. */
     tokenizer: path,
     /** Where tokenized text is kept, to be shared by runs; default: tokens/ beside the run's directory. */
@@ -109,7 +111,16 @@ export type RunConfigInput = z.input<typeof RunConfigSchema>;
  * @throws UserError with file, line and key (or the override)
  */
 export function loadRunConfig(file: string, overrides: readonly string[] = []): RunConfig {
-  return readYaml(file, RunConfigSchema, { overrides });
+  return readYaml(file, RunConfigSchema, { overrides: [...inherited(file, overrides), ...overrides] });
+}
+
+/** Where the file names no model, that of the checkpoint which the run starts from, as the first of the overrides. */
+function inherited(file: string, overrides: readonly string[]): string[] {
+  const loose = z.looseObject({});
+  if ('model' in readYaml(file, loose)) return [];
+  const start = StartSchema.safeParse(readYaml(file, loose, { overrides }).startFrom);
+  if (!start.success) return [];
+  return [`model=${JSON.stringify(loadConfig(resolveCheckpoint(startOfSchema(start.data).path)))}`];
 }
 
 /** The stages' lengths in whole steps and their sizes in tokens, with what they leave out filled in. */

@@ -20,10 +20,10 @@ import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
 import { checkIdentity, firstDifference, type Identity, identityOf, say } from './identity.js';
 import { MetricsFile, type StepMetrics, type ValidationMetrics } from './metrics.js';
-import { newModel } from './new_model.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 import { learningRate } from './schedule.js';
 import { type BatchSource, type PlacedStage, placeStages, type TrainStage } from './stage.js';
+import { checkStart, newModel, type Start } from './start.js';
 
 export interface TrainOptions {
   model: LlamaConfigInput | LlamaConfig;
@@ -33,8 +33,8 @@ export interface TrainOptions {
   recompute?: Recompute;
   /** Initial weights follow from it; default 0. */
   seed?: number;
-  /** A checkpoint directory whose weights the run starts from. */
-  startFrom?: string | undefined;
+  /** A checkpoint directory whose weights the run starts from, and what of its configuration may differ. */
+  startFrom?: string | Start | undefined;
   /** The run's directory: checkpoints/ and metrics.jsonl. Left out: nothing is written. */
   directory?: string | undefined;
   /** Go on from the directory's newest checkpoint, where it has one. */
@@ -54,7 +54,13 @@ export interface TrainOptions {
 
 /** Told what happens; the run waits for a promise. */
 export interface TrainHooks {
-  onStart?(model: LlamaModel, state: TrainingState, resumedFrom: string | undefined): void | Promise<void>;
+  /** @param resumedFrom the run's own checkpoint that it goes on from @param startedFrom the one whose weights it begins with */
+  onStart?(
+    model: LlamaModel,
+    state: TrainingState,
+    resumedFrom: string | undefined,
+    startedFrom: string | undefined,
+  ): void | Promise<void>;
   onStep?(metrics: StepMetrics, model: LlamaModel): void | Promise<void>;
   onValidation?(metrics: ValidationMetrics, model: LlamaModel): void | Promise<void>;
   onCheckpoint?(directory: string): void | Promise<void>;
@@ -159,14 +165,14 @@ class Trainer {
     const stages = placeStages(options.stages);
     const identity = identify(options);
     const resumed = checkpointToResume(options);
-    const model = resumed
-      ? LlamaModel.load(resumed.directory)
-      : newModel(identity.model, identity.seed, options.startFrom);
+    const model = resumed ? LlamaModel.load(resumed.directory) : firstModel(identity, options.startFrom);
+    const { startFrom } = options;
+    const startedFrom = resumed ? undefined : typeof startFrom === 'string' ? startFrom : startFrom?.path;
     const state = resumed ? { ...resumed.state, identity } : initialState(identity);
     const optimizer = new Optimizer(model.parameters, identity.optimizer, state.updates);
     if (resumed) loadMoments(optimizer, resumed.directory);
     const trainer = new Trainer(options, stages, model, optimizer, state);
-    await options.hooks?.onStart?.(model, state, resumed?.directory);
+    await options.hooks?.onStart?.(model, state, resumed?.directory, startedFrom);
     return trainer;
   }
 
@@ -344,6 +350,12 @@ class Trainer {
     } else if (!saved) await this.save();
     return { model, state, checkpoint: store?.latest() };
   }
+}
+
+function firstModel({ model, seed }: Identity, startFrom: TrainOptions['startFrom']): LlamaModel {
+  const start = typeof startFrom === 'string' ? { path: startFrom } : startFrom;
+  if (start) checkStart(model, start);
+  return newModel(model, seed, start?.path);
 }
 
 function initialState(identity: Identity): TrainingState {

@@ -31,12 +31,13 @@ export function watchRun(
     log?.info(line);
   };
   const hooks: TrainHooks = {
-    onStart: (model, state, resumedFrom) => {
+    onStart: (model, state, resumedFrom, startedFrom) => {
       log = pino(
         { base: { pid: process.pid } },
         pino.destination({ dest: join(config.output, 'train.log'), sync: true }),
       );
-      log.info({ config, backend, resumedFrom, step: state.step }, 'start');
+      log.info({ config, backend, resumedFrom, startedFrom, step: state.step }, 'start');
+      if (startedFrom) say(`starting from ${startedFrom}`);
       if (resumedFrom) say(`going on from ${resumedFrom} (${formatCount(state.tokens)} tokens)`);
       const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
       progress.say(`${formatCount(parameters)} parameters, ${backend}`);

@@ -44,7 +44,8 @@ export async function trainOnText(
       seed,
       directory,
       resume: true,
-      startFrom,
+      // What an arm trains on with is its subject: the study says how its attention differs.
+      startFrom: startFrom === undefined ? undefined : { path: startFrom, allow: ['attention'] },
       optimizer: recipe.optimizer,
       tokenizerPath: tokenizer.path,
       identity: { tokenizer: tokenizer.hash, data: dataset.hash, interleave: INTERLEAVE },

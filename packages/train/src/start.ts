@@ -1,0 +1,107 @@
+// What a run starts from: new weights, or those of a checkpoint. The same weights compute something else under another
+// attention, and mean nothing under another tokenizer, so what differs is refused unless the run's file allows it.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserError } from '@stickbreaking/base';
+import { openTokenizer, type Tokenizer } from '@stickbreaking/data';
+import { type LlamaConfig, LlamaModel, loadConfig, parameterShapes } from '@stickbreaking/model';
+import { z } from 'zod';
+import { firstDifference, say } from './identity.js';
+
+export const StartSchema = z.union(
+  [
+    z.string().min(1),
+    z.strictObject({
+      /** A checkpoint or run directory. */
+      path: z.string().min(1),
+      /** What may differ from the checkpoint: keys of the model such as `attention.window` (with all below them), `tokenizer`. */
+      allow: z.array(z.string().min(1)).default([]),
+    }),
+  ],
+  { error: 'expected the path of a checkpoint, or { path, allow }' },
+);
+
+export interface Start {
+  path: string;
+  allow?: readonly string[];
+}
+
+export const startOfSchema = (start: z.output<typeof StartSchema>): Start =>
+  typeof start === 'string' ? { path: start } : start;
+
+/** What the weights' meaning does not depend on: where RoPE's scaling does on the context length, it says so itself. */
+const free = ['contextLength', 'initializerRange'] as const;
+
+/**
+ * @param startFrom a checkpoint directory; what has no parameters, such as the context length or a RoPE scaling, is
+ *   `config`'s
+ * @throws UserError where the checkpoint's parameters are not those of `config`
+ */
+export function newModel(config: LlamaConfig, seed: number, startFrom?: string): LlamaModel {
+  if (startFrom === undefined) return LlamaModel.create(config, { seed });
+  checkSameParameters(loadConfig(startFrom), config, startFrom);
+  const given = LlamaModel.load(startFrom);
+  try {
+    return LlamaModel.from(config, (name) => given.parameters.get(name)!.dataSync() as Float32Array);
+  } finally {
+    given.dispose();
+  }
+}
+
+/**
+ * Looks at the checkpoint's configuration and tokenizer alone.
+ *
+ * @throws UserError where the checkpoint is of another model or tokenizer, with both values and how to allow it
+ */
+export function checkStart(config: LlamaConfig, { path, allow = [] }: Start, tokenizer?: Tokenizer): void {
+  const given = loadConfig(path);
+  checkSameParameters(given, config, path);
+  const advice = (key: string) => `allow it by startFrom: { path: ${path}, allow: [${[...allow, key].join(', ')}] }`;
+  for (const difference of differences(given, config, allow)) {
+    const { path: key, before, after } = difference;
+    throw new UserError(
+      `startFrom: model.${key} is ${say(before)} in ${path} and ${say(after)} in this configuration, under which its ` +
+        `weights compute something else; set it to ${say(before)}, or ${advice(key)}.`,
+    );
+  }
+  if (!tokenizer || allow.includes('tokenizer') || !existsSync(join(path, 'tokenizer.json'))) return;
+  if (openTokenizer(path).hash === tokenizer.hash) return;
+  throw new UserError(
+    `startFrom: ${path} was trained with another tokenizer than ${tokenizer.path}, so its weights know other tokens; ` +
+      `set tokenizer to ${path}, or ${advice('tokenizer')}.`,
+  );
+}
+
+/** The first difference that is neither free nor allowed, if any. */
+function differences(given: LlamaConfig, own: LlamaConfig, allow: readonly string[]) {
+  const plain = (config: LlamaConfig) => {
+    const copy = JSON.parse(JSON.stringify(config)) as Record<string, unknown>;
+    for (const key of free) delete copy[key];
+    return copy;
+  };
+  const [before, after] = [plain(given), plain(own)];
+  for (const key of allow) copyKey(after, before, key.replace(/^model\./, '').split('.'));
+  return [firstDifference(before, after) ?? []].flat();
+}
+
+/** Makes `to` agree with `from` in one key, whatever it is there. */
+function copyKey(from: Record<string, unknown>, to: Record<string, unknown>, [first, ...rest]: string[]): void {
+  const [source, target] = [from[first!], to[first!]];
+  const isMapping = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+  if (rest.length > 0 && isMapping(source) && isMapping(target)) copyKey(source, target, rest);
+  else if (source === undefined) delete to[first!];
+  else to[first!] = source;
+}
+
+function checkSameParameters(given: LlamaConfig, own: LlamaConfig, startFrom: string): void {
+  const [theirs, ours] = [parameterShapes(given), parameterShapes(own)];
+  for (const name of new Set([...ours.keys(), ...theirs.keys()])) {
+    const [there, here] = [theirs.get(name), ours.get(name)];
+    if (there?.join() === here?.join()) continue;
+    const shape = (sizes: readonly number[] | undefined) =>
+      sizes ? `shape [${sizes.join(', ')}]` : 'no such parameter';
+    throw new UserError(
+      `startFrom: ${startFrom} is of another model: '${name}' has ${shape(there)} there and ${shape(here)} in this configuration.`,
+    );
+  }
+}
