@@ -7,6 +7,7 @@ const benches = {
   cuda: 'the fused attention kernels on one GPU, beside PyTorch with --pytorch',
   'cuda-train': 'a training step of the 1B model on one GPU',
   'cuda-skip': 'what block skipping saves on a trained model and real text',
+  golden: 'the losses of a tiny training run for each kind of attention, held to recorded ones (a check, not a timing)',
   'cuda-check': 'every GPU kernel held to float64 (a check, not a timing)',
 };
 
