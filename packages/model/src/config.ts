@@ -2,38 +2,37 @@
 import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import { AttentionSchema, attentionKind } from './attention/index.js';
+import { count, positive } from './bounds.js';
 import { feedForwardSchemas } from './feed_forward/index.js';
-
-const count = z.int().positive();
 
 /** The schema of a model's configuration; every key that has a usual value has it as its default. */
 export const LlamaConfigSchema = z
   .strictObject({
-    vocabSize: count,
-    hiddenSize: count,
+    vocabSize: count(),
+    hiddenSize: count(2 ** 20),
     ...feedForwardSchemas,
-    numLayers: count,
-    numHeads: count,
+    numLayers: count(4096),
+    numHeads: count(2 ** 16),
     /** Key-value heads; default numHeads. */
-    numKvHeads: count.optional(),
+    numKvHeads: count(2 ** 16).optional(),
     /** Default hiddenSize / numHeads. */
-    headDim: count.optional(),
+    headDim: count(2 ** 16).optional(),
     attention: AttentionSchema,
     /** The context the model is made for, in tokens. */
-    contextLength: count.default(2048),
+    contextLength: count().default(2048),
     tieEmbeddings: z.boolean().default(false),
-    normEpsilon: z.number().positive().default(1e-5),
+    normEpsilon: positive().default(1e-5),
     /** Standard deviation of the initial weights. */
-    initializerRange: z.number().positive().default(0.02),
+    initializerRange: positive().default(0.02),
     /** Multipliers of maximal update parametrisation; all 1 (attention: 1/√headDim) when absent. */
     mup: z
       .strictObject({
-        embeddingMultiplier: z.number().positive().default(1),
-        residualMultiplier: z.number().positive().default(1),
+        embeddingMultiplier: positive().default(1),
+        residualMultiplier: positive().default(1),
         /** Replaces 1/√headDim as the factor on q·k. */
-        attentionMultiplier: z.number().positive().optional(),
+        attentionMultiplier: positive().optional(),
         /** The logits are divided by it. */
-        logitsDivider: z.number().positive().default(1),
+        logitsDivider: positive().default(1),
       })
       .optional(),
   })

@@ -1,6 +1,7 @@
 export type { ObservedAttention } from './attention/attend.js';
 export { type AttentionConfig, attentionKind } from './attention/index.js';
 export { isStickBreaking } from './attention/stick_breaking.js';
+export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache } from './cache.js';
 export { resolveCheckpoint } from './checkpoint.js';
 export {

@@ -1,9 +1,9 @@
 /** What the studies' configurations share. */
-import { type LlamaConfigInput, LlamaConfigSchema } from '@stickbreaking/model';
+import { count as boundedCount, type LlamaConfigInput, LlamaConfigSchema, positive } from '@stickbreaking/model';
 import { z } from 'zod';
 
-export const count = z.int().positive();
-export const rate = z.number().positive();
+export const count = boundedCount();
+export const rate = positive();
 export const learningRates = z.array(rate).min(1);
 
 /** A learning rate as reports and the names of arms have it. */
@@ -24,7 +24,7 @@ export const ModelSizesSchema = z.strictObject({
   numKvHeads: count.optional(),
   headDim: count.optional(),
   tieEmbeddings: z.boolean().default(true),
-  initializerRange: z.number().positive().default(0.02),
+  initializerRange: positive().default(0.02),
 });
 
 export type ModelSizes = z.output<typeof ModelSizesSchema>;

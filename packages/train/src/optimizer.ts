@@ -1,21 +1,22 @@
 // AdamW over all of a model's parameters at once, with the gradients clipped by their common norm.
 import { adamW } from '@stickbreaking/core';
+import { nonNegative, positive } from '@stickbreaking/model';
 import { type Tensor, tensor, type Variable, variable, zeros } from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 
 export const OptimizerSchema = z.strictObject({
   beta1: z.number().min(0).lt(1).default(0.9),
   beta2: z.number().min(0).lt(1).default(0.95),
-  epsilon: z.number().positive().default(1e-8),
+  epsilon: positive().default(1e-8),
   /** decoupled: each update takes learningRate · weightDecay of a weight away */
-  weightDecay: z.number().nonnegative().default(0.1),
+  weightDecay: nonNegative().default(0.1),
   /** the gradients' global norm is brought down to this; 0: no clipping */
-  gradientClip: z.number().nonnegative().default(1),
+  gradientClip: nonNegative().default(1),
   /**
    * Factor on the learning rate of the layers' weight matrices. Maximal update parametrisation asks for 1 / (hidden size
    * / hidden size of the model that was tuned); embeddings, head, norms and biases keep the rate.
    */
-  hiddenLearningRateScale: z.number().positive().default(1),
+  hiddenLearningRateScale: positive().default(1),
 });
 
 export type OptimizerSettings = z.output<typeof OptimizerSchema>;

@@ -1,12 +1,13 @@
 // A run's configuration: one YAML file says what is trained, on what, how long and where it goes.
 import { SourceConfigSchema } from '@stickbreaking/data';
-import { LlamaConfigSchema, loadConfig, readYaml, resolveCheckpoint } from '@stickbreaking/model';
+import { count, LlamaConfigSchema, loadConfig, readYaml, resolveCheckpoint } from '@stickbreaking/model';
 import { z } from 'zod';
 import { OptimizerSchema } from './optimizer.js';
 import { ScheduleSchema } from './schedule.js';
 import { StartSchema, startOfSchema } from './start.js';
 
-const count = z.int().positive();
+/** Tokens of a whole run may be more than an int32 holds. */
+const total = z.int().positive();
 /** Paths are relative to the working directory. */
 const path = z.string().min(1);
 const sources = z.array(SourceConfigSchema).min(1);
@@ -14,13 +15,13 @@ const sources = z.array(SourceConfigSchema).min(1);
 const StageSchema = z.strictObject({
   name: z.string().min(1).optional(),
   /** The stage's length: in tokens (rounded up to whole steps), or in optimizer steps. */
-  tokens: count.optional(),
-  steps: count.optional(),
+  tokens: total.optional(),
+  steps: count().optional(),
   /** Longest piece of a document, in tokens; default: the model's contextLength. */
-  contextLength: count.optional(),
+  contextLength: count().optional(),
   /** Default: the run's. */
-  batchTokens: count.optional(),
-  microBatchTokens: count.optional(),
+  batchTokens: count().optional(),
+  microBatchTokens: count().optional(),
   schedule: ScheduleSchema,
   /** A mixture of sources. A stage after the first may leave it out: it goes on with the data of the one before. */
   data: sources.optional(),
@@ -42,32 +43,32 @@ export const RunConfigSchema = z
     seed: z.int().nonnegative().default(0),
     backend: z.string().default('auto'),
     /** Tokens of an optimizer step, and of one forward and backward pass. */
-    batchTokens: count,
-    microBatchTokens: count,
+    batchTokens: count(),
+    microBatchTokens: count(),
     /** What the backward computes again instead of keeping it in memory; losses stay the same. */
     recompute: z.enum(['none', 'attention', 'block']).default('none'),
     /** Documents that are read in turns, so that a step of long documents is of more than one. */
-    interleave: count.default(16),
+    interleave: count().default(16),
     optimizer: OptimizerSchema.prefault({}),
     stages: z.array(StageSchema).min(1),
     validation: z
       .strictObject({
         data: sources,
         /** Tokens to look at (rounded up to whole micro-batches), the same every time. */
-        tokens: count.default(262_144),
-        everySteps: count.default(500),
+        tokens: total.default(262_144),
+        everySteps: count().default(500),
       })
       .optional(),
     checkpoints: z
       .strictObject({
-        everySteps: count.default(1000),
-        keepLast: count.default(3),
+        everySteps: count().default(1000),
+        keepLast: count().default(3),
         /** Keep the one with the lowest validation loss too. */
         keepBest: z.boolean().default(true),
       })
       .prefault({}),
     /** Stop after this many steps in a row whose loss or gradient was not finite. */
-    maxNonFiniteSteps: count.default(5),
+    maxNonFiniteSteps: count().default(5),
   })
   .superRefine((config, context) => {
     const fault = (at: (string | number)[], message: string) =>

@@ -2,9 +2,10 @@
 // Stick-breaking models were trained in two stages (Tan et al. 2024, 5.3): warm-up and Power decay, which depends on
 // tokens and batch size but not on the run's length, then an exponential decay to zero (Shen et al. 2024,
 // arXiv:2408.13359; Hu et al. 2024, arXiv:2404.06395).
+import { nonNegative, positive } from '@stickbreaking/model';
 import { z } from 'zod';
 
-const rate = z.number().nonnegative();
+const rate = nonNegative();
 const warmup = {
   /** Warm-up length: in tokens, or in optimizer steps; at most one of the two. */
   warmupTokens: z.int().nonnegative().optional(),
@@ -15,14 +16,14 @@ const warmup = {
 /** A decay ends here, exactly, when the stage's tokens are spent. */
 const final = rate.default(0);
 /** Highest learning rate. A stage after the first may leave it out: it goes on from where the previous one ended. */
-const peak = z.number().positive().optional();
+const peak = positive().optional();
 
 export const ScheduleSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('power'),
-    peak: z.number().positive(),
-    a: z.number().positive().default(4.6),
-    b: z.number().negative().default(-0.51),
+    peak: positive(),
+    a: positive().default(4.6),
+    b: z.number().min(-100).max(-1e-6).default(-0.51),
     ...warmup,
   }),
   z.strictObject({
@@ -30,7 +31,7 @@ export const ScheduleSchema = z.discriminatedUnion('kind', [
     peak,
     final,
     /** How many e-foldings the decay takes; the larger, the faster it falls at first. */
-    rate: z.number().positive().default(5),
+    rate: positive().default(5),
     ...warmup,
   }),
   z.strictObject({ kind: z.literal('constant'), peak, ...warmup }),

@@ -1,6 +1,8 @@
 /** Causal softmax attention with one of the position schemes, over all of a document or a sliding window of it. */
+
 import { softmaxAttention, softmaxWeights } from '@stickbreaking/core';
 import { z } from 'zod';
+import { count } from '../bounds.js';
 import { defineAttentionKind } from './attention_kind.js';
 import { PositionSchema, positionKind, positionKinds } from './positions/index.js';
 import { ropeFromHuggingFace } from './positions/rope.js';
@@ -9,7 +11,7 @@ const SoftmaxSchema = z.strictObject({
   kind: z.literal('softmax'),
   position: PositionSchema,
   /** A query sees its last `window` keys, itself included. */
-  window: z.int().positive().optional(),
+  window: count().optional(),
 });
 
 type SoftmaxInput = z.input<typeof SoftmaxSchema>;

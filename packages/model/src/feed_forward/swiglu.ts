@@ -1,12 +1,13 @@
 /** SwiGLU (https://arxiv.org/abs/2002.05202): down(silu(gate(x)) · up(x)), without biases. */
+
 import { linear, linears, swiGlu as swiGluOp } from '@stickbreaking/core';
-import { z } from 'zod';
+import { count } from '../bounds.js';
 import { normal, parameter } from '../parameter.js';
 import { defineFeedForwardKind } from './feed_forward_kind.js';
 
 export const swiGlu = defineFeedForwardKind({
   /** Width of gate and up. */
-  schema: z.int().positive(),
+  schema: count(2 ** 22),
 
   parameters(intermediateSize, { hiddenSize, initializerRange }) {
     const initial = normal(initializerRange);

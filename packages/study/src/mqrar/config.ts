@@ -1,3 +1,4 @@
+import { nonNegative } from '@stickbreaking/model';
 import { z } from 'zod';
 import { AttentionInputSchema, common, count, learningRates, ModelSizesSchema } from '../config.js';
 
@@ -35,7 +36,7 @@ const TrainingSchema = z.strictObject({
   /** Sequences of each such look, and of the final one. */
   checkSequences: count.default(64),
   testSequences: count.default(256),
-  weightDecay: z.number().nonnegative().default(0.1),
+  weightDecay: nonNegative().default(0.1),
 });
 
 /** `study: mqrar`: section 5.1 of the paper, figures 3 and 4. */

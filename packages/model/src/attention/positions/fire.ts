@@ -1,5 +1,7 @@
 /** FIRE: a learned function of the distance is added to q·k (https://arxiv.org/abs/2310.04418). */
+
 import { z } from 'zod';
+import { count, positive } from '../../bounds.js';
 import { constant, ones, parameter, uniform } from '../../parameter.js';
 import { definePositionKind } from './position_kind.js';
 
@@ -7,9 +9,9 @@ export const fire = definePositionKind({
   schema: z.strictObject({
     kind: z.literal('fire'),
     /** Hidden units of the function. */
-    width: z.int().positive().default(32),
+    width: count(2 ** 16).default(32),
     /** The least length in tokens that distances are measured against; a learned factor multiplies it. */
-    initialThreshold: z.number().positive().default(512),
+    initialThreshold: positive().default(512),
   }),
   shorthand: 'fire',
 

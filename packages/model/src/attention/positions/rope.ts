@@ -1,24 +1,27 @@
 /** RoPE: queries and keys are turned by angles that grow with their position (https://arxiv.org/abs/2104.09864). */
+
 import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
+import { count, positive } from '../../bounds.js';
 import { definePositionKind } from './position_kind.js';
 
-const count = z.int().positive();
+/** Factors beyond it are slips. */
+const factor = z.number().min(1).max(1e6);
 
 const RopeScalingSchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('linear'), factor: z.number().min(1) }),
-  z.strictObject({ kind: z.literal('ntk'), factor: z.number().min(1) }),
+  z.strictObject({ kind: z.literal('linear'), factor }),
+  z.strictObject({ kind: z.literal('ntk'), factor }),
   z.strictObject({
     kind: z.literal('dynamic'),
-    factor: z.number().min(1),
+    factor,
     /** Default: the model's contextLength. */
-    originalContextLength: count.optional(),
+    originalContextLength: count().optional(),
   }),
 ]);
 
 const RopeSchema = z.strictObject({
   kind: z.literal('rope'),
-  theta: z.number().positive().default(10_000),
+  theta: positive().default(10_000),
   scaling: RopeScalingSchema.optional(),
 });
 
