@@ -2,7 +2,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { globalNorm } from '@stickbreaking/core';
 import type { LlamaModel, Recompute, TokenBatch } from '@stickbreaking/model';
-import { add, type Scalar, type Tensor } from '@tensorflow/tfjs-core';
+import { add, type Scalar, scalar, type Tensor, zerosLike } from '@tensorflow/tfjs-core';
+import { type Collective, oneProcess, shareOf } from './collective.js';
 
 export interface BatchGradients {
   /** mean negative log-likelihood of the scored tokens, in nats */
@@ -12,31 +13,49 @@ export interface BatchGradients {
   gradientNorm: number;
 }
 
-/** The mean loss of the batches' scored tokens and its gradients, or undefined when `signal` came in between. */
+/**
+ * The mean loss of the batches' scored tokens and its gradients, or undefined when a `signal` came in between. Of several
+ * processes each is given all batches, works its own share and gets the whole's loss and gradients.
+ */
 export async function batchGradients(
   model: LlamaModel,
   batches: readonly TokenBatch[],
-  { signal, recompute }: { signal?: AbortSignal; recompute?: Recompute } = {},
+  {
+    signal,
+    recompute,
+    collective = oneProcess,
+  }: { signal?: AbortSignal; recompute?: Recompute; collective?: Collective } = {},
 ): Promise<BatchGradients | undefined> {
   const scale = 1 / Math.max(1, scoredTokens(batches));
   let sum: { loss: Scalar; gradients: Map<string, Tensor> } | undefined;
-  for (const batch of batches) {
+  for (const batch of shareOf(batches, collective)) {
+    if (signal?.aborted) break;
     const options = { scale, sums: sum?.gradients, ...(recompute ? { recompute } : {}) };
     const { loss, gradients }: { loss: Scalar; gradients: Map<string, Tensor> } = model.gradients(batch, options);
     sum = { loss: sum ? addTo(sum.loss, loss) : loss, gradients };
     await nextTurn(); // kernels keep the thread; signals and timers get their turn here
-    if (signal?.aborted) {
-      sum.loss.dispose();
-      disposeAll(sum.gradients);
-      return undefined;
-    }
   }
-  const { loss, gradients } = sum!;
-  const norm = globalNorm([...gradients.values()]);
-  const [lossValue, normValue] = await Promise.all([loss.data(), norm.data()]);
+  const { loss, gradients: own } = sum ?? nothing(model);
+  // Where one process gives the step up, all do.
+  const [stopped] = await collective.sumNumbers([signal?.aborted ? 1 : 0]);
+  if (stopped) {
+    loss.dispose();
+    disposeAll(own);
+    return undefined;
+  }
+  const sums = await collective.sumTensors([...own.values()]);
+  const gradients = new Map([...own.keys()].map((name, i) => [name, sums[i]!]));
+  const norm = globalNorm(sums);
+  const [lossValues, normValues] = await Promise.all([loss.data(), norm.data()]);
   loss.dispose();
   norm.dispose();
-  return { loss: lossValue[0]!, gradients, gradientNorm: normValue[0]! };
+  const [meanLoss] = await collective.sumNumbers([lossValues[0]!]);
+  return { loss: meanLoss!, gradients, gradientNorm: normValues[0]! };
+}
+
+/** What a process adds that has no share of a step. */
+function nothing(model: LlamaModel): { loss: Scalar; gradients: Map<string, Tensor> } {
+  return { loss: scalar(0), gradients: new Map([...model.parameters].map(([name, one]) => [name, zerosLike(one)])) };
 }
 
 /** The mean loss of the batches' scored tokens, in nats, without gradients. */

@@ -1,5 +1,6 @@
 export { type BatchGradients, batchGradients, meanLoss } from './batch_gradients.js';
 export { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
+export { type Collective, oneProcess } from './collective.js';
 export { type MetricsLine, readMetrics, type StepMetrics, type ValidationMetrics } from './metrics.js';
 export { Optimizer, OptimizerSchema, type OptimizerSettings } from './optimizer.js';
 export { formatBytes, formatCount, formatDuration, Progress } from './progress.js';

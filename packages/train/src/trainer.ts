@@ -18,6 +18,7 @@ import {
 import type { z } from 'zod';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
+import type { Collective } from './collective.js';
 import { checkIdentity, firstDifference, type Identity, identityOf, say } from './identity.js';
 import { MetricsFile, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
@@ -50,6 +51,8 @@ export interface TrainOptions {
   hooks?: TrainHooks;
   /** Saves and leaves, as soon as the micro-batch under way is done. */
   signal?: AbortSignal;
+  /** The processes that share the run; default: this one alone. */
+  collective?: Collective;
 }
 
 /** Told what happens; the run waits for a promise. */
@@ -149,8 +152,8 @@ class Trainer {
     private state: TrainingState,
   ) {
     this.hooks = options.hooks ?? {};
-    const { directory, checkpoints: { keepLast = 3, keepBest = true } = {} } = options;
-    if (!directory) return;
+    const { directory, collective, checkpoints: { keepLast = 3, keepBest = true } = {} } = options;
+    if (!directory || (collective && collective.rank > 0)) return;
     try {
       mkdirSync(join(directory, 'checkpoints'), { recursive: true });
     } catch (error) {
@@ -177,11 +180,9 @@ class Trainer {
   }
 
   async run(): Promise<TrainResult> {
-    const { signal } = this.options;
     this.clock = performance.now();
     while (this.state.stage < this.stages.length) {
-      const done = !signal?.aborted && (await this.step());
-      if (!done) return { finished: false, ...(await this.result()) };
+      if (!(await this.step())) return { finished: false, ...(await this.result()) };
       await this.whatIsDue();
     }
     const { nonFiniteSteps } = this.state;

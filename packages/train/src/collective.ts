@@ -1,0 +1,31 @@
+// What a run needs of the other processes that work on it. Every process runs the same loop over the same data and keeps
+// its own share of the micro-batches; gradients and a few numbers are summed, and then each makes the same update. All
+// processes make the same calls in the same order.
+import type { Tensor } from '@tensorflow/tfjs-core';
+
+export interface Collective {
+  /** The number of this process, from 0. The first one alone writes files. */
+  readonly rank: number;
+  /** How many processes there are. */
+  readonly size: number;
+  /**
+   * Starts summing tensors over all processes, whose lists have the same shapes. The tensors are given up for the sums,
+   * which have the same bits everywhere and may be read once the promise resolves; several sums may be under way.
+   */
+  sumTensors(tensors: readonly Tensor[]): Promise<readonly Tensor[]>;
+  /** The sums of a few numbers over all processes, in the order of the ranks: the same bits everywhere. */
+  sumNumbers(numbers: readonly number[]): Promise<readonly number[]>;
+}
+
+/** A run in one process. */
+export const oneProcess: Collective = {
+  rank: 0,
+  size: 1,
+  sumTensors: (tensors) => Promise.resolve(tensors),
+  sumNumbers: (numbers) => Promise.resolve(numbers),
+};
+
+/** The micro-batches of a step that a process works on: every `size`-th. */
+export function shareOf<Batch>(batches: readonly Batch[], { rank, size }: Collective): Batch[] {
+  return batches.filter((_, i) => i % size === rank);
+}
