@@ -2,7 +2,7 @@ export { type AttentionMap, type AttentionMapOptions, attentionMaps } from './at
 export { type AttentionPictureOptions, attentionPicture, tokenLabels } from './attention/picture.js';
 export { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
 export { progressLine, runCommand } from './command.js';
-export { type DocumentsOptions, type EvaluationDocument, evaluateDocuments, rollingWindows } from './documents.js';
+export { type DocumentsOptions, evaluateDocuments } from './documents.js';
 export { parseLengths } from './lengths.js';
 export { type Finding, sortFindings, summariseFindings } from './report/findings.js';
 export {
@@ -17,5 +17,8 @@ export {
 export { type EvaluationProgress, type LengthResult, scorerOf, type TokenScorer } from './scoring.js';
 export { evaluateStream, type StreamOptions } from './stream.js';
 export { formatTable } from './table.js';
+export { documentPerplexity, type EvaluationDocument } from './tasks/document_perplexity.js';
+export { RollingRequests, rollingWindows } from './tasks/rolling.js';
+export { type AnswerOf, type RequestKind, type RequestOf, requestsOf, scoreTask, type Task } from './tasks/task.js';
 export { readText } from './text.js';
 export { detokenizeWikiText, wikiTextPages } from './wikitext.js';

@@ -4,11 +4,8 @@ import type { LlamaModel, TokenBatch } from '@stickbreaking/model';
 /** The loss in nats of every position of a batch, 0 where the target is −1. */
 export type TokenScorer = (batch: TokenBatch) => Promise<ArrayLike<number>>;
 
-/** One context length, evaluated. */
-export interface LengthResult {
-  protocol: 'stream' | 'documents';
-  /** Tokens of context, at most. */
-  length: number;
+/** What the losses of a text come to. */
+export interface TextFigures {
   /** Tokens scored. */
   tokens: number;
   /** Negative log-likelihood per token, in nats. */
@@ -21,6 +18,13 @@ export interface LengthResult {
   bitsPerByte: number;
   words: number;
   bytes: number;
+}
+
+/** One context length, evaluated. */
+export interface LengthResult extends TextFigures {
+  protocol: 'stream' | 'documents';
+  /** Tokens of context, at most. */
+  length: number;
   seconds: number;
   /** With the stream protocol: the mean loss of positions from `begin` up to `end` of the window. */
   lossByPosition?: { begin: number; end: number; nll: number; tokens: number }[];
@@ -46,14 +50,10 @@ export function scorerOf(model: LlamaModel): TokenScorer {
   };
 }
 
-/** The totals of a length turned into its figures. */
-export function figures(
-  totals: { nll: number; tokens: number; words: number; bytes: number; seconds: number },
-  what: Pick<LengthResult, 'protocol' | 'length'>,
-): LengthResult {
-  const { nll, tokens, words, bytes, seconds } = totals;
+/** @param totals with the negative log-likelihood of all tokens, in nats */
+export function figures(totals: { nll: number; tokens: number; words: number; bytes: number }): TextFigures {
+  const { nll, tokens, words, bytes } = totals;
   return {
-    ...what,
     tokens,
     nll: nll / tokens,
     perplexity: Math.exp(nll / tokens),
@@ -61,7 +61,6 @@ export function figures(
     bitsPerByte: nll / Math.LN2 / bytes,
     words,
     bytes,
-    seconds,
   };
 }
 

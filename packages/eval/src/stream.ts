@@ -104,7 +104,10 @@ async function evaluateLength(
   const seconds = (performance.now() - start) / 1000;
   const tokens = windows * length;
   return {
-    ...figures({ nll, tokens, ...sizesOf(tokens), seconds }, { protocol: 'stream', length }),
+    protocol: 'stream',
+    length,
+    ...figures({ nll, tokens, ...sizesOf(tokens) }),
+    seconds,
     lossByPosition: positionBuckets(byPosition, windows),
   };
 }

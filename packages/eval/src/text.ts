@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { extname } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import { readDocuments } from '@stickbreaking/data';
-import type { EvaluationDocument } from './documents.js';
+import type { EvaluationDocument } from './tasks/document_perplexity.js';
 import { detokenizeWikiText, isWikiText, wikiTextPages } from './wikitext.js';
 
 /** Reads every document; WikiText's raw files are split into pages and put back into running text. */
