@@ -1,13 +1,12 @@
 // `pnpm bench golden`: trains each golden run (golden/runs.mjs) on a backend and holds its losses to recorded ones, to show
 // that a change which should alter no number alters none. A check, not a timing.
-// Options: --backend native|cpu|cuda --out FILE (write this run's losses) --against FILE (default: the recorded ones)
-// --exact (exit code 1 unless every number is the same to the bit)
+// Options: --backend native|cpu|cuda --out FILE (write this run's losses) --against FILE (default: the recorded ones of the
+// backend, or of `native`) --exact (exit code 1 unless every number is the same to the bit)
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-const recorded = join(dirname(fileURLToPath(import.meta.url)), 'golden', 'losses.json');
 const { values } = parseArgs({
   options: {
     backend: { type: 'string', default: 'native' },
@@ -26,7 +25,9 @@ console.log(description);
 const runs = {};
 for (const name of Object.keys(models)) runs[name] = await goldenRun(name);
 
-const against = values.against ?? (existsSync(recorded) ? recorded : undefined);
+const folder = join(dirname(fileURLToPath(import.meta.url)), 'golden');
+const recorded = [values.backend, 'native'].map((name) => join(folder, `${name}.json`));
+const against = values.against ?? recorded.find((file) => existsSync(file));
 let allExact = true;
 if (against !== undefined) {
   const other = JSON.parse(readFileSync(against, 'utf8'));

@@ -8,27 +8,28 @@ import { compare, goldenRun, models, nativeFingerprint, STEPS } from './runs.mjs
 process.env.STICKBREAKING_BLAS = 'own';
 
 const recorded: { fingerprint: string; runs: Record<string, { losses: number[]; gradientNorms: number[] }> } =
-  JSON.parse(readFileSync(new URL('losses.json', import.meta.url), 'utf8'));
+  JSON.parse(readFileSync(new URL('native.json', import.meta.url), 'utf8'));
 const sameMachine = nativeFingerprint() === recorded.fingerprint;
 
+type Within = { losses: number; gradientNorms: number };
 /** Largest relative differences in float32, whose sums another machine or backend takes in another order. */
-const rounding = { losses: 1e-4, gradientNorms: 1e-3 };
-/** Storing activations in bfloat16. */
-const bfloat16 = { losses: 0.02, gradientNorms: 0.2 };
-const backends = [
-  { backend: 'native', exact: sameMachine, within: rounding },
-  { backend: 'cpu', exact: false, within: rounding },
-  { backend: 'cuda', exact: false, within: bfloat16 },
-];
+const rounding: Within = { losses: 1e-4, gradientNorms: 1e-3 };
 /** FIRE's gradients are sums that all but cancel, and AdamW brings small gradients up to size with what was lost. */
-const leniency = (name: string) => (name === 'fire' ? 20 : 1);
+const fireRounding: Within = { losses: 2e-3, gradientNorms: 2e-2 };
+/** With activations in bfloat16; four and three times what an H100 gives. */
+const bfloat16: Within = { losses: 0.02, gradientNorms: 0.2 };
+const backends = [
+  { backend: 'native', exact: sameMachine, within: rounding, fire: fireRounding },
+  { backend: 'cpu', exact: false, within: rounding, fire: fireRounding },
+  { backend: 'cuda', exact: false, within: bfloat16, fire: bfloat16 },
+];
 
 it('the recorded runs are those of today', () => {
   expect(Object.keys(recorded.runs)).toEqual(Object.keys(models));
   for (const run of Object.values(recorded.runs)) expect(run.losses).toHaveLength(STEPS);
 });
 
-for (const { backend, exact, within } of backends) {
+for (const { backend, exact, within, fire } of backends) {
   const why = await selectBackend(backend).then(
     () => '',
     (error: Error) => error.message,
@@ -40,8 +41,9 @@ for (const { backend, exact, within } of backends) {
       const run = await goldenRun(name);
       if (exact) return expect(run).toEqual(recorded.runs[name]);
       const apart = compare(run, recorded.runs[name]!);
-      expect(apart.losses).toBeLessThan(leniency(name) * within.losses);
-      expect(apart.gradientNorms).toBeLessThan(leniency(name) * within.gradientNorms);
+      const { losses, gradientNorms } = name === 'fire' ? fire : within;
+      expect(apart.losses).toBeLessThan(losses);
+      expect(apart.gradientNorms).toBeLessThan(gradientNorms);
     });
   });
 }

@@ -1,5 +1,5 @@
 // The golden runs: one tiny training run for each kind of attention, the same on every machine but for rounding. Their
-// losses are kept in losses.json, so that a change which should alter no number can show that it alters none.
+// losses are kept in native.json and cuda.json, so that a change which should alter no number can show that it alters none.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { train } from '@stickbreaking/train';
