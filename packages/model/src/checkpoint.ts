@@ -1,8 +1,9 @@
 /** A model on disk: `config.json` and `model.safetensors` (or Hugging Face's shards) in one directory. */
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import type { Variable } from '@tensorflow/tfjs-core';
+import { CHECKSUMS_FILE } from './checksums.js';
 import type { LlamaConfig } from './config.js';
 import { toHuggingFace } from './huggingface_config.js';
 import { loadConfig } from './load_config.js';
@@ -41,6 +42,8 @@ export function saveCheckpoint(
   parameters: ReadonlyMap<string, Variable>,
 ): void {
   mkdirSync(directory, { recursive: true });
+  // Those of what lay here before hold no longer.
+  rmSync(join(directory, CHECKSUMS_FILE), { force: true });
   writeSafetensors(
     join(directory, MODEL_FILE),
     [...parameters].map(([name, parameter]) => ({

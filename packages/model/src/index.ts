@@ -3,7 +3,8 @@ export { type AttentionConfig, attentionKind } from './attention/index.js';
 export { isStickBreaking } from './attention/stick_breaking.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache } from './cache.js';
-export { resolveCheckpoint } from './checkpoint.js';
+export { MODEL_FILE, resolveCheckpoint } from './checkpoint.js';
+export { CHECKSUMS_FILE, checksumOfFile, checksumsOf, type FileChecksum, verifyChecksums } from './checksums.js';
 export {
   type LlamaConfig,
   type LlamaConfigInput,

@@ -4,7 +4,14 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
-import { replaceFile } from '@stickbreaking/model';
+import {
+  CHECKSUMS_FILE,
+  checksumOfFile,
+  checksumsOf,
+  type FileChecksum,
+  replaceFile,
+  verifyChecksums,
+} from '@stickbreaking/model';
 import { z } from 'zod';
 import { syncDirectory, syncPath } from './durable.js';
 
@@ -37,8 +44,8 @@ export interface CheckpointContent {
   state: TrainingState;
   /** copied into the checkpoint, which then stands on its own */
   tokenizerPath?: string | undefined;
-  /** Write the model's and the optimizer's files into the directory. */
-  writeTensors(directory: string): void | Promise<void>;
+  /** Write the model's and the optimizer's files into the directory; `written` is told of each that is done. */
+  writeTensors(directory: string, written: (name: string) => void): void | Promise<void>;
 }
 
 export class CheckpointStore {
@@ -67,6 +74,34 @@ export class CheckpointStore {
     return step === undefined ? undefined : this.path(step);
   }
 
+  /**
+   * Holds a checkpoint to its checksums.
+   *
+   * @returns false where it has none
+   * @throws UserError that names the file, and the newest older checkpoint that is as it was saved
+   */
+  async verify(directory: string): Promise<boolean> {
+    try {
+      return await verifyChecksums(directory);
+    } catch (error) {
+      const older = await this.newestGoodBefore(directory);
+      const advice = older
+        ? `${older} is good: delete ${directory} to go on from there`
+        : 'no older checkpoint is good';
+      throw new UserError(`${(error as Error).message.replace(/\.$/, '')}; ${advice}, or pass --no-verify.`, {
+        cause: error,
+      });
+    }
+  }
+
+  private async newestGoodBefore(directory: string): Promise<string | undefined> {
+    const older = this.steps().filter((step) => nameOf(step) < basename(directory));
+    for (const step of older.reverse()) {
+      if (await verifyChecksums(this.path(step)).catch(() => false)) return this.path(step);
+    }
+    return undefined;
+  }
+
   /** Puts right what a crash left: removes what is half written or half deleted, and does what a save does last. */
   repair(): void {
     if (!existsSync(this.directory)) return;
@@ -87,9 +122,17 @@ export class CheckpointStore {
     try {
       rmSync(temporary, { recursive: true, force: true });
       mkdirSync(temporary, { recursive: true });
-      await content.writeTensors(temporary);
+      // The first file's checksum is made while the second is written.
+      const sums = new Map<string, Promise<FileChecksum>>();
+      const written = (name: string) => {
+        const sum = checksumOfFile(join(temporary, name));
+        sum.catch(() => {}); // awaited below, unless writing fails first
+        sums.set(name, sum);
+      };
+      await content.writeTensors(temporary, written);
       if (content.tokenizerPath) copyTokenizer(content.tokenizerPath, temporary);
       writeText(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
+      writeText(join(temporary, CHECKSUMS_FILE), await checksumsOf(temporary, sums));
       syncDirectory(temporary);
       renameSync(temporary, target);
       syncPath(this.directory);

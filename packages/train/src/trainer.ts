@@ -10,9 +10,11 @@ import {
   type LlamaConfigInput,
   LlamaModel,
   loadConfig,
+  MODEL_FILE,
   parseConfig,
   type Recompute,
   readSafetensors,
+  verifyChecksums,
   writeSafetensors,
 } from '@stickbreaking/model';
 import type { z } from 'zod';
@@ -40,6 +42,8 @@ export interface TrainOptions {
   directory?: string | undefined;
   /** Go on from the directory's newest checkpoint, where it has one. */
   resume?: boolean;
+  /** Hold the checkpoint that the run goes on or starts from to its checksums; default true. */
+  verify?: boolean;
   checkpoints?: { everySteps?: number; keepLast?: number; keepBest?: boolean };
   /** tokenizer.json, copied into the checkpoints */
   tokenizerPath?: string | undefined;
@@ -95,6 +99,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     trainer.close();
   }
 }
+
+const OPTIMIZER_FILE = 'optimizer.safetensors';
 
 /** The checkpoint that a resumed run would go on from, checked against the run's options. */
 export function checkpointToResume(options: TrainOptions): { directory: string; state: TrainingState } | undefined {
@@ -168,6 +174,7 @@ class Trainer {
     const stages = placeStages(options.stages);
     const identity = identify(options);
     const resumed = checkpointToResume(options);
+    await verifyStart(options, resumed?.directory);
     const model = resumed ? LlamaModel.load(resumed.directory) : firstModel(identity, options.startFrom);
     const { startFrom } = options;
     const startedFrom = resumed ? undefined : typeof startFrom === 'string' ? startFrom : startFrom?.path;
@@ -318,12 +325,14 @@ class Trainer {
     const directory = await this.store.save({
       state,
       tokenizerPath: options.tokenizerPath,
-      writeTensors: (target) => {
+      writeTensors: (target, written) => {
         model.save(target);
+        written(MODEL_FILE);
         const moments = [...optimizer.state()].map(([name, moment]) => {
           return { name, shape: moment.shape, values: () => moment.dataSync() as Float32Array };
         });
-        writeSafetensors(join(target, 'optimizer.safetensors'), moments);
+        writeSafetensors(join(target, OPTIMIZER_FILE), moments);
+        written(OPTIMIZER_FILE);
       },
     });
     await this.hooks.onCheckpoint?.(directory);
@@ -353,6 +362,17 @@ class Trainer {
   }
 }
 
+/** Holds the checkpoint that the run's weights come from to its checksums. */
+async function verifyStart(options: TrainOptions, resumed: string | undefined): Promise<void> {
+  const { directory, startFrom, verify = true, hooks } = options;
+  const from = resumed ?? (typeof startFrom === 'string' ? startFrom : startFrom?.path);
+  if (!verify || from === undefined) return;
+  const store = new CheckpointStore(join(directory ?? from, 'checkpoints'), { last: 1, best: false });
+  const isKnown = resumed ? await store.verify(resumed) : await verifyChecksums(from);
+  if (!isKnown && resumed)
+    hooks?.onNotice?.(`${resumed} has no checksums (an older version saved it): it was not verified`);
+}
+
 function firstModel({ model, seed }: Identity, startFrom: TrainOptions['startFrom']): LlamaModel {
   const start = typeof startFrom === 'string' ? { path: startFrom } : startFrom;
   if (start) checkStart(model, start);
@@ -365,7 +385,7 @@ function initialState(identity: Identity): TrainingState {
 }
 
 function loadMoments(optimizer: Optimizer, directory: string): void {
-  const file = readSafetensors(join(directory, 'optimizer.safetensors'));
+  const file = readSafetensors(join(directory, OPTIMIZER_FILE));
   try {
     optimizer.restore((name, shape) => {
       const saved = file.shape(name);
