@@ -41,7 +41,12 @@ describe('CheckpointStore', () => {
     expect(readFileSync(join(directory, 'latest'), 'utf8')).toBe('step-00000004\n');
     expect(readFileSync(join(directory, 'best'), 'utf8')).toBe('step-00000001\n');
     expect(readState(store.path(3)).tokens).toBe(30);
-    expect(readdirSync(store.path(4)).sort()).toEqual(['model.safetensors', 'state.json', 'tokenizer.json']);
+    expect(readdirSync(store.path(4)).sort()).toEqual([
+      'checksums.json',
+      'model.safetensors',
+      'state.json',
+      'tokenizer.json',
+    ]);
     // What names the token that ends documents goes along.
     writeFileSync(join(tokenizerPath, '../tokenizer_config.json'), '{}');
     await store.save(content(5));

@@ -11,6 +11,7 @@ interface Arguments {
   _: (string | number)[];
   config: string;
   resume: boolean;
+  verify: boolean;
   plan: boolean;
   json: boolean;
   backend: string | undefined;
@@ -28,6 +29,11 @@ export function main(argv: string[]): Promise<number> {
         .usage('$0 --config FILE [--resume] [key.path=value …]\n\nTrains the model that a YAML file describes.')
         .option('config', { type: 'string', demandOption: true, describe: 'the run’s YAML file' })
         .option('resume', { type: 'boolean', default: false, describe: 'go on from the newest checkpoint, if any' })
+        .option('verify', {
+          type: 'boolean',
+          default: true,
+          describe: 'hold the checkpoint to its checksums before going on from it; --no-verify skips that',
+        })
         .option('plan', { type: 'boolean', default: false, describe: 'check everything and say what would be done' })
         .option('json', { type: 'boolean', default: false, describe: 'with --plan: as JSON' })
         .option('backend', { type: 'string', describe: 'auto, native, cpu, cuda, …; default: the file’s, or auto' })
@@ -60,7 +66,13 @@ async function run(args: Arguments): Promise<number> {
   for (const signal of Object.keys(signalCodes)) process.on(signal, leave);
   try {
     const { hooks, onTokenize } = watch;
-    const result = await runTraining(config, { resume: args.resume, signal: stop.signal, hooks, onTokenize });
+    const result = await runTraining(config, {
+      resume: args.resume,
+      verify: args.verify,
+      signal: stop.signal,
+      hooks,
+      onTokenize,
+    });
     const { step, tokens } = result.state;
     const where = result.checkpoint ?? 'nothing, as no step was done';
     watch.say(`${result.finished ? 'done' : 'stopped'} after step ${step} (${tokens} tokens): ${where}`);

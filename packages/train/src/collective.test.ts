@@ -8,7 +8,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { type Collective, oneProcess, shareOf } from './collective.js';
 import { readMetrics } from './metrics.js';
 import type { StageData, TrainStage } from './stage.js';
-import { type TrainOptions, train } from './trainer.js';
+import type { TrainOptions } from './train_options.js';
+import { train } from './trainer.js';
 
 beforeAll(() => selectBackend('cpu'));
 

@@ -10,4 +10,5 @@ export { lockRun } from './run_lock.js';
 export { learningRate, type Schedule, ScheduleSchema, type StageSchedule } from './schedule.js';
 export type { BatchSource, PlacedStage, StageData, TrainStage } from './stage.js';
 export { newModel, type Start } from './start.js';
-export { type TrainHooks, type TrainOptions, type TrainResult, train } from './trainer.js';
+export type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
+export { train } from './trainer.js';

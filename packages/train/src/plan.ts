@@ -5,12 +5,12 @@ import { UserError } from '@stickbreaking/base';
 import type { SelectedBackend } from '@stickbreaking/core';
 import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stickbreaking/data';
 import { countParameters, resolveCheckpoint } from '@stickbreaking/model';
+import { checkpointToResume } from './resume.js';
 import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer, startOf } from './run.js';
 import type { RunConfig } from './run_config.js';
 import { shardDirectory, sourcesOf } from './run_data.js';
 import { learningRate } from './schedule.js';
 import { type PlacedStage, placeStages, totalSteps, totalTokens } from './stage.js';
-import { checkpointToResume } from './trainer.js';
 
 export interface StagePlan {
   name: string;

@@ -7,14 +7,18 @@ import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/mo
 import { getBackend } from '@tensorflow/tfjs-core';
 import { CheckpointStore } from './checkpoint.js';
 import { formatBytes } from './progress.js';
+import { checkpointToResume } from './resume.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 import { dataIdentity, RunData, sourcesOf } from './run_data.js';
 import { lockRun } from './run_lock.js';
 import { checkStart, type Start, startOfSchema } from './start.js';
-import { checkpointToResume, type TrainHooks, type TrainOptions, type TrainResult, train } from './trainer.js';
+import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
+import { train } from './trainer.js';
 
 export interface RunOptions {
   resume?: boolean;
+  /** Hold the checkpoint that the run goes on or starts from to its checksums; default true. */
+  verify?: boolean;
   signal?: AbortSignal;
   hooks?: TrainHooks;
   onTokenize?: (progress: PrepareProgress) => void;

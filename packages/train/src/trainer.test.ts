@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { selectBackend } from '@stickbreaking/core';
@@ -9,7 +9,8 @@ import { batchGradients, disposeAll } from './batch_gradients.js';
 import { readMetrics } from './metrics.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 import type { BatchSource, StageData, TrainStage } from './stage.js';
-import { type TrainOptions, train } from './trainer.js';
+import type { TrainOptions } from './train_options.js';
+import { train } from './trainer.js';
 
 const model: LlamaConfigInput = {
   vocabSize: 20,
@@ -162,6 +163,45 @@ describe('train', () => {
     await expect(resumed).rejects.toThrow(
       'model.attention.attendCurrent is false in state.json and true in config.json',
     );
+  });
+
+  it.each(['model.safetensors', 'optimizer.safetensors', 'state.json', 'config.json', 'checksums.json'])(
+    'refuses a checkpoint with one bit of %s changed, and takes the older one that is named',
+    async (name) => {
+      const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+      const stages = [stage({ steps: 4 })];
+      const { checkpoint } = await train({ model, stages, directory, checkpoints: { everySteps: 2 } });
+      const file = join(checkpoint!, name);
+      const bytes = readFileSync(file);
+      const at = name.endsWith('.json') ? bytes.lastIndexOf('"') - 1 : bytes.length >> 1;
+      bytes[at] = bytes[at]! ^ 1;
+      writeFileSync(file, bytes);
+      const longer = { model, stages: [stage({ steps: 6 })], directory, resume: true };
+      const error = (await train(longer).catch((one) => one)) as Error;
+      expect(error.name).toBe('UserError');
+      expect(error.message).toContain(checkpoint);
+      if (!name.endsWith('.safetensors')) return;
+      const older = checkpoint!.replace('00004', '00002');
+      expect(error.message).toMatch(
+        new RegExp(`${name} is damaged: .*; ${older} is good: delete ${checkpoint} to go on`),
+      );
+      rmSync(checkpoint!, { recursive: true });
+      const { state } = await train(longer);
+      expect(state.step).toBe(6);
+      const saved = readMetrics(join(directory, 'metrics.jsonl')).map((line) => 'loss' in line && line.loss);
+      expect(saved).toEqual((await lossesOf({ stages: longer.stages })).losses);
+    },
+  );
+
+  it('goes on from a changed bit where it is told not to verify', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const { checkpoint } = await train({ model, stages: [stage({ steps: 4 })], directory });
+    const file = join(checkpoint!, 'model.safetensors');
+    const bytes = readFileSync(file);
+    bytes[bytes.length - 4] = bytes[bytes.length - 4]! ^ 1;
+    writeFileSync(file, bytes);
+    const { state } = await train({ model, stages: [stage()], directory, resume: true, verify: false });
+    expect(state.step).toBe(6);
   });
 
   it('refuses a checkpoint that lies under the name of another step', async () => {

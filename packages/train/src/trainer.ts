@@ -5,85 +5,15 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { explainSystemError, UserError } from '@stickbreaking/base';
 import { globalNorm } from '@stickbreaking/core';
-import {
-  type LlamaConfig,
-  type LlamaConfigInput,
-  LlamaModel,
-  loadConfig,
-  MODEL_FILE,
-  parseConfig,
-  type Recompute,
-  readSafetensors,
-  verifyChecksums,
-  writeSafetensors,
-} from '@stickbreaking/model';
-import type { z } from 'zod';
+import { type LlamaModel, MODEL_FILE, writeSafetensors } from '@stickbreaking/model';
 import { batchGradients, disposeAll } from './batch_gradients.js';
-import { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
-import type { Collective } from './collective.js';
-import { checkIdentity, firstDifference, type Identity, identityOf, say } from './identity.js';
+import { CheckpointStore, type TrainingState } from './checkpoint.js';
 import { MetricsFile, type StepMetrics, type ValidationMetrics } from './metrics.js';
-import { Optimizer, OptimizerSchema } from './optimizer.js';
+import type { Optimizer } from './optimizer.js';
+import { begin, OPTIMIZER_FILE } from './resume.js';
 import { learningRate } from './schedule.js';
-import { type BatchSource, type PlacedStage, placeStages, type TrainStage } from './stage.js';
-import { checkStart, newModel, type Start } from './start.js';
-
-export interface TrainOptions {
-  model: LlamaConfigInput | LlamaConfig;
-  stages: readonly TrainStage[];
-  optimizer?: z.input<typeof OptimizerSchema>;
-  /** What the backward computes again instead of keeping it; losses stay the same. Default: nothing. */
-  recompute?: Recompute;
-  /** Initial weights follow from it; default 0. */
-  seed?: number;
-  /** A checkpoint directory whose weights the run starts from, and what of its configuration may differ. */
-  startFrom?: string | Start | undefined;
-  /** The run's directory: checkpoints/ and metrics.jsonl. Left out: nothing is written. */
-  directory?: string | undefined;
-  /** Go on from the directory's newest checkpoint, where it has one. */
-  resume?: boolean;
-  /** Hold the checkpoint that the run goes on or starts from to its checksums; default true. */
-  verify?: boolean;
-  checkpoints?: { everySteps?: number; keepLast?: number; keepBest?: boolean };
-  /** tokenizer.json, copied into the checkpoints */
-  tokenizerPath?: string | undefined;
-  /** Plain JSON of what else a resumed run must agree in, such as the tokenizer's hash. */
-  identity?: Record<string, unknown>;
-  validation?: { everySteps: number; loss(model: LlamaModel): Promise<number> } | undefined;
-  /** The run stops after this many steps in a row whose loss or gradient was not finite; default 5. */
-  maxNonFiniteSteps?: number;
-  hooks?: TrainHooks;
-  /** Saves and leaves, as soon as the micro-batch under way is done. */
-  signal?: AbortSignal;
-  /** The processes that share the run; default: this one alone. */
-  collective?: Collective;
-}
-
-/** Told what happens; the run waits for a promise. */
-export interface TrainHooks {
-  /** @param resumedFrom the run's own checkpoint that it goes on from @param startedFrom the one whose weights it begins with */
-  onStart?(
-    model: LlamaModel,
-    state: TrainingState,
-    resumedFrom: string | undefined,
-    startedFrom: string | undefined,
-  ): void | Promise<void>;
-  onStep?(metrics: StepMetrics, model: LlamaModel): void | Promise<void>;
-  onValidation?(metrics: ValidationMetrics, model: LlamaModel): void | Promise<void>;
-  onCheckpoint?(directory: string): void | Promise<void>;
-  /** One line about something out of the ordinary. */
-  onNotice?(line: string): void;
-}
-
-export interface TrainResult {
-  /** false where `signal` ended it */
-  finished: boolean;
-  /** The trained model; the caller disposes of it. */
-  model: LlamaModel;
-  state: TrainingState;
-  /** the newest checkpoint */
-  checkpoint: string | undefined;
-}
+import { type BatchSource, type PlacedStage, placeStages } from './stage.js';
+import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
 
 /**
  * Trains a model through its stages on tfjs's active backend.
@@ -98,49 +28,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   } finally {
     trainer.close();
   }
-}
-
-const OPTIMIZER_FILE = 'optimizer.safetensors';
-
-/** The checkpoint that a resumed run would go on from, checked against the run's options. */
-export function checkpointToResume(options: TrainOptions): { directory: string; state: TrainingState } | undefined {
-  if (!options.resume || !options.directory) return undefined;
-  const directory = new CheckpointStore(join(options.directory, 'checkpoints'), { last: 1, best: false }).latest();
-  if (!directory) return undefined;
-  const state = readState(directory);
-  const identity = identify(options);
-  checkIdentity(state.identity, identity, state, directory);
-  checkModel(directory, state);
-  return { directory, state: placeIn(identity, state) };
-}
-
-/** The model that lies beside the state must be the one that the state is of. */
-function checkModel(directory: string, { identity }: TrainingState): void {
-  const difference = firstDifference(identity.model, JSON.parse(JSON.stringify(loadConfig(directory))), ['model']);
-  if (!difference) return;
-  const { path, before, after } = difference;
-  throw new UserError(
-    `The checkpoint ${directory} contradicts itself: ${path} is ${say(before)} in state.json and ${say(after)} in ` +
-      'config.json; put config.json back as it was saved, or resume from another checkpoint.',
-  );
-}
-
-/** A stage that was finished and has been made longer since is gone on with; one made shorter may be finished now. */
-function placeIn(identity: Identity, state: TrainingState): TrainingState {
-  const { stage, stageStep } = state;
-  const lengths = (stages: unknown) => (stages as { steps: number }[]).map(({ steps }) => steps);
-  const [before, now] = [lengths(state.identity.stages), lengths(identity.stages)];
-  if (stageStep === 0 && stage > 0 && now[stage - 1]! > before[stage - 1]!) {
-    return { ...state, stage: stage - 1, stageStep: before[stage - 1]! };
-  }
-  return stageStep > 0 && stageStep === now[stage] ? { ...state, stage: stage + 1, stageStep: 0 } : state;
-}
-
-function identify(options: TrainOptions): Identity {
-  const { seed = 0 } = options;
-  const model = parseConfig(options.model as LlamaConfigInput);
-  const optimizer = OptimizerSchema.parse(options.optimizer ?? {});
-  return identityOf({ model, seed, optimizer }, placeStages(options.stages), options.identity);
 }
 
 class Trainer {
@@ -172,17 +59,9 @@ class Trainer {
 
   static async start(options: TrainOptions): Promise<Trainer> {
     const stages = placeStages(options.stages);
-    const identity = identify(options);
-    const resumed = checkpointToResume(options);
-    await verifyStart(options, resumed?.directory);
-    const model = resumed ? LlamaModel.load(resumed.directory) : firstModel(identity, options.startFrom);
-    const { startFrom } = options;
-    const startedFrom = resumed ? undefined : typeof startFrom === 'string' ? startFrom : startFrom?.path;
-    const state = resumed ? { ...resumed.state, identity } : initialState(identity);
-    const optimizer = new Optimizer(model.parameters, identity.optimizer, state.updates);
-    if (resumed) loadMoments(optimizer, resumed.directory);
+    const { model, optimizer, state, resumedFrom, startedFrom } = await begin(options);
     const trainer = new Trainer(options, stages, model, optimizer, state);
-    await options.hooks?.onStart?.(model, state, resumed?.directory, startedFrom);
+    await options.hooks?.onStart?.(model, state, resumedFrom, startedFrom);
     return trainer;
   }
 
@@ -359,41 +238,6 @@ class Trainer {
       this.hooks.onNotice?.(`the last ${state.nonFiniteSteps} steps were not finite, so they are not saved`);
     } else if (!saved) await this.save();
     return { model, state, checkpoint: store?.latest() };
-  }
-}
-
-/** Holds the checkpoint that the run's weights come from to its checksums. */
-async function verifyStart(options: TrainOptions, resumed: string | undefined): Promise<void> {
-  const { directory, startFrom, verify = true, hooks } = options;
-  const from = resumed ?? (typeof startFrom === 'string' ? startFrom : startFrom?.path);
-  if (!verify || from === undefined) return;
-  const store = new CheckpointStore(join(directory ?? from, 'checkpoints'), { last: 1, best: false });
-  const isKnown = resumed ? await store.verify(resumed) : await verifyChecksums(from);
-  if (!isKnown && resumed)
-    hooks?.onNotice?.(`${resumed} has no checksums (an older version saved it): it was not verified`);
-}
-
-function firstModel({ model, seed }: Identity, startFrom: TrainOptions['startFrom']): LlamaModel {
-  const start = typeof startFrom === 'string' ? { path: startFrom } : startFrom;
-  if (start) checkStart(model, start);
-  return newModel(model, seed, start?.path);
-}
-
-function initialState(identity: Identity): TrainingState {
-  const zero = { step: 0, updates: 0, tokens: 0, stage: 0, stageStep: 0, nonFiniteSteps: 0 };
-  return { version: 1, ...zero, cursor: null, seed: identity.seed, best: null, identity };
-}
-
-function loadMoments(optimizer: Optimizer, directory: string): void {
-  const file = readSafetensors(join(directory, OPTIMIZER_FILE));
-  try {
-    optimizer.restore((name, shape) => {
-      const saved = file.shape(name);
-      if (saved.join() === shape.join()) return file.read(name);
-      throw new UserError(`${directory}: '${name}' of the optimizer has shape [${saved}], not [${shape}].`);
-    });
-  } finally {
-    file.close();
   }
 }
 

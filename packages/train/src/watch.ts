@@ -4,7 +4,7 @@ import type { PrepareProgress } from '@stickbreaking/data';
 import { type Logger, pino } from 'pino';
 import { formatCount, Progress, type ProgressOptions } from './progress.js';
 import { type RunConfig, stageSizes } from './run_config.js';
-import type { TrainHooks } from './trainer.js';
+import type { TrainHooks } from './train_options.js';
 
 export interface Watch {
   hooks: TrainHooks;

@@ -1,0 +1,131 @@
+// Where a run begins: at its own newest checkpoint, with another run's weights, or with new ones.
+import { join } from 'node:path';
+import { UserError } from '@stickbreaking/base';
+import {
+  type LlamaConfigInput,
+  LlamaModel,
+  loadConfig,
+  parseConfig,
+  readSafetensors,
+  verifyChecksums,
+} from '@stickbreaking/model';
+import { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
+import { checkIdentity, firstDifference, type Identity, identityOf, say } from './identity.js';
+import { Optimizer, OptimizerSchema } from './optimizer.js';
+import { placeStages } from './stage.js';
+import { checkStart, newModel } from './start.js';
+import type { TrainOptions } from './train_options.js';
+
+export const OPTIMIZER_FILE = 'optimizer.safetensors';
+
+/** The checkpoint that a resumed run would go on from, checked against the run's options. */
+export function checkpointToResume(options: TrainOptions): { directory: string; state: TrainingState } | undefined {
+  if (!options.resume || !options.directory) return undefined;
+  const directory = new CheckpointStore(join(options.directory, 'checkpoints'), { last: 1, best: false }).latest();
+  if (!directory) return undefined;
+  const state = readState(directory);
+  const identity = identify(options);
+  checkIdentity(state.identity, identity, state, directory);
+  checkModel(directory, state);
+  return { directory, state: placeIn(identity, state) };
+}
+
+/** The model that lies beside the state must be the one that the state is of. */
+function checkModel(directory: string, { identity }: TrainingState): void {
+  const difference = firstDifference(identity.model, JSON.parse(JSON.stringify(loadConfig(directory))), ['model']);
+  if (!difference) return;
+  const { path, before, after } = difference;
+  throw new UserError(
+    `The checkpoint ${directory} contradicts itself: ${path} is ${say(before)} in state.json and ${say(after)} in ` +
+      'config.json; put config.json back as it was saved, or resume from another checkpoint.',
+  );
+}
+
+/** A stage that was finished and has been made longer since is gone on with; one made shorter may be finished now. */
+function placeIn(identity: Identity, state: TrainingState): TrainingState {
+  const { stage, stageStep } = state;
+  const lengths = (stages: unknown) => (stages as { steps: number }[]).map(({ steps }) => steps);
+  const [before, now] = [lengths(state.identity.stages), lengths(identity.stages)];
+  if (stageStep === 0 && stage > 0 && now[stage - 1]! > before[stage - 1]!) {
+    return { ...state, stage: stage - 1, stageStep: before[stage - 1]! };
+  }
+  return stageStep > 0 && stageStep === now[stage] ? { ...state, stage: stage + 1, stageStep: 0 } : state;
+}
+
+export function identify(options: TrainOptions): Identity {
+  const { seed = 0 } = options;
+  const model = parseConfig(options.model as LlamaConfigInput);
+  const optimizer = OptimizerSchema.parse(options.optimizer ?? {});
+  return identityOf({ model, seed, optimizer }, placeStages(options.stages), options.identity);
+}
+
+/** Model, optimizer and state at the run's first step, or at the step that it goes on from. */
+export interface Beginning {
+  model: LlamaModel;
+  optimizer: Optimizer;
+  state: TrainingState;
+  /** The run's own checkpoint. */
+  resumedFrom: string | undefined;
+  /** The checkpoint whose weights a new run has. */
+  startedFrom: string | undefined;
+}
+
+/** @throws UserError where the checkpoint is of another run or model, or not as it was saved */
+export async function begin(options: TrainOptions): Promise<Beginning> {
+  const identity = identify(options);
+  const resumed = checkpointToResume(options);
+  const start = typeof options.startFrom === 'string' ? { path: options.startFrom } : options.startFrom;
+  const from = { resumedFrom: resumed?.directory, startedFrom: resumed ? undefined : start?.path };
+  const verified = verify(options, from);
+  verified.catch(() => {}); // awaited below
+  const load = () => {
+    if (!resumed && start) checkStart(identity.model, start);
+    const model = resumed
+      ? LlamaModel.load(resumed.directory)
+      : newModel(identity.model, identity.seed, from.startedFrom);
+    const state = resumed ? { ...resumed.state, identity } : initialState(identity);
+    const optimizer = new Optimizer(model.parameters, identity.optimizer, state.updates);
+    if (resumed) loadMoments(optimizer, resumed.directory);
+    return { model, optimizer, state, ...from };
+  };
+  let loaded: Beginning;
+  try {
+    loaded = load();
+  } catch (error) {
+    await verified; // says more of a damaged file than what stumbled over it
+    throw error;
+  }
+  await verified;
+  return loaded;
+}
+
+/** Holds the checkpoint that the weights come from to its checksums. */
+async function verify(
+  { directory, verify = true, hooks }: TrainOptions,
+  { resumedFrom, startedFrom }: Pick<Beginning, 'resumedFrom' | 'startedFrom'>,
+): Promise<void> {
+  if (!verify) return;
+  if (startedFrom !== undefined) await verifyChecksums(startedFrom);
+  if (resumedFrom === undefined) return;
+  const store = new CheckpointStore(join(directory!, 'checkpoints'), { last: 1, best: false });
+  const isKnown = await store.verify(resumedFrom);
+  if (!isKnown) hooks?.onNotice?.(`${resumedFrom} has no checksums (an older version saved it): it was not verified`);
+}
+
+function initialState(identity: Identity): TrainingState {
+  const zero = { step: 0, updates: 0, tokens: 0, stage: 0, stageStep: 0, nonFiniteSteps: 0 };
+  return { version: 1, ...zero, cursor: null, seed: identity.seed, best: null, identity };
+}
+
+function loadMoments(optimizer: Optimizer, directory: string): void {
+  const file = readSafetensors(join(directory, OPTIMIZER_FILE));
+  try {
+    optimizer.restore((name, shape) => {
+      const saved = file.shape(name);
+      if (saved.join() === shape.join()) return file.read(name);
+      throw new UserError(`${directory}: '${name}' of the optimizer has shape [${saved}], not [${shape}].`);
+    });
+  } finally {
+    file.close();
+  }
+}
