@@ -5,7 +5,7 @@
  * Shapes: N queries, M keys, H heads, K key-value heads, D head dimension, S documents, C hidden size, V vocabulary.
  * All tensors are float32 unless said otherwise.
  */
-import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
 
 /** Where documents begin and end, in queries and in keys; the queries of a document are the last of its keys. */
 export interface PackedAttributes {
@@ -32,7 +32,7 @@ export interface SoftmaxAttributes extends PackedAttributes {
   fireInitialThreshold?: number;
 }
 
-/** FIRE's tensors as kernel inputs: w1 [W,1], b1 [W], w2 [H,W], b2 [H], c [1], threshold [1]. */
+/** FIRE's tensors as kernel inputs, in this order: w1 [W,1], b1 [W], w2 [H,W], b2 [H], c [1], threshold [1]. */
 export interface FireInputs {
   fireW1: Tensor;
   fireB1: Tensor;
@@ -72,6 +72,16 @@ export interface AdamWAttributes {
   gradientScale: number;
 }
 
+export interface CrossEntropyAttributes {
+  /** Factor on the logits. */
+  logitScale: number;
+  /** Rows with this target have loss 0 and no gradient. */
+  ignoreIndex: number;
+}
+
+/** Of kernels that take no attributes. */
+export type NoAttributes = Record<string, never>;
+
 interface Qkv {
   /** [N, H, D] */
   q: Tensor;
@@ -83,88 +93,143 @@ interface Qkv {
 
 /** Every kernel: `inputs`, `attrs`, and the `outputs` in order. */
 export interface Kernels {
-  /** outputs: output [N,H,D], remainder [N,H], and whatever the backend keeps for its own backward (any shape). */
-  StickBreakingAttention: { inputs: Qkv; attrs: StickBreakingAttributes };
-  /** outputs: dq, dk, dv. */
+  /** output [N,H,D], remainder [N,H]; `saved` is whatever the backend keeps for its own backward (any shape). */
+  StickBreakingAttention: {
+    inputs: Qkv;
+    attrs: StickBreakingAttributes;
+    outputs: [output: Tensor, remainder: Tensor, saved: Tensor];
+  };
   StickBreakingAttentionGrad: {
     inputs: Qkv & { remainder: Tensor; saved: Tensor; dOutput: Tensor; dRemainder: Tensor };
     attrs: StickBreakingAttributes;
+    outputs: [dq: Tensor, dk: Tensor, dv: Tensor];
   };
-  /** outputs: output [N,H,D], logSumExp [N,H]. Inputs arrive already rotated where RoPE is used. */
-  SoftmaxAttention: { inputs: Qkv & Partial<FireInputs>; attrs: SoftmaxAttributes };
-  /** outputs: dq, dk, dv, and with FIRE the gradients of its six inputs in their order. */
+  /** output [N,H,D], logSumExp [N,H]. Inputs arrive already rotated where RoPE is used; FIRE's come with bias 'fire'. */
+  SoftmaxAttention: {
+    inputs: Qkv & Partial<FireInputs>;
+    attrs: SoftmaxAttributes;
+    outputs: [output: Tensor, logSumExp: Tensor];
+  };
+  /** With bias 'fire' the gradients of its six inputs follow in their order. */
   SoftmaxAttentionGrad: {
     inputs: Qkv & Partial<FireInputs> & { output: Tensor; logSumExp: Tensor; dOutput: Tensor };
     attrs: SoftmaxAttributes;
+    outputs: [dq: Tensor, dk: Tensor, dv: Tensor, ...dFire: Tensor[]];
   };
-  /** q [N,H,D], k [M,K,D]; outputs: both turned. Pairs are (i, i + D/2), as Hugging Face's rotate_half has them. */
-  RotaryEmbedding: { inputs: { q: Tensor; k: Tensor }; attrs: RotaryAttributes };
-  /** inputs x [N,C], then weights [F,C]; outputs: x·weightᵀ of each. */
-  Linears: { inputs: Tensor[]; attrs: object };
-  /** inputs dy [N,F] and weight [F,C] of each, in turns; outputs: dx, the sum of all dy·weight. */
-  LinearsGrad: { inputs: Tensor[]; attrs: object };
-  /** sum [F,C], dy [N,F], x [N,C]; outputs: sum + dyᵀ·x. The sum is given up: it may change in place. */
-  AddWeightGrad: { inputs: { sum: Tensor; dy: Tensor; x: Tensor }; attrs: object };
-  /** x [N,C], weight [C]; outputs: y, inverseRms [N]. */
-  RMSNorm: { inputs: { x: Tensor; weight: Tensor }; attrs: { epsilon: number } };
-  /** outputs: dx, dWeight. */
+  /** q [N,H,D], k [M,K,D]; both turned. Pairs are (i, i + D/2), as Hugging Face's rotate_half has them. */
+  RotaryEmbedding: { inputs: { q: Tensor; k: Tensor }; attrs: RotaryAttributes; outputs: [q: Tensor, k: Tensor] };
+  /** x [N,C], weights [F,C]; x·weightᵀ of each. */
+  Linears: { inputs: [x: Tensor, ...weights: Tensor[]]; attrs: NoAttributes; outputs: Tensor[] };
+  /** dy [N,F] and weight [F,C] of each, in turns; dx is the sum of all dy·weight. */
+  LinearsGrad: { inputs: Tensor[]; attrs: NoAttributes; outputs: [dx: Tensor] };
+  /** sum [F,C], dy [N,F], x [N,C]; sum + dyᵀ·x. The sum is given up: it may change in place. */
+  AddWeightGrad: { inputs: { sum: Tensor; dy: Tensor; x: Tensor }; attrs: NoAttributes; outputs: [sum: Tensor] };
+  /** x [N,C], weight [C]; inverseRms [N]. */
+  RMSNorm: {
+    inputs: { x: Tensor; weight: Tensor };
+    attrs: { epsilon: number };
+    outputs: [y: Tensor, inverseRms: Tensor];
+  };
   RMSNormGrad: {
     inputs: { x: Tensor; weight: Tensor; inverseRms: Tensor; dy: Tensor };
-    attrs: object;
+    attrs: NoAttributes;
+    outputs: [dx: Tensor, dWeight: Tensor];
   };
-  /** x, branch [N,C]; outputs: x + multiplier·branch. */
-  Residual: { inputs: { x: Tensor; branch: Tensor }; attrs: { multiplier: number } };
-  /** outputs: the gradient of `branch`, multiplier·dy; that of `x` is dy itself. */
-  ResidualGrad: { inputs: { dy: Tensor }; attrs: { multiplier: number } };
-  /** x, branch [N,C], weight [C]; outputs: sum = x + multiplier·branch, its RMSNorm y, inverseRms [N]. */
+  /** x, branch [N,C]; x + multiplier·branch. */
+  Residual: { inputs: { x: Tensor; branch: Tensor }; attrs: { multiplier: number }; outputs: [y: Tensor] };
+  /** The gradient of `branch`, multiplier·dy; that of `x` is dy itself. */
+  ResidualGrad: { inputs: { dy: Tensor }; attrs: { multiplier: number }; outputs: [dBranch: Tensor] };
+  /** x, branch [N,C], weight [C]; sum = x + multiplier·branch, its RMSNorm y, inverseRms [N]. */
   ResidualRMSNorm: {
     inputs: { x: Tensor; branch: Tensor; weight: Tensor };
     attrs: { epsilon: number; multiplier: number };
+    outputs: [sum: Tensor, y: Tensor, inverseRms: Tensor];
   };
-  /** outputs: dx, dWeight and, where multiplier is not 1, dBranch = multiplier·dx. */
+  /** dBranch = multiplier·dx is there where multiplier is not 1. */
   ResidualRMSNormGrad: {
     inputs: { sum: Tensor; weight: Tensor; inverseRms: Tensor; dSum: Tensor; dy: Tensor };
     attrs: { multiplier: number };
+    outputs: [dx: Tensor, dWeight: Tensor, dBranch?: Tensor];
   };
-  /** gate, up [N,F]; outputs: silu(gate)·up. */
-  SwiGLU: { inputs: { gate: Tensor; up: Tensor }; attrs: object };
-  /** outputs: dGate, dUp. */
-  SwiGLUGrad: { inputs: { gate: Tensor; up: Tensor; dy: Tensor }; attrs: object };
-  /** x [N,H,D], weight and bias [H,D]; outputs: y, mean [N,H], inverseStd [N,H]. */
-  HeadNorm: { inputs: { x: Tensor; weight: Tensor; bias: Tensor }; attrs: { epsilon: number } };
-  /** outputs: dx, dWeight, dBias. */
+  /** gate, up [N,F]; silu(gate)·up. */
+  SwiGLU: { inputs: { gate: Tensor; up: Tensor }; attrs: NoAttributes; outputs: [y: Tensor] };
+  SwiGLUGrad: {
+    inputs: { gate: Tensor; up: Tensor; dy: Tensor };
+    attrs: NoAttributes;
+    outputs: [dGate: Tensor, dUp: Tensor];
+  };
+  /** x [N,H,D], weight and bias [H,D]; mean and inverseStd [N,H]. */
+  HeadNorm: {
+    inputs: { x: Tensor; weight: Tensor; bias: Tensor };
+    attrs: { epsilon: number };
+    outputs: [y: Tensor, mean: Tensor, inverseStd: Tensor];
+  };
   HeadNormGrad: {
     inputs: { x: Tensor; weight: Tensor; mean: Tensor; inverseStd: Tensor; dy: Tensor };
     attrs: { epsilon: number };
+    outputs: [dx: Tensor, dWeight: Tensor, dBias: Tensor];
   };
-  /** output [N,H,D], remainder [N,H], bias [H,D]; outputs: output + remainder·bias. */
-  RemainderBias: { inputs: { output: Tensor; remainder: Tensor; bias: Tensor }; attrs: object };
-  /** outputs: dRemainder [N,H], dBias [H,D]; the gradient of `output` is dy itself. */
-  RemainderBiasGrad: { inputs: { remainder: Tensor; bias: Tensor; dy: Tensor }; attrs: object };
-  /** tokens int32 [N], weight [V,C]; outputs: rows [N,C]. */
-  Embedding: { inputs: { tokens: Tensor; weight: Tensor }; attrs: object };
-  /** outputs: dWeight [V,C]. */
-  EmbeddingGrad: { inputs: { tokens: Tensor; dy: Tensor }; attrs: { vocabSize: number } };
-  /** hidden [N,C], weight [V,C], targets int32 [N]; outputs: loss [N], logSumExp [N]. */
+  /** output [N,H,D], remainder [N,H], bias [H,D]; output + remainder·bias. */
+  RemainderBias: {
+    inputs: { output: Tensor; remainder: Tensor; bias: Tensor };
+    attrs: NoAttributes;
+    outputs: [y: Tensor];
+  };
+  /** dRemainder [N,H], dBias [H,D]; the gradient of `output` is dy itself. */
+  RemainderBiasGrad: {
+    inputs: { remainder: Tensor; bias: Tensor; dy: Tensor };
+    attrs: NoAttributes;
+    outputs: [dRemainder: Tensor, dBias: Tensor];
+  };
+  /** tokens int32 [N], weight [V,C]; rows [N,C]. */
+  Embedding: { inputs: { tokens: Tensor; weight: Tensor }; attrs: NoAttributes; outputs: [rows: Tensor] };
+  /** dWeight [V,C]. */
+  EmbeddingGrad: {
+    inputs: { tokens: Tensor; dy: Tensor };
+    attrs: { vocabSize: number };
+    outputs: [dWeight: Tensor];
+  };
+  /** hidden [N,C], weight [V,C], targets int32 [N]; loss [N], logSumExp [N]. */
   LinearCrossEntropy: {
     inputs: { hidden: Tensor; weight: Tensor; targets: Tensor };
-    attrs: { logitScale: number; ignoreIndex: number };
+    attrs: CrossEntropyAttributes;
+    outputs: [loss: Tensor, logSumExp: Tensor];
   };
-  /** outputs: dHidden, dWeight. */
   LinearCrossEntropyGrad: {
     inputs: { hidden: Tensor; weight: Tensor; targets: Tensor; logSumExp: Tensor; dLoss: Tensor };
-    attrs: { logitScale: number; ignoreIndex: number };
+    attrs: CrossEntropyAttributes;
+    outputs: [dHidden: Tensor, dWeight: Tensor];
   };
-  /** inputs x0, x1, …; outputs: the Euclidean norm of all of them together, a scalar. */
-  GlobalNorm: { inputs: Record<string, Tensor>; attrs: object };
-  /** inputs param0, grad0, m0, v0, param1, …; no output: parameters and moments change in place. */
-  AdamW: { inputs: Record<string, Tensor>; attrs: AdamWAttributes };
+  /** x0, x1, …; the Euclidean norm of all of them together, a scalar. */
+  GlobalNorm: { inputs: { [name: `x${number}`]: Tensor }; attrs: NoAttributes; outputs: [norm: Tensor] };
+  /** param0, grad0, m0, v0, param1, …; no output: parameters and moments change in place. */
+  AdamW: {
+    inputs: { [name: `${'param' | 'grad' | 'm' | 'v'}${number}`]: Tensor };
+    attrs: AdamWAttributes;
+    outputs: [];
+  };
 }
 
 export type KernelName = keyof Kernels;
+export type KernelAttributes<Name extends KernelName> = Kernels[Name]['attrs'];
+
+/** The same names and places, of what a backend's kernel is given and gives. */
+type InfosOf<Tensors> = { [Key in keyof Tensors]: TensorInfo };
+export type KernelInputs<Name extends KernelName> = InfosOf<Kernels[Name]['inputs']>;
+export type KernelOutputs<Name extends KernelName> = InfosOf<Kernels[Name]['outputs']>;
 
 /** A kernel as the reference writes it: tensors in, tensors out, in the order that `Kernels` states. */
 export type ReferenceKernel<Name extends KernelName> = (
   inputs: Kernels[Name]['inputs'],
   attrs: Kernels[Name]['attrs'],
-) => Tensor[];
+) => Kernels[Name]['outputs'];
+
+/** A kernel as a backend writes it. `Tools` is what the backend gives all of its kernels to work with. */
+export type BackendKernel<Name extends KernelName, Tools> = (
+  inputs: KernelInputs<Name>,
+  attrs: KernelAttributes<Name>,
+  tools: Tools,
+) => KernelOutputs<Name>;
+
+/** The kernels that a backend has of its own; the reference serves it for the rest. */
+export type KernelTable<Tools> = { readonly [Name in KernelName]?: BackendKernel<Name, Tools> };

@@ -1,14 +1,18 @@
-import { engine, type NamedAttrMap, type NamedTensorMap, type Tensor } from '@tensorflow/tfjs-core';
-import type { KernelName, Kernels } from './kernels.js';
+import { engine, type NamedAttrMap, type NamedTensorMap } from '@tensorflow/tfjs-core';
+import type { KernelAttributes, KernelName, Kernels } from './kernels.js';
 import { ensureReferenceKernels } from './reference/register.js';
 
 /** Runs a kernel of ours on the active backend, on the tape, with the reference standing in where it has none. */
 export function runKernel<Name extends KernelName>(
   name: Name,
   inputs: Kernels[Name]['inputs'],
-  attrs: Kernels[Name]['attrs'],
-): Tensor[] {
+  attrs: KernelAttributes<Name>,
+): Kernels[Name]['outputs'] {
   ensureReferenceKernels(engine().backendName);
-  const outputs = engine().runKernel(name, inputs as unknown as NamedTensorMap, attrs as unknown as NamedAttrMap);
-  return (Array.isArray(outputs) ? outputs : [outputs]) as Tensor[];
+  const outputs: unknown = engine().runKernel(
+    name,
+    inputs as unknown as NamedTensorMap,
+    attrs as unknown as NamedAttrMap,
+  );
+  return (Array.isArray(outputs) ? outputs : [outputs]) as Kernels[Name]['outputs'];
 }

@@ -62,7 +62,7 @@ export function valueAndGradients(
  */
 export function recomputed<T extends Tensor>(f: (x: T) => T, x: T, variables: readonly Variable[]): T {
   const kept = customGrad((...args) => {
-    const save = args.pop() as unknown as GradSaveFunc;
+    const save = args.pop() as GradSaveFunc;
     const input = args[0] as Tensor as T;
     save([input]);
     const gradFunc = (dy: Tensor, [saved]: Tensor[]) => {

@@ -1,8 +1,8 @@
 /** Rotary position embedding (RoPE, https://arxiv.org/abs/2104.09864) over packed documents. */
-
 import { UserError } from '@stickbreaking/base';
-import { registerGradient, type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkPacking, checkShape, type Ints } from '../checks.js';
+import { defineGradient } from '../define_gradient.js';
 import type { RotaryAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -59,15 +59,7 @@ export function rotaryEmbedding(q: Tensor3D, k: Tensor3D, options: RotaryOptions
   });
 }
 
-registerGradient({
-  kernelName: 'RotaryEmbedding',
-  gradFunc: (dys, _saved, attrs) => {
-    const rotary = attrs as unknown as RotaryAttributes;
-    const [q, k] = dys as Tensor[] as [Tensor, Tensor];
-    const [dq, dk] = runKernel('RotaryEmbedding', { q, k }, { ...rotary, inverse: !rotary.inverse }) as [
-      Tensor,
-      Tensor,
-    ];
-    return { q: () => dq, k: () => dk };
-  },
+defineGradient('RotaryEmbedding', {}, ([q, k], _saved, attrs) => {
+  const [dq, dk] = runKernel('RotaryEmbedding', { q, k }, { ...attrs, inverse: !attrs.inverse });
+  return { q: () => dq, k: () => dk };
 });

@@ -3,6 +3,7 @@
 import { UserError } from '@stickbreaking/base';
 import { customGrad, type GradSaveFunc, type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkAttention, checkShape } from '../checks.js';
+import { fireInputNames } from '../fire_inputs.js';
 import type { FireInputs, SoftmaxAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 import { alibiSlopes, type FireParameters, type Position, ropeInverseFrequencies } from './positions.js';
@@ -108,16 +109,14 @@ function fireInputs(parameters: FireParameters, numHeads: number): FireInputs {
   return { fireW1: w1, fireB1: b1, fireW2: w2, fireB2: b2, fireC: c, fireThreshold: thresholdMultiplier };
 }
 
-const fireNames = ['fireW1', 'fireB1', 'fireW2', 'fireB2', 'fireC', 'fireThreshold'] as const;
-
 /** The kernel with its gradient; a registered gradient cannot save inputs that are only sometimes there (FIRE's). */
 function withGradient(inputs: SoftmaxInputs, attrs: SoftmaxAttributes) {
-  const names = attrs.bias === 'fire' ? (['q', 'k', 'v', ...fireNames] as const) : (['q', 'k', 'v'] as const);
+  const names = attrs.bias === 'fire' ? (['q', 'k', 'v', ...fireInputNames] as const) : (['q', 'k', 'v'] as const);
   const kernel = customGrad((...args) => {
-    const save = args.pop() as unknown as GradSaveFunc;
+    const save = args.pop() as GradSaveFunc;
     const tensors = args as Tensor[];
     const named = Object.fromEntries(names.map((name, i) => [name, tensors[i]!])) as typeof inputs;
-    const [output, logSumExp] = runKernel('SoftmaxAttention', named, attrs) as [Tensor, Tensor];
+    const [output, logSumExp] = runKernel('SoftmaxAttention', named, attrs);
     save([...tensors, output, logSumExp]);
     return {
       value: output,

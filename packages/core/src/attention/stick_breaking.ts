@@ -2,9 +2,9 @@
  * Stick-breaking attention: going back from the nearest key, each key breaks its share off what is left of a stick of
  * length one. What no key took is the remainder. https://arxiv.org/abs/2410.17980, equations 1 to 6.
  */
-import { registerGradient, type Tensor, type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkAttention, type Ints } from '../checks.js';
-import type { StickBreakingAttributes } from '../kernels.js';
+import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 export interface PackedAttentionOptions {
@@ -45,18 +45,12 @@ export function stickBreakingAttention(
   return { output: output as Tensor3D, remainder: remainder as Tensor2D };
 }
 
-registerGradient({
-  kernelName: 'StickBreakingAttention',
-  inputsToSave: ['q', 'k', 'v'],
-  outputsToSave: [false, true, true],
-  gradFunc: (dy, saved, attrs) => {
-    const [q, k, v, remainder, own] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor];
-    const [dOutput, dRemainder] = dy as Tensor[] as [Tensor, Tensor];
-    const gradients = runKernel(
-      'StickBreakingAttentionGrad',
-      { q, k, v, remainder, saved: own, dOutput, dRemainder },
-      attrs as unknown as StickBreakingAttributes,
-    );
-    return { q: () => gradients[0]!, k: () => gradients[1]!, v: () => gradients[2]! };
+defineGradient(
+  'StickBreakingAttention',
+  { inputs: ['q', 'k', 'v'], outputs: [1, 2] },
+  ([dOutput, dRemainder], [q, k, v, remainder, saved], attrs) => {
+    const inputs = { q, k, v, remainder, saved, dOutput, dRemainder };
+    const [dq, dk, dv] = runKernel('StickBreakingAttentionGrad', inputs, attrs);
+    return { q: () => dq, k: () => dk, v: () => dv };
   },
-});
+);

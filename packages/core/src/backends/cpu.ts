@@ -1,5 +1,5 @@
 /** tfjs's own backend in plain JavaScript: slow, and there on every machine. */
-import { findBackend, setBackend } from '@tensorflow/tfjs-core';
+import { findBackend, type KernelBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { BackendCandidate } from './candidate.js';
 
 export const cpu: BackendCandidate = {
@@ -7,12 +7,12 @@ export const cpu: BackendCandidate = {
   probe: async () => ({ available: true, description: 'cpu: TensorFlow.js in plain JavaScript, 1 thread' }),
   activate: async () => {
     await setBackend('cpu');
-    silenceGreeting();
+    const backend = findBackend('cpu');
+    if (backend) silenceGreeting(backend);
   },
 };
 
-/** At its first write the backend prints an advertisement for another package, unless told that it is not the first. */
-export function silenceGreeting(): void {
-  const backend = findBackend('cpu') as { firstUse?: boolean } | null;
-  if (backend) backend.firstUse = false;
+/** At its first write tfjs's CPU backend prints an advertisement for another package, unless told that it is not the first. */
+export function silenceGreeting(backend: KernelBackend): void {
+  Object.assign(backend, { firstUse: false });
 }

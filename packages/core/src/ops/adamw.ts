@@ -1,7 +1,7 @@
 import { UserError } from '@stickbreaking/base';
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
-import type { AdamWAttributes } from '../kernels.js';
+import type { AdamWAttributes, Kernels } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 
 export interface AdamWOptions extends AdamWAttributes {
@@ -21,11 +21,12 @@ export function adamW(options: AdamWOptions): void {
   if (attrs.weightDecays.length !== parameters.length) {
     throw new UserError(`adamW: ${attrs.weightDecays.length} weight decays for ${parameters.length} parameters.`);
   }
-  const inputs: Record<string, Tensor> = {};
+  const inputs: Kernels['AdamW']['inputs'] = {};
   parameters.forEach((parameter, i) => {
     const parts = { grad: gradients[i], m: firstMoments[i], v: secondMoments[i] };
     inputs[`param${i}`] = parameter;
-    for (const [name, tensor] of Object.entries(parts)) {
+    for (const name of ['grad', 'm', 'v'] as const) {
+      const tensor = parts[name];
       if (!tensor) throw new UserError(`adamW: parameter ${i} has no ${name}.`);
       checkShape('adamW', `${name} of parameter ${i}`, tensor, parameter.shape);
       inputs[`${name}${i}`] = tensor;

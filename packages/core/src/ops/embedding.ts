@@ -1,5 +1,6 @@
-import { registerGradient, type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkShape } from '../checks.js';
+import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 /**
@@ -16,12 +17,6 @@ export function embedding(tokens: Tensor1D, weight: Tensor2D): Tensor2D {
   return tidy(() => runKernel('Embedding', { tokens, weight }, {})[0] as Tensor2D);
 }
 
-registerGradient({
-  kernelName: 'Embedding',
-  inputsToSave: ['tokens', 'weight'],
-  gradFunc: (dy, saved) => {
-    const [tokens, weight] = saved as [Tensor, Tensor];
-    const attrs = { vocabSize: weight.shape[0]! };
-    return { weight: () => runKernel('EmbeddingGrad', { tokens, dy: dy as Tensor }, attrs)[0]! };
-  },
-});
+defineGradient('Embedding', { inputs: ['tokens', 'weight'] }, ([dy], [tokens, weight]) => ({
+  weight: () => runKernel('EmbeddingGrad', { tokens, dy }, { vocabSize: weight.shape[0]! })[0],
+}));

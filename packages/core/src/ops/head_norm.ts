@@ -1,5 +1,6 @@
-import { registerGradient, type Tensor, type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
+import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 /**
@@ -18,17 +19,11 @@ export function headNorm(x: Tensor3D, weight: Tensor2D, bias: Tensor2D, epsilon 
   return tidy(() => runKernel('HeadNorm', { x, weight, bias }, { epsilon })[0] as Tensor3D);
 }
 
-registerGradient({
-  kernelName: 'HeadNorm',
-  inputsToSave: ['x', 'weight'],
-  outputsToSave: [false, true, true],
-  gradFunc: (dy, saved, attrs) => {
-    const [x, weight, mean, inverseStd] = saved as [Tensor, Tensor, Tensor, Tensor];
-    const gradients = runKernel(
-      'HeadNormGrad',
-      { x, weight, mean, inverseStd, dy: (dy as Tensor[])[0]! },
-      attrs as unknown as { epsilon: number },
-    );
-    return { x: () => gradients[0]!, weight: () => gradients[1]!, bias: () => gradients[2]! };
+defineGradient(
+  'HeadNorm',
+  { inputs: ['x', 'weight'], outputs: [1, 2] },
+  ([dy], [x, weight, mean, inverseStd], attrs) => {
+    const [dx, dWeight, dBias] = runKernel('HeadNormGrad', { x, weight, mean, inverseStd, dy }, attrs);
+    return { x: () => dx, weight: () => dWeight, bias: () => dBias };
   },
-});
+);

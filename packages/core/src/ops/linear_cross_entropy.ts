@@ -1,5 +1,6 @@
-import { registerGradient, type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkShape } from '../checks.js';
+import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 export interface LinearCrossEntropyOptions {
@@ -33,17 +34,12 @@ export function linearCrossEntropy(
   return tidy(() => runKernel('LinearCrossEntropy', { hidden, weight, targets }, attrs)[0] as Tensor1D);
 }
 
-registerGradient({
-  kernelName: 'LinearCrossEntropy',
-  inputsToSave: ['hidden', 'weight', 'targets'],
-  outputsToSave: [false, true],
-  gradFunc: (dy, saved, attrs) => {
-    const [hidden, weight, targets, logSumExp] = saved as [Tensor, Tensor, Tensor, Tensor];
-    const gradients = runKernel(
-      'LinearCrossEntropyGrad',
-      { hidden, weight, targets, logSumExp, dLoss: (dy as Tensor[])[0]! },
-      attrs as unknown as { logitScale: number; ignoreIndex: number },
-    );
-    return { hidden: () => gradients[0]!, weight: () => gradients[1]! };
+defineGradient(
+  'LinearCrossEntropy',
+  { inputs: ['hidden', 'weight', 'targets'], outputs: [1] },
+  ([dLoss], [hidden, weight, targets, logSumExp], attrs) => {
+    const inputs = { hidden, weight, targets, logSumExp, dLoss };
+    const [dHidden, dWeight] = runKernel('LinearCrossEntropyGrad', inputs, attrs);
+    return { hidden: () => dHidden, weight: () => dWeight };
   },
-});
+);

@@ -1,5 +1,6 @@
-import { registerGradient, type Tensor, type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
+import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 /**
@@ -18,16 +19,7 @@ export function remainderBias(output: Tensor3D, remainder: Tensor2D, bias: Tenso
   return tidy(() => runKernel('RemainderBias', { output, remainder, bias }, {})[0] as Tensor3D);
 }
 
-registerGradient({
-  kernelName: 'RemainderBias',
-  inputsToSave: ['remainder', 'bias'],
-  gradFunc: (dy, saved) => {
-    const [remainder, bias] = saved as [Tensor, Tensor];
-    const gradients = runKernel('RemainderBiasGrad', { remainder, bias, dy: dy as Tensor }, {});
-    return {
-      output: () => (dy as Tensor).clone(),
-      remainder: () => gradients[0]!,
-      bias: () => gradients[1]!,
-    };
-  },
+defineGradient('RemainderBias', { inputs: ['remainder', 'bias'] }, ([dy], [remainder, bias]) => {
+  const [dRemainder, dBias] = runKernel('RemainderBiasGrad', { remainder, bias, dy }, {});
+  return { output: () => dy.clone(), remainder: () => dRemainder, bias: () => dBias };
 });

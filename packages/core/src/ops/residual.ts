@@ -1,5 +1,6 @@
-import { clone, registerGradient, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { clone, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
+import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 /**
@@ -16,15 +17,7 @@ export function residual(x: Tensor2D, branch: Tensor2D, multiplier = 1): Tensor2
   return tidy(() => runKernel('Residual', { x, branch }, { multiplier })[0] as Tensor2D);
 }
 
-registerGradient({
-  kernelName: 'Residual',
-  gradFunc: (dy, _saved, attrs) => {
-    const { multiplier } = attrs as unknown as { multiplier: number };
-    const gradient = dy as Tensor;
-    return {
-      x: () => clone(gradient),
-      branch: () =>
-        multiplier === 1 ? clone(gradient) : runKernel('ResidualGrad', { dy: gradient }, { multiplier })[0]!,
-    };
-  },
-});
+defineGradient('Residual', {}, ([dy], _saved, { multiplier }) => ({
+  x: () => clone(dy),
+  branch: () => (multiplier === 1 ? clone(dy) : runKernel('ResidualGrad', { dy }, { multiplier })[0]),
+}));

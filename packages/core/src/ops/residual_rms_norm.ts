@@ -1,5 +1,6 @@
-import { clone, registerGradient, type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { clone, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
+import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 export interface ResidualRmsNormOptions {
@@ -34,19 +35,15 @@ export function residualRmsNorm(
   });
 }
 
-registerGradient({
-  kernelName: 'ResidualRMSNorm',
-  inputsToSave: ['weight'],
-  outputsToSave: [true, false, true],
-  gradFunc: (dys, saved, attrs) => {
-    const [weight, sum, inverseRms] = saved as [Tensor, Tensor, Tensor];
-    const [dSum, dy] = dys as Tensor[] as [Tensor, Tensor];
-    const { multiplier } = attrs as unknown as { multiplier: number };
+defineGradient(
+  'ResidualRMSNorm',
+  { inputs: ['weight'], outputs: [0, 2] },
+  ([dSum, dy], [weight, sum, inverseRms], { multiplier }) => {
     const [dx, dWeight, dBranch] = runKernel(
       'ResidualRMSNormGrad',
       { sum, weight, inverseRms, dSum, dy },
       { multiplier },
-    ) as [Tensor, Tensor, Tensor?];
+    );
     return { x: () => dx, branch: () => dBranch ?? clone(dx), weight: () => dWeight };
   },
-});
+);

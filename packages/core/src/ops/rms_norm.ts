@@ -1,5 +1,6 @@
-import { registerGradient, type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
+import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 /**
@@ -15,13 +16,7 @@ export function rmsNorm(x: Tensor2D, weight: Tensor1D, epsilon = 1e-5): Tensor2D
   return tidy(() => runKernel('RMSNorm', { x, weight }, { epsilon })[0] as Tensor2D);
 }
 
-registerGradient({
-  kernelName: 'RMSNorm',
-  inputsToSave: ['x', 'weight'],
-  outputsToSave: [false, true],
-  gradFunc: (dy, saved) => {
-    const [x, weight, inverseRms] = saved as [Tensor, Tensor, Tensor];
-    const gradients = runKernel('RMSNormGrad', { x, weight, inverseRms, dy: (dy as Tensor[])[0]! }, {});
-    return { x: () => gradients[0]!, weight: () => gradients[1]! };
-  },
+defineGradient('RMSNorm', { inputs: ['x', 'weight'], outputs: [1] }, ([dy], [x, weight, inverseRms]) => {
+  const [dx, dWeight] = runKernel('RMSNormGrad', { x, weight, inverseRms, dy }, {});
+  return { x: () => dx, weight: () => dWeight };
 });

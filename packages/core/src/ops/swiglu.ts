@@ -1,5 +1,6 @@
-import { registerGradient, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
+import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 /**
@@ -15,12 +16,7 @@ export function swiGlu(gate: Tensor2D, up: Tensor2D): Tensor2D {
   return tidy(() => runKernel('SwiGLU', { gate, up }, {})[0] as Tensor2D);
 }
 
-registerGradient({
-  kernelName: 'SwiGLU',
-  inputsToSave: ['gate', 'up'],
-  gradFunc: (dy, saved) => {
-    const [gate, up] = saved as [Tensor, Tensor];
-    const gradients = runKernel('SwiGLUGrad', { gate, up, dy: dy as Tensor }, {});
-    return { gate: () => gradients[0]!, up: () => gradients[1]! };
-  },
+defineGradient('SwiGLU', { inputs: ['gate', 'up'] }, ([dy], [gate, up]) => {
+  const [dGate, dUp] = runKernel('SwiGLUGrad', { gate, up, dy }, {});
+  return { gate: () => dGate, up: () => dUp };
 });

@@ -1,5 +1,5 @@
 /** AdamW in plain tfjs ops; the variables are assigned, which is as near to "in place" as those come. */
-import { type Tensor, tidy, type Variable } from '@tensorflow/tfjs-core';
+import { tidy, type Variable } from '@tensorflow/tfjs-core';
 import type { ReferenceKernel } from '../kernels.js';
 
 export const adamW: ReferenceKernel<'AdamW'> = (inputs, attrs) => {
@@ -11,7 +11,7 @@ export const adamW: ReferenceKernel<'AdamW'> = (inputs, attrs) => {
       const parameter = inputs[`param${i}`] as Variable;
       const firstMoment = inputs[`m${i}`] as Variable;
       const secondMoment = inputs[`v${i}`] as Variable;
-      const gradient = (inputs[`grad${i}`] as Tensor).mul(gradientScale);
+      const gradient = inputs[`grad${i}`]!.mul(gradientScale);
       const m = firstMoment.mul(beta1).add(gradient.mul(1 - beta1));
       const v = secondMoment.mul(beta2).add(gradient.square().mul(1 - beta2));
       const update = m.mul(unbias1).div(v.mul(unbias2).sqrt().add(epsilon));

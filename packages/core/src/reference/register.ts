@@ -1,13 +1,6 @@
 /** Registers the reference kernels for backends that lack their own, at the first op that runs on them. */
-import {
-  getKernel,
-  type NamedAttrMap,
-  type NamedTensorInfoMap,
-  registerKernel,
-  type Tensor,
-  tidy,
-} from '@tensorflow/tfjs-core';
-import type { KernelName, ReferenceKernel } from '../kernels.js';
+import { getKernel, type KernelFunc, registerKernel, type Tensor, type TensorInfo, tidy } from '@tensorflow/tfjs-core';
+import type { KernelAttributes, KernelInputs, KernelName, KernelOutputs, ReferenceKernel } from '../kernels.js';
 import { adamW } from './adamw.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { globalNorm } from './global_norm.js';
@@ -51,19 +44,33 @@ export const referenceKernels: { [Name in KernelName]: ReferenceKernel<Name> } =
   AdamW: adamW,
 };
 
+/** Every kernel of the contract. */
+export const kernelNames = Object.keys(referenceKernels) as KernelName[];
+
 const served = new Set<string>();
 
 export function ensureReferenceKernels(backendName: string): void {
   if (served.has(backendName)) return;
   served.add(backendName);
-  for (const [kernelName, kernel] of Object.entries(referenceKernels)) {
+  for (const kernelName of kernelNames) {
     if (getKernel(kernelName, backendName)) continue;
-    const run = kernel as unknown as (inputs: NamedTensorInfoMap, attrs: NamedAttrMap | undefined) => Tensor[];
-    registerKernel({
-      kernelName,
-      backendName,
-      // A tidy of its own frees what a kernel made on its way; the results outlive it.
-      kernelFunc: ({ inputs, attrs }) => tidy(() => run(inputs, attrs)),
-    });
+    const kernelFunc: KernelFunc = ({ inputs, attrs }) => runUntyped(kernelName, inputs, attrs);
+    registerKernel({ kernelName, backendName, kernelFunc });
   }
+}
+
+/** Runs the reference on the active backend, for inputs that a backend's own kernel leaves to it. */
+export function runReference<Name extends KernelName>(
+  name: Name,
+  inputs: KernelInputs<Name>,
+  attrs: KernelAttributes<Name>,
+): KernelOutputs<Name> {
+  return runUntyped(name, inputs, attrs) as KernelOutputs<Name>;
+}
+
+/** In tfjs's registry, which knows no types, inputs are what the op of that name gave: tensors of the active backend. */
+function runUntyped(name: KernelName, inputs: object, attrs: object | undefined): TensorInfo[] {
+  const run = referenceKernels[name] as unknown as (inputs: object, attrs: object | undefined) => Tensor[];
+  // A tidy of its own frees what a kernel made on its way; the results outlive it.
+  return tidy(() => run(inputs, attrs));
 }

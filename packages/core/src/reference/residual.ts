@@ -1,5 +1,5 @@
 /** The residual connection in plain tfjs ops, alone and with the norm that reads it. */
-import { add, mul, type Tensor } from '@tensorflow/tfjs-core';
+import { add, mul } from '@tensorflow/tfjs-core';
 import type { ReferenceKernel } from '../kernels.js';
 import { rmsNorm, rmsNormGrad } from './norms.js';
 
@@ -10,7 +10,7 @@ export const residual: ReferenceKernel<'Residual'> = ({ x, branch }, { multiplie
 export const residualGrad: ReferenceKernel<'ResidualGrad'> = ({ dy }, { multiplier }) => [mul(dy, multiplier)];
 
 export const residualRmsNorm: ReferenceKernel<'ResidualRMSNorm'> = ({ x, branch, weight }, { epsilon, multiplier }) => {
-  const [sum] = residual({ x, branch }, { multiplier }) as [Tensor];
+  const [sum] = residual({ x, branch }, { multiplier });
   return [sum, ...rmsNorm({ x: sum, weight }, { epsilon })];
 };
 
@@ -18,7 +18,7 @@ export const residualRmsNormGrad: ReferenceKernel<'ResidualRMSNormGrad'> = (
   { sum, weight, inverseRms, dSum, dy },
   { multiplier },
 ) => {
-  const [dNormalised, dWeight] = rmsNormGrad({ x: sum, weight, inverseRms, dy }, {}) as [Tensor, Tensor];
+  const [dNormalised, dWeight] = rmsNormGrad({ x: sum, weight, inverseRms, dy }, {});
   const dx = add(dSum, dNormalised);
-  return [dx, dWeight, ...(multiplier === 1 ? [] : residualGrad({ dy: dx }, { multiplier }))];
+  return multiplier === 1 ? [dx, dWeight] : [dx, dWeight, ...residualGrad({ dy: dx }, { multiplier })];
 };

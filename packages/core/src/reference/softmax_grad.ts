@@ -12,6 +12,7 @@ import {
   zeros,
   zerosLike,
 } from '@tensorflow/tfjs-core';
+import { fireInputsOf } from '../fire_inputs.js';
 import type { FireInputs, ReferenceKernel, SoftmaxAttributes } from '../kernels.js';
 import { assemble, type Block, BlockSums, grouped, type PackedDocument, rows, ungrouped } from './blocks.js';
 import { fireBiasGrad } from './fire.js';
@@ -33,7 +34,7 @@ export const softmaxAttentionGrad: ReferenceKernel<'SoftmaxAttentionGrad'> = (in
   const dq: Tensor3D[] = [];
   const dk: Tensor3D[] = [];
   const dv: Tensor3D[] = [];
-  let fire = attrs.bias === 'fire' ? fireTensors(inputs).map((tensor) => zerosLike(tensor)) : [];
+  let fire = attrs.bias === 'fire' ? fireInputsOf(inputs).map((tensor) => zerosLike(tensor)) : [];
   let sums: Sums | undefined;
   let current: PackedDocument | undefined;
   let covered = 0;
@@ -71,11 +72,6 @@ export const softmaxAttentionGrad: ReferenceKernel<'SoftmaxAttentionGrad'> = (in
     ...fire,
   ];
 };
-
-function fireTensors(inputs: Partial<FireInputs>): Tensor[] {
-  const { fireW1, fireB1, fireW2, fireB2, fireC, fireThreshold } = inputs as FireInputs;
-  return [fireW1, fireB1, fireW2, fireB2, fireC, fireThreshold];
-}
 
 function backwardBlock(
   inputs: Inputs,

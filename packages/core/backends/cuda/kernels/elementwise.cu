@@ -100,7 +100,7 @@ extern "C" __global__ void binary(void* y, int yType, const void* a, int aType, 
   }
 }
 
-enum { NEG, EXP, LOG, SQRT, RSQRT, SQUARE, ABS, RELU, SIGMOID, TANH, SOFTPLUS, RECIPROCAL, STEP, LOG1P };
+enum { NEG, EXP, LOG, SQRT, RSQRT, SQUARE, ABS, RELU, SIGMOID, TANH, SOFTPLUS, RECIPROCAL, LOG1P };
 
 extern "C" __global__ void unary(void* y, int yType, const void* x, int xType, int op, i64 n) {
   for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x) {
@@ -119,7 +119,6 @@ extern "C" __global__ void unary(void* y, int yType, const void* x, int xType, i
       case TANH: r = tanhf(a); break;
       case SOFTPLUS: r = fmaxf(a, 0.f) + log1pf(expf(-fabsf(a))); break;
       case RECIPROCAL: r = 1.f / a; break;
-      case STEP: r = a > 0.f; break;
       default: r = log1pf(a);
     }
     store_any(y, yType, i, r);

@@ -1,10 +1,11 @@
 /** The CUDA backend as a choice: opens the GPU, registers kernels, says in a line what it found. */
 
-import type { BackendCandidate } from '@stickbreaking/core/backend';
-import { registerBackend, setBackend } from '@tensorflow/tfjs-core';
+import { type BackendCandidate, cpuKernels, registerKernels } from '@stickbreaking/core/backend';
+import { getKernel, registerBackend, registerKernel, setBackend } from '@tensorflow/tfjs-core';
 import { CudaBackend } from './backend.js';
 import { CudaDriver } from './driver.js';
-import { registerKernels } from './ops/index.js';
+import { runOnCpu } from './ops/fallback.js';
+import { cudaKernels } from './ops/index.js';
 
 let opened: CudaBackend | undefined;
 
@@ -16,7 +17,11 @@ export function openCuda(): { backend: CudaBackend; description: string } {
   if (!opened) {
     const backend = new CudaBackend(new CudaDriver());
     registerBackend('cuda', () => backend, 0);
-    registerKernels();
+    registerKernels('cuda', cudaKernels, (backend) => backend as CudaBackend, runOnCpu);
+    for (const { kernelName } of cpuKernels()) {
+      if (getKernel(kernelName, 'cuda')) continue;
+      registerKernel({ kernelName, backendName: 'cuda', kernelFunc: (call) => runOnCpu(kernelName, call) });
+    }
     opened = backend;
   }
   const { deviceName, computeCapability, totalMemory, driverVersion } = opened.driver;

@@ -3,18 +3,23 @@
  * that cost time are C++ functions on those arrays.
  */
 
+import {
+  type BackendKernels,
+  cpuKernels,
+  type KernelTable,
+  registerKernels,
+  silenceGreeting,
+  type TfjsKernelTable,
+} from '@stickbreaking/core/backend';
 import { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import {
   type DataId,
   type DataType,
   findBackend,
   getKernel,
-  getKernelsForBackend,
-  type KernelConfig,
   registerBackend,
   registerKernel,
   type TensorInfo,
-  unregisterKernel,
 } from '@tensorflow/tfjs-core';
 import { ArrayPool, OwnValues } from './memory.js';
 
@@ -30,18 +35,16 @@ export interface KernelTools {
   zeros(length: number): Float32Array;
 }
 
-export type NativeKernel = (
-  inputs: Record<string, TensorInfo>,
-  attrs: Record<string, unknown>,
-  tools: KernelTools,
-) => TensorInfo[] | undefined;
+/** Kernels of this package, and of tfjs's own, that run on the C++ library. */
+export type NativeKernels = KernelTable<KernelTools>;
+export type NativeTfjsKernels = TfjsKernelTable<KernelTools>;
 
 export class NativeBackend extends MathBackendCPU {
   readonly pool = new ArrayPool();
 
   makeOwn(shape: readonly number[], dtype: DataType, values: Values): TensorInfo {
     const info = this.makeTensorInfo([...shape], dtype, values);
-    if (values instanceof Float32Array) this.data.set(info.dataId, new OwnValues(dtype, values) as never);
+    if (values instanceof Float32Array) this.data.set(info.dataId, new OwnValues(dtype, values));
     return info;
   }
 
@@ -53,50 +56,28 @@ export class NativeBackend extends MathBackendCPU {
   }
 }
 
-const kernels = new Map<string, { run: NativeKernel; single: boolean }>();
-
-/** A kernel of the backend 'native'; it is registered when the backend is. Its outputs arrive as an array. */
-export function defineKernel(name: string, run: NativeKernel): void {
-  kernels.set(name, { run, single: false });
-}
-
-/** The same for a kernel of tfjs's own, whose one output arrives alone; undefined leaves the case to tfjs. */
-export function defineSingleKernel(name: string, run: NativeKernel): void {
-  kernels.set(name, { run, single: true });
-}
-
 let registered = false;
 
-/** Registers the backend with tfjs, once: its CPU kernels under our name, then ours over them. */
-export function registerNativeBackend(): void {
+/** Registers the backend with tfjs, once: the kernels given, and tfjs's CPU kernels under our name for the rest. */
+export function registerNativeBackend(kernels: BackendKernels<KernelTools>): void {
   if (registered) return;
   registered = true;
   registerBackend(
     'native',
     () => {
       const backend = new NativeBackend();
-      (backend as unknown as { firstUse: boolean }).firstUse = false;
+      silenceGreeting(backend);
       return backend;
     },
     0,
   );
-  for (const kernel of getKernelsForBackend('cpu')) {
-    if (!kernels.has(kernel.kernelName)) registerKernel({ ...kernel, backendName: 'native' });
-  }
-  for (const [kernelName, { run, single }] of kernels) {
-    if (getKernel(kernelName, 'native')) unregisterKernel(kernelName, 'native');
-    const general = getKernel(kernelName, 'cpu');
-    const kernelFunc = (args: Parameters<KernelConfig['kernelFunc']>[0]) => {
-      const outputs = run(
-        args.inputs as Record<string, TensorInfo>,
-        (args.attrs ?? {}) as Record<string, unknown>,
-        toolsOf(args.backend as NativeBackend),
-      );
-      if (!outputs) return general.kernelFunc(args);
-      return single ? outputs[0]! : outputs;
-    };
-    registerKernel({ kernelName, backendName: 'native', kernelFunc });
-  }
+  for (const kernel of cpuKernels()) registerKernel({ ...kernel, backendName: 'native' });
+  registerKernels(
+    'native',
+    kernels,
+    (backend) => toolsOf(backend as NativeBackend),
+    (name, call) => getKernel(name, 'cpu').kernelFunc(call),
+  );
 }
 
 function toolsOf(backend: NativeBackend): KernelTools {

@@ -2,15 +2,14 @@
  * The element-wise ops of tfjs that a training step is full of, on the C++ library: float32, equal shapes or an operand
  * that repeats along rows or columns. Everything else stays with tfjs's own kernels.
  */
-import { broadcast_util, type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { defineSingleKernel } from './backend.js';
+import type { TfjsKernel } from '@stickbreaking/core/backend';
+import { broadcast_util, util } from '@tensorflow/tfjs-core';
+import type { KernelTools, NativeTfjsKernels } from './backend.js';
 import { nativeFunction } from './library.js';
 
-const operations = { Add: 0, Sub: 1, Multiply: 2, RealDiv: 3 } as const;
-
-for (const [name, operation] of Object.entries(operations)) {
-  defineSingleKernel(name, (inputs, _attrs, { read, make, allocate }) => {
-    const { a, b } = inputs as { a: TensorInfo; b: TensorInfo };
+/** One of the C++ library's operations on two tensors, by its number there. */
+function combine(operation: number): TfjsKernel<'Add', KernelTools> {
+  return ({ a, b }, _attrs, { read, make, allocate }) => {
     if (a.dtype !== 'float32' || b.dtype !== 'float32') return undefined;
     const shape = broadcast_util.assertAndGetBroadcastShape(a.shape, b.shape);
     const plan = planOf(shape, a.shape, b.shape);
@@ -20,8 +19,8 @@ for (const [name, operation] of Object.entries(operations)) {
       'void sb_combine(int32_t operation, int64_t outer, int64_t inner, void *a, int64_t aOuter, int64_t aInner, void *b, int64_t bOuter, int64_t bInner, void *y)',
     );
     run(operation, plan.outer, plan.inner, read(a), ...plan.a, read(b), ...plan.b, y);
-    return [make(shape, 'float32', y)];
-  });
+    return make(shape, 'float32', y);
+  };
 }
 
 interface Plan {
@@ -60,30 +59,34 @@ function product(sizes: readonly number[]): number {
   return sizes.reduce((x, y) => x * y, 1);
 }
 
-defineSingleKernel('AddN', (inputs, _attrs, { read, make }) => {
-  const tensors = inputs as unknown as TensorInfo[];
-  if (tensors.some(({ dtype }) => dtype !== 'float32')) return undefined;
-  const y = (read(tensors[0]!) as Float32Array).slice();
-  const run = nativeFunction('void sb_accumulate(int64_t count, void *x, void *y)');
-  for (const one of tensors.slice(1)) run(y.length, read(one), y);
-  return [make(tensors[0]!.shape, 'float32', y)];
-});
+export const elementwiseKernels = {
+  Add: combine(0),
+  Sub: combine(1),
+  Multiply: combine(2),
+  RealDiv: combine(3),
 
-/** Sums over the last axes or over the first ones. */
-defineSingleKernel('Sum', (inputs, attrs, { read, make, allocate }) => {
-  const { x } = inputs as { x: TensorInfo };
-  const { axis, keepDims } = attrs as { axis: number | number[]; keepDims: boolean };
-  const rank = x.shape.length;
-  const axes = util.parseAxisParam(axis, x.shape).sort((p, q) => p - q);
-  const run = axes.every((one, i) => one === axes[0]! + i);
-  const [first, last] = [axes[0] ?? 0, axes[axes.length - 1] ?? -1];
-  if (x.dtype !== 'float32' || !run || axes.length === 0 || (last !== rank - 1 && first !== 0)) return undefined;
-  const rest = x.shape.filter((_, i) => !axes.includes(i));
-  const shape = keepDims ? x.shape.map((size, i) => (axes.includes(i) ? 1 : size)) : rest;
-  const y = allocate(product(rest));
-  const summed = product(axes.map((one) => x.shape[one]!));
-  const over = last === rank - 1 ? 'rows' : 'columns';
-  const [outer, inner] = over === 'rows' ? [y.length, summed] : [summed, y.length];
-  nativeFunction(`void sb_sum_${over}(int64_t outer, int64_t inner, void *x, void *y)`)(outer, inner, read(x), y);
-  return [make(shape, 'float32', y)];
-});
+  AddN(tensors, _attrs, { read, make }) {
+    if (tensors.some(({ dtype }) => dtype !== 'float32')) return undefined;
+    const y = (read(tensors[0]!) as Float32Array).slice();
+    const run = nativeFunction('void sb_accumulate(int64_t count, void *x, void *y)');
+    for (const one of tensors.slice(1)) run(y.length, read(one), y);
+    return make(tensors[0]!.shape, 'float32', y);
+  },
+
+  /** Sums over the last axes or over the first ones. */
+  Sum({ x }, { axis, keepDims }, { read, make, allocate }) {
+    const rank = x.shape.length;
+    const axes = util.parseAxisParam(axis, x.shape).sort((p, q) => p - q);
+    const run = axes.every((one, i) => one === axes[0]! + i);
+    const [first, last] = [axes[0] ?? 0, axes[axes.length - 1] ?? -1];
+    if (x.dtype !== 'float32' || !run || axes.length === 0 || (last !== rank - 1 && first !== 0)) return undefined;
+    const rest = x.shape.filter((_, i) => !axes.includes(i));
+    const shape = keepDims ? x.shape.map((size, i) => (axes.includes(i) ? 1 : size)) : rest;
+    const y = allocate(product(rest));
+    const summed = product(axes.map((one) => x.shape[one]!));
+    const over = last === rank - 1 ? 'rows' : 'columns';
+    const [outer, inner] = over === 'rows' ? [y.length, summed] : [summed, y.length];
+    nativeFunction(`void sb_sum_${over}(int64_t outer, int64_t inner, void *x, void *y)`)(outer, inner, read(x), y);
+    return make(shape, 'float32', y);
+  },
+} satisfies NativeTfjsKernels;

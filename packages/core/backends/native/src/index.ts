@@ -4,15 +4,8 @@ import type { BackendCandidate } from '@stickbreaking/core/backend';
 import { setBackend } from '@tensorflow/tfjs-core';
 import { registerNativeBackend } from './backend.js';
 import { chooseBlas } from './blas.js';
+import { nativeKernels } from './kernels.js';
 import { loadLibrary, nativeFunction } from './library.js';
-import './elementwise.js';
-import './heads.js';
-import './layers.js';
-import './matmul.js';
-import './rotary.js';
-import './softmax.js';
-import './stick_breaking.js';
-import './training.js';
 
 export { nativeFunction } from './library.js';
 
@@ -55,7 +48,7 @@ export const native: BackendCandidate = {
   },
   activate: async () => {
     await loadLibrary();
-    registerNativeBackend();
+    registerNativeBackend(nativeKernels);
     await setBackend('native');
   },
 };

@@ -1,60 +1,60 @@
 /** tfjs's batched matrix product on the library's own, with its broadcasting of the batch; and sums of products. */
 import { broadcast_util, type TensorInfo } from '@tensorflow/tfjs-core';
-import { defineKernel, defineSingleKernel, isUnseen, share } from './backend.js';
+import { isUnseen, type NativeKernels, type NativeTfjsKernels, share } from './backend.js';
 import { nativeFunction } from './library.js';
 
 const signature =
   'void sb_gemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const void *a, int64_t lda, const void *b, int64_t ldb, void *c, int64_t ldc, int32_t accumulate)';
 
-defineSingleKernel('BatchMatMul', (inputs, attrs, tools) => {
-  const { a, b } = inputs as { a: TensorInfo; b: TensorInfo };
-  const { transposeA, transposeB } = attrs as { transposeA: boolean; transposeB: boolean };
-  const [m, k] = lastTwo(a, transposeA);
-  const n = lastTwo(b, transposeB)[1];
-  const batchA = a.shape.slice(0, -2);
-  const batchB = b.shape.slice(0, -2);
-  const batch = broadcast_util.assertAndGetBroadcastShape(batchA, batchB);
-  const batches = batch.reduce((x, y) => x * y, 1);
-  const gemm = nativeFunction(signature);
-  const left = tools.read(a);
-  const right = tools.read(b);
-  const result = tools.allocate(batches * m * n);
-  for (let i = 0; i < batches; i++) {
-    const fromA = m * k * batchIndex(i, batch, batchA);
-    const fromB = k * n * batchIndex(i, batch, batchB);
-    gemm(
-      ...[transposeA ? 1 : 0, transposeB ? 1 : 0, m, n, k],
-      ...[left.subarray(fromA, fromA + m * k), transposeA ? m : k],
-      ...[right.subarray(fromB, fromB + k * n), transposeB ? k : n],
-      ...[result.subarray(i * m * n, (i + 1) * m * n), n, 0],
-    );
-  }
-  return [tools.make([...batch, m, n], 'float32', result)];
-});
+export const tfjsMatmulKernels = {
+  BatchMatMul({ a, b }, { transposeA, transposeB }, tools) {
+    const [m, k] = lastTwo(a, transposeA);
+    const n = lastTwo(b, transposeB)[1];
+    const batchA = a.shape.slice(0, -2);
+    const batchB = b.shape.slice(0, -2);
+    const batch = broadcast_util.assertAndGetBroadcastShape(batchA, batchB);
+    const batches = batch.reduce((x, y) => x * y, 1);
+    const gemm = nativeFunction(signature);
+    const left = tools.read(a);
+    const right = tools.read(b);
+    const result = tools.allocate(batches * m * n);
+    for (let i = 0; i < batches; i++) {
+      const fromA = m * k * batchIndex(i, batch, batchA);
+      const fromB = k * n * batchIndex(i, batch, batchB);
+      gemm(
+        ...[transposeA ? 1 : 0, transposeB ? 1 : 0, m, n, k],
+        ...[left.subarray(fromA, fromA + m * k), transposeA ? m : k],
+        ...[right.subarray(fromB, fromB + k * n), transposeB ? k : n],
+        ...[result.subarray(i * m * n, (i + 1) * m * n), n, 0],
+      );
+    }
+    return tools.make([...batch, m, n], 'float32', result);
+  },
+} satisfies NativeTfjsKernels;
 
-defineKernel('LinearsGrad', (inputs, _attrs, { read, make, allocate }) => {
-  const tensors = Object.values(inputs);
-  const [rows, width] = [tensors[0]!.shape[0]!, tensors[1]!.shape[1]!];
-  const dx = allocate(rows * width);
-  const gemm = nativeFunction(signature);
-  for (let i = 0; i < tensors.length; i += 2) {
-    const [dy, weight] = [tensors[i]!, tensors[i + 1]!];
-    const out = weight.shape[0]!;
-    gemm(...[0, 0, rows, width, out], ...[read(dy), out, read(weight), width, dx, width, i > 0 ? 1 : 0]);
-  }
-  return [make([rows, width], 'float32', dx)];
-});
+export const matmulKernels = {
+  LinearsGrad(inputs, _attrs, { read, make, allocate }) {
+    const [rows, width] = [inputs[0]!.shape[0]!, inputs[1]!.shape[1]!];
+    const dx = allocate(rows * width);
+    const gemm = nativeFunction(signature);
+    for (let i = 0; i < inputs.length; i += 2) {
+      const [dy, weight] = [inputs[i]!, inputs[i + 1]!];
+      const out = weight.shape[0]!;
+      gemm(...[0, 0, rows, width, out], ...[read(dy), out, read(weight), width, dx, width, i > 0 ? 1 : 0]);
+    }
+    return [make([rows, width], 'float32', dx)];
+  },
 
-defineKernel('AddWeightGrad', (inputs, _attrs, { read, make, allocate }) => {
-  const { sum, dy, x } = inputs as Record<'sum' | 'dy' | 'x', TensorInfo>;
-  const [rows, out] = dy.shape as [number, number];
-  const width = x.shape[1]!;
-  const inPlace = isUnseen(sum);
-  const target = inPlace ? read(sum) : allocate(out * width);
-  if (!inPlace) target.set(read(sum));
-  nativeFunction(signature)(...[1, 0, out, width, rows], ...[read(dy), out, read(x), width, target, width, 1]);
-  return [inPlace ? share(sum) : make([out, width], 'float32', target)];
-});
+  AddWeightGrad({ sum, dy, x }, _attrs, { read, make, allocate }) {
+    const [rows, out] = dy.shape as [number, number];
+    const width = x.shape[1]!;
+    const inPlace = isUnseen(sum);
+    const target = inPlace ? read(sum) : allocate(out * width);
+    if (!inPlace) target.set(read(sum));
+    nativeFunction(signature)(...[1, 0, out, width, rows], ...[read(dy), out, read(x), width, target, width, 1]);
+    return [inPlace ? share(sum) : make([out, width], 'float32', target)];
+  },
+} satisfies NativeKernels;
 
 function lastTwo(info: TensorInfo, transposed: boolean): [number, number] {
   const [rows, columns] = info.shape.slice(-2) as [number, number];

@@ -1,9 +1,9 @@
 /** Rotary embedding on the C++ library. Every layer turns by the same angles, so the last sines and cosines are kept. */
 
-import type { RotaryAttributes, RowPositions } from '@stickbreaking/core/backend';
+import type { RowPositions } from '@stickbreaking/core/backend';
 import { sameValues } from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import { defineKernel, sizeOf } from './backend.js';
+import { type NativeKernels, sizeOf } from './backend.js';
 import { nativeFunction } from './library.js';
 
 interface Tables {
@@ -43,18 +43,18 @@ function tablesFor(
   return made;
 }
 
-defineKernel('RotaryEmbedding', (inputs, attributes, { read, make, allocate }) => {
-  const { q, k } = inputs as { q: TensorInfo; k: TensorInfo };
-  const { queries, keys, inverseFrequencies, inverse } = attributes as unknown as RotaryAttributes;
-  const run = nativeFunction(
-    'void sb_rotary(int64_t rows, int64_t heads, int64_t headDim, void *cosines, void *sines, float direction, void *x, void *y)',
-  );
-  const turn = (x: TensorInfo, positions: RowPositions) => {
-    const [rows, heads, headDim] = x.shape as [number, number, number];
-    const { cosines, sines } = tablesFor(headDim / 2, positions, inverseFrequencies);
-    const y = allocate(sizeOf(x));
-    run(rows, heads, headDim, cosines, sines, inverse ? -1 : 1, read(x), y);
-    return make(x.shape, 'float32', y);
-  };
-  return [turn(q, queries), turn(k, keys)];
-});
+export const rotaryKernels = {
+  RotaryEmbedding({ q, k }, { queries, keys, inverseFrequencies, inverse }, { read, make, allocate }) {
+    const run = nativeFunction(
+      'void sb_rotary(int64_t rows, int64_t heads, int64_t headDim, void *cosines, void *sines, float direction, void *x, void *y)',
+    );
+    const turn = (x: TensorInfo, positions: RowPositions) => {
+      const [rows, heads, headDim] = x.shape as [number, number, number];
+      const { cosines, sines } = tablesFor(headDim / 2, positions, inverseFrequencies);
+      const y = allocate(sizeOf(x));
+      run(rows, heads, headDim, cosines, sines, inverse ? -1 : 1, read(x), y);
+      return make(x.shape, 'float32', y);
+    };
+    return [turn(q, queries), turn(k, keys)];
+  },
+} satisfies NativeKernels;

@@ -1,80 +1,73 @@
 /** The fused output head with cross-entropy, AdamW and the gradients' norm on the C++ library. */
 
-import type { AdamWAttributes } from '@stickbreaking/core/backend';
-import { engine, type Tensor, type TensorInfo, type Variable } from '@tensorflow/tfjs-core';
-import { defineKernel, isSoleOwner, type KernelTools } from './backend.js';
+import { engine, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { isSoleOwner, type KernelTools, type NativeKernels } from './backend.js';
 import { checkIds } from './layers.js';
 import { nativeFunction } from './library.js';
 
-interface HeadAttributes {
-  logitScale: number;
-  ignoreIndex: number;
-}
-
-defineKernel('LinearCrossEntropy', (inputs, attrs, { read, make, allocate }) => {
-  const { hidden, weight, targets } = inputs as Record<'hidden' | 'weight' | 'targets', TensorInfo>;
-  const { logitScale, ignoreIndex } = attrs as unknown as HeadAttributes;
-  const [rows, width] = hidden.shape as [number, number];
-  const ids = read(targets) as Int32Array;
-  checkIds(ids, weight.shape[0]!, ignoreIndex);
-  const loss = allocate(rows);
-  const logSumExp = allocate(rows);
-  const run = nativeFunction(
-    'void sb_linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabSize, float logitScale, int32_t ignoreIndex, void *hidden, void *weight, void *targets, void *loss, void *logSumExp)',
-  );
-  run(rows, width, weight.shape[0]!, logitScale, ignoreIndex, read(hidden), read(weight), ids, loss, logSumExp);
-  return [make([rows], 'float32', loss), make([rows], 'float32', logSumExp)];
-});
-
-defineKernel('LinearCrossEntropyGrad', (inputs, attrs, { read, make, allocate }) => {
-  type Names = 'hidden' | 'weight' | 'targets' | 'logSumExp' | 'dLoss';
-  const { hidden, weight, targets, logSumExp, dLoss } = inputs as Record<Names, TensorInfo>;
-  const { logitScale, ignoreIndex } = attrs as unknown as HeadAttributes;
-  const [rows, width] = hidden.shape as [number, number];
-  const vocabSize = weight.shape[0]!;
-  const ids = read(targets) as Int32Array;
-  checkIds(ids, vocabSize, ignoreIndex);
-  const dHidden = allocate(rows * width);
-  const dWeight = allocate(vocabSize * width);
-  if (rows === 0) dWeight.fill(0);
-  const run = nativeFunction(
-    'void sb_linear_cross_entropy_grad(int64_t rows, int64_t width, int64_t vocabSize, float logitScale, int32_t ignoreIndex, void *hidden, void *weight, void *targets, void *logSumExp, void *dLoss, void *dHidden, void *dWeight)',
-  );
-  run(
-    ...[rows, width, vocabSize, logitScale, ignoreIndex],
-    ...[read(hidden), read(weight), ids, read(logSumExp), read(dLoss), dHidden, dWeight],
-  );
-  return [make(hidden.shape, 'float32', dHidden), make(weight.shape, 'float32', dWeight)];
-});
-
-defineKernel('GlobalNorm', (inputs, _attrs, { read, make }) => {
-  const run = nativeFunction('void sb_sums_of_squares(int64_t count, void *x, void *partial)');
-  let total = 0;
-  for (const info of Object.values(inputs)) {
-    const values = read(info);
-    const partial = new Float64Array(Math.ceil(values.length / 16384));
-    run(values.length, values, partial);
-    for (const part of partial) total += part;
-  }
-  return [make([], 'float32', Float32Array.of(Math.sqrt(total)))];
-});
-
-defineKernel('AdamW', (inputs, attrs, tools) => {
-  const { weightDecays, learningRate, beta1, beta2, epsilon, step, gradientScale } =
-    attrs as unknown as AdamWAttributes;
-  const run = nativeFunction(
-    'void sb_adamw(int64_t count, float decay, float learningRate, float beta1, float beta2, float epsilon, float unbias1, float unbias2, float gradientScale, void *gradient, void *parameter, void *m, void *v)',
-  );
-  weightDecays.forEach((weightDecay, i) => {
-    const changed = ['param', 'm', 'v'].map((name) => writable(inputs[`${name}${i}`] as Variable, tools));
-    const gradient = tools.read(inputs[`grad${i}`]!);
-    run(
-      ...[gradient.length, 1 - learningRate * weightDecay, learningRate, beta1, beta2, epsilon],
-      ...[1 / (1 - beta1 ** step), 1 / (1 - beta2 ** step), gradientScale, gradient, ...changed],
+export const trainingKernels = {
+  LinearCrossEntropy({ hidden, weight, targets }, { logitScale, ignoreIndex }, { read, make, allocate }) {
+    const [rows, width] = hidden.shape as [number, number];
+    const ids = read(targets) as Int32Array;
+    checkIds(ids, weight.shape[0]!, ignoreIndex);
+    const loss = allocate(rows);
+    const logSumExp = allocate(rows);
+    const run = nativeFunction(
+      'void sb_linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabSize, float logitScale, int32_t ignoreIndex, void *hidden, void *weight, void *targets, void *loss, void *logSumExp)',
     );
-  });
-  return [];
-});
+    run(rows, width, weight.shape[0]!, logitScale, ignoreIndex, read(hidden), read(weight), ids, loss, logSumExp);
+    return [make([rows], 'float32', loss), make([rows], 'float32', logSumExp)];
+  },
+
+  LinearCrossEntropyGrad(
+    { hidden, weight, targets, logSumExp, dLoss },
+    { logitScale, ignoreIndex },
+    { read, make, allocate },
+  ) {
+    const [rows, width] = hidden.shape as [number, number];
+    const vocabSize = weight.shape[0]!;
+    const ids = read(targets) as Int32Array;
+    checkIds(ids, vocabSize, ignoreIndex);
+    const dHidden = allocate(rows * width);
+    const dWeight = allocate(vocabSize * width);
+    if (rows === 0) dWeight.fill(0);
+    const run = nativeFunction(
+      'void sb_linear_cross_entropy_grad(int64_t rows, int64_t width, int64_t vocabSize, float logitScale, int32_t ignoreIndex, void *hidden, void *weight, void *targets, void *logSumExp, void *dLoss, void *dHidden, void *dWeight)',
+    );
+    run(
+      ...[rows, width, vocabSize, logitScale, ignoreIndex],
+      ...[read(hidden), read(weight), ids, read(logSumExp), read(dLoss), dHidden, dWeight],
+    );
+    return [make(hidden.shape, 'float32', dHidden), make(weight.shape, 'float32', dWeight)];
+  },
+
+  GlobalNorm(inputs, _attrs, { read, make }) {
+    const run = nativeFunction('void sb_sums_of_squares(int64_t count, void *x, void *partial)');
+    let total = 0;
+    for (const info of Object.values(inputs)) {
+      const values = read(info);
+      const partial = new Float64Array(Math.ceil(values.length / 16384));
+      run(values.length, values, partial);
+      for (const part of partial) total += part;
+    }
+    return [make([], 'float32', Float32Array.of(Math.sqrt(total)))];
+  },
+
+  AdamW(inputs, { weightDecays, learningRate, beta1, beta2, epsilon, step, gradientScale }, tools) {
+    const run = nativeFunction(
+      'void sb_adamw(int64_t count, float decay, float learningRate, float beta1, float beta2, float epsilon, float unbias1, float unbias2, float gradientScale, void *gradient, void *parameter, void *m, void *v)',
+    );
+    weightDecays.forEach((weightDecay, i) => {
+      const changed = (['param', 'm', 'v'] as const).map((name) => writable(inputs[`${name}${i}`] as Variable, tools));
+      const gradient = tools.read(inputs[`grad${i}`]!);
+      run(
+        ...[gradient.length, 1 - learningRate * weightDecay, learningRate, beta1, beta2, epsilon],
+        ...[1 / (1 - beta1 ** step), 1 / (1 - beta2 ** step), gradientScale, gradient, ...changed],
+      );
+    });
+    return [];
+  },
+} satisfies NativeKernels;
 
 /** The variable's values to change in place; where another tensor shares them, the variable gets a copy first. */
 function writable(variable: Variable, tools: KernelTools) {

@@ -1,9 +1,8 @@
 /** Which kernels serve attention: the fused ones, matrix products for head dimensions above theirs. */
 
-import type { SoftmaxAttributes } from '@stickbreaking/core/backend';
-import { referenceKernels } from '@stickbreaking/core/backend';
-import { type Tensor, type TensorInfo, tidy } from '@tensorflow/tfjs-core';
-import type { CudaKernel, KernelCall, KernelTable } from './define.js';
+import { type KernelInputs, runReference, type SoftmaxAttributes } from '@stickbreaking/core/backend';
+import type { CudaBackend } from '../backend.js';
+import type { CudaKernel, CudaKernels } from './define.js';
 import { fireSoftmax, fireSoftmaxGrad, servesFire } from './fire_attention.js';
 import {
   servesAttention,
@@ -15,31 +14,44 @@ import {
 } from './flash_attention.js';
 import { plainSoftmax, plainSoftmaxGrad, plainStickBreaking, plainStickBreakingGrad } from './plain_attention.js';
 
-type Reference = (inputs: never, attrs: never) => Tensor[];
+const softmax: CudaKernel<'SoftmaxAttention'> = (...call) => {
+  switch (softmaxBy(...call)) {
+    case 'fused':
+      return softmaxForward(...call);
+    case 'products':
+      return plainSoftmax(...call);
+    case 'products with FIRE':
+      return fireSoftmax(...call);
+    case 'reference':
+      return runReference('SoftmaxAttention', call[0], call[1]);
+  }
+};
 
-function choose(fused: CudaKernel, plain: CudaKernel): CudaKernel {
-  return (call) => (servesAttention(call) ? fused(call) : plain(call));
-}
+const softmaxGrad: CudaKernel<'SoftmaxAttentionGrad'> = (...call) => {
+  switch (softmaxBy(...call)) {
+    case 'fused':
+      return softmaxBackward(...call);
+    case 'products':
+      return plainSoftmaxGrad(...call);
+    case 'products with FIRE':
+      return fireSoftmaxGrad(...call);
+    case 'reference':
+      return runReference('SoftmaxAttentionGrad', call[0], call[1]);
+  }
+};
 
 /** FIRE's bias comes from a small network of its own; a very wide one is left to the reference in tfjs ops. */
-function withFire(fused: CudaKernel, plain: CudaKernel, plainFire: CudaKernel, reference: Reference): CudaKernel {
-  const others = choose(fused, plain);
-  return (call: KernelCall): TensorInfo | TensorInfo[] => {
-    if ((call.attrs as Partial<SoftmaxAttributes>).bias !== 'fire') return others(call);
-    if (servesFusedFire(call)) return fused(call);
-    if (servesFire(call)) return plainFire(call);
-    return tidy(() => reference(call.inputs as never, call.attrs as never));
-  };
+function softmaxBy(inputs: KernelInputs<'SoftmaxAttention'>, { bias }: SoftmaxAttributes, backend: CudaBackend) {
+  if (bias !== 'fire') return servesAttention(inputs.q) ? 'fused' : 'products';
+  if (servesFusedFire(inputs, backend)) return 'fused';
+  return servesFire(inputs) ? 'products with FIRE' : 'reference';
 }
 
-export const attentionKernels: KernelTable = {
-  StickBreakingAttention: choose(stickBreakingForward, plainStickBreaking),
-  StickBreakingAttentionGrad: choose(stickBreakingBackward, plainStickBreakingGrad),
-  SoftmaxAttention: withFire(softmaxForward, plainSoftmax, fireSoftmax, referenceKernels.SoftmaxAttention as Reference),
-  SoftmaxAttentionGrad: withFire(
-    softmaxBackward,
-    plainSoftmaxGrad,
-    fireSoftmaxGrad,
-    referenceKernels.SoftmaxAttentionGrad as Reference,
-  ),
-};
+export const attentionKernels = {
+  StickBreakingAttention: (...call) =>
+    (servesAttention(call[0].q) ? stickBreakingForward : plainStickBreaking)(...call),
+  StickBreakingAttentionGrad: (...call) =>
+    (servesAttention(call[0].q) ? stickBreakingBackward : plainStickBreakingGrad)(...call),
+  SoftmaxAttention: softmax,
+  SoftmaxAttentionGrad: softmaxGrad,
+} satisfies CudaKernels;

@@ -2,13 +2,14 @@
  * TensorFlow.js's elementwise operations. A result is stored as bfloat16 when every operand larger than a scalar is;
  * otherwise as float32. Broadcasts that the kernel cannot index (neither whole, scalar, row nor column) go to the CPU.
  */
+import type { TfjsKernelName } from '@stickbreaking/core/backend';
 import { backend_util, type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { type CudaBackend, spread } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
 import { type StorageType, storageFor, TYPE_CODE } from '../storage.js';
-import { alias, type CudaKernel, type KernelCall, type KernelTable, need } from './define.js';
-import { runOnCpu } from './fallback.js';
+import { alias, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
 
+/** In the order of elementwise.cu's numbers. */
 const BINARY = [
   'Add',
   'Sub',
@@ -24,7 +25,7 @@ const BINARY = [
   'NotEqual',
   'SquaredDifference',
   'Pow',
-];
+] as const satisfies readonly TfjsKernelName[];
 const UNARY = [
   'Neg',
   'Exp',
@@ -38,10 +39,9 @@ const UNARY = [
   'Tanh',
   'Softplus',
   'Reciprocal',
-  '',
   'Log1p',
-];
-const COMPARISONS = new Set(['Greater', 'GreaterEqual', 'Less', 'LessEqual', 'Equal', 'NotEqual']);
+] as const satisfies readonly TfjsKernelName[];
+const COMPARISONS = new Set<TfjsKernelName>(['Greater', 'GreaterEqual', 'Less', 'LessEqual', 'Equal', 'NotEqual']);
 
 interface Index {
   divide: number;
@@ -69,14 +69,12 @@ function resultType(backend: CudaBackend, tensors: TensorInfo[]): StorageType {
   return large.length > 0 && large.every((t) => backend.entry(t).type === 'bf16') ? 'bf16' : 'f32';
 }
 
-function binary(name: string): CudaKernel {
+function binary(name: (typeof BINARY)[number]): CudaTfjsKernel<'Add'> {
   const op = BINARY.indexOf(name);
-  return (call) => {
-    const [a, b] = [need(call, 'a'), need(call, 'b')];
-    const { backend } = call;
+  return ({ a, b }, _attrs, backend) => {
     const shape = backend_util.assertAndGetBroadcastShape(a.shape, b.shape);
     const [ai, bi] = [operandIndex(a.shape, shape), operandIndex(b.shape, shape)];
-    if (!ai || !bi || (name === 'RealDiv' && a.dtype === 'int32')) return runOnCpu(name, call);
+    if (!ai || !bi || (name === 'RealDiv' && a.dtype === 'int32')) return undefined;
     if (COMPARISONS.has(name)) return launchBinary(backend, op, a, ai, b, bi, shape, 'u8');
     const integers = a.dtype !== 'float32' && b.dtype !== 'float32';
     return launchBinary(backend, op, a, ai, b, bi, shape, integers ? 'i32' : resultType(backend, [a, b]));
@@ -119,11 +117,9 @@ function launchBinary(
   return y;
 }
 
-function unary(name: string): CudaKernel {
+function unary(name: (typeof UNARY)[number]): CudaTfjsKernel<'Neg'> {
   const op = UNARY.indexOf(name);
-  return (call) => {
-    const x = need(call, 'x');
-    const { backend } = call;
+  return ({ x }, _attrs, backend) => {
     const entry = backend.entry(x);
     const type = entry.type === 'bf16' || entry.type === 'i32' ? entry.type : 'f32';
     const y = backend.make(x.shape, type);
@@ -152,17 +148,11 @@ export function fillAt(backend: CudaBackend, address: number, type: StorageType,
   backend.launch('elementwise.cu', 'fill', { grid: [spread(size)], block: 256 }, args);
 }
 
-function cast(call: KernelCall): TensorInfo {
-  const x = need(call, 'x');
-  const dtype = call.attrs.dtype as TensorInfo['dtype'];
-  if (dtype === x.dtype) return alias(call, x, x.shape);
-  return call.backend.cast(x, storageFor(dtype), dtype);
-}
+const cast: CudaTfjsKernel<'Cast'> = ({ x }, { dtype }, backend) =>
+  dtype === x.dtype ? alias(backend, x, x.shape) : backend.cast(x, storageFor(dtype), dtype);
 
-function addN(call: KernelCall): TensorInfo {
-  const tensors = Object.values(call.inputs);
-  const { backend } = call;
-  let sum = alias(call, tensors[0]!, tensors[0]!.shape);
+const addN: CudaTfjsKernel<'AddN'> = (tensors, _attrs, backend) => {
+  let sum = alias(backend, tensors[0]!, tensors[0]!.shape);
   for (const next of tensors.slice(1)) {
     const whole = { divide: 1, period: util.sizeFromShape(sum.shape) };
     const total = launchBinary(backend, 0, sum, whole, next, whole, sum.shape, resultType(backend, [sum, next]));
@@ -170,22 +160,25 @@ function addN(call: KernelCall): TensorInfo {
     sum = total;
   }
   return sum;
-}
-
-export const elementwiseKernels: KernelTable = {
-  ...Object.fromEntries(BINARY.map((name) => [name, binary(name)])),
-  ...Object.fromEntries(UNARY.filter(Boolean).map((name) => [name, unary(name)])),
-  Cast: cast,
-  AddN: addN,
-  Fill: (call) => {
-    const { shape, value, dtype } = call.attrs as { shape: number[]; value: number; dtype?: TensorInfo['dtype'] };
-    return fill(call.backend, shape, storageFor(dtype ?? 'float32'), value);
-  },
-  ZerosLike: (call) => like(call, 0),
-  OnesLike: (call) => like(call, 1),
 };
 
-function like(call: KernelCall, value: number): TensorInfo {
-  const x = need(call, 'x');
-  return fill(call.backend, x.shape, call.backend.entry(x).type, value);
+function like(value: number): CudaTfjsKernel<'ZerosLike'> {
+  return ({ x }, _attrs, backend) => fill(backend, x.shape, backend.entry(x).type, value);
 }
+
+/** The kernel of each name. */
+function each<Name extends string, Kernel>(names: readonly Name[], make: (name: Name) => Kernel) {
+  return Object.fromEntries(names.map((name) => [name, make(name)])) as Record<Name, Kernel>;
+}
+
+export const tfjsElementwiseKernels = {
+  ...each(BINARY, binary),
+  ...each(UNARY, unary),
+  Cast: cast,
+  AddN: addN,
+  // Filling with text is left to the CPU, which says what is wrong with it.
+  Fill: (_inputs, { shape, value, dtype }, backend) =>
+    typeof value === 'number' ? fill(backend, shape, storageFor(dtype ?? 'float32'), value) : undefined,
+  ZerosLike: like(0),
+  OnesLike: like(1),
+} satisfies CudaTfjsKernels;

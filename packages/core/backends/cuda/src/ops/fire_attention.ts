@@ -1,47 +1,45 @@
 /** Softmax attention with FIRE's bias: its network is evaluated on the blocks of logits that plain_attention.ts makes. */
 
-import type { SoftmaxAttributes } from '@stickbreaking/core/backend';
-import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { KernelInputs } from '@stickbreaking/core/backend';
+import type { CudaBackend } from '../backend.js';
 import { type Argument, i32, pointer } from '../driver.js';
-import type { KernelCall } from './define.js';
-import { MOST_UNITS, networkArgument, parameterGradients, unitsOf } from './fire_table.js';
+import type { CudaKernel } from './define.js';
+import { fireCall, MOST_UNITS, networkArgument, parameterGradients } from './fire_table.js';
 import { blocksOf, plainSoftmax, plainSoftmaxGrad, shapeOf, WARPS } from './plain_attention.js';
 import { sumPartials } from './reduce.js';
 
 const FILE = 'fire.cu';
 
-export function servesFire(call: KernelCall): boolean {
-  return unitsOf(call) <= MOST_UNITS;
+export function servesFire({ fireW1 }: KernelInputs<'SoftmaxAttention'>): boolean {
+  return fireW1!.shape[0]! <= MOST_UNITS;
 }
 
-export function fireSoftmax(call: KernelCall): TensorInfo[] {
-  return call.backend.withScratch((scratch) => {
-    const width = unitsOf(call);
-    const argument = networkArgument(call, scratch);
-    return plainSoftmax(call, { logits: addBias(call, argument, width) });
+export const fireSoftmax: CudaKernel<'SoftmaxAttention'> = (inputs, attrs, backend) =>
+  backend.withScratch((scratch) => {
+    const fire = fireCall(inputs, attrs);
+    const argument = networkArgument(fire, backend, scratch);
+    return plainSoftmax(inputs, attrs, backend, { logits: addBias(backend, attrs.window, argument, fire.units) });
   });
-}
 
-export function fireSoftmaxGrad(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const shape = shapeOf(call);
+export const fireSoftmaxGrad: CudaKernel<'SoftmaxAttentionGrad'> = (inputs, attrs, backend) => {
+  const shape = shapeOf(inputs, attrs);
   return backend.withScratch((scratch) => {
-    const width = unitsOf(call);
-    const argument = networkArgument(call, scratch);
-    const columns = 3 * width + 3;
-    const window = i32((call.attrs as unknown as SoftmaxAttributes).window ?? 0);
+    const fire = fireCall(inputs, attrs);
+    const argument = networkArgument(fire, backend, scratch);
+    const columns = 3 * fire.units + 3;
+    const window = i32(attrs.window);
     // One line of sums for each run of rows and kv head, by the number of the query head in its group.
     let lines = 0;
     for (const { rows } of blocksOf(shape)) lines += Math.ceil(rows / WARPS);
     const bytes = lines * shape.kvHeads * columns * 4;
     const partials = Array.from({ length: shape.group }, () => scratch.allocate(bytes));
     const filled = partials.map(() => 0);
-    const [dq, dk, dv] = plainSoftmaxGrad(call, {
-      logits: addBias(call, argument, width),
+    const [dq, dk, dv] = plainSoftmaxGrad(inputs, attrs, backend, {
+      logits: addBias(backend, attrs.window, argument, fire.units),
       gradient: (grid, block, dLogits, g) => {
         const at = partials[g]! + filled[g]! * shape.kvHeads * columns * 4;
         filled[g]! += grid[0];
-        const shared = (3 * width + WARPS * columns) * 4;
+        const shared = (3 * fire.units + WARPS * columns) * 4;
         const args = [pointer(at), pointer(dLogits), argument, block, window];
         backend.launch(FILE, 'fire_grad', { grid, block: WARPS * 32, shared }, args);
       },
@@ -51,21 +49,20 @@ export function fireSoftmaxGrad(call: KernelCall): TensorInfo[] {
       const to = sums + g * shape.kvHeads * columns * 4;
       sumPartials(backend, to, partial, lines, shape.kvHeads * columns);
     }
-    const gradients = parameterGradients(call);
+    const gradients = parameterGradients(fire, backend);
     const out = gradients.map((one) => pointer(backend.address(one)));
     const args = [...out, pointer(sums), argument, i32(shape.kvHeads), i32(shape.group)];
     backend.launch(FILE, 'fire_combine', { grid: [1], block: 256 }, args);
-    return [dq!, dk!, dv!, ...gradients];
+    return [dq, dk, dv, ...gradients];
   });
-}
+};
 
-function addBias(call: KernelCall, fire: Argument, width: number) {
-  const window = i32((call.attrs as unknown as SoftmaxAttributes).window ?? 0);
+function addBias(backend: CudaBackend, window: number, fire: Argument, units: number) {
   return (grid: readonly [number, number], block: Argument, logits: number) =>
-    call.backend.launch(FILE, 'fire_bias', { grid, block: WARPS * 32, shared: 3 * width * 4 }, [
+    backend.launch(FILE, 'fire_bias', { grid, block: WARPS * 32, shared: 3 * units * 4 }, [
       pointer(logits),
       fire,
       block,
-      window,
+      i32(window),
     ]);
 }

@@ -3,22 +3,30 @@
  * a call takes the network's place (fire_table.cuh), and sums by segment become the gradients of its parameters.
  */
 
-import type { SoftmaxAttributes } from '@stickbreaking/core/backend';
+import { fireInputsOf, type KernelInputs, type SoftmaxAttributes } from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
-import type { Scratch } from '../backend.js';
+import type { CudaBackend, Scratch } from '../backend.js';
 import { type Argument, pointer } from '../driver.js';
-import { type KernelCall, need } from './define.js';
 import { sumPartials } from './reduce.js';
 
 const FILE = 'fire_table.cu';
-const NAMES = ['fireW1', 'fireB1', 'fireW2', 'fireB2', 'fireC', 'fireThreshold'] as const;
 /** Threads of fire_table, one a unit. */
 export const MOST_UNITS = 128;
 /** Floats of a segment's or a knot's sums. */
 const SUMS = 4;
 
-export function unitsOf(call: KernelCall): number {
-  return need(call, 'fireW1').shape[0]!;
+/** A call of a softmax kernel with FIRE's bias: the network's six tensors in their order. */
+export interface FireCall {
+  tensors: readonly TensorInfo[];
+  initialThreshold: number;
+  units: number;
+  heads: number;
+}
+
+export function fireCall(inputs: KernelInputs<'SoftmaxAttention'>, attrs: SoftmaxAttributes): FireCall {
+  const tensors = fireInputsOf(inputs);
+  const [heads, units] = inputs.fireW2!.shape as [number, number];
+  return { tensors, initialThreshold: attrs.fireInitialThreshold!, units, heads };
 }
 
 /** Sums that a warp keeps for one head: of every segment and of every knot. */
@@ -27,18 +35,18 @@ export function sumsOf(units: number): number {
 }
 
 /** struct Network of fire_table.cu, and struct Fire of fire.cu. */
-export function networkArgument(call: KernelCall, scratch: Scratch): Argument {
+export function networkArgument(fire: FireCall, backend: CudaBackend, scratch: Scratch): Argument {
   const view = new DataView(new ArrayBuffer(56));
-  for (const [i, name] of NAMES.entries())
-    view.setBigUint64(i * 8, BigInt(call.backend.f32(need(call, name), scratch)), true);
-  view.setFloat32(48, (call.attrs as unknown as SoftmaxAttributes).fireInitialThreshold!, true);
-  view.setInt32(52, unitsOf(call), true);
+  for (const [i, tensor] of fire.tensors.entries())
+    view.setBigUint64(i * 8, BigInt(backend.f32(tensor, scratch)), true);
+  view.setFloat32(48, fire.initialThreshold, true);
+  view.setInt32(52, fire.units, true);
   return { bytes: new Uint8Array(view.buffer) };
 }
 
 /** New tensors for the gradients of the six parameters, in their order. */
-export function parameterGradients(call: KernelCall): TensorInfo[] {
-  return NAMES.map((name) => call.backend.make(need(call, name).shape, 'f32'));
+export function parameterGradients(fire: FireCall, backend: CudaBackend): TensorInfo[] {
+  return fire.tensors.map(({ shape }) => backend.make(shape, 'f32'));
 }
 
 export class FireTable {
@@ -50,14 +58,14 @@ export class FireTable {
   private readonly heads: number;
 
   constructor(
-    private readonly call: KernelCall,
+    private readonly call: FireCall,
+    private readonly backend: CudaBackend,
     private readonly scratch: Scratch,
   ) {
-    const { backend } = call;
-    this.units = unitsOf(call);
-    this.heads = need(call, 'fireW2').shape[0]!;
+    this.units = call.units;
+    this.heads = call.heads;
     this.table = scratch.allocate((4 + 2 * this.heads * (this.units + 1) + 3 * this.units) * 4);
-    this.network = networkArgument(call, scratch);
+    this.network = networkArgument(call, backend, scratch);
     const view = new DataView(new ArrayBuffer(16));
     view.setBigUint64(0, BigInt(this.table), true);
     view.setInt32(8, this.units, true);
@@ -72,11 +80,11 @@ export class FireTable {
   }
 
   gradients(partials: number, blocks: number): TensorInfo[] {
-    const { backend } = this.call;
+    const { backend } = this;
     const columns = this.heads * sumsOf(this.units);
     const sums = this.scratch.allocate(columns * 4);
     sumPartials(backend, sums, partials, blocks, columns);
-    const gradients = parameterGradients(this.call);
+    const gradients = parameterGradients(this.call, backend);
     const out = gradients.map((one) => pointer(backend.address(one)));
     const args = [...out, pointer(sums), this.structure, this.network];
     backend.launch(FILE, 'fire_gradients', { grid: [1], block: 256 }, args);

@@ -4,13 +4,18 @@
  * instructions and larger blocks; other GPUs get the same kernels with `mma.sync`.
  */
 
-import type { SoftmaxAttributes, StickBreakingAttributes } from '@stickbreaking/core/backend';
+import type {
+  KernelInputs,
+  KernelOutputs,
+  SoftmaxAttributes,
+  StickBreakingAttributes,
+} from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend, Scratch } from '../backend.js';
 import { type Argument, i64, pointer } from '../driver.js';
 import { type AttentionPlans, attentionPlans, BLOCK, type Plan } from './attention_plan.js';
-import { type KernelCall, need } from './define.js';
-import { FireTable, MOST_UNITS, unitsOf } from './fire_table.js';
+import type { CudaKernel } from './define.js';
+import { FireTable, fireCall, MOST_UNITS } from './fire_table.js';
 import {
   BACKWARD_KEYS,
   BACKWARD_QUERIES,
@@ -32,18 +37,17 @@ const EXHAUSTED = 2 ** -20;
 const GONE = 2 ** -32;
 
 /** Whether these kernels serve the call; plain_attention.ts serves the rest. */
-export function servesAttention(call: KernelCall): boolean {
-  const [queries, , headDim] = need(call, 'q').shape as [number, number, number];
+export function servesAttention(q: TensorInfo): boolean {
+  const [queries, , headDim] = q.shape as [number, number, number];
   return headDim <= DIMENSIONS[DIMENSIONS.length - 1]! && queries > 0;
 }
 
 /** The same for a call with FIRE's bias: every warp of the queries' backward keeps sums of each segment. */
-export function servesFusedFire(call: KernelCall): boolean {
-  if (process.env.STICKBREAKING_FIRE === 'plain' || !servesAttention(call)) return false;
-  const units = unitsOf(call);
-  const dim = kernelDimension(need(call, 'q').shape[2]!);
-  const shared = sharedBytes(BACKWARD_QUERIES, dim, call.backend.hopper, units);
-  return units <= MOST_UNITS && shared <= call.backend.driver.sharedPerBlock;
+export function servesFusedFire({ q, fireW1 }: KernelInputs<'SoftmaxAttention'>, backend: CudaBackend): boolean {
+  if (process.env.STICKBREAKING_FIRE === 'plain' || !servesAttention(q)) return false;
+  const units = fireW1!.shape[0]!;
+  const shared = sharedBytes(BACKWARD_QUERIES, kernelDimension(q.shape[2]!), backend.hopper, units);
+  return units <= MOST_UNITS && shared <= backend.driver.sharedPerBlock;
 }
 
 /** struct Attention of flash.cuh. */
@@ -66,8 +70,10 @@ interface AttentionArguments {
   fireSums?: number;
 }
 
+type AttentionInputs = KernelInputs<'StickBreakingAttention'>;
+
 class Attention {
-  readonly backend: CudaBackend;
+  readonly mechanism: 'stick-breaking' | 'softmax';
   readonly plans: AttentionPlans;
   readonly heads: number;
   readonly kvHeads: number;
@@ -79,22 +85,21 @@ class Attention {
   readonly fire: FireTable | undefined;
 
   constructor(
-    private readonly call: KernelCall,
-    readonly mechanism: 'stick-breaking' | 'softmax',
+    inputs: AttentionInputs,
+    private readonly attrs: StickBreakingAttributes | SoftmaxAttributes,
+    readonly backend: CudaBackend,
     private readonly scratch: Scratch,
   ) {
-    const attrs = call.attrs as unknown as StickBreakingAttributes & Partial<SoftmaxAttributes>;
-    this.backend = call.backend;
-    [this.queries, this.heads, this.headDim] = need(call, 'q').shape as [number, number, number];
-    [this.keys, this.kvHeads] = need(call, 'k').shape as [number, number];
+    this.mechanism = 'bias' in attrs ? 'softmax' : 'stick-breaking';
+    [this.queries, this.heads, this.headDim] = inputs.q.shape as [number, number, number];
+    [this.keys, this.kvHeads] = inputs.k.shape as [number, number];
     this.dim = kernelDimension(this.headDim);
-    this.plans = attentionPlans(this.backend, attrs.cuSeqlens, attrs.cuSeqlensK ?? attrs.cuSeqlens);
-    if (attrs.bias === 'fire') this.fire = new FireTable(call, scratch);
+    this.plans = attentionPlans(backend, attrs.cuSeqlens, attrs.cuSeqlensK);
+    if ('bias' in attrs && attrs.bias === 'fire') this.fire = new FireTable(fireCall(inputs, attrs), backend, scratch);
   }
 
   /** The tensor as bfloat16 with the kernels' head dimension. */
-  input(name: string): number {
-    const tensor = need(this.call, name);
+  input(tensor: TensorInfo): number {
     const address = this.backend.bf16(tensor);
     if (this.dim === this.headDim) return address;
     const rows = util.sizeFromShape(tensor.shape) / this.headDim;
@@ -124,8 +129,8 @@ class Attention {
   }
 
   slopes(): number {
-    const { bias, alibiSlopes } = this.call.attrs as unknown as Partial<SoftmaxAttributes>;
-    return bias === 'alibi' && alibiSlopes ? this.scratch.upload(Float32Array.from(alibiSlopes)) : 0;
+    const { attrs } = this;
+    return 'bias' in attrs && attrs.bias === 'alibi' ? this.scratch.upload(attrs.alibiSlopes!) : 0;
   }
 
   get savedSize(): number {
@@ -194,7 +199,9 @@ class Attention {
     plan: Plan,
     part: { sectionHeads: number; firstHead: number; headCount: number },
   ): Argument {
-    const { attendCurrent, window, scale } = this.call.attrs as unknown as StickBreakingAttributes & SoftmaxAttributes;
+    const { attrs } = this;
+    const attendCurrent = 'attendCurrent' in attrs && attrs.attendCurrent;
+    const window = 'window' in attrs ? attrs.window : 0;
     const { q, k, v, output = 0, dOutput = 0, out = 0, dq = 0, dk = 0, dv = 0 } = args;
     const { rowOutput, dRemainder = 0, saved = 0, carries = 0, slopes = 0, fireSums = 0 } = args;
     const skip = this.mechanism === 'stick-breaking' && this.backend.blockSkipping;
@@ -204,10 +211,10 @@ class Attention {
     for (const [i, address] of addresses.entries()) view.setBigUint64(i * 8, BigInt(address), true);
     const ints = [
       ...[this.heads, this.kvHeads, plan.count, part.sectionHeads, part.firstHead, part.headCount],
-      ...[this.plans.rowBlocks, attendCurrent ? 1 : 0, window ?? 0, skip ? 1 : 0],
+      ...[this.plans.rowBlocks, attendCurrent ? 1 : 0, window, skip ? 1 : 0],
     ];
     for (const [i, value] of ints.entries()) view.setInt32(136 + i * 4, value, true);
-    view.setFloat32(176, scale, true);
+    view.setFloat32(176, attrs.scale, true);
     view.setFloat32(180, skip ? EXHAUSTED : GONE, true);
     view.setBigUint64(184, BigInt(this.fire?.table ?? 0), true);
     view.setBigUint64(192, BigInt(fireSums), true);
@@ -216,76 +223,72 @@ class Attention {
   }
 }
 
-export function stickBreakingForward(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  return backend.withScratch((scratch) => {
-    const a = new Attention(call, 'stick-breaking', scratch);
+export const stickBreakingForward: CudaKernel<'StickBreakingAttention'> = (inputs, attrs, backend) =>
+  backend.withScratch((scratch) => {
+    const a = new Attention(inputs, attrs, backend, scratch);
     const remainder = backend.make([a.queries, a.heads], 'f32');
     const saved = backend.make([a.savedSize], 'f32');
-    const out = a.result(need(call, 'q').shape);
+    const out = a.result(inputs.q.shape);
     a.forward({
-      ...inputsOf(a),
+      ...inputsOf(a, inputs),
       out: out.address,
       rowOutput: backend.address(remainder),
       saved: backend.address(saved),
     });
     return [out.finish(), remainder, saved];
   });
-}
 
-export function stickBreakingBackward(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  return backend.withScratch((scratch) => {
-    const a = new Attention(call, 'stick-breaking', scratch);
-    return gradients(call, a, {
-      ...inputsOf(a),
-      rowOutput: backend.f32(need(call, 'remainder'), scratch),
-      dRemainder: backend.f32(need(call, 'dRemainder'), scratch),
-      saved: backend.address(need(call, 'saved')),
-      dOutput: a.input('dOutput'),
+export const stickBreakingBackward: CudaKernel<'StickBreakingAttentionGrad'> = (inputs, attrs, backend) =>
+  backend.withScratch((scratch) => {
+    const a = new Attention(inputs, attrs, backend, scratch);
+    return gradients(a, inputs, {
+      ...inputsOf(a, inputs),
+      rowOutput: backend.f32(inputs.remainder, scratch),
+      dRemainder: backend.f32(inputs.dRemainder, scratch),
+      saved: backend.address(inputs.saved),
+      dOutput: a.input(inputs.dOutput),
     });
   });
-}
 
-export function softmaxForward(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  return backend.withScratch((scratch) => {
-    const a = new Attention(call, 'softmax', scratch);
+export const softmaxForward: CudaKernel<'SoftmaxAttention'> = (inputs, attrs, backend) =>
+  backend.withScratch((scratch) => {
+    const a = new Attention(inputs, attrs, backend, scratch);
     const logSumExp = backend.make([a.queries, a.heads], 'f32');
-    const out = a.result(need(call, 'q').shape);
+    const out = a.result(inputs.q.shape);
     a.forward({
-      ...inputsOf(a),
+      ...inputsOf(a, inputs),
       out: out.address,
       rowOutput: backend.address(logSumExp),
       slopes: a.slopes(),
     });
     return [out.finish(), logSumExp];
   });
-}
 
-export function softmaxBackward(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  return backend.withScratch((scratch) => {
-    const a = new Attention(call, 'softmax', scratch);
+export const softmaxBackward: CudaKernel<'SoftmaxAttentionGrad'> = (inputs, attrs, backend) =>
+  backend.withScratch((scratch) => {
+    const a = new Attention(inputs, attrs, backend, scratch);
     const fireSums = a.fire?.partialSums(a.queryBlocks);
-    const [dq, dk, dv] = gradients(call, a, {
-      ...inputsOf(a),
-      rowOutput: backend.f32(need(call, 'logSumExp'), scratch),
-      output: a.input('output'),
-      dOutput: a.input('dOutput'),
+    const [dq, dk, dv] = gradients(a, inputs, {
+      ...inputsOf(a, inputs),
+      rowOutput: backend.f32(inputs.logSumExp, scratch),
+      output: a.input(inputs.output),
+      dOutput: a.input(inputs.dOutput),
       slopes: a.slopes(),
       fireSums,
     });
-    return [dq!, dk!, dv!, ...(a.fire?.gradients(fireSums!, a.queryBlocks) ?? [])];
+    return [dq, dk, dv, ...(a.fire?.gradients(fireSums!, a.queryBlocks) ?? [])];
   });
+
+function inputsOf(a: Attention, { q, k, v }: AttentionInputs): { q: number; k: number; v: number } {
+  return { q: a.input(q), k: a.input(k), v: a.input(v) };
 }
 
-function inputsOf(a: Attention): { q: number; k: number; v: number } {
-  return { q: a.input('q'), k: a.input('k'), v: a.input('v') };
-}
-
-function gradients(call: KernelCall, a: Attention, args: AttentionArguments): TensorInfo[] {
-  const [dq, dk, dv] = (['q', 'k', 'v'] as const).map((name) => a.result(need(call, name).shape));
-  a.backward({ ...args, dq: dq!.address, dk: dk!.address, dv: dv!.address });
-  return [dq!, dk!, dv!].map(({ finish }) => finish());
+function gradients(
+  a: Attention,
+  inputs: AttentionInputs,
+  args: AttentionArguments,
+): KernelOutputs<'StickBreakingAttentionGrad'> {
+  const [dq, dk, dv] = [a.result(inputs.q.shape), a.result(inputs.k.shape), a.result(inputs.v.shape)];
+  a.backward({ ...args, dq: dq.address, dk: dk.address, dv: dv.address });
+  return [dq.finish(), dk.finish(), dv.finish()];
 }

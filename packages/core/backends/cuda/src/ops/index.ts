@@ -1,30 +1,27 @@
-/** Every kernel of the backend, then the CPU's for the rest. */
+/** Every kernel that the backend has of its own: this package's and, apart, those of tfjs that it takes over. */
+import type { BackendKernels } from '@stickbreaking/core/backend';
+import type { CudaBackend } from '../backend.js';
 import { attentionKernels } from './attention.js';
-import { registerTable } from './define.js';
-import { elementwiseKernels } from './elementwise.js';
-import { registerFallbacks } from './fallback.js';
+import { tfjsElementwiseKernels } from './elementwise.js';
 import { lossKernels } from './loss.js';
-import { matmulKernels } from './matmul.js';
+import { matmulKernels, tfjsMatmulKernels } from './matmul.js';
 import { normKernels } from './norms.js';
 import { optimizerKernels } from './optimizer.js';
-import { reduceKernels } from './reduce.js';
+import { reduceKernels, tfjsReduceKernels } from './reduce.js';
 import { rotaryKernels } from './rotary.js';
-import { shapeKernels } from './shape.js';
+import { tfjsShapeKernels } from './shape.js';
 import { transformerKernels } from './transformer.js';
 
-export function registerKernels(): void {
-  for (const table of [
-    elementwiseKernels,
-    shapeKernels,
-    reduceKernels,
-    matmulKernels,
-    normKernels,
-    rotaryKernels,
-    transformerKernels,
-    lossKernels,
-    attentionKernels,
-    optimizerKernels,
-  ])
-    registerTable(table);
-  registerFallbacks();
-}
+export const cudaKernels = {
+  own: {
+    ...attentionKernels,
+    ...lossKernels,
+    ...matmulKernels,
+    ...normKernels,
+    ...optimizerKernels,
+    ...reduceKernels,
+    ...rotaryKernels,
+    ...transformerKernels,
+  },
+  tfjs: { ...tfjsElementwiseKernels, ...tfjsMatmulKernels, ...tfjsReduceKernels, ...tfjsShapeKernels },
+} satisfies BackendKernels<CudaBackend>;

@@ -4,10 +4,10 @@
  * backward pass makes each chunk's logits again (about 2 % of a step), turns them into their gradient in bfloat16 and
  * multiplies from there; the weight's gradient adds up in float32.
  */
-import type { TensorInfo } from '@tensorflow/tfjs-core';
-import type { Scratch } from '../backend.js';
+import type { CrossEntropyAttributes, KernelInputs } from '@stickbreaking/core/backend';
+import type { CudaBackend, Scratch } from '../backend.js';
 import { type Argument, f32, i32, pointer } from '../driver.js';
-import { type KernelCall, type KernelTable, need } from './define.js';
+import type { CudaKernel, CudaKernels } from './define.js';
 import { fillAt } from './elementwise.js';
 
 const CHUNK_BYTES = 512 * 2 ** 20;
@@ -25,15 +25,16 @@ interface Head {
   settings: Argument[];
 }
 
-function head(call: KernelCall): Head {
-  const { backend } = call;
-  const [hidden, weight] = [need(call, 'hidden'), need(call, 'weight')];
+function head(
+  { hidden, weight, targets }: KernelInputs<'LinearCrossEntropy'>,
+  { logitScale, ignoreIndex }: CrossEntropyAttributes,
+  backend: CudaBackend,
+): Head {
   const [tokens, width] = hidden.shape as [number, number];
   const vocabulary = weight.shape[0]!;
   const stride = Math.ceil(vocabulary / 8) * 8;
   const most = Math.max(1, Math.floor(CHUNK_BYTES / 4 / stride));
   const chunk = Math.min(tokens, most > 256 ? most - (most % 256) : most);
-  const { logitScale = 1, ignoreIndex = -1 } = call.attrs as { logitScale?: number; ignoreIndex?: number };
   return {
     tokens,
     width,
@@ -42,14 +43,14 @@ function head(call: KernelCall): Head {
     chunk,
     hidden: backend.bf16(hidden),
     weight: backend.bf16(weight),
-    targets: backend.address(need(call, 'targets')),
+    targets: backend.address(targets),
     settings: [i32(vocabulary), i32(stride), f32(logitScale), i32(ignoreIndex)],
   };
 }
 
 /** Makes the logits of the chunk that starts at token `from` and hands them on. */
 function eachChunk(
-  call: KernelCall,
+  backend: CudaBackend,
   h: Head,
   scratch: Scratch,
   use: (logits: number, from: number, rows: number) => void,
@@ -57,7 +58,7 @@ function eachChunk(
   const logits = scratch.allocate(h.chunk * h.stride * 4);
   for (let from = 0; from < h.tokens; from += h.chunk) {
     const rows = Math.min(h.chunk, h.tokens - from);
-    call.backend.matmul(h.hidden + from * h.width * 2, h.weight, logits, {
+    backend.matmul(h.hidden + from * h.width * 2, h.weight, logits, {
       m: rows,
       n: h.vocabulary,
       k: h.width,
@@ -70,12 +71,11 @@ function eachChunk(
   }
 }
 
-function linearCrossEntropy(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const h = head(call);
+const linearCrossEntropy: CudaKernel<'LinearCrossEntropy'> = (inputs, attrs, backend) => {
+  const h = head(inputs, attrs, backend);
   const [loss, logSumExp] = [backend.make([h.tokens], 'f32'), backend.make([h.tokens], 'f32')];
   backend.withScratch((scratch) =>
-    eachChunk(call, h, scratch, (logits, from, rows) =>
+    eachChunk(backend, h, scratch, (logits, from, rows) =>
       backend.launch('loss.cu', 'cross_entropy', { grid: [rows], block: 512 }, [
         pointer(backend.address(loss) + from * 4),
         pointer(backend.address(logSumExp) + from * 4),
@@ -86,19 +86,18 @@ function linearCrossEntropy(call: KernelCall): TensorInfo[] {
     ),
   );
   return [loss, logSumExp];
-}
+};
 
-function linearCrossEntropyGrad(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const h = head(call);
+const linearCrossEntropyGrad: CudaKernel<'LinearCrossEntropyGrad'> = (inputs, attrs, backend) => {
+  const h = head(inputs, attrs, backend);
   const dHidden = backend.make([h.tokens, h.width], 'bf16');
   const dWeight = backend.make([h.vocabulary, h.width], 'f32');
   if (h.tokens === 0) fillAt(backend, backend.address(dWeight), 'f32', 0, h.vocabulary * h.width);
   backend.withScratch((scratch) => {
-    const logSumExp = backend.f32(need(call, 'logSumExp'), scratch);
-    const dLoss = backend.f32(need(call, 'dLoss'), scratch);
+    const logSumExp = backend.f32(inputs.logSumExp, scratch);
+    const dLoss = backend.f32(inputs.dLoss, scratch);
     const dLogits = scratch.allocate(h.chunk * h.stride * 2);
-    eachChunk(call, h, scratch, (logits, from, rows) => {
+    eachChunk(backend, h, scratch, (logits, from, rows) => {
       backend.launch('loss.cu', 'cross_entropy_grad', { grid: [rows], block: 512 }, [
         pointer(dLogits),
         pointer(logits),
@@ -130,9 +129,9 @@ function linearCrossEntropyGrad(call: KernelCall): TensorInfo[] {
     });
   });
   return [dHidden, dWeight];
-}
+};
 
-export const lossKernels: KernelTable = {
+export const lossKernels = {
   LinearCrossEntropy: linearCrossEntropy,
   LinearCrossEntropyGrad: linearCrossEntropyGrad,
-};
+} satisfies CudaKernels;

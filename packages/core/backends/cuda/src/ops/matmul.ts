@@ -3,20 +3,16 @@
  * bfloat16, but for Aᵀ·B it stays float32: that is the form of a weight's gradient, which sums over all tokens and is
  * added up over micro-batches, where sixteen bits would lose it. Where one tensor takes several products, each adds to it.
  */
-import { type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { alias, type KernelCall, type KernelTable, need } from './define.js';
+import { util } from '@tensorflow/tfjs-core';
+import { alias, type CudaKernel, type CudaKernels, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
 import { fillAt } from './elementwise.js';
-import { runOnCpu } from './fallback.js';
 
-function batchMatMul(call: KernelCall): TensorInfo | TensorInfo[] {
-  const [a, b] = [need(call, 'a'), need(call, 'b')];
-  const { transposeA, transposeB } = call.attrs as { transposeA: boolean; transposeB: boolean };
-  const { backend } = call;
+const batchMatMul: CudaTfjsKernel<'BatchMatMul'> = ({ a, b }, { transposeA, transposeB }, backend) => {
   const [ra, rb] = [a.shape.length, b.shape.length];
   const [m, k] = transposeA ? [a.shape[ra - 1]!, a.shape[ra - 2]!] : [a.shape[ra - 2]!, a.shape[ra - 1]!];
   const n = transposeB ? b.shape[rb - 2]! : b.shape[rb - 1]!;
   const [batchA, batchB] = [util.sizeFromShape(a.shape.slice(0, -2)), util.sizeFromShape(b.shape.slice(0, -2))];
-  if (batchA !== batchB && batchA !== 1 && batchB !== 1) return runOnCpu('BatchMatMul', call);
+  if (batchA !== batchB && batchA !== 1 && batchB !== 1) return undefined;
   const batch = Math.max(batchA, batchB);
   const outer = batchA >= batchB && ra >= rb ? a.shape.slice(0, -2) : b.shape.slice(0, -2);
   const output = transposeA && !transposeB ? 'f32' : 'bf16';
@@ -36,11 +32,9 @@ function batchMatMul(call: KernelCall): TensorInfo | TensorInfo[] {
     batch > 1 ? { ...product, ...strides } : product,
   );
   return y;
-}
+};
 
-function linearsGrad(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const tensors = Object.values(call.inputs);
+const linearsGrad: CudaKernel<'LinearsGrad'> = (tensors, _attrs, backend) => {
   const [m, n] = [tensors[0]!.shape[0]!, tensors[1]!.shape[1]!];
   const dx = backend.make([m, n], 'bf16');
   if (m * n === 0) return [dx];
@@ -55,24 +49,19 @@ function linearsGrad(call: KernelCall): TensorInfo[] {
   }
   if (beta === 0) fillAt(backend, backend.address(dx), 'bf16', 0, m * n);
   return [dx];
-}
+};
 
 /** In float32, like every gradient of a weight. */
-function addWeightGrad(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const [sum, dy, x] = [need(call, 'sum'), need(call, 'dy'), need(call, 'x')];
+const addWeightGrad: CudaKernel<'AddWeightGrad'> = ({ sum, dy, x }, _attrs, backend) => {
   const [k, m] = dy.shape as [number, number];
   const n = x.shape[1]!;
   const inPlace = backend.refCount(sum.dataId) === 1 && backend.entry(sum).type === 'f32';
   if (inPlace) backend.forgetCopy(sum);
-  const y = inPlace ? alias(call, sum, sum.shape) : backend.cast(sum, 'f32', 'float32');
+  const y = inPlace ? alias(backend, sum, sum.shape) : backend.cast(sum, 'f32', 'float32');
   const product = { m, n, k, transposeA: true, transposeB: false, output: 'f32', beta: 1 } as const;
   if (m * n * k > 0) backend.matmul(backend.bf16(dy), backend.bf16(x), backend.address(y), product);
   return [y];
-}
-
-export const matmulKernels: KernelTable = {
-  BatchMatMul: batchMatMul,
-  LinearsGrad: linearsGrad,
-  AddWeightGrad: addWeightGrad,
 };
+
+export const matmulKernels = { LinearsGrad: linearsGrad, AddWeightGrad: addWeightGrad } satisfies CudaKernels;
+export const tfjsMatmulKernels = { BatchMatMul: batchMatMul } satisfies CudaTfjsKernels;

@@ -1,9 +1,11 @@
 /** Norms over rows, alone and with the residual connection before them, and over heads. */
 
 import { UserError } from '@stickbreaking/base';
+import type { KernelAttributes, KernelInputs, KernelOutputs } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import type { CudaBackend } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
-import { type KernelCall, type KernelTable, need } from './define.js';
+import type { CudaKernel, CudaKernels } from './define.js';
 import { sumPartials } from './reduce.js';
 
 /** Parts into which a sum over tokens is split before the fixed-order addition. */
@@ -30,12 +32,12 @@ function normShape(x: TensorInfo): NormShape {
   return { rows, columns, groups, threads };
 }
 
-/** RMSNorm and ResidualRMSNorm; outputs: the sum where there is a branch, its norm, inverseRms. */
-function rmsNorm(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const { branch } = call.inputs;
-  const { epsilon, multiplier = 1 } = call.attrs as { epsilon: number; multiplier?: number };
-  const x = need(call, 'x');
+/** RMSNorm of x, or of x + multiplier·branch, which is then the sum. */
+function normalise(
+  backend: CudaBackend,
+  { x, weight, branch }: KernelInputs<'RMSNorm'> & { branch?: TensorInfo },
+  { epsilon, multiplier = 1 }: KernelAttributes<'RMSNorm'> & { multiplier?: number },
+) {
   const { rows, columns, groups, threads } = normShape(x);
   const sum = branch && backend.make(x.shape, 'bf16');
   const [y, inverseRms] = [backend.make(x.shape, 'bf16'), backend.make([rows], 'f32')];
@@ -46,20 +48,31 @@ function rmsNorm(call: KernelCall): TensorInfo[] {
       pointer(backend.address(inverseRms)),
       pointer(backend.bf16(x)),
       pointer(branch ? backend.bf16(branch) : 0),
-      pointer(backend.f32(need(call, 'weight'), scratch)),
+      pointer(backend.f32(weight, scratch)),
       f32(multiplier),
       i32(columns),
       f32(epsilon),
     ]),
   );
-  return [...(sum ? [sum] : []), y, inverseRms];
+  return { sum, y, inverseRms };
 }
 
-/** RMSNormGrad and ResidualRMSNormGrad; outputs: dx, dWeight and, where a multiplier sets it apart from dx, dBranch. */
-function rmsNormGrad(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const { multiplier = 1 } = call.attrs as { multiplier?: number };
-  const { dSum, sum: x = need(call, 'x') } = call.inputs;
+const rmsNorm: CudaKernel<'RMSNorm'> = (inputs, attrs, backend) => {
+  const { y, inverseRms } = normalise(backend, inputs, attrs);
+  return [y, inverseRms];
+};
+
+const residualRmsNorm: CudaKernel<'ResidualRMSNorm'> = (inputs, attrs, backend) => {
+  const { sum, y, inverseRms } = normalise(backend, inputs, attrs);
+  return [sum!, y, inverseRms];
+};
+
+/** RMSNormGrad and ResidualRMSNormGrad: dBranch where a multiplier sets it apart from dx. */
+function normaliseGrad(
+  backend: CudaBackend,
+  { x, weight, inverseRms, dy, dSum }: KernelInputs<'RMSNormGrad'> & { dSum?: TensorInfo },
+  multiplier = 1,
+): KernelOutputs<'ResidualRMSNormGrad'> {
   const { rows, columns, groups, threads } = normShape(x);
   // As many blocks as are at work at once, by the registers that norm.cu allows a thread.
   const perMultiprocessor = Math.floor(((groups === 1 ? 2 : 1) * NORM_THREADS) / threads);
@@ -73,9 +86,9 @@ function rmsNormGrad(call: KernelCall): TensorInfo[] {
       pointer(dBranch ? backend.address(dBranch) : 0),
       pointer(partial),
       pointer(backend.bf16(x)),
-      pointer(backend.f32(need(call, 'weight'), scratch)),
-      pointer(backend.f32(need(call, 'inverseRms'), scratch)),
-      pointer(backend.bf16(need(call, 'dy'))),
+      pointer(backend.f32(weight, scratch)),
+      pointer(backend.f32(inverseRms, scratch)),
+      pointer(backend.bf16(dy)),
       pointer(dSum ? backend.bf16(dSum) : 0),
       f32(multiplier),
       i32(rows),
@@ -86,21 +99,25 @@ function rmsNormGrad(call: KernelCall): TensorInfo[] {
   return dBranch ? [dx, dWeight, dBranch] : [dx, dWeight];
 }
 
-/** x + multiplier·branch, or the gradient of the branch. */
-function residual(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const { x, branch = need(call, 'dy') } = call.inputs;
+const rmsNormGrad: CudaKernel<'RMSNormGrad'> = (inputs, _attrs, backend) => {
+  const [dx, dWeight] = normaliseGrad(backend, inputs);
+  return [dx, dWeight];
+};
+
+const residualRmsNormGrad: CudaKernel<'ResidualRMSNormGrad'> = ({ sum, ...inputs }, { multiplier }, backend) =>
+  normaliseGrad(backend, { x: sum, ...inputs }, multiplier);
+
+/** x + multiplier·branch; without x the gradient of the branch. */
+function addBranch(backend: CudaBackend, x: TensorInfo | undefined, branch: TensorInfo, multiplier: number) {
   const y = backend.make(branch.shape, 'bf16');
   const n = util.sizeFromShape(branch.shape);
   const inputs = [pointer(x ? backend.bf16(x) : 0), pointer(backend.bf16(branch))];
-  const args = [pointer(backend.address(y)), ...inputs, f32(call.attrs.multiplier as number), i64(n)];
+  const args = [pointer(backend.address(y)), ...inputs, f32(multiplier), i64(n)];
   backend.launch('elementwise.cu', 'residual', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
-  return [y];
+  return y;
 }
 
-function headNorm(call: KernelCall): TensorInfo[] {
-  const [x, weight, bias] = [need(call, 'x'), need(call, 'weight'), need(call, 'bias')];
-  const { backend } = call;
+const headNorm: CudaKernel<'HeadNorm'> = ({ x, weight, bias }, { epsilon }, backend) => {
   const [tokens, heads, dim] = x.shape as [number, number, number];
   const y = backend.make(x.shape, 'bf16');
   const [mean, inverseStd] = [backend.make([tokens, heads], 'f32'), backend.make([tokens, heads], 'f32')];
@@ -115,24 +132,23 @@ function headNorm(call: KernelCall): TensorInfo[] {
       i64(tokens * heads),
       i32(heads),
       i32(dim),
-      f32(call.attrs.epsilon as number),
+      f32(epsilon),
     ]),
   );
   return [y, mean, inverseStd];
-}
+};
 
-function headNormGrad(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const x = need(call, 'x');
+const headNormGrad: CudaKernel<'HeadNormGrad'> = (inputs, _attrs, backend) => {
+  const { x } = inputs;
   const [tokens, heads, dim] = x.shape as [number, number, number];
   const columns = heads * dim;
   const dx = backend.make(x.shape, 'bf16');
   const [dWeight, dBias] = [backend.make([heads, dim], 'f32'), backend.make([heads, dim], 'f32')];
   backend.withScratch((scratch) => {
-    const mean = pointer(backend.f32(need(call, 'mean'), scratch));
-    const inverseStd = pointer(backend.f32(need(call, 'inverseStd'), scratch));
-    const [xs, dy] = [pointer(backend.bf16(x)), pointer(backend.bf16(need(call, 'dy')))];
-    const weight = pointer(backend.f32(need(call, 'weight'), scratch));
+    const mean = pointer(backend.f32(inputs.mean, scratch));
+    const inverseStd = pointer(backend.f32(inputs.inverseStd, scratch));
+    const [xs, dy] = [pointer(backend.bf16(x)), pointer(backend.bf16(inputs.dy))];
+    const weight = pointer(backend.f32(inputs.weight, scratch));
     const grid = [Math.ceil((tokens * heads) / 8)] as const;
     const sizes = [i64(tokens * heads), i32(heads), i32(dim)];
     backend.launch('norm.cu', 'head_norm_dx', { grid, block: 256 }, [
@@ -160,15 +176,15 @@ function headNormGrad(call: KernelCall): TensorInfo[] {
     sumPartials(backend, backend.address(dBias), pb, PARTS, columns);
   });
   return [dx, dWeight, dBias];
-}
+};
 
-export const normKernels: KernelTable = {
+export const normKernels = {
   RMSNorm: rmsNorm,
   RMSNormGrad: rmsNormGrad,
-  ResidualRMSNorm: rmsNorm,
-  ResidualRMSNormGrad: rmsNormGrad,
-  Residual: residual,
-  ResidualGrad: residual,
+  ResidualRMSNorm: residualRmsNorm,
+  ResidualRMSNormGrad: residualRmsNormGrad,
+  Residual: ({ x, branch }, { multiplier }, backend) => [addBranch(backend, x, branch, multiplier)],
+  ResidualGrad: ({ dy }, { multiplier }, backend) => [addBranch(backend, undefined, dy, multiplier)],
   HeadNorm: headNorm,
   HeadNormGrad: headNormGrad,
-};
+} satisfies CudaKernels;

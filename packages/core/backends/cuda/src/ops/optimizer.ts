@@ -3,7 +3,7 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { f32, i32, pointer } from '../driver.js';
 import { type Entry, TYPE_CODE } from '../storage.js';
-import { type KernelCall, type KernelTable, need } from './define.js';
+import type { CudaKernel, CudaKernels } from './define.js';
 
 const ELEMENTS_PER_BLOCK = 16_384;
 /** sizeof(struct Parameter) in adamw.cu. */
@@ -23,16 +23,19 @@ function master(backend: CudaBackend, tensor: TensorInfo): Entry {
   return entry;
 }
 
-function adamW(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const attrs = call.attrs as Record<string, number> & { weightDecays: readonly number[] };
-  const { learningRate, beta1, beta2, epsilon, step, gradientScale = 1, weightDecays } = attrs;
+const adamW: CudaKernel<'AdamW'> = (
+  inputs,
+  { learningRate, beta1, beta2, epsilon, step, gradientScale, weightDecays },
+  backend,
+) => {
   const count = weightDecays.length;
   const table = new DataView(new ArrayBuffer(count * ROW_BYTES));
   let blocks = 0;
   for (let p = 0; p < count; p++) {
-    const gradient = backend.entry(need(call, `grad${p}`));
-    const [weight, first, second] = ['param', 'm', 'v'].map((name) => master(backend, need(call, `${name}${p}`)));
+    const gradient = backend.entry(inputs[`grad${p}`]!);
+    const [weight, first, second] = (['param', 'm', 'v'] as const).map((name) =>
+      master(backend, inputs[`${name}${p}`]!),
+    );
     const row = [
       weight!.address,
       gradient.address,
@@ -51,16 +54,16 @@ function adamW(call: KernelCall): TensorInfo[] {
     backend.launch('adamw.cu', 'adamw', { grid: [blocks], block: 256 }, [
       pointer(scratch.upload(table)),
       i32(count),
-      f32(learningRate!),
-      f32(beta1!),
-      f32(beta2!),
-      f32(epsilon!),
-      f32(1 / (1 - beta1! ** step!)),
-      f32(1 / (1 - beta2! ** step!)),
+      f32(learningRate),
+      f32(beta1),
+      f32(beta2),
+      f32(epsilon),
+      f32(1 / (1 - beta1 ** step)),
+      f32(1 / (1 - beta2 ** step)),
       f32(gradientScale),
     ]),
   );
   return [];
-}
+};
 
-export const optimizerKernels: KernelTable = { AdamW: adamW };
+export const optimizerKernels = { AdamW: adamW } satisfies CudaKernels;

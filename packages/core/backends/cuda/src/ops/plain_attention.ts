@@ -3,16 +3,25 @@
  * that turns rows of logits into weights, another product. Memory is bounded by the block, results are exact and
  * deterministic; speed is bounded by the logits' trips through memory, which fused kernels spare.
  */
+import type { KernelInputs, KernelOutputs, PackedAttributes, SoftmaxAttributes } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
-import type { Scratch } from '../backend.js';
+import type { CudaBackend, Scratch } from '../backend.js';
 import { type Argument, i32, pointer } from '../driver.js';
-import { type KernelCall, need } from './define.js';
+import type { CudaKernel } from './define.js';
 import { fillAt } from './elementwise.js';
 
 const BLOCK_BYTES = 256 * 2 ** 20;
 /** Rows of a block of the row kernels, one a warp. */
 export const WARPS = 8;
 const FILE = 'plain_attention.cu';
+
+type AttentionInputs = KernelInputs<'StickBreakingAttention'>;
+
+interface PlainCall<Inputs> {
+  inputs: Inputs;
+  attrs: PackedAttributes;
+  backend: CudaBackend;
+}
 
 interface Shape {
   heads: number;
@@ -36,16 +45,10 @@ interface Block {
   stride: number;
 }
 
-export function shapeOf(call: KernelCall): Shape {
-  const [q, k] = [need(call, 'q'), need(call, 'k')];
-  const { cuSeqlens, cuSeqlensK, scale } = call.attrs as {
-    cuSeqlens: Int32Array;
-    cuSeqlensK?: Int32Array;
-    scale: number;
-  };
+export function shapeOf({ q, k }: AttentionInputs, { cuSeqlens, cuSeqlensK, scale }: PackedAttributes): Shape {
   const [, heads, dim] = q.shape as [number, number, number];
   const kvHeads = k.shape[1]!;
-  return { heads, kvHeads, group: heads / kvHeads, dim, scale, cuSeqlens, cuSeqlensK: cuSeqlensK ?? cuSeqlens };
+  return { heads, kvHeads, group: heads / kvHeads, dim, scale, cuSeqlens, cuSeqlensK };
 }
 
 export function* blocksOf(s: Shape): Generator<Block> {
@@ -82,8 +85,7 @@ function rowsArgument(s: Shape, b: Block, g: number): Argument {
 }
 
 /** The products of one block, batched over kv heads, for the g-th query head of each group. */
-function products(call: KernelCall, s: Shape, b: Block, g: number) {
-  const { backend } = call;
+function products(backend: CudaBackend, s: Shape, b: Block, g: number) {
   const query = { lda: s.heads * s.dim, stride: s.group * s.dim };
   const key = { ld: s.kvHeads * s.dim, stride: s.dim };
   const square = { ld: b.stride, stride: b.rows * b.stride };
@@ -160,15 +162,14 @@ export interface BlockHooks {
 }
 
 function forward(
-  call: KernelCall,
+  { backend, inputs, attrs }: PlainCall<AttentionInputs>,
   name: string,
   statistic: TensorInfo,
   rowArguments: RowKernel,
   hooks: BlockHooks = {},
 ): TensorInfo {
-  const { backend } = call;
-  const s = shapeOf(call);
-  const q = need(call, 'q');
+  const s = shapeOf(inputs, attrs);
+  const { q, k, v } = inputs;
   const output = backend.make(q.shape, 'bf16');
   fillAt(backend, backend.address(output), 'bf16', 0, util.sizeFromShape(q.shape));
   fillAt(
@@ -181,10 +182,10 @@ function forward(
   backend.withScratch((scratch) => {
     const size = largest(s);
     const [logits, weights] = [scratch.allocate(size * 4), scratch.allocate(size * 2)];
-    const [qs, ks, vs] = [backend.bf16(q), backend.bf16(need(call, 'k')), backend.bf16(need(call, 'v'))];
+    const [qs, ks, vs] = [backend.bf16(q), backend.bf16(k), backend.bf16(v)];
     for (const block of blocksOf(s))
       for (let g = 0; g < s.group; g++) {
-        const p = products(call, s, block, g);
+        const p = products(backend, s, block, g);
         p.compare(qs, ks, logits);
         const grid = [Math.ceil(block.rows / WARPS), s.kvHeads] as const;
         const rows = rowsArgument(s, block, g);
@@ -205,14 +206,13 @@ type RowGradKernel = (
 ) => Argument[];
 
 function backward(
-  call: KernelCall,
+  { backend, inputs, attrs }: PlainCall<AttentionInputs & { dOutput: TensorInfo }>,
   name: string,
   rowArguments: (scratch: Scratch) => RowGradKernel,
   hooks: BlockHooks = {},
-): TensorInfo[] {
-  const { backend } = call;
-  const s = shapeOf(call);
-  const [q, k, v] = [need(call, 'q'), need(call, 'k'), need(call, 'v')];
+): KernelOutputs<'StickBreakingAttentionGrad'> {
+  const s = shapeOf(inputs, attrs);
+  const { q, k, v } = inputs;
   const dq = backend.make(q.shape, 'bf16');
   fillAt(backend, backend.address(dq), 'bf16', 0, util.sizeFromShape(q.shape));
   const [dk, dv] = [backend.make(k.shape, 'f32'), backend.make(v.shape, 'f32')];
@@ -222,11 +222,11 @@ function backward(
     const [logits, dWeights] = [scratch.allocate(size * 4), scratch.allocate(size * 4)];
     const [weights, dLogits] = [scratch.allocate(size * 2), scratch.allocate(size * 2)];
     const [qs, ks, vs] = [backend.bf16(q), backend.bf16(k), backend.bf16(v)];
-    const dOutput = backend.bf16(need(call, 'dOutput'));
+    const dOutput = backend.bf16(inputs.dOutput);
     const args = rowArguments(scratch);
     for (const block of blocksOf(s))
       for (let g = 0; g < s.group; g++) {
-        const p = products(call, s, block, g);
+        const p = products(backend, s, block, g);
         p.compare(qs, ks, logits);
         p.compare(dOutput, vs, dWeights);
         const grid = [Math.ceil(block.rows / WARPS), s.kvHeads] as const;
@@ -241,30 +241,30 @@ function backward(
       }
   });
   // The sums over query blocks are float32; what goes on to the projections is bfloat16 like every activation.
-  const narrow = [dk, dv].map((t) => backend.cast(t, 'bf16', 'float32'));
+  const [narrowDk, narrowDv] = [backend.cast(dk, 'bf16', 'float32'), backend.cast(dv, 'bf16', 'float32')];
   for (const t of [dk, dv]) backend.disposeData(t.dataId);
-  return [dq, ...narrow];
+  return [dq, narrowDk, narrowDv];
 }
 
-export function plainStickBreaking(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const [tokens, heads] = need(call, 'q').shape as [number, number];
-  const current = i32(call.attrs.attendCurrent ? 1 : 0);
+export const plainStickBreaking: CudaKernel<'StickBreakingAttention'> = (inputs, attrs, backend) => {
+  const [tokens, heads] = inputs.q.shape as [number, number];
+  const current = i32(attrs.attendCurrent ? 1 : 0);
   const remainder = backend.make([tokens, heads], 'f32');
-  const output = forward(call, 'stick_breaking_rows', remainder, (block, logits, weights) => [
+  const rows: RowKernel = (block, logits, weights) => [
     pointer(weights),
     pointer(backend.address(remainder)),
     pointer(logits),
     block,
     current,
-  ]);
+  ];
+  const output = forward({ inputs, attrs, backend }, 'stick_breaking_rows', remainder, rows);
   return [output, remainder, backend.make([0], 'f32')];
-}
+};
 
-export function plainStickBreakingGrad(call: KernelCall): TensorInfo[] {
-  const current = i32(call.attrs.attendCurrent ? 1 : 0);
-  return backward(call, 'stick_breaking_rows_grad', (scratch) => {
-    const dRemainder = pointer(call.backend.f32(need(call, 'dRemainder'), scratch));
+export const plainStickBreakingGrad: CudaKernel<'StickBreakingAttentionGrad'> = (inputs, attrs, backend) => {
+  const current = i32(attrs.attendCurrent ? 1 : 0);
+  const rows = (scratch: Scratch): RowGradKernel => {
+    const dRemainder = pointer(backend.f32(inputs.dRemainder, scratch));
     return (block, logits, weights, dWeights, dLogits) => [
       pointer(weights),
       pointer(dLogits),
@@ -274,27 +274,25 @@ export function plainStickBreakingGrad(call: KernelCall): TensorInfo[] {
       block,
       current,
     ];
-  });
+  };
+  return backward({ inputs, attrs, backend }, 'stick_breaking_rows_grad', rows);
+};
+
+function slopesOf({ bias, alibiSlopes }: SoftmaxAttributes, scratch: Scratch): Argument {
+  return pointer(bias === 'alibi' ? scratch.upload(alibiSlopes!) : 0);
 }
 
-interface SoftmaxAttributes {
-  window?: number;
-  bias?: string;
-  alibiSlopes?: Float32Array;
-}
-
-function slopesOf(call: KernelCall, scratch: Scratch): Argument {
-  const { bias, alibiSlopes } = call.attrs as SoftmaxAttributes;
-  return pointer(bias === 'alibi' && alibiSlopes ? scratch.upload(Float32Array.from(alibiSlopes)) : 0);
-}
-
-export function plainSoftmax(call: KernelCall, hooks?: BlockHooks): TensorInfo[] {
-  const { backend } = call;
-  const [tokens, heads] = need(call, 'q').shape as [number, number];
+export function plainSoftmax(
+  inputs: KernelInputs<'SoftmaxAttention'>,
+  attrs: SoftmaxAttributes,
+  backend: CudaBackend,
+  hooks?: BlockHooks,
+): KernelOutputs<'SoftmaxAttention'> {
+  const [tokens, heads] = inputs.q.shape as [number, number];
   const logSumExp = backend.make([tokens, heads], 'f32');
-  const window = i32((call.attrs as SoftmaxAttributes).window ?? 0);
+  const window = i32(attrs.window);
   const output = backend.withScratch((scratch) => {
-    const slopes = slopesOf(call, scratch);
+    const slopes = slopesOf(attrs, scratch);
     const rows: RowKernel = (block, logits, weights) => [
       pointer(weights),
       pointer(backend.address(logSumExp)),
@@ -303,16 +301,21 @@ export function plainSoftmax(call: KernelCall, hooks?: BlockHooks): TensorInfo[]
       block,
       window,
     ];
-    return forward(call, 'softmax_rows', logSumExp, rows, hooks);
+    return forward({ inputs, attrs, backend }, 'softmax_rows', logSumExp, rows, hooks);
   });
   return [output, logSumExp];
 }
 
-export function plainSoftmaxGrad(call: KernelCall, hooks?: BlockHooks): TensorInfo[] {
-  const window = i32((call.attrs as SoftmaxAttributes).window ?? 0);
+export function plainSoftmaxGrad(
+  inputs: KernelInputs<'SoftmaxAttentionGrad'>,
+  attrs: SoftmaxAttributes,
+  backend: CudaBackend,
+  hooks?: BlockHooks,
+): KernelOutputs<'StickBreakingAttentionGrad'> {
+  const window = i32(attrs.window);
   const rows = (scratch: Scratch): RowGradKernel => {
-    const slopes = slopesOf(call, scratch);
-    const logSumExp = pointer(call.backend.f32(need(call, 'logSumExp'), scratch));
+    const slopes = slopesOf(attrs, scratch);
+    const logSumExp = pointer(backend.f32(inputs.logSumExp, scratch));
     return (block, logits, weights, dWeights, dLogits) => [
       pointer(weights),
       pointer(dLogits),
@@ -324,5 +327,5 @@ export function plainSoftmaxGrad(call: KernelCall, hooks?: BlockHooks): TensorIn
       window,
     ];
   };
-  return backward(call, 'softmax_rows_grad', rows, hooks);
+  return backward({ inputs, attrs, backend }, 'softmax_rows_grad', rows, hooks);
 }

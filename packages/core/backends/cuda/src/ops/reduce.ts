@@ -3,8 +3,7 @@ import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
 import { TYPE_CODE } from '../storage.js';
-import { type CudaKernel, type KernelCall, type KernelTable, need } from './define.js';
-import { runOnCpu } from './fallback.js';
+import type { CudaKernel, CudaKernels, CudaTfjsKernel, CudaTfjsKernels } from './define.js';
 
 /** Rows longer than this are summed by several blocks. */
 const LONG_ROW = 65_536;
@@ -24,8 +23,7 @@ interface Reduction {
   trailing: boolean;
 }
 
-function plan(call: KernelCall, x: TensorInfo): Reduction | undefined {
-  const { axis, keepDims } = call.attrs as { axis: number | number[]; keepDims: boolean };
+function plan(x: TensorInfo, axis: number | number[], keepDims: boolean): Reduction | undefined {
   const axes = util.parseAxisParam(axis, x.shape).sort((a, b) => a - b);
   const reduced = new Set(axes);
   const out = keepDims ? x.shape.map((n, d) => (reduced.has(d) ? 1 : n)) : x.shape.filter((_, d) => !reduced.has(d));
@@ -39,12 +37,10 @@ function plan(call: KernelCall, x: TensorInfo): Reduction | undefined {
   return { out, rows, columns, trailing };
 }
 
-function sum(name: string, mean: boolean): CudaKernel {
-  return (call) => {
-    const x = need(call, 'x');
-    const { backend } = call;
-    const reduction = plan(call, x);
-    if (!reduction || x.dtype !== 'float32') return runOnCpu(name, call);
+function sum(mean: boolean): CudaTfjsKernel<'Sum' | 'Mean'> {
+  return ({ x }, { axis, keepDims }, backend) => {
+    const reduction = plan(x, axis, keepDims);
+    if (!reduction || x.dtype !== 'float32') return undefined;
     const { rows, columns, trailing } = reduction;
     const y = backend.make(reduction.out, 'f32');
     const scale = mean ? 1 / (trailing ? columns : rows) : 1;
@@ -77,29 +73,26 @@ function sum(name: string, mean: boolean): CudaKernel {
   };
 }
 
-function max(call: KernelCall): TensorInfo | TensorInfo[] {
-  const x = need(call, 'x');
-  const { reductionIndices, axis } = call.attrs as { reductionIndices?: number[]; axis?: number[] };
-  const reduction = plan({ ...call, attrs: { ...call.attrs, axis: reductionIndices ?? axis } }, x);
-  if (!reduction?.trailing || x.dtype !== 'float32') return runOnCpu('Max', call);
-  const y = call.backend.make(reduction.out, 'f32');
-  const entry = call.backend.entry(x);
+const max: CudaTfjsKernel<'Max'> = ({ x }, { reductionIndices, keepDims }, backend) => {
+  const reduction = plan(x, reductionIndices, keepDims);
+  if (!reduction?.trailing || x.dtype !== 'float32') return undefined;
+  const y = backend.make(reduction.out, 'f32');
+  const entry = backend.entry(x);
   const args = [
-    pointer(call.backend.address(y)),
+    pointer(backend.address(y)),
     pointer(entry.address),
     i32(TYPE_CODE[entry.type]),
     i64(reduction.columns),
   ];
-  call.backend.launch('reduce.cu', 'max_rows', { grid: [reduction.rows], block: 256 }, args);
+  backend.launch('reduce.cu', 'max_rows', { grid: [reduction.rows], block: 256 }, args);
   return y;
-}
+};
 
 const SPAN_ELEMENTS = 65_536;
 
 /** √Σx² over all tensors: partial sums of 64K elements each, then one block in float64. */
-function globalNorm(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const tensors = Object.values(call.inputs);
+const globalNorm: CudaKernel<'GlobalNorm'> = (inputs, _attrs, backend) => {
+  const tensors = Object.values(inputs);
   const spans = new BigInt64Array(tensors.length * 3);
   const first = new Int32Array(tensors.length);
   let blocks = 0;
@@ -118,11 +111,7 @@ function globalNorm(call: KernelCall): TensorInfo[] {
     backend.launch('reduce.cu', 'norm_of_sums', { grid: [1], block: 256 }, args);
   });
   return [y];
-}
-
-export const reduceKernels: KernelTable = {
-  Sum: sum('Sum', false),
-  Mean: sum('Mean', true),
-  Max: max,
-  GlobalNorm: globalNorm,
 };
+
+export const reduceKernels = { GlobalNorm: globalNorm } satisfies CudaKernels;
+export const tfjsReduceKernels = { Sum: sum(false), Mean: sum(true), Max: max } satisfies CudaTfjsKernels;

@@ -3,12 +3,10 @@
  * once and stay on the GPU until others take their place.
  */
 
-import type { RotaryAttributes, RowPositions } from '@stickbreaking/core/backend';
-import { sameValues } from '@stickbreaking/core/backend';
-import type { TensorInfo } from '@tensorflow/tfjs-core';
+import { type RowPositions, sameValues } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';
 import { f32, i32, pointer } from '../driver.js';
-import { type KernelCall, type KernelTable, need } from './define.js';
+import type { CudaKernel, CudaKernels } from './define.js';
 
 /** transformer.cu: pairs and heads that a thread turns. */
 const PAIRS = 8;
@@ -57,13 +55,11 @@ function tableFor(
   return address;
 }
 
-function rotary(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const { queries, keys, inverseFrequencies, inverse } = call.attrs as unknown as RotaryAttributes;
-  const dim = need(call, 'q').shape[2]!;
+const rotary: CudaKernel<'RotaryEmbedding'> = (inputs, { queries, keys, inverseFrequencies, inverse }, backend) => {
+  const dim = inputs.q.shape[2]!;
   const parts = [
-    { x: need(call, 'q'), positions: queries },
-    { x: need(call, 'k'), positions: keys },
+    { x: inputs.q, positions: queries },
+    { x: inputs.k, positions: keys },
   ].map(({ x, positions }) => {
     const [rows, heads] = x.shape as [number, number, number];
     const units = rows * Math.ceil(heads / HEADS) * Math.ceil(dim / 2 / PAIRS);
@@ -86,6 +82,6 @@ function rotary(call: KernelCall): TensorInfo[] {
     f32(inverse ? -1 : 1),
   ]);
   return [q.y, k.y];
-}
+};
 
-export const rotaryKernels: KernelTable = { RotaryEmbedding: rotary };
+export const rotaryKernels = { RotaryEmbedding: rotary } satisfies CudaKernels;

@@ -1,39 +1,33 @@
 /** The small ops of a transformer block beside its norms: SwiGLU, token embedding, remainder bias. */
-import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import { util } from '@tensorflow/tfjs-core';
 import { spread } from '../backend.js';
 import { i32, i64, pointer } from '../driver.js';
 import { byToken } from './by_token.js';
-import { type KernelCall, type KernelTable, need } from './define.js';
+import type { CudaKernel, CudaKernels } from './define.js';
 import { fillAt } from './elementwise.js';
 import { sumPartials } from './reduce.js';
 
 /** Parts into which a sum over tokens is split before the fixed-order addition. */
 const PARTS = 128;
 
-function swiGlu(call: KernelCall): TensorInfo[] {
-  const [gate, up] = [need(call, 'gate'), need(call, 'up')];
-  const { backend } = call;
+const swiGlu: CudaKernel<'SwiGLU'> = ({ gate, up }, _attrs, backend) => {
   const n = util.sizeFromShape(gate.shape);
   const y = backend.make(gate.shape, 'bf16');
   const args = [pointer(backend.address(y)), pointer(backend.bf16(gate)), pointer(backend.bf16(up)), i64(n)];
   backend.launch('transformer.cu', 'swiglu', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
   return [y];
-}
+};
 
-function swiGluGrad(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const gate = need(call, 'gate');
+const swiGluGrad: CudaKernel<'SwiGLUGrad'> = ({ gate, up, dy }, _attrs, backend) => {
   const n = util.sizeFromShape(gate.shape);
   const [dGate, dUp] = [backend.make(gate.shape, 'bf16'), backend.make(gate.shape, 'bf16')];
-  const inputs = [gate, need(call, 'up'), need(call, 'dy')].map((t) => pointer(backend.bf16(t)));
+  const inputs = [gate, up, dy].map((t) => pointer(backend.bf16(t)));
   const args = [pointer(backend.address(dGate)), pointer(backend.address(dUp)), ...inputs, i64(n)];
   backend.launch('transformer.cu', 'swiglu_grad', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
   return [dGate, dUp];
-}
+};
 
-function embedding(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const [tokens, weight] = [need(call, 'tokens'), need(call, 'weight')];
+const embedding: CudaKernel<'Embedding'> = ({ tokens, weight }, _attrs, backend) => {
   const columns = weight.shape[1]!;
   const n = util.sizeFromShape(tokens.shape);
   const y = backend.make([...tokens.shape, columns], 'bf16');
@@ -42,49 +36,43 @@ function embedding(call: KernelCall): TensorInfo[] {
     backend.launch('transformer.cu', 'embedding', { grid: [n], block: 256 }, [...args, i32(columns)]);
   });
   return [y];
-}
+};
 
-function embeddingGrad(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const [tokens, dy] = [need(call, 'tokens'), need(call, 'dy')];
+const embeddingGrad: CudaKernel<'EmbeddingGrad'> = ({ tokens, dy }, { vocabSize }, backend) => {
   const columns = dy.shape[dy.shape.length - 1]!;
-  const vocabulary = call.attrs.vocabSize as number;
-  const dWeight = backend.make([vocabulary, columns], 'f32');
-  fillAt(backend, backend.address(dWeight), 'f32', 0, vocabulary * columns);
-  const { token, start, order } = byToken(backend.readSync(tokens.dataId) as Int32Array, vocabulary);
+  const dWeight = backend.make([vocabSize, columns], 'f32');
+  fillAt(backend, backend.address(dWeight), 'f32', 0, vocabSize * columns);
+  const { token, start, order } = byToken(backend.readSync(tokens.dataId) as Int32Array, vocabSize);
   backend.withScratch((scratch) => {
     const lists = [token, start, order].map((list) => pointer(scratch.upload(list)));
     const args = [pointer(backend.address(dWeight)), pointer(backend.bf16(dy)), ...lists, i32(columns)];
     backend.launch('transformer.cu', 'embedding_grad', { grid: [token.length], block: 256 }, args);
   });
   return [dWeight];
-}
+};
 
-function remainderBias(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const output = need(call, 'output');
+const remainderBias: CudaKernel<'RemainderBias'> = ({ output, remainder, bias }, _attrs, backend) => {
   const [, heads, dim] = output.shape as [number, number, number];
   const n = util.sizeFromShape(output.shape);
   const y = backend.make(output.shape, 'bf16');
   backend.withScratch((scratch) => {
     const args = [pointer(backend.address(y)), pointer(backend.bf16(output))];
-    const floats = ['remainder', 'bias'].map((name) => pointer(backend.f32(need(call, name), scratch)));
+    const floats = [remainder, bias].map((one) => pointer(backend.f32(one, scratch)));
     const all = [...args, ...floats, i64(n), i32(heads), i32(dim)];
     backend.launch('transformer.cu', 'remainder_bias', { grid: [spread(n)], block: 256 }, all);
   });
   return [y];
-}
+};
 
-function remainderBiasGrad(call: KernelCall): TensorInfo[] {
-  const { backend } = call;
-  const dy = need(call, 'dy');
+const remainderBiasGrad: CudaKernel<'RemainderBiasGrad'> = (inputs, _attrs, backend) => {
+  const { dy } = inputs;
   const [tokens, heads, dim] = dy.shape as [number, number, number];
   const columns = heads * dim;
   const [dRemainder, dBias] = [backend.make([tokens, heads], 'f32'), backend.make([heads, dim], 'f32')];
   backend.withScratch((scratch) => {
     const gradient = pointer(backend.bf16(dy));
-    const bias = pointer(backend.f32(need(call, 'bias'), scratch));
-    const remainder = pointer(backend.f32(need(call, 'remainder'), scratch));
+    const bias = pointer(backend.f32(inputs.bias, scratch));
+    const remainder = pointer(backend.f32(inputs.remainder, scratch));
     backend.launch('transformer.cu', 'remainder_bias_dr', { grid: [Math.ceil((tokens * heads) / 8)], block: 256 }, [
       pointer(backend.address(dRemainder)),
       bias,
@@ -105,13 +93,13 @@ function remainderBiasGrad(call: KernelCall): TensorInfo[] {
     sumPartials(backend, backend.address(dBias), partial, PARTS, columns);
   });
   return [dRemainder, dBias];
-}
+};
 
-export const transformerKernels: KernelTable = {
+export const transformerKernels = {
   SwiGLU: swiGlu,
   SwiGLUGrad: swiGluGrad,
   Embedding: embedding,
   EmbeddingGrad: embeddingGrad,
   RemainderBias: remainderBias,
   RemainderBiasGrad: remainderBiasGrad,
-};
+} satisfies CudaKernels;

@@ -1,0 +1,24 @@
+/** Every kernel that the backend has of its own: this package's and, apart, those of tfjs that it takes over. */
+import type { BackendKernels } from '@stickbreaking/core/backend';
+import type { KernelTools } from './backend.js';
+import { elementwiseKernels } from './elementwise.js';
+import { headKernels } from './heads.js';
+import { layerKernels } from './layers.js';
+import { matmulKernels, tfjsMatmulKernels } from './matmul.js';
+import { rotaryKernels } from './rotary.js';
+import { softmaxKernels } from './softmax.js';
+import { stickBreakingKernels } from './stick_breaking.js';
+import { trainingKernels } from './training.js';
+
+export const nativeKernels = {
+  own: {
+    ...headKernels,
+    ...layerKernels,
+    ...matmulKernels,
+    ...rotaryKernels,
+    ...softmaxKernels,
+    ...stickBreakingKernels,
+    ...trainingKernels,
+  },
+  tfjs: { ...elementwiseKernels, ...tfjsMatmulKernels },
+} satisfies BackendKernels<KernelTools>;

@@ -1,0 +1,75 @@
+/**
+ * The kernels of tfjs itself that a backend may want to have of its own, by tfjs's names and with its types: apart from
+ * ours, since tfjs has a kernel for each of them on its `cpu` backend, and their one output arrives alone.
+ */
+import type * as tfjs from '@tensorflow/tfjs-core';
+import type { TensorInfo } from '@tensorflow/tfjs-core';
+
+type Binary =
+  | typeof tfjs.Add
+  | typeof tfjs.Sub
+  | typeof tfjs.Multiply
+  | typeof tfjs.RealDiv
+  | typeof tfjs.Maximum
+  | typeof tfjs.Minimum
+  | typeof tfjs.Greater
+  | typeof tfjs.GreaterEqual
+  | typeof tfjs.Less
+  | typeof tfjs.LessEqual
+  | typeof tfjs.Equal
+  | typeof tfjs.NotEqual
+  | typeof tfjs.SquaredDifference
+  | typeof tfjs.Pow;
+
+type Unary =
+  | typeof tfjs.Neg
+  | typeof tfjs.Exp
+  | typeof tfjs.Log
+  | typeof tfjs.Sqrt
+  | typeof tfjs.Rsqrt
+  | typeof tfjs.Square
+  | typeof tfjs.Abs
+  | typeof tfjs.Relu
+  | typeof tfjs.Sigmoid
+  | typeof tfjs.Tanh
+  | typeof tfjs.Softplus
+  | typeof tfjs.Reciprocal
+  | typeof tfjs.Log1p
+  | typeof tfjs.ZerosLike
+  | typeof tfjs.OnesLike
+  | typeof tfjs.Identity;
+
+interface Others {
+  [tfjs.AddN]: { inputs: tfjs.AddNInputs; attrs: object };
+  [tfjs.BatchMatMul]: { inputs: tfjs.BatchMatMulInputs; attrs: tfjs.BatchMatMulAttrs };
+  [tfjs.BroadcastTo]: { inputs: tfjs.BroadcastToInputs; attrs: tfjs.BroadCastToAttrs };
+  [tfjs.Cast]: { inputs: tfjs.CastInputs; attrs: tfjs.CastAttrs };
+  [tfjs.Concat]: { inputs: tfjs.ConcatInputs; attrs: tfjs.ConcatAttrs };
+  [tfjs.ExpandDims]: { inputs: tfjs.ExpandDimsInputs; attrs: tfjs.ExpandDimsAttrs };
+  [tfjs.Fill]: { inputs: object; attrs: tfjs.FillAttrs };
+  [tfjs.Max]: { inputs: tfjs.MaxInputs; attrs: tfjs.MaxAttrs };
+  [tfjs.Mean]: { inputs: tfjs.MeanInputs; attrs: tfjs.MeanAttrs };
+  [tfjs.Reshape]: { inputs: tfjs.ReshapeInputs; attrs: tfjs.ReshapeAttrs };
+  [tfjs.Slice]: { inputs: tfjs.SliceInputs; attrs: tfjs.SliceAttrs };
+  [tfjs.Sum]: { inputs: tfjs.SumInputs; attrs: tfjs.SumAttrs };
+  [tfjs.Tile]: { inputs: tfjs.TileInputs; attrs: tfjs.TileAttrs };
+  [tfjs.Transpose]: { inputs: tfjs.TransposeInputs; attrs: tfjs.TransposeAttrs };
+}
+type TfjsKernels = Record<Binary, { inputs: tfjs.BinaryInputs; attrs: object }> &
+  Record<Unary, { inputs: tfjs.UnaryInputs; attrs: object }> &
+  Others;
+
+export type TfjsKernelName = keyof TfjsKernels;
+
+/** tfjs's types allow for inputs that are missing; it never leaves one out. */
+type Present<Inputs> = { [Key in keyof Inputs]: NonNullable<Inputs[Key]> };
+
+/** @returns undefined where the kernel leaves these inputs to tfjs's own on the CPU */
+export type TfjsKernel<Name extends TfjsKernelName, Tools> = (
+  inputs: Present<TfjsKernels[Name]['inputs']>,
+  attrs: TfjsKernels[Name]['attrs'],
+  tools: Tools,
+) => TensorInfo | undefined;
+
+/** Which of tfjs's kernels a backend has of its own. */
+export type TfjsKernelTable<Tools> = { readonly [Name in TfjsKernelName]?: TfjsKernel<Name, Tools> };
