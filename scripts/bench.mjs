@@ -1,24 +1,25 @@
-// `pnpm bench NAME`: measures this project on this machine; each bench is a program of its own under scripts/bench/.
+// `npm run bench -- NAME`: measures this project on this machine; each bench is a program of its own under scripts/bench/.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const benches = {
-  cpu: 'the native CPU backend: matrix products, attention, a training step with its profile, long contexts',
+  cpu: 'the native CPU backend: matmuls, attention, a training step with its profile, long contexts',
   cuda: 'the fused attention kernels on one GPU, beside PyTorch with --pytorch',
   'cuda-train': 'a training step of the 1B model on one GPU',
   'cuda-skip': 'what block skipping saves on a trained model and real text',
-  golden: 'the losses of a tiny training run for each kind of attention, held to recorded ones (a check, not a timing)',
-  'cuda-check': 'every GPU kernel held to float64 (a check, not a timing)',
+  golden:
+    'the losses of a tiny training run for each kind of attention, compared with recorded ones (a check, not a timing)',
+  'cuda-check': 'every GPU kernel compared with float64 (a check, not a timing)',
 };
 
 const [name, ...options] = process.argv.slice(2);
 if (!Object.hasOwn(benches, name ?? '')) {
   console.error(
-    `usage: pnpm bench NAME [options]\n${Object.entries(benches)
+    `usage: npm run bench -- NAME [options]\n${Object.entries(benches)
       .map(([one, what]) => `  ${one.padEnd(11)} ${what}`)
       .join('\n')}`,
   );
-  process.exit(name === '--help' ? 0 : 1);
+  process.exit(name === undefined || name === '--help' ? 0 : 1);
 }
 const program = fileURLToPath(new URL(`bench/${name}.mjs`, import.meta.url));
 process.exit(spawnSync(process.execPath, [program, ...options], { stdio: 'inherit' }).status ?? 1);

@@ -1,4 +1,4 @@
-// `pnpm bench cpu`: the native CPU backend side by side with OpenBLAS, tfjs's own backends and the reference kernels, in
+// `npm run bench -- cpu`: the native CPU backend side by side with OpenBLAS, tfjs's own backends and the reference kernels, in
 // one run. Prints ratios and writes all of it to benchmarks/cpu.json.
 import { parseArgs } from 'node:util';
 import { UserError } from '@stickbreaking/base';
@@ -38,7 +38,7 @@ const chosen = options.only.split(',');
 const unknown = chosen.find((one) => !Object.hasOwn(sections, one));
 if (options.help || unknown) {
   if (unknown) console.error(`--only: '${unknown}' is not a section.`);
-  console.error(`usage: pnpm bench cpu [--only ${Object.keys(sections).join(',')}]
+  console.error(`usage: npm run bench -- cpu [--only ${Object.keys(sections).join(',')}]
   [--checkpoint DIR] [--data FILE] [--lengths 2048..65536]   a trained model and its text for the long contexts;
                                                              default: the quickstart's, trained first where it is not`);
   process.exit(unknown ? 1 : 0);

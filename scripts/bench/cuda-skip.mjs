@@ -18,7 +18,7 @@ const { values: o } = parseArgs({
   },
 });
 if (!o.checkpoint || !o.data) {
-  console.error('usage: pnpm bench cuda-skip --checkpoint DIR --data FILE [--length 16384] [--out folder]');
+  console.error('usage: npm run bench -- cuda-skip --checkpoint DIR --data FILE [--length 16384] [--out folder]');
   process.exit(1);
 }
 const backend = await openGpu();

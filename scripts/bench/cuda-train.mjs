@@ -1,4 +1,4 @@
-// `pnpm bench cuda-train`: what a training step of the 1B model costs on the GPU, through the very functions that sb-train
+// `npm run bench -- cuda-train`: what a training step of the 1B model costs on the GPU, through the very functions that sb-train
 // calls (forward, loss, backward on the tape, gradient norm, AdamW), on random tokens. Prints tokens/s, peak memory and time by
 // kernel, and writes them as JSON. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n
 // --micro-batches n --steps n --mup (keep the configuration's muP multipliers) --recompute none|attention|block --out folder

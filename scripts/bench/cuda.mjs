@@ -1,4 +1,4 @@
-// `pnpm bench cuda`: the fused attention kernels on the GPU, forward and forward + backward, at five shapes of real models:
+// `npm run bench -- cuda`: the fused attention kernels on the GPU, forward and forward + backward, at five shapes of real models:
 // stick-breaking with and without block skipping, softmax, softmax with RoPE. Random normal inputs, medians of CUDA events.
 // `--pytorch [python3]` runs PyTorch's softmax attention (FlashAttention-2, cuDNN) in the same call and prints ratios.
 // Options: --repeats n, --out folder.

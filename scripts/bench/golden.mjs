@@ -1,4 +1,4 @@
-// `pnpm bench golden`: trains each golden run (golden/runs.mjs) on a backend and holds its losses to recorded ones, to show
+// `npm run bench -- golden`: trains each golden run (golden/runs.mjs) on a backend and holds its losses to recorded ones, to show
 // that a change which should alter no number alters none. A check, not a timing.
 // Options: --backend native|cpu|cuda --out FILE (write this run's losses) --against FILE (default: the recorded ones of the
 // backend, or of `native`) --exact (exit code 1 unless every number is the same to the bit)

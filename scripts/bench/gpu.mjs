@@ -22,5 +22,7 @@ export async function openGpu() {
 
 /** The command as it was given, but for where its numbers go; kept with them. */
 export function commandGiven(name, out) {
-  return [`pnpm bench ${name}`, ...process.argv.slice(2).filter((one) => one !== '--out' && one !== out)].join(' ');
+  return [`npm run bench -- ${name}`, ...process.argv.slice(2).filter((one) => one !== '--out' && one !== out)].join(
+    ' ',
+  );
 }

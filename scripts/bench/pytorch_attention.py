@@ -1,5 +1,5 @@
 """Softmax attention through PyTorch (FlashAttention-2 and cuDNN) at the shapes given as JSON on the command line, one JSON
-line each: what `pnpm bench cuda --pytorch` puts beside its own figures. Needs PyTorch 2.3 or newer with CUDA."""
+line each: what `npm run bench -- cuda --pytorch` puts beside its own figures. Needs PyTorch 2.3 or newer with CUDA."""
 import json
 import sys
 
