@@ -9,6 +9,6 @@ export { type BackendKernels, cpuKernels, type KernelCall, registerKernels } fro
 export type { TfjsKernel, TfjsKernelName, TfjsKernelTable } from './backends/tfjs_kernels.js';
 export { fireInputNames, fireInputsOf } from './fire_inputs.js';
 export type * from './kernels.js';
-export { runReference } from './reference/register.js';
+export { kernelNames, runReference } from './reference/register.js';
 export { runKernel } from './run_kernel.js';
 export { sameValues } from './same_values.js';

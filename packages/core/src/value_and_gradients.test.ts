@@ -10,7 +10,7 @@ function setUp() {
   // Reuse of a value, an identity, several outputs of which one is used, and an op with an attribute.
   const f = () => {
     const x = tf.matMul(a!, b!);
-    const normed = rmsNorm(x as tf.Tensor2D, gain as unknown as tf.Tensor1D);
+    const normed = rmsNorm(x as tf.Tensor2D, gain as tf.Tensor as tf.Tensor1D);
     const gated = swiGlu(normed, x as tf.Tensor2D);
     return tf.sum(tf.mul(residual(gated, x as tf.Tensor2D, 0.3), residual(x as tf.Tensor2D, normed))) as tf.Scalar;
   };
@@ -98,7 +98,7 @@ test('adds to sums that are given up, and to no other holder of them', () => {
   const f = () => {
     const [p, q, r] = linears(
       input,
-      [a, b, b].map((one) => one as unknown as tf.Tensor2D),
+      [a, b, b].map((one: tf.Tensor) => one as tf.Tensor2D),
     );
     return tf.sum(tf.mul(tf.mul(p!, q!), tf.add(r!, tf.mul(b, b).sum()))) as tf.Scalar;
   };

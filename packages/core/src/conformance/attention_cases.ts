@@ -1,6 +1,14 @@
 /** The attention cases that every backend is held to. */
-import { type Tensor, type Tensor2D, type Tensor3D, tensor, tensor1d, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
-import type { FireParameters, Position } from '../attention/positions.js';
+import {
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor3D,
+  tensor1d,
+  tensor2d,
+  tensor3d,
+} from '@tensorflow/tfjs-core';
+import type { Position } from '../attention/positions.js';
 import { softmaxAttention } from '../attention/softmax.js';
 import { stickBreakingAttention } from '../attention/stick_breaking.js';
 import { gradient, type HeldCase, output, type PreparedCase, withGradients } from './case.js';
@@ -160,15 +168,17 @@ function drawnFire(random: Random, input: Input, heads: number, units: FireUnits
   };
 }
 
-function fireTensors(fire: Fire64, heads: number): Tensor[] {
+type FireTensors = [w1: Tensor2D, b1: Tensor1D, w2: Tensor2D, b2: Tensor1D, c: Tensor1D, thresholdMultiplier: Tensor1D];
+
+function fireTensors(fire: Fire64, heads: number): FireTensors {
   const width = fire.w1.length;
   return [
     tensor2d(fire.w1 as Float32Array, [width, 1]),
     tensor1d(fire.b1 as Float32Array),
     tensor2d(fire.w2 as Float32Array, [heads, width]),
     tensor1d(fire.b2 as Float32Array),
-    tensor(fire.c as Float32Array),
-    tensor(fire.thresholdMultiplier as Float32Array),
+    tensor1d(fire.c as Float32Array),
+    tensor1d(fire.thresholdMultiplier as Float32Array),
   ];
 }
 
@@ -234,9 +244,12 @@ function position64(scheme: Scheme, fire: Fire64 | undefined): Position64 {
 
 function positionOf(scheme: Scheme, fire: Fire64 | undefined, parameters: readonly Tensor[]): Position {
   if (fire) {
-    const [w1, b1, w2, b2, c, thresholdMultiplier] = parameters as unknown as [Tensor2D, ...Tensor[]];
-    const named = { w1, b1, w2, b2, c, thresholdMultiplier } as unknown as FireParameters;
-    return { kind: 'fire', parameters: named, initialThreshold: fire.initialThreshold };
+    const [w1, b1, w2, b2, c, thresholdMultiplier] = parameters as FireTensors;
+    return {
+      kind: 'fire',
+      parameters: { w1, b1, w2, b2, c, thresholdMultiplier },
+      initialThreshold: fire.initialThreshold,
+    };
   }
   if (scheme === 'none' || scheme === 'alibi') return { kind: scheme };
   const scaling = scalings[scheme];

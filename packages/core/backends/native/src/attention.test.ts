@@ -3,7 +3,7 @@
 import { selectBackend } from '@stickbreaking/core';
 import { runKernel } from '@stickbreaking/core/backend';
 import { chooseSeed, SEED_VARIABLE, seededRandom } from '@stickbreaking/core/conformance';
-import { type NamedTensorMap, type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { native, setBlockSkipping, setThreads } from './index.js';
 
@@ -18,10 +18,12 @@ const attrs = {
 };
 const [heads, kvHeads, headDim] = [6, 2, 20];
 
-function draw(inputs: Record<string, number[]>): NamedTensorMap {
-  return Object.fromEntries(
-    Object.entries(inputs).map(([name, shape]) => [name, tensor(normals(shape.reduce((a, b) => a * b)), shape)]),
-  );
+function draw<Name extends string>(inputs: Record<Name, number[]>): Record<Name, Tensor> {
+  const tensors = Object.entries<number[]>(inputs).map(([name, shape]) => [
+    name,
+    tensor(normals(shape.reduce((a, b) => a * b)), shape),
+  ]);
+  return Object.fromEntries(tensors) as Record<Name, Tensor>;
 }
 
 const qkv = () => draw({ q: [500, heads, headDim], k: [740, kvHeads, headDim], v: [740, kvHeads, headDim] });
@@ -33,17 +35,13 @@ describe.skipIf(!probed.available)('native attention', () => {
     setThreads(2);
   });
 
-  function stickBreaking(inputs: NamedTensorMap, given: NamedTensorMap): { values: Float32Array[]; stops: Int32Array } {
+  function stickBreaking(inputs: ReturnType<typeof qkv>, given: ReturnType<typeof cotangents>) {
     return tidy(() => {
       const all = { ...attrs, attendCurrent: false };
-      const [output, remainder, saved] = runKernel('StickBreakingAttention', inputs as never, all) as Tensor[];
-      const gradients = runKernel(
-        'StickBreakingAttentionGrad',
-        { ...inputs, ...given, remainder, saved } as never,
-        all,
-      );
-      const values = [output!, remainder!, ...gradients].map((one) => one.dataSync() as Float32Array);
-      return { values, stops: saved!.dataSync() as Int32Array };
+      const [output, remainder, saved] = runKernel('StickBreakingAttention', inputs, all);
+      const gradients = runKernel('StickBreakingAttentionGrad', { ...inputs, ...given, remainder, saved }, all);
+      const values = [output, remainder, ...gradients].map((one) => one.dataSync() as Float32Array);
+      return { values, stops: saved.dataSync() as Int32Array };
     });
   }
   const cotangents = () => draw({ dOutput: [500, heads, headDim], dRemainder: [500, heads] });
@@ -72,7 +70,7 @@ describe.skipIf(!probed.available)('native attention', () => {
   });
 
   it('does not skip a far key whose value is so large that a crumb of stick shows', () => {
-    const { q, k, v } = qkv() as { q: Tensor; k: Tensor; v: Tensor };
+    const { q, k, v } = qkv();
     const values = v.dataSync().slice();
     values.fill(1e12, 310 * kvHeads * headDim, 330 * kvHeads * headDim);
     const inputs = { q, k, v: tensor(values, v.shape) };

@@ -102,7 +102,7 @@ for (const [name, position] of Object.entries(positions)) {
 
 it('rotary embedding', () => {
   const [x, dy] = [draw(3 * 2 * 4), draw(3 * 2 * 4)];
-  const angles = (row: number) => ({ position: 5 * row + 1, frequencies: [0.7, 0.1] as unknown as Values });
+  const angles = (row: number) => ({ position: 5 * row + 1, frequencies: Float64Array.of(0.7, 0.1) });
   agree('dx', rotate64(dy, 2, 4, angles, -1), x, () => weigh(rotate64(x, 2, 4, angles), dy));
 });
 

@@ -1,0 +1,43 @@
+/** The contract's kernels, all of which the reference has: this list changes on purpose alone. */
+import { selectBackend } from '@stickbreaking/core';
+import { getKernel } from '@tensorflow/tfjs-core';
+import { expect, it } from 'vitest';
+import { ensureReferenceKernels, kernelNames } from './register.js';
+
+it('has every kernel of the contract', () => {
+  expect([...kernelNames].sort()).toEqual([
+    'AdamW',
+    'AddWeightGrad',
+    'Embedding',
+    'EmbeddingGrad',
+    'GlobalNorm',
+    'HeadNorm',
+    'HeadNormGrad',
+    'LinearCrossEntropy',
+    'LinearCrossEntropyGrad',
+    'Linears',
+    'LinearsGrad',
+    'RMSNorm',
+    'RMSNormGrad',
+    'RemainderBias',
+    'RemainderBiasGrad',
+    'Residual',
+    'ResidualGrad',
+    'ResidualRMSNorm',
+    'ResidualRMSNormGrad',
+    'RotaryEmbedding',
+    'SoftmaxAttention',
+    'SoftmaxAttentionGrad',
+    'StickBreakingAttention',
+    'StickBreakingAttentionGrad',
+    'SwiGLU',
+    'SwiGLUGrad',
+  ]);
+});
+
+it("serves a backend of tfjs's own for all of them", async () => {
+  await selectBackend('cpu');
+  expect(kernelNames.filter((name) => getKernel(name, 'cpu'))).toEqual([]);
+  ensureReferenceKernels('cpu');
+  expect(kernelNames.filter((name) => !getKernel(name, 'cpu'))).toEqual([]);
+});
