@@ -1,5 +1,6 @@
 /** The quickstart's report: the two perplexity curves past the training length, and the two loss curves. */
 import { cpus } from 'node:os';
+import { alignColumns } from '@stickbreaking/base';
 import { writePictures, writeReport } from '@stickbreaking/eval';
 import { readMetrics } from '@stickbreaking/train';
 
@@ -86,8 +87,5 @@ export function writeQuickstartReport({ models, backend, size, text, contextLeng
   };
   writeReport(path, report);
   writePictures('quickstart', report);
-  const cells = [columns, ...rows.map((row) => row.map(String))];
-  const widths = columns.map((_, c) => Math.max(...cells.map((row) => row[c].length)));
-  const table = cells.map((row) => row.map((cell, c) => cell.padStart(widths[c])).join('   ')).join('\n');
-  return { path, table, finding };
+  return { path, table: alignColumns([columns, ...rows.map((row) => row.map(String))], '   '), finding };
 }

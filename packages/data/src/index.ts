@@ -1,15 +1,6 @@
 export { type OpenDatasetOptions, openDataset, type TokenDataset } from './dataset.js';
 export { readDocuments, type TextDocument } from './documents.js';
 export {
-  isAlive,
-  type LockHolder,
-  lockAge,
-  lockHolder,
-  removeLock,
-  removeMade,
-  takeLock,
-} from './lock_file.js';
-export {
   type Batch,
   type LoaderCursor,
   LoaderCursorSchema,

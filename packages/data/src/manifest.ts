@@ -4,8 +4,9 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { explainSystemError, UserError } from '@stickbreaking/base';
+import { replaceFile } from '@stickbreaking/base/node';
 import { z } from 'zod';
-import { hashFile, writeAtomically } from './files.js';
+import { hashFile } from './hash_file.js';
 import type { SourceFile } from './sources.js';
 import type { Tokenizer } from './tokenizer.js';
 
@@ -81,8 +82,8 @@ export function readManifest(directory: string): Manifest | undefined {
   }
 }
 
-export function writeManifest(directory: string, manifest: Manifest): Promise<void> {
-  return writeAtomically(manifestPath(directory), [Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`)]);
+export function writeManifest(directory: string, manifest: Manifest): void {
+  replaceFile(manifestPath(directory), `${JSON.stringify(manifest, null, 2)}\n`);
 }
 
 /** Identifies the tokens of a directory: the same for the same documents through the same tokenizer. */

@@ -2,14 +2,11 @@
 // after each shard. Where a shard ends depends on the documents alone, so a run that was killed and continued leaves
 // the same bytes as one that was not.
 import { createHash } from 'node:crypto';
-import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
+import { removeLeftovers, replaceFile, withLock } from '@stickbreaking/base/node';
 import { openDataset, type TokenDataset } from './dataset.js';
 import { readFileTexts } from './documents.js';
-import { writeAtomically } from './files.js';
-import { withLock } from './lock.js';
-import { isAlive } from './lock_file.js';
 import {
   checkSame,
   checkUnchanged,
@@ -94,13 +91,13 @@ class Preparation {
   async run(): Promise<void> {
     await checkSame(this.directory, this.manifest, this.tokenizer, this.files);
     if (this.manifest.complete) return; // another process has been here while the lock was waited for
-    this.removeLeftovers();
+    removeLeftovers(this.directory, 'the dead');
     const start = this.manifest.shards.at(-1)?.next ?? { source: 0, text: 0 };
     for (let i = start.source; i < this.files.length; i++) await this.addFile(i, i === start.source ? start.text : 0);
-    if (this.shard.documents > 0) await this.closeShard({ source: this.files.length, text: 0 });
+    if (this.shard.documents > 0) this.closeShard({ source: this.files.length, text: 0 });
     if (this.manifest.tokens === 0)
       throw new UserError(`there is no text in ${this.files.map((f) => f.path).join(', ')}.`);
-    await this.save({ ...this.manifest, complete: true });
+    this.save({ ...this.manifest, complete: true });
   }
 
   /** Adds a file's texts from number `first` on. The next batch is read while one is being encoded. */
@@ -110,7 +107,7 @@ class Preparation {
     let next = first;
     let pending: Promise<number[][]> = Promise.resolve([]);
     const settle = async () => {
-      for (const ids of await pending) await this.addText(ids, { source: index, text: ++next });
+      for (const ids of await pending) this.addText(ids, { source: index, text: ++next });
     };
     for await (const batch of batches(skip(readFileTexts(file), first))) {
       this.options.signal?.throwIfAborted();
@@ -124,7 +121,7 @@ class Preparation {
     this.report(index);
   }
 
-  private async addText(ids: number[], next: { source: number; text: number }): Promise<void> {
+  private addText(ids: number[], next: { source: number; text: number }): void {
     const { eosId } = this.tokenizer;
     let start = 0;
     for (let end = ids.indexOf(eosId); start < ids.length; end = ids.indexOf(eosId, start)) {
@@ -132,19 +129,19 @@ class Preparation {
       if (stop > start) this.shard.add(start === 0 && end < 0 ? ids : ids.slice(start, stop), eosId);
       start = stop + 1;
     }
-    if (this.shard.tokens >= this.manifest.shardTokens) await this.closeShard(next);
+    if (this.shard.tokens >= this.manifest.shardTokens) this.closeShard(next);
   }
 
-  private async closeShard(next: { source: number; text: number }): Promise<void> {
+  private closeShard(next: { source: number; text: number }): void {
     this.options.signal?.throwIfAborted();
     const parts = this.shard.finish();
     const hash = createHash('sha256');
     for (const part of parts) hash.update(part);
     const file = `shard-${String(this.manifest.shards.length).padStart(5, '0')}.bin`;
-    await writeAtomically(join(this.directory, file), parts);
+    replaceFile(join(this.directory, file), (write) => parts.forEach(write));
     const { documents, tokens } = this.shard;
     const bytes = parts.reduce((sum, part) => sum + part.length, 0);
-    await this.save({
+    this.save({
       ...this.manifest,
       documents: this.manifest.documents + documents,
       tokens: this.manifest.tokens + tokens,
@@ -153,21 +150,13 @@ class Preparation {
     this.shard = this.newShard();
   }
 
-  private async save(manifest: Manifest): Promise<void> {
-    await writeManifest(this.directory, manifest);
+  private save(manifest: Manifest): void {
+    writeManifest(this.directory, manifest);
     this.manifest = manifest;
   }
 
   private newShard(): ShardBuilder {
     return new ShardBuilder(this.manifest.type, Math.min(this.manifest.shardTokens, 2 ** 20));
-  }
-
-  /** Halves of files that a killed process left behind; their names end with its process id. */
-  private removeLeftovers(): void {
-    for (const name of readdirSync(this.directory)) {
-      const pid = /\.(\d+)-[0-9a-f]+\.tmp$/.exec(name)?.[1];
-      if (pid && !isAlive(Number(pid))) rmSync(join(this.directory, name), { force: true });
-    }
   }
 
   private report(fileIndex: number): void {

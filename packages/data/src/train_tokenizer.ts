@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
 import { explainSystemError, UserError } from '@stickbreaking/base';
+import { replaceFile } from '@stickbreaking/base/node';
 import { continueMerges, countWords } from './bpe_merges.js';
 import { readBytes, readLines } from './byte_stream.js';
 import { readDocuments } from './documents.js';
-import { writeAtomically } from './files.js';
 import type { SourceInput } from './sources.js';
 import { loadRust, parseTokenizer, readTokenizerFile } from './tokenizer.js';
 import { type AddedToken, cutVocabulary, mergePair, type TokenizerJson } from './tokenizer_json.js';
@@ -50,7 +50,7 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
       `the text gave ${available} tokens and not the ${vocabSize} asked for; give more text or ask for fewer.`,
     );
   }
-  await writeTokenizer(cutVocabulary(whole, vocabSize), output);
+  writeTokenizer(cutVocabulary(whole, vocabSize), output);
   return { vocabSize, bytes };
 }
 
@@ -60,11 +60,11 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
  */
 export async function shrinkTokenizer(input: string, vocabSize: number, output: string): Promise<void> {
   const file = resolve(input);
-  await writeTokenizer(cutVocabulary(parseTokenizer(readTokenizerFile(file), file), vocabSize), output);
+  writeTokenizer(cutVocabulary(parseTokenizer(readTokenizerFile(file), file), vocabSize), output);
 }
 
-function writeTokenizer(json: TokenizerJson, output: string): Promise<void> {
-  return writeAtomically(resolve(output), [Buffer.from(`${JSON.stringify(json, null, 1)}\n`)]);
+function writeTokenizer(json: TokenizerJson, output: string): void {
+  replaceFile(resolve(output), `${JSON.stringify(json, null, 1)}\n`);
 }
 
 async function learnMerges(sources: readonly SourceInput[], maxBytes: number, vocabSize: number) {

@@ -1,10 +1,10 @@
 /** sb-eval: perplexity by context length of a checkpoint on a text. */
 import { UserError } from '@stickbreaking/base';
+import { checkOutput, progressLine, replaceFile, runCommand } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
-import { estimateMemory, hostMemory, replaceFile } from '@stickbreaking/model';
+import { estimateMemory, hostMemory } from '@stickbreaking/model';
 import { drawAttention } from './attention/command.js';
 import { openCheckpoint } from './checkpoint.js';
-import { checkOutput, progressLine, runCommand } from './command.js';
 import { evaluateDocuments } from './documents.js';
 import { parseLengths } from './lengths.js';
 import { BATCH_TOKENS, type LengthResult, scorerOf } from './scoring.js';
@@ -138,7 +138,7 @@ async function evaluate(args: Arguments): Promise<void> {
     results,
   };
   const json = `${JSON.stringify(record, null, 2)}\n`;
-  if (args.output) replaceFile(args.output, (write) => write(Buffer.from(json)));
+  if (args.output) replaceFile(args.output, json);
   process.stdout.write(args.json ? json : report(record.checkpoint, data, backend.description, results));
 }
 

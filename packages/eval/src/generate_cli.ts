@@ -1,9 +1,8 @@
 /** sb-generate: a checkpoint continues a prompt, streamed as it is made. */
-
+import { runCommand } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { checkGenerateOptions } from '@stickbreaking/model';
 import { openCheckpoint } from './checkpoint.js';
-import { runCommand } from './command.js';
 import { StopTexts } from './stop_texts.js';
 
 interface Arguments {

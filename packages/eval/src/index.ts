@@ -1,7 +1,6 @@
 export { type AttentionMap, type AttentionMapOptions, attentionMaps } from './attention/maps.js';
 export { type AttentionPictureOptions, attentionPicture, tokenLabels } from './attention/picture.js';
 export { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
-export { progressLine, runCommand } from './command.js';
 export { type DocumentsOptions, evaluateDocuments } from './documents.js';
 export { parseLengths } from './lengths.js';
 export { type Finding, sortFindings, summariseFindings } from './report/findings.js';

@@ -1,3 +1,4 @@
+import { alignColumns } from '@stickbreaking/base';
 import type { LengthResult } from './scoring.js';
 
 const columns: [string, (result: LengthResult) => string][] = [
@@ -15,7 +16,8 @@ const columns: [string, (result: LengthResult) => string][] = [
 
 /** The results as an aligned table, one line a length. */
 export function formatTable(results: readonly LengthResult[]): string {
-  const cells = [columns.map(([name]) => name), ...results.map((result) => columns.map(([, show]) => show(result)))];
-  const widths = columns.map((_, c) => Math.max(...cells.map((row) => row[c]!.length)));
-  return cells.map((row) => row.map((cell, c) => cell.padStart(widths[c]!)).join('  ')).join('\n');
+  return alignColumns([
+    columns.map(([name]) => name),
+    ...results.map((result) => columns.map(([, show]) => show(result))),
+  ]);
 }

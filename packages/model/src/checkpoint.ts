@@ -2,13 +2,14 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
+import { replaceFile } from '@stickbreaking/base/node';
 import type { Variable } from '@tensorflow/tfjs-core';
 import { CHECKSUMS_FILE } from './checksums.js';
 import type { LlamaConfig } from './config.js';
 import { toHuggingFace } from './huggingface_config.js';
 import { loadConfig } from './load_config.js';
 import { parameterShapes } from './parameters.js';
-import { readSafetensors, replaceFile, type SafetensorsFile, writeSafetensors } from './safetensors.js';
+import { readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js';
 
 export const MODEL_FILE = 'model.safetensors';
 
@@ -53,7 +54,7 @@ export function saveCheckpoint(
     })),
   );
   const json = `${JSON.stringify(toHuggingFace(config), null, 2)}\n`;
-  replaceFile(join(directory, 'config.json'), (write) => write(Buffer.from(json)));
+  replaceFile(join(directory, 'config.json'), json);
 }
 
 export function loadCheckpoint<Model>(

@@ -1,9 +1,8 @@
 /** Continuing a prompt: the cache is filled in chunks, then one token at a time is drawn from the last logits. */
-import { UserError } from '@stickbreaking/base';
+import { generator, UserError } from '@stickbreaking/base';
 import type { Ints } from '@stickbreaking/core';
 import type { Tensor1D } from '@tensorflow/tfjs-core';
 import type { KeyValueCache } from './cache.js';
-import { generator } from './parameters.js';
 
 export interface GenerateOptions {
   /** Default 256. */

@@ -16,13 +16,10 @@ export type { Recompute } from './layer.js';
 export { loadConfig } from './load_config.js';
 export { estimateMemory, hostMemory } from './memory.js';
 export { type ForwardOptions, LlamaModel, type TokenBatch } from './model.js';
-export { countParameters, generator, parameterShapes } from './parameters.js';
+export { countParameters, parameterShapes } from './parameters.js';
 export {
   readSafetensors,
-  replaceFile,
   type SafetensorsFile,
-  syncDirectory,
   type TensorToWrite,
   writeSafetensors,
 } from './safetensors.js';
-export { parseYaml, readYaml, type YamlOptions } from './yaml.js';

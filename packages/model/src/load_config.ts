@@ -1,10 +1,10 @@
 /** Where a model's configuration is read from. */
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { readYaml } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import { type LlamaConfig, LlamaConfigSchema } from './config.js';
 import { fromHuggingFace } from './huggingface_config.js';
-import { readYaml } from './yaml.js';
 
 /**
  * Reads a model's configuration from a run's YAML file (its `model:` section), a file that holds nothing else, a

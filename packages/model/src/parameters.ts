@@ -1,4 +1,5 @@
 /** A model's parameters by Hugging Face's names: their shapes, their number and their first values. */
+import { generator } from '@stickbreaking/base';
 import { attentionParameters } from './attention/attend.js';
 import type { LlamaConfig } from './config.js';
 import { feedForwardOf } from './feed_forward/index.js';
@@ -47,21 +48,3 @@ export function initialValues(parameter: Parameter, seed: number): Float32Array 
 }
 
 const size = ({ shape }: Parameter) => shape.reduce((product, length) => product * length, 1);
-
-/** Uniform numbers in [0, 1) from a seed and a name: the generator sfc32, seeded with FNV-1a of both. */
-export function generator(seed: number, name = ''): () => number {
-  let hash = 0x811c9dc5;
-  for (const character of `${seed}/${name}`) hash = Math.imul(hash ^ character.codePointAt(0)!, 0x01000193);
-  let [a, b, c, d] = [hash | 0, seed | 0, ~hash | 0, 1];
-  const next = () => {
-    const sum = (((a + b) | 0) + d) | 0;
-    d = (d + 1) | 0;
-    a = b ^ (b >>> 9);
-    b = (c + (c << 3)) | 0;
-    c = (c << 21) | (c >>> 11);
-    c = (c + sum) | 0;
-    return (sum >>> 0) / 2 ** 32;
-  };
-  for (let i = 0; i < 16; i++) next();
-  return next;
-}

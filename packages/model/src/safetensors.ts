@@ -3,9 +3,9 @@
  * tensors. A header is believed only after every claim in it has been checked against the file; tensors are read and
  * written one at a time, so files may be larger than memory's largest buffer.
  */
-import { closeSync, fstatSync, fsyncSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { explainSystemError, UserError } from '@stickbreaking/base';
+import { replaceFile } from '@stickbreaking/base/node';
 
 /** The format's own limit: no program reads more. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -40,7 +40,7 @@ export function readSafetensors(path: string): SafetensorsFile {
   try {
     fd = openSync(path, 'r');
   } catch (error) {
-    throw new UserError(`${path} cannot be opened: ${(error as NodeJS.ErrnoException).code}.`);
+    throw explainSystemError(error, `cannot read ${path}`);
   }
   try {
     const { entries, metadata } = readHeader(fd, path);
@@ -167,7 +167,7 @@ export interface TensorToWrite {
 }
 
 /**
- * Writes float32 tensors: beside the target, synced, then renamed over it, so that a crash leaves the old file whole.
+ * Writes float32 tensors, atomically and durably: a crash leaves the old file whole.
  *
  * @throws UserError where the disk is full or not writable
  */
@@ -198,37 +198,4 @@ export function writeSafetensors(
       write(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
     }
   });
-}
-
-/** Writes a file beside `path`, syncs it and renames it over; nothing of it stays when that fails. */
-export function replaceFile(path: string, fill: (write: (bytes: Uint8Array) => void) => void): void {
-  const beside = `${path}.${process.pid}.tmp`;
-  try {
-    const fd = openSync(beside, 'w');
-    try {
-      fill((bytes) => {
-        for (let done = 0; done < bytes.length; )
-          done += writeSync(fd, bytes, done, Math.min(2 ** 30, bytes.length - done));
-      });
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(beside, path);
-    syncDirectory(dirname(path));
-  } catch (error) {
-    rmSync(beside, { force: true });
-    throw explainSystemError(error, `cannot write ${path}`);
-  }
-}
-
-/** Makes a rename in a directory last through a power cut; a no-op where directories cannot be opened. */
-export function syncDirectory(directory: string): void {
-  if (process.platform === 'win32') return;
-  const fd = openSync(directory, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }

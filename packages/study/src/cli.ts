@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '@stickbreaking/base';
+import { progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
-import { progressLine, runCommand } from '@stickbreaking/eval';
 import { type ArmMessage, startInProcess } from './jobs.js';
 import { loadStudy } from './load.js';
 import { tellParent } from './own_process.js';
@@ -74,14 +74,15 @@ async function run(args: Arguments): Promise<number> {
   const commandLine = ['sb-study', ...given].map(quoted).join(' ');
   if (args.reportOnly) return reportOnly(study, config, commandLine);
   const backend = await selectBackend(args.backend ?? config.backend);
+  const progress = progressLine();
   const log = (line: string) => {
     progress.clear();
-    process.stderr.write(`${line}\n`);
+    progress.say(line);
   };
-  const progress = progressLine();
   log(`${study.kind} on ${backend.description} (${backend.reason}), in ${config.output}`);
-  const stop = new AbortController();
-  const stopped = stopOnSignals(stop, args.timeLimit);
+  const stop = stopOnSignals();
+  const { timeLimit } = args;
+  const timer = timeLimit === undefined ? undefined : setTimeout(stop.stop, timeLimit * 60_000);
   try {
     const { only = '', skip } = args;
     const named = (parts: string, id: string) => parts.split('|').some((part) => id.includes(part));
@@ -104,9 +105,10 @@ async function run(args: Arguments): Promise<number> {
     }
     const why = stop.signal.aborted ? 'Stopped; the same command goes on' : 'Some arms are still to be run';
     process.stdout.write(`${why}. So far: ${config.output}/results/report.html\n`);
-    return stopped.exitCode;
+    return stop.exitCode;
   } finally {
-    stopped.release();
+    clearTimeout(timer);
+    stop.release();
   }
 }
 
@@ -123,9 +125,8 @@ async function oneArm(
   wantedBackend: string | undefined,
 ): Promise<number> {
   const backend = await selectBackend(wantedBackend ?? config.backend);
-  const stop = new AbortController();
-  process.on('disconnect', () => stop.abort()); // whoever led the study is gone
-  const stopped = stopOnSignals(stop, undefined);
+  const stop = stopOnSignals();
+  process.on('disconnect', stop.stop); // whoever led the study is gone
   try {
     const options: RunnerOptions = {
       backend,
@@ -134,31 +135,13 @@ async function oneArm(
       log: () => {},
       say: (said) => tellParent<ArmMessage>({ said }),
     };
-    if (!(await runOneArm(study, config, id, options))) return stopped.exitCode;
+    if (!(await runOneArm(study, config, id, options))) return stop.exitCode;
     tellParent<ArmMessage>({ done: true });
     return 0;
   } finally {
-    stopped.release();
+    stop.release();
     if (process.connected) process.disconnect();
   }
-}
-
-/** Ctrl-C, SIGTERM and the time limit let the arm at hand save; a second signal ends the process at once. */
-function stopOnSignals(stop: AbortController, minutes: number | undefined) {
-  const state = { exitCode: 0, release: () => {} };
-  const onSignal = (signal: NodeJS.Signals) => {
-    state.exitCode = signal === 'SIGINT' ? 130 : 143; // as a shell knows them of a process that a signal ended
-    stop.abort();
-  };
-  process.once('SIGINT', onSignal);
-  process.once('SIGTERM', onSignal);
-  const timer = minutes === undefined ? undefined : setTimeout(() => stop.abort(), minutes * 60_000);
-  state.release = () => {
-    process.off('SIGINT', onSignal);
-    process.off('SIGTERM', onSignal);
-    clearTimeout(timer);
-  };
-  return state;
 }
 
 function plan(study: Study, config: StudyConfig): number {

@@ -4,10 +4,10 @@
  * changed is done anew beside the old one, and nothing is ever overwritten.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { UserError } from '@stickbreaking/base';
-import { replaceFile } from '@stickbreaking/model';
+import { explainSystemError, UserError } from '@stickbreaking/base';
+import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
 import type { Environment } from './environment.js';
 import type { Arm } from './study.js';
 
@@ -54,11 +54,11 @@ export class StudyFolder {
   }
 
   get results(): string {
-    return makeDirectory(join(this.directory, 'results'));
+    return made(join(this.directory, 'results'));
   }
 
   get shared(): string {
-    return makeDirectory(join(this.directory, 'shared'));
+    return made(join(this.directory, 'shared'));
   }
 
   armDirectory({ id, settings }: Arm): string {
@@ -69,7 +69,7 @@ export class StudyFolder {
 
   /** Makes the arm's folder. */
   openArm(arm: Arm): string {
-    return makeDirectory(this.armDirectory(arm));
+    return made(this.armDirectory(arm));
   }
 
   /** An arm's result, if it is done. */
@@ -97,27 +97,23 @@ export function readJson(file: string): Record<string, unknown> {
     return JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
     if (error instanceof SyntaxError) throw new UserError(`${file} is damaged: it is not valid JSON; remove it.`);
-    throw new UserError(`${file} cannot be read: ${(error as NodeJS.ErrnoException).code}.`);
+    throw explainSystemError(error, `cannot read ${file}`);
   }
 }
 
 export function writeJson(file: string, value: unknown): void {
-  replaceFile(file, (write) => write(Buffer.from(`${JSON.stringify(value, null, 1)}\n`)));
+  replaceFile(file, `${JSON.stringify(value, null, 1)}\n`);
 }
 
 function namesIn(directory: string): string[] {
   try {
     return readdirSync(directory);
   } catch (error) {
-    throw new UserError(`${directory} cannot be read: ${(error as NodeJS.ErrnoException).code}.`);
+    throw explainSystemError(error, `cannot read ${directory}`);
   }
 }
 
-function makeDirectory(directory: string): string {
-  try {
-    mkdirSync(directory, { recursive: true });
-    return directory;
-  } catch (error) {
-    throw new UserError(`${directory} cannot be made: ${(error as NodeJS.ErrnoException).code}.`);
-  }
+function made(directory: string): string {
+  makeDirectory(directory);
+  return directory;
 }

@@ -1,6 +1,6 @@
 /** Reads a study's YAML file: the key `study` says which, and its own schema checks the rest. */
 import { UserError } from '@stickbreaking/base';
-import { readYaml } from '@stickbreaking/model';
+import { readYaml } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import { extensionStudy } from './extension/study.js';
 import { extrapolationStudy } from './extrapolation/study.js';

@@ -1,7 +1,7 @@
 /** What a study leaves for people: one HTML file, the numbers as JSON and CSV, and each picture as SVG. */
 import { join } from 'node:path';
+import { replaceFile } from '@stickbreaking/base/node';
 import { type Report, writePictures, writeReport } from '@stickbreaking/eval';
-import { replaceFile } from '@stickbreaking/model';
 import type { Environment } from './environment.js';
 import { type ArmRecord, writeJson } from './folder.js';
 import type { Row, StudyConfig, StudyReport } from './study.js';
@@ -27,7 +27,7 @@ export function publish(directory: string, published: Published): void {
   const facts = { study: config.study, title, command, environments, ...times, missing, configuration: config };
   const arms = records.map(({ id, seconds, finished, result }) => ({ id, seconds, finished, result }));
   writeJson(join(directory, 'results.json'), { ...facts, findings, rows, arms });
-  replaceFile(join(directory, 'results.csv'), (write) => write(Buffer.from(toCsv(rows))));
+  replaceFile(join(directory, 'results.csv'), toCsv(rows));
 }
 
 function pageOf({ config, command, report, records, missing }: Published): Report {

@@ -3,8 +3,8 @@
  * after each arm.
  */
 import { UserError } from '@stickbreaking/base';
+import { lockOrRefuse } from '@stickbreaking/base/node';
 import type { SelectedBackend } from '@stickbreaking/core';
-import { lockRun } from '@stickbreaking/train';
 import { environmentOf } from './environment.js';
 import { type ArmRecord, StudyFolder } from './folder.js';
 import { runTogether, type StartArm } from './jobs.js';
@@ -57,7 +57,7 @@ export async function runStudy(study: Study, config: StudyConfig, options: Runne
   const standing = standingOf(study, config);
   const { folder } = standing;
   folder.create();
-  const release = lockRun(folder.directory);
+  const release = lockOrRefuse(folder.directory, 'trains');
   try {
     await runArms(study, config, standing, options);
   } finally {

@@ -75,7 +75,7 @@ describe('CheckpointStore', () => {
     await store.save(content(1));
     mkdirSync(join(directory, '.writing-step-00000002'));
     mkdirSync(join(directory, '.deleting-step-00000000'));
-    writeFileSync(join(directory, 'latest.123.tmp'), '');
+    writeFileSync(join(directory, 'latest.123-0a1b2c3d.tmp'), '');
     expect(store.steps()).toEqual([1]);
     store.repair();
     expect(readdirSync(directory).sort()).toEqual(['latest', 'step-00000001']);

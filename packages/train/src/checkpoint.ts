@@ -4,16 +4,9 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
-import {
-  CHECKSUMS_FILE,
-  checksumOfFile,
-  checksumsOf,
-  type FileChecksum,
-  replaceFile,
-  verifyChecksums,
-} from '@stickbreaking/model';
+import { removeLeftovers, replaceFile, syncDirectory, syncDirectoryWithFiles } from '@stickbreaking/base/node';
+import { CHECKSUMS_FILE, checksumOfFile, checksumsOf, type FileChecksum, verifyChecksums } from '@stickbreaking/model';
 import { z } from 'zod';
-import { syncDirectory, syncPath } from './durable.js';
 
 const count = z.int().nonnegative();
 
@@ -107,8 +100,8 @@ export class CheckpointStore {
     if (!existsSync(this.directory)) return;
     for (const name of readdirSync(this.directory)) {
       if (name.startsWith('.')) rmSync(join(this.directory, name), { recursive: true, force: true });
-      else if (name.endsWith('.tmp')) rmSync(join(this.directory, name), { force: true });
     }
+    removeLeftovers(this.directory, 'anyone');
     const latest = this.latest();
     if (latest) this.settle(readState(latest));
   }
@@ -131,11 +124,11 @@ export class CheckpointStore {
       };
       await content.writeTensors(temporary, written);
       if (content.tokenizerPath) copyTokenizer(content.tokenizerPath, temporary);
-      writeText(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
-      writeText(join(temporary, CHECKSUMS_FILE), await checksumsOf(temporary, sums));
-      syncDirectory(temporary);
+      replaceFile(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
+      replaceFile(join(temporary, CHECKSUMS_FILE), await checksumsOf(temporary, sums));
+      syncDirectoryWithFiles(temporary);
       renameSync(temporary, target);
-      syncPath(this.directory);
+      syncDirectory(this.directory);
       this.settle(state);
     } catch (error) {
       rmSync(temporary, { recursive: true, force: true });
@@ -157,7 +150,7 @@ export class CheckpointStore {
   private point(pointer: 'latest' | 'best', step: number): void {
     const path = join(this.directory, pointer);
     const text = `${nameOf(step)}\n`;
-    if (!existsSync(path) || readFileSync(path, 'utf8') !== text) writeText(path, text);
+    if (!existsSync(path) || readFileSync(path, 'utf8') !== text) replaceFile(path, text);
   }
 
   private prune(best: number | undefined): void {
@@ -172,8 +165,6 @@ export class CheckpointStore {
     }
   }
 }
-
-const writeText = (path: string, text: string) => replaceFile(path, (write) => write(Buffer.from(text)));
 
 const nameOf = (step: number) => `step-${String(step).padStart(8, '0')}`;
 

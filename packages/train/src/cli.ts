@@ -1,6 +1,6 @@
 /** sb-train: trains the model that a YAML file describes. */
+import { runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
-import { runCommand } from '@stickbreaking/eval';
 import { makePlan } from './plan.js';
 import { formatPlan } from './plan_text.js';
 import { runTraining } from './run.js';
@@ -43,9 +43,6 @@ export function main(argv: string[]): Promise<number> {
   );
 }
 
-/** Exit codes as a shell knows them of a process that a signal ended. */
-const signalCodes = { SIGINT: 130, SIGTERM: 143 } as const;
-
 async function run(args: Arguments): Promise<number> {
   const config = loadRunConfig(args.config, args._.map(String));
   const backend = await selectBackend(args.backend ?? config.backend);
@@ -55,15 +52,7 @@ async function run(args: Arguments): Promise<number> {
     return 0;
   }
   const watch = watchRun(config, backend.description);
-  const stop = new AbortController();
-  let exitCode = 0;
-  const leave = (signal: NodeJS.Signals) => {
-    exitCode = signalCodes[signal as keyof typeof signalCodes];
-    if (stop.signal.aborted) process.exit(exitCode); // the second time: at once
-    watch.say(`${signal}: saving and leaving (once more to leave at once)`);
-    stop.abort();
-  };
-  for (const signal of Object.keys(signalCodes)) process.on(signal, leave);
+  const stop = stopOnSignals((signal) => watch.say(`${signal}: saving and leaving (once more to leave at once)`));
   try {
     const { hooks, onTokenize } = watch;
     const result = await runTraining(config, {
@@ -81,7 +70,7 @@ async function run(args: Arguments): Promise<number> {
     watch.say('stopped before the first step; what was tokenized so far is kept');
   } finally {
     watch.close();
-    for (const signal of Object.keys(signalCodes)) process.off(signal, leave);
+    stop.release();
   }
-  return exitCode;
+  return stop.exitCode;
 }

@@ -3,10 +3,8 @@ export { CheckpointStore, readState, type TrainingState } from './checkpoint.js'
 export { type Collective, oneProcess } from './collective.js';
 export { type MetricsLine, readMetrics, type StepMetrics, type ValidationMetrics } from './metrics.js';
 export { Optimizer, OptimizerSchema, type OptimizerSettings } from './optimizer.js';
-export { formatBytes, formatCount, formatDuration, Progress } from './progress.js';
 export { type RunOptions, runTraining } from './run.js';
 export { loadRunConfig, type RunConfig, type RunConfigInput, RunConfigSchema } from './run_config.js';
-export { lockRun } from './run_lock.js';
 export { learningRate, type Schedule, ScheduleSchema, type StageSchedule } from './schedule.js';
 export type { BatchSource, PlacedStage, StageData, TrainStage } from './stage.js';
 export { newModel, type Start } from './start.js';

@@ -1,10 +1,9 @@
 // metrics.jsonl: one line a step (and a validation), in the order of the run. A resumed run first drops what lies past
 // its checkpoint, so that the file is the one of a run that never stopped.
-import { closeSync, existsSync, fsyncSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { explainSystemError } from '@stickbreaking/base';
-import { replaceFile } from '@stickbreaking/model';
-import { writeFully } from './durable.js';
+import { removeLeftovers, replaceFile, writeFully } from '@stickbreaking/base/node';
 
 /** One optimizer step. */
 export interface StepMetrics {
@@ -41,13 +40,13 @@ export class MetricsFile {
     readonly path: string,
     keepSteps: number,
   ) {
-    removeLeftovers(path);
+    removeLeftovers(dirname(path), 'anyone');
     if (existsSync(path)) {
       const text = readMetrics(path)
         .filter((line) => line.step <= keepSteps)
         .map((line) => `${JSON.stringify(line)}\n`)
         .join('');
-      if (text !== readFileSync(path, 'utf8')) replaceFile(path, (write) => write(Buffer.from(text)));
+      if (text !== readFileSync(path, 'utf8')) replaceFile(path, text);
     }
     this.file = openSync(path, 'a');
   }
@@ -67,13 +66,6 @@ export class MetricsFile {
 
   close(): void {
     closeSync(this.file);
-  }
-}
-
-/** What a process that was killed while it replaced the file left beside it. */
-function removeLeftovers(path: string): void {
-  for (const name of readdirSync(dirname(path))) {
-    if (name.startsWith(`${basename(path)}.`) && name.endsWith('.tmp')) rmSync(join(dirname(path), name));
   }
 }
 

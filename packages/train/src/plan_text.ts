@@ -1,6 +1,6 @@
 // A plan as people read it.
+import { formatBytes, formatCount } from '@stickbreaking/base';
 import type { Plan, StagePlan } from './plan.js';
-import { formatBytes, formatCount } from './progress.js';
 
 export function formatPlan(plan: Plan): string {
   const { parameters, backend, stages, memoryBytes, diskBytes, diskFreeBytes, sources, missing } = plan;

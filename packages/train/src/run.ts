@@ -1,16 +1,15 @@
 // A run as its configuration describes it: everything is checked, then the text is tokenized, then the model trains.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { UserError } from '@stickbreaking/base';
+import { formatBytes, UserError } from '@stickbreaking/base';
+import { lockOrRefuse } from '@stickbreaking/base/node';
 import { listFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
 import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { CheckpointStore } from './checkpoint.js';
-import { formatBytes } from './progress.js';
 import { checkpointToResume } from './resume.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 import { dataIdentity, RunData, sourcesOf } from './run_data.js';
-import { lockRun } from './run_lock.js';
 import { checkStart, type Start, startOfSchema } from './start.js';
 import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
 import { train } from './trainer.js';
@@ -37,7 +36,7 @@ export async function runTraining(config: RunConfig, options: RunOptions = {}): 
   const described = describeRun(config, tokenizer, options);
   checkpointToResume(described);
   for (const source of sourcesOf(config)) listFiles(source);
-  const release = lockRun(config.output);
+  const release = lockOrRefuse(config.output, 'trains');
   let data: RunData | undefined;
   try {
     data = await RunData.prepare(config, tokenizer, { onProgress: options.onTokenize, signal: options.signal });

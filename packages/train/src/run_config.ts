@@ -1,6 +1,7 @@
 // A run's configuration: one YAML file says what is trained, on what, how long and where it goes.
+import { readYaml } from '@stickbreaking/base/node';
 import { SourceConfigSchema } from '@stickbreaking/data';
-import { count, LlamaConfigSchema, loadConfig, readYaml, resolveCheckpoint } from '@stickbreaking/model';
+import { count, LlamaConfigSchema, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
 import { z } from 'zod';
 import { OptimizerSchema } from './optimizer.js';
 import { ScheduleSchema } from './schedule.js';

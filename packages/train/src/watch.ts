@@ -1,8 +1,9 @@
 // What people watch of a run: the progress line and notices on stderr, and train.log, one JSON object a line (pino).
 import { join } from 'node:path';
+import { formatCount } from '@stickbreaking/base';
 import type { PrepareProgress } from '@stickbreaking/data';
 import { type Logger, pino } from 'pino';
-import { formatCount, Progress, type ProgressOptions } from './progress.js';
+import { Progress, type ProgressOptions } from './progress.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 import type { TrainHooks } from './train_options.js';
 
@@ -27,7 +28,7 @@ export function watchRun(
   });
   let log: Logger | undefined;
   const say = (line: string) => {
-    progress.say(line);
+    progress.line.say(line);
     log?.info(line);
   };
   const hooks: TrainHooks = {
@@ -40,13 +41,13 @@ export function watchRun(
       if (startedFrom) say(`starting from ${startedFrom}`);
       if (resumedFrom) say(`going on from ${resumedFrom} (${formatCount(state.tokens)} tokens)`);
       const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
-      progress.say(`${formatCount(parameters)} parameters, ${backend}`);
+      progress.line.say(`${formatCount(parameters)} parameters, ${backend}`);
     },
     onStep: (metrics) => progress.step(metrics),
     onValidation: ({ step, validationLoss }) => say(`step ${step}: validation loss ${validationLoss.toFixed(4)}`),
     onCheckpoint: (directory) => log?.info({ directory }, 'checkpoint'),
     onNotice: (line) => {
-      progress.say(line);
+      progress.line.say(line);
       log?.warn(line);
     },
   };
@@ -57,11 +58,11 @@ export function watchRun(
       if (waitingFor) say(`waiting for process ${waitingFor}, which tokenizes into ${file}`);
       else {
         const done = `${formatCount(documents)} documents, ${formatCount(tokens)} tokens`;
-        progress.update(`tokenizing file ${fileIndex + 1} of ${files} (${file}): ${done}`);
+        progress.line.show(`tokenizing file ${fileIndex + 1} of ${files} (${file}): ${done}`);
       }
     },
     close: () => {
-      progress.end();
+      progress.line.end();
       log?.flush();
     },
   };

@@ -1,1 +1,14 @@
-export {};
+export type { Argv } from 'yargs';
+export { checkOutput, runCommand } from './command.js';
+export {
+  makeDirectory,
+  removeLeftovers,
+  replaceFile,
+  syncDirectory,
+  syncDirectoryWithFiles,
+  writeFully,
+} from './files.js';
+export { type LockOptions, lockOrRefuse, withLock } from './lock.js';
+export { type ProgressLine, type ProgressLineOptions, progressLine } from './progress_line.js';
+export { type Stop, stopOnSignals } from './signals.js';
+export { parseYaml, readYaml, type YamlOptions } from './yaml.js';

@@ -1,4 +1,5 @@
 /** The attention cases that every backend is held to. */
+import type { Random } from '@stickbreaking/base';
 import {
   type Tensor,
   type Tensor1D,
@@ -18,7 +19,6 @@ import type { Scaling64 } from './float64/positions.js';
 import { type Position64, softmax64 } from './float64/softmax.js';
 import { stickBreaking64 } from './float64/stick_breaking.js';
 import { boundaries, type Logits, type Pack, packs, queriesAndKeys } from './packs.js';
-import type { Random } from './random.js';
 
 export const headDims = [16, 32, 50, 64, 128] as const;
 /** Query heads and key-value heads. */

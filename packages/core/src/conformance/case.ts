@@ -1,6 +1,7 @@
 /** What one case of the table is: inputs drawn at random, what float64 makes of them, and the op to hold against it. */
+
+import type { Random } from '@stickbreaking/base';
 import { addN, grads, keep, type Tensor } from '@tensorflow/tfjs-core';
-import type { Random } from './random.js';
 
 export interface HeldCase {
   /** Says the op, the sizes and what is special; unique in the table. */

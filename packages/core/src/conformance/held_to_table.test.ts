@@ -1,11 +1,11 @@
 /** The backends that run on any machine, held to the table. */
 
+import { chooseSeed, SEED_VARIABLE } from '@stickbreaking/base';
 import { native } from '@stickbreaking/core/native';
 import { describe, expect, it } from 'vitest';
 import { selectBackend } from '../backends/select.js';
 import type { PreparedCase } from './case.js';
 import { float32Tolerances, measureCase, prepareCase, tableOfCases } from './held_to_table.js';
-import { chooseSeed, SEED_VARIABLE } from './random.js';
 
 const seed = chooseSeed();
 console.info(`inputs of seed ${seed} (${SEED_VARIABLE}=${seed} repeats them)`);

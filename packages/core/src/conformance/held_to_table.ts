@@ -1,10 +1,12 @@
 /** Holds a backend to the table: every case drawn afresh, run, and compared with float64. */
+
+import { chooseSeed, SEED_VARIABLE, seededRandom } from '@stickbreaking/base';
 import { tidy } from '@tensorflow/tfjs-core';
 import { selectBackend } from '../backends/select.js';
 import { attentionCases } from './attention_cases.js';
+import { roundToBfloat16 } from './bfloat16.js';
 import type { Expected, HeldCase, PreparedCase } from './case.js';
 import { opCases } from './op_cases.js';
-import { chooseSeed, roundToBfloat16, SEED_VARIABLE, seededRandom } from './random.js';
 
 /** Largest errors relative in norm, of a whole tensor. A single row may be off by `rowFactor` times as much. */
 export interface Tolerances {

@@ -1,6 +1,7 @@
 /** Document lengths of the table's packs, and logits of a wanted size. */
+
+import type { Random } from '@stickbreaking/base';
 import { dot, forEachQuery, type PackedLayout } from './float64/packed.js';
-import type { Random } from './random.js';
 
 /** Document lengths in queries, and in keys where they are more. */
 export interface Pack {

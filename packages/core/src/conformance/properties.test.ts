@@ -1,5 +1,6 @@
 /** What stick-breaking promises of any input, not of one table: tried by fast-check on both CPU backends. */
 
+import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { native } from '@stickbreaking/core/native';
 import { tensor3d, tidy } from '@tensorflow/tfjs-core';
 import fc from 'fast-check';
@@ -8,7 +9,6 @@ import { softmaxAttention } from '../attention/softmax.js';
 import { stickBreakingAttention } from '../attention/stick_breaking.js';
 import { selectBackend } from '../backends/select.js';
 import { boundaries } from './packs.js';
-import { chooseSeed, seededRandom } from './random.js';
 
 const probed = await native.probe();
 const headDim = 16;

@@ -4,7 +4,7 @@
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { replaceFile } from '@stickbreaking/model';
+import { replaceFile } from '@stickbreaking/base/node';
 import { pictureStyle, standaloneSvg } from './canvas.js';
 import { type Curve, type CurvesOptions, drawCurves } from './curves.js';
 import { type Finding, sortFindings, summariseFindings, verdictWords } from './findings.js';
@@ -39,7 +39,7 @@ export interface Report {
 
 /** Writes the report, replacing the file at once. */
 export function writeReport(path: string, report: Report): void {
-  replaceFile(path, (write) => write(Buffer.from(renderReport(report))));
+  replaceFile(path, renderReport(report));
 }
 
 /** Writes each picture that has a name as `<directory>/<name>.svg`; returns the names. */
@@ -47,7 +47,7 @@ export function writePictures(directory: string, report: Report): string[] {
   mkdirSync(directory, { recursive: true });
   const pictures = picturesOf(report.blocks);
   for (const { name, svg } of pictures) {
-    replaceFile(join(directory, `${name}.svg`), (write) => write(Buffer.from(standaloneSvg(svg))));
+    replaceFile(join(directory, `${name}.svg`), standaloneSvg(svg));
   }
   return pictures.map(({ name }) => name);
 }

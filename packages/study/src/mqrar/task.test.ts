@@ -1,4 +1,4 @@
-import { generator } from '@stickbreaking/model';
+import { generator } from '@stickbreaking/base';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {

@@ -9,8 +9,7 @@
  *
  * Only answers to questions are scored. (A dot is a position that is not.)
  */
-import { UserError } from '@stickbreaking/base';
-import { generator } from '@stickbreaking/model';
+import { generator, UserError } from '@stickbreaking/base';
 
 export interface MqrarTask {
   /** Tokens of a sequence: an even number. */

@@ -1,6 +1,8 @@
 /** Measures training steps of one attention at one context length, in a process of its own so that memory is its own. */
+
+import { generator } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
-import { generator, type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';
+import { type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import { backend as activeBackend } from '@tensorflow/tfjs-core';
 import { runOwnProcess, tellParent } from '../own_process.js';

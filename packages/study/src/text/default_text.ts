@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '@stickbreaking/base';
-import { replaceFile } from '@stickbreaking/model';
+import { replaceFile } from '@stickbreaking/base/node';
 
 /** Held out: one year in twenty, over all of the time. */
 const isHeldOut = ({ year }: { year: string | number }) => Number(year) % 20 === 7;
@@ -24,9 +24,7 @@ export async function defaultText(directory: string): Promise<{ train: string; h
   mkdirSync(directory, { recursive: true });
   const all = await addresses();
   const write = (path: string, part: Address[]) =>
-    replaceFile(path, (fill) =>
-      fill(Buffer.from(part.map((one) => `${JSON.stringify({ text: one.text })}\n`).join(''))),
-    );
+    replaceFile(path, part.map((one) => `${JSON.stringify({ text: one.text })}\n`).join(''));
   write(
     paths.train,
     all.filter((one) => !isHeldOut(one)),

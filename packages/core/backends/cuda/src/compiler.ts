@@ -4,10 +4,11 @@
  * the hash covers them and the compiler needs no folder.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
 import { CudaError } from './errors.js';
 import { loadLibrary } from './libraries.js';
 
@@ -98,7 +99,7 @@ export function compileKernels(file: string, target: string, defines: readonly s
   const stem = join(folder, `${file.replace(/\W+/g, '-')}-${hash.slice(0, 24)}`);
   if (existsSync(`${stem}.cubin`)) return readFileSync(`${stem}.cubin`);
   const { cubin, log } = compiler.compile(source, file, options);
-  mkdirSync(folder, { recursive: true });
+  makeDirectory(folder);
   if (!cubin) {
     writeFileSync(`${stem}.log`, log);
     const first = log.split('\n').find((line) => line.includes('error')) ?? log.split('\n')[0];
@@ -106,8 +107,7 @@ export function compileKernels(file: string, target: string, defines: readonly s
       `CUDA kernel ${file} does not compile for ${options[0]}: ${first}; the whole log is in ${stem}.log`,
     );
   }
-  writeFileSync(`${stem}.${process.pid}.tmp`, cubin);
-  renameSync(`${stem}.${process.pid}.tmp`, `${stem}.cubin`);
+  replaceFile(`${stem}.cubin`, cubin);
   return cubin;
 }
 

@@ -1,8 +1,8 @@
 /** What only the native attention kernels promise: the same bits on any number of threads, and skipping that shows in no result. */
 
+import { chooseSeed, SEED_VARIABLE, seededRandom } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { runKernel } from '@stickbreaking/core/backend';
-import { chooseSeed, SEED_VARIABLE, seededRandom } from '@stickbreaking/core/conformance';
 import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { native, setBlockSkipping, setThreads } from './index.js';

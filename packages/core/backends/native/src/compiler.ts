@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { makeDirectory } from './make_directory.js';
+import { makeDirectory } from '@stickbreaking/base/node';
 
 /** `backends/native/kernels/` of the package, or of the bundle that this program came in. */
 function findSources(): string {

@@ -3,23 +3,13 @@
  * own checksum, so that one that is half written or damaged is never loaded, and writers need no lock.
  */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  fsyncSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { cpus, homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
 import koffi from 'koffi';
 import { chooseBlas } from './blas.js';
 import { type Compiler, compile, findCompiler, flags, readSources } from './compiler.js';
-import { makeDirectory } from './make_directory.js';
 
 export interface BuiltLibrary {
   path: string;
@@ -55,7 +45,7 @@ export async function buildLibrary({ cpu = cpuIdentity(), anew = false } = {}): 
       return { path: install(readFileSync(fresh), directory), compiler };
     } catch (error) {
       keepWorkshop = true;
-      return { path: fresh, compiler, notCached: (error as Error).message.split('\n')[0]! };
+      return { path: fresh, compiler, notCached: (error as Error).message.split('\n')[0]!.replace(/\.$/, '') };
     }
   } finally {
     if (!keepWorkshop) rmSync(workshop, { recursive: true, force: true });
@@ -93,24 +83,10 @@ function checksumOf(content: Buffer): string {
   return createHash('sha256').update(content).digest('hex').slice(0, 16);
 }
 
-/** Writes beside and renames, so that nobody sees half a library. */
 function install(content: Buffer, directory: string): string {
   const path = join(directory, `kernels-${checksumOf(content)}.so`);
-  const beside = `${path}.${process.pid}`;
   makeDirectory(directory);
-  try {
-    const file = openSync(beside, 'w', 0o755);
-    try {
-      for (let at = 0; at < content.length; ) at += writeSync(file, content, at);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(beside, path);
-  } catch (error) {
-    rmSync(beside, { force: true });
-    throw error;
-  }
+  replaceFile(path, content, { mode: 0o777 });
   return path;
 }
 

@@ -1,8 +1,8 @@
 /** What the native backend takes over from tfjs, against tfjs's 'cpu'; the table of cases holds our own kernels. */
 
+import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { runKernel } from '@stickbreaking/core/backend';
-import { chooseSeed, seededRandom } from '@stickbreaking/core/conformance';
 import {
   add,
   addN,

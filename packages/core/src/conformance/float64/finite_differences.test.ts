@@ -1,6 +1,7 @@
 /** The float64 formulas' analytic gradients against their own central differences. */
+
+import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { expect, it } from 'vitest';
-import { chooseSeed, seededRandom } from '../random.js';
 import type { Fire64 } from './fire.js';
 import * as layers from './layers.js';
 import { dot, type PackedLayout, type Values } from './packed.js';

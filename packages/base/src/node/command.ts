@@ -1,8 +1,8 @@
-/** What the commands share: running under one rule for errors, and a progress line. */
+/** The frame of every command: options by yargs, one rule for errors and exit codes. */
 import { statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { explainSystemError, UserError } from '@stickbreaking/base';
 import yargs, { type Argv } from 'yargs';
+import { explainSystemError, UserError } from '../errors.js';
 
 /** What yargs knows of the options, which its types leave out. */
 interface OptionKinds {
@@ -32,9 +32,9 @@ export async function runCommand<Args>(
           throw error ?? new UsageError(message);
         }),
     );
-    const args = await parser.parseAsync();
+    const optionKinds = () => (parser as unknown as { getOptions(): OptionKinds }).getOptions();
+    const args = await parser.check((values) => checkValues(values, optionKinds()), true).parseAsync();
     if ((args as { help?: boolean }).help) return 0;
-    checkValues(args, (parser as unknown as { getOptions(): OptionKinds }).getOptions());
     const code = await run(args as Args);
     return typeof code === 'number' ? code : 0;
   } catch (error) {
@@ -53,7 +53,7 @@ function leaveWhenUnread(error: NodeJS.ErrnoException): void {
 }
 
 /** yargs makes a list of an option that is given twice, and NaN of a word where a number belongs. */
-function checkValues(args: Record<string, unknown>, kinds: OptionKinds): void {
+function checkValues(args: Record<string, unknown>, kinds: OptionKinds): true {
   for (const name of [...kinds.string, ...kinds.number, ...kinds.boolean]) {
     if (Array.isArray(args[name]) && !kinds.array.includes(name)) {
       throw new UsageError(`--${name} was given more than once; expected it once`);
@@ -62,6 +62,7 @@ function checkValues(args: Record<string, unknown>, kinds: OptionKinds): void {
       throw new UsageError(`--${name} expects a number`);
     }
   }
+  return true;
 }
 
 class UsageError extends UserError {
@@ -74,26 +75,9 @@ class UsageError extends UserError {
 export function checkOutput(path: string): void {
   const directory = dirname(resolve(path));
   if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new UserError(`Cannot write ${path}: there is no directory ${directory}.`);
+    throw new UserError(`cannot write ${path}: there is no directory ${directory}.`);
   }
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new UserError(`Cannot write ${path}: it is a directory; name a file.`);
+    throw new UserError(`cannot write ${path}: it is a directory; name a file.`);
   }
-}
-
-/** A line on stderr that a terminal overwrites; elsewhere a line now and then. */
-export function progressLine(): { show(text: string): void; clear(): void } {
-  const terminal = process.stderr.isTTY;
-  let last = 0;
-  return {
-    show: (text) => {
-      const now = Date.now();
-      if (now - last < (terminal ? 100 : 10_000)) return;
-      last = now;
-      process.stderr.write(terminal ? `\r\x1b[2K${text}` : `${text}\n`);
-    },
-    clear: () => {
-      if (terminal) process.stderr.write('\r\x1b[2K');
-    },
-  };
 }

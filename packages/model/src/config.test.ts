@@ -1,13 +1,6 @@
+import { parseYaml } from '@stickbreaking/base/node';
 import { describe, expect, it } from 'vitest';
-import { z } from 'zod';
-import {
-  countParameters,
-  type LlamaConfigInput,
-  LlamaConfigSchema,
-  parseConfig,
-  parseYaml,
-  readYaml,
-} from './index.js';
+import { countParameters, type LlamaConfigInput, LlamaConfigSchema, parseConfig } from './index.js';
 
 const sizes = 'vocabSize: 100\nhiddenSize: 32\nintermediateSize: 64\nnumLayers: 2\nnumHeads: 4\n';
 const read = (text: string, overrides: string[] = []) => parseYaml(text, 'x.yaml', LlamaConfigSchema, { overrides });
@@ -75,62 +68,5 @@ describe('a model configuration', () => {
       ],
     ];
     for (const [expected, config] of table) expect(countParameters(parseConfig(config))).toBe(expected);
-  });
-});
-
-describe('alternatives, lists and overrides', () => {
-  const schema = z.strictObject({
-    model: z.strictObject({ hiddenSize: z.int(), numLayers: z.int().default(2) }),
-    stages: z.array(
-      z.strictObject({
-        schedule: z.discriminatedUnion('kind', [
-          z.strictObject({ kind: z.literal('power'), peak: z.number(), warmupTokens: z.int().optional() }),
-          z.strictObject({ kind: z.literal('linear'), final: z.number() }),
-        ]),
-      }),
-    ),
-  });
-  const good = 'model:\n  hiddenSize: 64\nstages:\n  - schedule:\n      kind: power\n      peak: 0.01\n';
-  const parse = (text: string, overrides: string[] = []) => parseYaml(text, 'run.yaml', schema, { overrides });
-
-  it('lays overrides over the file', () => {
-    const run = parse(good, ['model.hiddenSize=128', 'stages.0.schedule.peak=1e-3']);
-    expect(run.model).toEqual({ hiddenSize: 128, numLayers: 2 });
-    expect(run.stages[0]?.schedule).toEqual({ kind: 'power', peak: 1e-3 });
-  });
-
-  it.each([
-    [
-      good.replace('hiddenSize', 'hidenSize'),
-      [],
-      "run.yaml:2: key 'model.hidenSize' is not known; did you mean 'hiddenSize'?",
-    ],
-    [
-      good.replace('peak: 0.01', 'peak: 0.01\n      warmupToken: 5'),
-      [],
-      "run.yaml:7: key 'stages.0.schedule.warmupToken' is not known; did you mean 'warmupTokens'?",
-    ],
-    [
-      good.replace('peak: 0.01', 'peak: 0.01\n      duration: 5'),
-      [],
-      "run.yaml:7: key 'stages.0.schedule.duration' is not known; expected one of kind, peak, warmupTokens.",
-    ],
-    [good.replace('power', 'powr'), [], 'run.yaml:5: stages.0.schedule.kind: expected one of power, linear'],
-    ['stages: []\n', [], "key 'model' is missing"],
-    [good.replace('      peak: 0.01\n', ''), [], "run.yaml:4: key 'stages.0.schedule.peak' is missing"],
-    [
-      good,
-      ['model.numLayer=3'],
-      "override 'model.numLayer=3': key 'model.numLayer' is not known; did you mean 'numLayers'?",
-    ],
-    [good, ['model.numLayers=x'], /^override 'model.numLayers=x': model.numLayers: .*got "x"/],
-    [good, ['=3'], "override '=3': expected key.path=value"],
-  ])('says in one line what is wrong with %j %j', (text, overrides, message) => {
-    expect(() => parse(text, overrides)).toThrow(message);
-    expect(() => parse(text, overrides)).not.toThrow('\n');
-  });
-
-  it('says that there is no file', () => {
-    expect(() => readYaml('/nowhere/run.yaml', schema)).toThrow('cannot read /nowhere/run.yaml: there is no such file');
   });
 });

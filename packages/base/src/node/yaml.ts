@@ -1,8 +1,8 @@
 /** YAML files checked by a zod schema; a mistake is one line that names file, line, key and what was expected. */
 import { readFileSync } from 'node:fs';
-import { explainSystemError, UserError } from '@stickbreaking/base';
 import { type Document, isMap, isNode, LineCounter, parse, parseDocument } from 'yaml';
 import type { z } from 'zod';
+import { explainSystemError, UserError } from '../errors.js';
 import { describeProblem } from './yaml_problem.js';
 
 type Path = readonly PropertyKey[];

@@ -1,0 +1,100 @@
+import { spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { makeDirectory, removeLeftovers, replaceFile, writeFully } from './files.js';
+
+let root: string;
+let path: string;
+
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'stickbreaking-files-'));
+  path = join(root, 'file');
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+describe('replaceFile', () => {
+  it('writes text, bytes, and what comes piece by piece', () => {
+    replaceFile(path, 'Grüße');
+    expect(readFileSync(path, 'utf8')).toBe('Grüße');
+    replaceFile(path, Uint8Array.of(1, 2));
+    expect([...readFileSync(path)]).toEqual([1, 2]);
+    replaceFile(path, (write) => {
+      write(Uint8Array.of(3));
+      expect([...readFileSync(path)]).toEqual([1, 2]); // the old one until the new one is whole
+      write(Uint8Array.of(4));
+    });
+    expect([...readFileSync(path)]).toEqual([3, 4]);
+    expect(readdirSync(root)).toEqual(['file']);
+  });
+
+  it('leaves the old file and nothing beside it where it fails', () => {
+    replaceFile(path, 'old');
+    const broken = (write: (bytes: Uint8Array) => void) => {
+      write(Uint8Array.of(1));
+      throw new Error('no more');
+    };
+    expect(() => replaceFile(path, broken)).toThrow('no more');
+    expect(readFileSync(path, 'utf8')).toBe('old');
+    expect(readdirSync(root)).toEqual(['file']);
+  });
+
+  it('says in one line what is in the way', () => {
+    expect(() => replaceFile(join(root, 'none', 'file'), '')).toThrow(
+      `cannot write ${join(root, 'none', 'file')}: there is no such file or directory (ENOENT).`,
+    );
+    mkdirSync(path);
+    expect(() => replaceFile(path, '')).toThrow(/^cannot write .*: it is a directory \(EISDIR\)\.$/);
+    expect(readdirSync(root)).toEqual(['file']);
+  });
+
+  it.skipIf(process.platform === 'win32')('gives the permissions that are asked for', () => {
+    replaceFile(path, '', { mode: 0o700 });
+    expect(statSync(path).mode & 0o777).toBe(0o700);
+  });
+});
+
+it.skipIf(!existsSync('/dev/full'))('writeFully on a full disk throws', () => {
+  const full = openSync('/dev/full', 'w');
+  try {
+    expect(() => writeFully(full, Uint8Array.of(1))).toThrow('ENOSPC');
+  } finally {
+    closeSync(full);
+  }
+});
+
+it('removes what the dead left, and what anyone left where asked', () => {
+  const { pid: dead } = spawnSync(process.execPath, ['-e', '']);
+  const [left, alive, other] = [`a.${dead}-0123abcd.tmp`, `a.${process.pid}-0123abcd.tmp`, 'a.tmp'];
+  for (const name of [left, alive, other]) writeFileSync(join(root, name), '');
+  removeLeftovers(root, 'the dead');
+  expect(readdirSync(root).sort()).toEqual([alive, other].sort());
+  removeLeftovers(root, 'anyone');
+  expect(readdirSync(root)).toEqual([other]);
+});
+
+describe('makeDirectory', () => {
+  it('says which directory it had to make first', () => {
+    expect(makeDirectory(join(root, 'a', 'b', 'c'))).toBe(join(root, 'a'));
+    expect(makeDirectory(join(root, 'a', 'b', 'c'))).toBeUndefined();
+    expect(makeDirectory(join(root, 'a', 'd'))).toBe(join(root, 'a', 'd'));
+  });
+
+  it('says what is in the way', () => {
+    writeFileSync(path, '');
+    expect(() => makeDirectory(path)).toThrow(`cannot make the directory ${path}: a file is in the way (EEXIST).`);
+    expect(() => makeDirectory(join(path, 'b'))).toThrow(/a part of the path is not a directory \(ENOTDIR\)/);
+  });
+});

@@ -1,0 +1,129 @@
+/**
+ * Files that outlast a crash. A file is written beside its place, flushed to the disk and renamed into it, so that a
+ * reader, or whoever comes after a crash, meets the old file or the new one and never a half.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { explainSystemError } from '../errors.js';
+import { isAlive } from './process.js';
+
+/** What a file is to hold: all of it, or what writes it piece by piece. */
+export type Content = string | Uint8Array | ((write: (bytes: Uint8Array) => void) => void);
+
+/**
+ * Replaces a file, or makes it, atomically and durably: when this returns, the file outlasts a power cut. Nothing is
+ * left beside it when it fails.
+ *
+ * @param mode permissions, before the process's umask
+ * @throws UserError where the disk is full or not writable; whatever `content` throws
+ */
+export function replaceFile(path: string, content: Content, { mode = 0o666 } = {}): void {
+  const beside = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+  try {
+    const file = openSync(beside, 'wx', mode);
+    try {
+      if (typeof content === 'function') content((bytes) => writeFully(file, bytes));
+      else writeFully(file, typeof content === 'string' ? Buffer.from(content) : content);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(beside, path);
+    syncDirectory(dirname(path));
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw explainSystemError(error, `cannot write ${path}`);
+  }
+}
+
+const leftover = /\.(\d+)-[0-9a-f]{8}\.tmp$/;
+
+/**
+ * Removes what processes that were killed while they replaced a file left in its directory.
+ *
+ * @param whose `anyone`: also of a process that seems to live, where a lock keeps others from writing here
+ */
+export function removeLeftovers(directory: string, whose: 'the dead' | 'anyone'): void {
+  for (const name of readdirSync(directory)) {
+    const pid = leftover.exec(name)?.[1];
+    if (pid !== undefined && (whose === 'anyone' || !isAlive(Number(pid))))
+      rmSync(join(directory, name), { force: true });
+  }
+}
+
+/** Writes all of it: a single `write` may stop short (at 2 GiB, or when the disk is nearly full). */
+export function writeFully(file: number, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length; )
+    done += writeSync(file, bytes, done, Math.min(2 ** 30, bytes.length - done));
+}
+
+/** Makes renames in a directory outlast a power cut. Windows cannot open a directory, and does not need it. */
+export function syncDirectory(directory: string): void {
+  if (process.platform !== 'win32') syncPath(directory);
+}
+
+/** Flushes every file that lies in a directory, and then the directory itself. */
+export function syncDirectoryWithFiles(directory: string): void {
+  for (const name of readdirSync(directory)) {
+    const path = join(directory, name);
+    if (statSync(path).isFile()) syncPath(path);
+  }
+  syncDirectory(directory);
+}
+
+function syncPath(path: string): void {
+  const file = openSync(path, 'r');
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/**
+ * Makes a directory and what it stands in, where they are not there yet. Node's own recursive way hides a read-only file
+ * system behind ENOENT.
+ *
+ * @returns the first directory that had to be made
+ * @throws UserError where it cannot be made
+ */
+export function makeDirectory(path: string): string | undefined {
+  try {
+    return make(path);
+  } catch (error) {
+    throw explainSystemError(error, `cannot make the directory ${path}`);
+  }
+}
+
+function make(path: string): string | undefined {
+  try {
+    return makeOne(path);
+  } catch (error) {
+    const around = dirname(path);
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || around === path) throw error;
+    const first = make(around);
+    return [first, makeOne(path)].find((made) => made !== undefined);
+  }
+}
+
+/** Undefined where it is there already. */
+function makeOne(path: string): string | undefined {
+  try {
+    mkdirSync(path);
+    return path;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST' && statSync(path).isDirectory()) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,38 @@
+/** Ctrl-C and SIGTERM: the first lets the work at hand save, the second ends the process. */
+
+/** Exit codes as a shell knows them of a process that a signal ended. */
+const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
+
+export interface Stop {
+  /** Aborted by the first signal, or by `stop`. */
+  readonly signal: AbortSignal;
+  /** 0 until a signal came. */
+  readonly exitCode: number;
+  stop(): void;
+  /** Gives the signals back. */
+  release(): void;
+}
+
+/** @param onStop told of the first signal */
+export function stopOnSignals(onStop?: (signal: NodeJS.Signals) => void): Stop {
+  const controller = new AbortController();
+  let exitCode = 0;
+  const leave = (name: NodeJS.Signals) => {
+    const isSecond = exitCode !== 0;
+    exitCode = exitCodes[name as keyof typeof exitCodes];
+    if (isSecond) process.exit(exitCode);
+    onStop?.(name);
+    controller.abort();
+  };
+  for (const name of Object.keys(exitCodes)) process.on(name, leave);
+  return {
+    signal: controller.signal,
+    get exitCode() {
+      return exitCode;
+    },
+    stop: () => controller.abort(),
+    release: () => {
+      for (const name of Object.keys(exitCodes)) process.off(name, leave);
+    },
+  };
+}
