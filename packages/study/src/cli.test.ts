@@ -239,12 +239,12 @@ describe('wrong input is one clear line', () => {
           ...{ training: { steps: 1, sequences: 1, warmupSteps: 0 }, arms: ['RoPE'] },
         },
       },
-      /example.arms names 'RoPE', and there is no arm of that name/,
+      /example.arms names 'RoPE', and no arm has that id/,
     ],
     [
       'an arm of one that is not there',
       { ...extrapolation, arms: [{ name: 'a', of: 'b', attention: 'softmax+rope' }] },
-      /Arm 'a' is of 'b', and there is no arm of that name/,
+      /Arm 'a' is of 'b', and no arm has that id/,
     ],
     [
       'an arm with recipes and learning rates beside them',

@@ -15,6 +15,19 @@ export const common = {
   backend: z.string().default('auto'),
 };
 
+/** What tells a study's arms apart. */
+export const armNames = {
+  /** What the findings and other keys of the file know the arm by; default: its name. */
+  id: z.string().min(1).optional(),
+  /** As the report calls it. */
+  name: z.string().min(1),
+};
+
+export const withId = <A extends { id?: string | undefined; name: string }>(arm: A) => ({
+  ...arm,
+  id: arm.id ?? arm.name,
+});
+
 /** A model without what the study decides: its attention, vocabulary and context. */
 export const ModelSizesSchema = z.strictObject({
   hiddenSize: count,

@@ -1,10 +1,11 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import type { ExtrapolationConfig } from './extrapolation/config.js';
-import { planned } from './extrapolation/plan.js';
-import { names } from './extrapolation/report.js';
+import { ids as extensionIds } from './extension/report.js';
+import { ids as extrapolationIds } from './extrapolation/report.js';
 import { loadStudy } from './load.js';
+import { ids as mqrarIds } from './mqrar/report.js';
+import { ids as speedIds } from './speed/report.js';
 
 const folder = fileURLToPath(new URL('../../../configs/studies', import.meta.url));
 const files = readdirSync(folder);
@@ -20,10 +21,15 @@ it.each(files)('%s can be run', (file) => {
   expect(study.arms(config).length).toBeGreaterThan(4);
 });
 
-it('names the arms of length extrapolation as its findings know them', () => {
-  for (const size of ['small', 'full']) {
-    const { config } = loadStudy(`${folder}/length-extrapolation-${size}.yaml`);
-    const arms = planned(config as unknown as ExtrapolationConfig).filter(({ seed }) => seed === 0);
-    for (const name of Object.values(names)) expect(arms.map(({ arm }) => arm.name)).toContain(name);
-  }
+const findingsKnow: Record<string, Record<string, string>> = {
+  'context-extension': extensionIds,
+  'length-extrapolation': extrapolationIds,
+  mqrar: mqrarIds,
+  speed: speedIds,
+};
+it.each(files)('%s has the arms that its findings are about', (file) => {
+  const { config } = loadStudy(`${folder}/${file}`);
+  const { arms } = config as unknown as { arms: { id: string }[] };
+  const known = Object.values(findingsKnow[config.study]!);
+  expect(arms.map(({ id }) => id)).toEqual(expect.arrayContaining(known));
 });

@@ -8,7 +8,7 @@ import { mqrarStudy } from './mqrar/study.js';
 import { speedStudy } from './speed/study.js';
 import type { Study, StudyConfig } from './study.js';
 
-const studies = [mqrarStudy, extrapolationStudy, extensionStudy, speedStudy] as unknown as readonly Study[];
+export const studies = [mqrarStudy, extrapolationStudy, extensionStudy, speedStudy] as unknown as readonly Study[];
 
 /** @throws UserError with file, line and key */
 export function loadStudy(file: string, overrides: readonly string[] = []): { study: Study; config: StudyConfig } {
@@ -21,7 +21,7 @@ export function loadStudy(file: string, overrides: readonly string[] = []): { st
   const twice = ids.find((id, i) => ids.indexOf(id) !== i);
   if (twice !== undefined)
     throw new UserError(
-      `${file}: two arms are called '${twice}'; give each its own name, and name each learning rate or recipe once.`,
+      `${file}: two arms are called '${twice}'; give each its own name or id, and name each learning rate or recipe once.`,
     );
   return { study, config };
 }

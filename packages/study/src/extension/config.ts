@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { AttentionInputSchema, common, count, learningRates, rate } from '../config.js';
+import { AttentionInputSchema, armNames, common, count, learningRates, rate, withId } from '../config.js';
 import { textStudy } from '../text/config.js';
 import type { TextEvaluation } from '../text/evaluate.js';
 import type { TrainingResult } from '../text/train.js';
 
 const ArmSchema = z.strictObject({
-  name: z.string().min(1),
+  ...armNames,
   attention: AttentionInputSchema,
   /** The attention from the extension on, such as RoPE with its scaling; default: `attention`. */
   extended: AttentionInputSchema.optional(),
@@ -29,7 +29,7 @@ export const ExtensionConfigSchema = z.strictObject({
     warmupFrom: rate.default(1e-5),
     peak: rate.default(1.25e-4),
   }),
-  arms: z.array(ArmSchema).min(1),
+  arms: z.array(ArmSchema.transform(withId)).min(1),
 });
 
 export type ExtensionConfig = z.output<typeof ExtensionConfigSchema>;

@@ -20,7 +20,7 @@ export function planned(config: ExtensionConfig): Planned[] {
     config.arms.flatMap((arm) => {
       const rates = ratesOf(config, arm);
       const idOf = (phase: Phase, rate: Rate, seed: number) =>
-        `${arm.name}${rateLabel(rates, rate)}, ${phase}, seed ${seed}`;
+        `${arm.id}${rateLabel(rates, rate)}, ${phase}, seed ${seed}`;
       const trainedId = (rate: Rate, seed: number) => idOf('before', rate, seed);
       return phasesOf(arm).flatMap((phase) =>
         rates.map((rate) => ({ id: idOf(phase, rate, seed), arm, phase, rate, seed, rates, trainedId })),

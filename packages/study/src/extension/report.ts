@@ -3,7 +3,7 @@ import type { StudyReport } from '../study.js';
 import { withCloseUp } from '../text/close_up.js';
 import { lengthsUpTo } from '../text/evaluate.js';
 import { keptResults, rowsOf, triedOf, triedRates } from '../text/rates.js';
-import { mean, spreadOf } from '../text/spread.js';
+import { meanNll, spreadOf } from '../text/spread.js';
 import type { ExtensionConfig, ExtensionResult } from './config.js';
 import { type Phase, phasesOf, planned } from './plan.js';
 
@@ -15,28 +15,25 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
   const lengths = lengthsUpTo(contextLength, config.evaluation.times);
   const all = planned(config);
   const [firstSeed] = config.seeds as [number];
-  const of = (name: string, phase: Phase) =>
+  const of = ({ id }: { id: string }, phase: Phase) =>
     keptResults(
-      all.filter((one) => one.arm.name === name && one.phase === phase),
+      all.filter((one) => one.arm.id === id && one.phase === phase),
       firstSeed,
       results,
     );
   const lines = config.arms.flatMap((arm) =>
     phasesOf(arm)
-      .filter((phase) => of(arm.name, phase).length > 0)
-      .map((phase) => ({ name: arm.name, phase, label: `${arm.name}, ${phase}`, results: of(arm.name, phase) })),
+      .map((phase) => ({ id: arm.id, phase, label: `${arm.name}, ${phase}`, results: of(arm, phase) }))
+      .filter(({ results }) => results.length > 0)
+      .map((line) => ({ ...line, nll: lengths.map((length) => meanNll(line.results, length)) })),
   );
-  const nll = (name: string, phase: Phase) =>
-    lengths.map((length) =>
-      mean(of(name, phase).flatMap((one) => one.lengths.find((each) => each.length === length)?.nll ?? [])),
-    );
   const curves: Curve[] = lines.map(({ label, results }) => ({
     name: label,
     points: spreadOf(results.map((one) => one.lengths.map(({ length, nll }) => ({ x: length, y: nll })))),
   }));
   return {
     title: 'Extending the context: before and after',
-    findings: findingsOf(config, lines, nll, lengths),
+    findings: findingsOf(config, lines, lengths),
     blocks: [
       {
         kind: 'text',
@@ -51,7 +48,7 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
       {
         kind: 'table',
         columns: ['loss', ...lengths.map((length) => `${length}`)],
-        rows: lines.map(({ name, phase, label }) => [label, ...nll(name, phase).map((value) => value.toFixed(4))]),
+        rows: lines.map(({ label, nll }) => [label, ...nll.map((value) => value.toFixed(4))]),
       },
       ...triedRates(triedOf(all, firstSeed, results)),
     ],
@@ -59,60 +56,60 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
   };
 }
 
-function findingsOf(
-  config: ExtensionConfig,
-  lines: readonly { name: string; phase: Phase }[],
-  nll: (name: string, phase: Phase) => number[],
-  lengths: readonly number[],
-): Finding[] {
+/** The arms that the findings are about, by id. */
+export const ids = { stickBreaking: 'stick-breaking', rope: 'RoPE' } as const;
+
+interface Line {
+  id: string;
+  phase: Phase;
+  /** Loss by length. */
+  nll: readonly number[];
+}
+
+function findingsOf(config: ExtensionConfig, lines: readonly Line[], lengths: readonly number[]): Finding[] {
   const source = 'appendix C.1, figure 8';
   const extended = lengths.indexOf(config.extension.factor * config.training.contextLength);
-  const has = (name: string, phase: Phase) => lines.some((line) => line.name === name && line.phase === phase);
-  const shown = (values: number[]) =>
+  if (extended < 0 || extended === lengths.length - 1) return [];
+  const of = (id: string, phase: Phase) => lines.find((line) => line.id === id && line.phase === phase)?.nll;
+  const [stick, rope] = [of(ids.stickBreaking, 'after'), of(ids.rope, 'after')];
+  const [plain, scaled] = [of(ids.rope, 'before'), of(ids.rope, 'before, scaled')];
+  const shown = (values: readonly number[]) =>
     values
       .slice(extended)
       .map((value) => value.toFixed(3))
       .join(', ');
   const findings: Finding[] = [];
-  const [stick, rope] = ['stick-breaking', 'RoPE'];
-  if (extended < 0 || extended === lengths.length - 1) return [];
-  if (has(stick, 'after')) {
-    const values = nll(stick, 'after');
-    findings.push({
-      expected: 'After the extension stick-breaking’s loss goes on falling past the extended context.',
-      source,
-      found: `From ${lengths[extended]} tokens on: ${shown(values)}.`,
-      verdict: values.at(-1)! < values[extended]! ? 'agrees' : 'disagrees',
-    });
+  const add = (expected: string, found: string, agrees: boolean) =>
+    findings.push({ expected, source, found, verdict: agrees ? 'agrees' : 'disagrees' });
+  if (stick) {
+    add(
+      'After the extension stick-breaking’s loss goes on falling past the extended context.',
+      `From ${lengths[extended]} tokens on: ${shown(stick)}.`,
+      stick.at(-1)! < stick[extended]!,
+    );
   }
-  if (has(rope, 'after')) {
-    const values = nll(rope, 'after');
-    const before = nll(rope, has(rope, 'before, scaled') ? 'before, scaled' : 'before');
-    findings.push({
-      expected: 'Softmax+RoPE improves with the extension, and its loss still rises past the extended context.',
-      source,
-      found: `From ${lengths[extended]} tokens on: ${shown(values)} after, ${shown(before)} before.`,
-      verdict: values[extended]! < before[extended]! && values.at(-1)! > values[extended]! ? 'agrees' : 'disagrees',
-    });
+  const before = scaled ?? plain;
+  if (rope && before) {
+    add(
+      'Softmax+RoPE improves with the extension, and its loss still rises past the extended context.',
+      `From ${lengths[extended]} tokens on: ${shown(rope)} after, ${shown(before)} before.`,
+      rope[extended]! < before[extended]! && rope.at(-1)! > rope[extended]!,
+    );
   }
-  if (has(rope, 'before, scaled')) {
-    const [plain, scaled] = [nll(rope, 'before'), nll(rope, 'before, scaled')];
-    findings.push({
-      expected:
-        'Before it, RoPE scaling lets the model extrapolate somewhat to the extended context, and the loss spikes beyond.',
-      source,
-      found: `At ${lengths[extended]} tokens ${scaled[extended]!.toFixed(3)} with scaling, ${plain[extended]!.toFixed(3)} without; at ${lengths.at(-1)} tokens ${scaled.at(-1)!.toFixed(3)} with it.`,
-      verdict: scaled[extended]! < plain[extended]! && scaled.at(-1)! > scaled[extended]! ? 'agrees' : 'disagrees',
-    });
+  if (plain && scaled) {
+    add(
+      'Before it, RoPE scaling lets the model extrapolate somewhat to the extended context, and the loss spikes beyond.',
+      `At ${lengths[extended]} tokens ${scaled[extended]!.toFixed(3)} with scaling, ${plain[extended]!.toFixed(3)} without; at ${lengths.at(-1)} tokens ${scaled.at(-1)!.toFixed(3)} with it.`,
+      scaled[extended]! < plain[extended]! && scaled.at(-1)! > scaled[extended]!,
+    );
   }
-  if (has(stick, 'after') && has(rope, 'after')) {
-    const [s, r] = [nll(stick, 'after').at(-1)!, nll(rope, 'after').at(-1)!];
-    findings.push({
-      expected: 'At the longest context stick-breaking is better than softmax+RoPE after the extension.',
-      source,
-      found: `At ${lengths.at(-1)} tokens: stick-breaking ${s.toFixed(3)}, softmax+RoPE ${r.toFixed(3)}.`,
-      verdict: s < r ? 'agrees' : 'disagrees',
-    });
+  if (stick && rope) {
+    const [s, r] = [stick.at(-1)!, rope.at(-1)!];
+    add(
+      'At the longest context stick-breaking is better than softmax+RoPE after the extension.',
+      `At ${lengths.at(-1)} tokens: stick-breaking ${s.toFixed(3)}, softmax+RoPE ${r.toFixed(3)}.`,
+      s < r,
+    );
   }
   return findings;
 }

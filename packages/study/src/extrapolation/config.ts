@@ -1,13 +1,13 @@
 import { z } from 'zod';
-import { AttentionInputSchema, common, learningRates } from '../config.js';
+import { AttentionInputSchema, armNames, common, learningRates, withId } from '../config.js';
 import { textStudy } from '../text/config.js';
 import type { TextEvaluation } from '../text/evaluate.js';
 import type { TrainingResult } from '../text/train.js';
 
 const ArmSchema = z.strictObject({
-  name: z.string().min(1),
+  ...armNames,
   attention: AttentionInputSchema,
-  /** Take the weights of this arm instead of training: a RoPE scaling applied to a model trained without it. */
+  /** Take the weights of the arm with this id instead of training: a RoPE scaling applied to a model trained without it. */
   of: z.string().min(1).optional(),
   /** Default: the study's. */
   learningRates: learningRates.optional(),
@@ -18,7 +18,7 @@ export const ExtrapolationConfigSchema = z.strictObject({
   study: z.literal('length-extrapolation'),
   ...common,
   ...textStudy,
-  arms: z.array(ArmSchema).min(1),
+  arms: z.array(ArmSchema.transform(withId)).min(1),
 });
 
 export type ExtrapolationConfig = z.output<typeof ExtrapolationConfigSchema>;

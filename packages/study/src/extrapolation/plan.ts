@@ -13,11 +13,11 @@ export interface Planned extends Swept {
 export function planned(config: ExtrapolationConfig): Planned[] {
   return config.seeds.flatMap((seed) =>
     config.arms.flatMap((arm) => {
-      const trained = config.arms.find(({ name }) => name === arm.of) ?? arm;
+      const trained = config.arms.find(({ id }) => id === arm.of) ?? arm;
       const rates = ratesOf(config, trained);
-      const idOf = (name: string, rate: Rate, seed: number) => `${name}${rateLabel(rates, rate)}, seed ${seed}`;
-      const trainedId = (rate: Rate, seed: number) => idOf(trained.name, rate, seed);
-      return rates.map((rate) => ({ id: idOf(arm.name, rate, seed), arm, trained, rate, seed, rates, trainedId }));
+      const idOf = (of: string, rate: Rate, seed: number) => `${of}${rateLabel(rates, rate)}, seed ${seed}`;
+      const trainedId = (rate: Rate, seed: number) => idOf(trained.id, rate, seed);
+      return rates.map((rate) => ({ id: idOf(arm.id, rate, seed), arm, trained, rate, seed, rates, trainedId }));
     }),
   );
 }
@@ -26,16 +26,16 @@ export const plannedOf = (config: ExtrapolationConfig, id: string) => planned(co
 
 /** @throws UserError where an arm is `of` none that is trained before it, or names rates that its weights do not have */
 export function checkArms({ arms }: ExtrapolationConfig): void {
-  for (const { name, of, learningRates } of arms) {
+  for (const { id, of, learningRates } of arms) {
     if (of === undefined) continue;
-    const base = arms.find((arm) => arm.name === of);
-    if (!base) throw new UserError(`Arm '${name}' is of '${of}', and there is no arm of that name.`);
-    if (base.of) throw new UserError(`Arm '${name}' is of '${of}', which is itself of '${base.of}'; name that one.`);
-    if (arms.indexOf(base) > arms.findIndex((arm) => arm.name === name)) {
-      throw new UserError(`Arm '${name}' is of '${of}', which comes after it; move it behind that one.`);
+    const base = arms.find((arm) => arm.id === of);
+    if (!base) throw new UserError(`Arm '${id}' is of '${of}', and no arm has that id.`);
+    if (base.of) throw new UserError(`Arm '${id}' is of '${of}', which is itself of '${base.of}'; name that one.`);
+    if (arms.indexOf(base) > arms.findIndex((arm) => arm.id === id)) {
+      throw new UserError(`Arm '${id}' is of '${of}', which comes after it; move it behind that one.`);
     }
     if (learningRates) {
-      throw new UserError(`Arm '${name}' is of '${of}' and is not trained; give learningRates to '${of}' instead.`);
+      throw new UserError(`Arm '${id}' is of '${of}' and is not trained; give learningRates to '${of}' instead.`);
     }
   }
 }

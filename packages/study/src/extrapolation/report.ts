@@ -3,14 +3,14 @@ import type { StudyReport } from '../study.js';
 import { nearLowest, withCloseUp } from '../text/close_up.js';
 import { lengthsUpTo } from '../text/evaluate.js';
 import { keptResults, rowsOf, triedOf, triedRates } from '../text/rates.js';
-import { mean, spreadOf } from '../text/spread.js';
+import { meanNll, spreadOf } from '../text/spread.js';
 import type { ExtrapolationConfig, ExtrapolationResult } from './config.js';
 import { planned } from './plan.js';
 
 type Results = ReadonlyMap<string, ExtrapolationResult>;
 
-/** The arms by the names that the findings know them by. */
-export const names = {
+/** The arms that the findings are about, by id. */
+export const ids = {
   stickBreaking: 'stick-breaking',
   rope: 'RoPE',
   dynamic: 'RoPE, dynamic NTK',
@@ -28,22 +28,22 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
   const lengths = lengthsUpTo(contextLength, times);
   const all = planned(config);
   const [firstSeed] = config.seeds as [number];
-  const ofArm = (name: string) =>
+  const ofArm = ({ id }: { id: string }) =>
     keptResults(
-      all.filter(({ arm }) => arm.name === name),
+      all.filter(({ arm }) => arm.id === id),
       firstSeed,
       results,
     );
-  const present = config.arms.map(({ name }) => name).filter((name) => ofArm(name).length > 0);
-  const nll = (name: string) => lengths.map((length) => meanNll(ofArm(name), length));
-  const byLength: Curve[] = present.map((name) => ({
-    name,
-    points: spreadOf(ofArm(name).map((result) => result.lengths.map(({ length, nll }) => ({ x: length, y: nll })))),
+  const present = config.arms.filter((arm) => ofArm(arm).length > 0);
+  const nll = (arm: { id: string }) => lengths.map((length) => meanNll(ofArm(arm), length));
+  const byLength: Curve[] = present.map((arm) => ({
+    name: arm.name,
+    points: spreadOf(ofArm(arm).map((result) => result.lengths.map(({ length, nll }) => ({ x: length, y: nll })))),
   }));
-  const byPosition: Curve[] = present.map((name) => ({
-    name,
+  const byPosition: Curve[] = present.map((arm) => ({
+    name: arm.name,
     points: spreadOf(
-      ofArm(name).map(({ byPosition }) =>
+      ofArm(arm).map(({ byPosition }) =>
         byPosition.filter(({ begin }) => begin >= 16).map(({ begin, nll }) => ({ x: begin, y: nll })),
       ),
     ),
@@ -53,7 +53,10 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
   const bySeeds = config.seeds.length > 1 ? ' Shaded: lowest to highest of the seeds.' : '';
   return {
     title: 'Past the training length: loss by context length',
-    findings: findingsOf(present, nll, lengths),
+    findings: findingsOf(
+      present.map((arm) => ({ ...arm, nll: nll(arm) })),
+      lengths,
+    ),
     blocks: [
       {
         kind: 'text',
@@ -67,7 +70,7 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
       {
         kind: 'table',
         columns: ['loss', ...lengths.map((length) => `${length}`)],
-        rows: present.map((name) => [name, ...nll(name).map((value) => value.toFixed(4))]),
+        rows: present.map((arm) => [arm.name, ...nll(arm).map((value) => value.toFixed(4))]),
       },
       ...triedRates(triedOf(all, firstSeed, results)),
       { kind: 'heading', text: 'Loss by position' },
@@ -90,20 +93,16 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
         caption: 'Mean loss of the steps up to each point; the first seed.',
         xLabel: 'tokens seen',
         yLabel: 'loss (nats per token)',
-        curves: config.arms
-          .filter(({ name, of }) => !of && present.includes(name))
-          .map(({ name }) => ({
-            name,
-            points: (ofArm(name)[0]!.losses ?? []).map(({ tokens, loss }) => ({ x: tokens, y: loss })),
+        curves: present
+          .filter(({ of }) => !of)
+          .map((arm) => ({
+            name: arm.name,
+            points: (ofArm(arm)[0]!.losses ?? []).map(({ tokens, loss }) => ({ x: tokens, y: loss })),
           })),
       },
     ],
     rows: rowsOf(all, results),
   };
-}
-
-function meanNll(results: readonly ExtrapolationResult[], length: number): number {
-  return mean(results.flatMap((result) => result.lengths.find((one) => one.length === length)?.nll ?? []));
 }
 
 /** Changes below this are not told apart from none. */
@@ -116,71 +115,80 @@ function keepsFalling(values: readonly number[]): boolean {
   );
 }
 
-const isWindow = (name: string) => ([names.quarter, names.half, names.whole] as string[]).includes(name);
+const windows: readonly string[] = [ids.quarter, ids.half, ids.whole];
 
-function findingsOf(
-  present: readonly string[],
-  nll: (name: string) => number[],
-  lengths: readonly number[],
-): Finding[] {
+interface Evaluated {
+  id: string;
+  name: string;
+  /** Loss by length. */
+  nll: readonly number[];
+}
+
+function findingsOf(present: readonly Evaluated[], lengths: readonly number[]): Finding[] {
   const source = 'section 5.2, figure 5';
   const factor = lengths.at(-1)! / lengths[0]!;
   const findings: Finding[] = [];
-  const ends = (name: string) => [nll(name)[0]!, nll(name).at(-1)!] as const;
-  const shown = (name: string) => {
-    const [first, last] = ends(name);
-    return `${name} goes from ${first.toFixed(3)} at the training length to ${last.toFixed(3)} at ${factor} times it`;
+  const shown = ({ name, nll }: Evaluated) =>
+    `${name} goes from ${nll[0]!.toFixed(3)} at the training length to ${nll.at(-1)!.toFixed(3)} at ${factor} times it`;
+  const rise = ({ nll }: Evaluated) => nll.at(-1)! - nll[0]!;
+  /** A finding about these arms, in this order, where all of them are there. */
+  const add = (
+    wanted: readonly string[],
+    expected: string,
+    agrees: (...arms: Evaluated[]) => boolean,
+    found: (...arms: Evaluated[]) => string = (...arms) => `${arms.map(shown).join('; ')}.`,
+  ) => {
+    const arms = wanted.flatMap((id) => present.find((arm) => arm.id === id) ?? []);
+    if (arms.length < wanted.length) return;
+    findings.push({ expected, source, found: found(...arms), verdict: agrees(...arms) ? 'agrees' : 'disagrees' });
   };
-  const rise = (name: string) => ends(name)[1] - ends(name)[0];
-  const has = (...wanted: string[]) => wanted.every((name) => present.includes(name));
-  const add = (wanted: string[], expected: string, agrees: () => boolean, found?: () => string) => {
-    if (!has(...wanted)) return;
-    const text = found?.() ?? `${wanted.map(shown).join('; ')}.`;
-    findings.push({ expected, source, found: text, verdict: agrees() ? 'agrees' : 'disagrees' });
-  };
-  const { stickBreaking, rope, dynamic, alibi, fire, nope, quarter, half, whole } = names;
+  const { stickBreaking, rope, dynamic, alibi, fire, nope, quarter, half, whole } = ids;
   add(
     [stickBreaking],
     'Stick-breaking’s loss keeps falling as the context grows.',
-    () => keepsFalling(nll(stickBreaking)),
-    () =>
-      `Stick-breaking by length: ${nll(stickBreaking)
-        .map((value) => value.toFixed(4))
-        .join(', ')}.`,
+    (stick) => keepsFalling(stick!.nll),
+    (stick) => `Stick-breaking by length: ${stick!.nll.map((value) => value.toFixed(4)).join(', ')}.`,
   );
-  if (has(stickBreaking) && present.length > 1) {
-    const last = present.map((name) => ({ name, value: ends(name)[1] })).sort((a, b) => a.value - b.value);
-    findings.push({
-      expected: 'At the longest context stick-breaking is better than every other method.',
-      source,
-      found: `Losses at ${lengths.at(-1)} tokens: ${last.map(({ name, value }) => `${name} ${value.toFixed(3)}`).join('; ')}.`,
-      verdict: last[0]!.name === stickBreaking ? 'agrees' : 'disagrees',
-    });
+  const last = [...present].sort((a, b) => a.nll.at(-1)! - b.nll.at(-1)!);
+  if (present.length > 1) {
+    add(
+      [stickBreaking],
+      'At the longest context stick-breaking is better than every other method.',
+      (stick) => last[0] === stick,
+      () =>
+        `Losses at ${lengths.at(-1)} tokens: ${last.map(({ name, nll }) => `${name} ${nll.at(-1)!.toFixed(3)}`).join('; ')}.`,
+    );
   }
-  const falling = present.filter((name) => keepsFalling(nll(name)));
+  const falling = present.filter(({ nll }) => keepsFalling(nll));
   add(
     [stickBreaking, rope],
     'Stick-breaking alone keeps falling; the other methods without a window rise, or stop.',
-    () => falling.includes(stickBreaking) && falling.every((name) => name === stickBreaking || isWindow(name)),
+    (stick) => falling.includes(stick!) && falling.every((arm) => arm === stick || windows.includes(arm.id)),
     () =>
-      `Of ${present.length} methods these fall from each length to the next, or stay within ${NOTHING} of it: ${falling.join(', ') || 'none'}.`,
+      `Of ${present.length} methods these fall from each length to the next, or stay within ${NOTHING} of it: ${falling.map(({ name }) => name).join(', ') || 'none'}.`,
   );
-  add([rope], 'RoPE alone does not generalise: its loss rises.', () => rise(rope) > NOTHING);
+  add([rope], 'RoPE alone does not generalise: its loss rises.', (plain) => rise(plain!) > NOTHING);
   add(
     [rope, dynamic],
     'RoPE scaling alleviates this, but the loss still rises.',
-    () => ends(dynamic)[1] < ends(rope)[1] && rise(dynamic) > NOTHING,
+    (plain, scaled) => scaled!.nll.at(-1)! < plain!.nll.at(-1)! && rise(scaled!) > NOTHING,
   );
-  add([nope], 'NoPE’s loss rises as the context grows.', () => rise(nope) > NOTHING);
-  add([alibi, fire], 'ALiBi does better than FIRE.', () => ends(alibi)[1] < ends(fire)[1]);
-  const windows = [quarter, half, whole].filter((name) => has(name));
-  if (windows.length > 0 && has(rope)) {
-    add(windows, 'A window keeps the loss from spiking.', () =>
-      windows.every((name) => rise(name) < 0.1 && rise(name) < rise(rope) / 2 + NOTHING),
+  add([nope], 'NoPE’s loss rises as the context grows.', (none) => rise(none!) > NOTHING);
+  add([alibi, fire], 'ALiBi does better than FIRE.', (a, f) => a!.nll.at(-1)! < f!.nll.at(-1)!);
+  const windowed = windows.filter((id) => present.some((arm) => arm.id === id));
+  if (windowed.length > 0) {
+    // With RoPE last, which it is compared with and does not speak of.
+    add(
+      [...windowed, rope],
+      'A window keeps the loss from spiking.',
+      (...arms) => arms.slice(0, -1).every((arm) => rise(arm) < 0.1 && rise(arm) < rise(arms.at(-1)!) / 2 + NOTHING),
+      (...arms) => `${arms.slice(0, -1).map(shown).join('; ')}.`,
     );
   }
-  add([quarter, half, whole], 'Of the windows the shortest does worst, at the training length.', () =>
-    [half, whole].every((name) => ends(quarter)[0] > ends(name)[0]),
+  add(
+    [quarter, half, whole],
+    'Of the windows the shortest does worst, at the training length.',
+    (shortest, ...longer) => longer.every((arm) => shortest!.nll[0]! > arm.nll[0]!),
   );
   return findings;
 }

@@ -1,11 +1,10 @@
 import { nonNegative } from '@stickbreaking/model';
 import { z } from 'zod';
-import { AttentionInputSchema, common, count, learningRates, ModelSizesSchema } from '../config.js';
+import { AttentionInputSchema, armNames, common, count, learningRates, ModelSizesSchema, withId } from '../config.js';
 
 const ArmSchema = z
   .strictObject({
-    /** As the report calls it. */
-    name: z.string().min(1),
+    ...armNames,
     attention: AttentionInputSchema,
     /** Default: the study's. */
     pairs: z.array(count).min(1).optional(),
@@ -59,7 +58,7 @@ export const MqrarConfigSchema = z.strictObject({
   stopSweepWhenSolved: z.boolean().default(true),
   model: ModelSizesSchema,
   training: TrainingSchema,
-  arms: z.array(ArmSchema).min(1),
+  arms: z.array(ArmSchema.transform(withId)).min(1),
   /** Figure 4: other models, smaller, whose attention on the paper's example is drawn. */
   example: z
     .strictObject({
@@ -68,7 +67,7 @@ export const MqrarConfigSchema = z.strictObject({
       learningRates,
       model: ModelSizesSchema,
       training: TrainingSchema,
-      /** Names of arms. */
+      /** Ids of arms. */
       arms: z.array(z.string()).min(1),
     })
     .optional(),

@@ -8,7 +8,8 @@ import { exampleAlphabet, type MqrarTask } from './task.js';
 
 export interface Planned {
   id: string;
-  name: string;
+  /** Id of the arm that it is of. */
+  arm: string;
   pairs: number;
   learningRate: number;
   training: MqrarTraining;
@@ -27,13 +28,12 @@ export function sweep(config: MqrarConfig): Planned[] {
     (arm.pairs ?? config.pairs).flatMap((pairs) =>
       recipesOf(config, arm).flatMap(({ training, learningRates }) =>
         learningRates.map((learningRate) => {
-          const { name } = arm;
           const task = { ...config.task, pairs };
           const model = modelOf(config.model, task, arm.attention);
           const mixture = hasOwnMixture(config, training) ? `, from ${fewestPairs(training, pairs)}` : '';
           return {
-            id: `${name}, ${pairs} pairs${mixture}, lr ${shownRate(learningRate)}`,
-            ...{ name, pairs, learningRate, training },
+            id: `${arm.id}, ${pairs} pairs${mixture}, lr ${shownRate(learningRate)}`,
+            ...{ arm: arm.id, pairs, learningRate, training },
             settings: { task, model, training, learningRate, seed, drawn: false },
           };
         }),
@@ -60,18 +60,18 @@ export const fewestPairs = (training: MqrarTraining, pairs: number) => Math.min(
 export function examples(config: MqrarConfig): Planned[] {
   const { example, seed } = config;
   if (!example) return [];
-  const unknown = example.arms.find((name) => !config.arms.some((arm) => arm.name === name));
-  if (unknown !== undefined) throw new UserError(`example.arms names '${unknown}', and there is no arm of that name.`);
+  const unknown = example.arms.find((id) => !config.arms.some((arm) => arm.id === id));
+  if (unknown !== undefined) throw new UserError(`example.arms names '${unknown}', and no arm has that id.`);
   const { pairs, training, sequenceLength } = example;
   return config.arms
-    .filter(({ name }) => example.arms.includes(name))
-    .flatMap(({ name, attention }) =>
+    .filter(({ id }) => example.arms.includes(id))
+    .flatMap(({ id: arm, attention }) =>
       example.learningRates.map((learningRate) => {
         const task = { ...exampleAlphabet, pairs, sequenceLength };
         const model = modelOf(example.model, task, attention);
         return {
-          id: `figure 4, ${name}, lr ${shownRate(learningRate)}`,
-          ...{ name, pairs, learningRate, training },
+          id: `figure 4, ${arm}, lr ${shownRate(learningRate)}`,
+          ...{ arm, pairs, learningRate, training },
           settings: { task, model, training, learningRate, seed, drawn: true },
         };
       }),
@@ -98,9 +98,7 @@ export function rivals(config: MqrarConfig, id: string): Planned[] {
   const all = planned(config);
   const one = all.find((run) => run.id === id)!;
   const { drawn } = one.settings;
-  return all.filter(
-    ({ name, pairs, settings }) => name === one.name && pairs === one.pairs && settings.drawn === drawn,
-  );
+  return all.filter(({ arm, pairs, settings }) => arm === one.arm && pairs === one.pairs && settings.drawn === drawn);
 }
 
 function modelOf(sizes: ModelSizes, task: MqrarTask, attention: AttentionInput): LlamaConfigInput {

@@ -47,8 +47,8 @@ const pairsOf = (config: MqrarConfig) =>
 /** An arm at one number of pairs: the best of its runs. */
 function bestPoints(config: MqrarConfig, results: Results): Tried[] {
   const tried = triedOf(sweep(config), results);
-  return config.arms.flatMap(({ name, pairs = config.pairs }) =>
-    pairs.flatMap((count) => bestOf(tried.filter((one) => one.name === name && one.pairs === count)) ?? []),
+  return config.arms.flatMap(({ id, pairs = config.pairs }) =>
+    pairs.flatMap((count) => bestOf(tried.filter(({ arm, pairs }) => arm === id && pairs === count)) ?? []),
   );
 }
 
@@ -56,10 +56,10 @@ function bestPoints(config: MqrarConfig, results: Results): Tried[] {
 const percent = (share: number) => `${(Math.floor(1000 * share + 1e-9) / 10).toFixed(1)} %`;
 
 /** The most pairs up to which every smaller number is solved too. */
-function solvedUpTo(config: MqrarConfig, points: readonly Tried[], name: string): number {
+function solvedUpTo(config: MqrarConfig, points: readonly Tried[], arm: string): number {
   let most = 0;
   for (const pairs of pairsOf(config)) {
-    const point = points.find((one) => one.name === name && one.pairs === pairs);
+    const point = points.find((one) => one.arm === arm && one.pairs === pairs);
     if (!point) continue;
     if (point.result.accuracy < config.training.solvedAt) break;
     most = pairs;
@@ -70,18 +70,23 @@ function solvedUpTo(config: MqrarConfig, points: readonly Tried[], name: string)
 /** The paper's sizes: then its numbers of pairs are to be met; at other sizes the order of the two models is. */
 const atPaperSize = (config: MqrarConfig) => config.task.sequenceLength === 768 && Math.max(...pairsOf(config)) === 192;
 
+/** The arms that the findings are about, by id. */
+export const ids = { stickBreaking: 'stick-breaking', rope: 'softmax+RoPE' } as const;
+
+const nameOf = ({ arms }: MqrarConfig, id: string) => arms.find((arm) => arm.id === id)!.name;
+
 function findPairs(config: MqrarConfig, points: readonly Tried[]): Finding[] {
-  const [stick, rope] = ['stick-breaking', 'softmax+RoPE'];
+  const { stickBreaking: stick, rope } = ids;
   const source = 'section 5.1, figure 3';
-  const of = (name: string) => points.filter((point) => point.name === name);
+  const of = (id: string) => points.filter(({ arm }) => arm === id);
   if (of(stick).length === 0 || of(rope).length === 0) return [];
   const [stickMost, ropeMost] = [solvedUpTo(config, points, stick), solvedUpTo(config, points, rope)];
-  const said = (name: string) =>
-    of(name)
+  const said = (id: string) =>
+    of(id)
       .map(({ pairs, result }) => `${pairs}: ${percent(result.accuracy)}`)
       .join(', ');
   const largest = Math.max(...pairsOf(config));
-  const complete = [stick, rope].every((name) => of(name).some(({ pairs }) => pairs === largest));
+  const complete = [stick, rope].every((id) => of(id).some(({ pairs }) => pairs === largest));
   const verdict = (agrees: boolean): Finding['verdict'] => (!complete ? 'open' : agrees ? 'agrees' : 'disagrees');
   if (!atPaperSize(config)) {
     return [
@@ -110,11 +115,9 @@ function findPairs(config: MqrarConfig, points: readonly Tried[]): Finding[] {
 }
 
 function figure3(config: MqrarConfig, points: readonly Tried[]): ReportBlock {
-  const curves: Curve[] = config.arms.map(({ name }) => ({
+  const curves: Curve[] = config.arms.map(({ id, name }) => ({
     name,
-    points: points
-      .filter((point) => point.name === name)
-      .map(({ pairs, result }) => ({ x: pairs, y: 100 * result.accuracy })),
+    points: points.filter(({ arm }) => arm === id).map(({ pairs, result }) => ({ x: pairs, y: 100 * result.accuracy })),
   }));
   return {
     kind: 'curves',
@@ -129,11 +132,11 @@ function figure3(config: MqrarConfig, points: readonly Tried[]): ReportBlock {
 
 function pointTable(config: MqrarConfig, points: readonly Tried[], title: string, show: (point: Tried) => string) {
   const pairs = pairsOf(config);
-  const shown = config.arms.filter(({ name }) => points.some((point) => point.name === name));
-  const rows = shown.map(({ name }) => [
+  const shown = config.arms.filter(({ id }) => points.some(({ arm }) => arm === id));
+  const rows = shown.map(({ id, name }) => [
     name,
     ...pairs.map((count) => {
-      const point = points.find((one) => one.name === name && one.pairs === count);
+      const point = points.find(({ arm, pairs }) => arm === id && pairs === count);
       return point ? show(point) : '–';
     }),
   ]);
@@ -141,7 +144,7 @@ function pointTable(config: MqrarConfig, points: readonly Tried[], title: string
 }
 
 function mixtureTable(config: MqrarConfig, points: readonly Tried[]): ReportBlock[] {
-  const own = points.filter(({ name }) => config.arms.some((arm) => arm.name === name && arm.recipes));
+  const own = points.filter(({ arm }) => config.arms.some(({ id, recipes }) => id === arm && recipes));
   if (own.length === 0) return [];
   const show = ({ training, pairs }: Tried) => `${fewestPairs(training, pairs)}`;
   return [{ kind: 'table', ...pointTable(config, own, 'trained on pairs from', show) }];
@@ -152,8 +155,8 @@ function courses(config: MqrarConfig, points: readonly Tried[]): ReportBlock[] {
   const largest = Math.max(...pairsOf(config));
   const curves = points
     .filter(({ pairs }) => pairs === largest)
-    .map(({ name, result }) => ({
-      name,
+    .map(({ arm, result }) => ({
+      name: nameOf(config, arm),
       points: result.checks.map(({ step, accuracy }) => ({ x: step, y: 100 * accuracy })),
     }))
     .filter((curve) => curve.points.length > 0);
@@ -172,15 +175,15 @@ function courses(config: MqrarConfig, points: readonly Tried[]): ReportBlock[] {
   ];
 }
 
-function bestExample(config: MqrarConfig, results: Results, name: string): MqrarResult | undefined {
-  return bestOf(triedOf(examples(config), results).filter((one) => one.name === name))?.result;
+function bestExample(config: MqrarConfig, results: Results, id: string): MqrarResult | undefined {
+  return bestOf(triedOf(examples(config), results).filter(({ arm }) => arm === id))?.result;
 }
 
 function figure4(config: MqrarConfig, results: Results): ReportBlock[] {
   const { example } = config;
-  const drawn = (example?.arms ?? []).flatMap((name) => {
-    const result = bestExample(config, results, name);
-    return result?.example ? [{ name, result, drawing: result.example }] : [];
+  const drawn = (example?.arms ?? []).flatMap((id) => {
+    const result = bestExample(config, results, id);
+    return result?.example ? [{ name: nameOf(config, id), result, drawing: result.example }] : [];
   });
   if (!example || drawn.length === 0) return [];
   return [
@@ -236,8 +239,8 @@ function figure4(config: MqrarConfig, results: Results): ReportBlock[] {
 }
 
 function findExample(config: MqrarConfig, results: Results): Finding[] {
-  const stick = bestExample(config, results, 'stick-breaking');
-  const rope = bestExample(config, results, 'softmax+RoPE');
+  const stick = bestExample(config, results, ids.stickBreaking);
+  const rope = bestExample(config, results, ids.rope);
   if (!stick?.example || !rope?.example) return [];
   const most = (result: MqrarResult) =>
     result.example!.retrieval.reduce((best, one) => (one.answer > best.answer ? one : best));
@@ -277,7 +280,7 @@ function rowsOf(config: MqrarConfig, results: Results): Row[] {
     };
   };
   return [
-    ...triedOf(sweep(config), results).map((one) => row(one.name, one)),
-    ...triedOf(examples(config), results).map((one) => row(`figure 4: ${one.name}`, one)),
+    ...triedOf(sweep(config), results).map((one) => row(nameOf(config, one.arm), one)),
+    ...triedOf(examples(config), results).map((one) => row(`figure 4: ${nameOf(config, one.arm)}`, one)),
   ];
 }

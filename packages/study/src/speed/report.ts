@@ -5,32 +5,34 @@ import type { Measured } from './measure.js';
 import type { SkippingResult } from './skipping.js';
 import { SKIPPING, type SpeedConfig, type SpeedResult, speedId } from './study.js';
 
+type SpeedArm = SpeedConfig['arms'][number];
 type Results = ReadonlyMap<string, SpeedResult>;
 
 const GIB = 2 ** 30;
 
 export function reportSpeed(config: SpeedConfig, results: Results): StudyReport {
   const lengths = [...new Set(config.arms.flatMap((arm) => arm.lengths ?? config.lengths))].sort((a, b) => a - b);
-  const measured = (name: string, length: number) => {
-    const result = results.get(speedId(name, length));
+  const measured = (arm: string, length: number) => {
+    const result = results.get(speedId(arm, length));
     return result && 'tokensPerSecond' in result ? result : undefined;
   };
-  const curve = (name: string, value: (one: Measured) => number): Curve => ({
+  const curve = ({ id, name }: SpeedArm, value: (one: Measured) => number): Curve => ({
     name,
     points: lengths.flatMap((length) => {
-      const one = measured(name, length);
+      const one = measured(id, length);
       return one ? [{ x: length, y: value(one) }] : [];
     }),
   });
-  const present = config.arms
-    .map(({ name }) => name)
-    .filter((name) => lengths.some((length) => measured(name, length)));
-  const curves = (value: (one: Measured) => number) => present.map((name) => curve(name, value));
+  const present = config.arms.filter(({ id }) => lengths.some((length) => measured(id, length)));
+  const curves = (value: (one: Measured) => number) => present.map((arm) => curve(arm, value));
   const skipping = results.get(SKIPPING) as SkippingResult | undefined;
-  const onDevice = present.some((name) => lengths.some((length) => measured(name, length)?.peakOf === 'device'));
+  const onDevice = present.some(({ id }) => lengths.some((length) => measured(id, length)?.peakOf === 'device'));
   const steps = `${config.steps} steps of ${config.tokens} tokens (one document where it is longer), after ${config.warmupSteps} to warm up; the median`;
   const table = (show: (one: Measured) => string) =>
-    config.arms.map(({ name }) => [name, ...lengths.map((length) => cellOf(results.get(speedId(name, length)), show))]);
+    config.arms.map(({ id, name }) => [
+      name,
+      ...lengths.map((length) => cellOf(results.get(speedId(id, length)), show)),
+    ]);
   return {
     title: 'Speed: training by context length, and the tiles left out',
     findings: findingsOf(config, lengths, measured, skipping),
@@ -74,9 +76,9 @@ function cellOf(result: SpeedResult | undefined, show: (one: Measured) => string
 }
 
 function failures(config: SpeedConfig, lengths: readonly number[], results: Results): ReportBlock[] {
-  const said = config.arms.flatMap(({ name }) =>
+  const said = config.arms.flatMap(({ id, name }) =>
     lengths.flatMap((length) => {
-      const result = results.get(speedId(name, length));
+      const result = results.get(speedId(id, length));
       return result && 'failed' in result ? [`${speedId(name, length)}: ${result.failed}`] : [];
     }),
   );
@@ -136,14 +138,17 @@ function drawSkipping({ heads, length, windows, tile, thresholds, steps }: Skipp
   ];
 }
 
+/** The arms that the findings are about, by id. */
+export const ids = { stickBreaking: 'stick-breaking', rope: 'softmax+RoPE' } as const;
+
 function findingsOf(
   config: SpeedConfig,
   lengths: readonly number[],
-  measured: (name: string, length: number) => Measured | undefined,
+  measured: (arm: string, length: number) => Measured | undefined,
   skipping: SkippingResult | undefined,
 ): Finding[] {
   const findings: Finding[] = [];
-  const [stick, rope] = ['stick-breaking', 'softmax+RoPE'];
+  const { stickBreaking: stick, rope } = ids;
   const both = lengths.filter((length) => measured(stick, length) && measured(rope, length));
   const ratio = (length: number) => measured(stick, length)!.tokensPerSecond / measured(rope, length)!.tokensPerSecond;
   if (both.length > 0) {
@@ -181,9 +186,9 @@ function findingsOf(
 }
 
 function rowsOf(config: SpeedConfig, lengths: readonly number[], results: Results): Row[] {
-  return config.arms.flatMap(({ name }) =>
+  return config.arms.flatMap(({ id, name }) =>
     lengths.flatMap((length) => {
-      const result = results.get(speedId(name, length));
+      const result = results.get(speedId(id, length));
       if (!result || !('tokensPerSecond' in result)) return [];
       const { tokensPerSecond, peakBytes, peakOf } = result;
       return [{ attention: name, contextLength: length, tokensPerSecond, peakBytes, peakOf }];

@@ -1,7 +1,7 @@
 /** Speed: training steps of every attention by context length, and the tiles that stick-breaking leaves out on real text. */
 import { type LlamaConfigInput, parseConfig } from '@stickbreaking/model';
 import { z } from 'zod';
-import { AttentionInputSchema, common, count, defined, ModelSizesSchema } from '../config.js';
+import { AttentionInputSchema, armNames, common, count, defined, ModelSizesSchema, withId } from '../config.js';
 import type { Arm, Study } from '../study.js';
 import { RecipeSchema, TextSchema } from '../text/config.js';
 import { type PreparedText, prepareText } from '../text/text.js';
@@ -24,7 +24,9 @@ export const SpeedConfigSchema = z.strictObject({
   secondsAtMost: count.default(120),
   arms: z
     .array(
-      z.strictObject({ name: z.string().min(1), attention: AttentionInputSchema, lengths: z.array(count).optional() }),
+      z
+        .strictObject({ ...armNames, attention: AttentionInputSchema, lengths: z.array(count).optional() })
+        .transform(withId),
     )
     .min(1),
   /** Where stick-breaking attends, and the tiles it leaves out, on held-out text. */
@@ -49,7 +51,7 @@ export const SpeedConfigSchema = z.strictObject({
 export type SpeedConfig = z.output<typeof SpeedConfigSchema>;
 export type SpeedResult = MeasureResult | SkippingResult;
 
-export const speedId = (name: string, length: number) => `${name}, ${length} tokens`;
+export const speedId = (arm: string, length: number) => `${arm}, ${length} tokens`;
 export const SKIPPING = 'tiles on real text';
 
 export const speedStudy: Study<SpeedConfig, SpeedResult, PreparedText | undefined> = {
@@ -71,12 +73,12 @@ export const speedStudy: Study<SpeedConfig, SpeedResult, PreparedText | undefine
 
 function measurements(config: SpeedConfig): Arm[] {
   const { vocabSize, warmupSteps, steps, secondsAtMost } = config;
-  return config.arms.flatMap(({ name, attention, lengths = config.lengths }) =>
+  return config.arms.flatMap(({ id, attention, lengths = config.lengths }) =>
     lengths.map((length) => {
       const tokens = Math.max(length, Math.floor(config.tokens / length) * length);
       const model = { ...defined(config.model), vocabSize, contextLength: length, attention } as LlamaConfigInput;
       parseConfig(model);
-      return { id: speedId(name, length), settings: { model, length, tokens, warmupSteps, steps, secondsAtMost } };
+      return { id: speedId(id, length), settings: { model, length, tokens, warmupSteps, steps, secondsAtMost } };
     }),
   );
 }

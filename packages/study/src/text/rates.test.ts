@@ -4,7 +4,7 @@ import { earlierThan, keptResults, needless, type Rate, type Swept, triedRates, 
 
 const trainedId = (rate: Rate, seed: number) => `trained ${rate} ${seed}`;
 const swept = (rate: Rate, seed: number, rates: Rate[] = [1, 2, 3]): Swept => ({
-  ...{ id: trainedId(rate, seed), arm: { name: 'some' }, rate, seed, rates, trainedId },
+  ...{ id: trainedId(rate, seed), arm: { id: 'some', name: 'Some' }, rate, seed, rates, trainedId },
 });
 const derived = (rate: Rate, seed: number) => ({ ...swept(rate, seed), id: `made of ${rate} ${seed}` });
 const results = (losses: Record<string, number>) =>

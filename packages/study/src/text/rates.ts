@@ -50,7 +50,7 @@ function bestRate(
 /** Something to be run: a training, or what is made of the model that one gives. */
 export interface Swept {
   id: string;
-  arm: { name: string };
+  arm: { id: string; name: string };
   rate: Rate;
   seed: number;
   /** What its model is trained with. */
@@ -84,8 +84,12 @@ export function keptResults<Result extends TextEvaluation>(
 /** Every method that is trained, with what its rates gave. */
 export function triedOf(all: readonly Swept[], firstSeed: number, results: Results): Tried[] {
   const trainings = all.filter((one) => chooses(one, firstSeed));
-  const byName = new Map(trainings.map((one) => [one.arm.name, one]));
-  return [...byName].map(([name, one]) => ({ name, rates: one.rates, lossOf: lossesOf(one, firstSeed, results) }));
+  const byArm = new Map(trainings.map((one) => [one.arm.id, one]));
+  return [...byArm.values()].map((one) => ({
+    name: one.arm.name,
+    rates: one.rates,
+    lossOf: lossesOf(one, firstSeed, results),
+  }));
 }
 
 /** Ids of what must be known before it is run: its model, and which rate is kept. */

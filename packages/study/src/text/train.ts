@@ -86,7 +86,7 @@ function packed(dataset: TokenDataset, seed: number): StageData {
         mixture: [{ dataset, weight: 1 }],
         contextLength,
         microBatchTokens,
-        interleave: 16, // books are long: without it a step would be of one book
+        interleave: INTERLEAVE, // books are long: without it a step would be of one book
         seed,
         ...(cursor === undefined ? {} : { cursor: cursor as LoaderCursor }),
       }),
