@@ -1,5 +1,4 @@
 /** Checks that public ops make on their inputs; each failure is one line that says what was expected. */
-
 import { UserError } from '@stickbreaking/base';
 import type { Tensor } from '@tensorflow/tfjs-core';
 

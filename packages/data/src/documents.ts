@@ -1,6 +1,5 @@
 // Documents, one after the other, from whatever files a source names. Memory stays bounded by the largest document
 // (.txt, .jsonl) or row group (.parquet).
-
 import { UserError } from '@stickbreaking/base';
 import { type Line, readBytes, readLines, readZstd } from './byte_stream.js';
 import { readParquet } from './parquet.js';

@@ -4,7 +4,6 @@
 // ones is of more than one. A document's targets are its tokens, the end token included; its inputs
 // are the same moved by one, with an end token in front: every token is a target exactly once an epoch, and the end
 // token is what a document begins from, here as in evaluation and generation.
-
 import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import type { TokenDataset } from './dataset.js';

@@ -14,8 +14,9 @@ import { MqrarConfigSchema } from './mqrar/config.js';
 import * as mqrar from './mqrar/plan.js';
 import { reportMqrar } from './mqrar/report.js';
 import type { MqrarResult } from './mqrar/run.js';
+import { SpeedConfigSchema } from './speed/config.js';
+import { SKIPPING, type SpeedResult, speedId } from './speed/plan.js';
 import { reportSpeed } from './speed/report.js';
-import { SKIPPING, SpeedConfigSchema, type SpeedResult, speedId } from './speed/study.js';
 import type { TextEvaluation } from './text/evaluate.js';
 
 type Verdict = Finding['verdict'];

@@ -1,5 +1,4 @@
 /** Positional schemes of softmax attention: RoPE's frequencies and their scalings, and ALiBi's slopes. */
-
 import { UserError } from '@stickbreaking/base';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 

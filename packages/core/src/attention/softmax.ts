@@ -1,5 +1,4 @@
 /** Causal softmax attention over packed documents, with the positional schemes that stick-breaking is compared with. */
-
 import { UserError } from '@stickbreaking/base';
 import { customGrad, type GradSaveFunc, type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkAttention, checkShape } from '../checks.js';

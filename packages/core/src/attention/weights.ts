@@ -2,7 +2,6 @@
  * The attention weights themselves, an N×N matrix a head: what the attention kernels never hold whole. For looking into
  * a model on a short text; written on the blocks of the reference kernels, one block being all of the text.
  */
-
 import { UserError } from '@stickbreaking/base';
 import { softmax, type Tensor3D, tidy, zeros } from '@tensorflow/tfjs-core';
 import { checkAttention } from '../checks.js';

@@ -1,5 +1,4 @@
 /** What one case of the table is: inputs drawn at random, what float64 makes of them, and the op to hold against it. */
-
 import type { Random } from '@stickbreaking/base';
 import { addN, grads, keep, type Tensor } from '@tensorflow/tfjs-core';
 

@@ -1,5 +1,4 @@
 /** Holds a backend to the table: every case drawn afresh, run, and compared with float64. */
-
 import { chooseSeed, SEED_VARIABLE, seededRandom } from '@stickbreaking/base';
 import { tidy } from '@tensorflow/tfjs-core';
 import { selectBackend } from '../backends/select.js';

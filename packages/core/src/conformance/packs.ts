@@ -1,5 +1,4 @@
 /** Document lengths of the table's packs, and logits of a wanted size. */
-
 import type { Random } from '@stickbreaking/base';
 import { dot, forEachQuery, type PackedLayout } from './float64/packed.js';
 

@@ -1,5 +1,4 @@
 /** Measures training steps of one attention at one context length, in a process of its own so that memory is its own. */
-
 import { generator } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';

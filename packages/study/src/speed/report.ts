@@ -1,9 +1,10 @@
 import type { Curve, Finding, ReportBlock } from '@stickbreaking/eval';
 import type { Row, StudyReport } from '../study.js';
 import { mean } from '../text/spread.js';
+import type { SpeedConfig } from './config.js';
 import type { Measured } from './measure.js';
+import { SKIPPING, type SpeedResult, speedId } from './plan.js';
 import type { SkippingResult } from './skipping.js';
-import { SKIPPING, type SpeedConfig, type SpeedResult, speedId } from './study.js';
 
 type SpeedArm = SpeedConfig['arms'][number];
 type Results = ReadonlyMap<string, SpeedResult>;

@@ -6,7 +6,7 @@ import { defined } from '../config.js';
 import type { ArmContext } from '../study.js';
 import type { PreparedText } from '../text/text.js';
 import { type TrainingResult, trainOnText } from '../text/train.js';
-import type { SpeedConfig } from './study.js';
+import type { SpeedConfig } from './config.js';
 import { headTiles, type TileOptions } from './tiles.js';
 
 /** Tiles of the kernels, and what they count as spent: in bfloat16, and in float32 (half a last bit of one). */

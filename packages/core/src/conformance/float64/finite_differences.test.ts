@@ -1,5 +1,4 @@
 /** The float64 formulas' analytic gradients against their own central differences. */
-
 import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { expect, it } from 'vitest';
 import type { Fire64 } from './fire.js';
