@@ -1,15 +1,13 @@
 // sb-tokenizer: train a tokenizer from text, or cut one down.
 import { type Argv, checkOutput, runCommand } from '@stickbreaking/base/node';
 
-import { formats, type SourceFormat } from './sources.js';
+import { type SourceArguments, sourceFrom, sourceOptions } from './options.js';
 import { openTokenizer } from './tokenizer.js';
 import { shrinkTokenizer, trainTokenizer } from './train_tokenizer.js';
 
-interface Arguments {
+interface Arguments extends SourceArguments {
   _: (string | number)[];
   data: string[];
-  field: string;
-  format: SourceFormat | undefined;
   vocabSize: number;
   output: string;
   specialToken: string[];
@@ -30,10 +28,11 @@ export function main(argv: string[]): Promise<number> {
   );
 }
 
-async function train({ data, field, format, vocabSize, output, specialToken, maxBytes }: Arguments): Promise<void> {
+async function train(args: Arguments): Promise<void> {
+  const { data, vocabSize, output, specialToken, maxBytes } = args;
   checkOutput(output);
   const { bytes } = await trainTokenizer({
-    sources: [{ path: data, field, ...(format ? { format } : {}) }],
+    sources: [sourceFrom(data, args)],
     vocabSize,
     output,
     specialTokens: specialToken,
@@ -51,8 +50,7 @@ async function shrink({ input, vocabSize, output }: Arguments): Promise<void> {
 const trainOptions = (command: Argv) =>
   command.options({
     data: { type: 'string', array: true, demandOption: true, describe: 'Files, directories or globs of text' },
-    field: { type: 'string', default: 'text', describe: 'Field of a record that holds the text' },
-    format: { choices: formats, describe: 'Format of the files; default: what their endings say' },
+    ...sourceOptions,
     'vocab-size': { type: 'number', demandOption: true, describe: 'Tokens in all, bytes and special tokens included' },
     output: { type: 'string', default: 'tokenizer.json', describe: 'File to write' },
     'special-token': { type: 'string', array: true, default: ['<|endoftext|>'], describe: 'Special tokens, first ids' },

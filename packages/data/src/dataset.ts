@@ -1,9 +1,9 @@
-// A directory of token shards, open for reading: documents by number, straight from the mapped files.
+// A directory of token shards, open for reading: documents by number, read from their files as they are asked for.
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import { UserError } from '@stickbreaking/base';
+import { FileReader } from './file_reader.js';
 import { contentHash, type Manifest, readManifest } from './manifest.js';
-import { openBytes } from './mapped_file.js';
 import { Shard, type TokenArray } from './shard.js';
 
 export interface TokenDataset {
@@ -14,20 +14,19 @@ export interface TokenDataset {
   readonly tokens: number;
   readonly vocabSize: number;
   readonly eosId: number;
+  /** What a document begins from: the tokenizer's beginning token, or where it has none its end token. */
+  readonly beginId: number;
   readonly tokenizerHash: string;
   /** Identifies the tokens: the same for the same documents through the same tokenizer. */
   readonly hash: string;
   /** Tokens of document `index`, its end token included. */
   documentLength(index: number): number;
-  /** Tokens of document `index`, the last one being `eosId`: a view of the mapped file, not to be changed. */
-  document(index: number): TokenArray;
-  /** Unmaps the files. Views handed out before must not be touched afterwards. */
+  /** Tokens `from` up to `to` of document `index`; default: all, the last one being `eosId`. */
+  document(index: number, from?: number, to?: number): TokenArray;
   close(): void;
 }
 
 export interface OpenDatasetOptions {
-  /** false reads with pread instead of mapping the files. */
-  mapped?: boolean;
   /** Compare every shard with its checksum; `auto` (the default) does so up to 1 GiB of shards. */
   verify?: boolean | 'auto';
 }
@@ -50,6 +49,8 @@ class ShardDataset implements TokenDataset {
   readonly tokens: number;
   readonly vocabSize: number;
   readonly eosId: number;
+  /** What a document begins from: the tokenizer's beginning token, or where it has none its end token. */
+  readonly beginId: number;
   readonly tokenizerHash: string;
   readonly hash: string;
   private readonly shards: Shard[] = [];
@@ -65,26 +66,22 @@ class ShardDataset implements TokenDataset {
     this.tokens = manifest.tokens;
     this.vocabSize = manifest.tokenizer.vocabSize;
     this.eosId = manifest.tokenizer.eosId;
+    this.beginId = manifest.tokenizer.beginId;
     this.tokenizerHash = manifest.tokenizer.hash;
     this.hash = contentHash(manifest);
     const bytes = manifest.shards.reduce((sum, shard) => sum + shard.bytes, 0);
     const verify = options.verify === true || (options.verify !== false && bytes <= AUTO_VERIFY_BYTES);
     try {
-      for (const entry of manifest.shards) this.openShard(entry, manifest.type, verify, options.mapped);
+      for (const entry of manifest.shards) this.openShard(entry, manifest.type, verify);
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
-  private openShard(
-    entry: Manifest['shards'][number],
-    type: Manifest['type'],
-    verify: boolean,
-    mapped: boolean | undefined,
-  ): void {
+  private openShard(entry: Manifest['shards'][number], type: Manifest['type'], verify: boolean): void {
     const path = resolve(this.directory, entry.file);
-    const shard = Shard.open(path, { type, bytes: entry.bytes }, { mapped });
+    const shard = Shard.open(path, { type, bytes: entry.bytes });
     this.shards.push(shard);
     const sameCounts = shard.documents === entry.documents && shard.tokens === entry.tokens;
     if (!sameCounts || (verify && checksum(path) !== entry.sha256)) {
@@ -98,9 +95,9 @@ class ShardDataset implements TokenDataset {
     return this.shards[s]!.length(index - this.firsts[s]!);
   }
 
-  document(index: number): TokenArray {
+  document(index: number, from?: number, to?: number): TokenArray {
     const s = this.shardOf(index);
-    return this.shards[s]!.document(index - this.firsts[s]!);
+    return this.shards[s]!.document(index - this.firsts[s]!, from, to);
   }
 
   close(): void {
@@ -123,7 +120,7 @@ class ShardDataset implements TokenDataset {
 }
 
 function checksum(path: string): string {
-  const file = openBytes(path, { mapped: false });
+  const file = new FileReader(path);
   try {
     const hash = createHash('sha256');
     const step = 2 ** 22;

@@ -1,123 +1,186 @@
-// Documents, one after the other, from whatever files a source names. Memory stays bounded by the largest document
-// (.txt, .jsonl) or row group (.parquet).
-import { UserError } from '@stickbreaking/base';
-import { type Line, readBytes, readLines, readZstd } from './byte_stream.js';
+// Documents, one after the other, from whatever files a source names: the one reader of text of every command. A long
+// document comes in pieces, so that memory stays bounded by a piece (.txt), a record (JSON) or a row group (Parquet).
+import { shown, UserError } from '@stickbreaking/base';
+import { withoutMark } from './byte_stream.js';
+import { readDecompressed } from './decompress.js';
+import { DocumentCutter, type Piece } from './document_cutter.js';
+import { type Content, partsOf } from './kinds.js';
+import { type OnNotice, tellOnce } from './notices.js';
 import { readParquet } from './parquet.js';
+import { type RowText, readJsonLines, readJsonValues } from './records.js';
 import { listFiles, type SourceFile, type SourceInput } from './sources.js';
-import { decodeUtf8, firstInvalidByte, invalidUtf8 } from './utf8.js';
+import { readRunningText, readTextParts } from './text_file.js';
+import { TextCheck } from './utf8.js';
+import {
+  areWikiTextLines,
+  isWikiText,
+  isWikiTextLine,
+  LOOK_AHEAD_ROWS,
+  lineOfRow,
+  wikiTextDocuments,
+} from './wikitext.js';
 
 export interface TextDocument {
   text: string;
+  /** as its file has it, where `text` was put back into running text (WikiText) */
+  original?: string;
   /** absolute path of the file it comes from */
   source: string;
   /** 0-based position in that file */
   index: number;
 }
 
+/** A document, or a stretch of a long one. */
+export interface TextPiece extends TextDocument {
+  /** The document ends here. */
+  last: boolean;
+}
+
+export interface ReadOptions {
+  /** Texts at which a document is cut, the tokenizer's end token for one. Default: `<|endoftext|>`. */
+  endTexts?: readonly string[];
+  /** What is left out or replaced; default: a line on stderr. */
+  onNotice?: OnNotice;
+}
+
 /**
  * Streams a source's documents in the order of its files.
- * Throws a UserError, with the file and line or row, for anything that is not readable text.
+ * Throws a UserError, with the file and line or row, for anything that is not readable text, and for a document that is
+ * too long to be one string: `readPieces` reads those too.
  */
-export async function* readDocuments(source: SourceInput): AsyncGenerator<TextDocument> {
-  for (const file of listFiles(source)) {
-    let index = 0;
-    for await (const text of readFileTexts(file)) yield { text, source: file.path, index: index++ };
+export async function* readDocuments(source: SourceInput, options: ReadOptions = {}): AsyncGenerator<TextDocument> {
+  let begun = '';
+  for await (const { last, ...piece } of readPieces(source, options)) {
+    if (begun.length + piece.text.length > LONGEST_STRING) {
+      throw new UserError(
+        `${shown(piece.source)}: document ${piece.index + 1} is too long to be read at once; set split to line or blank-line, or put <|endoftext|> between documents.`,
+      );
+    }
+    begun += piece.text;
+    if (!last) continue;
+    yield { ...piece, text: begun };
+    begun = '';
   }
 }
 
-/** The texts of one file. A file without any is an error. */
-export async function* readFileTexts(file: SourceFile): AsyncGenerator<string> {
+const LONGEST_STRING = 2 ** 29 - 64;
+
+/** As `readDocuments`, with long documents in pieces. */
+export async function* readPieces(source: SourceInput, options: ReadOptions = {}): AsyncGenerator<TextPiece> {
+  const files = listFiles(source, options.onNotice);
   let found = false;
-  for await (const text of readers[file.format](file)) {
-    found = true;
-    yield text;
+  for (const file of files) {
+    for await (const piece of readFilePieces(file, options)) {
+      found = true;
+      yield piece;
+    }
   }
-  if (!found) throw new UserError(`${file.path} holds no document.`);
+  if (!found) throw noDocument(files);
 }
 
-const readers: Record<SourceFile['format'], (file: SourceFile) => AsyncIterable<string>> = {
-  txt: (file) => (file.split === 'file' ? readWhole(file.path) : readParts(file.path, file.split)),
-  jsonl: (file) => readRecords(file, readBytes(file.path)),
-  'jsonl.zst': (file) => readRecords(file, readZstd(file.path)),
-  parquet: readParquet,
+export function noDocument(files: readonly SourceFile[]): UserError {
+  const names = files.slice(0, 3).map(({ path }) => shown(path));
+  const which = `${names.join(', ')}${files.length > names.length ? ', …' : ''}`;
+  return new UserError(`${which} ${files.length === 1 ? 'holds' : 'hold'} no document.`);
+}
+
+/** The documents of one file. None is no error: it may be one part of many. */
+export async function* readFilePieces(
+  file: SourceFile,
+  { endTexts = ['<|endoftext|>'], onNotice = tellOnce }: ReadOptions = {},
+): AsyncGenerator<TextPiece> {
+  const check = new TextCheck(file);
+  let index = 0;
+  for await (const piece of readers[partsOf(file.format).content](file, check, endTexts, onNotice)) {
+    yield { ...piece, source: file.path, index };
+    if (piece.last) index++;
+  }
+  check.tell(onNotice);
+  if (index === 0) onNotice(`${shown(file.path)} holds no document.`);
+}
+
+type Reader = (
+  file: SourceFile,
+  check: TextCheck,
+  endTexts: readonly string[],
+  onNotice: OnNotice,
+) => AsyncIterable<Piece>;
+
+const bytesOf = ({ path, format }: SourceFile) => withoutMark(readDecompressed(path, partsOf(format).compression));
+
+const readers: Record<Content, Reader> = {
+  txt: (file, check, endTexts) =>
+    file.split === 'file'
+      ? readRunningText(check.decodeStream(bytesOf(file)), endTexts)
+      : readTextParts(file, bytesOf(file), check, endTexts),
+  jsonl: (file, check, endTexts, onNotice) =>
+    documentsOfRows(file, readJsonLines(file, bytesOf(file), check), endTexts, onNotice),
+  json: (file, check, endTexts, onNotice) =>
+    documentsOfRows(file, readJsonValues(file, bytesOf(file), check), endTexts, onNotice),
+  parquet: (file, check, endTexts, onNotice) => documentsOfRows(file, readParquet(file, check), endTexts, onNotice),
 };
 
-/** A file as one document, decoded as it is read: the error names the byte without holding the file in memory twice. */
-async function* readWhole(path: string): AsyncGenerator<string> {
-  const decoder = new TextDecoder('utf-8', { fatal: true });
-  let text = '';
-  let offset = 0;
-  for await (const chunk of readBytes(path)) {
-    try {
-      text += decoder.decode(chunk, { stream: true });
-    } catch (error) {
-      if (error instanceof RangeError) throw new UserError(`${path}: too large for one document; set split.`);
-      // The first bytes may end a character of the chunk before.
-      const skip = continuationBytes(chunk);
-      throw invalidUtf8(path, offset + skip + firstInvalidByte(chunk.subarray(skip)));
-    }
-    offset += chunk.length;
+/** Rows are documents, unless they are the lines of WikiText. */
+async function* documentsOfRows(
+  file: SourceFile,
+  rows: AsyncIterable<RowText>,
+  endTexts: readonly string[],
+  onNotice: OnNotice,
+): AsyncGenerator<Piece> {
+  const texts = withoutNulls(file, rows, onNotice);
+  const begin: string[] = [];
+  const first = texts[Symbol.asyncIterator]();
+  while (begin.length < LOOK_AHEAD_ROWS && begin.every(isWikiTextLine)) {
+    const { done, value } = await first.next();
+    if (done) break;
+    begin.push(value);
   }
-  try {
-    text += decoder.decode();
-  } catch {
-    throw invalidUtf8(path, offset);
-  }
-  if (text.trim().length > 0) yield text;
+  const all = chain(begin, first);
+  if (areWikiTextLines(begin)) yield* wikiTextDocuments(linesOfRows(all));
+  else yield* documentsOfTexts(all, endTexts);
 }
 
-function continuationBytes(bytes: Uint8Array): number {
-  let count = 0;
-  while (count < 3 && ((bytes[count] ?? 0) & 0xc0) === 0x80) count++;
-  return count;
-}
-
-async function* readParts(path: string, split: 'line' | 'blank-line'): AsyncGenerator<string> {
-  let part: string[] = [];
-  for await (const line of readLines(readBytes(path))) {
-    const text = decodeLine(path, line).replace(/\r$/, '');
-    const blank = text.trim().length === 0;
-    if (!blank) part.push(text);
-    if (part.length > 0 && (blank || split === 'line')) {
-      yield part.join('\n');
-      part = [];
+async function* documentsOfTexts(texts: AsyncIterable<string>, endTexts: readonly string[]): AsyncGenerator<Piece> {
+  const cutter = new DocumentCutter(endTexts);
+  for await (const text of texts) {
+    if (isWikiText(text)) {
+      yield* wikiTextDocuments(text.split('\n'));
+    } else {
+      yield* cutter.push(text);
+      yield* cutter.end();
     }
-  }
-  if (part.length > 0) yield part.join('\n');
-}
-
-async function* readRecords({ path, field }: SourceFile, stream: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
-  for await (const line of readLines(stream)) {
-    const json = decodeLine(path, line);
-    if (json.trim().length === 0) continue;
-    const where = `${path}, line ${line.number}`;
-    const record = parse(json, where);
-    if (typeof record !== 'object' || record === null || Array.isArray(record)) {
-      throw new UserError(`${where}: expected a JSON object with a field '${field}'.`);
-    }
-    if (!Object.hasOwn(record, field)) {
-      const fields = Object.keys(record)
-        .slice(0, 8)
-        .map((name) => `'${name}'`);
-      throw new UserError(`${where}: there is no field '${field}'; the record has ${fields.join(', ') || 'none'}.`);
-    }
-    const text = (record as Record<string, unknown>)[field];
-    if (typeof text !== 'string') {
-      throw new UserError(`${where}: '${field}' is no text but ${text === null ? 'null' : typeof text}.`);
-    }
-    yield text;
   }
 }
 
-function decodeLine(path: string, { bytes, number, offset }: Line): string {
-  return decodeUtf8(bytes, `${path}, line ${number}`, offset);
+/** The file that the rows were made from ends with a line feed. */
+async function* linesOfRows(rows: AsyncIterable<string>): AsyncGenerator<string> {
+  for await (const row of rows) yield lineOfRow(row);
+  yield '';
 }
 
-function parse(json: string, where: string): unknown {
-  try {
-    return JSON.parse(json);
-  } catch (error) {
-    const reason = (error as Error).message.replaceAll(/\s+/g, ' ').slice(0, 120);
-    throw new UserError(`${where}: invalid JSON (${reason}).`);
+async function* withoutNulls(
+  file: SourceFile,
+  rows: AsyncIterable<RowText>,
+  onNotice: OnNotice,
+): AsyncGenerator<string> {
+  let [row, nulls, first] = [0, 0, 0];
+  for await (const text of rows) {
+    row++;
+    if (text !== null) {
+      yield text;
+      continue;
+    }
+    nulls++;
+    first ||= row;
   }
+  if (nulls === 0) return;
+  const records = nulls === 1 ? `record ${first} has` : `${nulls} records, number ${first} the first, have`;
+  onNotice(
+    `${shown(file.path)}: ${records} no text ('${shown(file.field)}' is null) and ${nulls === 1 ? 'is' : 'are'} left out.`,
+  );
+}
+
+async function* chain<T>(begin: readonly T[], rest: AsyncIterator<T>): AsyncGenerator<T> {
+  yield* begin;
+  yield* { [Symbol.asyncIterator]: () => rest };
 }

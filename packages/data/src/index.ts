@@ -1,5 +1,15 @@
 export { type OpenDatasetOptions, openDataset, type TokenDataset } from './dataset.js';
-export { readDocuments, type TextDocument } from './documents.js';
+export { type ReadOptions, readDocuments, readPieces, type TextDocument, type TextPiece } from './documents.js';
+export { formats, knownEndings, type SourceFormat } from './kinds.js';
+export type { OnNotice } from './notices.js';
+export {
+  type SourceArguments,
+  type SpecialTokenArguments,
+  sourceFrom,
+  sourceOptions,
+  specialTokenOptions,
+  specialTokensFrom,
+} from './options.js';
 export {
   type Batch,
   type LoaderCursor,
@@ -8,16 +18,11 @@ export {
   PackedLoader,
   type PackedLoaderOptions,
 } from './packed_loader.js';
+export { PieceEncoder } from './piece_encoder.js';
 export { type PrepareOptions, type PrepareProgress, prepareShards } from './prepare_shards.js';
 export type { TokenArray } from './shard.js';
-export {
-  listFiles,
-  type SourceConfig,
-  SourceConfigSchema,
-  type SourceFile,
-  type SourceFormat,
-  type SourceInput,
-} from './sources.js';
+export { listFiles, type SourceConfig, SourceConfigSchema, type SourceFile, type SourceInput } from './sources.js';
+export type { SpecialTokenOptions } from './special_tokens.js';
 export type { StreamDecoder } from './stream_decoder.js';
 export { hasNativeTokenizers, openTokenizer, type Tokenizer, type TokenizerOptions } from './tokenizer.js';
 export { shrinkTokenizer, type TrainTokenizerOptions, trainTokenizer } from './train_tokenizer.js';

@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { explainSystemError, UserError } from '@stickbreaking/base';
+import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import { replaceFile } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import { hashFile } from './hash_file.js';
@@ -12,12 +12,14 @@ import type { Tokenizer } from './tokenizer.js';
 
 const count = z.int().nonnegative();
 
+const VERSION = 2;
+
 const ManifestSchema = z.object({
   format: z.literal('stickbreaking-tokens'),
-  version: z.literal(1),
+  version: z.literal(VERSION),
   /** All sources are in the shards. */
   complete: z.boolean(),
-  tokenizer: z.object({ hash: z.string(), vocabSize: count, eosId: count }),
+  tokenizer: z.object({ hash: z.string(), vocabSize: count, eosId: count, beginId: count }),
   type: z.enum(['uint16', 'uint32']),
   /** A shard is closed by the document that brings it to this many tokens. */
   shardTokens: count,
@@ -30,6 +32,7 @@ const ManifestSchema = z.object({
       format: z.string(),
       field: z.string(),
       split: z.string(),
+      invalidText: z.string(),
       size: count,
       mtimeMs: z.number(),
       sha256: z.string(),
@@ -52,12 +55,12 @@ export type Manifest = z.infer<typeof ManifestSchema>;
 export type ManifestSource = Manifest['sources'][number];
 
 export function newManifest(tokenizer: Tokenizer, type: Manifest['type'], shardTokens: number): Manifest {
-  const { hash, vocabSize, eosId } = tokenizer;
+  const { hash, vocabSize, eosId, beginId } = tokenizer;
   return {
     format: 'stickbreaking-tokens',
-    version: 1,
+    version: VERSION,
     complete: false,
-    tokenizer: { hash, vocabSize, eosId },
+    tokenizer: { hash, vocabSize, eosId, beginId },
     type,
     shardTokens,
     documents: 0,
@@ -69,27 +72,53 @@ export function newManifest(tokenizer: Tokenizer, type: Manifest['type'], shardT
 
 const manifestPath = (directory: string) => join(directory, 'manifest.json');
 
-/** The manifest of a directory, if it has one. */
+const REMEDY = 'remove its directory to tokenize again';
+
+/** The manifest of a directory, if it has one. Throws a UserError where it contradicts itself. */
 export function readManifest(directory: string): Manifest | undefined {
   const path = manifestPath(directory);
   if (!existsSync(path)) return undefined;
+  const damaged = (what: string, cause?: unknown) =>
+    new UserError(`${shown(path)} ${what}; ${REMEDY}.`, cause === undefined ? {} : { cause });
+  let stored: unknown;
   try {
-    return ManifestSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+    stored = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    const told = explainSystemError(error, `cannot read ${path}`);
-    if (told instanceof UserError) throw told;
-    throw new UserError(`${path} is damaged or not of this version; remove its directory to tokenize again.`);
+    const told = explainSystemError(error, `cannot read ${shown(path)}`);
+    throw told instanceof UserError ? told : damaged('is damaged: it is not valid JSON', error);
   }
+  if ((stored as { version?: unknown } | null)?.version === 1) throw damaged('is of an earlier version');
+  const parsed = ManifestSchema.extend({ checksum: z.string() }).safeParse(stored);
+  if (!parsed.success) {
+    throw damaged(
+      `is damaged or not of this version (${shown(parsed.error.issues[0]!.path.join('.') || 'no object')})`,
+    );
+  }
+  const { checksum, ...manifest } = parsed.data;
+  for (const key of ['documents', 'tokens'] as const) {
+    const held = manifest.shards.reduce((sum, shard) => sum + shard[key], 0);
+    if (manifest[key] !== held) throw damaged(`is damaged: ${key} is ${manifest[key]}, and its shards hold ${held}`);
+  }
+  if (checksumOf(manifest) !== checksum) throw damaged('was changed or is damaged: it does not fit its own checksum');
+  return manifest;
 }
 
 export function writeManifest(directory: string, manifest: Manifest): void {
-  replaceFile(manifestPath(directory), `${JSON.stringify(manifest, null, 2)}\n`);
+  const json = JSON.stringify({ ...manifest, checksum: checksumOf(manifest) }, null, 2);
+  replaceFile(manifestPath(directory), `${json}\n`);
+}
+
+/** SHA-256 of what a manifest says, however it is laid out. */
+function checksumOf(manifest: Manifest): string {
+  return createHash('sha256')
+    .update(JSON.stringify(ManifestSchema.parse(manifest)))
+    .digest('hex');
 }
 
 /** Identifies the tokens of a directory: the same for the same documents through the same tokenizer. */
-export function contentHash(manifest: Manifest): string {
-  const hash = createHash('sha256').update(manifest.tokenizer.hash);
-  for (const shard of manifest.shards) hash.update(shard.sha256);
+export function contentHash({ tokenizer, shards }: Manifest): string {
+  const hash = createHash('sha256').update(`${tokenizer.hash} ${tokenizer.beginId} ${tokenizer.eosId}`);
+  for (const shard of shards) hash.update(shard.sha256);
   return hash.digest('hex');
 }
 
@@ -101,21 +130,27 @@ export async function checkSame(
   files: readonly SourceFile[],
 ): Promise<void> {
   const remedy = 'give another directory, or remove this one to tokenize again';
-  if (manifest.tokenizer.hash !== tokenizer.hash || manifest.tokenizer.eosId !== tokenizer.eosId) {
-    const made = `tokenizer ${manifest.tokenizer.hash.slice(0, 12)}, end token ${manifest.tokenizer.eosId}`;
-    const asked = `${tokenizer.hash.slice(0, 12)}, end token ${tokenizer.eosId} (${tokenizer.path})`;
-    throw new UserError(`${directory} was tokenized with another tokenizer (${made}; now ${asked}); ${remedy}.`);
+  const kept = manifest.tokenizer;
+  if (kept.hash !== tokenizer.hash || kept.eosId !== tokenizer.eosId || kept.beginId !== tokenizer.beginId) {
+    const say = (one: Pick<Tokenizer, 'hash' | 'eosId' | 'beginId'>) =>
+      `${one.hash.slice(0, 12)}, documents from token ${one.beginId} to ${one.eosId}`;
+    throw new UserError(
+      `${shown(directory)} was tokenized with another tokenizer (${say(kept)}; now ${say(tokenizer)}: ${shown(tokenizer.path)}); ${remedy}.`,
+    );
   }
   if (manifest.complete && manifest.sources.length !== files.length) {
     throw new UserError(
-      `${directory} was made from ${manifest.sources.length} files and not from ${files.length}; ${remedy}.`,
+      `${shown(directory)} was made from ${manifest.sources.length} files and not from ${files.length}; ${remedy}.`,
     );
   }
   for (const [i, source] of manifest.sources.entries()) {
     const file = files[i];
     if (!file || !(await isSame(source, file))) {
-      const now = file && file.path !== source.path ? `it is now ${file.path}` : 'it has changed, or is read otherwise';
-      throw new UserError(`${directory} was made from ${source.path}, and ${file ? now : 'it is missing'}; ${remedy}.`);
+      const now =
+        file && file.path !== source.path ? `it is now ${shown(file.path)}` : 'it has changed, or is read otherwise';
+      throw new UserError(
+        `${shown(directory)} was made from ${shown(source.path)}, and ${file ? now : 'it is missing'}; ${remedy}.`,
+      );
     }
   }
 }
@@ -123,6 +158,8 @@ export async function checkSame(
 /** Path, size and time are the quick answer; where path or time differ, the content decides. */
 async function isSame(source: ManifestSource, file: SourceFile): Promise<boolean> {
   if (source.format !== file.format || source.field !== file.field || source.split !== file.split) return false;
+  // What was read without anything to replace is the same either way.
+  if (source.invalidText === 'replace' && file.invalidText === 'refuse') return false;
   if (source.size !== file.size) return false;
   return (
     (source.path === file.path && source.mtimeMs === file.mtimeMs) || source.sha256 === (await hashFile(file.path))
@@ -138,5 +175,5 @@ export async function describeSource(file: SourceFile): Promise<ManifestSource> 
 export function checkUnchanged(file: SourceFile): void {
   const stats = statSync(file.path, { throwIfNoEntry: false });
   if (stats?.size === file.size && stats.mtimeMs === file.mtimeMs) return;
-  throw new UserError(`${file.path} changed while it was being read; run again when it is finished.`);
+  throw new UserError(`${shown(file.path)} changed while it was being read; run again when it is finished.`);
 }

@@ -17,10 +17,11 @@ function memoryDataset(lengths: readonly number[], firstToken = 1): TokenDataset
     tokens: documents.reduce((sum, document) => sum + document.length, 0),
     vocabSize: 2 ** 32,
     eosId: EOS,
+    beginId: EOS,
     tokenizerHash: 'tokenizer',
     hash: `${firstToken}:${lengths.join()}`,
     documentLength: (index) => documents[index]!.length,
-    document: (index) => documents[index]!,
+    document: (index, from, to) => documents[index]!.slice(from, to),
     close() {},
   };
 }

@@ -2,12 +2,11 @@
 // `cuSeqlens` where attention must not look across. A document is cut only at the context length and at the end of a
 // micro-batch; what is left of it begins the next piece. Several documents may be read in turns, so that a batch of long
 // ones is of more than one. A document's targets are its tokens, the end token included; its inputs
-// are the same moved by one, with an end token in front: every token is a target exactly once an epoch, and the end
-// token is what a document begins from, here as in evaluation and generation.
+// are the same moved by one, with the token in front that documents begin from, here as in evaluation and generation (the
+// tokenizer's beginning token, or else its end token): every token is a target exactly once an epoch.
 import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import type { TokenDataset } from './dataset.js';
-import type { TokenArray } from './shard.js';
 import { shuffledOrder } from './shuffle.js';
 
 export interface Batch {
@@ -70,7 +69,8 @@ interface OpenDocument {
   dataset: number;
   document: number;
   offset: number;
-  tokens: TokenArray;
+  /** in tokens, its end token included */
+  length: number;
 }
 
 interface Stream {
@@ -134,15 +134,18 @@ export class PackedLoader {
     for (let filled = 0; filled < length; ) {
       this.open[this.turn] ??= this.nextDocument();
       const current = this.open[this.turn]!;
-      const { tokens: document, offset } = current;
-      const take = Math.min(this.contextLength, length - filled, document.length - offset);
-      targets.set(document.subarray(offset, offset + take), filled);
-      tokens[filled] = offset === 0 ? document[document.length - 1]! : document[offset - 1]!;
-      tokens.set(document.subarray(offset, offset + take - 1), filled + 1);
+      const { offset } = current;
+      const take = Math.min(this.contextLength, length - filled, current.length - offset);
+      const { dataset } = this.streams[current.dataset]!;
+      const before = offset === 0 ? 0 : 1;
+      const piece = dataset.document(current.document, offset - before, offset + take);
+      if (before === 0) tokens[filled] = dataset.beginId;
+      targets.set(piece.subarray(before), filled);
+      tokens.set(piece.subarray(0, piece.length - 1), filled + 1 - before);
       filled += take;
       boundaries.push(filled);
       current.offset += take;
-      if (current.offset === document.length) this.open[this.turn] = undefined;
+      if (current.offset === current.length) this.open[this.turn] = undefined;
       this.turn = (this.turn + 1) % this.open.length;
     }
     this.seen += length;
@@ -176,9 +179,9 @@ export class PackedLoader {
       stream.order = shuffledOrder(stream.dataset.documents, this.seed, index, stream.epoch);
     }
     const document = stream.order[stream.position++]!;
-    const tokens = stream.dataset.document(document);
-    stream.tokens += tokens.length;
-    return { dataset: index, document, offset: 0, tokens };
+    const length = stream.dataset.documentLength(document);
+    stream.tokens += length;
+    return { dataset: index, document, offset: 0, length };
   }
 
   private lead(index: number): number {
@@ -215,12 +218,12 @@ export class PackedLoader {
     this.turn = cursor.turn;
   }
 
-  private reopen(current: Omit<OpenDocument, 'tokens'>): OpenDocument {
+  private reopen(current: Omit<OpenDocument, 'length'>): OpenDocument {
     const dataset = this.streams[current.dataset]?.dataset;
     if (!dataset || current.document >= dataset.documents) throw new UserError('the data cursor is damaged.');
-    const tokens = dataset.document(current.document);
-    if (current.offset >= tokens.length) throw new UserError('the data cursor is damaged.');
-    return { ...current, tokens };
+    const length = dataset.documentLength(current.document);
+    if (current.offset >= length) throw new UserError('the data cursor is damaged.');
+    return { ...current, length };
   }
 }
 

@@ -1,46 +1,58 @@
 // Parquet, one column and one row group at a time.
-import { open } from 'node:fs/promises';
-import { explainSystemError, UserError } from '@stickbreaking/base';
+import { type FileHandle, open } from 'node:fs/promises';
+import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import {
   type AsyncBuffer,
   type FileMetaData,
   parquetMetadataAsync,
   parquetReadObjects,
   parquetSchema,
+  type SchemaTree,
 } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
+import { checkPages } from './parquet_pages.js';
+import { type RowText, textIn } from './records.js';
 import type { SourceFile } from './sources.js';
+import type { TextCheck } from './utf8.js';
 
-/** The texts of a Parquet file's column, in row order. */
-export async function* readParquet({ path, field, size }: SourceFile): AsyncGenerator<string> {
+/** The texts of a Parquet file's column, in row order; null where a row has none. */
+export async function* readParquet(file: SourceFile, check: TextCheck): AsyncGenerator<RowText> {
+  const { path, field, size } = file;
   const handle = await open(path, 'r').catch((error) => {
-    throw explainSystemError(error, `cannot read ${path}`);
+    throw explainSystemError(error, `cannot read ${shown(path)}`);
   });
   try {
-    const file: AsyncBuffer = {
-      byteLength: size,
-      async slice(start, end = size) {
-        const buffer = new Uint8Array(end - start);
-        const { bytesRead } = await handle.read(buffer, 0, buffer.length, start);
-        if (bytesRead < buffer.length) throw new UserError(`${path}: the file ended early; was it changed meanwhile?`);
-        return buffer.buffer;
-      },
-    };
-    const metadata = await damaged(path, () => readMetadata(path, file));
-    checkColumn(path, field, metadata);
+    const bytes: AsyncBuffer = { byteLength: size, slice: (start, end = size) => readRange(handle, path, start, end) };
+    const metadata = await damaged(path, () => readMetadata(path, bytes));
+    const column = columnOf(path, field, metadata);
     let rowStart = 0;
     for (const group of metadata.row_groups) {
       const rowEnd = rowStart + Number(group.num_rows);
-      const rows = await damaged(path, () =>
-        parquetReadObjects({ file, metadata, columns: [field], rowStart, rowEnd, compressors, parsers }),
-      );
-      if (rows.length !== rowEnd - rowStart) throw new UserError(`${path}: rows are missing; the file is damaged.`);
-      for (let i = 0; i < rows.length; i++) yield textOf(rows[i]![field], path, field, rowStart + i);
+      if (rowEnd === rowStart) continue;
+      const rows = await damaged(path, async () => {
+        await checkPages(path, bytes, group, column);
+        return parquetReadObjects({ file: bytes, metadata, columns: [column], rowStart, rowEnd, compressors, parsers });
+      });
+      if (rows.length !== rowEnd - rowStart)
+        throw new UserError(`${shown(path)}: rows are missing; the file is damaged.`);
+      for (const [i, row] of rows.entries()) {
+        yield textIn(row, field, `${shown(path)}, row ${rowStart + i + 1}`, check);
+      }
       rowStart = rowEnd;
     }
   } finally {
     await handle.close();
   }
+}
+
+async function readRange(handle: FileHandle, path: string, start: number, end: number): Promise<ArrayBuffer> {
+  const buffer = new Uint8Array(Math.max(0, end - start));
+  for (let done = 0; done < buffer.length; ) {
+    const { bytesRead } = await handle.read(buffer, done, buffer.length - done, start + done);
+    if (bytesRead === 0) throw new UserError(`${shown(path)}: the file ended early; was it changed meanwhile?`);
+    done += bytesRead;
+  }
+  return buffer.buffer;
 }
 
 /** Bytes that are no UTF-8 are handed through undecoded, so that the row can be named where they turn up. */
@@ -55,27 +67,35 @@ const parsers = {
   },
 } as { stringFromBytes(bytes: Uint8Array): string };
 
-function textOf(value: unknown, path: string, field: string, row: number): string {
-  if (typeof value === 'string') return value;
-  const where = `${path}, row ${row + 1}`;
-  if (value instanceof Uint8Array) throw new UserError(`${where}: invalid UTF-8 in '${field}'; convert it to UTF-8.`);
-  if (value === null || value === undefined) throw new UserError(`${where}: '${field}' is missing (null).`);
-  throw new UserError(`${where}: '${field}' is no text but ${typeof value}.`);
-}
-
 async function readMetadata(path: string, file: AsyncBuffer): Promise<FileMetaData> {
   const magic = async (start: number) => Buffer.from(await file.slice(start, start + 4)).toString('latin1');
-  if (file.byteLength < 12 || (await magic(0)) !== 'PAR1') throw new UserError(`${path} is not a Parquet file.`);
+  if (file.byteLength < 12 || (await magic(0)) !== 'PAR1') throw new UserError(`${shown(path)} is not a Parquet file.`);
   if ((await magic(file.byteLength - 4)) !== 'PAR1') {
-    throw new UserError(`${path}: the Parquet file is cut short (its footer is missing); fetch it again.`);
+    throw new UserError(`${shown(path)}: the Parquet file is cut short (its footer is missing); fetch it again.`);
   }
   return parquetMetadataAsync(file);
 }
 
-function checkColumn(path: string, field: string, metadata: FileMetaData): void {
-  const columns = parquetSchema(metadata).children.map((child) => child.element.name);
-  if (columns.includes(field)) return;
-  throw new UserError(`${path} has no column '${field}'; it has ${columns.map((name) => `'${name}'`).join(', ')}.`);
+/** The column that holds the field: the one of its name, or the one that its path begins with (`row` of `row.text`). */
+function columnOf(path: string, field: string, metadata: FileMetaData): string {
+  const { children } = parquetSchema(metadata);
+  const named = (tree: readonly SchemaTree[], name: string) => tree.find(({ element }) => element.name === name);
+  if (named(children, field)) return field;
+  const [column, ...inside] = field.split('.');
+  let at = named(children, column!);
+  for (const name of inside) at = at && named(at.children, name);
+  if (at) return column!;
+  const columns = children.flatMap((child) => leavesOf(child, ''));
+  const some = columns.slice(0, 20).map((name) => `'${shown(name)}'`);
+  throw new UserError(
+    `${shown(path)} has no column '${shown(field)}'; it has ${some.join(', ')}${columns.length > some.length ? ', …' : ''}.`,
+  );
+}
+
+/** Columns as `field` names them. */
+function leavesOf({ element, children }: SchemaTree, prefix: string): string[] {
+  const name = `${prefix}${element.name}`;
+  return children.length === 0 ? [name] : children.flatMap((child) => leavesOf(child, `${name}.`));
 }
 
 /** What the decoders throw on a damaged file is theirs to word; the file's name is added and the stack left out. */
@@ -83,9 +103,9 @@ async function damaged<T>(path: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
-    const told = explainSystemError(error, `cannot read ${path}`);
+    const told = explainSystemError(error, `cannot read ${shown(path)}`);
     if (told instanceof UserError) throw told;
-    const reason = String((error as Error)?.message ?? error).split('\n')[0];
-    throw new UserError(`${path}: the Parquet file is damaged or cut short (${reason}).`, { cause: error });
+    const reason = shown(String((error as Error)?.message ?? error));
+    throw new UserError(`${shown(path)}: the Parquet file is damaged or cut short (${reason}).`, { cause: error });
   }
 }

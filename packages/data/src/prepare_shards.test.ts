@@ -16,7 +16,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDataset } from './dataset.js';
-import { PackedLoader } from './packed_loader.js';
 import { prepareShards } from './prepare_shards.js';
 import { openTokenizer, type Tokenizer } from './tokenizer.js';
 import { trainTokenizer } from './train_tokenizer.js';
@@ -53,8 +52,8 @@ const contents = (directory: string) =>
   );
 
 describe('shards', () => {
-  test.each([true, false])('hold every document, in order, with its end token (mapped: %s)', (mapped) => {
-    const dataset = openDataset(reference, { mapped });
+  test('hold every document, in order, with its end token', () => {
+    const dataset = openDataset(reference);
     expect(dataset).toMatchObject({ documents: 24, vocabSize: 1000, eosId: 0, tokenizerHash: tokenizer.hash });
     expect(readdirSync(reference).length).toBeGreaterThan(10);
     let tokens = 0;
@@ -83,14 +82,6 @@ describe('shards', () => {
     const dataset = await prepare(fresh(), { source: { path } });
     const texts = Array.from({ length: dataset.documents }, (_, i) => tokenizer.decode(dataset.document(i)));
     expect(texts).toEqual(['one', 'two', 'three']);
-  });
-
-  test('the loader packs the same batches from a mapping and from pread', () => {
-    const loaders = [true, false].map((mapped) => {
-      const mixture = [{ dataset: openDataset(reference, { mapped }), weight: 1 }];
-      return new PackedLoader({ mixture, contextLength: 512, microBatchTokens: 2048, seed: 3 });
-    });
-    for (let step = 0; step < 50; step++) expect(loaders[0]!.next()).toEqual(loaders[1]!.next());
   });
 });
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import { removeLeftovers, replaceFile, withLock } from '@stickbreaking/base/node';
 import { openDataset, type TokenDataset } from './dataset.js';
-import { readFileTexts } from './documents.js';
+import { noDocument, type ReadOptions, readFilePieces, type TextPiece } from './documents.js';
 import {
   checkSame,
   checkUnchanged,
@@ -16,6 +16,8 @@ import {
   readManifest,
   writeManifest,
 } from './manifest.js';
+import { type OnNotice, tellOnce } from './notices.js';
+import { PieceEncoder } from './piece_encoder.js';
 import { ShardBuilder, tokenType } from './shard.js';
 import { listFiles, type SourceFile, type SourceInput } from './sources.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -41,18 +43,20 @@ export interface PrepareOptions {
   /** A shard is closed by the document that brings it to this many tokens. Default 16,777,216. */
   shardTokens?: number;
   onProgress?: (progress: PrepareProgress) => void;
+  /** What is left out or replaced; default: a line on stderr. */
+  onNotice?: OnNotice;
   /** Stops between batches; the shards written so far are kept and continued next time. */
   signal?: AbortSignal;
 }
 
 /**
  * Tokenizes a source into shards, or opens those that are there already: reused when nothing changed, continued when
- * interrupted, refused with a UserError when the tokenizer or the text differs. A text that holds the end token
- * (as in files with `<|endoftext|>` between their documents) is cut there; empty texts are left out.
+ * interrupted, refused with a UserError when the tokenizer or the text differs. A text that holds the end token or
+ * `<|endoftext|>` (as files have it between their documents) is cut there; blank texts are left out.
  */
 export async function prepareShards(options: PrepareOptions): Promise<TokenDataset> {
   const { tokenizer, directory, signal } = options;
-  const files = [options.source].flat().flatMap((source) => listFiles(source as SourceInput));
+  const files = [options.source].flat().flatMap((source) => listFiles(source as SourceInput, options.onNotice));
   const ready = readManifest(directory);
   if (!ready?.complete) {
     const onWait = (waitingFor: number) =>
@@ -95,25 +99,28 @@ class Preparation {
     const start = this.manifest.shards.at(-1)?.next ?? { source: 0, text: 0 };
     for (let i = start.source; i < this.files.length; i++) await this.addFile(i, i === start.source ? start.text : 0);
     if (this.shard.documents > 0) this.closeShard({ source: this.files.length, text: 0 });
-    if (this.manifest.tokens === 0)
-      throw new UserError(`there is no text in ${this.files.map((f) => f.path).join(', ')}.`);
+    if (this.manifest.tokens === 0) throw noDocument(this.files);
     this.save({ ...this.manifest, complete: true });
   }
 
-  /** Adds a file's texts from number `first` on. The next batch is read while one is being encoded. */
+  /** Adds a file's pieces of text from number `first` on. The next batch is read while one is being encoded. */
   private async addFile(index: number, first: number): Promise<void> {
     const file = this.files[index]!;
-    if (this.manifest.sources.length <= index) this.manifest.sources.push(await describeSource(file));
+    const described = this.manifest.sources[index] ?? (await describeSource(file));
+    this.manifest.sources[index] = { ...described, invalidText: file.invalidText };
+    const encoder = new PieceEncoder(this.tokenizer);
     let next = first;
-    let pending: Promise<number[][]> = Promise.resolve([]);
+    let pending: { batch: TextPiece[]; ids: Promise<number[][]> } = { batch: [], ids: Promise.resolve([]) };
     const settle = async () => {
-      for (const ids of await pending) this.addText(ids, { source: index, text: ++next });
+      for (const [i, ids] of (await pending.ids).entries()) {
+        this.addPiece(ids, pending.batch[i]!.last, { source: index, text: ++next });
+      }
     };
-    for await (const batch of batches(skip(readFileTexts(file), first))) {
+    for await (const batch of batches(skip(readFilePieces(file, this.reading()), first))) {
       this.options.signal?.throwIfAborted();
       await settle();
-      pending = this.tokenizer.encodeBatch(batch);
-      pending.catch(() => {}); // it is awaited in settle(), but an error in reading the file may come before
+      pending = { batch, ids: encoder.encode(batch) };
+      pending.ids.catch(() => {}); // it is awaited in settle(), but an error in reading the file may come before
       this.report(index);
     }
     await settle();
@@ -121,14 +128,23 @@ class Preparation {
     this.report(index);
   }
 
-  private addText(ids: number[], next: { source: number; text: number }): void {
+  private reading(): ReadOptions {
+    const { onNotice = tellOnce } = this.options;
+    return { endTexts: this.tokenizer.endTexts, onNotice };
+  }
+
+  /** The end token may also come out of text that is not spelled like it (a normalizer's work). */
+  private addPiece(ids: number[], last: boolean, next: { source: number; text: number }): void {
     const { eosId } = this.tokenizer;
     let start = 0;
-    for (let end = ids.indexOf(eosId); start < ids.length; end = ids.indexOf(eosId, start)) {
-      const stop = end < 0 ? ids.length : end;
-      if (stop > start) this.shard.add(start === 0 && end < 0 ? ids : ids.slice(start, stop), eosId);
-      start = stop + 1;
+    for (let end = ids.indexOf(eosId); end >= 0; end = ids.indexOf(eosId, start)) {
+      this.shard.append(ids.slice(start, end));
+      this.shard.endDocument(eosId);
+      start = end + 1;
     }
+    this.shard.append(start === 0 ? ids : ids.slice(start));
+    if (!last) return;
+    this.shard.endDocument(eosId);
     if (this.shard.tokens >= this.manifest.shardTokens) this.closeShard(next);
   }
 
@@ -170,17 +186,17 @@ class Preparation {
   }
 }
 
-async function* skip(texts: AsyncIterable<string>, count: number): AsyncGenerator<string> {
+async function* skip<T>(items: AsyncIterable<T>, count: number): AsyncGenerator<T> {
   let index = 0;
-  for await (const text of texts) if (index++ >= count) yield text;
+  for await (const item of items) if (index++ >= count) yield item;
 }
 
-async function* batches(texts: AsyncIterable<string>): AsyncGenerator<string[]> {
-  let batch: string[] = [];
+async function* batches(pieces: AsyncIterable<TextPiece>): AsyncGenerator<TextPiece[]> {
+  let batch: TextPiece[] = [];
   let characters = 0;
-  for await (const text of texts) {
-    batch.push(text);
-    characters += text.length;
+  for await (const piece of pieces) {
+    batch.push(piece);
+    characters += piece.text.length;
     if (characters < BATCH_CHARACTERS && batch.length < BATCH_TEXTS) continue;
     yield batch;
     batch = [];

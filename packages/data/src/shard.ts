@@ -1,7 +1,7 @@
 // A shard is one file of whole documents: a header of 64 bytes, the tokens (uint16, or uint32 for a vocabulary above
 // 65,536), and where each document ends (uint32, in tokens). Little-endian, as every machine that runs Node well.
-import { UserError } from '@stickbreaking/base';
-import { type FileBytes, openBytes } from './mapped_file.js';
+import { shown, UserError } from '@stickbreaking/base';
+import { FileReader } from './file_reader.js';
 
 const MAGIC = 'SBTOKEN1';
 const HEADER_BYTES = 64;
@@ -32,14 +32,20 @@ export class ShardBuilder {
     return this.ends.length;
   }
 
-  /** Adds a document's tokens and the token that ends it. */
-  add(ids: ArrayLike<number>, eosId: number): void {
-    const end = this.tokens + ids.length + 1;
-    if (end > this.tokenArray.length) this.grow(end);
+  /** Adds tokens to the document at hand. */
+  append(ids: ArrayLike<number>): void {
+    const end = this.tokens + ids.length;
+    // One more, so that the document's end has its place.
+    if (end >= this.tokenArray.length) this.grow(end + 1);
     this.tokenArray.set(ids, this.tokens);
-    this.tokenArray[end - 1] = eosId;
     this.tokens = end;
-    this.ends.push(end);
+  }
+
+  /** Ends the document at hand, if it has any tokens. */
+  endDocument(eosId: number): void {
+    if (this.tokens === (this.ends.at(-1) ?? 0)) return;
+    this.append([eosId]);
+    this.ends.push(this.tokens);
   }
 
   /** The file, in parts. */
@@ -69,19 +75,19 @@ const padTo4 = (bytes: number) => (bytes + 3) & ~3;
 /** An open shard. */
 export class Shard {
   private constructor(
-    private readonly file: FileBytes,
+    private readonly file: FileReader,
     readonly documents: number,
     readonly tokens: number,
     private readonly type: TokenType,
-    private readonly ends: Uint32Array,
+    private readonly endsAt: number,
   ) {}
 
   /** Throws a UserError when the file is not a whole shard of the expected kind. */
-  static open(path: string, expected: { type: TokenType; bytes: number }, options?: { mapped?: boolean }): Shard {
-    const file = openBytes(path, options);
+  static open(path: string, expected: { type: TokenType; bytes: number }): Shard {
+    const file = new FileReader(path);
     try {
       const complain = (what: string) =>
-        new UserError(`the token shard ${path} ${what}; remove its directory to tokenize again.`);
+        new UserError(`the token shard ${shown(path)} ${what}; remove its directory to tokenize again.`);
       if (file.size !== expected.bytes) {
         throw complain(`is damaged: it has ${file.size} bytes and should have ${expected.bytes}`);
       }
@@ -93,10 +99,8 @@ export class Shard {
       const endsAt = HEADER_BYTES + padTo4(tokens * width);
       if (header.readUInt32LE(8) !== width || endsAt + 4 * documents !== file.size)
         throw complain('has a damaged header');
-      const table = file.read(endsAt, file.size);
-      const ends = new Uint32Array(table.buffer, table.byteOffset, documents);
-      if (!isIncreasing(ends, tokens)) throw complain('has a damaged table of documents');
-      return new Shard(file, documents, tokens, expected.type, ends);
+      if (!hasIncreasingEnds(file, endsAt, tokens)) throw complain('has a damaged table of documents');
+      return new Shard(file, documents, tokens, expected.type, endsAt);
     } catch (error) {
       file.close();
       throw error;
@@ -105,31 +109,40 @@ export class Shard {
 
   /** Tokens of a document, its end-of-document token included. */
   length(document: number): number {
-    return this.ends[document]! - this.start(document);
+    const [start, end] = this.range(document);
+    return end - start;
   }
 
-  /** A document's tokens, its end-of-document token included, as a view where the file is mapped. */
-  document(document: number): TokenArray {
+  /** Tokens `from` up to `to` of a document; default: all, its end-of-document token included. */
+  document(document: number, from = 0, to?: number): TokenArray {
     const width = bytesPerToken[this.type];
-    const [start, end] = [this.start(document), this.ends[document]!];
-    const bytes = this.file.read(HEADER_BYTES + start * width, HEADER_BYTES + end * width);
-    return new (this.type === 'uint16' ? Uint16Array : Uint32Array)(bytes.buffer, bytes.byteOffset, end - start);
+    const [begin, documentEnd] = this.range(document);
+    const [start, end] = [begin + from, to === undefined ? documentEnd : begin + to];
+    const { buffer } = this.file.read(HEADER_BYTES + start * width, HEADER_BYTES + end * width);
+    return this.type === 'uint16' ? new Uint16Array(buffer) : new Uint32Array(buffer);
   }
 
   close(): void {
     this.file.close();
   }
 
-  private start(document: number): number {
-    return document === 0 ? 0 : this.ends[document - 1]!;
+  /** Where a document's tokens are: the end of the one before, and its own. */
+  private range(document: number): [start: number, end: number] {
+    const at = this.endsAt + 4 * document;
+    const first = document === 0;
+    const ends = new Uint32Array(this.file.read(first ? at : at - 4, at + 4).buffer);
+    return first ? [0, ends[0]!] : [ends[0]!, ends[1]!];
   }
 }
 
-function isIncreasing(ends: Uint32Array, last: number): boolean {
+function hasIncreasingEnds(file: FileReader, endsAt: number, last: number): boolean {
+  const step = 2 ** 20;
   let previous = 0;
-  for (const end of ends) {
-    if (end <= previous) return false;
-    previous = end;
+  for (let at = endsAt; at < file.size; at += step) {
+    for (const end of new Uint32Array(file.read(at, Math.min(file.size, at + step)).buffer)) {
+      if (end <= previous) return false;
+      previous = end;
+    }
   }
   return previous === last;
 }

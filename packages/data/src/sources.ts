@@ -1,17 +1,16 @@
 // A source says where text comes from: files, globs or directories, and which field of a record holds the text.
 import { readdirSync, type Stats, statSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { explainSystemError, UserError } from '@stickbreaking/base';
+import { relative, resolve, sep } from 'node:path';
+import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import { globSync, isDynamicPattern } from 'tinyglobby';
 import { z } from 'zod';
-
-export const formats = ['txt', 'jsonl', 'jsonl.zst', 'parquet'] as const;
-export type SourceFormat = (typeof formats)[number];
+import { formatOf, formats, knownEndings, namedFormat, type SourceFormat } from './kinds.js';
+import { type OnNotice, tellOnce } from './notices.js';
 
 export const SourceConfigSchema = z.strictObject({
   /** A file, a directory (searched to any depth for the known endings) or a glob; or a list of them. */
   path: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
-  /** The field (.jsonl, .jsonl.zst) or column (.parquet) that holds the text. */
+  /** The field (JSON) or column (Parquet) that holds the text; `row.text` is the field `text` inside `row`. */
   field: z.string().min(1).default('text'),
   /** Share of the mixture's tokens, relative to the other sources' weights. */
   weight: z.number().positive().default(1),
@@ -21,6 +20,11 @@ export const SourceConfigSchema = z.strictObject({
   format: z.enum(formats).optional(),
   /** What a document is in a .txt file: the whole file, a line, or a run of lines between blank lines. */
   split: z.enum(['file', 'line', 'blank-line']).default('file'),
+  /**
+   * Bytes that are no UTF-8 and halves of surrogate pairs in JSON: `refuse` stops with their file and place; `replace`
+   * puts U+FFFD in their place and tells how many documents that were.
+   */
+  invalidText: z.enum(['refuse', 'replace']).default('refuse'),
 });
 
 /** A source, its defaults filled in. */
@@ -35,6 +39,7 @@ export interface SourceFile {
   format: SourceFormat;
   field: string;
   split: SourceConfig['split'];
+  invalidText: SourceConfig['invalidText'];
   /** bytes */
   size: number;
   /** time of the last change, in milliseconds since 1970 */
@@ -50,44 +55,96 @@ export function parseSource(source: SourceInput): SourceConfig {
   throw new UserError(`data source${key && `, key '${key}'`}: ${issue.message}.`);
 }
 
-/**
- * The files of a source: paths in the order given, those of a glob or directory sorted by name.
- * Throws a UserError when a path matches nothing, or a file is empty, unreadable or of no known kind.
- */
-export function listFiles(input: SourceInput): SourceFile[] {
-  const source = parseSource(input);
-  const paths = [source.path].flat().flatMap((path) => expand(path, source.format));
-  return [...new Set(paths)].map((path) => {
-    const stats = stat(path);
-    if (!stats) throw new UserError(`cannot read ${path}: there is no such file.`, { missing: true });
-    if (!stats.isFile()) throw new UserError(`cannot read ${path}: it is not a regular file.`);
-    if (stats.size === 0) throw new UserError(`${path} is empty; give a file with text in it.`);
-    const format = source.format ?? formatOf(path);
-    if (!format) {
-      throw new UserError(
-        `${path}: unknown kind of file; expected ${formats.map((f) => `.${f}`).join(', ')} (or name its format: ${formats.join(', ')}).`,
-      );
-    }
-    return { path, format, field: source.field, split: source.split, size: stats.size, mtimeMs: stats.mtimeMs };
-  });
+/** A path that a directory or glob gave may be an empty part; one that was named may not. */
+interface Found {
+  path: string;
+  named: boolean;
 }
 
-function formatOf(path: string): SourceFormat | undefined {
-  return formats.find((format) => path.toLowerCase().endsWith(`.${format}`));
+/**
+ * The files of a source: paths in the order given, those of a glob or directory sorted by name. Hidden files and empty
+ * ones among others are left out, with a notice.
+ * Throws a UserError when a path matches nothing, or a file is empty, unreadable or of no known kind.
+ */
+export function listFiles(input: SourceInput, onNotice: OnNotice = tellOnce): SourceFile[] {
+  const source = parseSource(input);
+  const found = [source.path].flat().flatMap((path) => expand(path, source.format, onNotice));
+  const unique = [...new Map(found.map((one) => [one.path, one])).values()];
+  const files = unique.map((one) => ({ ...one, stats: regularFile(one.path) }));
+  const empty = files.filter(({ stats }) => stats.size === 0);
+  const refused = empty.find(({ named }) => named) ?? (empty.length === files.length ? empty[0] : undefined);
+  if (refused) throw new UserError(`${shown(refused.path)} is empty; give a file with text in it.`);
+  for (const { path } of empty) onNotice(`${shown(path)} is empty and left out.`);
+  return files
+    .filter(({ stats }) => stats.size > 0)
+    .map(({ path, stats: { size, mtimeMs } }) => {
+      const format = source.format ? namedFormat(source.format, path) : formatOf(path);
+      if (!format) {
+        throw new UserError(
+          `${shown(path)}: unknown kind of file; expected ${knownEndings} (or name its format: ${formats.join(', ')}).`,
+        );
+      }
+      const { field, split, invalidText } = source;
+      return { path, format, field, split, invalidText, size, mtimeMs };
+    });
+}
+
+function regularFile(path: string): Stats {
+  const stats = stat(path);
+  if (!stats) throw new UserError(`cannot read ${shown(path)}: there is no such file.`, { missing: true });
+  if (!stats.isFile()) throw new UserError(`cannot read ${shown(path)}: it is not a regular file.`);
+  return stats;
 }
 
 /** A path as it stands wins over reading it as a glob, so that a file may be called `[1].txt`. */
-function expand(path: string, format: SourceFormat | undefined): string[] {
+function expand(path: string, format: SourceFormat | undefined, onNotice: OnNotice): Found[] {
   const stats = stat(path);
-  if (stats?.isDirectory()) {
-    const files = readDirectory(path).filter((file) => format || formatOf(file));
-    if (files.length > 0) return files;
-    throw new UserError(`the directory ${path} holds no ${formats.map((f) => `.${f}`).join(', ')} file.`);
-  }
-  if (stats || !isDynamicPattern(path)) return [resolve(path)];
-  const files = globSync(path.replaceAll('\\', '/'), { absolute: true, onlyFiles: true, expandDirectories: false });
-  if (files.length === 0) throw new UserError(`no file matches ${path}.`, { missing: true });
-  return files.sort();
+  if (stats?.isDirectory()) return listDirectory(path, format, onNotice);
+  if (stats || !isDynamicPattern(path)) return [{ path: resolve(path), named: true }];
+  const files = glob(path, false);
+  // What begins with a dot no pattern without one means: copies that editors and systems make, such as ._a.jsonl.
+  const meant = new Set(files);
+  tellHidden(
+    path,
+    glob(path, true).filter((file) => !meant.has(file)),
+    onNotice,
+  );
+  if (files.length === 0) throw new UserError(`no file matches ${shown(path)}.`, { missing: true });
+  return files.map((file) => ({ path: file, named: false }));
+}
+
+function glob(pattern: string, dot: boolean): string[] {
+  const options = { absolute: true, onlyFiles: true, expandDirectories: false, dot };
+  return globSync(pattern.replaceAll('\\', '/'), options)
+    .map((file) => resolve(file))
+    .sort();
+}
+
+function listDirectory(path: string, format: SourceFormat | undefined, onNotice: OnNotice): Found[] {
+  const all = readDirectory(path).filter((file) => format || formatOf(file));
+  const files = all.filter((file) => !isHidden(path, file));
+  tellHidden(
+    path,
+    all.filter((file) => isHidden(path, file)),
+    onNotice,
+  );
+  if (files.length === 0) throw new UserError(`the directory ${shown(path)} holds no file ending in ${knownEndings}.`);
+  return files.map((file) => ({ path: file, named: false }));
+}
+
+function isHidden(directory: string, file: string): boolean {
+  return relative(resolve(directory), file)
+    .split(sep)
+    .some((part) => part.startsWith('.') && part !== '..');
+}
+
+function tellHidden(path: string, files: readonly string[], onNotice: OnNotice): void {
+  if (files.length === 0) return;
+  const names = files.slice(0, 3).map((file) => shown(relative(process.cwd(), file)));
+  const more = files.length > names.length ? ', …' : '';
+  onNotice(
+    `${shown(path)}: ${files.length} hidden ${files.length === 1 ? 'file is' : 'files are'} left out (${names.join(', ')}${more}).`,
+  );
 }
 
 function readDirectory(path: string): string[] {
@@ -97,7 +154,7 @@ function readDirectory(path: string): string[] {
       .filter((file) => stat(file)?.isFile())
       .sort();
   } catch (error) {
-    throw explainSystemError(error, `cannot read ${path}`);
+    throw explainSystemError(error, `cannot read ${shown(path)}`);
   }
 }
 
@@ -105,7 +162,9 @@ function stat(path: string): Stats | undefined {
   try {
     return statSync(path, { throwIfNoEntry: false });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENAMETOOLONG') return undefined;
-    throw explainSystemError(error, `cannot read ${path}`);
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENAMETOOLONG' || code === 'ENOTDIR') return undefined;
+    if (code === 'ERR_INVALID_ARG_VALUE') throw new UserError(`cannot read ${shown(path)}: a path cannot hold a NUL.`);
+    throw explainSystemError(error, `cannot read ${shown(path)}`);
   }
 }

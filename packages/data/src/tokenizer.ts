@@ -1,12 +1,13 @@
 // Tokenizers are Hugging Face's tokenizer.json files. One text is encoded in JavaScript, which runs everywhere; many
 // are encoded by the same library in Rust where its binary loads, in parallel and with the same tokens.
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
 import { explainSystemError, UserError } from '@stickbreaking/base';
 import type { Tokenizer as RustTokenizer } from 'tokenizers';
+import { type SpecialTokenOptions, specialTokens } from './special_tokens.js';
 import { StreamDecoder } from './stream_decoder.js';
 import type { TokenizerJson } from './tokenizer_json.js';
 
@@ -19,21 +20,28 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** The token that ends every document. */
   readonly eosId: number;
+  /** What every document begins from: the tokenizer's beginning token, or where it has none its end token. */
+  readonly beginId: number;
+  /** Tokens that end a generated text, `eosId` among them. */
+  readonly stopIds: readonly number[];
+  /** Texts at which documents are cut: the end token's and `<|endoftext|>`. */
+  readonly endTexts: readonly string[];
   /** Ids of a text, without any special token around it. */
   encode(text: string): number[];
   /** Ids of many texts; the fast way. */
   encodeBatch(texts: readonly string[]): Promise<number[][]>;
   /** Text of ids. Special tokens are left out unless `skipSpecialTokens` is false. */
   decode(ids: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string;
-  /** Decodes a growing sequence piece by piece, never half a character. */
-  streamDecoder(): StreamDecoder;
+  /**
+   * Decodes a growing sequence piece by piece, never half a character.
+   * @param context ids of what it goes on from, such as a prompt: a word is apart from the one before it
+   */
+  streamDecoder(context?: readonly number[]): StreamDecoder;
   /** The id of a token as the vocabulary spells it, e.g. `<|endoftext|>`. */
   tokenToId(token: string): number | undefined;
 }
 
-export interface TokenizerOptions {
-  /** The end-of-document token; by default the one tokenizer_config.json names, `<|endoftext|>` or `</s>`. */
-  eosToken?: string;
+export interface TokenizerOptions extends SpecialTokenOptions {
   /** false keeps to JavaScript. Default: Rust where it loads. */
   native?: boolean;
 }
@@ -47,10 +55,13 @@ export function openTokenizer(path: string, options: TokenizerOptions = {}): Tok
   const file = resolve(isDirectory ? join(path, 'tokenizer.json') : path);
   const bytes = readTokenizerFile(file);
   const json = parseTokenizer(bytes, file);
-  const config = readConfig(join(dirname(file), 'tokenizer_config.json'));
   const js = construct(json, file);
   const vocabulary = js.get_vocab(true);
-  const eosId = findEos(js, options.eosToken ?? config.eos_token, file);
+  const idOf = (token: string) => vocabulary.get(token);
+  const special = specialTokens(
+    { file, idOf, addedTokens: json.added_tokens, postProcessor: json.post_processor },
+    options,
+  );
   let vocabSize = 0;
   for (const id of vocabulary.values()) vocabSize = Math.max(vocabSize, id + 1);
   let rust: RustTokenizer | undefined;
@@ -59,7 +70,10 @@ export function openTokenizer(path: string, options: TokenizerOptions = {}): Tok
     path: file,
     hash: createHash('sha256').update(bytes).digest('hex'),
     vocabSize,
-    eosId,
+    eosId: special.eosId,
+    beginId: special.bosId ?? special.eosId,
+    stopIds: special.stopIds,
+    endTexts: [...new Set(['<|endoftext|>', js.id_to_token(special.eosId)!])],
     encode: (text) => js.encode(text, { add_special_tokens: false }).ids,
     async encodeBatch(texts) {
       if (options.native !== false) rust ??= openRust(bytes.toString());
@@ -74,7 +88,7 @@ export function openTokenizer(path: string, options: TokenizerOptions = {}): Tok
         clean_up_tokenization_spaces: false,
       });
     },
-    streamDecoder: () => new StreamDecoder((ids) => tokenizer.decode(ids)),
+    streamDecoder: (context) => new StreamDecoder((ids) => tokenizer.decode(ids), context),
     tokenToId: (token) => vocabulary.get(token),
   };
   return tokenizer;
@@ -134,23 +148,4 @@ function construct(json: TokenizerJson, file: string): JsTokenizer {
   } catch (error) {
     throw new UserError(`${file} cannot be used: ${(error as Error).message.split('\n')[0]}.`, { cause: error });
   }
-}
-
-function readConfig(path: string): { eos_token?: string } {
-  if (!existsSync(path)) return {};
-  try {
-    const token = JSON.parse(readFileSync(path, 'utf8')).eos_token;
-    return { eos_token: typeof token === 'object' ? token?.content : token };
-  } catch {
-    throw new UserError(`${path} is not valid JSON.`);
-  }
-}
-
-function findEos(tokenizer: JsTokenizer, named: string | undefined, file: string): number {
-  for (const token of named ? [named] : ['<|endoftext|>', '</s>']) {
-    const id = tokenizer.token_to_id(token);
-    if (id !== undefined) return id;
-  }
-  if (named) throw new UserError(`${file} has no token '${named}' to end documents with.`);
-  throw new UserError(`${file} has neither <|endoftext|> nor </s>; name the token that ends documents (eosToken).`);
 }

@@ -8,7 +8,7 @@ import { explainSystemError, UserError } from '@stickbreaking/base';
 import { replaceFile } from '@stickbreaking/base/node';
 import { continueMerges, countWords } from './bpe_merges.js';
 import { readBytes, readLines } from './byte_stream.js';
-import { readDocuments } from './documents.js';
+import { readPieces } from './documents.js';
 import type { SourceInput } from './sources.js';
 import { loadRust, parseTokenizer, readTokenizerFile } from './tokenizer.js';
 import { type AddedToken, cutVocabulary, mergePair, type TokenizerJson } from './tokenizer_json.js';
@@ -101,7 +101,7 @@ export async function extendMerges(
   for (const [token, id] of Object.entries(json.model.vocab)) tokens[id] = token;
   if (tokens.length >= vocabSize) return merges;
   const counts = new Map<string, number>();
-  for await (const { bytes } of readLines(readBytes(textPath))) countWords(`${Buffer.from(bytes)}\n`, counts);
+  for await (const { bytes } of readLines(readBytes(textPath), textPath)) countWords(`${Buffer.from(bytes)}\n`, counts);
   const tokenizer = new JsTokenizer(json, {});
   const encode = (word: string) => tokenizer.encode(word, { add_special_tokens: false }).ids;
   return [...merges, ...continueMerges(counts, tokens, encode, vocabSize)];
@@ -112,7 +112,7 @@ async function gatherText(sources: readonly SourceInput[], maxBytes: number, pat
   const file = await open(path, 'wx');
   try {
     for (const source of sources) {
-      for await (const { text } of readDocuments(source)) {
+      for await (const { text } of readPieces(source)) {
         const chunk = Buffer.from(`${text}\n`);
         await file.writeFile(chunk);
         bytes += chunk.length;

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
-import { openTokenizer, type Tokenizer } from '@stickbreaking/data';
+import { openTokenizer, type SpecialTokenOptions, type Tokenizer } from '@stickbreaking/data';
 import { LlamaModel, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
 
 export interface OpenedCheckpoint {
@@ -12,13 +12,17 @@ export interface OpenedCheckpoint {
 }
 
 /** @throws UserError where a part is missing or they do not belong together */
-export function openCheckpoint(path: string, tokenizerPath?: string): OpenedCheckpoint {
+export function openCheckpoint(
+  path: string,
+  tokenizerPath?: string,
+  specialTokens: SpecialTokenOptions = {},
+): OpenedCheckpoint {
   const directory = resolveCheckpoint(path);
   const file = tokenizerPath ?? join(directory, 'tokenizer.json');
   if (tokenizerPath === undefined && !existsSync(file)) {
     throw new UserError(`${directory} has no tokenizer.json; name one with --tokenizer.`);
   }
-  const tokenizer = openTokenizer(file);
+  const tokenizer = openTokenizer(file, specialTokens);
   const { vocabSize } = loadConfig(directory);
   if (tokenizer.vocabSize > vocabSize) {
     throw new UserError(

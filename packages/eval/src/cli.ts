@@ -2,6 +2,16 @@
 import { UserError } from '@stickbreaking/base';
 import { checkOutput, progressLine, replaceFile, runCommand } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
+import {
+  listFiles,
+  readPieces,
+  type SourceArguments,
+  type SpecialTokenArguments,
+  sourceFrom,
+  sourceOptions,
+  specialTokenOptions,
+  specialTokensFrom,
+} from '@stickbreaking/data';
 import { estimateMemory, hostMemory } from '@stickbreaking/model';
 import { drawAttention } from './attention/command.js';
 import { openCheckpoint } from './checkpoint.js';
@@ -17,11 +27,10 @@ const protocols = {
   documents: 'documents: document by document in rolling windows (lm-evaluation-harness)',
 } as const;
 
-interface Arguments {
+interface Arguments extends SourceArguments, SpecialTokenArguments {
   checkpoint: string;
   lengths: string | undefined;
   data: string | undefined;
-  field: string;
   protocol: 'stream' | 'documents' | 'both';
   tokenizer: string | undefined;
   maxTokens: number | undefined;
@@ -57,19 +66,16 @@ export function main(argv: string[]): Promise<number> {
         })
         .option('data', {
           type: 'string',
-          describe: 'text: .txt, .jsonl, .jsonl.zst, .parquet, a directory or a glob',
+          describe: 'text: .txt, .jsonl, .json, .parquet, compressed or not, a directory or a glob',
         })
-        .option('field', {
-          type: 'string',
-          default: 'text',
-          describe: 'where rows have fields: the one that holds the text',
-        })
+        .options(sourceOptions)
         .option('protocol', {
           choices: ['stream', 'documents', 'both'] as const,
           default: 'stream' as const,
           describe: 'how text meets length',
         })
         .option('tokenizer', { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' })
+        .options(specialTokenOptions)
         .option('max-tokens', { type: 'number', describe: 'stream: look at no more tokens than this' })
         .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' })
         .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' })
@@ -89,7 +95,7 @@ export function main(argv: string[]): Promise<number> {
 
 async function attention(args: Arguments): Promise<void> {
   await selectBackend(args.backend);
-  const opened = openCheckpoint(args.checkpoint, args.tokenizer);
+  const opened = openCheckpoint(args.checkpoint, args.tokenizer, specialTokensFrom(args));
   await drawAttention(opened, { ...args, output: args.output ?? 'attention.html' });
 }
 
@@ -105,13 +111,14 @@ async function evaluate(args: Arguments): Promise<void> {
     throw new UserError(`--max-tokens is ${args.maxTokens}; expected a positive number.`);
   }
   const backend = await selectBackend(args.backend);
-  const { directory, tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer);
+  const { directory, tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer, specialTokensFrom(args));
   const longest = Math.max(...lengths);
   const tokens = Math.max(longest, BATCH_TOKENS);
   // A device's memory is its backend's to speak of.
   if (['native', 'cpu'].includes(backend.name))
     checkMemory(estimateMemory(model.config, { tokens, training: false }), longest);
-  const documents = await readText(data, args.field);
+  const source = sourceFrom(data, args);
+  listFiles(source);
   const progress = progressLine();
   const onProgress = ({ length, done, total }: { length: number; done: number; total: number }) =>
     progress.show(`length ${length}: ${((100 * done) / total).toFixed(0)} % of ${total} tokens`);
@@ -120,15 +127,13 @@ async function evaluate(args: Arguments): Promise<void> {
   if (args.protocol !== 'documents') {
     const maxTokens = args.maxTokens === undefined ? {} : { maxTokens: args.maxTokens };
     results.push(
-      ...(await evaluateStream(
-        score,
-        documents.map(({ text }) => text),
-        { lengths, tokenizer, onProgress, ...maxTokens },
-      )),
+      ...(await evaluateStream(score, readPieces(source, tokenizer), { lengths, tokenizer, onProgress, ...maxTokens })),
     );
   }
   if (args.protocol !== 'stream')
-    results.push(...(await evaluateDocuments(score, documents, { lengths, tokenizer, onProgress })));
+    results.push(
+      ...(await evaluateDocuments(score, await readText(source, tokenizer), { lengths, tokenizer, onProgress })),
+    );
   progress.clear();
   const record = {
     checkpoint: directory,

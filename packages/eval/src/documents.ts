@@ -8,7 +8,7 @@ import { requestsOf, scoreTask } from './tasks/task.js';
 
 export interface DocumentsOptions {
   lengths: readonly number[];
-  tokenizer: Pick<Tokenizer, 'encodeBatch' | 'eosId'>;
+  tokenizer: Pick<Tokenizer, 'encodeBatch' | 'beginId'>;
   onProgress?: OnProgress;
 }
 

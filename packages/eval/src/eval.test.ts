@@ -2,20 +2,14 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import {
-  detokenizeWikiText,
-  evaluateDocuments,
-  evaluateStream,
-  parseLengths,
-  rollingWindows,
-  wikiTextPages,
-} from './index.js';
+import { evaluateDocuments, evaluateStream, parseLengths, rollingWindows } from './index.js';
 import { renderReport, writePictures } from './report/report.js';
 
 /** A tokenizer of one token a character, and an end token. */
 const eosId = 0;
 const tokenizer = {
   eosId,
+  beginId: eosId,
   encode: (text: string) => Array.from(text, (character) => character.charCodeAt(0)),
   encodeBatch: async (texts: readonly string[]) => texts.map((text) => tokenizer.encode(text)),
   decode: (ids: ArrayLike<number>) => String.fromCharCode(...Array.from(ids)),
@@ -43,21 +37,58 @@ describe('the stream protocol', () => {
     'a second document of the stream, a bit longer than that',
   ];
 
+  const lossOf = (token: number) => 1 + (token % 7) / 10;
+  const total = (tokens: readonly number[]) => tokens.reduce((sum, token) => sum + lossOf(token), 0);
+
   it('scores the same tokens with the same total at every length, for a model without context', async () => {
     const results = await evaluateStream(contextFree, documents, { lengths: [1, 4, 16, 32], tokenizer });
-    const stream = [...tokenizer.encode(documents[0]!), eosId, ...tokenizer.encode(documents[1]!), eosId];
-    const targets = stream.slice(1, 97);
-    const expected = targets.reduce((total, target) => total + 1 + (target % 7) / 10, 0) / 96;
+    // By hand: the 96 targets are the first document, an end token, and 52 characters of the second.
+    const text = [...tokenizer.encode(documents[0]!), ...tokenizer.encode(documents[1]!).slice(0, 52)];
+    expect(text).toHaveLength(95);
     for (const result of results) {
-      expect(result.tokens).toBe(96);
-      expect(result.nll).toBeCloseTo(expected, 10);
-      expect(result.perplexity).toBeCloseTo(Math.exp(expected), 8);
+      expect([result.tokens, result.endTokens, result.words, result.bytes]).toEqual([96, 1, 9 + 11, 95]);
+      expect(result.nll).toBeCloseTo((total(text) + lossOf(eosId)) / 96, 10);
+      expect(result.perplexity).toBeCloseTo(Math.exp(result.nll), 8);
+      // An end token has no bytes and is no word: its loss counts in neither.
+      expect(result.textNll).toBeCloseTo(total(text), 8);
+      expect(result.bitsPerByte).toBeCloseTo(total(text) / Math.LN2 / 95, 8);
+      expect(result.wordPerplexity / Math.exp(total(text) / 20)).toBeCloseTo(1, 8);
     }
-    // By hand: the 96 targets are the first document without its 't', an end token, and 53 characters of the second.
-    expect(results[0]!.words).toBe(9 + 11);
-    expect(results[0]!.bytes).toBe(42 + 53);
-    expect(results[0]!.bitsPerByte).toBeCloseTo((expected * 96) / Math.LN2 / 95, 8);
-    expect(results[0]!.wordPerplexity / Math.exp((expected * 96) / 20)).toBeCloseTo(1, 8);
+  });
+
+  it('gives words and bytes their documents protocol’s figures, however short documents are', async () => {
+    const short = Array.from({ length: 64 }, (_, i) => String.fromCharCode(97 + (i % 26)));
+    const [stream] = await evaluateStream(contextFree, short, { lengths: [8], tokenizer });
+    const each = short.map((text) => ({ text }));
+    const [documents] = await evaluateDocuments(contextFree, each, { lengths: [8], tokenizer });
+    expect([stream!.tokens, stream!.endTokens, documents!.tokens, documents!.endTokens]).toEqual([128, 64, 64, 0]);
+    expect(stream!.bitsPerByte).toBeCloseTo(documents!.bitsPerByte, 10);
+    expect(stream!.wordPerplexity).toBeCloseTo(documents!.wordPerplexity, 8);
+    expect(stream!.nll).not.toBeCloseTo(documents!.nll, 3);
+  });
+
+  it('begins each document from the beginning token where there is one, which is never scored', async () => {
+    const seen: [number, number][] = [];
+    const watch = async (batch: { tokens: ArrayLike<number>; targets: ArrayLike<number> }) => {
+      for (let i = 0; i < batch.tokens.length; i++) seen.push([batch.tokens[i]!, batch.targets[i]!]);
+      return contextFree(batch);
+    };
+    const withBegin = { ...tokenizer, beginId: 1 };
+    const [result] = await evaluateStream(watch, ['a', 'bc'], { lengths: [6], tokenizer: withBegin });
+    const [a, b, c] = tokenizer.encode('abc') as [number, number, number];
+    expect(seen).toEqual([
+      [1, a],
+      [a, 0],
+      [0, -1],
+      [1, b],
+      [b, c],
+      [c, 0],
+    ]);
+    expect([result!.tokens, result!.endTokens, result!.bytes]).toEqual([5, 2, 3]);
+    expect(result!.nll).toBeCloseTo((total([a, b, c]) + 2 * lossOf(0)) / 5, 10);
+    seen.length = 0;
+    await evaluateDocuments(watch, [{ text: 'a' }], { lengths: [6], tokenizer: withBegin });
+    expect(seen).toEqual([[1, a]]);
   });
 
   it('gives the loss by position, and each window its own context', async () => {
@@ -104,17 +135,6 @@ describe('the document protocol', () => {
       expect(result.wordPerplexity / 50 ** (8 / 5)).toBeCloseTo(1, 8);
       expect(result.bitsPerByte).toBeCloseTo((8 * Math.log2(50)) / 11, 8);
     }
-  });
-});
-
-describe('WikiText', () => {
-  it('is split at headings of the first level and put back into running text', () => {
-    const raw =
-      ' \n = Robert Boulter = \n \n Robert is an English film @-@ star ( born 1980 ) . He \'s 1 @,@ 000 . \n = = Career = = \n Said " so " . \n = Next = \n Page . \n';
-    const pages = wikiTextPages(raw);
-    expect(pages.map((page) => page.split('\n')[0])).toEqual([' = Robert Boulter = ', ' = Next = ']);
-    expect(detokenizeWikiText(pages[0]!)).toContain("Robert is an English film-star (born 1980). He's 1,000.");
-    expect(detokenizeWikiText(pages[0]!)).toContain('\n== Career ==\nSaid "so".');
   });
 });
 

@@ -1,11 +1,12 @@
 /** sb-generate: a checkpoint continues a prompt, streamed as it is made. */
 import { runCommand } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
+import { type SpecialTokenArguments, specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
 import { checkGenerateOptions } from '@stickbreaking/model';
 import { openCheckpoint } from './checkpoint.js';
 import { StopTexts } from './stop_texts.js';
 
-interface Arguments {
+interface Arguments extends SpecialTokenArguments {
   checkpoint: string;
   prompt: string;
   maxNewTokens: number;
@@ -43,6 +44,7 @@ export function main(argv: string[]): Promise<number> {
           describe: 'texts that end the continuation',
         })
         .option('tokenizer', { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' })
+        .options(specialTokenOptions)
         .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' }) as never,
     generate,
   );
@@ -53,13 +55,16 @@ async function generate(args: Arguments): Promise<void> {
   const options = { maxNewTokens, temperature, topP, seed, ...(topK === undefined ? {} : { topK }) };
   checkGenerateOptions(options);
   await selectBackend(args.backend);
-  const { tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer);
-  // A document begins from an end token in training, and so does the prompt.
-  const prompt = [tokenizer.eosId, ...tokenizer.encode(args.prompt)];
+  const { tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer, specialTokensFrom(args));
+  // The prompt begins as a document does in training.
+  const prompt = tokenizer.encode(args.prompt);
   process.stdout.write(args.prompt);
-  const decoder = tokenizer.streamDecoder();
+  const decoder = tokenizer.streamDecoder(prompt);
   const ending = new StopTexts(args.stop);
-  for await (const token of model.generate(prompt, { ...options, stop: [tokenizer.eosId] })) {
+  for await (const token of model.generate([tokenizer.beginId, ...prompt], {
+    ...options,
+    stop: [...tokenizer.stopIds],
+  })) {
     process.stdout.write(ending.push(decoder.push(token)));
     if (ending.met) break;
   }

@@ -14,10 +14,9 @@ export {
   writeReport,
 } from './report/report.js';
 export { type EvaluationProgress, type LengthResult, scorerOf, type TokenScorer } from './scoring.js';
-export { evaluateStream, type StreamOptions } from './stream.js';
+export { evaluateStream, type StreamOptions, type StreamText } from './stream.js';
 export { formatTable } from './table.js';
 export { documentPerplexity, type EvaluationDocument } from './tasks/document_perplexity.js';
 export { RollingRequests, rollingWindows } from './tasks/rolling.js';
 export { type AnswerOf, type RequestKind, type RequestOf, requestsOf, scoreTask, type Task } from './tasks/task.js';
 export { readText } from './text.js';
-export { detokenizeWikiText, wikiTextPages } from './wikitext.js';

@@ -4,17 +4,24 @@ import type { LlamaModel, TokenBatch } from '@stickbreaking/model';
 /** The loss in nats of every position of a batch, 0 where the target is −1. */
 export type TokenScorer = (batch: TokenBatch) => Promise<ArrayLike<number>>;
 
-/** What the losses of a text come to. */
+/**
+ * What the losses of a text come to. Per token counts every token that is scored, per word and per byte those alone that
+ * words and bytes are made of: a document's end token is scored by the stream protocol, and has neither.
+ */
 export interface TextFigures {
-  /** Tokens scored. */
+  /** Tokens scored, end tokens among them. */
   tokens: number;
-  /** Negative log-likelihood per token, in nats. */
+  /** Of these, tokens that end a document (stream protocol alone). */
+  endTokens: number;
+  /** Mean negative log-likelihood of the tokens scored, in nats. */
   nll: number;
   /** exp(nll) */
   perplexity: number;
-  /** exp(total negative log-likelihood / words), words as whitespace splits the original text. */
+  /** Total negative log-likelihood of the text's own tokens, end tokens left out, in nats. */
+  textNll: number;
+  /** exp(textNll / words), words as whitespace splits the text. */
   wordPerplexity: number;
-  /** Total negative log-likelihood in bits over the UTF-8 bytes of the original text. */
+  /** textNll in bits over the UTF-8 bytes of the text. */
   bitsPerByte: number;
   words: number;
   bytes: number;
@@ -50,15 +57,27 @@ export function scorerOf(model: LlamaModel): TokenScorer {
   };
 }
 
-/** @param totals with the negative log-likelihood of all tokens, in nats */
-export function figures(totals: { nll: number; tokens: number; words: number; bytes: number }): TextFigures {
-  const { nll, tokens, words, bytes } = totals;
+export interface Totals {
+  /** Negative log-likelihood of all tokens, in nats. */
+  nll: number;
+  tokens: number;
+  /** Of these, the end tokens and their part. */
+  endNll?: number;
+  endTokens?: number;
+  words: number;
+  bytes: number;
+}
+
+export function figures({ nll, tokens, endNll = 0, endTokens = 0, words, bytes }: Totals): TextFigures {
+  const textNll = nll - endNll;
   return {
     tokens,
+    endTokens,
     nll: nll / tokens,
     perplexity: Math.exp(nll / tokens),
-    wordPerplexity: Math.exp(nll / words),
-    bitsPerByte: nll / Math.LN2 / bytes,
+    textNll,
+    wordPerplexity: Math.exp(textNll / words),
+    bitsPerByte: textNll / Math.LN2 / bytes,
     words,
     bytes,
   };

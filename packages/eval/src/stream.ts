@@ -1,143 +1,118 @@
 /**
- * The stream protocol (figures 5 and 8 of https://arxiv.org/abs/2410.17980): all text as one stream of tokens, an end
- * token after each document, cut into windows of L. A window's inputs are L tokens and its targets the same moved by
- * one, so every token but the stream's first is a target once, and the first of a window is predicted from one token.
- * All lengths score the same tokens where they divide the largest: the stream is cut to a multiple of that one.
+ * The stream protocol (figures 5 and 8 of https://arxiv.org/abs/2410.17980): all text as one stream of tokens, each
+ * document between the token that documents begin from and the end token (where the tokenizer has no beginning token, the
+ * end token of one document is what the next begins from), cut into windows of L. A window's inputs are L tokens and its
+ * targets the same moved by one. Every token of a document and its end token are targets once; beginning tokens are given
+ * and never targets. The first target of a window is predicted from one token. All lengths score the same tokens where
+ * they divide the largest: the stream is cut to a multiple of that one.
  */
 import { UserError } from '@stickbreaking/base';
 import type { Tokenizer } from '@stickbreaking/data';
-import { BATCH_TOKENS, countWords, figures, type LengthResult, type OnProgress, type TokenScorer } from './scoring.js';
+import { BATCH_TOKENS, figures, type LengthResult, type OnProgress, type TokenScorer } from './scoring.js';
+import { type StreamText, type StreamTokenizer, TokenStream } from './token_stream.js';
+
+export type { StreamText };
 
 export interface StreamOptions {
   lengths: readonly number[];
-  tokenizer: Pick<Tokenizer, 'encodeBatch' | 'decode' | 'eosId'>;
+  tokenizer: StreamTokenizer & Pick<Tokenizer, 'decode'>;
   /** Look at this many tokens at most. */
   maxTokens?: number;
   onProgress?: OnProgress;
 }
 
-/** Text that goes through the tokenizer together: all cores have something to do, and few tokens come too many. */
-const BATCH_CHARACTERS = 2 ** 20;
-
 /** @throws UserError where the text has fewer tokens than the longest window */
 export async function evaluateStream(
   score: TokenScorer,
-  documents: Iterable<string>,
+  documents: Iterable<StreamText> | AsyncIterable<StreamText>,
   options: StreamOptions,
 ): Promise<LengthResult[]> {
   const { lengths, tokenizer, maxTokens = Number.POSITIVE_INFINITY } = options;
   const longest = Math.max(...lengths);
-  const stream = await tokenStream(documents, tokenizer, maxTokens + 1);
-  const usable = Math.floor((stream.length - 1) / longest) * longest;
+  const stream = await TokenStream.read(documents, tokenizer, maxTokens + 1);
+  const targets = Math.max(0, stream.inputs.length - 1);
+  const usable = Math.floor(targets / longest) * longest;
   if (usable < longest) {
     throw new UserError(
-      `The text has ${stream.length} tokens, too few for one window of ${longest}; give more text or shorter lengths.`,
+      `The text has ${targets} tokens, too few for one window of ${longest}; give more text or shorter lengths.`,
     );
   }
-  // Most lengths score the same tokens: their text is put together once.
-  const known = new Map<number, TextSizes>();
-  const sizesOf = (tokens: number) => {
-    const sizes = known.get(tokens) ?? textSizes(stream.subarray(1, tokens + 1), tokenizer);
-    known.set(tokens, sizes);
-    return sizes;
-  };
   const results: LengthResult[] = [];
   for (const length of lengths) {
-    results.push(await evaluateLength(score, stream, Math.floor(usable / length), length, sizesOf, options));
+    results.push(await evaluateLength(score, stream, Math.floor(usable / length), length, options));
   }
   return results;
 }
 
-async function tokenStream(
-  documents: Iterable<string>,
-  { encodeBatch, eosId }: Pick<Tokenizer, 'encodeBatch' | 'eosId'>,
-  most: number,
-): Promise<Int32Array> {
-  const stream: number[] = [];
-  const take = async (texts: readonly string[]) => {
-    for (const tokens of await encodeBatch(texts)) {
-      for (const token of tokens) stream.push(token);
-      stream.push(eosId);
-    }
-  };
-  let batch: string[] = [];
-  let characters = 0;
-  for (const document of documents) {
-    batch.push(document);
-    characters += document.length;
-    if (characters < BATCH_CHARACTERS) continue;
-    await take(batch);
-    [batch, characters] = [[], 0];
-    if (stream.length >= most) break;
-  }
-  await take(batch);
-  return Int32Array.from(stream.slice(0, most));
-}
-
 async function evaluateLength(
   score: TokenScorer,
-  stream: Int32Array,
+  stream: TokenStream,
   windows: number,
   length: number,
-  sizesOf: (tokens: number) => TextSizes,
-  { onProgress }: StreamOptions,
+  { tokenizer, onProgress }: StreamOptions,
 ): Promise<LengthResult> {
   const together = Math.max(1, Math.floor(BATCH_TOKENS / length));
-  const byPosition = new Float64Array(length);
+  const positions = new PositionSums(length);
   const start = performance.now();
-  let nll = 0;
+  const totals = { nll: 0, tokens: 0, endNll: 0, endTokens: 0 };
   onProgress?.({ length, done: 0, total: windows * length });
   for (let first = 0; first < windows; first += together) {
     const count = Math.min(together, windows - first);
     const begin = first * length;
+    const targets = stream.targets(begin, begin + count * length);
     const losses = await score({
-      tokens: stream.subarray(begin, begin + count * length),
-      targets: stream.subarray(begin + 1, begin + count * length + 1),
+      tokens: stream.inputs.subarray(begin, begin + count * length),
+      targets,
       cuSeqlens: Int32Array.from({ length: count + 1 }, (_, w) => w * length),
     });
-    for (let i = 0; i < count * length; i++) {
-      nll += losses[i]!;
-      byPosition[i % length]! += losses[i]!;
+    for (const [i, target] of targets.entries()) {
+      if (target === -1) continue;
+      const loss = losses[i]!;
+      totals.nll += loss;
+      totals.tokens++;
+      if (target === tokenizer.eosId) {
+        totals.endNll += loss;
+        totals.endTokens++;
+      }
+      positions.add(i % length, loss);
     }
     onProgress?.({ length, done: (first + count) * length, total: windows * length });
   }
   const seconds = (performance.now() - start) / 1000;
-  const tokens = windows * length;
+  const sizes = stream.textSizes(windows * length, tokenizer);
   return {
     protocol: 'stream',
     length,
-    ...figures({ nll, tokens, ...sizesOf(tokens) }),
+    ...figures({ ...totals, ...sizes }),
     seconds,
-    lossByPosition: positionBuckets(byPosition, windows),
+    lossByPosition: positions.buckets(),
   };
 }
 
-interface TextSizes {
-  words: number;
-  bytes: number;
-}
+/** Losses by their place in the window. */
+class PositionSums {
+  private readonly nll: Float64Array;
+  private readonly tokens: Float64Array;
 
-/** Words and bytes of the text behind tokens, document by document: the last word of one is not the first of the next. */
-function textSizes(targets: Int32Array, { decode, eosId }: Pick<Tokenizer, 'decode' | 'eosId'>): TextSizes {
-  const sizes = { words: 0, bytes: 0 };
-  for (let begin = 0; begin < targets.length; ) {
-    const found = targets.indexOf(eosId, begin);
-    const end = found < 0 ? targets.length : found;
-    const text = decode(targets.subarray(begin, end));
-    if (text !== '') sizes.words += countWords(text);
-    sizes.bytes += Buffer.byteLength(text);
-    begin = end + 1;
+  constructor(length: number) {
+    this.nll = new Float64Array(length);
+    this.tokens = new Float64Array(length);
   }
-  return sizes;
-}
 
-/** Buckets that double: position 0, 1, 2–3, 4–7, … */
-function positionBuckets(sums: Float64Array, windows: number): NonNullable<LengthResult['lossByPosition']> {
-  const buckets = [];
-  for (let begin = 0, end = 1; begin < sums.length; begin = end, end = Math.min(2 * end, sums.length)) {
-    const tokens = (end - begin) * windows;
-    const nll = sums.subarray(begin, end).reduce((a, b) => a + b, 0) / tokens;
-    buckets.push({ begin, end, nll, tokens });
+  add(position: number, loss: number): void {
+    this.nll[position]! += loss;
+    this.tokens[position]!++;
   }
-  return buckets;
+
+  /** Buckets that double: position 0, 1, 2–3, 4–7, … */
+  buckets(): NonNullable<LengthResult['lossByPosition']> {
+    const sum = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
+    const buckets = [];
+    for (let begin = 0, end = 1; begin < this.nll.length; begin = end, end = Math.min(2 * end, this.nll.length)) {
+      const tokens = sum(this.tokens.subarray(begin, end));
+      const nll = sum(this.nll.subarray(begin, end)) / tokens;
+      if (tokens > 0) buckets.push({ begin, end, nll, tokens });
+    }
+    return buckets;
+  }
 }

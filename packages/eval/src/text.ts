@@ -1,26 +1,21 @@
-/** The text that `--data` names, as documents. */
-import { statSync } from 'node:fs';
-import { extname } from 'node:path';
-import { UserError } from '@stickbreaking/base';
-import { readDocuments } from '@stickbreaking/data';
+/** Text to evaluate on, as documents: what packages/data reads, for this package's commands and studies. */
+import { type ReadOptions, readDocuments, type SourceInput } from '@stickbreaking/data';
 import type { EvaluationDocument } from './tasks/document_perplexity.js';
-import { detokenizeWikiText, isWikiText, wikiTextPages } from './wikitext.js';
 
-/** Reads every document; WikiText's raw files are split into pages and put back into running text. */
-export async function readText(path: string, field = 'text'): Promise<EvaluationDocument[]> {
-  // A file of an ending that no format has, such as WikiText's .raw, is text; a directory is searched for those that have.
-  const ending = extname(path);
-  const known = ['', '.txt', '.jsonl', '.zst', '.parquet'].includes(ending) || isDirectory(path);
+/**
+ * Reads every document of a source, or of a path; WikiText comes as running text beside the original.
+ *
+ * @param tokenizer at whose end token documents are cut
+ */
+export async function readText(
+  source: SourceInput | string,
+  tokenizer?: Pick<ReadOptions, 'endTexts'>,
+): Promise<EvaluationDocument[]> {
   const documents: EvaluationDocument[] = [];
-  for await (const { text } of readDocuments({ path, field, ...(known ? {} : { format: 'txt' as const }) })) {
-    if (isWikiText(text)) {
-      for (const original of wikiTextPages(text)) documents.push({ text: detokenizeWikiText(original), original });
-    } else documents.push({ text });
+  const options = tokenizer?.endTexts ? { endTexts: tokenizer.endTexts } : {};
+  for await (const document of readDocuments(typeof source === 'string' ? { path: source } : source, options)) {
+    const { text, original } = document;
+    documents.push(original === undefined ? { text } : { text, original });
   }
-  if (documents.length === 0) throw new UserError(`${path} holds no text.`);
   return documents;
-}
-
-function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }

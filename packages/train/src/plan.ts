@@ -122,7 +122,7 @@ function planSource(config: RunConfig, source: SourceConfig, tokenizer: Tokenize
   const directory = tokenizer && shardDirectory(config, source, tokenizer);
   const dataset = directory && existsSync(directory) ? openIfReady(directory) : undefined;
   const text = files.reduce(
-    (sum, { size, format }) => sum + size * (format === 'jsonl.zst' || format === 'parquet' ? COMPRESSION : 1),
+    (sum, { size, format }) => sum + size * (format.includes('.') || format === 'parquet' ? COMPRESSION : 1),
     0,
   );
   const tokens = dataset?.tokens ?? null;

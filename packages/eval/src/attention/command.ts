@@ -1,6 +1,7 @@
 /** `sb-eval --attention`: the attention weights of chosen layers and heads on a short text, drawn into one HTML file. */
 import { resolve } from 'node:path';
 import { UserError } from '@stickbreaking/base';
+import { type SourceArguments, sourceFrom } from '@stickbreaking/data';
 import { type AttentionConfig, attentionKind } from '@stickbreaking/model';
 import type { OpenedCheckpoint } from '../checkpoint.js';
 import { type Report, type ReportBlock, writePictures, writeReport } from '../report/report.js';
@@ -8,10 +9,9 @@ import { readText } from '../text.js';
 import { type AttentionMap, attentionMaps } from './maps.js';
 import { attentionPicture, tokenLabels } from './picture.js';
 
-export interface AttentionArguments {
+export interface AttentionArguments extends SourceArguments {
   text: string | undefined;
   data: string | undefined;
-  field: string;
   layers: string | undefined;
   heads: string | undefined;
   /** Tokens drawn at most. */
@@ -27,7 +27,7 @@ export async function drawAttention(checkpoint: OpenedCheckpoint, args: Attentio
   if (!Number.isInteger(args.tokens) || args.tokens < 1) {
     throw new UserError(`--tokens is ${args.tokens}; expected a whole number above 0.`);
   }
-  const text = args.text ?? (args.data && (await readText(args.data, args.field))[0]!.text);
+  const text = args.text ?? (args.data && (await readText(sourceFrom(args.data, args), tokenizer))[0]!.text);
   if (!text) throw new UserError('--attention needs a text: give --text "…" or --data FILE.');
   const tokens = Array.from(tokenizer.encode(text)).slice(0, args.tokens);
   if (tokens.length === 0) throw new UserError('The text has no tokens.');

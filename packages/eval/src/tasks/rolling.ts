@@ -1,6 +1,6 @@
 /**
- * Answers `loglikelihood_rolling` as lm-evaluation-harness rolls over a text. The first window predicts from an end token;
- * each following one adds up to L new tokens, and the last keeps its L tokens of context by reaching back over tokens that
+ * Answers `loglikelihood_rolling` as lm-evaluation-harness rolls over a text. The first window predicts from the token
+ * that documents begin from (the tokenizer's beginning token, or where it has none its end token); each following one adds up to L new tokens, and the last keeps its L tokens of context by reaching back over tokens that
  * were already scored.
  */
 import type { Tokenizer } from '@stickbreaking/data';
@@ -22,9 +22,9 @@ export class RollingRequests {
 
   static async encode(
     requests: readonly RequestOf<'loglikelihood_rolling'>[],
-    tokenizer: Pick<Tokenizer, 'encodeBatch' | 'eosId'>,
+    tokenizer: Pick<Tokenizer, 'encodeBatch' | 'beginId'>,
   ): Promise<RollingRequests> {
-    return new RollingRequests(await tokenizer.encodeBatch(requests.map(({ text }) => text)), tokenizer.eosId);
+    return new RollingRequests(await tokenizer.encodeBatch(requests.map(({ text }) => text)), tokenizer.beginId);
   }
 
   /** Tokens of all texts together; each is scored once. */

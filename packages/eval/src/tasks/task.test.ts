@@ -5,7 +5,7 @@ import { requestsOf, scoreTask, type Task } from './task.js';
 
 /** A token for each character; a token's loss is its own number, so that answers can be told apart. */
 const tokenizer = {
-  eosId: 0,
+  beginId: 0,
   encodeBatch: async (texts: readonly string[]) =>
     texts.map((text) => Array.from(text, (one) => one.codePointAt(0)! - 64)),
 };
@@ -45,6 +45,8 @@ describe('perplexity of documents', () => {
       nll: 7 / 3,
       wordPerplexity: Math.exp(7 / 3),
       bitsPerByte: 7 / Math.LN2 / 8,
+      endTokens: 0,
+      textNll: 7,
       words: 3,
       bytes: 8,
     });

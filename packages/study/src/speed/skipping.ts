@@ -48,7 +48,9 @@ export async function skippingOnText(
     const tokens = await heldOutTokens(text.heldOut, tokenizer, config.length * config.windows);
     const windows = Math.floor(tokens.length / config.length);
     if (windows === 0) {
-      throw new UserError(`${text.heldOut} has ${tokens.length} tokens, too few for skipping.length ${config.length}.`);
+      throw new UserError(
+        `${[text.heldOut.path].flat().join(', ')} has ${tokens.length} tokens, too few for skipping.length ${config.length}.`,
+      );
     }
     const sums = new Map<string, HeadSum>();
     for (let w = 0; w < windows; w++) {
@@ -84,9 +86,13 @@ async function modelOf(
   return trained && { ...trained, tokenizer: text.tokenizer };
 }
 
-async function heldOutTokens(path: string, tokenizer: PreparedText['tokenizer'], most: number): Promise<Int32Array> {
+async function heldOutTokens(
+  source: PreparedText['heldOut'],
+  tokenizer: PreparedText['tokenizer'],
+  most: number,
+): Promise<Int32Array> {
   const tokens: number[] = [];
-  for (const { text } of await readText(path)) {
+  for (const { text } of await readText(source, tokenizer)) {
     for (const token of tokenizer.encode(text)) tokens.push(token);
     tokens.push(tokenizer.eosId);
     if (tokens.length >= most) break;

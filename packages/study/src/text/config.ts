@@ -9,8 +9,8 @@ export const TextSchema = z
   .strictObject({
     /** Sources to train on, as in a run's `data`. Without them: the State of the Union addresses. */
     train: z.array(SourceConfigSchema).min(1).optional(),
-    /** Text that is only evaluated on: a file, a folder or a glob. */
-    heldOut: z.string().min(1).optional(),
+    /** Text that is only evaluated on: a file, a folder or a glob, or a source as in `train`. */
+    heldOut: z.union([z.string().min(1), SourceConfigSchema]).optional(),
     /** Where text and tokens are kept, to be shared by studies; default: the study's own folder. */
     folder: z.string().min(1).optional(),
     /** tokenizer.json; default: one of `vocabSize` trained on the text. */

@@ -50,7 +50,7 @@ async function evaluateText(
   { lengths, tokens }: { lengths: number[]; tokens: number },
   { signal, say }: Pick<ArmContext, 'signal' | 'say'>,
 ): Promise<TextEvaluation | undefined> {
-  const texts = (await readText(heldOut)).map(({ text }) => text);
+  const texts = (await readText(heldOut, tokenizer)).map(({ text }) => text);
   try {
     const results = await evaluateStream(scorerOf(model), texts, {
       lengths,

@@ -7,6 +7,8 @@ import {
   openTokenizer,
   prepareShards,
   type SourceConfig,
+  SourceConfigSchema,
+  type SourceInput,
   type Tokenizer,
   trainTokenizer,
 } from '@stickbreaking/data';
@@ -18,10 +20,10 @@ export interface PreparedText {
   tokenizer: Tokenizer;
   /** Folder of token shards. */
   shards: string;
-  /** Path of the text to evaluate on. */
-  heldOut: string;
+  /** The text to evaluate on. */
+  heldOut: SourceInput;
   /** The tokenizer, which keeps what it encoded: every arm is evaluated on the same text. */
-  evaluationTokenizer: Pick<Tokenizer, 'encodeBatch' | 'decode' | 'eosId'>;
+  evaluationTokenizer: Pick<Tokenizer, 'encodeBatch' | 'decode' | 'eosId' | 'beginId' | 'endTexts'>;
 }
 
 export async function prepareText(
@@ -31,7 +33,7 @@ export async function prepareText(
   const folder = config.folder ?? shared;
   mkdirSync(folder, { recursive: true });
   const { sources, heldOut } = await textOf(config, folder);
-  for (const source of [...sources, { path: heldOut }]) listFiles(source);
+  for (const source of [...sources, heldOut]) listFiles(source);
   const tokenizer = openTokenizer(config.tokenizer ?? (await ownTokenizer(config, sources, folder, say)));
   const shards = join(folder, `tokens-${tokenizer.hash.slice(0, 8)}-${hashOf(sources)}`);
   const dataset = await prepareShards({
@@ -53,13 +55,17 @@ function remembering(tokenizer: Tokenizer): PreparedText['evaluationTokenizer'] 
     for (const [i, text] of unknown.entries()) encoded.set(text, tokens[i]!);
     return texts.map((text) => encoded.get(text)!);
   };
-  return { encodeBatch, decode: (ids) => tokenizer.decode(ids), eosId: tokenizer.eosId };
+  const { eosId, beginId, endTexts } = tokenizer;
+  return { encodeBatch, decode: (ids) => tokenizer.decode(ids), eosId, beginId, endTexts };
 }
 
-async function textOf(config: TextConfig, folder: string): Promise<{ sources: SourceConfig[]; heldOut: string }> {
-  if (config.train && config.heldOut) return { sources: config.train, heldOut: config.heldOut };
+async function textOf(config: TextConfig, folder: string): Promise<{ sources: SourceConfig[]; heldOut: SourceInput }> {
+  if (config.train && config.heldOut) {
+    const { heldOut } = config;
+    return { sources: config.train, heldOut: typeof heldOut === 'string' ? { path: heldOut } : heldOut };
+  }
   const { train, heldOut } = await defaultText(folder);
-  return { sources: [{ path: train, field: 'text', weight: 1, split: 'file' }], heldOut };
+  return { sources: [SourceConfigSchema.parse({ path: train })], heldOut: { path: heldOut } };
 }
 
 async function ownTokenizer(

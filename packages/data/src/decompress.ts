@@ -1,0 +1,90 @@
+// A file's bytes, decompressed as its format says. What a compression carries to check itself (CRC-32, CRC-64, XXH64) is
+// checked by whoever reads to the end; a file that is cut short or damaged is one line.
+import { statSync } from 'node:fs';
+import { pipeline, Readable } from 'node:stream';
+import { createGunzip } from 'node:zlib';
+import { shown, UserError } from '@stickbreaking/base';
+import unbzip2 from 'unbzip2-stream';
+import xz from 'xz-decompress';
+import { readBytes } from './byte_stream.js';
+import type { Compression } from './kinds.js';
+import { readZstd } from './zstd.js';
+
+const readers: Record<Compression, (path: string) => AsyncIterable<Uint8Array>> = {
+  zst: readZstd,
+  gz: readGzip,
+  bz2: readBzip2,
+  xz: readXz,
+};
+
+export function readDecompressed(path: string, compression: Compression | undefined): AsyncIterable<Uint8Array> {
+  return compression ? readers[compression](path) : readBytes(path);
+}
+
+async function* readGzip(path: string): AsyncGenerator<Uint8Array> {
+  const gunzip = createGunzip({ chunkSize: 1 << 18 });
+  pipeline(readBytes(path), gunzip, () => {}); // an error in reading comes out of the pipe's end
+  yield* guarded(path, 'gzip', gunzip);
+  // zlib takes what follows the last member for padding, also where it is a member that was damaged.
+  const { size } = statSync(path);
+  if (gunzip.bytesWritten < size) {
+    throw new UserError(
+      `${shown(path)}: the gzip data ends at byte ${gunzip.bytesWritten} of ${size}; the file is damaged, fetch it again.`,
+    );
+  }
+}
+
+function readBzip2(path: string): AsyncIterable<Uint8Array> {
+  return guarded(path, 'bzip2', unbzip2Blocks(path));
+}
+
+/** The package's stream is of an old kind, which knows neither iterators nor back-pressure, but works as it is written to. */
+async function* unbzip2Blocks(path: string): AsyncGenerator<Uint8Array> {
+  const stream = unbzip2();
+  let blocks: Uint8Array[] = [];
+  let failure: unknown;
+  stream.on('data', (block: Uint8Array) => blocks.push(block));
+  stream.on('error', (error: unknown) => {
+    failure ??= error;
+  });
+  for await (const chunk of readBytes(path)) {
+    stream.write(chunk);
+    if (failure) throw failure;
+    yield* blocks;
+    blocks = [];
+  }
+  stream.end();
+  if (failure) throw failure;
+  yield* blocks;
+}
+
+async function* readXz(path: string): AsyncGenerator<Uint8Array> {
+  const compressed = Readable.toWeb(Readable.from(readBytes(path))) as ReadableStream<Uint8Array>;
+  yield* guarded(path, 'xz', new xz.XzReadableStream(compressed) as unknown as AsyncIterable<Uint8Array>);
+}
+
+/** What the decompressors throw on a damaged file is theirs to word; the file's name is added and the stack left out. */
+async function* guarded(path: string, name: string, stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of stream) yield chunk;
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    const { message } = error as Error;
+    const told = xzFaults[/error code (\d+)$/.exec(message)?.[1] ?? ''];
+    // Where a file ends too early, the bzip2 package reads on in what is not there.
+    const reason = error instanceof TypeError ? '' : ` (${shown(message)})`;
+    throw new UserError(
+      `${shown(path)}: the ${name} data ${told ?? `is damaged or cut short${reason}; fetch it again`}.`,
+      { cause: error },
+    );
+  }
+}
+
+/** What XZ Embedded's codes mean (`enum xz_ret` in its xz.h). */
+const xzFaults: Readonly<Record<string, string>> = {
+  4: 'needs a large dictionary; compress it again with a lower preset',
+  5: 'is none; name the format that it has',
+  6: 'has a check or filter that is not supported; compress it again with --check=crc64',
+  7: 'is damaged (its check does not fit); fetch it again',
+  8: 'is damaged or cut short; fetch it again',
+};

@@ -1,0 +1,11 @@
+// Notices: what a user should know of the data and what stops nothing, such as files that are left out.
+export type OnNotice = (line: string) => void;
+
+const told = new Set<string>();
+
+/** Where no one listens: a line on stderr, the same one once in a process. */
+export const tellOnce: OnNotice = (line) => {
+  if (told.has(line)) return;
+  told.add(line);
+  process.stderr.write(`${line}\n`);
+};

@@ -1,0 +1,122 @@
+/** Documents as one stream of tokens, and the text behind any part of it. */
+import { PieceEncoder, type Tokenizer } from '@stickbreaking/data';
+import { countWords } from './scoring.js';
+
+/** A document, or a piece of a long one. */
+export type StreamText = string | { text: string; last: boolean; source?: string };
+
+export type StreamTokenizer = Pick<Tokenizer, 'encodeBatch' | 'eosId' | 'beginId'>;
+
+/** Text that goes through the tokenizer together: all cores have something to do, and few tokens come too many. */
+const BATCH_CHARACTERS = 2 ** 20;
+
+export interface TextSizes {
+  words: number;
+  bytes: number;
+}
+
+export class TokenStream {
+  private readonly known = new Map<number, TextSizes>();
+
+  private constructor(
+    readonly inputs: Int32Array,
+    /** Where the stream has a beginning token that is given, not predicted. */
+    private readonly given: Set<number>,
+  ) {}
+
+  /**
+   * @param most tokens; once they are there, the file at hand is read on to its end, where its checksum may be, and no
+   *   other
+   */
+  static async read(
+    texts: Iterable<StreamText> | AsyncIterable<StreamText>,
+    { encodeBatch, eosId, beginId }: StreamTokenizer,
+    most: number,
+  ): Promise<TokenStream> {
+    const tokens = new GrowingTokens(most);
+    const given = new Set<number>([0]);
+    const encoder = new PieceEncoder({ encodeBatch });
+    let isBegun = false;
+    const take = async (batch: readonly { text: string; last: boolean }[]) => {
+      for (const [i, ids] of (await encoder.encode(batch)).entries()) {
+        // An end token that is the beginning of the next document stands there once.
+        if (!isBegun && (beginId !== eosId || tokens.length === 0)) {
+          given.add(tokens.length);
+          tokens.push([beginId]);
+        }
+        tokens.push(ids);
+        isBegun = !batch[i]!.last;
+        if (!isBegun) tokens.push([eosId]);
+      }
+    };
+    let batch: { text: string; last: boolean; source?: string }[] = [];
+    let characters = 0;
+    let lastSource: string | undefined;
+    for await (const one of texts) {
+      const piece = typeof one === 'string' ? { text: one, last: true, source: undefined } : one;
+      if (tokens.length >= most) {
+        if (piece.source === undefined || piece.source !== lastSource) break;
+        continue;
+      }
+      lastSource = piece.source;
+      batch.push(piece as (typeof batch)[number]);
+      characters += piece.text.length;
+      if (characters < BATCH_CHARACTERS) continue;
+      await take(batch);
+      [batch, characters] = [[], 0];
+    }
+    if (tokens.length < most) await take(batch);
+    return new TokenStream(tokens.all(), given);
+  }
+
+  /** The token after each input from `begin` up to `end`, −1 where it is given. */
+  targets(begin: number, end: number): Int32Array {
+    const targets = this.inputs.slice(begin + 1, end + 1);
+    for (let i = 0; i < targets.length; i++) if (this.given.has(begin + 1 + i)) targets[i] = -1;
+    return targets;
+  }
+
+  /**
+   * Words and bytes of the text behind the first targets, document by document: the last word of one is not the first of
+   * the next. Most lengths score the same tokens, whose text is put together once.
+   */
+  textSizes(targets: number, { decode, eosId }: Pick<Tokenizer, 'decode' | 'eosId'>): TextSizes {
+    const known = this.known.get(targets);
+    if (known) return known;
+    const sizes = { words: 0, bytes: 0 };
+    const stream = this.inputs.subarray(0, targets + 1);
+    for (let begin = 1; begin < stream.length; ) {
+      const found = stream.indexOf(eosId, begin);
+      const end = found < 0 ? stream.length : found;
+      const text = decode(stream.subarray(this.given.has(begin) ? begin + 1 : begin, end));
+      if (text !== '') sizes.words += countWords(text);
+      sizes.bytes += Buffer.byteLength(text);
+      begin = end + 1;
+    }
+    this.known.set(targets, sizes);
+    return sizes;
+  }
+}
+
+/** Tokens, at most so many. */
+class GrowingTokens {
+  private tokens = new Int32Array(2 ** 16);
+  length = 0;
+
+  constructor(private readonly most: number) {}
+
+  push(ids: readonly number[]): void {
+    const end = Math.min(this.length + ids.length, this.most);
+    if (end > this.tokens.length) {
+      const larger = new Int32Array(Math.max(end, 2 * this.tokens.length));
+      larger.set(this.tokens);
+      this.tokens = larger;
+    }
+    this.tokens.set(end - this.length < ids.length ? ids.slice(0, end - this.length) : ids, this.length);
+    this.length = end;
+  }
+
+  all(): Int32Array {
+    return this.tokens.subarray(0, this.length);
+  }
+}
