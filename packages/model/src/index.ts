@@ -1,4 +1,5 @@
 export type { ObservedAttention } from './attention/attend.js';
+export type { AttentionKind } from './attention/attention_kind.js';
 export { type AttentionConfig, attentionKind } from './attention/index.js';
 export { isStickBreaking } from './attention/stick_breaking.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';

@@ -10,14 +10,14 @@ export type Shape = readonly [number] | readonly [number, number] | readonly [nu
 export type Initializer = (values: Float32Array, random: () => number) => void;
 
 export interface Parameter<S extends Shape = Shape> {
-  /** Its name in `model.safetensors`, by Hugging Face's custom; in a layer without what all of the layer have in front. */
+  /** Its name in `model.safetensors`, as Hugging Face has it; a layer declares its own without `model.layers.N.` in front. */
   readonly name: string;
   /** Weight matrices are [out, in]. */
   readonly shape: S;
   readonly initial: Initializer;
 }
 
-/** Parameters by the names that the code knows them by; a part that a configuration leaves out is undefined. */
+/** Parameters by the names that the code has for them; one that a configuration leaves out is undefined. */
 export interface ParameterTree {
   readonly [name: string]: Parameter | ParameterTree | readonly ParameterTree[] | undefined;
 }
