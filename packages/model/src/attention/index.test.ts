@@ -1,3 +1,4 @@
+import { chooseSeed } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { randomNormal, type Tensor3D, tensor, variable } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -8,7 +9,7 @@ import { attentionKind, attentionNames } from './index.js';
 
 beforeAll(() => selectBackend('cpu'));
 
-const seed = Math.floor(Math.random() * 1e6);
+const seed = chooseSeed();
 console.info(`seed ${seed}`);
 const sizes = { vocabSize: 8, hiddenSize: 12, intermediateSize: 8, numLayers: 1, numHeads: 3, headDim: 4 };
 
