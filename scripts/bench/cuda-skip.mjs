@@ -8,6 +8,7 @@ import { openTokenizer, readDocuments } from '@stickbreaking/data';
 import { LlamaModel, resolveCheckpoint } from '@stickbreaking/model';
 import * as tf from '@tensorflow/tfjs-core';
 import { commandGiven, openGpu } from './gpu.mjs';
+import { median } from './measure.mjs';
 
 const { values: o } = parseArgs({
   options: {
@@ -70,9 +71,8 @@ for (const skip of [false, true, false, true, false, true]) {
   backend.blockSkipping = skip;
   result[skip ? 'withSkipping' : 'without'].push(attentionMs());
 }
-const median = (list, key) => list.map((one) => one[key]).sort((a, b) => a - b)[1];
 for (const key of ['forward', 'backward', 'wall']) {
-  const [w, wo] = [median(result.withSkipping, key), median(result.without, key)];
+  const [w, wo] = [result.withSkipping, result.without].map((runs) => median(runs.map((one) => one[key])));
   result[`${key}Ratio`] = w / wo;
   console.log(
     `${key}: ${wo.toFixed(2)} ms without, ${w.toFixed(2)} ms with block skipping, ratio ${(w / wo).toFixed(2)}`,

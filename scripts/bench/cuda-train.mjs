@@ -8,6 +8,7 @@ import { LlamaModel, loadConfig, parseConfig } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import * as tf from '@tensorflow/tfjs-core';
 import { commandGiven, openGpu } from './gpu.mjs';
+import { median } from './measure.mjs';
 
 const { values: o } = parseArgs({
   options: {
@@ -123,7 +124,7 @@ for (let i = 0; i < steps; i++) {
 }
 driver.synchronize();
 const after = driver.memory();
-const ms = times.sort((a, b) => a - b)[Math.floor(times.length / 2)];
+const ms = median(times);
 const hostMs = enqueue();
 const { busyShare, kernels } = await profile();
 const profiledMs = kernels.reduce((sum, [, { time }]) => sum + time, 0);

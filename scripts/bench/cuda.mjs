@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { ropeInverseFrequencies } from '@stickbreaking/core';
 import * as tf from '@tensorflow/tfjs-core';
 import { commandGiven, openGpu } from './gpu.mjs';
+import { median } from './measure.mjs';
 
 const { values: o } = parseArgs({
   options: {
@@ -53,7 +54,7 @@ function milliseconds(body) {
     if (i >= 3) times.push(driver.elapsed(start, end) / IN_A_ROW);
     for (const event of [start, end]) driver.call('cuEventDestroy_v2', event);
   }
-  return times.sort((a, b) => a - b)[Math.floor(times.length / 2)];
+  return median(times);
 }
 
 function measure({ batch, heads, tokens, headDim }) {

@@ -1,0 +1,77 @@
+/** The estimate of memory, held to what a training step and a forward pass really allocate. */
+import { selectBackend } from '@stickbreaking/core';
+import { profile, type Tensor, type TensorContainer } from '@tensorflow/tfjs-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { countParameters, estimateMemory, LlamaModel, parseConfig, type TokenBatch } from './index.js';
+
+const config = parseConfig({
+  ...{ vocabSize: 32, hiddenSize: 64, intermediateSize: 160, numLayers: 6, numHeads: 4, numKvHeads: 2 },
+  contextLength: 256,
+});
+const weightBytes = 4 * countParameters(config);
+let model: LlamaModel;
+
+beforeAll(async () => {
+  await selectBackend('auto');
+  model = LlamaModel.create(config);
+});
+afterAll(() => model.dispose());
+
+function batchOf(tokens: number): TokenBatch {
+  const ids = Int32Array.from({ length: tokens }, (_, i) => (7 * i) % config.vocabSize);
+  return { tokens: ids, targets: ids, cuSeqlens: [0, tokens] };
+}
+
+/** Most bytes that were allocated at once, beside what was there before. */
+async function peakOf(run: () => Tensor[]): Promise<number> {
+  const { peakBytes } = await profile(() => {
+    for (const one of run()) one.dispose();
+    return null as unknown as TensorContainer;
+  });
+  return peakBytes;
+}
+
+/** Bytes that a token more needs: the difference between twice as many tokens and these. */
+async function perToken(bytes: (tokens: number) => number | Promise<number>): Promise<number> {
+  return ((await bytes(256)) - (await bytes(128))) / 128;
+}
+
+describe('estimateMemory', () => {
+  it.each(['none', 'attention', 'block'] as const)('of a training step, computing again: %s', async (recompute) => {
+    const measured = await perToken((tokens) =>
+      peakOf(() => {
+        const { loss, gradients } = model.gradients(batchOf(tokens), { recompute });
+        return [loss, ...gradients.values()];
+      }),
+    );
+    const estimate = await perToken((tokens) => estimateMemory(config, { tokens, training: true, recompute }));
+    expect(estimate).toBeGreaterThan(0.8 * measured);
+    expect(estimate).toBeLessThan(1.75 * measured);
+  });
+
+  it('of a forward pass', async () => {
+    const measured = await perToken((tokens) => peakOf(() => [model.tokenLosses(batchOf(tokens))]));
+    const estimate = await perToken((tokens) => estimateMemory(config, { tokens, training: false }));
+    expect(estimate).toBeGreaterThan(0.8 * measured);
+    expect(estimate).toBeLessThan(1.25 * measured);
+  });
+
+  it('counts weights once to run a model; to train it also gradients and two moments', () => {
+    // At one token and with layers of hundreds of thousands of weights, activations are next to nothing.
+    const large = parseConfig({ ...config, hiddenSize: 512, intermediateSize: 2048, headDim: 128 });
+    const weights = 4 * countParameters(large);
+    expect(estimateMemory(large, { tokens: 1, training: false }) / weights).toBeCloseTo(1, 1);
+    expect(estimateMemory(large, { tokens: 1, training: true }) / weights).toBeCloseTo(4, 1);
+  });
+
+  it('halves activations in bfloat16, and counts a second copy of the weights', () => {
+    const estimate = (bfloat16: boolean, count: number) =>
+      estimateMemory(config, { tokens: count, training: true, bfloat16 });
+    // Where the logits have reached their limit, what more tokens need is activations alone.
+    const [few, many] = [2 ** 20, 2 ** 21];
+    const activations = estimate(false, many) - estimate(false, few);
+    expect(estimate(true, many) - estimate(true, few)).toBeCloseTo(activations / 2, -1);
+    const atNone = (bfloat16: boolean) => 2 * estimate(bfloat16, few) - estimate(bfloat16, many);
+    expect(atNone(true) - atNone(false)).toBeCloseTo(weightBytes / 2, -1);
+  });
+});

@@ -1,0 +1,34 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { median, takeTurns } from './measure.mjs';
+
+afterEach(() => vi.restoreAllMocks());
+
+describe('median', () => {
+  it.each([
+    [[5], 5],
+    [[9, 1, 5], 5],
+    [[100, 2, 1, 3, 10], 3],
+    [[4, 1, 2, 3], 3], // of an even number the upper of the two in the middle
+  ])('of %j is %d', (values, expected) => {
+    const given = [...values];
+    expect(median(values)).toBe(expected);
+    expect(values).toEqual(given);
+  });
+});
+
+describe('takeTurns', () => {
+  it('gives each contender the median of its runs, the first of each turn not counted', async () => {
+    let now = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => now);
+    const contender = (times: number[]) => {
+      let runs = 0;
+      return {
+        run: () => {
+          now += times[runs++]!;
+        },
+      };
+    };
+    const found = await takeTurns({ a: contender([900, 7, 1, 900, 3, 5]), b: contender([1, 2, 2, 1, 2, 50]) }, 2, 2);
+    expect(found).toEqual({ a: 5, b: 2 });
+  });
+});
