@@ -1,7 +1,7 @@
 /**
- * What the author of a backend builds on: the kernels' contract, the choice that `selectBackend` makes, and the
- * reference kernels for whatever a backend leaves to them. `@stickbreaking/core/conformance` holds a backend to the
- * contract. The backends `native` and `cuda` use this and nothing else of the package.
+ * For authors of backends: the contract of the kernels, what `selectBackend` asks of a backend, and the reference
+ * kernels, which run where a backend has no kernel of its own. `@stickbreaking/core/conformance` tests a backend
+ * against the contract. The backends `native` and `cuda` use this module and nothing else of the package.
  */
 export type { Available, BackendCandidate, Unavailable } from './backends/candidate.js';
 export { silenceGreeting } from './backends/cpu.js';

@@ -1,7 +1,8 @@
-/** Checks that public ops make on their inputs; each failure is one line that says what was expected. */
+/** The checks that public ops make of their inputs; each failure is one line that says what was expected. */
 import { UserError } from '@stickbreaking/base';
 import type { Tensor } from '@tensorflow/tfjs-core';
 
+/** Whole numbers, such as tokens or document boundaries. */
 export type Ints = Int32Array | readonly number[];
 
 /** Throws unless `tensor` has the shape; -1 stands for any size. */

@@ -1,18 +1,18 @@
-/** A kernel's gradient in tfjs's registry, with the types of the contract. */
+/** Registers a kernel's gradient with tfjs, typed by the contract. */
 import { registerGradient, type Tensor } from '@tensorflow/tfjs-core';
 import type { KernelAttributes, KernelName, Kernels } from './kernels.js';
 
 type TensorOfEach<List extends readonly unknown[]> = { [Index in keyof List]: Tensor };
 
-/** What the gradient reads again: inputs by name, and outputs by their places, ascending. */
+/** What is saved for the gradient: inputs by name, and outputs by index, ascending. */
 interface Saved<Name extends KernelName, Inputs, Outputs> {
   inputs?: Inputs & readonly (keyof Kernels[Name]['inputs'])[];
   outputs?: Outputs;
 }
 
 /**
- * @param gradient from the gradients of all outputs, what was saved (inputs, then outputs) and the attributes to the
- *   gradients of the inputs
+ * @param gradient gets the gradients of all outputs, what was saved (inputs, then outputs) and the attributes; returns
+ *   the gradients of the inputs
  */
 export function defineGradient<
   Name extends KernelName,
@@ -37,7 +37,7 @@ export function defineGradient<
     kernelName,
     inputsToSave: [...(inputs ?? [])],
     outputsToSave: Array.from({ length: last + 1 }, (_, i) => outputs!.includes(i)),
-    // tfjs gives the gradient of an only output alone.
+    // If there is only one output, tfjs passes its gradient without an array.
     gradFunc: (dys, saved, attrs) => untyped([dys].flat(), saved, attrs),
   });
 }

@@ -1,4 +1,4 @@
-/** FIRE's inputs of the softmax kernels, which are there with bias 'fire' alone. */
+/** FIRE's inputs of the softmax kernels, present only with bias 'fire'. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { FireInputs } from './kernels.js';
 
@@ -15,7 +15,7 @@ export const fireInputNames = [
 /**
  * The six, in their order.
  *
- * @throws Error where one is missing, a mistake of the program
+ * @throws Error if one is missing, which is a bug
  */
 export function fireInputsOf<T extends TensorInfo>(inputs: { [Name in keyof FireInputs]?: T }): T[] {
   return fireInputNames.map((name) => {

@@ -1,6 +1,7 @@
 /**
- * The kernels of this package: names, inputs, attributes and outputs. A backend implements as many as it likes under
- * these names in tfjs's registry; the reference in plain tfjs ops serves it for the rest (`reference/register.ts`).
+ * The contract: the kernels of this package with their names, inputs, attributes and outputs. A backend implements as
+ * many as it likes under these names in tfjs's registry; for the rest, the reference in plain tfjs ops runs
+ * (`reference/register.ts`).
  *
  * Shapes: N queries, M keys, H heads, K key-value heads, D head dimension, S documents, C hidden size, V vocabulary.
  * All tensors are float32 unless said otherwise.
@@ -17,11 +18,13 @@ export interface PackedAttributes {
   scale: number;
 }
 
+/** Attributes of stick-breaking attention. */
 export interface StickBreakingAttributes extends PackedAttributes {
   /** Whether a token may attend to itself. */
   attendCurrent: boolean;
 }
 
+/** Attributes of softmax attention. */
 export interface SoftmaxAttributes extends PackedAttributes {
   /** A query sees its last `window` keys, itself included; 0 sees all. */
   window: number;
@@ -42,14 +45,15 @@ export interface FireInputs {
   fireThreshold: Tensor;
 }
 
-/** Where the rows of a packed tensor stand in their documents. */
+/** The positions of a packed tensor's rows in their documents. */
 export interface RowPositions {
   /** [S+1] */
   cuSeqlens: Int32Array;
-  /** [S] position of each document's first row. */
+  /** [S] the position of each document's first row. */
   firstPositions: Int32Array;
 }
 
+/** Attributes of the rotary embedding. */
 export interface RotaryAttributes {
   queries: RowPositions;
   keys: RowPositions;
@@ -59,8 +63,9 @@ export interface RotaryAttributes {
   inverse: boolean;
 }
 
+/** Settings of one AdamW update. */
 export interface AdamWAttributes {
-  /** One entry a parameter. */
+  /** One for each parameter. */
   weightDecays: number[];
   learningRate: number;
   beta1: number;
@@ -72,6 +77,7 @@ export interface AdamWAttributes {
   gradientScale: number;
 }
 
+/** Attributes of the output head with cross-entropy. */
 export interface CrossEntropyAttributes {
   /** Factor on the logits. */
   logitScale: number;
@@ -79,7 +85,7 @@ export interface CrossEntropyAttributes {
   ignoreIndex: number;
 }
 
-/** Of kernels that take no attributes. */
+/** The attributes of kernels that take none. */
 export type NoAttributes = Record<string, never>;
 
 interface Qkv {
@@ -104,25 +110,28 @@ export interface Kernels {
     attrs: StickBreakingAttributes;
     outputs: [dq: Tensor, dk: Tensor, dv: Tensor];
   };
-  /** output [N,H,D], logSumExp [N,H]. Inputs arrive already rotated where RoPE is used; FIRE's come with bias 'fire'. */
+  /**
+   * output [N,H,D], logSumExp [N,H]. With RoPE, q and k are already rotated; FIRE's inputs are present with bias
+   * 'fire'.
+   */
   SoftmaxAttention: {
     inputs: Qkv & Partial<FireInputs>;
     attrs: SoftmaxAttributes;
     outputs: [output: Tensor, logSumExp: Tensor];
   };
-  /** With bias 'fire' the gradients of its six inputs follow in their order. */
+  /** With bias 'fire', the gradients of its six inputs follow, in their order. */
   SoftmaxAttentionGrad: {
     inputs: Qkv & Partial<FireInputs> & { output: Tensor; logSumExp: Tensor; dOutput: Tensor };
     attrs: SoftmaxAttributes;
     outputs: [dq: Tensor, dk: Tensor, dv: Tensor, ...dFire: Tensor[]];
   };
-  /** q [N,H,D], k [M,K,D]; both turned. Pairs are (i, i + D/2), as Hugging Face's rotate_half has them. */
+  /** q [N,H,D], k [M,K,D]; both rotated. Pairs are (i, i + D/2), as in Hugging Face's rotate_half. */
   RotaryEmbedding: { inputs: { q: Tensor; k: Tensor }; attrs: RotaryAttributes; outputs: [q: Tensor, k: Tensor] };
   /** x [N,C], weights [F,C]; x·weightᵀ of each. */
   Linears: { inputs: [x: Tensor, ...weights: Tensor[]]; attrs: NoAttributes; outputs: Tensor[] };
-  /** dy [N,F] and weight [F,C] of each, in turns; dx is the sum of all dy·weight. */
+  /** dy [N,F] and weight [F,C] of each, alternating; dx is the sum of all dy·weight. */
   LinearsGrad: { inputs: Tensor[]; attrs: NoAttributes; outputs: [dx: Tensor] };
-  /** sum [F,C], dy [N,F], x [N,C]; sum + dyᵀ·x. The sum is given up: it may change in place. */
+  /** sum [F,C], dy [N,F], x [N,C]; sum + dyᵀ·x. The sum is consumed: it may be changed in place. */
   AddWeightGrad: { inputs: { sum: Tensor; dy: Tensor; x: Tensor }; attrs: NoAttributes; outputs: [sum: Tensor] };
   /** x [N,C], weight [C]; inverseRms [N]. */
   RMSNorm: {
@@ -137,7 +146,7 @@ export interface Kernels {
   };
   /** x, branch [N,C]; x + multiplier·branch. */
   Residual: { inputs: { x: Tensor; branch: Tensor }; attrs: { multiplier: number }; outputs: [y: Tensor] };
-  /** The gradient of `branch`, multiplier·dy; that of `x` is dy itself. */
+  /** The gradient of `branch`, multiplier·dy. That of `x` is dy itself. */
   ResidualGrad: { inputs: { dy: Tensor }; attrs: { multiplier: number }; outputs: [dBranch: Tensor] };
   /** x, branch [N,C], weight [C]; sum = x + multiplier·branch, its RMSNorm y, inverseRms [N]. */
   ResidualRMSNorm: {
@@ -145,7 +154,7 @@ export interface Kernels {
     attrs: { epsilon: number; multiplier: number };
     outputs: [sum: Tensor, y: Tensor, inverseRms: Tensor];
   };
-  /** dBranch = multiplier·dx is there where multiplier is not 1. */
+  /** dBranch = multiplier·dx is returned if multiplier is not 1. */
   ResidualRMSNormGrad: {
     inputs: { sum: Tensor; weight: Tensor; inverseRms: Tensor; dSum: Tensor; dy: Tensor };
     attrs: { multiplier: number };
@@ -202,7 +211,7 @@ export interface Kernels {
   };
   /** x0, x1, …; the Euclidean norm of all of them together, a scalar. */
   GlobalNorm: { inputs: { [name: `x${number}`]: Tensor }; attrs: NoAttributes; outputs: [norm: Tensor] };
-  /** param0, grad0, m0, v0, param1, …; no output: parameters and moments change in place. */
+  /** param0, grad0, m0, v0, param1, …; no output: parameters and moments are changed in place. */
   AdamW: {
     inputs: { [name: `${'param' | 'grad' | 'm' | 'v'}${number}`]: Tensor };
     attrs: AdamWAttributes;
@@ -210,26 +219,28 @@ export interface Kernels {
   };
 }
 
+/** The name of a kernel of this package. */
 export type KernelName = keyof Kernels;
+/** The attributes of a kernel. */
 export type KernelAttributes<Name extends KernelName> = Kernels[Name]['attrs'];
 
-/** The same names and places, of what a backend's kernel is given and gives. */
+/** Inputs and outputs as a backend's kernel sees them: the same names and places, without the tensors' methods. */
 type InfosOf<Tensors> = { [Key in keyof Tensors]: TensorInfo };
 export type KernelInputs<Name extends KernelName> = InfosOf<Kernels[Name]['inputs']>;
 export type KernelOutputs<Name extends KernelName> = InfosOf<Kernels[Name]['outputs']>;
 
-/** A kernel as the reference writes it: tensors in, tensors out, in the order that `Kernels` states. */
+/** A kernel of the reference: tensors in, tensors out, in the order stated in `Kernels`. */
 export type ReferenceKernel<Name extends KernelName> = (
   inputs: Kernels[Name]['inputs'],
   attrs: Kernels[Name]['attrs'],
 ) => Kernels[Name]['outputs'];
 
-/** A kernel as a backend writes it. `Tools` is what the backend gives all of its kernels to work with. */
+/** A kernel of a backend. `Tools` is what the backend passes to all of its kernels. */
 export type BackendKernel<Name extends KernelName, Tools> = (
   inputs: KernelInputs<Name>,
   attrs: KernelAttributes<Name>,
   tools: Tools,
 ) => KernelOutputs<Name>;
 
-/** The kernels that a backend has of its own; the reference serves it for the rest. */
+/** A backend's own kernels; for the rest, the reference runs. */
 export type KernelTable<Tools> = { readonly [Name in KernelName]?: BackendKernel<Name, Tools> };

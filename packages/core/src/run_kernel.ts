@@ -2,7 +2,7 @@ import { engine, type NamedAttrMap, type NamedTensorMap } from '@tensorflow/tfjs
 import type { KernelAttributes, KernelName, Kernels } from './kernels.js';
 import { ensureReferenceKernels } from './reference/register.js';
 
-/** Runs a kernel of ours on the active backend, on the tape, with the reference standing in where it has none. */
+/** Runs a kernel of ours on the active backend, recorded on the tape; the reference runs if the backend has none. */
 export function runKernel<Name extends KernelName>(
   name: Name,
   inputs: Kernels[Name]['inputs'],

@@ -1,7 +1,7 @@
 /**
- * A value and its gradients with the memory that training needs: tfjs's own `grads` holds every saved activation and every
- * gradient on its way until the backward is over. Here the tape is walked by hand: what a step saved goes when its
- * gradient is taken, and a gradient on its way goes when it has been passed on. The ops, their gradients and the tape are
+ * A value and its gradients with little memory: tfjs's own `grads` holds every saved activation and every intermediate
+ * gradient until the backward is over. Here the tape is walked by hand: what an op saved is freed once its gradient has
+ * been computed, and an intermediate gradient once it has been passed on. The ops, their gradients and the tape are
  * tfjs's.
  */
 import {
@@ -26,15 +26,15 @@ interface TapeNode {
   gradient?: (dys: Tensor[]) => Record<string, Addable>;
 }
 
-/** A gradient's closure, and how the same is added to a sum that is given up for it. */
+/** A gradient as a closure, and how to add it to a sum, which that consumes. */
 type Addable = (() => Tensor) & { addTo?: (sum: Tensor) => Tensor };
 
-/** A gradient that need not be a tensor of its own where it is added to what there is. */
+/** A gradient that can be added to an existing sum without becoming a tensor of its own. */
 export function addable(gradient: () => Tensor, addTo: (sum: Tensor) => Tensor): () => Tensor {
   return Object.assign(gradient, { addTo });
 }
 
-/** The parts of tfjs's engine that record; its types keep them private. */
+/** The parts of tfjs's engine that record ops, private in its types. */
 interface Recorder {
   state: { activeTape: TapeNode[] | null; gradientDepth: number };
   startTape(): void;
@@ -42,10 +42,12 @@ interface Recorder {
 }
 
 /**
+ * The value of `f` and its gradients.
+ *
  * @param f ops whose result is a scalar
- * @param sums of gradients so far, one for each variable: they are given up, and gradients are added to them
- * @returns the scalar and, for each variable, its gradient; undefined where the scalar does not depend on it
- * @throws Error inside another gradient computation: second derivatives are tfjs's affair
+ * @param sums gradients so far, one for each variable; they are consumed, and the new gradients are added to them
+ * @returns the scalar and, for each variable, its gradient; undefined if the scalar does not depend on it
+ * @throws Error inside another gradient computation: second derivatives are left to tfjs
  */
 export function valueAndGradients(
   f: () => Scalar,
@@ -56,7 +58,7 @@ export function valueAndGradients(
 }
 
 /**
- * The same value as `f(x)`, of which only x is kept for the backward: there f runs once more. Less memory for more time.
+ * The value of `f(x)`, keeping only x for the backward, where f runs once more: less memory for more time.
  *
  * @param f ops on x and on the variables named, whose results depend on nothing else that is trained
  */
@@ -117,7 +119,7 @@ function backpropagate(
   sources: readonly Tensor[],
   sums: readonly (Tensor | undefined)[],
 ) {
-  // What depends on a source; the rest needs no gradient.
+  // Ops that depend on a source; the others need no gradient.
   const dependent = new Set(sources.map(({ id }) => id));
   const steps = tape.filter((node) => {
     const depends = Object.values(node.inputs).some(({ id }) => dependent.has(id));
@@ -137,13 +139,13 @@ function backpropagate(
   return sources.map(({ id }) => gradients.get(id));
 }
 
-/** Adds what a step's inputs contribute to their gradients, and gives up the gradients of its outputs. */
+/** Adds an op's contributions to the gradients of its inputs, and frees the gradients of its outputs. */
 function passOn(node: TapeNode, dependent: ReadonlySet<number>, gradients: Map<number, Tensor>): void {
   const inputs = Object.entries(node.inputs).filter(([, { id }]) => dependent.has(id));
   const contributions = tidy(() => {
-    // A gradient function expects one of each output; those that nothing used are zero.
+    // A gradient function expects a gradient for each output; those of unused outputs are zero.
     const dys = node.outputs.map(({ id, shape }) => gradients.get(id) ?? fill(shape, 0));
-    if (!node.gradient) throw new Error('an op on the way to the result has no gradient');
+    if (!node.gradient) throw new Error('an op that the result depends on has no gradient');
     const closures = node.gradient(dys);
     const taken = new Set<Tensor>([...dys, ...node.saved]);
     return inputs.map(([name, { id }]) => {
@@ -155,7 +157,7 @@ function passOn(node: TapeNode, dependent: ReadonlySet<number>, gradients: Map<n
         return replaced(sum, closure.addTo(sum));
       }
       const dx = closure();
-      // Each contribution is disposed of on its own.
+      // Each contribution is disposed of separately.
       const own = taken.has(dx) ? clone(dx) : dx;
       taken.add(own);
       return own;
@@ -175,7 +177,7 @@ function passOn(node: TapeNode, dependent: ReadonlySet<number>, gradients: Map<n
   });
 }
 
-/** `next`, with what it took the place of given up. */
+/** `next`, after disposing of what it replaces. */
 function replaced(before: Tensor, next: Tensor): Tensor {
   before.dispose();
   return next;

@@ -1,13 +1,13 @@
 /**
- * Bounds of the numbers in configurations. They end in compiled kernels as int32 and float32, where what does not fit
- * would silently be another number; and a size that no machine can hold should be told before it is tried.
+ * Bounds of the numbers in configurations. Compiled kernels receive them as int32 and float32, where a number that does
+ * not fit would silently become another one; and a size that no machine can hold should be reported before it is tried.
  */
 import { z } from 'zod';
 
 /** What an int32 holds at most. */
 export const LARGEST_INT = 2 ** 31 - 1;
 const LARGEST_FLOAT = 3.4e38;
-/** Smaller float32 numbers lose digits, and kernels may take them for 0. */
+/** Smaller float32 numbers lose digits, and kernels may treat them as 0. */
 const SMALLEST_FLOAT = 1.2e-38;
 
 /** A whole number from 1, at most `most`. */

@@ -14,9 +14,9 @@ import { readSafetensors, type SafetensorsFile, writeSafetensors } from './safet
 export const MODEL_FILE = 'model.safetensors';
 
 /**
- * The checkpoint directory that a path names: itself, or the latest of a run directory.
+ * The checkpoint directory that a path stands for: itself, or the latest checkpoint of a run directory.
  *
- * @throws UserError where there is none
+ * @throws UserError if there is none
  */
 export function resolveCheckpoint(path: string): string {
   if (!existsSync(path)) throw new UserError(`There is no checkpoint at ${path}: no such directory.`);
@@ -82,7 +82,7 @@ function weightFiles(directory: string): string[] {
   try {
     shards = JSON.parse(readFileSync(index, 'utf8')).weight_map;
   } catch {
-    // Said below.
+    // Reported below.
   }
   const named = shards && Object.values(shards);
   if (!named?.every((name) => typeof name === 'string' && basename(name) === name))

@@ -1,7 +1,7 @@
 /**
- * Checksums of a checkpoint's files, so that a bit which a disk or a copy changed is found before anything is computed
- * from it. `checksums.json` lies beside the files and names each with its length and CRC-32 (as zlib and `crc32` have
- * it), which finds every change of up to 32 bits in a row and all but one in four billion others.
+ * Checksums of a checkpoint's files, so that a bit changed by a disk or a copy is found before anything is computed
+ * from it. `checksums.json` lies beside the files and lists each with its length and its CRC-32 (zlib's, as `crc32`
+ * prints it), which finds every change of up to 32 consecutive bits and all but one in four billion others.
  */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';

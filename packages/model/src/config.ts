@@ -1,11 +1,14 @@
-/** What a model is: its sizes and its attention, as a zod schema whose inferred type the rest of the package uses. */
+/**
+ * A model's configuration, its sizes and its attention, as a zod schema whose inferred type the rest of the package
+ * uses.
+ */
 import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import { AttentionSchema, attentionKind } from './attention/index.js';
 import { count, positive } from './bounds.js';
 import { feedForwardSchemas } from './feed_forward/index.js';
 
-/** The schema of a model's configuration; every key that has a usual value has it as its default. */
+/** The schema of a model's configuration; a key with a usual value has it as its default. */
 export const LlamaConfigSchema = z
   .strictObject({
     vocabSize: count(),
@@ -18,7 +21,7 @@ export const LlamaConfigSchema = z
     /** Default hiddenSize / numHeads. */
     headDim: count(2 ** 16).optional(),
     attention: AttentionSchema,
-    /** The context the model is made for, in tokens. */
+    /** The context length the model is trained for, in tokens. */
     contextLength: count().default(2048),
     tieEmbeddings: z.boolean().default(false),
     normEpsilon: positive().default(1e-5),
@@ -49,11 +52,16 @@ export const LlamaConfigSchema = z
     return { ...config, numKvHeads, headDim };
   });
 
+/** A model's configuration with all defaults filled in. */
 export type LlamaConfig = z.output<typeof LlamaConfigSchema>;
-/** What a user writes: defaults left out, shorthands allowed. */
+/** A configuration as a user writes it: defaults may be left out, shorthands are allowed. */
 export type LlamaConfigInput = z.input<typeof LlamaConfigSchema>;
 
-/** Checks a configuration written in code. */
+/**
+ * Checks a configuration written in code, and fills in the defaults.
+ *
+ * @throws UserError that names the key and what was expected
+ */
 export function parseConfig(input: LlamaConfigInput): LlamaConfig {
   const result = LlamaConfigSchema.safeParse(input);
   if (result.success) return result.data;

@@ -1,17 +1,20 @@
-/** Continuing a prompt: the cache is filled in chunks, then one token at a time is drawn from the last logits. */
+/**
+ * Continuing a prompt: the prompt fills the cache in chunks, then one token at a time is sampled from the last logits.
+ */
 import { generator, UserError } from '@stickbreaking/base';
 import type { Ints } from '@stickbreaking/core';
 import type { Tensor1D } from '@tensorflow/tfjs-core';
 import type { KeyValueCache } from './cache.js';
 
+/** How to continue a prompt. */
 export interface GenerateOptions {
   /** Default 256. */
   maxNewTokens?: number;
-  /** 0 takes the likeliest token; default 1. */
+  /** 0 takes the most likely token; default 1. */
   temperature?: number;
-  /** Draw among the `topK` likeliest tokens. */
+  /** Sample from the `topK` most likely tokens. */
   topK?: number;
-  /** Draw among the likeliest tokens that together have this probability. */
+  /** Sample from the most likely tokens that together have this probability. */
   topP?: number;
   /** The same seed gives the same continuation; default 0. */
   seed?: number;
@@ -26,7 +29,7 @@ interface GeneratingModel {
   lastLogits(tokens: Ints, options: { cache: KeyValueCache }): Tensor1D;
 }
 
-/** Prompt tokens that run through the model together: bounds the memory of a long prompt. */
+/** How many prompt tokens run through the model at once, which bounds the memory of a long prompt. */
 const PREFILL_TOKENS = 1024;
 
 export async function* generate(
@@ -71,7 +74,7 @@ async function logitsAfter(
   return values;
 }
 
-/** @throws UserError that names the first option that makes no sense */
+/** @throws UserError that names the first option with an impossible value */
 export function checkGenerateOptions(options: GenerateOptions): void {
   const { maxNewTokens = 1, temperature = 1, topK = 1, topP = 1, seed = 0 } = options;
   const expect = (fits: boolean, name: keyof GenerateOptions, expected: string) => {
@@ -84,7 +87,7 @@ export function checkGenerateOptions(options: GenerateOptions): void {
   expect(Number.isSafeInteger(seed), 'seed', 'a whole number');
 }
 
-/** Draws a token: temperature, then the topK likeliest, then the smallest set of them with probability topP. */
+/** Samples a token: temperature, then the topK most likely, then the smallest set of them with probability topP. */
 export function sample(logits: Float32Array, options: GenerateOptions, random: () => number): number {
   const { temperature = 1, topK = logits.length, topP = 1 } = options;
   const order = Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]! || a - b);

@@ -1,7 +1,7 @@
 /**
- * Hugging Face's `config.json`, both ways. Where a model is one that `transformers` knows (LLaMA, LLaMA with a window =
- * Mistral, LLaMA with multipliers = Granite) it is written as that one and opens there unchanged; every other gets a
- * type of its own. Our own configuration travels along under one key, which `transformers` carries and ignores.
+ * Hugging Face's `config.json`, both ways. A model that `transformers` knows (LLaMA; with a window, Mistral; with
+ * multipliers, Granite) is written as that model and opens there unchanged; every other gets a type of its own. Our own
+ * configuration is included under one key, which `transformers` keeps and ignores.
  */
 import { UserError } from '@stickbreaking/base';
 import type { HuggingFaceAttention } from './attention/attention_kind.js';
@@ -37,7 +37,8 @@ export function toHuggingFace(config: LlamaConfig): Json {
     tie_word_embeddings: config.tieEmbeddings,
     torch_dtype: 'float32',
     use_cache: true,
-    // Left out, transformers would take token 1 to begin a text and token 2 to end it: the tokenizer knows better.
+    // Without these keys transformers would begin a text with token 1 and end it with token 2; the tokenizer knows
+    // better.
     bos_token_id: null,
     eos_token_id: null,
     ...attention.keys,
@@ -65,7 +66,7 @@ function familyOf({ family }: HuggingFaceAttention, multipliers: boolean): Json 
   return { model_type: named, architectures: [families[named]] };
 }
 
-/** Reads `config.json`, ours or one that `transformers` wrote. */
+/** Reads a `config.json`, ours or one written by `transformers`. */
 export function fromHuggingFace(json: Json, file: string): LlamaConfig {
   const result = LlamaConfigSchema.safeParse(json[OWN_KEY] ?? mapped(json, file));
   if (result.success) return result.data;
@@ -85,7 +86,7 @@ function mapped(json: Json, file: string): LlamaConfigInput {
   }
   const activation = json.hidden_act ?? 'silu';
   if (activation !== 'silu' && activation !== 'swish') {
-    throw new UserError(`${file}: hidden_act is '${activation}'; only silu, as SwiGLU has it, is supported.`);
+    throw new UserError(`${file}: hidden_act is '${activation}'; only silu, which SwiGLU uses, is supported.`);
   }
   const numbers = (key: string) => json[key] as number;
   return {
@@ -98,7 +99,7 @@ function mapped(json: Json, file: string): LlamaConfigInput {
     headDim: (json.head_dim ?? undefined) as number | undefined,
     contextLength: numbers('max_position_embeddings'),
     tieEmbeddings: json.tie_word_embeddings === true,
-    normEpsilon: (json.rms_norm_eps ?? 1e-6) as number, // what transformers takes where it is left out
+    normEpsilon: (json.rms_norm_eps ?? 1e-6) as number, // transformers' default
     ...(typeof json.initializer_range === 'number' ? { initializerRange: json.initializer_range } : {}),
     attention: attentionFromHuggingFace(json, file),
     ...(type === 'granite'

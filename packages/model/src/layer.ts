@@ -7,10 +7,10 @@ import { feedForwardOf } from './feed_forward/index.js';
 import { variablesIn, type Weights } from './parameter.js';
 import type { layerParameters } from './parameters.js';
 
-/** What a training step computes again in its backward instead of keeping it: nothing, each attention, each layer. */
+/** What a training step recomputes in its backward instead of keeping it: nothing, each attention, or each layer. */
 export type Recompute = 'none' | 'attention' | 'block';
 
-/** What passes from layer to layer: the residual stream and, where it is already made, what the next norm makes of it. */
+/** What passes from layer to layer: the residual stream and, if already computed, its norm for the next layer. */
 export type Stream = {
   /** [N, hiddenSize] */
   x: Tensor2D;
@@ -21,15 +21,15 @@ export type Stream = {
 export interface LayerContext extends AttentionContext {
   /** From 0. */
   layer: number;
-  /** The weight of the norm that reads what the layer gives. */
+  /** The weight of the norm that reads the layer's output. */
   nextNorm: Tensor1D;
   recompute: Recompute;
 }
 
 /**
- * Where nothing is computed again, each residual connection is one with the norm that reads it, the next layer's first
- * norm included. A part that is computed again starts at its norm and ends with its residual connection, so that x alone
- * is kept for it.
+ * Without recomputation, each residual connection is fused with the norm that reads it, including the next layer's
+ * first norm. A part that is recomputed starts with its norm and ends with its residual connection, so that only x is
+ * kept for it.
  */
 export function runLayer(
   { x, normalised }: Stream,

@@ -1,4 +1,4 @@
-/** Where a model's configuration is read from. */
+/** Reading a model's configuration from a file. */
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { readYaml } from '@stickbreaking/base/node';

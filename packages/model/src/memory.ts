@@ -1,4 +1,4 @@
-/** How much memory a model takes, and how much there is. */
+/** How much memory a model needs, and how much there is. */
 import { totalmem } from 'node:os';
 import type { LlamaConfig } from './config.js';
 import { feedForwardOf } from './feed_forward/index.js';
@@ -6,11 +6,11 @@ import type { Recompute } from './layer.js';
 import { countParameters } from './parameters.js';
 
 /**
- * Bytes that a model needs, estimated. Training: weights, gradients and AdamW's two moments in float32, and for every
+ * Estimated bytes that a model needs. Training: weights, gradients and AdamW's two moments in float32, and for every
  * token of a micro-batch the tensors that each layer saves for its backward, with the gradients of about half a layer
- * beside them (1.2: as measured). Inference: the weights and one layer's tensors for every token.
+ * besides (the factor 1.2, as measured). Inference: the weights and one layer's tensors for every token.
  *
- * @param bfloat16 activations are kept in two bytes, and weights as a copy in two bytes too
+ * @param bfloat16 whether activations are stored in two bytes, with a copy of the weights in two bytes as well
  */
 export function estimateMemory(
   config: LlamaConfig,
@@ -26,7 +26,7 @@ export function estimateMemory(
   const { kind, setting } = feedForwardOf(config);
   const feedForward = kind.savedPerToken(setting, config);
   const layer = attention + feedForward;
-  // What is computed again is there for one layer at a time; the others keep its input.
+  // What is recomputed exists for one layer at a time; the other layers keep only its input.
   const kept = { none: layer, attention: hiddenSize + feedForward, block: hiddenSize }[recompute];
   const again = recompute === 'none' ? 0.5 * layer : 1.5 * layer;
   const activations = training ? 1.2 * (kept * numLayers + again) * tokens : (layer + 2 * hiddenSize) * tokens;
@@ -37,6 +37,6 @@ export function estimateMemory(
 
 /** Bytes of memory that this process may take: the machine's, or a container's limit where that is less. */
 export function hostMemory(): number {
-  const limit = process.constrainedMemory(); // 0 or beyond all bounds where there is none
+  const limit = process.constrainedMemory(); // 0 or absurdly large if there is no limit
   return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
 }

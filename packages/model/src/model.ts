@@ -30,21 +30,27 @@ import { initialValues, modelParameters } from './parameters.js';
 export interface TokenBatch {
   /** [N] */
   tokens: Ints;
-  /** [N] the next token, −1 where nothing is scored. */
+  /** [N] the next token, or −1 where none is scored. */
   targets: Ints;
   /** [S+1] document boundaries. */
   cuSeqlens: Ints;
 }
 
+/** What a forward pass takes beside the tokens. */
 export interface ForwardOptions {
   /** [S+1] document boundaries; default: one document. */
   cuSeqlens?: Ints;
   /** Continue a document whose earlier tokens the cache holds. */
   cache?: KeyValueCache;
-  /** Called with each layer's attention, first to last. */
+  /** Called with the attention of each layer, from the first to the last. */
   observe?: (attention: ObservedAttention) => void;
 }
 
+/**
+ * A LLaMA-style decoder whose attention is part of its configuration. It owns its variables until `dispose`.
+ *
+ * Make one with `LlamaModel.create` or `LlamaModel.load`.
+ */
 export class LlamaModel {
   /** The same variables by their place in the model. */
   private readonly weights: Weights<ReturnType<typeof modelParameters>>;
@@ -66,13 +72,13 @@ export class LlamaModel {
   /**
    * Loads `config.json` and `model.safetensors` (or its shards) of a checkpoint directory, ours or Hugging Face's.
    *
-   * @throws UserError where a file is missing or broken, or the tensors are not the configuration's
+   * @throws UserError if a file is missing or damaged, or the tensors do not match the configuration
    */
   static load(directory: string): LlamaModel {
     return loadCheckpoint(directory, (config, values) => LlamaModel.from(config, values));
   }
 
-  /** A model whose values come one parameter at a time. */
+  /** A model whose initial values are supplied one parameter at a time. */
   static from(config: LlamaConfig, values: (name: string, shape: readonly number[]) => Float32Array): LlamaModel {
     return LlamaModel.make(config, ({ name, shape }) => values(name, shape));
   }
@@ -87,13 +93,13 @@ export class LlamaModel {
     return new LlamaModel(config, parameters);
   }
 
-  /** Writes `config.json` and `model.safetensors`, each replaced at once. */
+  /** Writes `config.json` and `model.safetensors`, each replaced atomically. */
   save(directory: string): void {
     saveCheckpoint(directory, this.config, this.parameters);
   }
 
   /**
-   * Logits of every token, [N, vocabSize]; for losses and for long inputs see `tokenLosses`.
+   * The logits of every token, [N, vocabSize]. For losses and for long inputs, `tokenLosses` needs less memory.
    *
    * @throws UserError where a token is not in the vocabulary
    */
@@ -101,7 +107,7 @@ export class LlamaModel {
     return tidy(() => this.logits(this.hiddenStates(tokens, options)));
   }
 
-  /** Logits of the last token alone, [vocabSize]. */
+  /** The logits of the last token only, [vocabSize]. */
   lastLogits(tokens: Ints, options: ForwardOptions = {}): Tensor1D {
     return tidy(() => {
       const hidden = this.hiddenStates(tokens, options);
@@ -109,7 +115,7 @@ export class LlamaModel {
     });
   }
 
-  /** The loss of every token in nats, [N], 0 where the target is −1; the [N, vocabSize] logits are never whole. */
+  /** The loss of every token in nats, [N], 0 where the target is −1; never holds all [N, vocabSize] logits. */
   tokenLosses(batch: TokenBatch, options: { cache?: KeyValueCache; recompute?: Recompute } = {}): Tensor1D {
     return tidy(() => {
       this.checkTokens(batch.targets, -1);
@@ -127,8 +133,8 @@ export class LlamaModel {
   }
 
   /**
-   * The summed loss of the batch times `scale`, and its gradient for every parameter; `recompute` saves memory. Gradients of
-   * other batches are given up where they are named as `sums`, and what is returned is added to them.
+   * The summed loss of the batch times `scale`, and its gradient for every parameter; `recompute` saves memory. If
+   * gradients of other batches are passed as `sums`, they are consumed, and the returned gradients include them.
    */
   gradients(
     batch: TokenBatch,
@@ -148,6 +154,7 @@ export class LlamaModel {
     return { loss: value, gradients };
   }
 
+  /** An empty cache for one document, for `forward` and `lastLogits`; the caller disposes of it. */
   createCache(): KeyValueCache {
     return new KeyValueCache();
   }
@@ -157,6 +164,7 @@ export class LlamaModel {
     return generate(this, prompt, options);
   }
 
+  /** Frees the model's variables. */
   dispose(): void {
     for (const parameter of this.parameters.values()) parameter.dispose();
   }

@@ -1,28 +1,28 @@
 /**
- * What the parts of a model are made of. A part declares its parameters as a record; the model makes them, in the order
- * of the records, and gives them back to the part as weights of the same names, each of the rank it was declared with.
+ * Declaring parameters. A part of a model declares its parameters as a record; the model creates them, in the order of
+ * the records, and passes them to the part as weights with the same names, each of the rank it was declared with.
  */
 import { type Rank, Variable } from '@tensorflow/tfjs-core';
 
 export type Shape = readonly [number] | readonly [number, number] | readonly [number, number, number];
 
-/** Fills in first values by numbers drawn from `random`, which are uniform in [0, 1). */
+/** Fills in initial values from `random`, whose numbers are uniform in [0, 1). */
 export type Initializer = (values: Float32Array, random: () => number) => void;
 
 export interface Parameter<S extends Shape = Shape> {
-  /** Its name in `model.safetensors`, as Hugging Face has it; a layer declares its own without `model.layers.N.` in front. */
+  /** Its name in `model.safetensors`, as Hugging Face has it; in a layer, without the layer's prefix. */
   readonly name: string;
   /** Weight matrices are [out, in]. */
   readonly shape: S;
   readonly initial: Initializer;
 }
 
-/** Parameters by the names that the code has for them; one that a configuration leaves out is undefined. */
+/** Parameters by the names used in the code; what a configuration leaves out is undefined. */
 export interface ParameterTree {
   readonly [name: string]: Parameter | ParameterTree | readonly ParameterTree[] | undefined;
 }
 
-/** The variables of a tree of parameters. */
+/** The variables for a tree of parameters. */
 export type Weights<T> =
   T extends Parameter<infer S>
     ? WeightOf<S>
@@ -54,7 +54,7 @@ export function parametersIn(tree: ParameterTree): Parameter[] {
   return all;
 }
 
-/** The weights of a tree; `variables` holds each by its name, in the shape declared. */
+/** The weights of a tree; `variables` holds each by its name, in its declared shape. */
 export function weightsOf<T extends ParameterTree>(tree: T, variables: ReadonlyMap<string, Variable>): Weights<T> {
   return mapTree(tree, ({ name }) => variables.get(name)!) as Weights<T>;
 }
@@ -88,7 +88,7 @@ export const uniform =
     for (let i = 0; i < values.length; i++) values[i] = (2 * random() - 1) * bound;
   };
 
-/** Normal around 0: two numbers of two uniform ones (Box and Muller). */
+/** Normal around 0: two numbers from two uniform ones (Box and Muller). */
 export const normal =
   (standardDeviation: number): Initializer =>
   (values, random) => {

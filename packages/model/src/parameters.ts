@@ -1,4 +1,4 @@
-/** A model's parameters by Hugging Face's names: their shapes, their number and their first values. */
+/** A model's parameters by Hugging Face's names: their shapes, their number and their initial values. */
 import { generator } from '@stickbreaking/base';
 import { attentionParameters } from './attention/attend.js';
 import type { LlamaConfig } from './config.js';
@@ -13,7 +13,7 @@ export function modelParameters(config: LlamaConfig) {
     embedding: parameter('model.embed_tokens.weight', [vocabSize, hiddenSize], initial),
     layers: Array.from({ length: numLayers }, (_, i) => prefixed(`model.layers.${i}.`, layerParameters(config))),
     norm: parameter('model.norm.weight', [hiddenSize], ones),
-    /** Where embeddings are tied, the embedding is the output head too. */
+    /** With tied embeddings, the embedding is the output head too. */
     head: tieEmbeddings ? undefined : parameter('lm_head.weight', [vocabSize, hiddenSize], initial),
   };
 }
@@ -30,7 +30,7 @@ export function layerParameters(config: LlamaConfig) {
   };
 }
 
-/** Names and shapes of all parameters, in the order of the layers; weights are [out, in]. */
+/** Names and shapes of all parameters, in the order of the layers; weight matrices are [out, in]. */
 export function parameterShapes(config: LlamaConfig): Map<string, number[]> {
   return new Map(parametersIn(modelParameters(config)).map(({ name, shape }) => [name, [...shape]]));
 }
@@ -40,7 +40,7 @@ export function countParameters(config: LlamaConfig): number {
   return parametersIn(modelParameters(config)).reduce((total, one) => total + size(one), 0);
 }
 
-/** First values of one parameter, the same for the same seed and name on every machine. */
+/** Initial values of one parameter, the same for the same seed and name on every machine. */
 export function initialValues(parameter: Parameter, seed: number): Float32Array {
   const values = new Float32Array(size(parameter));
   parameter.initial(values, generator(seed, parameter.name));

@@ -1,7 +1,7 @@
 /**
  * The safetensors format (https://github.com/huggingface/safetensors): eight bytes of header length, a JSON header,
- * tensors. A header is believed only after every claim in it has been checked against the file; tensors are read and
- * written one at a time, so files may be larger than memory's largest buffer.
+ * tensors. A header is trusted only after everything in it has been checked against the file. Tensors are read and
+ * written one at a time, so a file may be larger than the largest buffer.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { explainSystemError, UserError } from '@stickbreaking/base';
@@ -21,12 +21,15 @@ interface Entry {
   end: number;
 }
 
+/** An open file; tensors are read on demand. */
 export interface SafetensorsFile {
   readonly names: string[];
   readonly metadata: Record<string, string>;
+  /** @throws UserError if there is no such tensor */
   shape(name: string): number[];
   /** The tensor's numbers, widened to float32. */
   read(name: string): Float32Array;
+  /** Closes the file; nothing can be read afterwards. */
   close(): void;
 }
 
@@ -64,7 +67,7 @@ function entryOf(entries: Map<string, Entry>, name: string, path: string): Entry
 }
 
 function readHeader(fd: number, path: string): { entries: Map<string, Entry>; metadata: Record<string, string> } {
-  const fault = (text: string) => new UserError(`${path} is not a sound safetensors file: ${text}.`);
+  const fault = (text: string) => new UserError(`${path} is not a valid safetensors file: ${text}.`);
   const size = fstatSync(fd).size;
   if (size < 8) throw fault(`it has ${size} bytes, fewer than its length field`);
   const length = readBytes(fd, 0, 8, path).readBigUInt64LE();
@@ -159,6 +162,7 @@ function halfToFloatBits(half: number): number {
   return (sign | ((113 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13)) >>> 0;
 }
 
+/** A tensor for `writeSafetensors`. */
 export interface TensorToWrite {
   name: string;
   shape: readonly number[];

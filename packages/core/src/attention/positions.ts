@@ -8,7 +8,7 @@ export type RopeScaling =
   | { kind: 'linear'; factor: number }
   /** NTK-aware, static: theta · factor^(D/(D−2)). */
   | { kind: 'ntk'; factor: number }
-  /** Dynamic NTK: theta grows with the document's length once that exceeds `originalContextLength`. */
+  /** Dynamic NTK: theta grows with the document's length beyond `originalContextLength`. */
   | { kind: 'dynamic'; factor: number; originalContextLength: number };
 
 /** FIRE's learned parameters (https://arxiv.org/abs/2310.04418), in torch's Linear layout. */
@@ -27,6 +27,7 @@ export interface FireParameters {
   thresholdMultiplier: Tensor1D;
 }
 
+/** The position scheme of softmax attention. */
 export type Position =
   | { kind: 'none' }
   | { kind: 'rope'; theta?: number; scaling?: RopeScaling }
@@ -37,7 +38,7 @@ export type Position =
  * RoPE's inverse frequencies `theta^(−2i/D)`, in float64, after scaling.
  *
  * @param headDim D, even
- * @param length the document's length in tokens, which dynamic scaling looks at
+ * @param length the document's length in tokens, used by dynamic scaling only
  * @returns [D/2]
  */
 export function ropeInverseFrequencies(
@@ -47,7 +48,7 @@ export function ropeInverseFrequencies(
   length = 0,
 ): Float64Array {
   if (headDim < 2 || headDim % 2 !== 0) {
-    throw new UserError(`RoPE turns pairs: the head dimension must be even, but it is ${headDim}.`);
+    throw new UserError(`RoPE rotates pairs: the head dimension must be even, but it is ${headDim}.`);
   }
   if (scaling && !(scaling.factor >= 1)) {
     throw new UserError(`RoPE scaling: factor is ${scaling.factor}; expected a number of at least 1.`);

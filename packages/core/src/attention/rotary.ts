@@ -6,10 +6,11 @@ import { defineGradient } from '../define_gradient.js';
 import type { RotaryAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 
+/** Documents, positions and frequencies for `rotaryEmbedding`. */
 export interface RotaryOptions {
   /** [S+1] boundaries of the documents among the rows of q. */
   cuSeqlens: Ints;
-  /** [S+1] the same among the rows of k; the queries of a document are the last of its keys. Default: `cuSeqlens`. */
+  /** [S+1] boundaries among the rows of k; the queries of a document are the last of its keys. Default: `cuSeqlens`. */
   cuSeqlensK?: Ints;
   /** [S] position of each document's first key; default 0. */
   firstPositions?: Ints;
@@ -18,12 +19,12 @@ export interface RotaryOptions {
 }
 
 /**
- * Turns each pair (i, i + D/2) of a row by position · inverseFrequencies[i]; angles are computed in float64.
+ * Rotates each pair (i, i + D/2) of a row by the angle position · inverseFrequencies[i], computed in float64.
  *
  * @param q [N, H, D], D even
  * @param k [M, K, D]
- * @returns both, turned
- * @throws UserError where shapes, types, boundaries or options do not fit.
+ * @returns both, rotated
+ * @throws UserError if shapes, types, boundaries or options do not fit
  */
 export function rotaryEmbedding(q: Tensor3D, k: Tensor3D, options: RotaryOptions): { q: Tensor3D; k: Tensor3D } {
   const op = 'rotaryEmbedding';

@@ -1,4 +1,4 @@
-/** Causal softmax attention over packed documents, with the positional schemes that stick-breaking is compared with. */
+/** Causal softmax attention over packed documents, with the position schemes that stick-breaking is compared with. */
 import { UserError } from '@stickbreaking/base';
 import { customGrad, type GradSaveFunc, type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkAttention, checkShape } from '../checks.js';
@@ -9,6 +9,7 @@ import { alibiSlopes, type FireParameters, type Position, ropeInverseFrequencies
 import { rotaryEmbedding } from './rotary.js';
 import type { PackedAttentionOptions } from './stick_breaking.js';
 
+/** Options of `softmaxAttention`. */
 export interface SoftmaxOptions extends PackedAttentionOptions {
   /** A query sees its last `window` keys, itself included. Default: all of its document. */
   window?: number;
@@ -18,14 +19,14 @@ export interface SoftmaxOptions extends PackedAttentionOptions {
 type SoftmaxInputs = { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>;
 
 /**
- * Causal softmax attention, a token seeing itself and what stands before it in its document; O(N) memory,
- * differentiable in q, k, v and in FIRE's parameters. RoPE is applied inside: keys come unrotated.
+ * Causal softmax attention: a token attends to itself and to the tokens before it in its document. O(N) memory;
+ * differentiable in q, k, v and in FIRE's parameters. RoPE is applied inside: pass q and k unrotated.
  *
  * @param q [N, H, D]
  * @param k [M, K, D] with H a multiple of K (grouped-query heads)
  * @param v [M, K, D]
  * @returns [N, H, D]
- * @throws UserError where shapes, types, boundaries or options do not fit.
+ * @throws UserError if shapes, types, boundaries or options do not fit
  */
 export function softmaxAttention(q: Tensor3D, k: Tensor3D, v: Tensor3D, options: SoftmaxOptions): Tensor3D {
   return tidy(() => attend(q, k, v, options));
@@ -84,7 +85,7 @@ function rotate(
   const documents = cuSeqlens.length - 1;
   const keys = (s: number) => cuSeqlensK[s + 1]! - cuSeqlensK[s]!;
   const headDim = q.shape[2];
-  // Dynamic scaling alone looks at a document's length; every other scheme has one set of frequencies.
+  // Only dynamic scaling depends on a document's length; every other scheme has one set of frequencies.
   const inverseFrequencies =
     scaling?.kind === 'dynamic'
       ? Float64Array.from(
@@ -108,7 +109,7 @@ function fireInputs(parameters: FireParameters, numHeads: number): FireInputs {
   return { fireW1: w1, fireB1: b1, fireW2: w2, fireB2: b2, fireC: c, fireThreshold: thresholdMultiplier };
 }
 
-/** The kernel with its gradient; a registered gradient cannot save inputs that are only sometimes there (FIRE's). */
+/** The kernel with its gradient. A registered gradient cannot save inputs that are sometimes absent, as FIRE's are. */
 function withGradient(inputs: SoftmaxInputs, attrs: SoftmaxAttributes) {
   const names = attrs.bias === 'fire' ? (['q', 'k', 'v', ...fireInputNames] as const) : (['q', 'k', 'v'] as const);
   const kernel = customGrad((...args) => {

@@ -1,28 +1,33 @@
 /**
  * Stick-breaking attention: going back from the nearest key, each key breaks its share off what is left of a stick of
- * length one. What no key took is the remainder. https://arxiv.org/abs/2410.17980, equations 1 to 6.
+ * length one. What no key takes is the remainder. https://arxiv.org/abs/2410.17980, equations 1 to 6.
  */
 import { type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkAttention, type Ints } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
+/** Options that every attention op takes. */
 export interface PackedAttentionOptions {
   /** [S+1] boundaries of the documents among the rows of q: 0 … N, never falling. */
   cuSeqlens: Ints;
-  /** [S+1] boundaries among the rows of k and v, where they hold more keys than queries (a key-value cache): the queries of a document are the last of its keys. Default: `cuSeqlens`. */
+  /**
+   * [S+1] boundaries among the rows of k and v, if there are more keys than queries (a key-value cache): the queries of a
+   * document are the last of its keys. Default: `cuSeqlens`.
+   */
   cuSeqlensK?: Ints;
   /** Factor on q·k; default 1/√D. */
   scale?: number;
 }
 
+/** Options of `stickBreakingAttention`. */
 export interface StickBreakingOptions extends PackedAttentionOptions {
   /** Whether a token may attend to itself; default false, as in the paper. */
   attendCurrent?: boolean;
 }
 
 /**
- * Causal stick-breaking attention over packed documents, O(N) memory, differentiable in q, k and v through both results.
+ * Causal stick-breaking attention over packed documents, O(N) memory, differentiable in q, k and v through both outputs.
  *
  * For query j and key i < j: `z = q·k·scale`, `A[i,j] = exp(z[i,j] − Σ_{i≤k<j} softplus(z[k,j]))`,
  * `output[j] = Σ_i A[i,j] v[i]`, `remainder[j] = 1 − Σ_i A[i,j]`.
@@ -31,7 +36,7 @@ export interface StickBreakingOptions extends PackedAttentionOptions {
  * @param k [M, K, D] with H a multiple of K (grouped-query heads)
  * @param v [M, K, D]
  * @returns output [N, H, D]; remainder [N, H]. The first token of a document has output 0 and remainder 1.
- * @throws UserError where shapes, types or boundaries do not fit.
+ * @throws UserError if shapes, types or boundaries do not fit
  */
 export function stickBreakingAttention(
   q: Tensor3D,

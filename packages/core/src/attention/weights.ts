@@ -1,6 +1,6 @@
 /**
- * The attention weights themselves, an N×N matrix a head: what the attention kernels never hold whole. For looking into
- * a model on a short text; written on the blocks of the reference kernels, one block being all of the text.
+ * The attention weights themselves, an N×N matrix a head, which the attention kernels never hold as a whole. For
+ * looking into a model on a short text. Computed by the reference kernels, with a single block for the whole text.
  */
 import { UserError } from '@stickbreaking/base';
 import { softmax, type Tensor3D, tidy, zeros } from '@tensorflow/tfjs-core';
@@ -13,7 +13,7 @@ import type { StickBreakingOptions } from './stick_breaking.js';
 
 type OneDocument<Options> = Omit<Options, 'cuSeqlens' | 'cuSeqlensK'>;
 
-/** Longest text whose weights are given whole: 2,048² numbers a head are 16 MiB. */
+/** The longest text whose weights are computed: 2,048² numbers a head are 16 MiB. */
 export const MOST_WEIGHTED_TOKENS = 2048;
 
 function oneDocument(tokens: number) {
@@ -31,9 +31,9 @@ function oneDocument(tokens: number) {
  *
  * @param q [N, H, D]
  * @param k [N, K, D] with H a multiple of K
- * @returns weights [H, N, N], row j the query and column i the key, 0 where a key is not seen; a row's sum is one minus
+ * @returns weights [H, N, N], row j the query and column i the key, 0 where a key is masked; a row sums to one minus
  *   the remainder
- * @throws UserError where shapes do not fit or N is above 2,048
+ * @throws UserError if shapes do not fit or N is above 2,048
  */
 export function stickBreakingWeights(
   q: Tensor3D,
@@ -57,7 +57,7 @@ export function stickBreakingWeights(
  * @param q [N, H, D]; unrotated, as `softmaxAttention` takes it
  * @param k [N, K, D] with H a multiple of K
  * @returns weights [H, N, N], row j the query and column i the key; every row sums to one
- * @throws UserError where shapes or options do not fit or N is above 2,048
+ * @throws UserError if shapes or options do not fit or N is above 2,048
  */
 export function softmaxWeights(q: Tensor3D, k: Tensor3D, options: OneDocument<SoftmaxOptions>): Tensor3D {
   const document = oneDocument(q.shape[0]);

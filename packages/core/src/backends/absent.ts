@@ -1,4 +1,4 @@
-/** Stands in for `native` and `cuda` where their native parts cannot be, such as in a browser. */
+/** Stands in for `native` and `cuda` where native code cannot run, such as in a browser. */
 import type { BackendCandidate } from './candidate.js';
 
 const absent = (name: string): BackendCandidate => ({

@@ -1,7 +1,7 @@
-/** What the selection asks of a backend: whether it can serve here, and to make itself tfjs's active one. */
+/** What `selectBackend` asks of a backend: whether it can run here, and to make itself tfjs's active backend. */
 export interface BackendCandidate {
   readonly name: string;
-  /** Cheap and without side effects that outlast it, except a kernel cache on disk. */
+  /** Whether the backend can run here. Cheap, and without lasting side effects except a kernel cache on disk. */
   probe(): Promise<Available | Unavailable>;
   activate(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-/** tfjs's own backend in plain JavaScript: slow, and there on every machine. */
+/** tfjs's own backend in plain JavaScript: slow, but available on every machine. */
 import { findBackend, type KernelBackend, setBackend } from '@tensorflow/tfjs-core';
 import type { BackendCandidate } from './candidate.js';
 
@@ -12,7 +12,10 @@ export const cpu: BackendCandidate = {
   },
 };
 
-/** At its first write tfjs's CPU backend prints an advertisement for another package, unless told that it is not the first. */
+/**
+ * At its first write tfjs's CPU backend prints an advertisement for another package, unless told that it is not the
+ * first.
+ */
 export function silenceGreeting(backend: KernelBackend): void {
   Object.assign(backend, { firstUse: false });
 }

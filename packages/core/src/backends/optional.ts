@@ -1,8 +1,8 @@
-/** Backends of tfjs that a user may have installed beside this package: used when they are there, never required. */
+/** tfjs backends that a user may have installed beside this package: used if present, never required. */
 import { setBackend } from '@tensorflow/tfjs-core';
 import type { BackendCandidate } from './candidate.js';
 
-/** A candidate that lives in an optional peer dependency, the first of `packages` that loads. */
+/** A backend in an optional peer dependency: the first of `packages` that loads. */
 function optionalBackend(name: string, packages: readonly string[], description: string): BackendCandidate {
   const load = async (): Promise<string | undefined> => {
     for (const specifier of packages) {
@@ -10,7 +10,7 @@ function optionalBackend(name: string, packages: readonly string[], description:
         await import(specifier);
         return specifier;
       } catch {
-        // Not installed, or not able to load here: the next one, or the line that says so.
+        // Not installed, or it cannot load here: try the next, or say so.
       }
     }
     return undefined;

@@ -1,6 +1,6 @@
 /**
- * Typed tables of kernels into tfjs's registry, which knows kernels by strings and their parts by no type at all: the one
- * place where a backend meets it.
+ * Puts typed tables of kernels into tfjs's registry, which is untyped and knows kernels by strings. The only place
+ * where a backend touches it.
  */
 import {
   getKernel,
@@ -17,13 +17,13 @@ import type { KernelTable } from '../kernels.js';
 import { kernelNames } from '../reference/register.js';
 import type { TfjsKernelTable } from './tfjs_kernels.js';
 
-/** What tfjs calls a kernel with. */
+/** The argument with which tfjs calls a kernel. */
 export type KernelCall = Parameters<KernelFunc>[0];
 
 export interface BackendKernels<Tools> {
-  /** Those of this package. */
+  /** Those of this package's contract. */
   own: KernelTable<Tools>;
-  /** Those of tfjs's own that the backend has a kernel for. */
+  /** Those of tfjs that the backend replaces. */
   tfjs: TfjsKernelTable<Tools>;
 }
 
@@ -34,10 +34,10 @@ type UntypedKernel<Tools, Output> = (
 ) => Output;
 
 /**
- * Registers a backend's kernels with tfjs, in place of what is registered for it under their names.
+ * Registers a backend's kernels with tfjs, replacing what is registered for it under their names.
  *
- * @param toolsOf what every kernel of the backend gets to work with
- * @param onCpu serves a kernel of tfjs's own that left its inputs to the CPU
+ * @param toolsOf the third argument of each of the backend's kernels
+ * @param onCpu runs a kernel of tfjs for inputs that the backend's own declined by returning undefined
  */
 export function registerKernels<Tools>(
   backendName: string,
@@ -59,7 +59,7 @@ export function registerKernels<Tools>(
   }
 }
 
-/** tfjs's own kernels of its `cpu` backend, without ours, which the reference may have put there. */
+/** The kernels of tfjs's `cpu` backend, without ours, which the reference may have added to it. */
 export function cpuKernels(): KernelConfig[] {
   return getKernelsForBackend('cpu').filter(({ kernelName }) => !kernelNames.some((own) => own === kernelName));
 }

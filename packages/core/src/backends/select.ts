@@ -1,4 +1,4 @@
-/** Chooses the backend that runs everything: the one asked for, or the fastest one that serves on this machine. */
+/** Chooses the backend that runs everything: the one asked for, or the fastest one that works on this machine. */
 import '../gradients.js';
 import { UserError } from '@stickbreaking/base';
 import { ready } from '@tensorflow/tfjs-core';
@@ -11,21 +11,23 @@ import { tensorflow, webgpu } from './optional.js';
 const automatic: readonly BackendCandidate[] = [cuda, native, cpu];
 const candidates: readonly BackendCandidate[] = [...automatic, tensorflow, webgpu];
 
+/** What `selectBackend` accepts. */
 export type BackendName = 'auto' | 'cuda' | 'native' | 'cpu' | 'tensorflow' | 'webgpu';
 
+/** The backend that `selectBackend` made active. */
 export interface SelectedBackend {
   name: string;
-  /** One line for people: the backend and the hardware it found. */
+  /** One line for the user: the backend and the hardware it found. */
   description: string;
-  /** Why this one: "asked for", or what was passed over and why. */
+  /** Why this one: "asked for", or which ones were passed over and why. */
   reason: string;
 }
 
 /**
  * Makes a backend tfjs's active one.
  *
- * @param name `auto` takes the first of cuda, native and cpu that serves on this machine
- * @throws UserError where the backend that was asked for is unknown or cannot serve here, with the reason
+ * @param name `auto` takes the first of cuda, native and cpu that works on this machine
+ * @throws UserError if the backend asked for is unknown or cannot run here, with the reason
  */
 export async function selectBackend(name: string = 'auto'): Promise<SelectedBackend> {
   if (name !== 'auto') return selectNamed(name);
@@ -40,7 +42,7 @@ export async function selectBackend(name: string = 'auto'): Promise<SelectedBack
     }
     passedOver.push(`${candidate.name} is not available: ${probed.why}`);
   }
-  throw new UserError(`No backend serves on this machine: ${passedOver.join('; ')}.`);
+  throw new UserError(`No backend works on this machine: ${passedOver.join('; ')}.`);
 }
 
 async function selectNamed(name: string): Promise<SelectedBackend> {
@@ -50,7 +52,7 @@ async function selectNamed(name: string): Promise<SelectedBackend> {
     throw new UserError(`Backend '${name}' is not known; expected one of ${known}.`);
   }
   const probed = await candidate.probe();
-  if (!probed.available) throw new UserError(`Backend '${name}' cannot serve here: ${probed.why}.`);
+  if (!probed.available) throw new UserError(`Backend '${name}' cannot run here: ${probed.why}.`);
   await candidate.activate();
   await ready();
   return { name, description: probed.description, reason: 'asked for' };

@@ -1,6 +1,6 @@
 /**
- * The kernels of tfjs itself that a backend may want to have of its own, by tfjs's names and with its types: apart from
- * ours, since tfjs has a kernel for each of them on its `cpu` backend, and their one output arrives alone.
+ * The kernels of tfjs itself that a backend may replace, by tfjs's names and with its types. They are kept apart from
+ * ours, since tfjs has each of them on its `cpu` backend, and their single output is not wrapped in an array.
  */
 import type * as tfjs from '@tensorflow/tfjs-core';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
@@ -61,15 +61,15 @@ type TfjsKernels = Record<Binary, { inputs: tfjs.BinaryInputs; attrs: object }> 
 
 export type TfjsKernelName = keyof TfjsKernels;
 
-/** tfjs's types allow for inputs that are missing; it never leaves one out. */
+/** tfjs's types allow missing inputs, but none is ever missing. */
 type Present<Inputs> = { [Key in keyof Inputs]: NonNullable<Inputs[Key]> };
 
-/** @returns undefined where the kernel leaves these inputs to tfjs's own on the CPU */
+/** @returns undefined to leave these inputs to tfjs's own kernel on the CPU */
 export type TfjsKernel<Name extends TfjsKernelName, Tools> = (
   inputs: Present<TfjsKernels[Name]['inputs']>,
   attrs: TfjsKernels[Name]['attrs'],
   tools: Tools,
 ) => TensorInfo | undefined;
 
-/** Which of tfjs's kernels a backend has of its own. */
+/** The kernels of tfjs that a backend replaces. */
 export type TfjsKernelTable<Tools> = { readonly [Name in TfjsKernelName]?: TfjsKernel<Name, Tools> };

@@ -4,6 +4,7 @@ import { checkShape } from '../checks.js';
 import type { AdamWAttributes, Kernels } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 
+/** Parameters, their gradients and moments, and the settings of the update. */
 export interface AdamWOptions extends AdamWAttributes {
   parameters: readonly Variable[];
   /** One for each parameter, of its shape. */
@@ -15,6 +16,8 @@ export interface AdamWOptions extends AdamWAttributes {
 /**
  * One update of AdamW (https://arxiv.org/abs/1711.05101) over all parameters, in place: moments with bias correction,
  * decoupled weight decay `parameter −= learningRate · weightDecay · parameter`.
+ *
+ * @throws UserError if there are not as many gradients, moments and weight decays as parameters
  */
 export function adamW(options: AdamWOptions): void {
   const { parameters, gradients, firstMoments, secondMoments, ...attrs } = options;

@@ -4,7 +4,7 @@ import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 /**
- * The rows of `weight` that `tokens` name; differentiable in the weight.
+ * The rows of `weight` for `tokens`; differentiable in the weight.
  *
  * @param tokens int32 [N], each from 0 to V−1
  * @param weight [V, C]

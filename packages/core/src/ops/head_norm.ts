@@ -4,8 +4,8 @@ import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 /**
- * Group norm with one group a head: each head's output is normalised by its own mean and variance over D, then scaled
- * and shifted. https://arxiv.org/abs/2410.17980, appendix C.
+ * Group norm with one group for each head: each head's output is normalised by its own mean and variance over D, then
+ * scaled and shifted. https://arxiv.org/abs/2410.17980, appendix C.
  *
  * @param x [N, H, D]
  * @param weight [H, D]

@@ -5,7 +5,7 @@ import { runKernel } from '../run_kernel.js';
 import { addable } from '../value_and_gradients.js';
 
 /**
- * x·Wᵀ, with the weight as torch and Hugging Face lay it out.
+ * x·Wᵀ, with the weight in the layout of torch and Hugging Face.
  *
  * @param x [N, C]
  * @param weight [out, C]
@@ -18,8 +18,8 @@ export function linear(x: Tensor2D, weight: Tensor2D): Tensor2D {
 }
 
 /**
- * x·Wᵀ for several weights. The gradient of x is one sum, which a backend's products add up as they go, where that of
- * several `linear`s takes additions of its own.
+ * x·Wᵀ for several weights. The gradient of x is one sum, which a backend's matmuls can accumulate; several `linear`s
+ * would need separate additions.
  *
  * @param x [N, C]
  * @param weights at least one, each [out, C] with an `out` of its own

@@ -3,6 +3,7 @@ import { checkDtype, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
+/** Options of `linearCrossEntropy`. */
 export interface LinearCrossEntropyOptions {
   /** Factor on the logits; default 1. */
   logitScale?: number;
@@ -11,13 +12,13 @@ export interface LinearCrossEntropyOptions {
 }
 
 /**
- * The output head and its cross-entropy as one op: logits `hidden·weightᵀ` exist for one chunk of rows at a time and
- * are computed again in the backward, so no [N, V] tensor is ever alive.
+ * The output head and its cross-entropy as one op: the logits `hidden·weightᵀ` exist for one chunk of rows at a time
+ * and are recomputed in the backward, so there is never an [N, V] tensor.
  *
  * @param hidden [N, C]
  * @param weight [V, C]
  * @param targets int32 [N], each from 0 to V−1 or `ignoreIndex`
- * @returns [N] loss of each row in nats, 0 where ignored
+ * @returns [N] the loss of each row in nats, 0 where ignored
  */
 export function linearCrossEntropy(
   hidden: Tensor2D,

@@ -4,7 +4,7 @@ import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 /**
- * Gives what no key took to a learned vector of each head: `output + remainder · bias`.
+ * Adds a learned vector of each head, weighted by what no key took: `output + remainder · bias`.
  * https://arxiv.org/abs/2410.17980, equation 14.
  *
  * @param output [N, H, D]

@@ -4,7 +4,7 @@ import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
 /**
- * A residual connection: `x + multiplier · branch`. Unlike tfjs's `add` it keeps neither input for its gradient.
+ * A residual connection: `x + multiplier · branch`. Unlike tfjs's `add`, it saves neither input for its gradient.
  *
  * @param x [N, C]
  * @param branch [N, C]

@@ -3,6 +3,7 @@ import { checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
+/** Options of `residualRmsNorm`. */
 export interface ResidualRmsNormOptions {
   /** Added to the mean square; default 1e-5. */
   epsilon?: number;
@@ -12,8 +13,8 @@ export interface ResidualRmsNormOptions {
 
 /**
  * A residual connection and the norm that reads it, in one: `sum = x + multiplier · branch` and
- * `normalised = rmsNorm(sum, weight)`. One pass over memory where the two ops take two, and one for their gradients,
- * which need no addition afterwards.
+ * `normalised = rmsNorm(sum, weight)`. That is one pass over memory where the two ops take two, and
+ * one for their gradients, which then need no addition.
  *
  * @param x [N, C]
  * @param branch [N, C]

@@ -1,4 +1,4 @@
-/** AdamW in plain tfjs ops; the variables are assigned, which is as near to "in place" as those come. */
+/** AdamW in plain tfjs ops. It assigns the variables, which is as close to "in place" as tfjs allows. */
 import { tidy, type Variable } from '@tensorflow/tfjs-core';
 import type { ReferenceKernel } from '../kernels.js';
 

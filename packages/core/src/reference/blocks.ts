@@ -1,6 +1,6 @@
 /**
  * How the reference attention kernels walk a pack: document by document, blocks of queries over blocks of keys, heads
- * batched in one product. A block of H·B·B numbers is the largest thing alive, so memory is linear in the tokens.
+ * batched in one matmul. Nothing larger than a block of H·B·B numbers exists, so memory is linear in the tokens.
  */
 import { concat, reshape, type Tensor, type Tensor3D, tensor1d, tidy, transpose, zeros } from '@tensorflow/tfjs-core';
 import type { PackedAttributes } from '../kernels.js';
@@ -13,7 +13,7 @@ export interface PackedDocument {
   firstPosition: number;
 }
 
-/** A run of rows inside a document, counted from the document's first query or key. */
+/** Consecutive rows inside a document, counted from the document's first query or key. */
 export interface Block {
   begin: number;
   end: number;
@@ -35,7 +35,7 @@ export function blocksOf(length: number, size: number): Block[] {
   }));
 }
 
-/** Block lengths whose products stay near a million numbers, whatever the heads. */
+/** Block lengths whose H·B·B stays near a million numbers, for any number of heads. */
 export function blockSize(numHeads: number): number {
   return Math.max(32, Math.min(256, 2 ** Math.floor(Math.log2(1024 / Math.sqrt(numHeads)))));
 }
@@ -46,13 +46,13 @@ export function rows(x: Tensor, begin: number, end: number): Tensor3D {
   return tidy(() => transpose((x as Tensor3D).slice([begin, 0, 0], [end - begin, heads, dim]), [1, 0, 2]));
 }
 
-/** [H, B, D] as [K, G·B, D]: the query heads of one key-value head stand together in one product. */
+/** [H, B, D] as [K, G·B, D]: the query heads of one key-value head together in one matmul. */
 export function grouped(x: Tensor3D, numKvHeads: number): Tensor3D {
   const [heads, length, dim] = x.shape;
   return reshape(x, [numKvHeads, (heads / numKvHeads) * length, dim]);
 }
 
-/** The way back from `grouped`. */
+/** The inverse of `grouped`. */
 export function ungrouped(x: Tensor3D, numHeads: number): Tensor3D {
   const [kvHeads, groupedLength, dim] = x.shape;
   return reshape(x, [numHeads, (groupedLength * kvHeads) / numHeads, dim]);
@@ -87,7 +87,7 @@ export function assemble(blocks: readonly Tensor3D[], heads: number, dim: number
   return tidy(() => transpose(blocks.length === 1 ? blocks[0]! : concat(blocks as Tensor3D[], 1), [1, 0, 2]));
 }
 
-/** Sums of blocks that come in any order, one sum a key block; a missing one counts as zero. */
+/** Sums of blocks that come in any order, one for each key block; a missing one counts as zero. */
 export class BlockSums {
   private readonly sums: (Tensor3D | undefined)[];
 

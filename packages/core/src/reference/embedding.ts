@@ -4,7 +4,7 @@ import type { ReferenceKernel } from '../kernels.js';
 
 export const embedding: ReferenceKernel<'Embedding'> = ({ tokens, weight }) => [gather(weight, tokens as Tensor1D)];
 
-/** scatterND adds up what falls on the same row. */
+/** scatterND adds what falls on the same row. */
 export const embeddingGrad: ReferenceKernel<'EmbeddingGrad'> = ({ tokens, dy }, { vocabSize }) => [
   scatterND(tokens.reshape([-1, 1]), dy, [vocabSize, dy.shape[1]!]),
 ];

@@ -1,7 +1,7 @@
 /**
  * FIRE's bias (https://arxiv.org/abs/2310.04418, in its published form): a small learned MLP on the log-transformed
- * distance, divided by the log-transformed query position or length threshold. Its gradient is written out, since a
- * kernel runs off the tape.
+ * distance, divided by the log-transformed query position or length threshold. Its gradient is written out, since
+ * kernels are not recorded on the tape.
  */
 import {
   add,
@@ -22,7 +22,10 @@ import type { Block, PackedDocument } from './blocks.js';
 
 const EPSILON = 1e-6;
 
-/** The MLP's input x = ψ(distance)/(ψ(n) + ε), ψ(x) = log(|c|·x + 1), n = max(position, |multiplier·threshold|); all [B·C]. */
+/**
+ * The MLP's input x = ψ(distance)/(ψ(n) + ε), ψ(x) = log(|c|·x + 1), n = max(position, |multiplier·threshold|); all
+ * [B·C].
+ */
 function normalisedDistance(
   { fireC, fireThreshold }: FireInputs,
   document: PackedDocument,
@@ -38,7 +41,7 @@ function normalisedDistance(
     for (let c = 0; c < width; c++) {
       const p = document.firstPosition + queries.begin + r;
       position[r * width + c] = p;
-      distance[r * width + c] = Math.max(0, p - keys.begin - c); // keys ahead are hidden; their logarithm must exist
+      distance[r * width + c] = Math.max(0, p - keys.begin - c); // keys after the query are masked, but their logarithm must exist
     }
   }
   const c = fireC.abs();
@@ -79,7 +82,7 @@ export function fireBias(
   return reshape(bias, [inputs.fireW2.shape[0]!, queries.end - queries.begin, keys.end - keys.begin]);
 }
 
-/** Gradients of FIRE's six inputs, in their order, from the bias's gradient [H, B, C] (0 at hidden keys). */
+/** Gradients of FIRE's six inputs, in their order, from the bias's gradient [H, B, C] (0 at masked keys). */
 export function fireBiasGrad(
   inputs: FireInputs,
   document: PackedDocument,

@@ -15,7 +15,7 @@ import {
 import type { ReferenceKernel } from '../kernels.js';
 import { blocksOf } from './blocks.js';
 
-/** Rows whose logits are alive together: about four million numbers. */
+/** How many rows have their logits in memory at once: about four million numbers. */
 function chunkRows(vocabSize: number): number {
   return Math.max(16, Math.floor(2 ** 22 / vocabSize));
 }

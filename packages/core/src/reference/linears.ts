@@ -1,4 +1,4 @@
-/** Several products of one input in plain tfjs ops. */
+/** Several matmuls of one input in plain tfjs ops. */
 import { add, addN, matMul } from '@tensorflow/tfjs-core';
 import type { ReferenceKernel } from '../kernels.js';
 

@@ -1,4 +1,4 @@
-/** Registers the reference kernels for backends that lack their own, at the first op that runs on them. */
+/** Registers the reference kernels for a backend that has no kernels of its own, when the first op runs on it. */
 import { getKernel, type KernelFunc, registerKernel, type Tensor, type TensorInfo, tidy } from '@tensorflow/tfjs-core';
 import type { KernelAttributes, KernelInputs, KernelName, KernelOutputs, ReferenceKernel } from '../kernels.js';
 import { adamW } from './adamw.js';
@@ -59,7 +59,7 @@ export function ensureReferenceKernels(backendName: string): void {
   }
 }
 
-/** Runs the reference on the active backend, for inputs that a backend's own kernel leaves to it. */
+/** Runs the reference kernel on the active backend, for inputs that a backend's own kernel does not handle. */
 export function runReference<Name extends KernelName>(
   name: Name,
   inputs: KernelInputs<Name>,
@@ -68,9 +68,9 @@ export function runReference<Name extends KernelName>(
   return runUntyped(name, inputs, attrs) as KernelOutputs<Name>;
 }
 
-/** In tfjs's registry, which knows no types, inputs are what the op of that name gave: tensors of the active backend. */
+/** tfjs's registry is untyped; the inputs are those that the op of that name passed: tensors of the active backend. */
 function runUntyped(name: KernelName, inputs: object, attrs: object | undefined): TensorInfo[] {
   const run = referenceKernels[name] as unknown as (inputs: object, attrs: object | undefined) => Tensor[];
-  // A tidy of its own frees what a kernel made on its way; the results outlive it.
+  // This tidy frees a kernel's intermediate tensors; the results outlive it.
   return tidy(() => run(inputs, attrs));
 }

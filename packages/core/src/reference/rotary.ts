@@ -1,4 +1,4 @@
-/** Rotary embedding in plain tfjs ops; the angles are computed here in float64, where long contexts need them. */
+/** Rotary embedding in plain tfjs ops; the angles are computed in float64, which long contexts need. */
 import { concat, type Tensor3D, tensor3d } from '@tensorflow/tfjs-core';
 import type { ReferenceKernel, RotaryAttributes, RowPositions } from '../kernels.js';
 

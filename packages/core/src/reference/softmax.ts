@@ -30,7 +30,7 @@ import {
 } from './blocks.js';
 import { fireBias } from './fire.js';
 
-/** What a hidden key's logit becomes: low enough to vanish, finite so that no NaN arises. */
+/** The logit of a masked key: low enough that its weight is 0, finite so that no NaN arises. */
 const HIDDEN = -1e30;
 
 export type AttentionInputs = { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>;
@@ -70,7 +70,7 @@ export function maskOf(
   return visible(queries, keys, document.firstPosition, (position) => position, first);
 }
 
-/** Scaled and biased logits of a block, hidden keys lowered, [H, B, C]. */
+/** Scaled, biased and masked logits of a block, [H, B, C]. */
 export function blockLogits(
   qBlock: Tensor3D,
   kBlock: Tensor3D,
@@ -141,7 +141,8 @@ function attendBlock(
       const mask = maskOf(queries, keys, document, attrs);
       const logits = blockLogits(qBlock, kBlock, inputs, document, queries, keys, mask, attrs);
       const peak = maximum(highest, max(logits, 2, true)) as Tensor3D;
-      // Where a row has seen no key yet, its peak is HIDDEN and exp(0) would count hidden keys: the mask takes them out.
+      // While a row has seen no key, its maximum is that of masked keys and exp(0) would count them: the mask removes
+      // them.
       const shifted = exp(logits.sub(peak));
       const weights = (mask ? shifted.mul(mask) : shifted) as Tensor3D;
       const shrink = exp(highest.sub(peak));

@@ -1,8 +1,8 @@
 /**
  * Stick-breaking attention in plain tfjs ops. Forward, each block of queries walks its keys from the nearest to the
- * farthest and carries how much log-stick is gone. Backward, a first walk does the same and keeps the carries; a second
- * walks from the farthest key to the nearest and carries the prefix sum of the weights' gradients, because taking that
- * prefix as a total minus a suffix would cancel.
+ * farthest and carries how much of the stick is gone, as a logarithm. Backward, a first walk does the same and keeps
+ * the carries; a second walks from the farthest key to the nearest and carries the prefix sum of weights times their
+ * gradients, because a total minus a suffix would cancel.
  */
 import {
   cumsum,
@@ -50,7 +50,7 @@ interface Weights {
   broken: Tensor3D;
 }
 
-/** The weights of one block, given the log-stick that nearer keys have already broken off ([H, B, 1]). */
+/** The weights of one block, given the logarithm of what nearer keys have broken off ([H, B, 1]). */
 export function blockWeights(
   q: Tensor3D,
   k: Tensor3D,
@@ -192,7 +192,7 @@ function backwardBlock(
     const [numHeads, length, headDim] = qBlock.shape;
     const column = (x: Tensor) =>
       transpose((x as Tensor2D).slice([begin, 0], [end - begin, numHeads])).reshape([numHeads, length, 1]);
-    // What the remainder adds to every key's gradient: −σ(z) · remainder · dRemainder.
+    // The remainder's share of every key's gradient: −σ(z) · remainder · dRemainder.
     const remainderShare = mul(column(remainder), column(dRemainder)) as Tensor3D;
     const seen = keyBlocks(queries, document, attendCurrent, all);
     const keyRows = (x: Tensor, keys: Block) =>

@@ -6,7 +6,7 @@ import type { LlamaConfig } from '../config.js';
 import { normal, parameter, type Weights } from '../parameter.js';
 import { attentionKind } from './index.js';
 
-/** What one layer's attention is made of, for looking into a model. The tensors live until the visit ends. */
+/** One layer's attention, for looking into a model. The tensors are valid only during the callback. */
 export interface ObservedAttention {
   layer: number;
   /** [N, numHeads, headDim], before any rotation */
@@ -21,12 +21,12 @@ export interface ObservedAttention {
 
 export interface AttentionContext {
   cuSeqlens: Int32Array;
-  /** Keys and values of earlier tokens; then there is one document. */
+  /** Keys and values of earlier tokens; there is then only one document. */
   cache?: KeyValueCache | undefined;
   observe?: ((attention: ObservedAttention) => void) | undefined;
 }
 
-/** The projections, which every kind has, and what the kind adds to them. */
+/** The projections, which every kind has, and the parameters that the kind adds. */
 export function attentionParameters(config: LlamaConfig) {
   const { hiddenSize, numHeads, numKvHeads, headDim, initializerRange } = config;
   const initial = normal(initializerRange);

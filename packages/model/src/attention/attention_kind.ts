@@ -1,16 +1,16 @@
-/** What an attention kind is to the rest of the model: everything that differs from one kind to another, in one place. */
+/** The interface of an attention kind to the rest of the model: everything that differs between kinds, in one place. */
 import type { Tensor3D } from '@tensorflow/tfjs-core';
 import type { z } from 'zod';
 import type { Parameter, Weights } from '../parameter.js';
 import type { ModelSizes } from '../sizes.js';
 
-/** A section of the configuration that its `kind` tells from its alternatives. */
+/** A section of the configuration whose `kind` distinguishes it from the alternatives. */
 export type KindSchema = z.ZodObject<{ kind: z.ZodLiteral<string> } & Record<string, z.ZodType>>;
 
-/** Learned parameters of an attention kind, beside the projections that every kind has. */
+/** Learned parameters of an attention kind, apart from the projections that every kind has. */
 export type ParameterRecord = Record<string, Parameter | undefined>;
 
-/** Queries and keys by head, before any rotation, as a kind gets them. */
+/** Queries and keys by head, before any rotation. */
 export interface QueriesAndKeys {
   /** [N, numHeads, headDim] */
   q: Tensor3D;
@@ -20,7 +20,7 @@ export interface QueriesAndKeys {
   scale: number;
 }
 
-/** Packed documents, attended to each by itself. */
+/** Packed documents, each of which attends only to itself. */
 export interface AttentionInputs extends QueriesAndKeys {
   /** [M, numKvHeads, headDim] */
   v: Tensor3D;
@@ -30,24 +30,25 @@ export interface AttentionInputs extends QueriesAndKeys {
   cuSeqlensK: Int32Array;
 }
 
-/** What a kind is, in the form of Hugging Face's `config.json`. */
+/** How a kind is written in Hugging Face's `config.json`. */
 export interface HuggingFaceAttention {
-  /** The family of `transformers` that attends like this; left out where none does. */
+  /** The family of `transformers` models that attends like this; absent if none does. */
   family?: 'llama' | 'mistral';
   /** Keys of config.json. */
   keys: Record<string, unknown>;
 }
 
+/** An attention kind, such as stick-breaking. `attention/index.ts` lists them. */
 export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends ParameterRecord = ParameterRecord> {
   /** What a configuration may say under `attention`. */
   readonly schema: Schema;
-  /** What a single word stands for, such as `softmax+rope`. */
+  /** Single words, such as `softmax+rope`, and the configuration that each stands for. */
   readonly shorthands: Readonly<Record<string, z.input<Schema>>>;
   /** Whether a row of the weights may sum to less than one; what is missing is its remainder. */
   readonly leavesRemainder: boolean;
-  /** Names begin with `self_attn.`; shapes and first values. */
+  /** Names, which begin with `self_attn.`, shapes and initial values. */
   parameters(attention: z.output<Schema>, model: ModelSizes): P;
-  /** What is wrong with a head dimension, as a message that follows its key. */
+  /** Why a head dimension does not fit, as the end of a message that begins with its key; undefined if it fits. */
   headDimFault?(attention: z.output<Schema>, headDim: number): string | undefined;
   /** The attention itself: [N, numHeads, headDim], differentiable in its inputs and parameters. */
   attend(inputs: AttentionInputs, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
@@ -55,14 +56,14 @@ export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends
   matrix(inputs: QueriesAndKeys, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
   toHuggingFace(attention: z.output<Schema>, model: ModelSizes): HuggingFaceAttention;
   /**
-   * The attention of a `config.json` that `transformers` wrote, if it is of this kind.
+   * The attention of a `config.json` written by `transformers`, if it is of this kind.
    *
-   * @throws UserError where it is, with an option that is not supported
+   * @throws UserError if it is, but with an option that is not supported
    */
   fromHuggingFace?(json: Record<string, unknown>, file: string): z.input<Schema> | undefined;
 }
 
-/** Only checks and infers types: the parameters' shapes become the ranks of the weights. */
+/** Only checks and infers types: the shapes of the parameters give the ranks of the weights. */
 export function defineAttentionKind<Schema extends KindSchema, P extends ParameterRecord>(
   kind: AttentionKind<Schema, P>,
 ): AttentionKind<Schema, P> {

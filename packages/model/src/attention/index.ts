@@ -1,4 +1,4 @@
-/** The attention kinds. A new one is a file beside these and a place in `kinds`; nothing else asks which kind one is. */
+/** The attention kinds. A new one is a file beside these and an entry in `kinds`; nothing else asks which kind it is. */
 import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import type { AttentionKind } from './attention_kind.js';
@@ -7,7 +7,7 @@ import { stickBreaking } from './stick_breaking.js';
 
 const kinds = [stickBreaking, softmax] as const;
 
-/** What a configuration says of its attention, every default filled in. */
+/** The `attention` section of a model's configuration, with all defaults filled in. */
 export type AttentionConfig = z.output<(typeof kinds)[number]['schema']>;
 
 const byName: ReadonlyMap<string, AttentionKind> = new Map(kinds.map((one) => [one.schema.shape.kind.value, one]));
@@ -19,7 +19,7 @@ const shorthands: ReadonlyMap<string, AttentionConfig> = new Map(
     Object.entries(shorthands).map(([name, input]) => [name, schema.parse(input) as AttentionConfig]),
   ),
 );
-/** The words that a configuration may name its attention by. */
+/** The words by which a configuration may name its attention. */
 export const attentionNames = [...shorthands.keys()];
 
 export const AttentionSchema = z
@@ -28,7 +28,7 @@ export const AttentionSchema = z
   })
   .default(shorthands.get('stick-breaking')!);
 
-/** The attention of a `config.json` that `transformers` wrote: the first kind that knows itself in it. */
+/** The attention of a `config.json` written by `transformers`: the first kind that recognises itself. */
 export function attentionFromHuggingFace(json: Record<string, unknown>, file: string): z.input<typeof AttentionSchema> {
   for (const kind of byName.values()) {
     const found = kind.fromHuggingFace?.(json, file);

@@ -1,6 +1,6 @@
 /**
- * Stick-breaking attention (https://arxiv.org/abs/2410.17980). It needs no positions: going back from a token, nearer keys
- * come first.
+ * Stick-breaking attention (https://arxiv.org/abs/2410.17980). It needs no position embedding: going back from a token,
+ * nearer keys take their share first.
  */
 import { headNorm, remainderBias, stickBreakingAttention, stickBreakingWeights } from '@stickbreaking/core';
 import { z } from 'zod';

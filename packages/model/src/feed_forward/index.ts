@@ -1,4 +1,6 @@
-/** The feed-forward kinds. A new one is a file beside these and a place in `kinds`, under its key of the configuration. */
+/**
+ * The feed-forward kinds. A new one is a file beside these and an entry in `kinds`, under its key of the configuration.
+ */
 import type { z } from 'zod';
 import type { FeedForwardKind } from './feed_forward_kind.js';
 import { swiGlu } from './swiglu.js';
@@ -7,12 +9,12 @@ const kinds = { intermediateSize: swiGlu };
 
 type Schemas = { [Key in keyof typeof kinds]: (typeof kinds)[Key]['schema'] };
 
-/** Keys of a model's configuration that call for a feed-forward kind. */
+/** Keys of a model's configuration, each of which selects a feed-forward kind. */
 export const feedForwardSchemas = Object.fromEntries(
   Object.entries(kinds).map(([key, { schema }]) => [key, schema]),
 ) as Schemas;
 
-/** The kind that a configuration calls for, and what it says of it. */
+/** The kind that a configuration selects, and its setting. */
 export function feedForwardOf(config: { [Key in keyof Schemas]: z.output<Schemas[Key]> }): {
   kind: FeedForwardKind;
   setting: unknown;
@@ -21,7 +23,7 @@ export function feedForwardOf(config: { [Key in keyof Schemas]: z.output<Schemas
   return { kind: kinds[key!] as FeedForwardKind, setting: config[key!] };
 }
 
-/** The settings of a `config.json` that `transformers` wrote; the schemas look at them afterwards. */
+/** The settings in a `config.json` written by `transformers`, not yet checked by the schemas. */
 export function feedForwardFromHuggingFace(json: Record<string, unknown>): Record<keyof Schemas, unknown> {
   const settings = Object.entries(kinds).map(([key, kind]) => [key, kind.fromHuggingFace(json)]);
   return Object.fromEntries(settings) as Record<keyof Schemas, unknown>;

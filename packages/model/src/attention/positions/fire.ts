@@ -10,13 +10,13 @@ export const fire = definePositionKind({
     kind: z.literal('fire'),
     /** Hidden units of the function. */
     width: count(2 ** 16).default(32),
-    /** The least length in tokens that distances are measured against; a learned factor multiplies it. */
+    /** The smallest length, in tokens, that distances are divided by; a learned factor multiplies it. */
     initialThreshold: positive().default(512),
   }),
   shorthand: 'fire',
 
   parameters({ width }, { numHeads }) {
-    // torch's default for a linear layer: uniform within 1/√inputs.
+    // torch's default for a linear layer: uniform within ±1/√inputs.
     const [first, second] = [uniform(1), uniform(1 / Math.sqrt(width))];
     return {
       w1: parameter('self_attn.fire.w1.weight', [width, 1], first),

@@ -1,4 +1,4 @@
-/** The position schemes of softmax attention. A new one is a file beside these and a place in `positionKinds`. */
+/** The position schemes of softmax attention. A new one is a file beside these and an entry in `positionKinds`. */
 import { z } from 'zod';
 import { alibi } from './alibi.js';
 import { fire } from './fire.js';

@@ -1,4 +1,4 @@
-/** No positions: a token tells what stands before it by the causal mask alone (https://arxiv.org/abs/2305.19466). */
+/** No position embedding: only the causal mask tells a model about order (https://arxiv.org/abs/2305.19466). */
 import { z } from 'zod';
 import { definePositionKind } from './position_kind.js';
 

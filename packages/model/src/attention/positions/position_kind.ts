@@ -1,4 +1,4 @@
-/** What a position scheme is to softmax attention. */
+/** The interface of a position scheme to softmax attention. */
 import type { Position } from '@stickbreaking/core';
 import type { z } from 'zod';
 import type { Weights } from '../../parameter.js';
@@ -8,15 +8,15 @@ import type { KindSchema, ParameterRecord } from '../attention_kind.js';
 export interface PositionKind<Schema extends KindSchema = KindSchema, P extends ParameterRecord = ParameterRecord> {
   /** What a configuration may say under `attention.position`; every key but `kind` has a default. */
   readonly schema: Schema;
-  /** `softmax+…` with this behind it is softmax attention with this scheme. */
+  /** What follows `softmax+` in the shorthand of softmax attention with this scheme. */
   readonly shorthand: string;
-  /** Names begin with `self_attn.`; shapes and first values. */
+  /** Names, which begin with `self_attn.`, shapes and initial values. */
   parameters(position: z.output<Schema>, model: ModelSizes): P;
-  /** The scheme as the attention kernels take it. */
+  /** The scheme as the attention op takes it. */
   toCore(position: z.output<Schema>, weights: Weights<P>, model: ModelSizes): Position;
-  /** What is wrong with a head dimension, as a message that follows its key. */
+  /** Why a head dimension does not fit, as the end of a message that begins with its key; undefined if it fits. */
   headDimFault?(headDim: number): string | undefined;
-  /** Its keys of Hugging Face's config.json; left out where `transformers` has no LLaMA with such positions. */
+  /** Its keys in Hugging Face's config.json; absent if `transformers` has no LLaMA with this scheme. */
   toHuggingFace?(position: z.output<Schema>, model: ModelSizes): Record<string, unknown>;
 }
 

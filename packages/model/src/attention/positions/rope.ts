@@ -1,11 +1,11 @@
-/** RoPE: queries and keys are turned by angles that grow with their position (https://arxiv.org/abs/2104.09864). */
+/** RoPE: queries and keys are rotated by angles that grow with their position (https://arxiv.org/abs/2104.09864). */
 
 import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import { count, positive } from '../../bounds.js';
 import { definePositionKind } from './position_kind.js';
 
-/** Factors beyond it are slips. */
+/** A factor beyond these bounds is a slip. */
 const factor = z.number().min(1).max(1e6);
 
 const RopeScalingSchema = z.discriminatedUnion('kind', [
@@ -40,21 +40,21 @@ export const rope = definePositionKind({
   },
 
   headDimFault: (headDim) =>
-    headDim % 2 === 0 ? undefined : `expected an even number with RoPE, which turns pairs; it is ${headDim}`,
+    headDim % 2 === 0 ? undefined : `expected an even number with RoPE, which rotates pairs; it is ${headDim}`,
 
   toHuggingFace({ theta, scaling }, { headDim, contextLength }): Json {
     if (!scaling) return { rope_theta: theta, rope_scaling: null };
-    // transformers has no static NTK: it is the same as a larger theta.
+    // transformers has no static NTK, which is the same as a larger theta.
     if (scaling.kind === 'ntk')
       return { rope_theta: theta * scaling.factor ** (headDim / (headDim - 2)), rope_scaling: null };
     const keys = { rope_theta: theta, rope_scaling: { rope_type: scaling.kind, factor: scaling.factor } };
     if (scaling.kind === 'linear') return keys;
-    // transformers measures a document against max_position_embeddings.
+    // transformers compares a document's length with max_position_embeddings.
     return { ...keys, max_position_embeddings: scaling.originalContextLength ?? contextLength };
   },
 });
 
-/** The scheme of a `config.json` that `transformers` wrote, in the keys of its version 4 or 5. */
+/** The scheme of a `config.json` written by `transformers`, version 4 or 5. */
 export function ropeFromHuggingFace(json: Json, file: string): z.input<typeof RopeSchema> {
   const rope = (json.rope_scaling ?? json.rope_parameters ?? undefined) as Json | undefined;
   const theta = Number(json.rope_theta ?? rope?.rope_theta ?? 10_000);
