@@ -1,23 +1,22 @@
-// Every GPU kernel held to the table of cases that every backend is held to, at bfloat16's tolerances, on fresh random
-// inputs; the fused kernels twice, to the same bits; one head of 65,536 tokens. Runs where vitest does not, e.g. from the
-// bundle on a cluster: `bin/cuda-check [part of a case's name] [--once]`. STICKBREAKING_SEED repeats a run's inputs.
+// The conformance suite on the GPU, with bfloat16's tolerances and fresh random inputs; the fused kernels twice, which must
+// give the same bits; and one head of 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster: `bin/cuda-check [part of a case's name] [--once]`. STICKBREAKING_SEED repeats a run's inputs.
 import { stickBreakingAttention } from '@stickbreaking/core';
-import { heldToTable } from '@stickbreaking/core/conformance';
+import { runConformance } from '@stickbreaking/core/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { openGpu } from './gpu.mjs';
 
 await openGpu();
 
-// Inputs are exact in bfloat16. Outputs are rounded to it, and weights on their way to the second product. With logits of
-// ±200 the rounding of a rotated query alone moves logits by half a unit: those gradients are held to being of the right
-// size. What is left of a stick beyond 2^-23 is lost (`negligible`).
+// Inputs are exact in bfloat16. Outputs are rounded to it, and so are weights before the second matmul. With logits of ±200
+// the rounding of a rotated query alone moves logits by half a unit, so those gradients need only be of the right size.
+// What is left of a stick below 2^-23 is lost (`negligible`).
 const tolerances = { output: 1e-2, gradient: 1.5e-2, extreme: { output: 3e-2, gradient: 0.25 }, negligible: 1e-4 };
 const once = process.argv.includes('--once');
 const [filter] = process.argv.slice(2).filter((one) => one !== '--once');
 const wanted = ({ name }) => !filter || name.includes(filter);
 let failed = 0;
 
-const results = await heldToTable('cuda', tolerances, {
+const results = await runConformance('cuda', tolerances, {
   bfloat16Inputs: true,
   only: wanted,
   onResult(result) {
@@ -33,12 +32,12 @@ if (!once) await twice();
 if (!filter) longContext();
 process.exitCode = failed > 0 ? 1 : 0;
 
-/** The same inputs again: errors equal to the last digit come of equal bits. */
+/** The same inputs again: errors that are equal to the last digit come from equal bits. */
 async function twice() {
   const options = { seed: 7, bfloat16Inputs: true, only: (one) => wanted(one) && /D (32|64|128)/.test(one.name) };
   const [first, second] = [
-    await heldToTable('cuda', tolerances, options),
-    await heldToTable('cuda', tolerances, options),
+    await runConformance('cuda', tolerances, options),
+    await runConformance('cuda', tolerances, options),
   ];
   const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors));
   failed += changed.length;

@@ -1,4 +1,4 @@
-/** The attention cases that every backend is held to. */
+/** The conformance suite's cases of attention. */
 import type { Random } from '@stickbreaking/base';
 import {
   type Tensor,
@@ -12,7 +12,7 @@ import {
 import type { Position } from '../attention/positions.js';
 import { softmaxAttention } from '../attention/softmax.js';
 import { stickBreakingAttention } from '../attention/stick_breaking.js';
-import { gradient, type HeldCase, output, type PreparedCase, withGradients } from './case.js';
+import { type ConformanceCase, gradient, output, type PreparedCase, withGradients } from './case.js';
 import { type Fire64, fireGradientNames } from './float64/fire.js';
 import type { PackedLayout } from './float64/packed.js';
 import type { Scaling64 } from './float64/positions.js';
@@ -81,8 +81,8 @@ function isLarge({ pack, headDim, heads: [heads] }: Sizes): boolean {
   return heads * headDim > 24 * 32 || (pack === packs.mixed && heads * headDim > 32);
 }
 
-/** @param through 'both', or 'output' where the loss never looks at the remainder */
-function stickBreakingCase(sizes: Sizes, attendCurrent: boolean, through: 'both' | 'output' = 'both'): HeldCase {
+/** @param through 'both', or 'output' if the loss does not depend on the remainder */
+function stickBreakingCase(sizes: Sizes, attendCurrent: boolean, through: 'both' | 'output' = 'both'): ConformanceCase {
   const self = attendCurrent ? ' with the current token' : '';
   const alone = through === 'output' ? ', remainder unused' : '';
   return {
@@ -144,13 +144,16 @@ export const schemes: readonly Scheme[] = ['none', 'rope', 'rope linear', 'rope 
 const scalings: Partial<Record<Scheme, Scaling64>> = {
   'rope linear': { kind: 'linear', factor: 4 },
   'rope ntk': { kind: 'ntk', factor: 8 },
-  // Documents on both sides of the trained length.
+  // Documents shorter and longer than the trained length.
   'rope dynamic': { kind: 'dynamic', factor: 2, originalContextLength: 64 },
 };
 
-/** FIRE's hidden units: how many, drawn at random, or chosen so that their knots (where one turns on or off) are special. */
+/** FIRE's hidden units: how many, drawn at random; or chosen for their knots (where a unit turns on or off). */
 type FireUnits = number | 'special knots';
-/** Units without a knot, with one at distance 0, with the same one, rising and falling, and with one no distance reaches. */
+/**
+ * Units without a knot, with one at distance 0, with the same one, rising and falling, and with one no distance
+ * reaches.
+ */
 const specialKnots = { w1: [0, 0, 1, -1, 1, 2, -2, 1, -1], b1: [1, -1, 0, 0, -0.5, -1, 1, -1.5, 2] };
 
 function drawnFire(random: Random, input: Input, heads: number, units: FireUnits): Fire64 {
@@ -184,7 +187,7 @@ function fireTensors(fire: Fire64, heads: number): FireTensors {
 
 const usualUnits = 5;
 
-function softmaxCase(sizes: Sizes, scheme: Scheme, window?: number, units: FireUnits = usualUnits): HeldCase {
+function softmaxCase(sizes: Sizes, scheme: Scheme, window?: number, units: FireUnits = usualUnits): ConformanceCase {
   const windowed = window === undefined ? '' : `, window ${window}`;
   const wide = units === usualUnits ? '' : typeof units === 'number' ? ` of ${units} units` : ` of ${units}`;
   return {
@@ -196,7 +199,7 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, window?: number, units: FireU
       const { headDim, heads, cuSeqlens, cuSeqlensK } = layout;
       const fire = scheme === 'fire' ? drawnFire(random, input, heads, units) : undefined;
       const wanted = softmax64(values, layout, position64(scheme, fire), window);
-      // A query that sees one key gives it everything whatever the logit: a gradient of 0, and rounding around it.
+      // A query that sees one key gives it everything, whatever the logit: the gradient is 0, give or take rounding.
       const leastNorm = window === 1 ? wanted.uncancelled : 0;
       return {
         expected: [
@@ -256,9 +259,9 @@ function positionOf(scheme: Scheme, fire: Fire64 | undefined, parameters: readon
   return { kind: 'rope', ...(scaling ? { scaling } : {}) };
 }
 
-export function attentionCases(): HeldCase[] {
+export function attentionCases(): ConformanceCase[] {
   const { short, mixed, cached, many } = packs;
-  const cases: HeldCase[] = [];
+  const cases: ConformanceCase[] = [];
   headDims.forEach((headDim, d) => {
     headCounts.forEach((heads, h) => {
       cases.push(stickBreakingCase({ pack: short, headDim, heads }, (d + h) % 2 === 1));

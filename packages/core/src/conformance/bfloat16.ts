@@ -1,4 +1,4 @@
-/** Rounds each value to the nearest bfloat16, in place, so that a backend that stores bfloat16 gets these very inputs. */
+/** Rounds each value to the nearest bfloat16, in place, so that a backend that stores bfloat16 loses nothing. */
 export function roundToBfloat16(values: Float32Array): Float32Array {
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   for (let i = 0; i < bits.length; i++) {

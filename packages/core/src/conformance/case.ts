@@ -1,15 +1,20 @@
-/** What one case of the table is: inputs drawn at random, what float64 makes of them, and the op to hold against it. */
+/** A case of the conformance suite: inputs drawn at random, the expected results from float64, and the op to compare. */
 import type { Random } from '@stickbreaking/base';
 import { addN, grads, keep, type Tensor } from '@tensorflow/tfjs-core';
 
-export interface HeldCase {
-  /** Says the op, the sizes and what is special; unique in the table. */
+/** A case before its inputs are drawn. */
+export interface ConformanceCase {
+  /** The op, the sizes and what is special; unique in the suite. */
   name: string;
-  /** Logits far outside what training sees; a backend may hold these to tolerances of their own. */
+  /** Logits far outside what training sees; these may have tolerances of their own. */
   extreme?: boolean;
   /** Too much work for tfjs's plain cpu backend in a test suite; another case covers the same with fewer heads. */
   large?: boolean;
-  /** @param input passes every floating-point input through, so that a run may round them all to bfloat16 */
+  /**
+   * Draws the inputs and computes the expected results.
+   *
+   * @param input a function that every floating-point input passes through, so that a run may round them to bfloat16
+   */
   prepare(random: Random, input: (values: Float32Array) => Float32Array): PreparedCase;
 }
 
@@ -17,17 +22,17 @@ export interface PreparedCase {
   expected: Expected[];
   /** Outputs and gradients on the active backend, in the order of `expected`. */
   run(): Tensor[];
-  /** What must hold to the bit; each string is one line about what does not. */
+  /** Checks what must be exact to the bit; each string is one line about what is not. */
   exact?(actual: readonly Float32Array[]): string[];
 }
 
 export interface Expected {
   name: string;
   values: Float64Array;
-  /** Length of a row, which is compared on its own beside the whole. */
+  /** Length of a row; each row is also compared on its own. */
   row: number;
   kind: 'output' | 'gradient';
-  /** Errors are relative to this norm where the values' own is smaller: sums whose terms cancel. */
+  /** Errors are relative to this norm if the values' own is smaller, as in sums whose terms cancel. */
   leastNorm?: number;
 }
 

@@ -1,12 +1,15 @@
-/** The conformance suite: cases with their float64 twins, to which every backend is held. Free of any test framework. */
+/**
+ * The conformance suite: cases, each with a float64 formula, that every backend must pass. Needs no test framework.
+ * `runConformance` runs it on a backend.
+ */
 
 export { roundToBfloat16 } from './bfloat16.js';
-export type { HeldCase } from './case.js';
+export type { ConformanceCase } from './case.js';
 export {
+  type ConformanceOptions,
+  type ConformanceResult,
+  conformanceCases,
   float32Tolerances,
-  type HeldOptions,
-  type HeldResult,
-  heldToTable,
+  runConformance,
   type Tolerances,
-  tableOfCases,
-} from './held_to_table.js';
+} from './run_conformance.js';

@@ -1,15 +1,15 @@
-/** The cases of a layer's products, its gate, rotary embedding and the remainder's bias. */
+/** The conformance suite's cases of a layer's matmuls, its gate, rotary embedding and the remainder's bias. */
 import { add, clone, type Tensor2D, type Tensor3D, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
 import { rotaryEmbedding } from '../attention/rotary.js';
 import { linear, linears } from '../ops/linear.js';
 import { remainderBias } from '../ops/remainder_bias.js';
 import { swiGlu } from '../ops/swiglu.js';
 import { runKernel } from '../run_kernel.js';
-import { gradient, type HeldCase, output, withGradients } from './case.js';
+import { type ConformanceCase, gradient, output, withGradients } from './case.js';
 import { linear64, remainderBias64, swiGlu64 } from './float64/layers.js';
 import { rotate64 } from './float64/positions.js';
 
-export function layerCases(): HeldCase[] {
+export function layerCases(): ConformanceCase[] {
   return [
     swiGluCase(1, 1),
     swiGluCase(33, 171),
@@ -34,7 +34,7 @@ export function layerCases(): HeldCase[] {
   ];
 }
 
-function swiGluCase(N: number, F: number, deviation = 1): HeldCase {
+function swiGluCase(N: number, F: number, deviation = 1): ConformanceCase {
   return {
     name: `swiGlu [${N}, ${F}], gates of deviation ${deviation}`,
     prepare(random, input) {
@@ -54,7 +54,7 @@ function swiGluCase(N: number, F: number, deviation = 1): HeldCase {
   };
 }
 
-function linearCase(N: number, C: number, out: number): HeldCase {
+function linearCase(N: number, C: number, out: number): ConformanceCase {
   return {
     name: `linear [${N}, ${C}] to ${out}`,
     prepare(random, input) {
@@ -74,8 +74,8 @@ function linearCase(N: number, C: number, out: number): HeldCase {
   };
 }
 
-/** @param shared another tensor holds the same sum, which must keep its values */
-function addWeightGradCase(N: number, F: number, C: number, shared = false): HeldCase {
+/** @param shared whether another tensor shares the sum's values, which it must then keep */
+function addWeightGradCase(N: number, F: number, C: number, shared = false): ConformanceCase {
   return {
     name: `a weight's gradient [${F}, ${C}] of ${N} tokens added to a sum${shared ? ' that is held elsewhere' : ''}`,
     prepare(random, input) {
@@ -97,7 +97,7 @@ function addWeightGradCase(N: number, F: number, C: number, shared = false): Hel
 }
 
 /** @param used the outputs that anything depends on; default all */
-function linearsCase(N: number, C: number, outs: number[], used = [...outs.keys()]): HeldCase {
+function linearsCase(N: number, C: number, outs: number[], used = [...outs.keys()]): ConformanceCase {
   return {
     name: `linears [${N}, ${C}] to ${outs.join(', ')}${used.length < outs.length ? `, of which ${used} are used` : ''}`,
     prepare(random, input) {
@@ -128,7 +128,7 @@ function linearsCase(N: number, C: number, outs: number[], used = [...outs.keys(
   };
 }
 
-function remainderBiasCase(N: number, H: number, D: number): HeldCase {
+function remainderBiasCase(N: number, H: number, D: number): ConformanceCase {
   return {
     name: `remainderBias [${N}, ${H}, ${D}]`,
     prepare(random, input) {
@@ -154,8 +154,8 @@ function remainderBiasCase(N: number, H: number, D: number): HeldCase {
   };
 }
 
-/** @param fewer queries than keys: each document's last ones */
-function rotaryCase(H: number, K: number, D: number, fewer = false): HeldCase {
+/** @param fewer whether there are fewer queries than keys: each document's last ones */
+function rotaryCase(H: number, K: number, D: number, fewer = false): ConformanceCase {
   return {
     name: `rotaryEmbedding, heads ${H}/${K}, D ${D}, a document far into its text${fewer ? ', fewer queries' : ''}`,
     prepare(random, input) {

@@ -1,4 +1,4 @@
-/** 65,536 tokens of one head forward in less than 1 GiB: nothing quadratic is ever alive. In a process of its own. */
+/** 65,536 tokens of one head, forward, in less than 1 GiB: nothing quadratic is allocated. In a process of its own. */
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { native } from '@stickbreaking/core/native';

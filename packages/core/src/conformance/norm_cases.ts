@@ -1,13 +1,13 @@
-/** The cases of the norms and the residual connection. */
+/** The conformance suite's cases of the norms and the residual connection. */
 import { type Tensor1D, type Tensor2D, type Tensor3D, tensor1d, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
 import { headNorm } from '../ops/head_norm.js';
 import { residual } from '../ops/residual.js';
 import { residualRmsNorm } from '../ops/residual_rms_norm.js';
 import { rmsNorm } from '../ops/rms_norm.js';
-import { gradient, type HeldCase, output, withGradients } from './case.js';
+import { type ConformanceCase, gradient, output, withGradients } from './case.js';
 import { headNorm64, residualRmsNorm64, rmsNorm64 } from './float64/layers.js';
 
-export function normCases(): HeldCase[] {
+export function normCases(): ConformanceCase[] {
   return [
     rmsNormCase(1, 1, 1),
     rmsNormCase(37, 67, 1e-5),
@@ -28,7 +28,7 @@ export function normCases(): HeldCase[] {
   ];
 }
 
-function rmsNormCase(N: number, C: number, epsilon: number): HeldCase {
+function rmsNormCase(N: number, C: number, epsilon: number): ConformanceCase {
   return {
     name: `rmsNorm [${N}, ${C}], epsilon ${epsilon}`,
     prepare(random, input) {
@@ -48,7 +48,7 @@ function rmsNormCase(N: number, C: number, epsilon: number): HeldCase {
   };
 }
 
-function residualCase(N: number, C: number, multiplier: number): HeldCase {
+function residualCase(N: number, C: number, multiplier: number): ConformanceCase {
   return {
     name: `residual [${N}, ${C}], multiplier ${multiplier}`,
     prepare(random, input) {
@@ -83,7 +83,7 @@ function residualCase(N: number, C: number, multiplier: number): HeldCase {
 }
 
 /** @param alone the only output that anything depends on; the other's gradient is missing */
-function residualRmsNormCase(N: number, C: number, multiplier: number, alone?: 'sum' | 'normalised'): HeldCase {
+function residualRmsNormCase(N: number, C: number, multiplier: number, alone?: 'sum' | 'normalised'): ConformanceCase {
   return {
     name: `residualRmsNorm [${N}, ${C}], multiplier ${multiplier}${alone ? `, ${alone} alone` : ''}`,
     prepare(random, input) {
@@ -117,7 +117,7 @@ function residualRmsNormCase(N: number, C: number, multiplier: number, alone?: '
   };
 }
 
-function headNormCase(N: number, H: number, D: number): HeldCase {
+function headNormCase(N: number, H: number, D: number): ConformanceCase {
   return {
     name: `headNorm [${N}, ${H}, ${D}]`,
     prepare(random, input) {

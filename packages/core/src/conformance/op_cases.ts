@@ -1,4 +1,4 @@
-/** The cases of every op beside attention that every backend is held to. */
+/** The conformance suite's cases of all ops except attention. */
 import {
   add,
   scalar,
@@ -14,12 +14,12 @@ import { adamW } from '../ops/adamw.js';
 import { embedding } from '../ops/embedding.js';
 import { globalNorm } from '../ops/global_norm.js';
 import { linearCrossEntropy } from '../ops/linear_cross_entropy.js';
-import { gradient, type HeldCase, output, withGradients } from './case.js';
+import { type ConformanceCase, gradient, output, withGradients } from './case.js';
 import { adamW64, embedding64, globalNorm64, linearCrossEntropy64 } from './float64/layers.js';
 import { layerCases } from './layer_cases.js';
 import { normCases } from './norm_cases.js';
 
-export function opCases(): HeldCase[] {
+export function opCases(): ConformanceCase[] {
   return [
     ...normCases(),
     ...layerCases(),
@@ -37,7 +37,7 @@ export function opCases(): HeldCase[] {
 }
 
 /** Sums of gradients over micro-batches. */
-function additionCase(): HeldCase {
+function additionCase(): ConformanceCase {
   const sizes = [20_201, 64, 3];
   return {
     name: 'addition of tensors of 20201, 64 and 3 values',
@@ -54,7 +54,7 @@ function additionCase(): HeldCase {
   };
 }
 
-function embeddingCase(N: number, V: number, C: number): HeldCase {
+function embeddingCase(N: number, V: number, C: number): ConformanceCase {
   return {
     name: `embedding of ${N} tokens, [${V}, ${C}]`,
     prepare(random, input) {
@@ -75,7 +75,7 @@ function embeddingCase(N: number, V: number, C: number): HeldCase {
 }
 
 /** @param deviation of the logits */
-function crossEntropyCase(N: number, C: number, V: number, logitScale: number, deviation = 1): HeldCase {
+function crossEntropyCase(N: number, C: number, V: number, logitScale: number, deviation = 1): ConformanceCase {
   return {
     name: `linearCrossEntropy [${N}, ${C}] to ${V}, logits of deviation ${deviation}`,
     prepare(random, input) {
@@ -107,7 +107,7 @@ function crossEntropyCase(N: number, C: number, V: number, logitScale: number, d
   };
 }
 
-function globalNormCase(): HeldCase {
+function globalNormCase(): ConformanceCase {
   return {
     name: 'globalNorm of tensors of 20201, 3, 1 and 0 values',
     prepare(random, input) {
@@ -121,7 +121,7 @@ function globalNormCase(): HeldCase {
 }
 
 /** Three steps over parameters of several shapes, with and without decay. */
-function adamWCase(): HeldCase {
+function adamWCase(): ConformanceCase {
   const shapes = [[9, 7], [3], [1, 1], [130, 65]];
   const sizes = shapes.map((shape) => shape.reduce((a, b) => a * b));
   const weightDecays = [0.1, 0, 0.3, 0.1];

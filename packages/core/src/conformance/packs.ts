@@ -1,4 +1,4 @@
-/** Document lengths of the table's packs, and logits of a wanted size. */
+/** The packs of the conformance suite: document lengths, and q and k with logits of a wanted size. */
 import type { Random } from '@stickbreaking/base';
 import { dot, forEachQuery, type PackedLayout } from './float64/packed.js';
 
@@ -34,11 +34,14 @@ export function boundaries(lengths: readonly number[]): number[] {
 export type Logits =
   /** Of about unit variance. */
   | 'usual'
-  /** Around −3: a stick lasts for some hundred keys, across several blocks, and is spent before a long document's first. */
+  /**
+   * Around −3: a stick lasts for some hundred keys, across several blocks, and is exhausted before a long document's
+   * first.
+   */
   | 'faint'
   /** Of both signs, the largest ±200. */
   | 'extreme'
-  /** Around −3, but now and then a key of +150 between two of −150: 2^z runs over beside one that vanishes. */
+  /** Around −3, but now and then a key of +150 between two of −150: 2^z overflows beside one that underflows. */
   | 'lone'
   /** All from 100 to 200: the nearest key takes everything. */
   | 'high'

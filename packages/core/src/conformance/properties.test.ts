@@ -1,4 +1,4 @@
-/** What stick-breaking promises of any input, not of one table: tried by fast-check on both CPU backends. */
+/** What must hold for stick-breaking with any input, tried by fast-check on both CPU backends. */
 
 import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { native } from '@stickbreaking/core/native';

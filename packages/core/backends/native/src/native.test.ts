@@ -1,4 +1,4 @@
-/** What the native backend takes over from tfjs, against tfjs's 'cpu'; the table of cases holds our own kernels. */
+/** The kernels of tfjs that the native backend replaces, against tfjs's 'cpu'; our own are in the conformance suite. */
 
 import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';

@@ -1,4 +1,6 @@
-/** FIRE's bias (https://arxiv.org/abs/2310.04418, appendix: the authors' PyTorch module) with its gradients in float64. */
+/**
+ * FIRE's bias (https://arxiv.org/abs/2310.04418, appendix: the authors' PyTorch module) with its gradients in float64.
+ */
 import type { Values } from './packed.js';
 
 export interface Fire64 {
@@ -15,13 +17,13 @@ export interface Fire64 {
 export const fireGradientNames = ['w1', 'b1', 'w2', 'b2', 'c', 'thresholdMultiplier'] as const;
 type Name = (typeof fireGradientNames)[number];
 
-/** Some float32 roundings of x, relative. */
+/** The relative error of x after a few float32 roundings. */
 const ROUNDING = 1e-6;
 
 /**
- * The gradients of FIRE's parameters: sums over all pairs of tokens. `b2`'s is zero by nature, since softmax does not
- * see a constant; so each comes with the root of its terms' summed squares, which is what an error is measured by. A unit
- * within float32's rounding of its knot may count as on or as off: what hangs on it is summed apart.
+ * The gradients of FIRE's parameters: sums over all pairs of tokens. That of `b2` is zero, since softmax ignores a
+ * constant; so each comes with the root of the sum of its squared terms, against which errors are measured. A unit
+ * within float32's rounding of its knot may count as on or off, so its contribution is summed separately.
  */
 export class FireGradients {
   readonly sums: Record<Name, Float64Array>;
@@ -46,12 +48,12 @@ export class FireGradients {
     this.squares[name] += term * term;
   }
 
-  /** What an error is relative to, where `tolerance` of it is allowed. */
+  /** What errors are relative to, if `tolerance` of it is allowed. */
   scale(name: Name, tolerance: number): number {
     return Math.max(Math.sqrt(this.squares[name]), this.undecided[name] / tolerance);
   }
 
-  /** Takes in the gradient of one pair's bias. */
+  /** Adds the contribution of one pair's bias gradient. */
   addPair(head: number, distance: number, position: number, dBias: number): void {
     const { w1, b1, w2 } = this.fire;
     const { x, dxdc, dxdMultiplier } = normalisedDistance(this.fire, distance, position);

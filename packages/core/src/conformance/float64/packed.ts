@@ -1,4 +1,4 @@
-/** What the float64 formulas of attention share: a pack's layout, read one query row at a time. */
+/** Shared by the float64 formulas of attention: the layout of a pack, read one query row at a time. */
 
 /** Values of a tensor; the formulas read float32 inputs and compute in float64. */
 export type Values = Float32Array | Float64Array;

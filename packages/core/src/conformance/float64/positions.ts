@@ -1,4 +1,4 @@
-/** Positional schemes in float64, written from their publications and not from the code that they judge. */
+/** Position schemes in float64, written from their publications and not from the code that they test. */
 import type { PackedLayout, Values } from './packed.js';
 
 export type Scaling64 =
@@ -6,7 +6,7 @@ export type Scaling64 =
   | { kind: 'ntk'; factor: number }
   | { kind: 'dynamic'; factor: number; originalContextLength: number };
 
-/** `1 / base^(2i/D)`, scaled as `transformers` scales it; static NTK changes the base once and for all. */
+/** `1 / base^(2i/D)`, scaled as `transformers` scales it; static NTK changes the base only. */
 export function frequencies64(headDim: number, theta: number, scaling: Scaling64 | undefined, length: number) {
   let base = theta;
   let stretch = 1;
@@ -21,10 +21,10 @@ export function frequencies64(headDim: number, theta: number, scaling: Scaling64
 }
 
 /**
- * Turns the pairs (i, i + D/2) of every row of x [N, heads, D] by position · frequency.
+ * Rotates the pairs (i, i + D/2) of every row of x [N, heads, D] by position · frequency.
  *
  * @param angles position and frequencies [D/2] of a row
- * @param direction 1, or −1 for the way back, which is also the gradient
+ * @param direction 1, or −1 to rotate back, which is also the gradient
  */
 export function rotate64(
   x: Values,

@@ -1,4 +1,4 @@
-/** Causal softmax attention by its definition in float64, with every positional scheme, a window, and its gradients. */
+/** Causal softmax attention by its definition in float64, with every position scheme, a window, and its gradients. */
 import { type Fire64, FireGradients, fireBias64 } from './fire.js';
 import { addTo, dot, forEachQuery, type PackedLayout, type Values } from './packed.js';
 import { alibiSlopes64, frequencies64, rotate64, rowPositions, type Scaling64 } from './positions.js';
@@ -18,7 +18,7 @@ export interface SoftmaxInputs {
 
 /**
  * @param window keys that a query sees, itself included; 0 sees all before it
- * @returns `uncancelled` is the norm that dq would have if its terms did not cancel: a window of one key cancels all
+ * @returns `uncancelled` is the norm that dq would have if its terms did not cancel; with a window of one key, all cancel
  */
 export function softmax64(inputs: SoftmaxInputs, layout: PackedLayout, position: Position64, window = 0) {
   if (position.kind !== 'rope') return attend(inputs, layout, position, window);

@@ -1,4 +1,4 @@
-/** Stick-breaking attention by its definition, weight by weight in float64, with its gradients. */
+/** Stick-breaking attention by its definition, weight by weight, in float64, with its gradients. */
 import { addTo, dot, forEachQuery, type PackedLayout, type Values } from './packed.js';
 
 export interface StickBreakingInputs {

@@ -1,19 +1,22 @@
-/** Holds a backend to the table: every case drawn afresh, run, and compared with float64. */
+/**
+ * Runs the conformance suite on a backend: the inputs of every case are drawn afresh, and results compared with
+ * float64.
+ */
 import { chooseSeed, SEED_VARIABLE, seededRandom } from '@stickbreaking/base';
 import { tidy } from '@tensorflow/tfjs-core';
 import { selectBackend } from '../backends/select.js';
 import { attentionCases } from './attention_cases.js';
 import { roundToBfloat16 } from './bfloat16.js';
-import type { Expected, HeldCase, PreparedCase } from './case.js';
+import type { ConformanceCase, Expected, PreparedCase } from './case.js';
 import { opCases } from './op_cases.js';
 
-/** Largest errors relative in norm, of a whole tensor. A single row may be off by `rowFactor` times as much. */
+/** The largest errors allowed, relative in norm, of a whole tensor. A single row may be off by 20 times as much. */
 export interface Tolerances {
   output: number;
   gradient: number;
-  /** The same for cases with extreme logits; without it those need only be finite. */
+  /** The same for cases with extreme logits; without it, those need only be finite. */
   extreme?: { output: number; gradient: number };
-  /** Errors are relative to at least this, as a root mean square: below it a backend may lose what is left of a stick. */
+  /** Errors are relative to at least this root mean square: below it, a backend may lose what is left of a stick. */
   negligible?: number;
 }
 
@@ -26,44 +29,51 @@ export const float32Tolerances: Tolerances = {
 
 const rowFactor = 20;
 
-export interface HeldOptions {
+/** Options of `runConformance`. */
+export interface ConformanceOptions {
   /** Default: from the environment variable STICKBREAKING_SEED, or a fresh one. */
   seed?: number;
-  /** Rounds every floating-point input to bfloat16 first, so that storing it so loses nothing. */
+  /** Rounds every floating-point input to bfloat16 first, so that storing it as bfloat16 loses nothing. */
   bfloat16Inputs?: boolean;
   /** Which cases; default all. */
-  only?: (held: HeldCase) => boolean;
+  only?: (testCase: ConformanceCase) => boolean;
   /** Called with each case's result as it arrives. */
-  onResult?: (result: HeldResult) => void;
+  onResult?: (result: ConformanceResult) => void;
 }
 
-export interface HeldResult {
+/** The result of one case. */
+export interface ConformanceResult {
   name: string;
-  /** Relative error in norm by the name of the output or gradient. */
+  /** The relative error in norm of each output and gradient, by its name. */
   errors: Record<string, number>;
-  /** One line each; empty where the case holds. */
+  /** One line each; empty if the case passes. */
   failures: string[];
 }
 
-export function tableOfCases(): HeldCase[] {
+/** All cases of the suite. */
+export function conformanceCases(): ConformanceCase[] {
   return [...attentionCases(), ...opCases()];
 }
 
 /** Inputs and expected values of one case: the same for every backend, whatever other cases ran. */
-export function prepareCase(held: HeldCase, seed: number, bfloat16Inputs = false): PreparedCase {
-  return held.prepare(seededRandom(seed, held.name), bfloat16Inputs ? roundToBfloat16 : (values) => values);
+export function prepareCase(testCase: ConformanceCase, seed: number, bfloat16Inputs = false): PreparedCase {
+  return testCase.prepare(seededRandom(seed, testCase.name), bfloat16Inputs ? roundToBfloat16 : (values) => values);
 }
 
 /** Runs a prepared case on the active backend. */
-export async function measureCase(held: HeldCase, prepared: PreparedCase, tolerances: Tolerances): Promise<HeldResult> {
+export async function measureCase(
+  testCase: ConformanceCase,
+  prepared: PreparedCase,
+  tolerances: Tolerances,
+): Promise<ConformanceResult> {
   const tensors = tidy(() => prepared.run());
   const actual = await Promise.all(tensors.map(async (one) => Float32Array.from(await one.data())));
   for (const one of tensors) one.dispose();
-  const result: HeldResult = { name: held.name, errors: {}, failures: [] };
+  const result: ConformanceResult = { name: testCase.name, errors: {}, failures: [] };
   if (actual.length !== prepared.expected.length)
     result.failures.push(`${actual.length} results; expected ${prepared.expected.length}`);
   prepared.expected.forEach((expected, i) => {
-    const limits = held.extreme ? tolerances.extreme : tolerances;
+    const limits = testCase.extreme ? tolerances.extreme : tolerances;
     compare(expected, actual[i]!, limits?.[expected.kind], tolerances.negligible ?? 0, result);
   });
   if (result.failures.length === 0) result.failures.push(...(prepared.exact?.(actual) ?? []));
@@ -75,7 +85,7 @@ function compare(
   actual: Float32Array,
   tolerance: number | undefined,
   negligible: number,
-  result: HeldResult,
+  result: ConformanceResult,
 ): void {
   const { name, values, row } = expected;
   const fail = (line: string) => result.failures.push(`${name}: ${line}`);
@@ -88,7 +98,7 @@ function compare(
   result.errors[name] = error;
   if (tolerance === undefined) return;
   if (error > tolerance) fail(`relative error ${error.toExponential(2)}; at most ${tolerance} is allowed`);
-  // A norm over a whole pack hides a short document that is wrong: no row may be far off on its own either.
+  // A norm over a whole pack would hide a short document that is wrong, so no single row may be far off either.
   const usual = scale / Math.sqrt(values.length / row || 1);
   for (let at = 0; at < values.length; at += row) {
     const off = distance(actual, values, at, row) / Math.max(usual, norm(values, at, row));
@@ -110,21 +120,22 @@ function distance(a: Float32Array, b: Float64Array, at: number, length: number):
 }
 
 /**
- * Runs the table on a backend, which becomes the active one. Free of any test framework.
+ * Runs the suite on a backend, which becomes the active one. Needs no test framework.
  *
- * @returns one result a case; the backend holds where no result has a failure
+ * @param backend its name, as `selectBackend` takes it
+ * @returns one result for each case; the backend passes if no result has a failure
  */
-export async function heldToTable(
+export async function runConformance(
   backend: string,
   tolerances: Tolerances = float32Tolerances,
-  options: HeldOptions = {},
-): Promise<HeldResult[]> {
+  options: ConformanceOptions = {},
+): Promise<ConformanceResult[]> {
   const seed = options.seed ?? chooseSeed();
   console.info(`${backend}: inputs of seed ${seed} (${SEED_VARIABLE}=${seed} repeats them)`);
   await selectBackend(backend);
-  const results: HeldResult[] = [];
-  for (const held of tableOfCases().filter(options.only ?? (() => true))) {
-    const result = await measureCase(held, prepareCase(held, seed, options.bfloat16Inputs), tolerances);
+  const results: ConformanceResult[] = [];
+  for (const testCase of conformanceCases().filter(options.only ?? (() => true))) {
+    const result = await measureCase(testCase, prepareCase(testCase, seed, options.bfloat16Inputs), tolerances);
     options.onResult?.(result);
     results.push(result);
   }
