@@ -8,7 +8,7 @@ struct Parameter {
   float *first, *second;
   bf16* copy;  // null where there is none
   i64 size;
-  i64 first_block;
+  i64 firstBlock;
   float decay;
   int gradientType;
 };
@@ -25,11 +25,11 @@ extern "C" __global__ void adamw(const Parameter* table, int tensors, float lr, 
   int t = 0, high = tensors;
   while (t + 1 < high) {
     const int mid = (t + high) / 2;
-    if (table[mid].first_block <= (i64)blockIdx.x) t = mid;
+    if (table[mid].firstBlock <= (i64)blockIdx.x) t = mid;
     else high = mid;
   }
   const Parameter p = table[t];
-  const i64 from = ((i64)blockIdx.x - p.first_block) << 14, to = min(from + (1LL << 14), p.size);
+  const i64 from = ((i64)blockIdx.x - p.firstBlock) * ADAMW_ELEMENTS, to = min(from + ADAMW_ELEMENTS, p.size);
   for (i64 i = from + threadIdx.x * 4; i < to; i += blockDim.x * 4) {
     if (i + 4 <= to) {
       float4 w = *(float4*)(p.weight + i), m = *(float4*)(p.first + i), v = *(float4*)(p.second + i), g;

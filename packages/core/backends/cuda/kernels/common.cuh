@@ -5,6 +5,7 @@
 
 typedef unsigned short bf16;
 typedef long long i64;
+static_assert(VECTOR == 8, "load8 and store8 move eight elements, as the host counts threads");
 
 __device__ __forceinline__ float bf16_to_float(bf16 x) { return __uint_as_float((unsigned)x << 16); }
 
@@ -92,7 +93,7 @@ __device__ __forceinline__ void store_row(bf16* row, i64 c, i64 columns, const f
 #endif
 
 // How a tensor is stored; the host names the same numbers in storage.ts.
-enum { F32 = 0, BF16 = 1, I32 = 2, U8 = 3 };
+enum StorageType { F32, BF16, I32, U8 };
 
 __device__ __forceinline__ float load_any(const void* p, int type, i64 i) {
   if (type == BF16) return bf16_to_float(((const bf16*)p)[i]);

@@ -68,23 +68,25 @@ extern "C" __global__ void copy_columns(bf16* y, i64 yColumns, const bf16* x, i6
   y[i] = column < xColumns ? x[row * xColumns + column] : 0;
 }
 
-enum { ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, GREATER, GREATER_EQUAL, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, SQUARED_DIFFERENCE, POW };
+namespace binary_op {
+enum { Add, Sub, Multiply, RealDiv, Maximum, Minimum, Greater, GreaterEqual, Less, LessEqual, Equal, NotEqual, SquaredDifference, Pow };
+}
 
 __device__ __forceinline__ float apply_binary(int op, float a, float b) {
   switch (op) {
-    case ADD: return a + b;
-    case SUB: return a - b;
-    case MUL: return a * b;
-    case DIV: return a / b;
-    case MAXIMUM: return fmaxf(a, b);
-    case MINIMUM: return fminf(a, b);
-    case GREATER: return a > b;
-    case GREATER_EQUAL: return a >= b;
-    case LESS: return a < b;
-    case LESS_EQUAL: return a <= b;
-    case EQUAL: return a == b;
-    case NOT_EQUAL: return a != b;
-    case SQUARED_DIFFERENCE: return (a - b) * (a - b);
+    case binary_op::Add: return a + b;
+    case binary_op::Sub: return a - b;
+    case binary_op::Multiply: return a * b;
+    case binary_op::RealDiv: return a / b;
+    case binary_op::Maximum: return fmaxf(a, b);
+    case binary_op::Minimum: return fminf(a, b);
+    case binary_op::Greater: return a > b;
+    case binary_op::GreaterEqual: return a >= b;
+    case binary_op::Less: return a < b;
+    case binary_op::LessEqual: return a <= b;
+    case binary_op::Equal: return a == b;
+    case binary_op::NotEqual: return a != b;
+    case binary_op::SquaredDifference: return (a - b) * (a - b);
     default: return powf(a, b);
   }
 }
@@ -100,25 +102,27 @@ extern "C" __global__ void binary(void* y, int yType, const void* a, int aType, 
   }
 }
 
-enum { NEG, EXP, LOG, SQRT, RSQRT, SQUARE, ABS, RELU, SIGMOID, TANH, SOFTPLUS, RECIPROCAL, LOG1P };
+namespace unary_op {
+enum { Neg, Exp, Log, Sqrt, Rsqrt, Square, Abs, Relu, Sigmoid, Tanh, Softplus, Reciprocal, Log1p };
+}
 
 extern "C" __global__ void unary(void* y, int yType, const void* x, int xType, int op, i64 n) {
   for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += (i64)gridDim.x * blockDim.x) {
     const float a = load_any(x, xType, i);
     float r;
     switch (op) {
-      case NEG: r = -a; break;
-      case EXP: r = expf(a); break;
-      case LOG: r = logf(a); break;
-      case SQRT: r = sqrtf(a); break;
-      case RSQRT: r = rsqrtf(a); break;
-      case SQUARE: r = a * a; break;
-      case ABS: r = fabsf(a); break;
-      case RELU: r = fmaxf(a, 0.f); break;
-      case SIGMOID: r = 1.f / (1.f + expf(-a)); break;
-      case TANH: r = tanhf(a); break;
-      case SOFTPLUS: r = fmaxf(a, 0.f) + log1pf(expf(-fabsf(a))); break;
-      case RECIPROCAL: r = 1.f / a; break;
+      case unary_op::Neg: r = -a; break;
+      case unary_op::Exp: r = expf(a); break;
+      case unary_op::Log: r = logf(a); break;
+      case unary_op::Sqrt: r = sqrtf(a); break;
+      case unary_op::Rsqrt: r = rsqrtf(a); break;
+      case unary_op::Square: r = a * a; break;
+      case unary_op::Abs: r = fabsf(a); break;
+      case unary_op::Relu: r = fmaxf(a, 0.f); break;
+      case unary_op::Sigmoid: r = 1.f / (1.f + expf(-a)); break;
+      case unary_op::Tanh: r = tanhf(a); break;
+      case unary_op::Softplus: r = fmaxf(a, 0.f) + log1pf(expf(-fabsf(a))); break;
+      case unary_op::Reciprocal: r = 1.f / a; break;
       default: r = log1pf(a);
     }
     store_any(y, yType, i, r);

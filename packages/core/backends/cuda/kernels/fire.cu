@@ -1,18 +1,13 @@
 // FIRE's attention bias (https://arxiv.org/abs/2310.04418): a small network of the distance, logarithmic and relative to
 // the query's position, evaluated where the logits lie; and the gradients of its parameters, summed in a fixed order.
+#include "fire_network.cuh"
 #include "plain_rows.cuh"
-
-struct Fire {
-  const float *w1, *b1, *w2, *b2, *c, *threshold;  // [W], [W], [H, W], [H], [1], [1]
-  float initialThreshold;
-  int width;
-};
 
 // What a query row has in common: x = log(c·distance + 1) / denominator.
 struct Position {
   float c, longest, denominator;
   bool past;  // whether the threshold, not the position, is in the denominator
-  __device__ Position(const Fire& f, int position) {
+  __device__ Position(const FireNetwork& f, int position) {
     c = fabsf(*f.c);
     const float threshold = fabsf(*f.threshold * f.initialThreshold);
     past = threshold > (float)position;
@@ -21,7 +16,7 @@ struct Position {
   }
 };
 
-__device__ __forceinline__ void load_network(const Fire& f, int head, float* network) {
+__device__ __forceinline__ void load_network(const FireNetwork& f, int head, float* network) {
   for (int w = threadIdx.x; w < f.width; w += blockDim.x) {
     network[w] = f.w1[w];
     network[f.width + w] = f.b1[w];
@@ -31,7 +26,7 @@ __device__ __forceinline__ void load_network(const Fire& f, int head, float* net
 }
 
 // Adds bias / scale to the logits that a row sees, so that scale · logit holds it.
-extern "C" __global__ void fire_bias(float* logits, Fire f, Rows b, int window) {
+extern "C" __global__ void fire_bias(float* logits, FireNetwork f, LogitBlock b, int window) {
   extern __shared__ float network[];
   const int head = blockIdx.y * b.group + b.g;
   load_network(f, head, network);
@@ -51,8 +46,8 @@ extern "C" __global__ void fire_bias(float* logits, Fire f, Rows b, int window) 
 
 // Sums over the pairs of a block's rows, one line [3W + 3] a block and head: Σ dB·before₊ (for w2), Σ dB·x and Σ dB where a
 // unit is on (for w1 and b1, to be multiplied by w2), Σ dB (for b2), and the gradients of |c| and of the threshold.
-constexpr int MOST_GROUPS = 4;
-extern "C" __global__ void fire_grad(float* partial, const bf16* dLogits, Fire f, Rows b, int window) {
+constexpr int MOST_GROUPS = MOST_UNITS / 32;  // of the lanes of a warp
+extern "C" __global__ void fire_grad(float* partial, const bf16* dLogits, FireNetwork f, LogitBlock b, int window) {
   extern __shared__ float network[];
   const int head = blockIdx.y * b.group + b.g, W = f.width, columns = 3 * W + 3;
   load_network(f, head, network);
@@ -107,7 +102,7 @@ extern "C" __global__ void fire_grad(float* partial, const bf16* dLogits, Fire f
 
 // sums [group][kvHeads][3W + 3] to the gradients of the six parameters; one block.
 extern "C" __global__ void fire_combine(float* dW1, float* dB1, float* dW2, float* dB2, float* dC, float* dThreshold,
-                                        const float* sums, Fire f, int kvHeads, int group) {
+                                        const float* sums, FireNetwork f, int kvHeads, int group) {
   const int W = f.width, columns = 3 * W + 3, heads = kvHeads * group;
   const auto of = [&](int head) { return sums + ((i64)(head % group) * kvHeads + head / group) * columns; };
   for (int i = threadIdx.x; i < heads * W; i += blockDim.x) dW2[i] = of(i / W)[i % W];

@@ -1,17 +1,12 @@
 // FIRE for the fused kernels: its table before them, and after them the gradients of its parameters.
+#include "fire_network.cuh"
 #include "fire_table.cuh"
 
 constexpr float LOG2E = 1.4426950408889634f;
-constexpr int MOST_UNITS = 128, EVERY_SEGMENT = 1 << 30;
+constexpr int EVERY_SEGMENT = 1 << 30;
 
-struct Network {
-  const float *w1, *b1, *w2, *b2, *c, *threshold;  // [W], [W], [H, W], [H], [1], [1]
-  float initialThreshold;
-  int width;
-};
-
-// One block of 128 threads a head.
-extern "C" __global__ void fire_table(FireTable table, Network f) {
+// One block of MOST_UNITS threads a head.
+extern "C" __global__ void fire_table(FireTable table, FireNetwork f) {
   __shared__ float knots[MOST_UNITS];
   __shared__ int first[MOST_UNITS], from[MOST_UNITS], to[MOST_UNITS];
   const int W = f.width, w = threadIdx.x, head = blockIdx.x;
@@ -55,7 +50,7 @@ extern "C" __global__ void fire_table(FireTable table, Network f) {
 
 // sums [H, 2W + 1, 4] to the gradients of the six parameters; one block. Segments' sums are added up in place first.
 extern "C" __global__ void fire_gradients(float* dW1, float* dB1, float* dW2, float* dB2, float* dC, float* dThreshold,
-                                          float* sums, FireTable table, Network f) {
+                                          float* sums, FireTable table, FireNetwork f) {
   const int W = f.width, H = table.heads, columns = fire_columns(W), count = table.count();
   const auto segment = [&](int head, int s, int sum) -> float& { return sums[head * columns + s * FIRE_SUMS + sum]; };
   const auto beyond = [&](int head, int k, int sum) { return sums[head * columns + (W + 1 + k) * FIRE_SUMS + sum]; };

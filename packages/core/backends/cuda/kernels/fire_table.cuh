@@ -21,5 +21,5 @@ struct FireTable {
 };
 // What the gradients are made of, for each segment and then for each knot: Σ dB, Σ dB·x, Σ dB·∂x/∂c, Σ dB·∂x/∂threshold.
 // A segment's sum is over the tiles that begin there, whole; a knot's over the pairs beyond it in tiles that begin before it.
-constexpr int FIRE_SUMS = 4;
+static_assert(FIRE_SUMS == 4, "the sums above");
 __device__ __forceinline__ constexpr int fire_columns(int units) { return (2 * units + 1) * FIRE_SUMS; }

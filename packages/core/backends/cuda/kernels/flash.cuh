@@ -13,17 +13,9 @@
 #include "products_portable.cuh"
 #endif
 
-#ifndef HEAD_DIM
-#define HEAD_DIM 64
-#endif
+// Given by the host: HEAD_DIM, MECHANISM, whether softmax has FIRE's bias (FIRE), and a block's working warpgroups, stages of
+// its pipeline and bytes of shared memory (BLOCK_WARPGROUPS, BLOCK_STAGES, BLOCK_BYTES).
 enum { STICK_BREAKING, SOFTMAX };
-#ifndef MECHANISM
-#define MECHANISM STICK_BREAKING
-#endif
-// Whether softmax has FIRE's bias.
-#ifndef FIRE
-#define FIRE 0
-#endif
 
 constexpr int D = HEAD_DIM;
 constexpr float LOG2E = 1.4426950408889634f;
@@ -50,7 +42,7 @@ struct Attention {
   float exhausted;           // a stick below this is exhausted
   float* fireTable;          // see fire_table.cuh
   float* fireSums;           // [items, H, 2W + 1, 4]
-  int fireUnits, unused;     // W
+  int fireUnits;             // W
 };
 
 // A block of queries: packed row of the first, how many, packed row of the document's first key, number of its keys,

@@ -4,8 +4,7 @@
 // gradients go through shared memory as bfloat16, to be read transposed. Grouped query heads are summed here, in order.
 #include "flash.cuh"
 
-constexpr int WGS = HOPPER ? (D <= 64 ? 3 : 2) : D < 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
-constexpr int STAGES = HOPPER ? 4 : D <= 64 ? 2 : 1;
+constexpr int WGS = BLOCK_WARPGROUPS, STAGES = BLOCK_STAGES, THREADS = (WGS + 1) * 128;
 constexpr int CONSUMER_REGISTERS = WGS == 3 ? 160 : 232, PRODUCER_REGISTERS = WGS == 3 ? 32 : 40;
 using T = Tile<D, TILE_ROWS>;
 using Square = Tile<TILE_ROWS, TILE_ROWS>;
@@ -23,7 +22,9 @@ struct Shared {
         q(dLogits + WGS * Square::BYTES),
         dO(q + STAGES * T::BYTES),
         ring(dO + STAGES * T::BYTES) {}
+  static constexpr int BYTES = 2 * WGS * (T::BYTES + Square::BYTES) + 2 * STAGES * T::BYTES + Ring::BYTES;
 };
+static_assert(1023 + Shared::BYTES <= BLOCK_BYTES, "more shared memory than the host gives");
 
 // The query blocks that see any of the keys at `position` … `position + count − 1` of the document: from … to.
 struct Blocks {

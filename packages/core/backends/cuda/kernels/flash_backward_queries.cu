@@ -7,8 +7,7 @@
 // the forward stopped. No sum crosses blocks, so results are the same in every run.
 #include "flash.cuh"
 
-constexpr int WGS = HOPPER ? (D <= 64 ? 3 : 2) : D <= 64 ? 2 : 1, THREADS = (WGS + 1) * 128;
-constexpr int STAGES = HOPPER ? 4 : 2;
+constexpr int WGS = BLOCK_WARPGROUPS, STAGES = BLOCK_STAGES, THREADS = (WGS + 1) * 128;
 constexpr int CONSUMER_REGISTERS = WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = 40;
 using T = Tile<D, TILE_ROWS>;
 using Ring = Pipeline<STAGES, WGS * 4>;
@@ -26,7 +25,9 @@ struct Shared {
         v(k + STAGES * T::BYTES),
         ring(v + STAGES * T::BYTES),
         fireSlots((float*)(base + (ring.full + 128 - shared_address(base)))) {}
+  static constexpr int BYTES = (2 * WGS + 2 * STAGES) * T::BYTES + 128;  // without fireSlots
 };
+static_assert(Ring::BYTES <= 128 && 1023 + Shared::BYTES <= BLOCK_BYTES, "more shared memory than the host gives");
 
 // The tiles that a warpgroup's queries work on: from … upper − 1.
 struct Span {

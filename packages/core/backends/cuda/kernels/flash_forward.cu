@@ -5,8 +5,7 @@
 // and the weight A = t·(what is left after the key) needs no sigmoid.
 #include "flash.cuh"
 
-constexpr int WGS = HOPPER ? (D <= 64 ? 4 : 3) : 2, THREADS = (WGS + 1) * 128;
-constexpr int STAGES = HOPPER ? 4 : 2;
+constexpr int WGS = BLOCK_WARPGROUPS, STAGES = BLOCK_STAGES, THREADS = (WGS + 1) * 128;
 constexpr int CONSUMER_REGISTERS = WGS == 4 ? 112 : 152, PRODUCER_REGISTERS = WGS == 4 ? 32 : 40;
 using T = Tile<D, TILE_ROWS>;
 using Ring = Pipeline<STAGES, WGS * 4>;
@@ -22,7 +21,9 @@ struct Shared {
     stopped = (volatile int*)(base + (ring.full + Ring::BYTES - shared_address(base)));
     exhaustedGroups = stopped + 1;
   }
+  static constexpr int BYTES = (WGS + 2 * STAGES) * T::BYTES + Ring::BYTES + 2 * sizeof(int);
 };
+static_assert(1023 + Shared::BYTES <= BLOCK_BYTES, "more shared memory than the host gives");
 
 __device__ __forceinline__ void produce(const Attention& p, const QueryItem& item, const Shared& sh, int head, int tiles,
                                         int lowest, int thread) {

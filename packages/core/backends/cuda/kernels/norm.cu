@@ -6,8 +6,7 @@
 // registers.
 #include "common.cuh"
 
-// Threads of a block at most; and of a multiprocessor at least, which bounds the registers of a thread.
-constexpr int NORM_THREADS = 512;
+// NORM_THREADS of a block at most; and of a multiprocessor at least, which bounds the registers of a thread.
 #define NORM_BOUNDS(GROUPS) __launch_bounds__(NORM_THREADS, GROUPS == 1 ? 2 : 1)
 
 // y = norm of x, or of sum = x + multiplier·branch where there is a branch. The norm is that of the sum as it is stored.

@@ -29,7 +29,7 @@ __device__ __forceinline__ float break_stick(const float* logits, int limit, int
   return __expf(-broken);
 }
 
-extern "C" __global__ void stick_breaking_rows(bf16* weights, float* remainder, const float* logits, Rows b, int current) {
+extern "C" __global__ void stick_breaking_rows(bf16* weights, float* remainder, const float* logits, LogitBlock b, int current) {
   const int lane = threadIdx.x & 31, row = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5);
   if (row >= b.rows) return;
   const i64 at = ((i64)blockIdx.y * b.rows + row) * b.stride;
@@ -41,7 +41,7 @@ extern "C" __global__ void stick_breaking_rows(bf16* weights, float* remainder, 
 
 // dA (float32, in place scratch) and the logits become A and dZ (bfloat16). The prefix is summed from the far end.
 extern "C" __global__ void stick_breaking_rows_grad(bf16* weights, bf16* dLogits, float* dWeights, const float* logits,
-                                                    const float* dRemainder, Rows b, int current) {
+                                                    const float* dRemainder, LogitBlock b, int current) {
   const int lane = threadIdx.x & 31, row = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5);
   if (row >= b.rows) return;
   const i64 at = ((i64)blockIdx.y * b.rows + row) * b.stride;
@@ -66,7 +66,7 @@ extern "C" __global__ void stick_breaking_rows_grad(bf16* weights, bf16* dLogits
 }
 
 // Softmax over the keys that a row sees, with ALiBi where slopes are given.
-extern "C" __global__ void softmax_rows(bf16* weights, float* logSumExp, const float* logits, const float* slopes, Rows b, int window) {
+extern "C" __global__ void softmax_rows(bf16* weights, float* logSumExp, const float* logits, const float* slopes, LogitBlock b, int window) {
   const int lane = threadIdx.x & 31, row = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5);
   if (row >= b.rows) return;
   const i64 at = ((i64)blockIdx.y * b.rows + row) * b.stride;
@@ -89,7 +89,7 @@ extern "C" __global__ void softmax_rows(bf16* weights, float* logSumExp, const f
 }
 
 extern "C" __global__ void softmax_rows_grad(bf16* weights, bf16* dLogits, const float* dWeights, const float* logits,
-                                             const float* logSumExp, const float* slopes, Rows b, int window) {
+                                             const float* logSumExp, const float* slopes, LogitBlock b, int window) {
   const int lane = threadIdx.x & 31, row = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5);
   if (row >= b.rows) return;
   const i64 at = ((i64)blockIdx.y * b.rows + row) * b.stride;

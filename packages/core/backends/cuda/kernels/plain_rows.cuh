@@ -2,7 +2,7 @@
 #pragma once
 #include "common.cuh"
 
-struct Rows {
+struct LogitBlock {
   int rows, stride;     // rows of the block; row length of the buffers in elements
   int first;            // position, among its document's keys, of the block's first query
   int keys;             // keys seen by the block's last row
@@ -15,7 +15,7 @@ struct Rows {
 struct Span {
   int from, to;
 };
-__device__ __forceinline__ Span seen(const Rows& b, int row, int window) {
+__device__ __forceinline__ Span seen(const LogitBlock& b, int row, int window) {
   const int to = b.first + row + 1;
   return {window > 0 ? max(0, to - window) : 0, to};
 }

@@ -30,35 +30,36 @@ extern "C" __global__ void sum_columns(float* partial, const void* x, int type, 
   partial[blockIdx.y * columns + c] = s * scale;
 }
 
-// y[c] = Σ over rows of partial [rows, columns], blocks of 32 columns × 32 row lanes.
+// y[c] = Σ over rows of partial [rows, columns], blocks of 32 columns × 32 row lanes: a warp adds up the lanes.
+static_assert(PARTIALS_SIDE == 32, "a warp adds up the lanes");
 extern "C" __global__ void sum_partials(float* y, const float* partial, int rows, i64 columns) {
-  __shared__ float part[32][33];
-  const i64 c = (i64)blockIdx.x * 32 + threadIdx.x;
+  __shared__ float part[PARTIALS_SIDE][PARTIALS_SIDE + 1];
+  const i64 c = (i64)blockIdx.x * PARTIALS_SIDE + threadIdx.x;
   float s = 0.f;
   if (c < columns)
-    for (int r = threadIdx.y; r < rows; r += 32) s += partial[r * columns + c];
+    for (int r = threadIdx.y; r < rows; r += PARTIALS_SIDE) s += partial[r * columns + c];
   part[threadIdx.y][threadIdx.x] = s;
   __syncthreads();
   s = warp_sum(part[threadIdx.x][threadIdx.y]);
-  const i64 out = (i64)blockIdx.x * 32 + threadIdx.y;
+  const i64 out = (i64)blockIdx.x * PARTIALS_SIDE + threadIdx.y;
   if (threadIdx.x == 0 && out < columns) y[out] = s;
 }
 
-struct Span {
+struct TensorSpan {
   const void* data;
   i64 size;
   i64 type;
 };
-// One block for every 64K elements of a list of tensors; `first[t]` is the first block of tensor t.
-extern "C" __global__ void square_sums(float* partial, const Span* spans, const int* first, int tensors) {
+// One block for every SPAN_ELEMENTS of a list of tensors; `first[t]` is the first block of tensor t.
+extern "C" __global__ void square_sums(float* partial, const TensorSpan* spans, const int* first, int tensors) {
   int t = 0, high = tensors;
   while (t + 1 < high) {
     const int mid = (t + high) / 2;
     if (first[mid] <= (int)blockIdx.x) t = mid;
     else high = mid;
   }
-  const Span span = spans[t];
-  const i64 from = (i64)(blockIdx.x - first[t]) << 16, to = min(from + (1LL << 16), span.size);
+  const TensorSpan span = spans[t];
+  const i64 from = (i64)(blockIdx.x - first[t]) * SPAN_ELEMENTS, to = min(from + SPAN_ELEMENTS, span.size);
   float s = 0.f;
   i64 i = from + threadIdx.x * 4;
   if (span.type == F32)
@@ -76,12 +77,12 @@ extern "C" __global__ void square_sums(float* partial, const Span* spans, const 
   if (threadIdx.x == 0) partial[blockIdx.x] = s;
 }
 extern "C" __global__ void norm_of_sums(float* y, const float* partial, int n) {
-  __shared__ double part[256];
+  __shared__ double part[THREADS];
   double s = 0;
-  for (int i = threadIdx.x; i < n; i += 256) s += partial[i];
+  for (int i = threadIdx.x; i < n; i += THREADS) s += partial[i];
   part[threadIdx.x] = s;
   __syncthreads();
-  for (int o = 128; o; o >>= 1) {
+  for (int o = THREADS / 2; o; o >>= 1) {
     if ((int)threadIdx.x < o) part[threadIdx.x] += part[threadIdx.x + o];
     __syncthreads();
   }

@@ -68,7 +68,7 @@ __device__ __forceinline__ void async_proxy_fence() {
 
 // ---- tiles in shared memory ---------------------------------------------------------------------------------------
 // Queries and keys that a warpgroup works on at a time: the rows of a wgmma. attention_plan.ts deals them out.
-constexpr int TILE_ROWS = 64;
+static_assert(TILE_ROWS == 64, "the rows of a warpgroup's matrix instructions");
 __device__ __forceinline__ constexpr int tiles_of(int rows) { return (rows + TILE_ROWS - 1) / TILE_ROWS; }
 
 // A tile of ROWS rows and D columns of bf16: panels of 64 columns (or one of 32), a panel's rows one after another,

@@ -57,8 +57,7 @@ extern "C" __global__ void rotary_table(float* table, const int* bounds, const i
   table[(i64)rows * half + i] = (float)sine;
 }
 
-// A thread turns eight pairs (d, d + D/2) of up to four heads of a row, by the same angles.
-constexpr int ROTARY_HEADS = 4;
+// A thread turns eight pairs (d, d + D/2) of up to ROTARY_HEADS heads of a row, by the same angles.
 template <bool ALIGNED>
 __device__ __forceinline__ void rotate_unit(bf16* y, const bf16* x, const float* table, unsigned unit, int rows,
                                             int heads, int half, float sign) {

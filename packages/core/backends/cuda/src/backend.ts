@@ -15,9 +15,10 @@ import {
 import koffi from 'koffi';
 import { architecture, compileKernels } from './compiler.js';
 import { CublasLt, type Product } from './cublaslt.js';
-import { type Argument, CudaDriver, type CudaFunction, i64, type LaunchShape, pointer } from './driver.js';
+import { type Argument, CudaDriver, type CudaFunction, i32, i64, type LaunchShape, pointer } from './driver.js';
 import { CudaError } from './errors.js';
-import { BYTES, type Entry, type StorageType, storageFor } from './storage.js';
+import { THREADS, VECTOR } from './kernel_interface.js';
+import { BYTES, type Entry, type StorageType, storageFor, TYPE_CODE } from './storage.js';
 
 const STAGING_BYTES = 16 * 2 ** 20;
 const KEPT_ON_HOST = 2 ** 20;
@@ -206,19 +207,18 @@ export class CudaBackend extends KernelBackend {
   }
 
   private castInto(to: number, toType: StorageType, from: number, fromType: StorageType, size: number): void {
-    const codes = { f32: 0, bf16: 1, i32: 2, u8: 3 };
     if (fromType === 'f32' && toType === 'bf16')
-      this.launch('elementwise.cu', 'cast_to_bf16', { grid: [blocks(size, 2048)], block: 256 }, [
+      this.launch('elementwise.cu', 'cast_to_bf16', { grid: [vectorBlocks(size)], block: THREADS }, [
         pointer(to),
         pointer(from),
         i64(size),
       ]);
     else
-      this.launch('elementwise.cu', 'copy_cast', { grid: [spread(size)], block: 256 }, [
+      this.launch('elementwise.cu', 'copy_cast', { grid: [spread(size)], block: THREADS }, [
         pointer(to),
-        { i32: codes[toType] },
+        i32(TYPE_CODE[toType]),
         pointer(from),
-        { i32: codes[fromType] },
+        i32(TYPE_CODE[fromType]),
         i64(size),
       ]);
   }
@@ -287,12 +287,17 @@ export class Scratch {
   }
 }
 
-export function blocks(size: number, perBlock: number): number {
-  return Math.ceil(size / perBlock);
+/** Blocks of THREADS threads, each of which moves VECTOR elements. */
+export function vectorBlocks(size: number): number {
+  return Math.ceil(size / (THREADS * VECTOR));
 }
-/** Blocks of 256 threads for a kernel that strides over its elements. */
+/** Blocks of THREADS threads for a kernel that gives each row to a warp. */
+export function warpBlocks(rows: number): number {
+  return Math.ceil(rows / (THREADS / 32));
+}
+/** Blocks of THREADS threads for a kernel that strides over its elements. */
 export function spread(size: number): number {
-  return Math.min(Math.ceil(size / 256), 132 * 16);
+  return Math.min(Math.ceil(size / THREADS), 132 * 16);
 }
 
 function viewMemory(address: bigint, bytes: number): ArrayBuffer {

@@ -1,10 +1,12 @@
 // The GPU kernels compile for the oldest and the newest architecture served, wherever nvcc is found; no GPU is needed.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { expandIncludes, sourceFolder } from './compiler.js';
+import { expandIncludes, kernelSource, sourceFolder } from './compiler.js';
+import { declaredIn, everythingDeclared, sizesOf } from './kernel_interface.js';
+import { BACKWARD_KEYS, BACKWARD_QUERIES, FORWARD, flashMacros } from './ops/flash_blocks.js';
 
 function hasNvcc(): boolean {
   try {
@@ -16,17 +18,23 @@ function hasNvcc(): boolean {
 }
 
 const sources = readdirSync(sourceFolder()).filter((file) => file.endsWith('.cu'));
-/** Each file as it stands; the fused kernels for their other head dimensions, the other mechanism and FIRE's bias too. */
-const units = sources.flatMap((file) => [
-  { file, defines: [] as string[] },
-  ...(file.startsWith('flash_')
-    ? [
-        { file, defines: ['HEAD_DIM=32', 'MECHANISM=0'] },
-        { file, defines: ['HEAD_DIM=128', 'MECHANISM=1'] },
-        { file, defines: ['HEAD_DIM=64', 'MECHANISM=1', 'FIRE=1'] },
-      ]
-    : []),
-]);
+const fused = [FORWARD, BACKWARD_QUERIES, BACKWARD_KEYS];
+/** What the fused kernels are compiled for here: each head dimension, both mechanisms, FIRE's bias. */
+const variants = [
+  { mechanism: 'stick-breaking', fire: false, dim: 64 },
+  { mechanism: 'stick-breaking', fire: false, dim: 32 },
+  { mechanism: 'softmax', fire: false, dim: 128 },
+  { mechanism: 'softmax', fire: true, dim: 64 },
+] as const;
+
+/** The sources with the macros that the host gives them for an architecture. */
+function unitsFor(hopper: boolean): { file: string; macros: string[] }[] {
+  return sources.flatMap((file) => {
+    const kernel = fused.find((one) => one.file === file);
+    const macros = kernel ? variants.map((variant) => flashMacros(kernel, { ...variant, hopper })) : [[]];
+    return macros.map((given) => ({ file, macros: given }));
+  });
+}
 
 describe('cuda sources', () => {
   it('are found beside the package, with includes that expand once', () => {
@@ -38,29 +46,41 @@ describe('cuda sources', () => {
     }
   });
 
+  it('declare every struct and number that the host holds them to', () => {
+    const declared = sources.map((file) => declaredIn(expandIncludes(join(sourceFolder(), file))));
+    expect(new Set(declared.flatMap(({ structs }) => structs))).toEqual(new Set(everythingDeclared.structs));
+    expect(new Set(declared.flatMap(({ numbers }) => numbers))).toEqual(new Set(everythingDeclared.numbers));
+  });
+
   // Two architectures × every file, about two seconds each.
   describe.skipIf(!hasNvcc())('compiled by nvcc (skipped without it)', () => {
-    for (const { file, defines } of units)
-      it.each(['80', '90a'])(`${[file, ...defines].join(' ')} for sm_%s, no warning`, (arch) => {
-        const folder = mkdtempSync(join(tmpdir(), 'cubin-'));
-        try {
-          const out = join(folder, 'x.cubin');
-          const target = `-gencode=arch=compute_${arch},code=sm_${arch}`;
-          execFileSync('nvcc', [
-            '--cubin',
-            '-std=c++17',
-            '-Werror',
-            'all-warnings',
-            target,
-            ...defines.map((define) => `-D${define}`),
-            '-o',
-            out,
-            join(sourceFolder(), file),
-          ]);
-          expect(statSync(out).size).toBeGreaterThan(0);
-        } finally {
-          rmSync(folder, { recursive: true });
-        }
-      });
+    for (const { arch, hopper } of [
+      { arch: '80', hopper: false },
+      { arch: '90a', hopper: true },
+    ])
+      for (const { file, macros } of unitsFor(hopper))
+        it(`${[file, ...macros].join(' ')} for sm_${arch}, no warning`, () => {
+          const folder = mkdtempSync(join(tmpdir(), 'cubin-'));
+          try {
+            const [source, out] = [join(folder, file), join(folder, 'x.cubin')];
+            writeFileSync(source, kernelSource(file));
+            const target = `-gencode=arch=compute_${arch},code=sm_${arch}`;
+            const defines = [...sizesOf(file), ...macros].map((macro) => `-D${macro}`);
+            execFileSync('nvcc', [
+              '--cubin',
+              '-std=c++17',
+              '-Werror',
+              'all-warnings',
+              target,
+              ...defines,
+              '-o',
+              out,
+              source,
+            ]);
+            expect(statSync(out).size).toBeGreaterThan(0);
+          } finally {
+            rmSync(folder, { recursive: true });
+          }
+        });
   });
 });

@@ -4,10 +4,9 @@
  * steps with the same documents.
  */
 import type { CudaBackend } from '../backend.js';
+import { KEY_ITEM, QUERY_ITEM, TILE_ROWS } from '../kernel_interface.js';
+import type { Struct, StructFields, StructValues } from '../struct.js';
 
-/** Rows of a block, and keys of a tile: TILE_ROWS of shared_memory.cuh. */
-export const BLOCK = 64;
-const ITEM_INTS = 8;
 const KEPT_PLANS = 64;
 
 export interface Plan {
@@ -25,6 +24,12 @@ export interface AttentionPlans {
   carryBase: number;
   queries(warpgroups: number): Plan;
   keys(warpgroups: number): Plan;
+}
+
+interface Item<F extends StructFields> {
+  /** Keys, or queries, that the block goes over. */
+  work: number;
+  item: StructValues<F>;
 }
 
 const kept = new WeakMap<CudaBackend, Map<string, AttentionPlans & { release(): void }>>();
@@ -46,7 +51,7 @@ export function attentionPlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSe
 
 function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int32Array) {
   const owned: number[] = [];
-  const upload = (values: Int32Array) => {
+  const upload = (values: ArrayBufferView) => {
     const address = backend.driver.allocate(values.byteLength);
     backend.upload(address, values);
     owned.push(address);
@@ -62,41 +67,42 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
   let tiles = 0;
   const firstRowBlock = documents.map(({ queries, keys }) => {
     const first = base.length;
-    for (let row = 0; row < queries; row += BLOCK) {
+    for (let row = 0; row < queries; row += TILE_ROWS) {
       base.push(tiles);
-      tiles += Math.ceil(Math.min(keys, keys - queries + row + BLOCK) / BLOCK);
+      tiles += Math.ceil(Math.min(keys, keys - queries + row + TILE_ROWS) / TILE_ROWS);
     }
     return first;
   });
-  const memo = (make: (rows: number) => { work: number; item: number[] }[]) => {
+  const memo = <F extends StructFields>(struct: Struct<F>, make: (rows: number) => Item<F>[]) => {
     const made = new Map<number, Plan>();
     return (warpgroups: number) => {
       let plan = made.get(warpgroups);
       if (!plan) {
-        const items = make(warpgroups * BLOCK).sort((a, b) => b.work - a.work);
-        const values = new Int32Array(items.length * ITEM_INTS);
-        for (const [i, { item }] of items.entries()) values.set(item, i * ITEM_INTS);
-        plan = { address: upload(values), count: items.length };
+        const items = make(warpgroups * TILE_ROWS).sort((a, b) => b.work - a.work);
+        plan = { address: upload(struct.array(items.map(({ item }) => item))), count: items.length };
         made.set(warpgroups, plan);
       }
       return plan;
     };
   };
-  // struct QueryItem and struct KeyItem of flash.cuh.
-  const queries = memo((rows) =>
+  const queries = memo(QUERY_ITEM, (rows) =>
     documents.flatMap(({ q0, queries, k0, keys }, s) =>
       starts(queries, rows).map((from) => {
         const count = Math.min(rows, queries - from);
         const first = keys - queries + from;
-        return { work: first + count, item: [q0 + from, count, k0, keys, first, firstRowBlock[s]! + from / BLOCK] };
+        const rowBlock = firstRowBlock[s]! + from / TILE_ROWS;
+        const item = { q0: q0 + from, rows: count, k0, keys, first, rowBlock, unused0: 0, unused1: 0 };
+        return { work: first + count, item };
       }),
     ),
   );
-  const keys = memo((rows) =>
+  const keys = memo(KEY_ITEM, (rows) =>
     documents.flatMap(({ q0, queries, k0, keys }, s) =>
       starts(keys, rows).map((from) => {
         const count = Math.min(rows, keys - from);
-        return { work: keys - from, item: [k0 + from, count, from, q0, queries, keys - queries, firstRowBlock[s]!] };
+        const document = { q0, queries, offset: keys - queries, rowBlock: firstRowBlock[s]! };
+        const item = { k0: k0 + from, keys: count, position: from, ...document, unused: 0 };
+        return { work: keys - from, item };
       }),
     ),
   );

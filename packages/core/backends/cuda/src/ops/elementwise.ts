@@ -4,43 +4,13 @@
  */
 import type { TfjsKernelName } from '@stickbreaking/core/backend';
 import { backend_util, type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { type CudaBackend, spread } from '../backend.js';
+import { type CudaBackend, spread, vectorBlocks } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
+import { THREADS } from '../kernel_interface.js';
+import { BINARY, UNARY } from '../operations.js';
 import { type StorageType, storageFor, TYPE_CODE } from '../storage.js';
 import { alias, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
 
-/** In the order of elementwise.cu's numbers. */
-const BINARY = [
-  'Add',
-  'Sub',
-  'Multiply',
-  'RealDiv',
-  'Maximum',
-  'Minimum',
-  'Greater',
-  'GreaterEqual',
-  'Less',
-  'LessEqual',
-  'Equal',
-  'NotEqual',
-  'SquaredDifference',
-  'Pow',
-] as const satisfies readonly TfjsKernelName[];
-const UNARY = [
-  'Neg',
-  'Exp',
-  'Log',
-  'Sqrt',
-  'Rsqrt',
-  'Square',
-  'Abs',
-  'Relu',
-  'Sigmoid',
-  'Tanh',
-  'Softplus',
-  'Reciprocal',
-  'Log1p',
-] as const satisfies readonly TfjsKernelName[];
 const COMPARISONS = new Set<TfjsKernelName>(['Greater', 'GreaterEqual', 'Less', 'LessEqual', 'Equal', 'NotEqual']);
 
 interface Index {
@@ -97,10 +67,10 @@ function launchBinary(
   const alike = [ea, eb].every((entry) => entry.type === type && entry.size === n);
   if (op === 0 && alike && (type === 'bf16' || type === 'f32')) {
     const args = [pointer(backend.address(y)), pointer(ea.address), pointer(eb.address), i64(n)];
-    backend.launch('elementwise.cu', `add_${type}`, { grid: [Math.ceil(n / 2048)], block: 256 }, args);
+    backend.launch('elementwise.cu', `add_${type}`, { grid: [vectorBlocks(n)], block: THREADS }, args);
     return y;
   }
-  backend.launch('elementwise.cu', 'binary', { grid: [spread(n)], block: 256 }, [
+  backend.launch('elementwise.cu', 'binary', { grid: [spread(n)], block: THREADS }, [
     pointer(backend.address(y)),
     i32(TYPE_CODE[type]),
     pointer(ea.address),
@@ -129,7 +99,7 @@ function unary(name: (typeof UNARY)[number]): CudaTfjsKernel<'Neg'> {
       pointer(entry.address),
       i32(TYPE_CODE[entry.type]),
     ];
-    backend.launch('elementwise.cu', 'unary', { grid: [spread(entry.size)], block: 256 }, [
+    backend.launch('elementwise.cu', 'unary', { grid: [spread(entry.size)], block: THREADS }, [
       ...args,
       i32(op),
       i64(entry.size),
@@ -145,7 +115,7 @@ export function fill(backend: CudaBackend, shape: number[], type: StorageType, v
 }
 export function fillAt(backend: CudaBackend, address: number, type: StorageType, value: number, size: number): void {
   const args = [pointer(address), i32(TYPE_CODE[type]), f32(value), i64(size)];
-  backend.launch('elementwise.cu', 'fill', { grid: [spread(size)], block: 256 }, args);
+  backend.launch('elementwise.cu', 'fill', { grid: [spread(size)], block: THREADS }, args);
 }
 
 const cast: CudaTfjsKernel<'Cast'> = ({ x }, { dtype }, backend) =>

@@ -3,8 +3,9 @@
 import type { KernelInputs } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';
 import { type Argument, i32, pointer } from '../driver.js';
+import { MOST_UNITS, THREADS } from '../kernel_interface.js';
 import type { CudaKernel } from './define.js';
-import { fireCall, MOST_UNITS, networkArgument, parameterGradients } from './fire_table.js';
+import { fireCall, networkArgument, parameterGradients } from './fire_table.js';
 import { blocksOf, plainSoftmax, plainSoftmaxGrad, shapeOf, WARPS } from './plain_attention.js';
 import { sumPartials } from './reduce.js';
 
@@ -52,7 +53,7 @@ export const fireSoftmaxGrad: CudaKernel<'SoftmaxAttentionGrad'> = (inputs, attr
     const gradients = parameterGradients(fire, backend);
     const out = gradients.map((one) => pointer(backend.address(one)));
     const args = [...out, pointer(sums), argument, i32(shape.kvHeads), i32(shape.group)];
-    backend.launch(FILE, 'fire_combine', { grid: [1], block: 256 }, args);
+    backend.launch(FILE, 'fire_combine', { grid: [1], block: THREADS }, args);
     return [dq, dk, dv, ...gradients];
   });
 };

@@ -7,14 +7,10 @@ import { fireInputsOf, type KernelInputs, type SoftmaxAttributes } from '@stickb
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend, Scratch } from '../backend.js';
 import { type Argument, pointer } from '../driver.js';
+import { FIRE_NETWORK, FIRE_SUMS, FIRE_TABLE, MOST_UNITS, THREADS } from '../kernel_interface.js';
 import { sumPartials } from './reduce.js';
 
 const FILE = 'fire_table.cu';
-/** Threads of fire_table, one a unit. */
-export const MOST_UNITS = 128;
-/** Floats of a segment's or a knot's sums. */
-const SUMS = 4;
-
 /** A call of a softmax kernel with FIRE's bias: the network's six tensors in their order. */
 export interface FireCall {
   tensors: readonly TensorInfo[];
@@ -31,17 +27,13 @@ export function fireCall(inputs: KernelInputs<'SoftmaxAttention'>, attrs: Softma
 
 /** Sums that a warp keeps for one head: of every segment and of every knot. */
 export function sumsOf(units: number): number {
-  return (2 * units + 1) * SUMS;
+  return (2 * units + 1) * FIRE_SUMS;
 }
 
-/** struct Network of fire_table.cu, and struct Fire of fire.cu. */
 export function networkArgument(fire: FireCall, backend: CudaBackend, scratch: Scratch): Argument {
-  const view = new DataView(new ArrayBuffer(56));
-  for (const [i, tensor] of fire.tensors.entries())
-    view.setBigUint64(i * 8, BigInt(backend.f32(tensor, scratch)), true);
-  view.setFloat32(48, fire.initialThreshold, true);
-  view.setInt32(52, fire.units, true);
-  return { bytes: new Uint8Array(view.buffer) };
+  const [w1, b1, w2, b2, c, threshold] = fire.tensors.map((tensor) => backend.f32(tensor, scratch));
+  const addresses = { w1: w1!, b1: b1!, w2: w2!, b2: b2!, c: c!, threshold: threshold! };
+  return FIRE_NETWORK.argument({ ...addresses, initialThreshold: fire.initialThreshold, width: fire.units });
 }
 
 /** New tensors for the gradients of the six parameters, in their order. */
@@ -66,11 +58,7 @@ export class FireTable {
     this.heads = call.heads;
     this.table = scratch.allocate((4 + 2 * this.heads * (this.units + 1) + 3 * this.units) * 4);
     this.network = networkArgument(call, backend, scratch);
-    const view = new DataView(new ArrayBuffer(16));
-    view.setBigUint64(0, BigInt(this.table), true);
-    view.setInt32(8, this.units, true);
-    view.setInt32(12, this.heads, true);
-    this.structure = { bytes: new Uint8Array(view.buffer) };
+    this.structure = FIRE_TABLE.argument({ data: this.table, units: this.units, heads: this.heads });
     backend.launch(FILE, 'fire_table', { grid: [this.heads], block: MOST_UNITS }, [this.structure, this.network]);
   }
 
@@ -87,7 +75,7 @@ export class FireTable {
     const gradients = parameterGradients(this.call, backend);
     const out = gradients.map((one) => pointer(backend.address(one)));
     const args = [...out, pointer(sums), this.structure, this.network];
-    backend.launch(FILE, 'fire_gradients', { grid: [1], block: 256 }, args);
+    backend.launch(FILE, 'fire_gradients', { grid: [1], block: THREADS }, args);
     return gradients;
   }
 }

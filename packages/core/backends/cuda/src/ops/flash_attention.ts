@@ -13,16 +13,19 @@ import type {
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend, Scratch } from '../backend.js';
 import { type Argument, i64, pointer } from '../driver.js';
-import { type AttentionPlans, attentionPlans, BLOCK, type Plan } from './attention_plan.js';
+import { ATTENTION, MOST_UNITS, THREADS, TILE_ROWS } from '../kernel_interface.js';
+import { type AttentionPlans, attentionPlans, type Plan } from './attention_plan.js';
 import type { CudaKernel } from './define.js';
-import { FireTable, fireCall, MOST_UNITS } from './fire_table.js';
+import { FireTable, fireCall } from './fire_table.js';
 import {
   BACKWARD_KEYS,
   BACKWARD_QUERIES,
   DIMENSIONS,
   type FlashKernel,
   FORWARD,
+  flashMacros,
   kernelDimension,
+  leastStick,
   sharedBytes,
   warpgroupsOf,
 } from './flash_blocks.js';
@@ -31,10 +34,6 @@ import {
 const SECTION_BYTES = 16 * 2 ** 20;
 /** The scan's carries between the two backward kernels; heads are taken in turns where they would need more. */
 const CARRY_BYTES = 2 ** 30;
-/** A stick below this is exhausted: its row's further weights cannot change a bfloat16 output. */
-const EXHAUSTED = 2 ** -20;
-/** Without block skipping: what is left of a stick ends here, far below anything that a gradient shows. */
-const GONE = 2 ** -32;
 
 /** Whether these kernels serve the call; plain_attention.ts serves the rest. */
 export function servesAttention(q: TensorInfo): boolean {
@@ -50,25 +49,23 @@ export function servesFusedFire({ q, fireW1 }: KernelInputs<'SoftmaxAttention'>,
   return units <= MOST_UNITS && shared <= backend.driver.sharedPerBlock;
 }
 
-/** struct Attention of flash.cuh. */
-interface AttentionArguments {
-  q: number;
-  k: number;
-  v: number;
-  output?: number;
-  dOutput?: number;
-  out?: number;
-  dq?: number;
-  dk?: number;
-  dv?: number;
-  rowOutput: number;
-  dRemainder?: number;
-  saved?: number;
-  carries?: number;
-  slopes?: number;
+/** Addresses of ATTENTION that some of the kernels need; null for the others. */
+const ABSENT = {
+  output: 0,
+  dOutput: 0,
+  out: 0,
+  dq: 0,
+  dk: 0,
+  dv: 0,
+  dRemainder: 0,
+  saved: 0,
+  carries: 0,
+  slopes: 0,
   /** Room for the sums of FIRE's gradients. */
-  fireSums?: number;
-}
+  fireSums: 0,
+};
+
+type AttentionArguments = { q: number; k: number; v: number; rowOutput: number } & Partial<typeof ABSENT>;
 
 type AttentionInputs = KernelInputs<'StickBreakingAttention'>;
 
@@ -123,9 +120,9 @@ class Attention {
   }
 
   private copyColumns(to: number, toWidth: number, from: number, fromWidth: number, rows: number): void {
-    const grid = [Math.ceil((rows * toWidth) / 256)] as const;
+    const grid = [Math.ceil((rows * toWidth) / THREADS)] as const;
     const args = [pointer(to), i64(toWidth), pointer(from), i64(fromWidth), i64(rows)];
-    this.backend.launch('elementwise.cu', 'copy_columns', { grid, block: 256 }, args);
+    this.backend.launch('elementwise.cu', 'copy_columns', { grid, block: THREADS }, args);
   }
 
   slopes(): number {
@@ -140,7 +137,7 @@ class Attention {
   /** Heads of which the carries fit; whole groups of query heads. */
   private get headsAtATime(): number {
     const group = this.heads / this.kvHeads;
-    const each = this.plans.tiles * BLOCK * 8 * group;
+    const each = this.plans.tiles * TILE_ROWS * 8 * group;
     return this.mechanism === 'softmax'
       ? this.kvHeads
       : Math.min(this.kvHeads, Math.max(1, Math.floor(CARRY_BYTES / each)));
@@ -155,7 +152,9 @@ class Attention {
     const group = this.heads / this.kvHeads;
     const together = this.headsAtATime;
     const size =
-      this.mechanism === 'softmax' ? this.queries * this.heads * 8 : this.plans.tiles * BLOCK * 8 * together * group;
+      this.mechanism === 'softmax'
+        ? this.queries * this.heads * 8
+        : this.plans.tiles * TILE_ROWS * 8 * together * group;
     const withCarries = { ...args, carries: this.scratch.allocate(size) };
     const queries = this.plans.queries(this.warpgroups(BACKWARD_QUERIES));
     const keys = this.plans.keys(this.warpgroups(BACKWARD_KEYS));
@@ -185,9 +184,8 @@ class Attention {
   ): void {
     const { backend, dim } = this;
     const shared = sharedBytes(kernel, dim, backend.hopper, this.fire?.units);
-    const defines = [`HEAD_DIM=${dim}`, `MECHANISM=${this.mechanism === 'stick-breaking' ? 0 : 1}`];
-    if (this.fire) defines.push('FIRE=1');
-    const compiled = backend.function(kernel.file, kernel.name, defines);
+    const variant = { mechanism: this.mechanism, fire: this.fire !== undefined, dim, hopper: backend.hopper };
+    const compiled = backend.function(kernel.file, kernel.name, flashMacros(kernel, variant));
     const headBytes = (this.keys * this.kvHeads * dim * 4) / allHeads;
     const sectionHeads = Math.min(headCount, Math.max(1, Math.floor(SECTION_BYTES / headBytes)));
     const shape = { grid: [plan.count * headCount] as const, block: (this.warpgroups(kernel) + 1) * 128, shared };
@@ -199,27 +197,27 @@ class Attention {
     plan: Plan,
     part: { sectionHeads: number; firstHead: number; headCount: number },
   ): Argument {
-    const { attrs } = this;
-    const attendCurrent = 'attendCurrent' in attrs && attrs.attendCurrent;
-    const window = 'window' in attrs ? attrs.window : 0;
-    const { q, k, v, output = 0, dOutput = 0, out = 0, dq = 0, dk = 0, dv = 0 } = args;
-    const { rowOutput, dRemainder = 0, saved = 0, carries = 0, slopes = 0, fireSums = 0 } = args;
+    const { attrs, fire, plans } = this;
     const skip = this.mechanism === 'stick-breaking' && this.backend.blockSkipping;
-    const view = new DataView(new ArrayBuffer(208));
-    const results = [out, dq, dk, dv, rowOutput, dRemainder, saved, carries];
-    const addresses = [q, k, v, output, dOutput, ...results, plan.address, this.plans.carryBase, slopes, this.queries];
-    for (const [i, address] of addresses.entries()) view.setBigUint64(i * 8, BigInt(address), true);
-    const ints = [
-      ...[this.heads, this.kvHeads, plan.count, part.sectionHeads, part.firstHead, part.headCount],
-      ...[this.plans.rowBlocks, attendCurrent ? 1 : 0, window, skip ? 1 : 0],
-    ];
-    for (const [i, value] of ints.entries()) view.setInt32(136 + i * 4, value, true);
-    view.setFloat32(176, attrs.scale, true);
-    view.setFloat32(180, skip ? EXHAUSTED : GONE, true);
-    view.setBigUint64(184, BigInt(this.fire?.table ?? 0), true);
-    view.setBigUint64(192, BigInt(fireSums), true);
-    view.setInt32(200, this.fire?.units ?? 0, true);
-    return { bytes: new Uint8Array(view.buffer) };
+    return ATTENTION.argument({
+      ...ABSENT,
+      ...args,
+      ...part,
+      items: plan.address,
+      itemCount: plan.count,
+      carryBase: plans.carryBase,
+      rowBlocks: plans.rowBlocks,
+      tokens: this.queries,
+      heads: this.heads,
+      kvHeads: this.kvHeads,
+      attendCurrent: 'attendCurrent' in attrs && attrs.attendCurrent ? 1 : 0,
+      window: 'window' in attrs ? attrs.window : 0,
+      skip: skip ? 1 : 0,
+      scale: attrs.scale,
+      exhausted: leastStick(skip),
+      fireTable: fire?.table ?? 0,
+      fireUnits: fire?.units ?? 0,
+    });
   }
 }
 
@@ -267,7 +265,7 @@ export const softmaxForward: CudaKernel<'SoftmaxAttention'> = (inputs, attrs, ba
 export const softmaxBackward: CudaKernel<'SoftmaxAttentionGrad'> = (inputs, attrs, backend) =>
   backend.withScratch((scratch) => {
     const a = new Attention(inputs, attrs, backend, scratch);
-    const fireSums = a.fire?.partialSums(a.queryBlocks);
+    const fireSums = a.fire?.partialSums(a.queryBlocks) ?? 0;
     const [dq, dk, dv] = gradients(a, inputs, {
       ...inputsOf(a, inputs),
       rowOutput: backend.f32(inputs.logSumExp, scratch),
@@ -276,7 +274,7 @@ export const softmaxBackward: CudaKernel<'SoftmaxAttentionGrad'> = (inputs, attr
       slopes: a.slopes(),
       fireSums,
     });
-    return [dq, dk, dv, ...(a.fire?.gradients(fireSums!, a.queryBlocks) ?? [])];
+    return [dq, dk, dv, ...(a.fire?.gradients(fireSums, a.queryBlocks) ?? [])];
   });
 
 function inputsOf(a: Attention, { q, k, v }: AttentionInputs): { q: number; k: number; v: number } {

@@ -1,5 +1,5 @@
-/** The blocks that the fused attention kernels run as: the sources give the same numbers. */
-import { BLOCK } from './attention_plan.js';
+/** The blocks that the fused attention kernels run as. The sources are given these numbers as macros. */
+import { TILE_ROWS } from '../kernel_interface.js';
 import { sumsOf } from './fire_table.js';
 
 export interface FlashKernel {
@@ -15,6 +15,36 @@ export const DIMENSIONS = [32, 64, 128] as const;
 
 export function kernelDimension(headDim: number): number {
   return DIMENSIONS.find((dim) => dim >= headDim)!;
+}
+
+/**
+ * What is left of a stick where its row stops. With block skipping that is where further weights cannot change a bfloat16
+ * output, not even by values 256 times as large as those before them: bfloat16 rounds at 2^-9 of a number. Without, it is
+ * far below anything that a gradient shows.
+ */
+export function leastStick(blockSkipping: boolean): number {
+  return blockSkipping ? 2 ** -20 : 2 ** -32;
+}
+
+/** What a kernel is compiled for. */
+export interface FlashVariant {
+  mechanism: 'stick-breaking' | 'softmax';
+  /** With FIRE's bias. */
+  fire: boolean;
+  dim: number;
+  hopper: boolean;
+}
+
+export function flashMacros(kernel: FlashKernel, { mechanism, fire, dim, hopper }: FlashVariant): string[] {
+  const { warpgroups, stages } = blockOf(kernel, dim, hopper);
+  return [
+    `MECHANISM=${mechanism === 'softmax' ? 'SOFTMAX' : 'STICK_BREAKING'}`,
+    `FIRE=${fire ? 1 : 0}`,
+    `HEAD_DIM=${dim}`,
+    `BLOCK_WARPGROUPS=${warpgroups}`,
+    `BLOCK_STAGES=${stages}`,
+    `BLOCK_BYTES=${sharedBytes(kernel, dim, hopper)}`,
+  ];
 }
 
 export function warpgroupsOf(kernel: FlashKernel, dim: number, hopper: boolean): number {
@@ -35,9 +65,9 @@ function blockOf(kernel: FlashKernel, dim: number, hopper: boolean): { warpgroup
 /** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, barriers. */
 export function sharedBytes(kernel: FlashKernel, dim: number, hopper: boolean, fireUnits = 0): number {
   const { warpgroups, stages } = blockOf(kernel, dim, hopper);
-  const tile = BLOCK * dim * 2;
+  const tile = TILE_ROWS * dim * 2;
   const own = kernel === FORWARD ? warpgroups : 2 * warpgroups;
   const squares = kernel === BACKWARD_KEYS ? 2 * warpgroups : 0;
   const sums = kernel === BACKWARD_QUERIES && fireUnits > 0 ? 4 * warpgroups * sumsOf(fireUnits) : 0;
-  return 1024 + (own + 2 * stages) * tile + squares * BLOCK * BLOCK * 2 + 128 + 4 * sums;
+  return 1024 + (own + 2 * stages) * tile + squares * TILE_ROWS * TILE_ROWS * 2 + 128 + 4 * sums;
 }

@@ -3,16 +3,14 @@
 import { UserError } from '@stickbreaking/base';
 import type { KernelAttributes, KernelInputs, KernelOutputs } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
-import type { CudaBackend } from '../backend.js';
+import { type CudaBackend, vectorBlocks, warpBlocks } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
+import { NORM_THREADS, THREADS, VECTOR } from '../kernel_interface.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { sumPartials } from './reduce.js';
 
 /** Parts into which a sum over tokens is split before the fixed-order addition. */
 const PARTS = 128;
-/** norm.cu: threads of a block at most, and columns that a thread takes at once. */
-const NORM_THREADS = 512;
-const VECTOR = 8;
 
 interface NormShape {
   rows: number;
@@ -113,7 +111,7 @@ function addBranch(backend: CudaBackend, x: TensorInfo | undefined, branch: Tens
   const n = util.sizeFromShape(branch.shape);
   const inputs = [pointer(x ? backend.bf16(x) : 0), pointer(backend.bf16(branch))];
   const args = [pointer(backend.address(y)), ...inputs, f32(multiplier), i64(n)];
-  backend.launch('elementwise.cu', 'residual', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
+  backend.launch('elementwise.cu', 'residual', { grid: [vectorBlocks(n)], block: THREADS }, args);
   return y;
 }
 
@@ -122,7 +120,7 @@ const headNorm: CudaKernel<'HeadNorm'> = ({ x, weight, bias }, { epsilon }, back
   const y = backend.make(x.shape, 'bf16');
   const [mean, inverseStd] = [backend.make([tokens, heads], 'f32'), backend.make([tokens, heads], 'f32')];
   backend.withScratch((scratch) =>
-    backend.launch('norm.cu', 'head_norm', { grid: [Math.ceil((tokens * heads) / 8)], block: 256 }, [
+    backend.launch('norm.cu', 'head_norm', { grid: [warpBlocks(tokens * heads)], block: THREADS }, [
       pointer(backend.address(y)),
       pointer(backend.address(mean)),
       pointer(backend.address(inverseStd)),
@@ -149,9 +147,9 @@ const headNormGrad: CudaKernel<'HeadNormGrad'> = (inputs, _attrs, backend) => {
     const inverseStd = pointer(backend.f32(inputs.inverseStd, scratch));
     const [xs, dy] = [pointer(backend.bf16(x)), pointer(backend.bf16(inputs.dy))];
     const weight = pointer(backend.f32(inputs.weight, scratch));
-    const grid = [Math.ceil((tokens * heads) / 8)] as const;
+    const grid = [warpBlocks(tokens * heads)] as const;
     const sizes = [i64(tokens * heads), i32(heads), i32(dim)];
-    backend.launch('norm.cu', 'head_norm_dx', { grid, block: 256 }, [
+    backend.launch('norm.cu', 'head_norm_dx', { grid, block: THREADS }, [
       pointer(backend.address(dx)),
       xs,
       weight,

@@ -2,12 +2,9 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { f32, i32, pointer } from '../driver.js';
+import { ADAMW_ELEMENTS, PARAMETER, THREADS } from '../kernel_interface.js';
 import { type Entry, TYPE_CODE } from '../storage.js';
 import type { CudaKernel, CudaKernels } from './define.js';
-
-const ELEMENTS_PER_BLOCK = 16_384;
-/** sizeof(struct Parameter) in adamw.cu. */
-const ROW_BYTES = 64;
 
 /** Master weights and moments are float32, whatever computed their first values. */
 function master(backend: CudaBackend, tensor: TensorInfo): Entry {
@@ -28,32 +25,30 @@ const adamW: CudaKernel<'AdamW'> = (
   { learningRate, beta1, beta2, epsilon, step, gradientScale, weightDecays },
   backend,
 ) => {
-  const count = weightDecays.length;
-  const table = new DataView(new ArrayBuffer(count * ROW_BYTES));
   let blocks = 0;
-  for (let p = 0; p < count; p++) {
+  const table = weightDecays.map((decay, p) => {
     const gradient = backend.entry(inputs[`grad${p}`]!);
-    const [weight, first, second] = (['param', 'm', 'v'] as const).map((name) =>
-      master(backend, inputs[`${name}${p}`]!),
-    );
-    const row = [
-      weight!.address,
-      gradient.address,
-      first!.address,
-      second!.address,
-      weight!.copy ?? 0,
-      weight!.size,
-      blocks,
-    ];
-    for (const [i, value] of row.entries()) table.setBigInt64(p * ROW_BYTES + i * 8, BigInt(value), true);
-    table.setFloat32(p * ROW_BYTES + 56, weightDecays[p]!, true);
-    table.setInt32(p * ROW_BYTES + 60, TYPE_CODE[gradient.type], true);
-    blocks += Math.ceil(weight!.size / ELEMENTS_PER_BLOCK);
-  }
+    const weight = master(backend, inputs[`param${p}`]!);
+    const first = master(backend, inputs[`m${p}`]!);
+    const second = master(backend, inputs[`v${p}`]!);
+    const firstBlock = blocks;
+    blocks += Math.ceil(weight.size / ADAMW_ELEMENTS);
+    return {
+      weight: weight.address,
+      gradient: gradient.address,
+      first: first.address,
+      second: second.address,
+      copy: weight.copy ?? 0,
+      size: weight.size,
+      firstBlock,
+      decay,
+      gradientType: TYPE_CODE[gradient.type],
+    };
+  });
   backend.withScratch((scratch) =>
-    backend.launch('adamw.cu', 'adamw', { grid: [blocks], block: 256 }, [
-      pointer(scratch.upload(table)),
-      i32(count),
+    backend.launch('adamw.cu', 'adamw', { grid: [blocks], block: THREADS }, [
+      pointer(scratch.upload(PARAMETER.array(table))),
+      i32(table.length),
       f32(learningRate),
       f32(beta1),
       f32(beta2),

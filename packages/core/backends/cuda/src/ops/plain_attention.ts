@@ -7,6 +7,7 @@ import type { KernelInputs, KernelOutputs, PackedAttributes, SoftmaxAttributes }
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend, Scratch } from '../backend.js';
 import { type Argument, i32, pointer } from '../driver.js';
+import { LOGIT_BLOCK } from '../kernel_interface.js';
 import type { CudaKernel } from './define.js';
 import { fillAt } from './elementwise.js';
 
@@ -75,13 +76,19 @@ function largest(s: Shape): number {
   return size;
 }
 
-/** struct Rows of plain_attention.cu. */
 function rowsArgument(s: Shape, b: Block, g: number): Argument {
-  const bytes = new DataView(new ArrayBuffer(36));
-  for (const [i, value] of [b.rows, b.stride, b.first, b.keys, s.kvHeads, s.group, g, b.token].entries())
-    bytes.setInt32(i * 4, value, true);
-  bytes.setFloat32(32, s.scale, true);
-  return { bytes: new Uint8Array(bytes.buffer) };
+  const { rows, stride, first, keys, token } = b;
+  return LOGIT_BLOCK.argument({
+    rows,
+    stride,
+    first,
+    keys,
+    heads: s.kvHeads,
+    group: s.group,
+    g,
+    token,
+    scale: s.scale,
+  });
 }
 
 /** The products of one block, batched over kv heads, for the g-th query head of each group. */

@@ -2,6 +2,7 @@
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
+import { PARTIALS_SIDE, SPAN, SPAN_ELEMENTS, THREADS } from '../kernel_interface.js';
 import { TYPE_CODE } from '../storage.js';
 import type { CudaKernel, CudaKernels, CudaTfjsKernel, CudaTfjsKernels } from './define.js';
 
@@ -12,7 +13,12 @@ const PARTS = 256;
 /** y[c] = Σ of partial sums [rows, columns], both float32 on the device. */
 export function sumPartials(backend: CudaBackend, y: number, partial: number, rows: number, columns: number): void {
   const args = [pointer(y), pointer(partial), i32(rows), i64(columns)];
-  backend.launch('reduce.cu', 'sum_partials', { grid: [Math.ceil(columns / 32)], block: [32, 32] }, args);
+  backend.launch(
+    'reduce.cu',
+    'sum_partials',
+    { grid: [Math.ceil(columns / PARTIALS_SIDE)], block: [PARTIALS_SIDE, PARTIALS_SIDE] },
+    args,
+  );
 }
 
 interface Reduction {
@@ -50,22 +56,27 @@ function sum(mean: boolean): CudaTfjsKernel<'Sum' | 'Mean'> {
     backend.withScratch((scratch) => {
       if (trailing && columns <= LONG_ROW) {
         const all = [pointer(target), ...args, i64(columns), f32(scale)];
-        backend.launch('reduce.cu', 'sum_rows', { grid: [rows, 1], block: 256 }, all);
+        backend.launch('reduce.cu', 'sum_rows', { grid: [rows, 1], block: THREADS }, all);
       } else if (trailing) {
         const partial = scratch.allocate(rows * PARTS * 4);
-        backend.launch('reduce.cu', 'sum_rows', { grid: [rows, PARTS], block: 256 }, [
+        backend.launch('reduce.cu', 'sum_rows', { grid: [rows, PARTS], block: THREADS }, [
           pointer(partial),
           ...args,
           i64(columns),
           f32(scale),
         ]);
         const again = [pointer(target), pointer(partial), i32(0), i64(PARTS), f32(1)];
-        backend.launch('reduce.cu', 'sum_rows', { grid: [rows, 1], block: 256 }, again);
+        backend.launch('reduce.cu', 'sum_rows', { grid: [rows, 1], block: THREADS }, again);
       } else {
         const parts = Math.min(rows, PARTS);
         const partial = scratch.allocate(parts * columns * 4);
         const all = [pointer(partial), ...args, i64(rows), i64(columns), f32(scale)];
-        backend.launch('reduce.cu', 'sum_columns', { grid: [Math.ceil(columns / 256), parts], block: 256 }, all);
+        backend.launch(
+          'reduce.cu',
+          'sum_columns',
+          { grid: [Math.ceil(columns / THREADS), parts], block: THREADS },
+          all,
+        );
         sumPartials(backend, target, partial, parts, columns);
       }
     });
@@ -84,31 +95,30 @@ const max: CudaTfjsKernel<'Max'> = ({ x }, { reductionIndices, keepDims }, backe
     i32(TYPE_CODE[entry.type]),
     i64(reduction.columns),
   ];
-  backend.launch('reduce.cu', 'max_rows', { grid: [reduction.rows], block: 256 }, args);
+  backend.launch('reduce.cu', 'max_rows', { grid: [reduction.rows], block: THREADS }, args);
   return y;
 };
-
-const SPAN_ELEMENTS = 65_536;
 
 /** √Σx² over all tensors: partial sums of 64K elements each, then one block in float64. */
 const globalNorm: CudaKernel<'GlobalNorm'> = (inputs, _attrs, backend) => {
   const tensors = Object.values(inputs);
-  const spans = new BigInt64Array(tensors.length * 3);
+  const spans = tensors.map((tensor) => {
+    const { address, size, type } = backend.entry(tensor);
+    return { data: address, size, type: TYPE_CODE[type] };
+  });
   const first = new Int32Array(tensors.length);
   let blocks = 0;
-  tensors.forEach((tensor, t) => {
-    const entry = backend.entry(tensor);
-    spans.set([BigInt(entry.address), BigInt(entry.size), BigInt(TYPE_CODE[entry.type])], t * 3);
+  spans.forEach(({ size }, t) => {
     first[t] = blocks;
-    blocks += Math.max(1, Math.ceil(entry.size / SPAN_ELEMENTS));
+    blocks += Math.max(1, Math.ceil(size / SPAN_ELEMENTS));
   });
   const y = backend.make([], 'f32');
   backend.withScratch((scratch) => {
     const partial = scratch.allocate(blocks * 4);
-    const table = [pointer(scratch.upload(spans)), pointer(scratch.upload(first)), i32(tensors.length)];
-    backend.launch('reduce.cu', 'square_sums', { grid: [blocks], block: 256 }, [pointer(partial), ...table]);
+    const table = [pointer(scratch.upload(SPAN.array(spans))), pointer(scratch.upload(first)), i32(tensors.length)];
+    backend.launch('reduce.cu', 'square_sums', { grid: [blocks], block: THREADS }, [pointer(partial), ...table]);
     const args = [pointer(backend.address(y)), pointer(partial), i32(blocks)];
-    backend.launch('reduce.cu', 'norm_of_sums', { grid: [1], block: 256 }, args);
+    backend.launch('reduce.cu', 'norm_of_sums', { grid: [1], block: THREADS }, args);
   });
   return [y];
 };

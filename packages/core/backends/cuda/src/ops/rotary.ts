@@ -6,12 +6,9 @@
 import { type RowPositions, sameValues } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';
 import { f32, i32, pointer } from '../driver.js';
+import { ROTARY_HEADS, THREADS, VECTOR } from '../kernel_interface.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 
-/** transformer.cu: pairs and heads that a thread turns. */
-const PAIRS = 8;
-const HEADS = 4;
-const THREADS = 256;
 /** Queries and keys have tables of their own where there is a cache of keys. */
 const KEPT = 2;
 
@@ -62,7 +59,7 @@ const rotary: CudaKernel<'RotaryEmbedding'> = (inputs, { queries, keys, inverseF
     { x: inputs.k, positions: keys },
   ].map(({ x, positions }) => {
     const [rows, heads] = x.shape as [number, number, number];
-    const units = rows * Math.ceil(heads / HEADS) * Math.ceil(dim / 2 / PAIRS);
+    const units = rows * Math.ceil(heads / ROTARY_HEADS) * Math.ceil(dim / 2 / VECTOR);
     const table = tableFor(backend, dim / 2, positions, inverseFrequencies);
     return { x, y: backend.make(x.shape, 'bf16'), table, rows, heads, blocks: Math.ceil(units / THREADS) };
   });

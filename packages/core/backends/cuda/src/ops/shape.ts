@@ -2,27 +2,23 @@
 import { backend_util, slice_util, type Tensor, type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { type CudaBackend, spread } from '../backend.js';
 import { i32, i64, pointer } from '../driver.js';
+import { LAYOUT, MAX_RANK, THREADS } from '../kernel_interface.js';
 import { BYTES } from '../storage.js';
 import { alias, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
-
-const MAX_RANK = 6;
 
 /** y[i…] = x[offset + Σ i·stride]; strides count elements of x. */
 function gather(backend: CudaBackend, x: TensorInfo, shape: number[], strides: number[], offset = 0): TensorInfo {
   const entry = backend.entry(x);
   const y = backend.make(shape, entry.type, x.dtype);
-  const layout = new BigInt64Array(MAX_RANK * 2).fill(1n);
-  shape.forEach((size, d) => {
-    layout[MAX_RANK - shape.length + d] = BigInt(size);
-    layout[2 * MAX_RANK - shape.length + d] = BigInt(strides[d]!);
-  });
+  const outermost = Array<number>(MAX_RANK - shape.length).fill(1);
+  const layout = LAYOUT.argument({ size: [...outermost, ...shape], stride: [...outermost, ...strides] });
   const n = util.sizeFromShape(shape);
-  backend.launch('elementwise.cu', 'gather_strided', { grid: [spread(n)], block: 256 }, [
+  backend.launch('elementwise.cu', 'gather_strided', { grid: [spread(n)], block: THREADS }, [
     pointer(backend.address(y)),
     pointer(entry.address),
     i32(BYTES[entry.type]),
     i64(offset),
-    { bytes: new Uint8Array(layout.buffer) },
+    layout,
     i64(n),
   ]);
   return y;

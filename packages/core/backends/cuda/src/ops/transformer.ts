@@ -1,7 +1,8 @@
 /** The small ops of a transformer block beside its norms: SwiGLU, token embedding, remainder bias. */
 import { util } from '@tensorflow/tfjs-core';
-import { spread } from '../backend.js';
+import { spread, vectorBlocks, warpBlocks } from '../backend.js';
 import { i32, i64, pointer } from '../driver.js';
+import { THREADS } from '../kernel_interface.js';
 import { byToken } from './by_token.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { fillAt } from './elementwise.js';
@@ -14,7 +15,7 @@ const swiGlu: CudaKernel<'SwiGLU'> = ({ gate, up }, _attrs, backend) => {
   const n = util.sizeFromShape(gate.shape);
   const y = backend.make(gate.shape, 'bf16');
   const args = [pointer(backend.address(y)), pointer(backend.bf16(gate)), pointer(backend.bf16(up)), i64(n)];
-  backend.launch('transformer.cu', 'swiglu', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
+  backend.launch('transformer.cu', 'swiglu', { grid: [vectorBlocks(n)], block: THREADS }, args);
   return [y];
 };
 
@@ -23,7 +24,7 @@ const swiGluGrad: CudaKernel<'SwiGLUGrad'> = ({ gate, up, dy }, _attrs, backend)
   const [dGate, dUp] = [backend.make(gate.shape, 'bf16'), backend.make(gate.shape, 'bf16')];
   const inputs = [gate, up, dy].map((t) => pointer(backend.bf16(t)));
   const args = [pointer(backend.address(dGate)), pointer(backend.address(dUp)), ...inputs, i64(n)];
-  backend.launch('transformer.cu', 'swiglu_grad', { grid: [Math.ceil(n / 2048)], block: 256 }, args);
+  backend.launch('transformer.cu', 'swiglu_grad', { grid: [vectorBlocks(n)], block: THREADS }, args);
   return [dGate, dUp];
 };
 
@@ -33,7 +34,7 @@ const embedding: CudaKernel<'Embedding'> = ({ tokens, weight }, _attrs, backend)
   const y = backend.make([...tokens.shape, columns], 'bf16');
   backend.withScratch((scratch) => {
     const args = [pointer(backend.address(y)), pointer(backend.address(tokens)), pointer(backend.f32(weight, scratch))];
-    backend.launch('transformer.cu', 'embedding', { grid: [n], block: 256 }, [...args, i32(columns)]);
+    backend.launch('transformer.cu', 'embedding', { grid: [n], block: THREADS }, [...args, i32(columns)]);
   });
   return [y];
 };
@@ -46,7 +47,7 @@ const embeddingGrad: CudaKernel<'EmbeddingGrad'> = ({ tokens, dy }, { vocabSize 
   backend.withScratch((scratch) => {
     const lists = [token, start, order].map((list) => pointer(scratch.upload(list)));
     const args = [pointer(backend.address(dWeight)), pointer(backend.bf16(dy)), ...lists, i32(columns)];
-    backend.launch('transformer.cu', 'embedding_grad', { grid: [token.length], block: 256 }, args);
+    backend.launch('transformer.cu', 'embedding_grad', { grid: [token.length], block: THREADS }, args);
   });
   return [dWeight];
 };
@@ -59,7 +60,7 @@ const remainderBias: CudaKernel<'RemainderBias'> = ({ output, remainder, bias },
     const args = [pointer(backend.address(y)), pointer(backend.bf16(output))];
     const floats = [remainder, bias].map((one) => pointer(backend.f32(one, scratch)));
     const all = [...args, ...floats, i64(n), i32(heads), i32(dim)];
-    backend.launch('transformer.cu', 'remainder_bias', { grid: [spread(n)], block: 256 }, all);
+    backend.launch('transformer.cu', 'remainder_bias', { grid: [spread(n)], block: THREADS }, all);
   });
   return [y];
 };
@@ -73,7 +74,7 @@ const remainderBiasGrad: CudaKernel<'RemainderBiasGrad'> = (inputs, _attrs, back
     const gradient = pointer(backend.bf16(dy));
     const bias = pointer(backend.f32(inputs.bias, scratch));
     const remainder = pointer(backend.f32(inputs.remainder, scratch));
-    backend.launch('transformer.cu', 'remainder_bias_dr', { grid: [Math.ceil((tokens * heads) / 8)], block: 256 }, [
+    backend.launch('transformer.cu', 'remainder_bias_dr', { grid: [warpBlocks(tokens * heads)], block: THREADS }, [
       pointer(backend.address(dRemainder)),
       bias,
       gradient,

@@ -1,0 +1,18 @@
+import { expect, it } from 'vitest';
+import { BACKWARD_KEYS, BACKWARD_QUERIES, DIMENSIONS, FORWARD, leastStick, sharedBytes } from './flash_blocks.js';
+
+it('stops a row where its stick is 2^-20 with block skipping, and only below 2^-31 without', () => {
+  expect(leastStick(true)).toBe(2 ** -20);
+  // Values 256 times those before them, at a stick of that length: below an eighth of what bfloat16 rounds off.
+  expect(256 * leastStick(true)).toBeLessThanOrEqual(2 ** -9 / 8);
+  expect(leastStick(false)).toBe(2 ** -32);
+});
+
+it('keeps every block within the shared memory of the oldest GPU served, and of Hopper', () => {
+  // Bytes that one block may have: compute capability 8.6 and 8.9, and 9.0 (CUDA programming guide, technical specifications).
+  for (const kernel of [FORWARD, BACKWARD_QUERIES, BACKWARD_KEYS])
+    for (const dim of DIMENSIONS) {
+      expect(sharedBytes(kernel, dim, true), `${kernel.name} ${dim}`).toBeLessThanOrEqual(227 * 1024);
+      if (dim < 128) expect(sharedBytes(kernel, dim, false), `${kernel.name} ${dim}`).toBeLessThanOrEqual(99 * 1024);
+    }
+});
