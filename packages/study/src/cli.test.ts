@@ -138,7 +138,7 @@ describe('sb-study', () => {
       ],
     });
     const { code, said } = await run(...args);
-    expect(said).toContain('[4/10] RoPE, NTK, lr 1e-9, seed 0: left out, RoPE, lr 3e-3, seed 0 is better at the tr');
+    expect(said).toContain('[4/10] RoPE, NTK, lr 1e-9, seed 0: skipped: RoPE, lr 3e-3, seed 0 is better at the tr');
     expect(said).toContain('[8/10] RoPE, lr 3e-3, seed 1: done');
     expect(said).toContain('[10/10] RoPE, NTK, lr 3e-3, seed 1: done');
     expect(code).toBe(0);
@@ -183,7 +183,7 @@ describe('sb-study', () => {
     expect(arms[2].result.tokens).toBe(3 * 64);
   });
 
-  it('runs speed: measures in processes of their own, counts the tiles left out', async () => {
+  it('runs speed: measures in processes of their own, counts the tiles skipped', async () => {
     const args = studyFile('speed', {
       study: 'speed',
       ...{ model: sizes, vocabSize: 280, lengths: [8, 16], tokens: 16, steps: 1, warmupSteps: 0 },

@@ -148,8 +148,12 @@ function plan(study: Study, config: StudyConfig): number {
   const { arms, records, results } = standingOf(study, config);
   for (const arm of arms) {
     const record = records.get(arm.id);
-    const needless = study.needless?.(arm, results, config);
-    const state = record ? `done in ${record.seconds.toFixed(0)} s` : needless ? `left out, ${needless}` : 'to be run';
+    const whySkipped = study.whySkipped?.(arm, results, config);
+    const state = record
+      ? `done in ${record.seconds.toFixed(0)} s`
+      : whySkipped
+        ? `skipped: ${whySkipped}`
+        : 'to be run';
     process.stdout.write(`${arm.id}: ${state}\n`);
   }
   process.stdout.write(`${arms.length} arms, ${records.size} done, in ${config.output}\n`);

@@ -19,7 +19,7 @@ export interface Queue {
   arms: Arm[];
   jobs: number;
   signal: AbortSignal;
-  /** Ids of arms that must be done, or known to be needless, before this one. */
+  /** Ids of arms that must be done, or skipped, before this one. */
   after(arm: Arm): readonly string[];
   /** Whether the arm is still wanted, given what has been done by now. */
   wanted(arm: Arm): boolean;

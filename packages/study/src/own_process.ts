@@ -15,7 +15,7 @@ export interface OwnProcess {
 export interface Ended {
   code: number | null;
   killedBy: NodeJS.Signals | null;
-  /** The last line of what it complained of, or how it ended. */
+  /** The last line that it wrote to stderr, or how it ended. */
   lastLine: string;
 }
 

@@ -1,4 +1,4 @@
-/** What a study leaves for people: one HTML file, the numbers as JSON and CSV, and each picture as SVG. */
+/** What a study publishes: one HTML file, the numbers as JSON and CSV, and each picture as SVG. */
 import { join } from 'node:path';
 import { replaceFile } from '@stickbreaking/base/node';
 import { type Report, writePictures, writeReport } from '@stickbreaking/eval';
@@ -71,7 +71,7 @@ function factsOf(command: string, records: readonly ArmRecord[]): [string, strin
 
 const minutes = (seconds: number) => `${(seconds / 60).toFixed(1)} minutes`;
 
-/** Arms that ran at once took longer together than the clock went. */
+/** The times of arms that ran at once add up to more than the time by the clock. */
 function timeOf(records: readonly ArmRecord[]): string {
   const { seconds, elapsedSeconds } = timesOf(records);
   if (seconds <= 1.02 * elapsedSeconds) return minutes(seconds);

@@ -20,7 +20,7 @@ const counting: Study<CountConfig, { value: number }, string> = {
   schema: z.any(),
   arms: ({ arms }) => arms.map(({ name, value }) => ({ id: name, settings: { value } })),
   prepare: async () => 'prepared',
-  needless: (arm, results) => (arm.id.startsWith('spare') && results.size > 0 ? 'it is spare' : undefined),
+  whySkipped: (arm, results) => (arm.id.startsWith('spare') && results.size > 0 ? 'it is spare' : undefined),
   run: async (arm, _config, { directory, signal }, prepared) => {
     expect(prepared).toBe('prepared');
     ran.push(arm.id);
@@ -113,7 +113,7 @@ describe('runStudy', () => {
     expect(await runStudy(study, config, options)).toBe(true);
   });
 
-  it('leaves out what is needless', async () => {
+  it('skips an arm that the results so far make needless', async () => {
     config.arms.push({ name: 'spare', value: 9 });
     expect(await runStudy(study, config, options)).toBe(true);
     expect(ran).toEqual(['a', 'b', 'c']);

@@ -1,6 +1,6 @@
 /**
- * Runs a study's arms, one after the other or several at once: skips what is done, keeps each result, renews the report
- * after each arm.
+ * Runs a study's arms, one after the other or several at once: skips what is done, keeps each result, and updates the
+ * report after each arm.
  */
 import { UserError } from '@stickbreaking/base';
 import { lockOrRefuse } from '@stickbreaking/base/node';
@@ -18,7 +18,7 @@ export interface RunnerOptions {
   commandLine: string;
   /** The file of the command. */
   command: string;
-  /** Whether to run this arm now; what is left out stays to be run. Default: all. */
+  /** Whether to run this arm now; others remain to be run later. Default: all. */
   wanted?: (id: string) => boolean;
   /** Arms at once, each started elsewhere. Default: one after the other, here. */
   together?: { jobs: number; start: StartArm };
@@ -38,7 +38,7 @@ export interface Standing {
   open: Arm[];
 }
 
-/** Looks at what is done. @throws UserError where the folder is another study's */
+/** What is done and what is not. @throws UserError if the folder belongs to another study */
 export function standingOf(study: Study, config: StudyConfig): Standing {
   const arms = study.arms(config);
   const folder = StudyFolder.open(config.output, study.kind);
@@ -48,11 +48,11 @@ export function standingOf(study: Study, config: StudyConfig): Standing {
     if (record) records.set(arm.id, record);
   }
   const results = new Map([...records].map(([id, { result }]) => [id, result]));
-  const open = arms.filter((arm) => !records.has(arm.id) && !study.needless?.(arm, results, config));
+  const open = arms.filter((arm) => !records.has(arm.id) && !study.whySkipped?.(arm, results, config));
   return { folder, arms, records, results, open };
 }
 
-/** Runs what is open. Returns whether all of it is done. */
+/** Runs what is not done. Returns whether everything is done then. */
 export async function runStudy(study: Study, config: StudyConfig, options: RunnerOptions): Promise<boolean> {
   const standing = standingOf(study, config);
   const { folder } = standing;
@@ -77,9 +77,9 @@ async function runArms(study: Study, config: StudyConfig, standing: Standing, op
   const prepared = next.length > 0 ? await study.prepare(config, shared, next) : undefined;
   const placed = (arm: Arm) => `[${arms.indexOf(arm) + 1}/${arms.length}] ${arm.id}`;
   const isNeeded = (arm: Arm) => {
-    const needless = study.needless?.(arm, results, config);
-    if (needless) log(`${placed(arm)}: left out, ${needless}`);
-    return !needless;
+    const whySkipped = study.whySkipped?.(arm, results, config);
+    if (whySkipped) log(`${placed(arm)}: skipped: ${whySkipped}`);
+    return !whySkipped;
   };
   const done = (arm: Arm, record: ArmRecord) => {
     records.set(arm.id, record);
@@ -152,7 +152,7 @@ export async function runOneArm(
 }
 
 function missingArms(study: Study, config: StudyConfig, { arms, records, results }: Standing): string[] {
-  return arms.filter((arm) => !records.has(arm.id) && !study.needless?.(arm, results, config)).map(({ id }) => id);
+  return arms.filter((arm) => !records.has(arm.id) && !study.whySkipped?.(arm, results, config)).map(({ id }) => id);
 }
 
 /** Writes the report of what there is; nothing where nothing is done. */

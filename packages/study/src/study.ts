@@ -1,6 +1,6 @@
 /**
  * A study is a list of arms (one training or measurement each), what one arm does, and the report that compares them.
- * The runner (`runner.ts`) does the rest alike for all: it resumes, skips what is done, and writes the report.
+ * The runner (`runner.ts`) does the rest in the same way for all: it resumes, skips what is done, and writes the report.
  */
 
 import type { SelectedBackend } from '@stickbreaking/core';
@@ -11,7 +11,7 @@ import type { z } from 'zod';
 export interface Arm {
   /** Unique in the study and readable, such as `softmax+RoPE, 128 pairs, lr 1e-3`. */
   id: string;
-  /** All that the arm's result depends on, as plain JSON: an arm is done again where it differs. */
+  /** Everything the arm's result depends on, as plain JSON: if it changes, the arm is run again. */
   settings: Record<string, unknown>;
 }
 
@@ -21,7 +21,7 @@ export interface ArmContext {
   /** A folder that the study's arms share, such as for tokenized text. */
   shared: string;
   backend: SelectedBackend;
-  /** Stop soon, keeping what there is. */
+  /** Asks the arm to stop soon and to keep what there is. */
   signal: AbortSignal;
   /** Shows progress. */
   say(text: string): void;
@@ -46,13 +46,13 @@ export interface Study<Config extends StudyConfig = StudyConfig, Result = unknow
   schema: z.ZodType<Config>;
   /** @throws UserError where the configuration cannot be run */
   arms(config: Config): Arm[];
-  /** Done once before the first of `arms`, those that will be run, such as tokenizing text. */
+  /** Done once, before the first of `arms`, which are those that will be run; such as tokenizing text. */
   prepare(config: Config, context: Omit<ArmContext, 'directory'>, arms: readonly Arm[]): Promise<Prepared>;
-  /** Why an arm need not be run, given the results so far. */
-  needless?(arm: Arm, results: ReadonlyMap<string, Result>, config: Config): string | undefined;
-  /** Ids of arms that must be done, or be known to be needless, before this one is started. */
+  /** Why an arm is skipped, given the results so far; undefined if it must be run. */
+  whySkipped?(arm: Arm, results: ReadonlyMap<string, Result>, config: Config): string | undefined;
+  /** Ids of arms that must be done, or skipped, before this one is started. */
   after?(arm: Arm, config: Config): readonly string[];
-  /** Measures the machine: its arms cannot run at once. */
+  /** Whether it measures the machine, so that its arms cannot run at the same time. */
   measures?: boolean;
   /** The arm's result as plain JSON; undefined when the signal stopped it. */
   run(arm: Arm, config: Config, context: ArmContext, prepared: Prepared): Promise<Result | undefined>;

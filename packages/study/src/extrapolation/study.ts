@@ -3,7 +3,7 @@ import { parseConfig } from '@stickbreaking/model';
 import type { Arm, ArmContext, Study } from '../study.js';
 import { modelOf, settingsOf } from '../text/config.js';
 import { evaluateTrained } from '../text/evaluate.js';
-import { earlierThan, needless, withRate } from '../text/rates.js';
+import { earlierThan, whySkipped, withRate } from '../text/rates.js';
 import { type PreparedText, prepareText } from '../text/text.js';
 import { loadTrained, trainOnText } from '../text/train.js';
 import { type ExtrapolationConfig, ExtrapolationConfigSchema, type ExtrapolationResult } from './config.js';
@@ -17,7 +17,7 @@ export const extrapolationStudy: Study<ExtrapolationConfig, ExtrapolationResult,
     checkArms(config);
     return planned(config).map((one) => describe(config, one));
   },
-  needless: ({ id }, results, config) => needless(plannedOf(config, id), config.seeds[0]!, results),
+  whySkipped: ({ id }, results, config) => whySkipped(plannedOf(config, id), config.seeds[0]!, results),
   after: ({ id }, config) => earlierThan(plannedOf(config, id), config.seeds[0]!),
   prepare: ({ text }, context) => prepareText(text, context),
   run: async ({ id }, config, context, text) => {

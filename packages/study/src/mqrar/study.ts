@@ -16,14 +16,14 @@ export const mqrarStudy: Study<MqrarConfig, MqrarResult> = {
       parseConfig(settings.model);
       return { id, settings: { ...settings } };
     }),
-  needless: ({ id }, results, config) => {
+  whySkipped: ({ id }, results, config) => {
     if (!config.stopSweepWhenSolved) return undefined;
     const solver = triedOf(rivals(config, id), results).find(
       (one) => one.id !== id && one.result.accuracy >= one.training.solvedAt,
     );
     return solver && `${solver.id} has solved the task`;
   },
-  // The recipes of a task one after the other: once one has solved it, the others are needless.
+  // The recipes of a task one after the other: once one has solved it, the others are skipped.
   after: ({ id }, config) => {
     if (!config.stopSweepWhenSolved) return [];
     const ids = rivals(config, id).map((one) => one.id);

@@ -11,6 +11,7 @@
  */
 import { generator, UserError } from '@stickbreaking/base';
 
+/** The sizes of the task. */
 export interface MqrarTask {
   /** Tokens of a sequence: an even number. */
   sequenceLength: number;
@@ -19,10 +20,14 @@ export interface MqrarTask {
   values: number;
   /** Variables of one sequence, each assigned once at its beginning. */
   pairs: number;
-  /** Each sequence draws its number of pairs between this and `pairs`, small ones as often as large ones; default: `pairs`. */
+  /**
+   * Each sequence draws its number of pairs between this and `pairs`, small ones as often as large ones; default:
+   * `pairs`.
+   */
   fewestPairs?: number | undefined;
 }
 
+/** One sequence of the task. */
 export interface MqrarSequence {
   /** [sequenceLength] */
   tokens: Int32Array;
@@ -33,7 +38,7 @@ export interface MqrarSequence {
 /** The targets of positions that are not scored. */
 const UNSCORED = -1;
 
-/** @throws UserError where no such sequence exists */
+/** @throws UserError if no such sequence exists */
 export function checkTask({ sequenceLength, variables, values, pairs, fewestPairs = pairs }: MqrarTask): void {
   if (fewestPairs > pairs)
     throw new UserError(`From ${fewestPairs} to ${pairs} pairs is no range; expected at most ${pairs}.`);
@@ -106,8 +111,8 @@ export function mqrarBatch(
 }
 
 /**
- * Where each answer stands: for a question at position j the position of the value last assigned to its variable;
- * −1 where nothing is asked.
+ * Where each answer is: for a question at position j, the position of the value last assigned to its variable; −1 where
+ * nothing is asked.
  */
 export function answerPositions({ tokens, targets }: MqrarSequence): Int32Array {
   const assigned = new Map<number, number>();

@@ -14,7 +14,7 @@ export const SpeedConfigSchema = z.strictObject({
   tokens: count,
   warmupSteps: z.int().nonnegative().default(1),
   steps: count.default(3),
-  /** A measurement that takes longer is given up. */
+  /** A measurement that takes longer is abandoned. */
   secondsAtMost: count.default(120),
   arms: z
     .array(
@@ -23,11 +23,13 @@ export const SpeedConfigSchema = z.strictObject({
         .transform(withId),
     )
     .min(1),
-  /** Where stick-breaking attends, and the tiles it leaves out, on held-out text. */
+  /** Where stick-breaking attends, and the tiles it skips, on held-out text. */
   skipping: z
     .strictObject({
       text: TextSchema.prefault({}),
-      /** A checkpoint or run directory with its tokenizer; without one a model is trained, with `model` and `training`. */
+      /**
+       * A checkpoint or run directory with its tokenizer; without one a model is trained, with `model` and `training`.
+       */
       checkpoint: z.string().min(1).optional(),
       model: ModelSizesSchema.optional(),
       training: RecipeSchema.optional(),

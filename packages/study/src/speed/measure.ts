@@ -1,4 +1,7 @@
-/** Measures training steps of one attention at one context length, in a process of its own so that memory is its own. */
+/**
+ * Measures training steps of one attention at one context length, in a separate process, so that its memory is
+ * separate.
+ */
 import { generator } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';
@@ -24,16 +27,16 @@ export interface MeasureRequest {
 export interface Measured {
   /** Median over the steps. */
   tokensPerSecond: number;
-  /** Most memory held: on the device where the backend has one, else of the whole process. */
+  /** Peak memory: of the device if the backend has one, otherwise of the whole process. */
   peakBytes: number;
   peakOf: 'device' | 'process';
   tokens: number;
 }
 
-/** A measurement that could not be made says why. */
+/** Why a measurement failed. */
 export type MeasureResult = Measured | { failed: string };
 
-/** Starts this command again as `--measure` and hears what it tells; undefined when the signal stopped it. */
+/** Starts this command again with `--measure` and returns what it reports; undefined if the signal stopped it. */
 export async function measureApart(
   { secondsAtMost, ...request }: MeasureRequest,
   { signal, command }: ArmContext,

@@ -1,4 +1,4 @@
-/** The arms of a study of speed: every attention at every length, and the tiles that stick-breaking leaves out. */
+/** The arms of a study of speed: every attention at every length, and the tiles that stick-breaking skips. */
 import { type LlamaConfigInput, parseConfig } from '@stickbreaking/model';
 import { defined } from '../config.js';
 import type { Arm } from '../study.js';

@@ -35,12 +35,12 @@ export function reportSpeed(config: SpeedConfig, results: Results): StudyReport 
       ...lengths.map((length) => cellOf(results.get(speedId(id, length)), show)),
     ]);
   return {
-    title: 'Speed: training by context length, and the tiles left out',
+    title: 'Speed: training by context length, and the tiles skipped',
     findings: findingsOf(config, lengths, measured, skipping),
     blocks: [
       {
         kind: 'text',
-        text: `Whole training steps (forward, backward, clipping, AdamW) of a model of ${config.model.numLayers} layers of ${config.model.hiddenSize}, ${config.model.numHeads} heads, for every attention: ${steps}. Each measurement runs in a process of its own, with fresh weights: an untrained stick-breaking model spends its sticks within some tens of tokens, and kernels that leave tiles out gain more from it than from some trained ones (below: what a trained one leaves out).`,
+        text: `Whole training steps (forward, backward, clipping, AdamW) of a model of ${config.model.numLayers} layers of ${config.model.hiddenSize}, ${config.model.numHeads} heads, for every attention: ${steps}. Each measurement runs in a process of its own, with fresh weights: an untrained stick-breaking model exhausts its sticks within some tens of tokens, so kernels that skip tiles gain more from it than from some trained ones (below: what a trained one skips).`,
       },
       { kind: 'heading', text: 'Training tokens per second' },
       {
@@ -96,13 +96,13 @@ function drawSkipping({ heads, length, windows, tile, thresholds, steps }: Skipp
     { kind: 'heading', text: 'Where stick-breaking attends' },
     {
       kind: 'text',
-      text: `On ${windows} window${windows > 1 ? 's' : ''} of ${length} tokens of held-out text, with ${trained}. A block of ${tile} queries walks its keys from the nearest tile to the farthest; once all of its sticks are spent, the tiles further left are left out.`,
+      text: `On ${windows} window${windows > 1 ? 's' : ''} of ${length} tokens of held-out text, with ${trained}. A block of ${tile} queries walks its keys from the nearest tile to the farthest; once all of its sticks are exhausted, the tiles further left are skipped.`,
     },
     ...thresholds.map(
       (threshold, i): ReportBlock => ({
         kind: 'matrix',
         name: `tiles-skipped-2e${Math.log2(threshold)}`,
-        caption: `Share of tiles left out, by layer and head, a stick being spent at 2^${Math.log2(threshold)} (${i === 0 ? 'what bfloat16 can tell' : 'what float32 can tell'}).`,
+        caption: `Share of tiles skipped, by layer and head, a stick being exhausted at 2^${Math.log2(threshold)} (${i === 0 ? 'what bfloat16 can tell' : 'what float32 can tell'}).`,
         values: heads.map(({ skipped }) => skipped[i]!),
         ...{ rows, columns, rowLabel: 'layer', columnLabel: 'head', showValues: true },
       }),
@@ -125,7 +125,7 @@ function drawSkipping({ heads, length, windows, tile, thresholds, steps }: Skipp
     },
     {
       kind: 'table',
-      columns: ['', ...thresholds.map((threshold) => `tiles left out at 2^${Math.log2(threshold)}`), 'remainder'],
+      columns: ['', ...thresholds.map((threshold) => `tiles skipped at 2^${Math.log2(threshold)}`), 'remainder'],
       rows: layers.map((layer) => {
         const own = heads.filter((one) => one.layer === layer);
         const share = (value: number) => `${(100 * value).toFixed(1)} %`;
@@ -159,7 +159,7 @@ function findingsOf(
       expected:
         'Training with stick-breaking reaches 0.71 times the tokens per second of softmax+RoPE (a 1B model at 4,096 tokens, the paper’s kernel against FlashAttention-2).',
       source: 'section 4.1, throughput',
-      found: `${value.toFixed(2)} times at ${at} tokens, with fresh weights, tiles being left out; by length: ${both.map((length) => `${length}: ${ratio(length).toFixed(2)}`).join(', ')}.`,
+      found: `${value.toFixed(2)} times at ${at} tokens, with fresh weights, tiles being skipped; by length: ${both.map((length) => `${length}: ${ratio(length).toFixed(2)}`).join(', ')}.`,
       verdict: Math.abs(value - 0.71) <= 0.1 ? 'agrees' : 'disagrees',
     });
   }
@@ -179,7 +179,7 @@ function findingsOf(
     findings.push({
       expected: 'Block skipping saves work on real text (9.3 % of the time at 16K tokens, forward only).',
       source: 'section 4.1, conditional computation',
-      found: `${(100 * share).toFixed(1)} % of the tiles are left out at ${skipping.length} tokens, a stick being spent at 2^${Math.log2(skipping.thresholds[0]!)}; ${(100 * mean(skipping.heads.map(({ skipped }) => skipped[1]!))).toFixed(1)} % at 2^${Math.log2(skipping.thresholds[1]!)}.`,
+      found: `${(100 * share).toFixed(1)} % of the tiles are skipped at ${skipping.length} tokens, a stick being exhausted at 2^${Math.log2(skipping.thresholds[0]!)}; ${(100 * mean(skipping.heads.map(({ skipped }) => skipped[1]!))).toFixed(1)} % at 2^${Math.log2(skipping.thresholds[1]!)}.`,
       verdict: share >= 0.05 ? 'agrees' : 'disagrees',
     });
   }

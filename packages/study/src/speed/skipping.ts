@@ -1,4 +1,4 @@
-/** Runs a stick-breaking model over held-out text and looks, layer by layer, at what its heads leave out. */
+/** Runs a stick-breaking model over held-out text and records, layer by layer, which tiles its heads skip. */
 import { UserError } from '@stickbreaking/base';
 import { openCheckpoint, readText } from '@stickbreaking/eval';
 import { isStickBreaking, type LlamaConfigInput, type LlamaModel, type ObservedAttention } from '@stickbreaking/model';
@@ -9,7 +9,7 @@ import { type TrainingResult, trainOnText } from '../text/train.js';
 import type { SpeedConfig } from './config.js';
 import { headTiles, type TileOptions } from './tiles.js';
 
-/** Tiles of the kernels, and what they count as spent: in bfloat16, and in float32 (half a last bit of one). */
+/** Tiles of the kernels, and when a stick counts as exhausted: in bfloat16, and in float32 (half a last bit of one). */
 const TILE = 64;
 const thresholds = [2 ** -9, 2 ** -25];
 
@@ -22,7 +22,7 @@ export interface SkippingResult extends Partial<TrainingResult> {
   heads: {
     layer: number;
     head: number;
-    /** Share of tiles left out, by threshold. */
+    /** Share of tiles skipped, by threshold. */
     skipped: number[];
     /** Share of the weight by distance, from 1, 2, 4, … */
     byDistance: number[];

@@ -1,4 +1,4 @@
-/** Speed: training steps of every attention by context length, and the tiles that stick-breaking leaves out on real text. */
+/** Speed: training steps of every attention by context length, and the tiles that stick-breaking skips on real text. */
 import type { Study } from '../study.js';
 import { type PreparedText, prepareText } from '../text/text.js';
 import { type SpeedConfig, SpeedConfigSchema } from './config.js';

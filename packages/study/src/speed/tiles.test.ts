@@ -17,7 +17,7 @@ function directWeights(q: number[], k: number[], tokens: number, dim: number, sc
   });
 }
 
-it('leaves out exactly the tiles behind which every query of the block has spent its stick', () => {
+it('skips exactly the tiles behind which every query of the block has exhausted its stick', () => {
   const cases = fc.record({
     tokens: fc.integer({ min: 1, max: 50 }),
     size: fc.double({ min: 0.1, max: 8, noNaN: true }),

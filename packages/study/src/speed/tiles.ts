@@ -1,8 +1,8 @@
 /**
- * Which tiles of the attention matrix stick-breaking can leave out, and how far back it looks. A block of queries walks
- * its keys from the nearest tile to the farthest; once every query of the block has spent its stick, all tiles further
- * left are zero (section 4.1, "conditional computation", of https://arxiv.org/abs/2410.17980). In float64, apart from
- * any kernel.
+ * Which tiles of the attention matrix stick-breaking can skip, and how far back it looks. A block of queries walks its
+ * keys from the nearest tile to the farthest; once every query of the block has exhausted its stick, all tiles further
+ * left are zero (section 4.1, "conditional computation", of https://arxiv.org/abs/2410.17980). In float64, independent
+ * of any kernel.
  */
 
 export interface TileOptions {
@@ -15,14 +15,14 @@ export interface TileOptions {
   attendCurrent: boolean;
   /** Queries and keys of a tile; the kernels have 64. */
   tile: number;
-  /** A stick of which no more than this is left is spent; largest first. */
+  /** A stick of which no more than this is left is exhausted; largest first. */
   thresholds: readonly number[];
 }
 
 export interface HeadTiles {
   /** Tiles on and below the diagonal. */
   tiles: number;
-  /** For each threshold the tiles that are left out. */
+  /** The number of tiles skipped, for each threshold. */
   skipped: number[];
   /** Weight given to keys by distance: bucket b holds distances from 2^b up to 2^(b+1), all queries together. */
   weightByDistance: number[];
@@ -41,8 +41,8 @@ export function headTiles(q: ArrayLike<number>, k: ArrayLike<number>, head: numb
     const left = new Float64Array(end - begin).fill(1);
     const diagonal = Math.floor(begin / tile);
     result.tiles += diagonal + 1;
-    let spent = 0;
-    for (let t = diagonal; t >= 0 && spent < thresholds.length; t--) {
+    let exhausted = 0;
+    for (let t = diagonal; t >= 0 && exhausted < thresholds.length; t--) {
       walkTile(
         rows,
         keys,
@@ -53,7 +53,7 @@ export function headTiles(q: ArrayLike<number>, k: ArrayLike<number>, head: numb
         result,
       );
       const most = left.reduce((a, b) => Math.max(a, b), 0);
-      while (spent < thresholds.length && most <= thresholds[spent]!) result.skipped[spent++]! += t;
+      while (exhausted < thresholds.length && most <= thresholds[exhausted]!) result.skipped[exhausted++]! += t;
     }
     for (const rest of left) result.remainder += rest / tokens;
   }

@@ -1,4 +1,4 @@
-/** What the studies on text share: the text, the model's sizes, and how it is trained. */
+/** Shared by the studies on text: the text, the model's sizes, and how it is trained. */
 import { SourceConfigSchema } from '@stickbreaking/data';
 import type { LlamaConfigInput } from '@stickbreaking/model';
 import { OptimizerSchema, ScheduleSchema } from '@stickbreaking/train';
@@ -63,7 +63,7 @@ export function modelOf({ model, text, training }: TextStudyConfig, attention: u
   return { ...defined(model), vocabSize: text.vocabSize, contextLength, attention } as LlamaConfigInput;
 }
 
-/** What the result of a model that is trained and evaluated depends on: not where its text lies. */
+/** What the result of training and evaluating a model depends on; not where its text is stored. */
 export function settingsOf(config: TextStudyConfig, model: LlamaConfigInput, recipe: Recipe, seed: number) {
   const { folder: _, ...text } = config.text;
   return { text, model, training: recipe, evaluation: config.evaluation, seed };

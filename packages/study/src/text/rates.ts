@@ -1,4 +1,6 @@
-/** The learning rates that a study on text tries for each method, and the one it keeps: the best at the training length. */
+/**
+ * The learning rates that a study on text tries for each method, and the one it keeps: the best at the training length.
+ */
 import type { ReportBlock } from '@stickbreaking/eval';
 import { shownRate } from '../config.js';
 import type { Row } from '../study.js';
@@ -16,7 +18,7 @@ export function ratesOf(config: Sweep, arm: Sweep): Rate[] {
   return arm.learningRates ?? config.learningRates ?? [undefined];
 }
 
-/** What tells the arms of several rates apart in their names; nothing where there is one. */
+/** What distinguishes the arms of several rates in their names; nothing if there is only one. */
 export function rateLabel(rates: readonly Rate[], rate: Rate): string {
   return rates.length > 1 && rate !== undefined ? `, lr ${shownRate(rate)}` : '';
 }
@@ -101,8 +103,8 @@ export function earlierThan(one: Swept, firstSeed: number): string[] {
   return [...model, ...(isChosen ? rates.map((each) => trainedId(each, firstSeed)) : [])];
 }
 
-/** Why it need not be run, where another rate is known to be better. */
-export function needless(one: Swept, firstSeed: number, results: Results): string | undefined {
+/** Why it is skipped, if another rate is known to be better. */
+export function whySkipped(one: Swept, firstSeed: number, results: Results): string | undefined {
   if (chooses(one, firstSeed)) return undefined;
   const best = bestRate(one.rates, lossesOf(one, firstSeed, results));
   if (!best.decided || best.rate === one.rate) return undefined;
