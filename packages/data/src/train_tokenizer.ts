@@ -1,17 +1,13 @@
-// A byte-level BPE tokenizer (as GPT-2's) of a chosen size, learned from text. The `tokenizers` package learns the
-// merges; merges come in order, so the first ones make any smaller vocabulary, and a larger one goes on after them.
-import { mkdtemp, open, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
-import { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
-import { explainSystemError, UserError } from '@stickbreaking/base';
+// Makes a byte-level BPE tokenizer (as GPT-2's) of a chosen size, learned from text. Merges come in order, so the first
+// ones make any smaller vocabulary.
+import { resolve } from 'node:path';
+import { UserError } from '@stickbreaking/base';
 import { replaceFile } from '@stickbreaking/base/node';
-import { continueMerges, countWords } from './bpe_merges.js';
-import { readBytes, readLines } from './byte_stream.js';
+import { countWords, learnMerges, type WordCounts } from './bpe_merges.js';
 import { readPieces } from './documents.js';
 import type { SourceInput } from './sources.js';
-import { loadRust, parseTokenizer, readTokenizerFile } from './tokenizer.js';
-import { type AddedToken, cutVocabulary, mergePair, type TokenizerJson } from './tokenizer_json.js';
+import { parseTokenizer, readTokenizerFile } from './tokenizer.js';
+import { type AddedToken, cutVocabulary, type TokenizerJson } from './tokenizer_json.js';
 
 export interface TrainTokenizerOptions {
   sources: readonly SourceInput[];
@@ -42,7 +38,7 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
       `a vocabulary of ${vocabSize} is too small: 256 bytes and the special tokens make ${smallest}.`,
     );
   }
-  const { merges, bytes } = await learnMerges(sources, maxBytes, vocabSize - specialTokens.length);
+  const { merges, bytes } = await mergesOf(sources, maxBytes, vocabSize - specialTokens.length);
   const whole = byteLevelTokenizer(merges, specialTokens);
   const available = Object.keys(whole.model.vocab).length;
   if (available < vocabSize) {
@@ -67,68 +63,31 @@ function writeTokenizer(json: TokenizerJson, output: string): void {
   replaceFile(resolve(output), `${JSON.stringify(json, null, 1)}\n`);
 }
 
-async function learnMerges(sources: readonly SourceInput[], maxBytes: number, vocabSize: number) {
-  const directory = await mkdtemp(join(tmpdir(), 'sb-tokenizer-'));
-  try {
-    const text = join(directory, 'text');
-    const bytes = await gatherText(sources, maxBytes, text);
-    const first = learnFirstMerges(text, join(directory, 'tokenizer.json'));
-    return { merges: await extendMerges(first, text, vocabSize), bytes };
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
+/** The merges of whole documents: words may hold line feeds and indentation, as they do where text is encoded. */
+async function mergesOf(sources: readonly SourceInput[], maxBytes: number, vocabSize: number) {
+  const counts: WordCounts = new Map();
+  const bytes = await countSources(sources, maxBytes, counts);
+  const characters = byteCharacters();
+  const tokens = [...characters].sort();
+  const ids = new Map(tokens.map((token, id) => [token, id]));
+  const encode = (word: string) => Array.from(Buffer.from(word), (byte) => ids.get(characters[byte]!)!);
+  return { merges: learnMerges(counts, tokens, encode, vocabSize), bytes };
 }
 
-/** What the package learns: it reads files, takes no options and stops at 30,000 tokens. None where it has no binary. */
-function learnFirstMerges(textPath: string, scratchPath: string): [string, string][] {
-  const rust = loadRust();
-  if (!rust) return [];
-  const tokenizer = new rust.Tokenizer(rust.BPE.init({}, []));
-  tokenizer.setPreTokenizer(rust.byteLevelPreTokenizer(false, true));
-  tokenizer.train([textPath]);
-  tokenizer.save(scratchPath);
-  return parseTokenizer(readTokenizerFile(scratchPath), scratchPath).model.merges.map(mergePair);
-}
-
-/** Adds merges beyond those given, until bytes and merges make `vocabSize` tokens. */
-export async function extendMerges(
-  merges: [string, string][],
-  textPath: string,
-  vocabSize: number,
-): Promise<[string, string][]> {
-  const json = byteLevelTokenizer(merges, []);
-  const tokens: string[] = [];
-  for (const [token, id] of Object.entries(json.model.vocab)) tokens[id] = token;
-  if (tokens.length >= vocabSize) return merges;
-  const counts = new Map<string, number>();
-  for await (const { bytes } of readLines(readBytes(textPath), textPath)) countWords(`${Buffer.from(bytes)}\n`, counts);
-  const tokenizer = new JsTokenizer(json, {});
-  const encode = (word: string) => tokenizer.encode(word, { add_special_tokens: false }).ids;
-  return [...merges, ...continueMerges(counts, tokens, encode, vocabSize)];
-}
-
-async function gatherText(sources: readonly SourceInput[], maxBytes: number, path: string): Promise<number> {
+async function countSources(sources: readonly SourceInput[], maxBytes: number, counts: WordCounts): Promise<number> {
   let bytes = 0;
-  const file = await open(path, 'wx');
-  try {
-    for (const source of sources) {
-      for await (const { text } of readPieces(source)) {
-        const chunk = Buffer.from(`${text}\n`);
-        await file.writeFile(chunk);
-        bytes += chunk.length;
-        if (bytes >= maxBytes) return bytes;
-      }
+  for (const source of sources) {
+    for await (const { text } of readPieces(source)) {
+      countWords(text, counts);
+      bytes += Buffer.byteLength(text);
+      if (bytes >= maxBytes) return bytes;
     }
-  } catch (error) {
-    throw explainSystemError(error, `cannot write ${path}`);
-  } finally {
-    await file.close();
   }
   return bytes;
 }
 
 function byteLevelTokenizer(merges: [string, string][], specialTokens: readonly string[]): TokenizerJson {
-  const tokens = new Set([...specialTokens, ...byteCharacters(), ...merges.map((pair) => pair.join(''))]);
+  const tokens = new Set([...specialTokens, ...byteCharacters().sort(), ...merges.map((pair) => pair.join(''))]);
   const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
   const added = (content: string, id: number): AddedToken => {
     return { id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
@@ -157,10 +116,9 @@ function byteLevelTokenizer(merges: [string, string][], specialTokens: readonly 
   };
 }
 
-/** GPT-2's spelling of the 256 bytes: printable Latin-1 as itself, the others as the characters from U+0100 on. */
+/** GPT-2's spelling of each of the 256 bytes: printable Latin-1 as itself, the others as characters from U+0100 on. */
 function byteCharacters(): string[] {
   const printable = (byte: number) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173);
   let next = 256;
-  const characters = Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
-  return characters.sort();
+  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
 }
