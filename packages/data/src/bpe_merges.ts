@@ -6,8 +6,9 @@
 /** How often each word occurs. */
 export type WordCounts = Map<string, number>;
 
-/** GPT-2's pattern for words, as in the ByteLevel pre-tokenizer. */
-const WORD = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
+/** GPT-2's pattern for words, as in the ByteLevel pre-tokenizer, with Unicode's spaces in place of JavaScript's `\\s`. */
+const WORD =
+  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
 /** Longer ones (rules of dashes, runs of spaces) are cut: merging takes time by the square of a word's length. */
 const LONGEST_WORD = 256;

@@ -34,9 +34,9 @@ export class PieceEncoder {
   }
 }
 
-/** The last word or words of a text, from a space on. */
+/** The end of a text, from the beginning of a word on if there is one. */
 function tailOf(text: string): string {
   const end = text.slice(-TAIL_CHARACTERS);
   const space = end.search(/\s\S/);
-  return space < 0 ? '' : end.slice(space + 1);
+  return space < 0 ? end.replace(/^[\udc00-\udfff]/, '') : end.slice(space + 1);
 }

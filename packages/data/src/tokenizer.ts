@@ -2,14 +2,14 @@
 // are encoded by the same library in Rust where its binary loads, in parallel and with the same tokens.
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
-import { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
-import { explainSystemError, UserError } from '@stickbreaking/base';
+import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import type { Tokenizer as RustTokenizer } from 'tokenizers';
 import { type SpecialTokenOptions, specialTokens } from './special_tokens.js';
 import { StreamDecoder } from './stream_decoder.js';
-import type { TokenizerJson } from './tokenizer_json.js';
+import { checkTokenizerJson } from './tokenizer_checks.js';
+import { loadRust, openJs, openRust } from './tokenizer_libraries.js';
+import type { CheckedTokenizer } from './tokenizer_schema.js';
 
 export interface Tokenizer {
   /** absolute path of the tokenizer.json */
@@ -54,17 +54,21 @@ export function openTokenizer(path: string, options: TokenizerOptions = {}): Tok
   const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory();
   const file = resolve(isDirectory ? join(path, 'tokenizer.json') : path);
   const bytes = readTokenizerFile(file);
-  const json = parseTokenizer(bytes, file);
-  const js = construct(json, file);
-  const vocabulary = js.get_vocab(true);
-  const idOf = (token: string) => vocabulary.get(token);
+  const checked = checkTokenizerJson(parseJson(bytes, file), file);
+  const js = openJs(checked, file);
+  const vocabulary = vocabularyOf(checked);
   const special = specialTokens(
-    { file, idOf, addedTokens: json.added_tokens, postProcessor: json.post_processor },
+    {
+      file,
+      idOf: (token) => vocabulary.get(token),
+      addedTokens: checked.added_tokens,
+      postProcessor: checked.post_processor,
+    },
     options,
   );
   let vocabSize = 0;
   for (const id of vocabulary.values()) vocabSize = Math.max(vocabSize, id + 1);
-  let rust: RustTokenizer | undefined;
+  let rust: Promise<RustTokenizer | undefined> | undefined;
 
   const tokenizer: Tokenizer = {
     path: file,
@@ -76,9 +80,10 @@ export function openTokenizer(path: string, options: TokenizerOptions = {}): Tok
     endTexts: [...new Set(['<|endoftext|>', js.id_to_token(special.eosId)!])],
     encode: (text) => js.encode(text, { add_special_tokens: false }).ids,
     async encodeBatch(texts) {
-      if (options.native !== false) rust ??= openRust(bytes.toString());
-      if (!rust) return texts.map(tokenizer.encode);
-      const encodings = await rust.encodeBatch([...texts], { addSpecialTokens: false });
+      if (options.native !== false) rust ??= openRust(checked, js, file);
+      const native = await rust;
+      if (!native) return texts.map(tokenizer.encode);
+      const encodings = await native.encodeBatch([...texts], { addSpecialTokens: false });
       return encodings.map((encoding) => encoding.getIds());
     },
     decode(ids, { skipSpecialTokens = true } = {}) {
@@ -99,53 +104,27 @@ export function hasNativeTokenizers(): boolean {
   return loadRust() !== undefined;
 }
 
-let rustLibrary: typeof import('tokenizers') | null | undefined;
-
-export function loadRust(): typeof import('tokenizers') | undefined {
-  if (rustLibrary === undefined) {
-    try {
-      rustLibrary = createRequire(import.meta.url)('tokenizers') as typeof import('tokenizers');
-    } catch {
-      rustLibrary = null; // no binary for this platform: everything works without, only slower
-    }
-  }
-  return rustLibrary ?? undefined;
-}
-
-function openRust(json: string): RustTokenizer | undefined {
-  const tokenizer = loadRust()?.Tokenizer.fromString(json);
-  // A tokenizer.json may carry the settings of some fine-tuning; documents are neither cut nor filled up.
-  tokenizer?.disableTruncation();
-  tokenizer?.disablePadding();
-  return tokenizer;
-}
-
 export function readTokenizerFile(file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
-    throw explainSystemError(error, `cannot read the tokenizer ${file}`);
+    throw explainSystemError(error, `cannot read the tokenizer ${shown(file)}`);
   }
 }
 
-export function parseTokenizer(bytes: Buffer, file: string): TokenizerJson {
-  let json: unknown;
+/** @throws UserError where it is no JSON */
+export function parseJson(bytes: Buffer, file: string): unknown {
   try {
-    json = JSON.parse(bytes.toString());
+    return JSON.parse(bytes.toString());
   } catch {
-    throw new UserError(`${file} is no tokenizer.json: it is not valid JSON.`);
+    throw new UserError(`${shown(file)} cannot be used as a tokenizer: it is not valid JSON.`);
   }
-  const model = (json as TokenizerJson | null)?.model;
-  if (typeof model !== 'object' || model === null || !('vocab' in model)) {
-    throw new UserError(`${file} is no tokenizer.json: it has no model with a vocabulary.`);
-  }
-  return json as TokenizerJson;
 }
 
-function construct(json: TokenizerJson, file: string): JsTokenizer {
-  try {
-    return new JsTokenizer(json, {});
-  } catch (error) {
-    throw new UserError(`${file} cannot be used: ${(error as Error).message.split('\n')[0]}.`, { cause: error });
-  }
+function vocabularyOf({ model, added_tokens }: CheckedTokenizer): Map<string, number> {
+  const vocabulary = new Map<string, number>(
+    model.type === 'Unigram' ? model.vocab.map(([token], id) => [token, id]) : Object.entries(model.vocab),
+  );
+  for (const { content, id } of added_tokens) vocabulary.set(content, id);
+  return vocabulary;
 }

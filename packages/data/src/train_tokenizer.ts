@@ -6,7 +6,8 @@ import { replaceFile } from '@stickbreaking/base/node';
 import { countWords, learnMerges, type WordCounts } from './bpe_merges.js';
 import { readPieces } from './documents.js';
 import type { SourceInput } from './sources.js';
-import { parseTokenizer, readTokenizerFile } from './tokenizer.js';
+import { parseJson, readTokenizerFile } from './tokenizer.js';
+import { checkTokenizerJson } from './tokenizer_checks.js';
 import { type AddedToken, cutVocabulary, type TokenizerJson } from './tokenizer_json.js';
 
 export interface TrainTokenizerOptions {
@@ -56,7 +57,9 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
  */
 export async function shrinkTokenizer(input: string, vocabSize: number, output: string): Promise<void> {
   const file = resolve(input);
-  writeTokenizer(cutVocabulary(parseTokenizer(readTokenizerFile(file), file), vocabSize), output);
+  const json = parseJson(readTokenizerFile(file), file);
+  const { added_tokens } = checkTokenizerJson(json, file);
+  writeTokenizer(cutVocabulary({ ...(json as TokenizerJson), added_tokens }, vocabSize), output);
 }
 
 function writeTokenizer(json: TokenizerJson, output: string): void {
