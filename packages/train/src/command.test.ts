@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { chooseSeed, SEED_VARIABLE, seededRandom } from '@stickbreaking/base';
 import { trainTokenizer } from '@stickbreaking/data';
 import { readSafetensors } from '@stickbreaking/model';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
@@ -146,11 +147,8 @@ function expectSameRun(directory: string): void {
 
 beforeAll(async () => {
   const words = 'the of union state and nation people our congress to war peace treasury law with public'.split(' ');
-  let state = 7;
-  const word = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return words[state % words.length];
-  };
+  const random = seededRandom(7, 'words');
+  const word = () => words[random.integer(words.length)];
   const documents = Array.from({ length: 60 }, (_, i) => Array.from({ length: 20 + (i % 7) * 10 }, word).join(' '));
   writeFileSync(join(base, 'text.jsonl'), documents.map((text) => `${JSON.stringify({ text })}\n`).join(''));
   const source = { path: join(base, 'text.jsonl') };
@@ -164,13 +162,12 @@ beforeAll(async () => {
 
 describe.skipIf(process.platform === 'win32')('a run that is stopped', { timeout: patience }, () => {
   test('by SIGKILL anywhere, again and again, goes on to the very same losses and files', async () => {
-    const seed = (Math.random() * 2 ** 32) >>> 0;
-    console.log(`kill points by seed ${seed}`);
-    let random = seed;
+    const seed = chooseSeed();
+    console.log(`kill points by seed ${seed} (${SEED_VARIABLE}=${seed} repeats them)`);
+    const random = seededRandom(seed, 'kill points');
     let kills = 0;
     for (let attempt = 0; attempt < 8; attempt++) {
-      random = (Math.imul(random, 1664525) + 1013904223) >>> 0;
-      const at = 1 + Math.floor((random / 2 ** 32) * 100);
+      const at = 1 + random.integer(100);
       const { code, signal, stderr } = await run([`output=${join(base, 'killed')}`, '--resume'], { kind: 'kill', at });
       if (signal !== 'SIGKILL') {
         expect(code, stderr).toBe(0);

@@ -1,3 +1,4 @@
+import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { type Tensor3D, tensor3d, tidy } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -13,17 +14,12 @@ import {
 
 beforeAll(() => selectBackend('cpu'));
 
-const seed = Math.floor(Math.random() * 2 ** 31);
+const seed = chooseSeed();
 
-/** Uniform numbers from −1 to 1, seeded (mulberry32). */
+/** Uniform numbers from −size to size. */
 function randomNumbers(count: number, salt: number, size = 1): Float32Array {
-  let state = (seed + salt) | 0;
-  return Float32Array.from({ length: count }, () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return (((t ^ (t >>> 14)) >>> 0) / 2 ** 31 - 1) * size;
-  });
+  const { uniform } = seededRandom(seed, `weights ${salt}`);
+  return Float32Array.from({ length: count }, () => (2 * uniform() - 1) * size);
 }
 
 /** q·k/√D of one query and key, in float64; heads of k are shared. */

@@ -1,3 +1,4 @@
+import { seededRandom } from '@stickbreaking/base';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { headTiles } from './tiles.js';
@@ -27,11 +28,8 @@ it('skips exactly the tiles behind which every query of the block has exhausted 
   fc.assert(
     fc.property(cases, ({ tokens, size, attendCurrent, seed }) => {
       const [dim, tile, scale, thresholds] = [3, 4, 0.7, [0.1, 1e-3]];
-      let state = seed;
-      const random = () => {
-        state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-        return (2 * state) / 0x7fffffff - 1;
-      };
+      const { uniform } = seededRandom(seed);
+      const random = () => 2 * uniform() - 1;
       const q = Array.from({ length: tokens * dim }, () => size * random());
       const k = Array.from({ length: tokens * dim }, () => size * random());
       const found = headTiles(q, k, 0, { tokens, heads: 1, kvHeads: 1, dim, scale, attendCurrent, tile, thresholds });
