@@ -36,14 +36,16 @@ type UntypedKernel<Tools, Output> = (
 /**
  * Registers a backend's kernels with tfjs, replacing what is registered for it under their names.
  *
- * @param toolsOf the third argument of each of the backend's kernels
- * @param onCpu runs a kernel of tfjs for inputs that the backend's own declined by returning undefined
+ * @param toolsOf the third argument of each of the backend's kernels; default: the backend itself
+ * @param onCpu runs a kernel of tfjs for inputs that the backend's own declined by returning undefined; default: tfjs's
+ *   CPU kernel on these very inputs, for a backend that extends tfjs's CPU backend
  */
 export function registerKernels<Tools>(
   backendName: string,
-  { own, tfjs }: BackendKernels<Tools>,
-  toolsOf: (backend: KernelCall['backend']) => Tools,
-  onCpu: (kernelName: string, call: KernelCall) => TensorInfo | TensorInfo[],
+  { own = {}, tfjs = {} }: Partial<BackendKernels<Tools>>,
+  toolsOf: (backend: KernelCall['backend']) => Tools = (backend) => backend as Tools,
+  onCpu: (kernelName: string, call: KernelCall) => TensorInfo | TensorInfo[] = (name, call) =>
+    getKernel(name, 'cpu').kernelFunc(call),
 ): void {
   const register = (kernelName: string, kernelFunc: KernelFunc) => {
     if (getKernel(kernelName, backendName)) unregisterKernel(kernelName, backendName);

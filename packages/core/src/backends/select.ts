@@ -1,7 +1,7 @@
 /** Chooses the backend that runs everything: the one asked for, or the fastest one that works on this machine. */
 import '../gradients.js';
 import { UserError } from '@stickbreaking/base';
-import { ready } from '@tensorflow/tfjs-core';
+import { findBackendFactory, ready, setBackend } from '@tensorflow/tfjs-core';
 import type { BackendCandidate } from './candidate.js';
 import { cpu } from './cpu.js';
 import { cuda, native } from './guests.js';
@@ -26,7 +26,8 @@ export interface SelectedBackend {
 /**
  * Makes a backend tfjs's active one.
  *
- * @param name `auto` takes the first of cuda, native and cpu that works on this machine
+ * @param name `auto` takes the first of cuda, native and cpu that works on this machine; any backend that is registered
+ *   with tfjs can be named too
  * @throws UserError if the backend asked for is unknown or cannot run here, with the reason
  */
 export async function selectBackend(name: string = 'auto'): Promise<SelectedBackend> {
@@ -45,11 +46,26 @@ export async function selectBackend(name: string = 'auto'): Promise<SelectedBack
   throw new UserError(`No backend works on this machine: ${passedOver.join('; ')}.`);
 }
 
+/** A backend of tfjs's or of the program's own that is registered with tfjs already, such as `webgl` in a browser. */
+function registered(name: string): BackendCandidate | undefined {
+  if (!findBackendFactory(name)) return undefined;
+  return {
+    name,
+    probe: async () => ({ available: true, description: `${name}: registered with TensorFlow.js` }),
+    activate: async () => {
+      if (!(await setBackend(name)))
+        throw new UserError(`Backend '${name}' cannot run here: its initialisation failed.`);
+    },
+  };
+}
+
 async function selectNamed(name: string): Promise<SelectedBackend> {
-  const candidate = candidates.find((one) => one.name === name);
+  const candidate = candidates.find((one) => one.name === name) ?? registered(name);
   if (!candidate) {
     const known = ['auto', ...candidates.map((one) => one.name)].join(', ');
-    throw new UserError(`Backend '${name}' is not known; expected one of ${known}.`);
+    throw new UserError(
+      `Backend '${name}' is not known; expected one of ${known}, or one that is registered with TensorFlow.js.`,
+    );
   }
   const probed = await candidate.probe();
   if (!probed.available) throw new UserError(`Backend '${name}' cannot run here: ${probed.why}.`);

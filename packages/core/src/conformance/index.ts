@@ -6,6 +6,7 @@
 export { roundToBfloat16 } from './bfloat16.js';
 export type { ConformanceCase } from './case.js';
 export {
+  bfloat16Tolerances,
   type ConformanceOptions,
   type ConformanceResult,
   conformanceCases,

@@ -27,6 +27,19 @@ export const float32Tolerances: Tolerances = {
   extreme: { output: 1e-4, gradient: 1e-4 },
 };
 
+/**
+ * What the project asks of a backend that stores bfloat16, with `bfloat16Inputs`: inputs are exact in it, outputs are
+ * rounded to it, and so are weights before the second matmul. With logits of ±200 the rounding of a rotated query alone
+ * moves logits by half a unit, so those gradients need only be of the right size. What is left of a stick below 2^-23 is
+ * lost (`negligible`).
+ */
+export const bfloat16Tolerances: Tolerances = {
+  output: 1e-2,
+  gradient: 1.5e-2,
+  extreme: { output: 3e-2, gradient: 0.25 },
+  negligible: 1e-4,
+};
+
 const rowFactor = 20;
 
 /** Options of `runConformance`. */

@@ -1,26 +1,14 @@
 /// <reference lib="dom" />
 /** The report in a real browser, as a reader meets it. Skipped where no Chromium is installed. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { chromiumFlags, chromiumPath, tellIfMissing } from '../../../../scripts/chromium.js';
 import { type Report, writeReport } from './report.js';
 
-const candidates = [
-  process.env.CHROME_PATH,
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
-];
-const executablePath = candidates.find((path) => path && existsSync(path));
-if (!executablePath) {
-  console.warn('The report is not tested in a browser: no Chromium found. Install one, or name it with CHROME_PATH.');
-}
-
-const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'];
-const quiet = ['--disable-background-networking', '--disable-component-update', '--disable-sync'];
+tellIfMissing('The report');
 
 const folder = mkdtempSync(join(tmpdir(), 'report-'));
 const file = join(folder, 'report.html');
@@ -84,12 +72,12 @@ const report: Report = {
   ],
 };
 
-describe.skipIf(!executablePath)('the report in a browser', () => {
+describe.skipIf(!chromiumPath)('the report in a browser', () => {
   let browser: Browser;
 
   beforeAll(async () => {
     writeReport(file, report);
-    browser = await chromium.launch({ executablePath: executablePath!, args: [...flags, ...quiet] });
+    browser = await chromium.launch({ executablePath: chromiumPath!, args: [...chromiumFlags, '--disable-gpu'] });
   });
 
   afterAll(async () => {

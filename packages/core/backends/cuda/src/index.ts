@@ -17,7 +17,7 @@ export function openCuda(): { backend: CudaBackend; description: string } {
   if (!opened) {
     const backend = new CudaBackend(new CudaDriver());
     registerBackend('cuda', () => backend, 0);
-    registerKernels('cuda', cudaKernels, (backend) => backend as CudaBackend, runOnCpu);
+    registerKernels<CudaBackend>('cuda', cudaKernels, undefined, runOnCpu);
     for (const { kernelName } of cpuKernels()) {
       if (getKernel(kernelName, 'cuda')) continue;
       registerKernel({ kernelName, backendName: 'cuda', kernelFunc: (call) => runOnCpu(kernelName, call) });

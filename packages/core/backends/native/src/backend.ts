@@ -16,7 +16,6 @@ import {
   type DataId,
   type DataType,
   findBackend,
-  getKernel,
   registerBackend,
   registerKernel,
   type TensorInfo,
@@ -72,12 +71,7 @@ export function registerNativeBackend(kernels: BackendKernels<KernelTools>): voi
     0,
   );
   for (const kernel of cpuKernels()) registerKernel({ ...kernel, backendName: 'native' });
-  registerKernels(
-    'native',
-    kernels,
-    (backend) => toolsOf(backend as NativeBackend),
-    (name, call) => getKernel(name, 'cpu').kernelFunc(call),
-  );
+  registerKernels('native', kernels, (backend) => toolsOf(backend as NativeBackend));
 }
 
 function toolsOf(backend: NativeBackend): KernelTools {
