@@ -1,8 +1,8 @@
-/** Mistakes that a user can mend (a missing file, a broken archive, a full disk), told in one line. */
+/** Mistakes that a user can fix (a missing file, a damaged archive, a full disk), reported in one line. */
 
 /**
- * A mistake in what the user gave: `message` is one line that says what, where, and what to do. The commands print it
- * alone, without a stack trace, and exit with 1; they know it by its name.
+ * A mistake in what the user supplied: `message` is one line that says what, where, and what to do. The commands print
+ * only that line, without a stack trace, and exit with 1; they recognise the error by its name.
  */
 export class UserError extends Error {
   override readonly name = 'UserError';
@@ -30,7 +30,7 @@ const reasons: Record<string, string> = {
   EIO: 'input/output error, the disk may be failing',
 };
 
-/** Turns a system's error into a UserError that says what was being done; anything else comes back as it is. */
+/** Turns a system error into a UserError that says what was being done; any other error is returned unchanged. */
 export function explainSystemError(error: unknown, action: string): unknown {
   const code = systemCode(error);
   const reason = code === undefined ? undefined : reasons[code];

@@ -1,4 +1,4 @@
-/** Numbers as people read them. */
+/** Numbers formatted for people. */
 
 /** 1234567 → 1.23M */
 export function formatCount(value: number): string {
@@ -29,7 +29,7 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? scaled : scaled.toFixed(1)} ${units[unit]}`;
 }
 
-/** Rows of cells as lines of text, each column as wide as its widest cell and set to the right. */
+/** Rows of cells as lines of text, each column right-aligned and as wide as its widest cell. */
 export function alignColumns(rows: readonly (readonly string[])[], gap = '  '): string {
   const columns = Math.max(0, ...rows.map((row) => row.length));
   const widths = Array.from({ length: columns }, (_, c) => Math.max(...rows.map((row) => row[c]?.length ?? 0)));

@@ -1,6 +1,6 @@
 /**
- * Seeded random numbers, the same for the same seed on every machine. Two generators, because streams of both are held
- * to: sfc32 makes initial weights, samples and the order of documents, mulberry32 the inputs of tests.
+ * Seeded random numbers, the same for the same seed on every machine. Two generators, because results depend on
+ * the streams of both: sfc32 for initial weights, samples and the order of documents, mulberry32 for the inputs of tests.
  */
 
 /**
@@ -41,6 +41,7 @@ export function mulberry32(seed: number): () => number {
   };
 }
 
+/** A seeded source of random numbers for tests. */
 export interface Random {
   /** From 0 up to, not including, 1. */
   uniform(): number;
@@ -52,7 +53,9 @@ export interface Random {
   normals(count: number, deviation?: number): Float32Array;
 }
 
-/** Random inputs for tests: mulberry32, seeded by a number and a name, so that no test's inputs depend on the others. */
+/**
+ * Random inputs for tests: mulberry32, seeded by a number and a name, so that tests do not affect each other's inputs.
+ */
 export function seededRandom(seed: number, name = ''): Random {
   let hash = seed | 0;
   for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);

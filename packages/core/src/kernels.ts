@@ -226,7 +226,9 @@ export type KernelAttributes<Name extends KernelName> = Kernels[Name]['attrs'];
 
 /** Inputs and outputs as a backend's kernel sees them: the same names and places, without the tensors' methods. */
 type InfosOf<Tensors> = { [Key in keyof Tensors]: TensorInfo };
+/** A kernel's inputs as a backend receives them. */
 export type KernelInputs<Name extends KernelName> = InfosOf<Kernels[Name]['inputs']>;
+/** A kernel's outputs as a backend returns them. */
 export type KernelOutputs<Name extends KernelName> = InfosOf<Kernels[Name]['outputs']>;
 
 /** A kernel of the reference: tensors in, tensors out, in the order stated in `Kernels`. */

@@ -6,6 +6,7 @@ import { FileReader } from './file_reader.js';
 import { contentHash, type Manifest, readManifest } from './manifest.js';
 import { Shard, type TokenArray } from './shard.js';
 
+/** Token shards, open for reading. */
 export interface TokenDataset {
   /** absolute path */
   readonly directory: string;
@@ -23,9 +24,11 @@ export interface TokenDataset {
   documentLength(index: number): number;
   /** Tokens `from` up to `to` of document `index`; default: all, the last one being `eosId`. */
   document(index: number, from?: number, to?: number): TokenArray;
+  /** Closes the files; the dataset cannot be read afterwards. */
   close(): void;
 }
 
+/** Options of `openDataset`. */
 export interface OpenDatasetOptions {
   /** Compare every shard with its checksum; `auto` (the default) does so up to 1 GiB of shards. */
   verify?: boolean | 'auto';
@@ -34,8 +37,9 @@ export interface OpenDatasetOptions {
 const AUTO_VERIFY_BYTES = 2 ** 30;
 
 /**
- * Opens a directory made by `prepareShards`. Throws a UserError when it holds none, when they are not finished, or
- * when a shard is missing, cut short or damaged.
+ * Opens a directory made by `prepareShards`.
+ *
+ * @throws UserError if it holds no shards, they are not finished, or one is missing, truncated or damaged
  */
 export function openDataset(directory: string, options: OpenDatasetOptions = {}): TokenDataset {
   const manifest = readManifest(directory);

@@ -20,6 +20,7 @@ import {
   wikiTextDocuments,
 } from './wikitext.js';
 
+/** One document of a source. */
 export interface TextDocument {
   text: string;
   /** as its file has it, where `text` was put back into running text (WikiText) */
@@ -36,10 +37,11 @@ export interface TextPiece extends TextDocument {
   last: boolean;
 }
 
+/** Options of `readDocuments`. */
 export interface ReadOptions {
   /** Texts at which a document is cut, the tokenizer's end token for one. Default: `<|endoftext|>`. */
   endTexts?: readonly string[];
-  /** What is left out or replaced; default: a line on stderr. */
+  /** Reports what is skipped or replaced; default: a line on stderr. */
   onNotice?: OnNotice;
 }
 

@@ -13,6 +13,7 @@ const compressible = ['txt', 'jsonl', 'json'] as const;
 /** As `format` and the manifest of shards spell it. */
 export type SourceFormat = Content | `${(typeof compressible)[number]}.${Compression}`;
 
+/** All formats that can be read, compressed or not. */
 export const formats: readonly SourceFormat[] = [
   ...contents,
   ...compressible.flatMap((content) => compressions.map((one): SourceFormat => `${content}.${one}`)),

@@ -1,4 +1,5 @@
-// Notices: what a user should know of the data and what stops nothing, such as files that are left out.
+// Notices: what a user should know about the data but what stops nothing, such as files that are skipped.
+/** Receives one line about the data that stops nothing, such as files that are skipped. */
 export type OnNotice = (line: string) => void;
 
 const told = new Set<string>();

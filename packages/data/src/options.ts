@@ -3,6 +3,7 @@ import { formats, type SourceFormat } from './kinds.js';
 import type { SourceConfig, SourceInput } from './sources.js';
 import type { SpecialTokenOptions } from './special_tokens.js';
 
+/** Options for yargs that say how text is read. */
 export const sourceOptions = {
   field: {
     type: 'string',
@@ -22,6 +23,7 @@ export const sourceOptions = {
   },
 } as const;
 
+/** What `sourceOptions` parse to. */
 export interface SourceArguments {
   field: string;
   format?: SourceFormat | undefined;
@@ -29,21 +31,25 @@ export interface SourceArguments {
   invalidText: SourceConfig['invalidText'];
 }
 
+/** The source of a command's arguments. */
 export function sourceFrom(path: string | string[], args: SourceArguments): SourceInput {
   const { field, format, split, invalidText } = args;
   return { path, field, split, invalidText, ...(format ? { format } : {}) };
 }
 
+/** Options for yargs that name the tokens around documents. */
 export const specialTokenOptions = {
   'bos-token': { type: 'string', describe: "token that begins documents, in place of the tokenizer's; '' for none" },
   'eos-token': { type: 'string', describe: "token that ends documents, in place of the tokenizer's" },
 } as const;
 
+/** What `specialTokenOptions` parse to. */
 export interface SpecialTokenArguments {
   bosToken?: string | undefined;
   eosToken?: string | undefined;
 }
 
+/** The special tokens of a command's arguments. */
 export function specialTokensFrom({ bosToken, eosToken }: SpecialTokenArguments): SpecialTokenOptions {
   return { ...(bosToken === undefined ? {} : { bosToken }), ...(eosToken === undefined ? {} : { eosToken }) };
 }

@@ -1,14 +1,15 @@
-// Padding-free packing: a micro-batch is exactly `microBatchTokens` tokens of documents laid end to end, with
-// `cuSeqlens` where attention must not look across. A document is cut only at the context length and at the end of a
-// micro-batch; what is left of it begins the next piece. Several documents may be read in turns, so that a batch of long
-// ones is of more than one. A document's targets are its tokens, the end token included; its inputs
-// are the same moved by one, with the token in front that documents begin from, here as in evaluation and generation (the
-// tokenizer's beginning token, or else its end token): every token is a target exactly once an epoch.
+// Padding-free packing: a micro-batch is exactly `microBatchTokens` tokens of documents laid end to end, with the
+// boundaries that attention must not cross in `cuSeqlens`. A document is cut only at the context length and at the end
+// of a micro-batch; its rest begins the next piece. Several documents may be read in turns, so that a batch of long
+// ones is of more than one. A document's targets are its tokens, the end token included; its inputs are the same moved
+// by one, with the token in front that documents begin from, here as in evaluation and generation (the tokenizer's
+// beginning token, or else its end token): every token is a target exactly once an epoch.
 import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import type { TokenDataset } from './dataset.js';
 import { shuffledOrder } from './shuffle.js';
 
+/** A micro-batch of packed documents. */
 export interface Batch {
   /** inputs, [N] with N = microBatchTokens */
   tokens: Int32Array;
@@ -18,12 +19,14 @@ export interface Batch {
   cuSeqlens: Int32Array;
 }
 
+/** A dataset with its share of a mixture. */
 export interface MixtureComponent {
   dataset: TokenDataset;
   /** Share of the tokens, relative to the other weights. */
   weight: number;
 }
 
+/** Options of `PackedLoader`. */
 export interface PackedLoaderOptions {
   mixture: readonly MixtureComponent[];
   /** No piece is longer than this. */
@@ -32,14 +35,15 @@ export interface PackedLoaderOptions {
   microBatchTokens: number;
   /** Decides the order of documents, anew in each epoch. */
   seed: number;
-  /** Documents that are read in turns, a piece of each; default 1: each is read to its end before the next. */
+  /** How many documents are read in turns, a piece of each; default 1: each is read to its end before the next. */
   interleave?: number;
-  /** Continue where another loader of the same mixture and seed stood. */
+  /** Continue from another loader of the same mixture and seed. */
   cursor?: LoaderCursor;
 }
 
 const count = z.int().nonnegative();
 
+/** The schema of a loader's cursor, for checking one that was saved. */
 export const LoaderCursorSchema = z.strictObject({
   version: z.literal(1),
   seed: z.int(),
@@ -82,6 +86,7 @@ interface Stream {
   order: Uint32Array;
 }
 
+/** Packed micro-batches from a mixture of datasets, without end. */
 export class PackedLoader {
   readonly contextLength: number;
   readonly microBatchTokens: number;

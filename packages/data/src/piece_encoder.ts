@@ -5,6 +5,7 @@ import type { Tokenizer } from './tokenizer.js';
 /** Of the text before a piece, as much as is needed to have a word's beginning in it. */
 const TAIL_CHARACTERS = 64;
 
+/** Encodes documents piece by piece, to the same tokens as in one go. */
 export class PieceEncoder {
   /** The end of the piece before, in the same document. */
   private tail = '';

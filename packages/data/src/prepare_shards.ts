@@ -1,6 +1,6 @@
-// Text becomes tokens once: documents → batches through the tokenizer → shards, with a manifest that is moved on
-// after each shard. Where a shard ends depends on the documents alone, so a run that was killed and continued leaves
-// the same bytes as one that was not.
+// Text is tokenized once: documents → batches through the tokenizer → shards, with a manifest that is updated after each
+// shard. Where a shard ends depends on the documents alone, so a run that was killed and continued leaves the same
+// bytes as one that was not.
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
@@ -22,6 +22,7 @@ import { ShardBuilder, tokenType } from './shard.js';
 import { listFiles, type SourceFile, type SourceInput } from './sources.js';
 import type { Tokenizer } from './tokenizer.js';
 
+/** How far `prepareShards` has come. */
 export interface PrepareProgress {
   /** the file being read, and how many there are */
   file: string;
@@ -34,6 +35,7 @@ export interface PrepareProgress {
   waitingFor?: number;
 }
 
+/** Options of `prepareShards`. */
 export interface PrepareOptions {
   /** One source, or several whose files are read one after the other (weights play no part here). */
   source: SourceInput | readonly SourceInput[];
@@ -42,17 +44,18 @@ export interface PrepareOptions {
   directory: string;
   /** A shard is closed by the document that brings it to this many tokens. Default 16,777,216. */
   shardTokens?: number;
+  /** Called as tokenizing proceeds. */
   onProgress?: (progress: PrepareProgress) => void;
-  /** What is left out or replaced; default: a line on stderr. */
+  /** Reports what is skipped or replaced; default: a line on stderr. */
   onNotice?: OnNotice;
   /** Stops between batches; the shards written so far are kept and continued next time. */
   signal?: AbortSignal;
 }
 
 /**
- * Tokenizes a source into shards, or opens those that are there already: reused when nothing changed, continued when
- * interrupted, refused with a UserError when the tokenizer or the text differs. A text that holds the end token or
- * `<|endoftext|>` (as files have it between their documents) is cut there; blank texts are left out.
+ * Tokenizes a source into shards, or opens existing ones: they are reused if nothing changed, continued if interrupted,
+ * and refused with a UserError if the tokenizer or the text differs. A text that holds the end token or `<|endoftext|>`
+ * (as files have it between their documents) is cut there; blank texts are skipped.
  */
 export async function prepareShards(options: PrepareOptions): Promise<TokenDataset> {
   const { tokenizer, directory, signal } = options;

@@ -6,6 +6,7 @@ import { FileReader } from './file_reader.js';
 const MAGIC = 'SBTOKEN1';
 const HEADER_BYTES = 64;
 
+/** Tokens as they are stored: 16 bits, or 32 for a vocabulary above 65,536. */
 export type TokenArray = Uint16Array | Uint32Array;
 export type TokenType = 'uint16' | 'uint32';
 

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { formatOf, formats, knownEndings, namedFormat, type SourceFormat } from './kinds.js';
 import { type OnNotice, tellOnce } from './notices.js';
 
+/** The schema of a source of text. */
 export const SourceConfigSchema = z.strictObject({
   /** A file, a directory (searched to any depth for the known endings) or a glob; or a list of them. */
   path: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),

@@ -16,6 +16,7 @@ export interface SpecialTokens {
   stopIds: readonly number[];
 }
 
+/** Special tokens that replace those named by the files beside a tokenizer. */
 export interface SpecialTokenOptions {
   /** The token that begins documents, in place of what the files say; an empty one for none. */
   bosToken?: string;
@@ -35,9 +36,10 @@ export interface Vocabulary {
 const KNOWN_ENDS = ['<|endoftext|>', '</s>', '<|end_of_text|>'];
 
 /**
- * In this order: the options; tokenizer_config.json and special_tokens_map.json; what tokenizer.json itself puts around a
- * text (its post-processor); ids of special tokens in generation_config.json and config.json; for the end, the usual names.
- * Throws a UserError where a token that is named is not in the vocabulary, or nothing says which token ends a document.
+ * In this order: the options; tokenizer_config.json and special_tokens_map.json; what tokenizer.json itself puts around
+ * a text (its post-processor); ids of special tokens in generation_config.json and config.json; for the end, the usual
+ * names. Throws a UserError where a token that is named is not in the vocabulary, or nothing says which token ends a
+ * document.
  */
 export function specialTokens(vocabulary: Vocabulary, options: SpecialTokenOptions = {}): SpecialTokens {
   const { file } = vocabulary;

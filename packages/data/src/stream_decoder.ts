@@ -5,6 +5,7 @@
 /** Tokens of what came before that are kept: enough that one of them has text. */
 const CONTEXT_TOKENS = 16;
 
+/** Turns tokens into text as they arrive, never half a character. */
 export class StreamDecoder {
   private ids: number[];
   /** How many of `ids` have been given out as text; they stay as context for those that follow. */

@@ -11,6 +11,7 @@ import { checkTokenizerJson } from './tokenizer_checks.js';
 import { loadRust, openJs, openRust } from './tokenizer_libraries.js';
 import type { CheckedTokenizer } from './tokenizer_schema.js';
 
+/** An open tokenizer. */
 export interface Tokenizer {
   /** absolute path of the tokenizer.json */
   readonly path: string;
@@ -26,11 +27,11 @@ export interface Tokenizer {
   readonly stopIds: readonly number[];
   /** Texts at which documents are cut: the end token's and `<|endoftext|>`. */
   readonly endTexts: readonly string[];
-  /** Ids of a text, without any special token around it. */
+  /** The ids of a text, without special tokens around it. */
   encode(text: string): number[];
-  /** Ids of many texts; the fast way. */
+  /** The ids of many texts, in parallel where possible. */
   encodeBatch(texts: readonly string[]): Promise<number[][]>;
-  /** Text of ids. Special tokens are left out unless `skipSpecialTokens` is false. */
+  /** The text of ids, without special tokens unless `skipSpecialTokens` is false. */
   decode(ids: ArrayLike<number>, options?: { skipSpecialTokens?: boolean }): string;
   /**
    * Decodes a growing sequence piece by piece, never half a character.
@@ -41,6 +42,7 @@ export interface Tokenizer {
   tokenToId(token: string): number | undefined;
 }
 
+/** Options of `openTokenizer`. */
 export interface TokenizerOptions extends SpecialTokenOptions {
   /** false keeps to JavaScript. Default: Rust where it loads. */
   native?: boolean;
@@ -48,7 +50,7 @@ export interface TokenizerOptions extends SpecialTokenOptions {
 
 /**
  * Opens a tokenizer.json (or a directory that holds one; a tokenizer_config.json beside it may name the eos token).
- * Throws a UserError when it is missing, is no tokenizer, or has no token to end a document with.
+ * Throws a UserError if it is missing, is not a tokenizer, or has no token to end documents with.
  */
 export function openTokenizer(path: string, options: TokenizerOptions = {}): Tokenizer {
   const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory();

@@ -10,6 +10,7 @@ import { parseJson, readTokenizerFile } from './tokenizer.js';
 import { checkTokenizerJson } from './tokenizer_checks.js';
 import { type AddedToken, cutVocabulary, type TokenizerJson } from './tokenizer_json.js';
 
+/** Options of `trainTokenizer`. */
 export interface TrainTokenizerOptions {
   sources: readonly SourceInput[];
   /** Tokens in all, special tokens and the 256 bytes included. */

@@ -1,17 +1,22 @@
-/** Opens what a command needs of a checkpoint: its directory, tokenizer and model, checked against each other. */
+/** Opens a checkpoint: its directory, tokenizer and model, checked against each other. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import { openTokenizer, type SpecialTokenOptions, type Tokenizer } from '@stickbreaking/data';
 import { LlamaModel, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
 
+/** A checkpoint, ready for use. */
 export interface OpenedCheckpoint {
   directory: string;
   tokenizer: Tokenizer;
   model: LlamaModel;
 }
 
-/** @throws UserError where a part is missing or they do not belong together */
+/**
+ * Opens a checkpoint or the latest one of a run.
+ *
+ * @throws UserError if a part is missing, or they do not belong together
+ */
 export function openCheckpoint(
   path: string,
   tokenizerPath?: string,

@@ -72,11 +72,11 @@ export function main(argv: string[]): Promise<number> {
         .option('protocol', {
           choices: ['stream', 'documents', 'both'] as const,
           default: 'stream' as const,
-          describe: 'how text meets length',
+          describe: 'how the text is divided by length',
         })
         .option('tokenizer', { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' })
         .options(specialTokenOptions)
-        .option('max-tokens', { type: 'number', describe: 'stream: look at no more tokens than this' })
+        .option('max-tokens', { type: 'number', describe: 'stream: use no more tokens than this' })
         .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' })
         .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' })
         .option('output', {
@@ -114,7 +114,7 @@ async function evaluate(args: Arguments): Promise<void> {
   const { directory, tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer, specialTokensFrom(args));
   const longest = Math.max(...lengths);
   const tokens = Math.max(longest, BATCH_TOKENS);
-  // A device's memory is its backend's to speak of.
+  // Whether a device has enough memory, its backend must say.
   if (['native', 'cpu'].includes(backend.name))
     checkMemory(estimateMemory(model.config, { tokens, training: false }), longest);
   const source = sourceFrom(data, args);

@@ -6,12 +6,18 @@ import { documentPerplexity, type EvaluationDocument } from './tasks/document_pe
 import { RollingRequests } from './tasks/rolling.js';
 import { requestsOf, scoreTask } from './tasks/task.js';
 
+/** Options of `evaluateDocuments`. */
 export interface DocumentsOptions {
   lengths: readonly number[];
   tokenizer: Pick<Tokenizer, 'encodeBatch' | 'beginId'>;
   onProgress?: OnProgress;
 }
 
+/**
+ * Perplexity of documents, each by itself, at several context lengths (the document protocol).
+ *
+ * @throws UserError if there are no tokens to score
+ */
 export async function evaluateDocuments(
   score: TokenScorer,
   documents: readonly EvaluationDocument[],

@@ -1,4 +1,4 @@
-/** sb-generate: a checkpoint continues a prompt, streamed as it is made. */
+/** sb-generate: a checkpoint continues a prompt, and the text is printed as it is generated. */
 import { runCommand } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { type SpecialTokenArguments, specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
@@ -29,12 +29,12 @@ export function main(argv: string[]): Promise<number> {
         .option('checkpoint', { type: 'string', demandOption: true, describe: 'checkpoint or run directory' })
         .option('prompt', { type: 'string', demandOption: true, describe: 'the text to continue' })
         .option('max-new-tokens', { type: 'number', default: 200 })
-        .option('temperature', { type: 'number', default: 0.8, describe: '0 takes the likeliest token' })
-        .option('top-k', { type: 'number', describe: 'draw among this many likeliest tokens' })
+        .option('temperature', { type: 'number', default: 0.8, describe: '0 takes the most likely token' })
+        .option('top-k', { type: 'number', describe: 'sample from this many most likely tokens' })
         .option('top-p', {
           type: 'number',
           default: 0.95,
-          describe: 'draw among the likeliest with this probability together',
+          describe: 'sample from the most likely with this probability together',
         })
         .option('seed', { type: 'number', default: 0 })
         .option('stop', {
@@ -56,7 +56,7 @@ async function generate(args: Arguments): Promise<void> {
   checkGenerateOptions(options);
   await selectBackend(args.backend);
   const { tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer, specialTokensFrom(args));
-  // The prompt begins as a document does in training.
+  // The prompt begins like a document in training.
   const prompt = tokenizer.encode(args.prompt);
   process.stdout.write(args.prompt);
   const decoder = tokenizer.streamDecoder(prompt);

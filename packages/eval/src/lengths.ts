@@ -3,7 +3,7 @@ import { UserError } from '@stickbreaking/base';
 /**
  * Context lengths from text: `2048..65536` doubles from the first to the last, `1000,3000` is taken as it is.
  *
- * @throws UserError where it is neither
+ * @throws UserError if it is neither
  */
 export function parseLengths(text: string): number[] {
   const expected = 'expected a range such as 2048..65536, or a list such as 1000,3000';

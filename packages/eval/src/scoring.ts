@@ -1,4 +1,4 @@
-/** What an evaluation asks of a model, and what it counts. Both protocols are written against these. */
+/** What an evaluation asks of a model, and what it counts; shared by both protocols. */
 import type { LlamaModel, TokenBatch } from '@stickbreaking/model';
 
 /** The loss in nats of every position of a batch, 0 where the target is −1. */
@@ -37,6 +37,7 @@ export interface LengthResult extends TextFigures {
   lossByPosition?: { begin: number; end: number; nll: number; tokens: number }[];
 }
 
+/** How far an evaluation has come at one context length, in tokens. */
 export interface EvaluationProgress {
   length: number;
   done: number;
@@ -45,9 +46,10 @@ export interface EvaluationProgress {
 
 export type OnProgress = (progress: EvaluationProgress) => void;
 
-/** Tokens that run through the model together where windows are short: enough to keep it busy. */
+/** How many tokens run through the model together if windows are short: enough to keep it busy. */
 export const BATCH_TOKENS = 8192;
 
+/** Scores tokens with a model. */
 export function scorerOf(model: LlamaModel): TokenScorer {
   return async (batch) => {
     const losses = model.tokenLosses(batch);

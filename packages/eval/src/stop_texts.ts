@@ -1,4 +1,4 @@
-/** Ends a growing text before the first of some texts: what may be the beginning of one is held back until it is not. */
+/** Ends a growing text before the first stop text: what may be the beginning of one is held back until it is not. */
 export class StopTexts {
   private held = '';
   private readonly texts: readonly string[];
@@ -9,7 +9,7 @@ export class StopTexts {
     this.texts = texts.filter((text) => text !== '');
   }
 
-  /** Adds a piece; gives back what can be written by now. */
+  /** Adds a piece; returns what can be written by now. */
   push(piece: string): string {
     if (this.met) return '';
     const text = this.held + piece;

@@ -13,6 +13,7 @@ import { type StreamText, type StreamTokenizer, TokenStream } from './token_stre
 
 export type { StreamText };
 
+/** Options of `evaluateStream`. */
 export interface StreamOptions {
   lengths: readonly number[];
   tokenizer: StreamTokenizer & Pick<Tokenizer, 'decode'>;
@@ -21,7 +22,11 @@ export interface StreamOptions {
   onProgress?: OnProgress;
 }
 
-/** @throws UserError where the text has fewer tokens than the longest window */
+/**
+ * Perplexity of a stream of text at several context lengths (the stream protocol).
+ *
+ * @throws UserError if the text has fewer tokens than the longest window
+ */
 export async function evaluateStream(
   score: TokenScorer,
   documents: Iterable<StreamText> | AsyncIterable<StreamText>,

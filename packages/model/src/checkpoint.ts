@@ -11,6 +11,7 @@ import { loadConfig } from './load_config.js';
 import { parameterShapes } from './parameters.js';
 import { readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js';
 
+/** The file of a checkpoint that holds the weights. */
 export const MODEL_FILE = 'model.safetensors';
 
 /**

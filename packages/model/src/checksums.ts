@@ -10,6 +10,7 @@ import { crc32 } from 'node:zlib';
 import { explainSystemError, UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 
+/** The file of a checkpoint that holds its checksums. */
 export const CHECKSUMS_FILE = 'checksums.json';
 
 const ChecksumsSchema = z.strictObject({
@@ -22,6 +23,7 @@ const ChecksumsSchema = z.strictObject({
 });
 
 type Checksums = z.output<typeof ChecksumsSchema>;
+/** Length in bytes and CRC-32 of a file. */
 export type FileChecksum = Checksums['files'][string];
 
 /** The content of `checksums.json` for the files of a directory, some of which may have been summed already. */

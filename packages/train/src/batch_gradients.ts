@@ -1,10 +1,11 @@
-// The gradients of one optimizer step: summed over its micro-batches, each counting by the tokens it scores.
+// The gradients of one optimizer step: summed over its micro-batches, each weighted by the tokens it scores.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { globalNorm } from '@stickbreaking/core';
 import type { LlamaModel, Recompute, TokenBatch } from '@stickbreaking/model';
 import { add, type Scalar, scalar, type Tensor, zerosLike } from '@tensorflow/tfjs-core';
 import { type Collective, oneProcess, shareOf } from './collective.js';
 
+/** The gradients of one optimizer step. */
 export interface BatchGradients {
   /** mean negative log-likelihood of the scored tokens, in nats */
   loss: number;
@@ -14,8 +15,8 @@ export interface BatchGradients {
 }
 
 /**
- * The mean loss of the batches' scored tokens and its gradients, or undefined when a `signal` came in between. Of several
- * processes each is given all batches, works its own share and gets the whole's loss and gradients.
+ * The mean loss of the batches' scored tokens and its gradients, or undefined if `signal` was aborted meanwhile. With
+ * several processes, each is given all batches, computes its own share and gets the loss and gradients of the whole.
  */
 export async function batchGradients(
   model: LlamaModel,
@@ -53,7 +54,7 @@ export async function batchGradients(
   return { loss: meanLoss!, gradients, gradientNorm: normValues[0]! };
 }
 
-/** What a process adds that has no share of a step. */
+/** What a process without a share of a step contributes. */
 function nothing(model: LlamaModel): { loss: Scalar; gradients: Map<string, Tensor> } {
   return { loss: scalar(0), gradients: new Map([...model.parameters].map(([name, one]) => [name, zerosLike(one)])) };
 }
@@ -82,7 +83,7 @@ function scoredTokens(batches: readonly TokenBatch[]): number {
   return scored;
 }
 
-/** The sum; both parts are given up for it. */
+/** The sum of both, which are consumed. */
 function addTo<T extends Tensor>(sum: T, part: Tensor): T {
   const result = add(sum, part) as T;
   sum.dispose();

@@ -1,6 +1,6 @@
 // Checkpoints of a run: <run>/checkpoints/step-00000123/ holds the model, its tokenizer, the optimizer and the state
-// of the loop. A directory is written under another name, flushed and renamed, so one that is called step-… is whole; it
-// is renamed away before it is deleted, for the same reason.
+// of the loop. A directory is written under another name, flushed and renamed, so one named step-… is complete; for
+// the same reason it is renamed before it is deleted.
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
@@ -22,15 +22,16 @@ export const TrainingStateSchema = z.strictObject({
   stageStep: count,
   /** steps in a row, up to here, whose loss or gradient was not finite */
   nonFiniteSteps: count,
-  /** Where the data stands, as its source told it; null before the first step. */
+  /** The cursor of the data; null before the first step. */
   cursor: z.unknown(),
-  /** Initial weights and data order follow from it; nothing else in a run is random. */
+  /** Determines initial weights and data order; nothing else in a run is random. */
   seed: count,
   best: z.strictObject({ step: count, validationLoss: z.number() }).nullable(),
-  /** What the numbers of the run depend on, to be compared when it is resumed. */
+  /** What the numbers of the run depend on, compared when it is resumed. */
   identity: z.record(z.string(), z.unknown()),
 });
 
+/** The state of a run, as saved with every checkpoint. */
 export type TrainingState = z.infer<typeof TrainingStateSchema>;
 
 export interface CheckpointContent {
@@ -41,6 +42,7 @@ export interface CheckpointContent {
   writeTensors(directory: string, written: (name: string) => void): void | Promise<void>;
 }
 
+/** The checkpoints of a run's directory. */
 export class CheckpointStore {
   constructor(
     /** <run>/checkpoints */
@@ -48,7 +50,7 @@ export class CheckpointStore {
     private readonly keep: { last: number; best: boolean },
   ) {}
 
-  /** Steps of the whole checkpoints, ascending. */
+  /** Steps of the complete checkpoints, ascending. */
   steps(): number[] {
     if (!existsSync(this.directory)) return [];
     return readdirSync(this.directory)
@@ -57,6 +59,7 @@ export class CheckpointStore {
       .sort((a, b) => a - b);
   }
 
+  /** The directory of the checkpoint after `step` steps. */
   path(step: number): string {
     return join(this.directory, nameOf(step));
   }
@@ -68,10 +71,10 @@ export class CheckpointStore {
   }
 
   /**
-   * Holds a checkpoint to its checksums.
+   * Checks a checkpoint against its checksums.
    *
-   * @returns false where it has none
-   * @throws UserError that names the file, and the newest older checkpoint that is as it was saved
+   * @returns false if it has none
+   * @throws UserError that names the damaged file, and the newest older checkpoint that is intact
    */
   async verify(directory: string): Promise<boolean> {
     try {
@@ -95,7 +98,7 @@ export class CheckpointStore {
     return undefined;
   }
 
-  /** Puts right what a crash left: removes what is half written or half deleted, and does what a save does last. */
+  /** Cleans up after a crash: removes what is half written or half deleted, and finishes an interrupted save. */
   repair(): void {
     if (!existsSync(this.directory)) return;
     for (const name of readdirSync(this.directory)) {
@@ -106,7 +109,7 @@ export class CheckpointStore {
     if (latest) this.settle(readState(latest));
   }
 
-  /** Writes a checkpoint, points `latest` at it and deletes those no longer kept. Returns its directory. */
+  /** Writes a checkpoint, points `latest` to it and deletes those no longer kept. Returns its directory. */
   async save(content: CheckpointContent): Promise<string> {
     const { state } = content;
     const target = this.path(state.step);
@@ -168,7 +171,7 @@ export class CheckpointStore {
 
 const nameOf = (step: number) => `step-${String(step).padStart(8, '0')}`;
 
-/** Reads a checkpoint's state.json. Throws a UserError when it is missing or damaged. */
+/** Reads a checkpoint's state.json. @throws UserError if it is missing or damaged */
 export function readState(directory: string): TrainingState {
   const path = join(directory, 'state.json');
   let json: unknown;

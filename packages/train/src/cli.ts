@@ -32,7 +32,7 @@ export function main(argv: string[]): Promise<number> {
         .option('verify', {
           type: 'boolean',
           default: true,
-          describe: 'hold the checkpoint to its checksums before going on from it; --no-verify skips that',
+          describe: 'check the checkpoint’s checksums before going on from it; --no-verify skips that',
         })
         .option('plan', { type: 'boolean', default: false, describe: 'check everything and say what would be done' })
         .option('json', { type: 'boolean', default: false, describe: 'with --plan: as JSON' })

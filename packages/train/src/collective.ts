@@ -3,6 +3,7 @@
 // processes make the same calls in the same order.
 import type { Tensor } from '@tensorflow/tfjs-core';
 
+/** What the training loop needs of the other processes of a run. */
 export interface Collective {
   /** The number of this process, from 0. The first one alone writes files. */
   readonly rank: number;

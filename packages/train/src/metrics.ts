@@ -18,7 +18,7 @@ export interface StepMetrics {
   /** before clipping; null when it was not finite */
   gradientNorm: number | null;
   tokensPerSecond: number;
-  /** the parameters were left as they are, because loss or gradient was not finite */
+  /** true if the parameters were not updated because the loss or the gradient was not finite */
   skipped?: true;
 }
 
@@ -30,6 +30,7 @@ export interface ValidationMetrics {
   validationLoss: number;
 }
 
+/** One line of metrics.jsonl. */
 export type MetricsLine = StepMetrics | ValidationMetrics;
 
 export class MetricsFile {
@@ -69,7 +70,7 @@ export class MetricsFile {
   }
 }
 
-/** The lines of a metrics.jsonl; a line that a crash cut short is left out. */
+/** The lines of a metrics.jsonl, without a last one that a crash cut short. */
 export function readMetrics(path: string): MetricsLine[] {
   const lines = readFileSync(path, 'utf8').split('\n');
   lines.pop(); // what follows the last line break is empty, or half a line

@@ -4,13 +4,14 @@ import { nonNegative, positive } from '@stickbreaking/model';
 import { type Tensor, tensor, type Variable, variable, zeros } from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 
+/** The schema of the optimizer's settings, with their defaults. */
 export const OptimizerSchema = z.strictObject({
   beta1: z.number().min(0).lt(1).default(0.9),
   beta2: z.number().min(0).lt(1).default(0.95),
   epsilon: positive().default(1e-8),
-  /** decoupled: each update takes learningRate · weightDecay of a weight away */
+  /** Decoupled: each update subtracts learningRate · weightDecay times the weight. */
   weightDecay: nonNegative().default(0.1),
-  /** the gradients' global norm is brought down to this; 0: no clipping */
+  /** The gradients are scaled down to this global norm; 0: no clipping. */
   gradientClip: nonNegative().default(1),
   /**
    * Factor on the learning rate of the layers' weight matrices. Maximal update parametrisation asks for 1 / (hidden size
@@ -19,8 +20,10 @@ export const OptimizerSchema = z.strictObject({
   hiddenLearningRateScale: positive().default(1),
 });
 
+/** The optimizer's settings, with all defaults filled in. */
 export type OptimizerSettings = z.output<typeof OptimizerSchema>;
 
+/** AdamW over all parameters of a model. */
 export class Optimizer {
   readonly firstMoments = new Map<string, Variable>();
   readonly secondMoments = new Map<string, Variable>();
@@ -74,7 +77,7 @@ export class Optimizer {
     return new Map([...named('firstMoment', this.firstMoments), ...named('secondMoment', this.secondMoments)]);
   }
 
-  /** Takes saved moments over, by the names of `state`. */
+  /** Restores saved moments, by the names of `state`. */
   restore(values: (name: string, shape: readonly number[]) => Float32Array): void {
     for (const [name, moment] of this.state()) {
       const saved = tensor(values(name, moment.shape), moment.shape);
@@ -83,6 +86,7 @@ export class Optimizer {
     }
   }
 
+  /** Frees the moments. */
   dispose(): void {
     for (const moment of this.state().values()) moment.dispose();
   }

@@ -1,4 +1,4 @@
-// What a run would do, found out without training: every check that a run makes, and the numbers people ask for.
+// What a run would do, without training: every check that a run makes, and the numbers people ask for.
 import { existsSync, statfsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { UserError } from '@stickbreaking/base';
@@ -48,11 +48,15 @@ export interface Plan {
   resumesFrom: string | null;
   /** the checkpoint whose weights a new run begins with */
   startsFrom: string | null;
-  /** What is not there yet and must be before the run can start, a line each. */
+  /** What is missing and needed before the run can start, one line each. */
   missing: string[];
 }
 
-/** @throws UserError where something is wrong; what is merely not there yet is listed in `missing` */
+/**
+ * Plans a run.
+ *
+ * @throws UserError if something is wrong; what is merely missing is listed in `missing`
+ */
 export function makePlan(config: RunConfig, backend: SelectedBackend, { resume }: { resume: boolean }): Plan {
   const missing: string[] = [];
   const orMissing = <T>(look: () => T): T | undefined => {

@@ -1,4 +1,4 @@
-// A plan as people read it.
+// A plan as text.
 import { formatBytes, formatCount } from '@stickbreaking/base';
 import type { Plan, StagePlan } from './plan.js';
 

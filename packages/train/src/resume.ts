@@ -30,7 +30,7 @@ export function checkpointToResume(options: TrainOptions): { directory: string; 
   return { directory, state: placeIn(identity, state) };
 }
 
-/** The model that lies beside the state must be the one that the state is of. */
+/** The model saved beside the state must belong to it. */
 function checkModel(directory: string, { identity }: TrainingState): void {
   const difference = firstDifference(identity.model, JSON.parse(JSON.stringify(loadConfig(directory))), ['model']);
   if (!difference) return;
@@ -41,7 +41,7 @@ function checkModel(directory: string, { identity }: TrainingState): void {
   );
 }
 
-/** A stage that was finished and has been made longer since is gone on with; one made shorter may be finished now. */
+/** A finished stage that was made longer since is continued; one made shorter may now be finished. */
 function placeIn(identity: Identity, state: TrainingState): TrainingState {
   const { stage, stageStep } = state;
   const lengths = (stages: unknown) => (stages as { steps: number }[]).map(({ steps }) => steps);
@@ -70,7 +70,7 @@ export interface Beginning {
   startedFrom: string | undefined;
 }
 
-/** @throws UserError where the checkpoint is of another run or model, or not as it was saved */
+/** @throws UserError if the checkpoint belongs to another run or model, or is damaged */
 export async function begin(options: TrainOptions): Promise<Beginning> {
   const identity = identify(options);
   const resumed = checkpointToResume(options);
@@ -99,7 +99,7 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
   return loaded;
 }
 
-/** Holds the checkpoint that the weights come from to its checksums. */
+/** Checks the checksums of the checkpoint that the weights come from. */
 async function verify(
   { directory, verify = true, hooks }: TrainOptions,
   { resumedFrom, startedFrom }: Pick<Beginning, 'resumedFrom' | 'startedFrom'>,

@@ -1,4 +1,4 @@
-// A run as its configuration describes it: everything is checked, then the text is tokenized, then the model trains.
+// A run as its configuration describes it: everything is checked, the text is tokenized, the model trains.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatBytes, UserError } from '@stickbreaking/base';
@@ -14,19 +14,21 @@ import { checkStart, type Start, startOfSchema } from './start.js';
 import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
 import { train } from './trainer.js';
 
+/** Options of `runTraining` that are not part of the run's file. */
 export interface RunOptions {
   resume?: boolean;
-  /** Hold the checkpoint that the run goes on or starts from to its checksums; default true. */
+  /** Check the checksums of the checkpoint that the run goes on or starts from; default true. */
   verify?: boolean;
   signal?: AbortSignal;
   hooks?: TrainHooks;
+  /** Called as text is tokenized. */
   onTokenize?: (progress: PrepareProgress) => void;
 }
 
 /**
  * Trains what `config` describes on tfjs's active backend.
  *
- * @throws UserError where the surroundings are not fit for it; then nothing has been written
+ * @throws UserError if something is missing or wrong; nothing has been written then
  */
 export async function runTraining(config: RunConfig, options: RunOptions = {}): Promise<TrainResult> {
   const tokenizer = openRunTokenizer(config);
@@ -122,10 +124,10 @@ export function memoryOf(config: RunConfig, backend: string): number {
   });
 }
 
-/** One line, where the machine does not have the memory that the run takes. */
+/** One line if the machine does not have the memory that the run needs. */
 export function memoryFault(config: RunConfig, backend: string): string | undefined {
   const needed = memoryOf(config, backend);
-  // A device has memory of its own, and says itself when that is spent.
+  // A device has memory of its own, and reports when it runs out.
   if (backend === 'cuda' || backend === 'webgpu' || needed <= hostMemory()) return undefined;
   return (
     `The run takes about ${formatBytes(needed)} of memory, and this machine has ${formatBytes(hostMemory())}; ` +

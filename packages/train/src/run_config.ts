@@ -28,11 +28,12 @@ const StageSchema = z.strictObject({
   data: sources.optional(),
 });
 
+/** The schema of a run's configuration file. */
 export const RunConfigSchema = z
   .strictObject({
     /** The run's directory: checkpoints/, metrics.jsonl, train.log. */
     output: path,
-    /** Left out, it is the model of `startFrom`. */
+    /** Default: the model of `startFrom`. */
     model: LlamaConfigSchema,
     /** A checkpoint or run directory whose weights the run starts from, and what of its model may differ. */
     startFrom: StartSchema.optional(),
@@ -40,22 +41,22 @@ export const RunConfigSchema = z
     tokenizer: path,
     /** Where tokenized text is kept, to be shared by runs; default: tokens/ beside the run's directory. */
     shards: path.optional(),
-    /** Initial weights and data order follow from it. */
+    /** Determines initial weights and data order. */
     seed: z.int().nonnegative().default(0),
     backend: z.string().default('auto'),
     /** Tokens of an optimizer step, and of one forward and backward pass. */
     batchTokens: count(),
     microBatchTokens: count(),
-    /** What the backward computes again instead of keeping it in memory; losses stay the same. */
+    /** What the backward recomputes instead of keeping it in memory; losses stay the same. */
     recompute: z.enum(['none', 'attention', 'block']).default('none'),
-    /** Documents that are read in turns, so that a step of long documents is of more than one. */
+    /** How many documents are read in turns, so that a step of long documents covers more than one. */
     interleave: count().default(16),
     optimizer: OptimizerSchema.prefault({}),
     stages: z.array(StageSchema).min(1),
     validation: z
       .strictObject({
         data: sources,
-        /** Tokens to look at (rounded up to whole micro-batches), the same every time. */
+        /** How many tokens to evaluate (rounded up to whole micro-batches), the same every time. */
         tokens: total.default(262_144),
         everySteps: count().default(500),
       })
@@ -104,11 +105,13 @@ export const RunConfigSchema = z
     });
   });
 
+/** A run's configuration, with all defaults filled in. */
 export type RunConfig = z.output<typeof RunConfigSchema>;
+/** A run's configuration as a user writes it. */
 export type RunConfigInput = z.input<typeof RunConfigSchema>;
 
 /**
- * Reads a run's YAML file with `key.path=value` overrides laid over it.
+ * Reads a run's YAML file, with values replaced by `key.path=value` overrides.
  *
  * @throws UserError with file, line and key (or the override)
  */

@@ -27,8 +27,8 @@ function sourceKey({ path, field, format, split }: SourceConfig): string {
 }
 
 /**
- * What of a stage's data decides its batches, for the run's identity. Paths are left out: text may be moved, and the
- * loader's cursor knows its shards by their hashes.
+ * What determines the batches of a stage's data, for the run's identity. It excludes paths: text may be moved, and the
+ * loader's cursor recognises its shards by their hashes.
  */
 export function dataIdentity({ interleave }: RunConfig, sources: readonly SourceConfig[]): unknown {
   return { interleave, sources: sources.map(({ field, split, weight }) => ({ field, split, weight })) };

@@ -13,11 +13,12 @@ const warmup = {
   /** Learning rate at which the warm-up starts. */
   warmupFrom: rate.default(0),
 };
-/** A decay ends here, exactly, when the stage's tokens are spent. */
+/** The rate at which a decay ends, exactly, when all the stage's tokens have been seen. */
 const final = rate.default(0);
 /** Highest learning rate. A stage after the first may leave it out: it goes on from where the previous one ended. */
 const peak = positive().optional();
 
+/** The schema of a learning-rate schedule. */
 export const ScheduleSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('power'),
@@ -39,6 +40,7 @@ export const ScheduleSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('linear'), peak, final, ...warmup }),
 ]);
 
+/** A learning-rate schedule. */
 export type Schedule = z.output<typeof ScheduleSchema>;
 
 /** What of a stage its learning rate depends on. */
@@ -60,9 +62,9 @@ export interface StageSchedule {
  * - power: min(peak, β·a·N^b), N the tokens since the start of the run, β = batchTokens / contextLength sequences;
  * - exponential: final + (peak − final)·(e^(−k·p) − e^(−k)) / (1 − e^(−k)), p = (n − W)/(T − W), k = `rate`. An
  *   exponential never meets zero; this one is moved down by its own last value, so that it is at `final` at p = 1;
- * - cosine: final + (peak − final)·(1 + cos πp)/2; linear: peak + (final − peak)·p; constant: peak.
- * No step is taken at p = 1: the last step's rate is one step short of `final`. Where the warm-up takes the whole stage
- * (W = T) there is no decay, and the last step has the peak.
+ * - cosine: final + (peak − final)·(1 + cos πp)/2; linear: peak + (final − peak)·p; constant: peak. No step is taken at
+ * p = 1: the last step's rate is one step short of `final`. If the warm-up takes the whole stage (W = T), there is no
+ * decay, and the last step has the peak.
  */
 export function learningRate(stages: readonly StageSchedule[], index: number, step: number): number {
   const stage = stages[index]!;

@@ -8,10 +8,11 @@ import { peakOf, ScheduleSchema, type StageSchedule, warmupTokensOf } from './sc
 export interface BatchSource {
   /** The next micro-batch. */
   next(): TokenBatch;
-  /** Plain JSON from which another source of the same data goes on with exactly the next batch. */
+  /** Plain JSON from which another source of the same data continues with exactly the next batch. */
   cursor(): unknown;
 }
 
+/** A source of packed batches. */
 export interface StageData {
   /** Plain JSON of what, beside the text itself, decides the batches; a run that is resumed must agree in it. */
   identity?: unknown;
@@ -22,6 +23,7 @@ export interface StageData {
   open(stage: PlacedStage, cursor?: unknown): BatchSource | Promise<BatchSource>;
 }
 
+/** One stage of a run. */
 export interface TrainStage {
   name?: string | undefined;
   schedule: z.input<typeof ScheduleSchema>;
@@ -33,7 +35,7 @@ export interface TrainStage {
   batchTokens: number;
   /** tokens of a batch of the stage's data */
   microBatchTokens: number;
-  /** Left out: goes on with the data of the stage before. */
+  /** Default: the data of the stage before, from where it stopped. */
   data?: StageData | undefined;
 }
 

@@ -14,13 +14,17 @@ export const StartSchema = z.union(
     z.strictObject({
       /** A checkpoint or run directory. */
       path: z.string().min(1),
-      /** What may differ from the checkpoint: keys of the model such as `attention.window` (with all below them), `tokenizer`. */
+      /**
+       * What may differ from the checkpoint: keys of the model such as `attention.window` (with all below them),
+       * `tokenizer`.
+       */
       allow: z.array(z.string().min(1)).default([]),
     }),
   ],
   { error: 'expected the path of a checkpoint, or { path, allow }' },
 );
 
+/** Which weights a run starts from. */
 export interface Start {
   path: string;
   allow?: readonly string[];

@@ -1,4 +1,4 @@
-// What a run is told, what it tells while it goes on, and what it leaves.
+// Options, hooks and result of a run.
 import type { LlamaConfig, LlamaConfigInput, LlamaModel, Recompute } from '@stickbreaking/model';
 import type { z } from 'zod';
 import type { TrainingState } from './checkpoint.js';
@@ -8,55 +8,71 @@ import type { OptimizerSchema } from './optimizer.js';
 import type { TrainStage } from './stage.js';
 import type { Start } from './start.js';
 
+/** Options of `train`. */
 export interface TrainOptions {
   model: LlamaConfigInput | LlamaConfig;
   stages: readonly TrainStage[];
   optimizer?: z.input<typeof OptimizerSchema>;
-  /** What the backward computes again instead of keeping it; losses stay the same. Default: nothing. */
+  /** What the backward recomputes instead of keeping it; losses stay the same. Default: nothing. */
   recompute?: Recompute;
-  /** Initial weights follow from it; default 0. */
+  /** Determines the initial weights; default 0. */
   seed?: number;
   /** A checkpoint directory whose weights the run starts from, and what of its configuration may differ. */
   startFrom?: string | Start | undefined;
-  /** The run's directory: checkpoints/ and metrics.jsonl. Left out: nothing is written. */
+  /** The run's directory: checkpoints/ and metrics.jsonl. Without it, nothing is written. */
   directory?: string | undefined;
-  /** Go on from the directory's newest checkpoint, where it has one. */
+  /** Go on from the directory's newest checkpoint, if there is one. */
   resume?: boolean;
-  /** Hold the checkpoint that the run goes on or starts from to its checksums; default true. */
+  /** Check the checksums of the checkpoint that the run goes on or starts from; default true. */
   verify?: boolean;
   checkpoints?: { everySteps?: number; keepLast?: number; keepBest?: boolean };
   /** tokenizer.json, copied into the checkpoints */
   tokenizerPath?: string | undefined;
-  /** Plain JSON of what else a resumed run must agree in, such as the tokenizer's hash. */
+  /** What else a resumed run must agree in, as plain JSON, such as the tokenizer's hash. */
   identity?: Record<string, unknown>;
-  validation?: { everySteps: number; loss(model: LlamaModel): Promise<number> } | undefined;
+  validation?:
+    | {
+        everySteps: number;
+        /** The validation loss, in nats per token. */
+        loss: (model: LlamaModel) => Promise<number>;
+      }
+    | undefined;
   /** The run stops after this many steps in a row whose loss or gradient was not finite; default 5. */
   maxNonFiniteSteps?: number;
   hooks?: TrainHooks;
-  /** Saves and leaves, as soon as the micro-batch under way is done. */
+  /** When aborted, the run saves and returns as soon as the current micro-batch is done. */
   signal?: AbortSignal;
   /** The processes that share the run; default: this one alone. */
   collective?: Collective;
 }
 
-/** Told what happens; the run waits for a promise. */
+/** Called as a run proceeds; if a hook returns a promise, the run waits for it. */
 export interface TrainHooks {
-  /** @param resumedFrom the run's own checkpoint that it goes on from @param startedFrom the one whose weights it begins with */
+  /**
+   * Called before the first step.
+   *
+   * @param resumedFrom the run's own checkpoint that it goes on from
+   * @param startedFrom the checkpoint whose weights it starts with
+   */
   onStart?(
     model: LlamaModel,
     state: TrainingState,
     resumedFrom: string | undefined,
     startedFrom: string | undefined,
   ): void | Promise<void>;
+  /** Called after every optimizer step. */
   onStep?(metrics: StepMetrics, model: LlamaModel): void | Promise<void>;
+  /** Called after every validation. */
   onValidation?(metrics: ValidationMetrics, model: LlamaModel): void | Promise<void>;
+  /** Called after a checkpoint has been written, with its directory. */
   onCheckpoint?(directory: string): void | Promise<void>;
   /** One line about something out of the ordinary. */
   onNotice?(line: string): void;
 }
 
+/** What `train` returns. */
 export interface TrainResult {
-  /** false where `signal` ended it */
+  /** False if `signal` ended the run. */
   finished: boolean;
   /** The trained model; the caller disposes of it. */
   model: LlamaModel;

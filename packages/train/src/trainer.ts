@@ -18,8 +18,8 @@ import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
 /**
  * Trains a model through its stages on tfjs's active backend.
  *
- * @throws UserError where the options do not fit together, the checkpoint is of another run, files cannot be written,
- *   or the loss stays not finite
+ * @throws UserError if the options do not fit together, the checkpoint belongs to another run, files cannot be written,
+ *   or the loss remains not finite
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const trainer = await Trainer.start(options);

@@ -1,4 +1,4 @@
-/** The frame of every command: options by yargs, one rule for errors and exit codes. */
+/** The frame of every command: options parsed by yargs, and one rule for errors and exit codes. */
 import { statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import yargs, { type Argv } from 'yargs';
@@ -13,8 +13,8 @@ interface OptionKinds {
 }
 
 /**
- * Parses `argv` and runs the command, which may give an exit code. A user's mistake is its message on stderr, alone, and
- * exit code 1.
+ * Parses `argv` and runs the command, which may return an exit code. For a user's mistake it prints only its message, to
+ * stderr, and exits with 1.
  */
 export async function runCommand<Args>(
   argv: string[],
@@ -46,7 +46,7 @@ export async function runCommand<Args>(
   }
 }
 
-/** A reader that has seen enough, such as `head`, closes the pipe: there is nobody left to write to. */
+/** A reader that has seen enough, such as `head`, closes the pipe: nobody is left to write to. */
 function leaveWhenUnread(error: NodeJS.ErrnoException): void {
   if (error.code === 'EPIPE') process.exit(0);
   throw error;
@@ -71,7 +71,7 @@ class UsageError extends UserError {
   }
 }
 
-/** Checked before the work, which may take hours: the directory of a file that is to be written. */
+/** Checks the directory of a file to be written, before the work, which may take hours. */
 export function checkOutput(path: string): void {
   const directory = dirname(resolve(path));
   if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {

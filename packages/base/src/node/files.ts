@@ -1,6 +1,6 @@
 /**
- * Files that outlast a crash. A file is written beside its place, flushed to the disk and renamed into it, so that a
- * reader, or whoever comes after a crash, meets the old file or the new one and never a half.
+ * Files that survive a crash. A file is written under another name, flushed to the disk and renamed, so that a reader,
+ * also after a crash, finds the old file or the new one and never half of one.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -22,11 +22,11 @@ import { isAlive } from './process.js';
 export type Content = string | Uint8Array | ((write: (bytes: Uint8Array) => void) => void);
 
 /**
- * Replaces a file, or makes it, atomically and durably: when this returns, the file outlasts a power cut. Nothing is
- * left beside it when it fails.
+ * Creates or replaces a file, atomically and durably: once this returns, the file survives a power cut. If it fails, no
+ * temporary file is left.
  *
  * @param mode permissions, before the process's umask
- * @throws UserError where the disk is full or not writable; whatever `content` throws
+ * @throws UserError if the disk is full or not writable; whatever `content` throws
  */
 export function replaceFile(path: string, content: Content, { mode = 0o666 } = {}): void {
   const beside = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
@@ -50,7 +50,7 @@ export function replaceFile(path: string, content: Content, { mode = 0o666 } = {
 const leftover = /\.(\d+)-[0-9a-f]{8}\.tmp$/;
 
 /**
- * Removes what processes that were killed while they replaced a file left in its directory.
+ * Removes the temporary files left in a directory by processes that were killed while replacing a file.
  *
  * @param whose `anyone`: also of a process that seems to live, where a lock keeps others from writing here
  */
@@ -68,7 +68,7 @@ export function writeFully(file: number, bytes: Uint8Array): void {
     done += writeSync(file, bytes, done, Math.min(2 ** 30, bytes.length - done));
 }
 
-/** Makes renames in a directory outlast a power cut. Windows cannot open a directory, and does not need it. */
+/** Makes renames in a directory survive a power cut. Windows cannot open a directory, and does not need it. */
 export function syncDirectory(directory: string): void {
   if (process.platform !== 'win32') syncPath(directory);
 }
@@ -96,7 +96,7 @@ function syncPath(path: string): void {
  * system behind ENOENT.
  *
  * @returns the first directory that had to be made
- * @throws UserError where it cannot be made
+ * @throws UserError if it cannot be made
  */
 export function makeDirectory(path: string): string | undefined {
   try {

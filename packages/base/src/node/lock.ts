@@ -1,13 +1,14 @@
-/** One process at a time works in a directory; another one waits or is refused. What a killed process left is taken over. */
+/** One process at a time works in a directory; others wait or are refused. The lock of a killed process is taken over. */
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../errors.js';
 import { type LockPolicy, takeLock } from './lock_file.js';
 import { isAlive } from './process.js';
 
+/** How `withLock` waits for a lock that another process holds. */
 export interface LockOptions {
   signal?: AbortSignal;
-  /** told once, with the holder's process id */
+  /** Called once, with the process id of the holder. */
   onWait?: (holder: number) => void;
 }
 
@@ -17,10 +18,11 @@ const waiting: LockPolicy = {
 };
 
 /**
- * Waits for a directory's lock and runs `work` while holding it. The lock only saves work: should two processes ever hold
- * it, both must write the same bytes, each beside and renamed. Directories it had to make are removed again if left empty.
+ * Waits for a directory's lock and runs `work` while holding it. The lock only avoids duplicate work: should two
+ * processes ever hold it, both must write the same bytes, under other names and then renamed. Directories made for it
+ * are removed again if they stay empty.
  *
- * @throws UserError where nothing can be written
+ * @throws UserError if nothing can be written
  */
 export async function withLock<T>(directory: string, options: LockOptions, work: () => Promise<T>): Promise<T> {
   let told = false;
@@ -51,11 +53,11 @@ const refusing: LockPolicy = {
 };
 
 /**
- * Takes the directory for this process and returns what gives it back; directories that had to be made for it are
- * removed again where nothing came into them.
+ * Locks the directory for this process and returns a function that unlocks it; directories made for the lock are then
+ * removed again if they stayed empty.
  *
  * @param does what the process does in it, such as `trains`
- * @throws UserError where another process has it, or nothing can be written there
+ * @throws UserError if another process has it, or nothing can be written there
  */
 export function lockOrRefuse(directory: string, does: string): () => void {
   const lock = takeLock(directory, refusing);

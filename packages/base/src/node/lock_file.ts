@@ -10,9 +10,9 @@ export interface LockHolder {
   host: string;
 }
 
-/** A lock that stands. */
+/** A lock that somebody holds. */
 export interface StandingLock {
-  /** Undefined where it is just being written, or was cut short by a crash. */
+  /** Undefined if it is being written at the moment, or was truncated by a crash. */
   holder: LockHolder | undefined;
   /** Milliseconds since the holder touched it. */
   age: number;
@@ -20,7 +20,7 @@ export interface StandingLock {
 
 export interface LockPolicy {
   touchEveryMs: number;
-  /** Whether the holder of a lock that stands is gone, so that it may be taken away. */
+  /** Whether the holder of a lock is gone, so that the lock may be taken over. */
   isGone(lock: StandingLock): boolean;
 }
 

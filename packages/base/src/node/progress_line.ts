@@ -1,23 +1,25 @@
-/** What is shown while a command works: one line that a terminal writes over, plain lines now and then elsewhere. */
+/** Progress of a command: one line that is rewritten on a terminal, plain lines at intervals elsewhere. */
 
 export interface ProgressLineOptions {
   /** Default: stderr. */
-  stream?: { isTTY?: boolean; columns?: number; write(text: string): unknown };
+  stream?: { isTTY?: boolean; columns?: number; write: (text: string) => unknown };
   /** Seconds between plain lines. */
   interval?: number;
 }
 
+/** A line that shows progress. */
 export interface ProgressLine {
-  /** Shows a line that the next one replaces; not every time it is called, unless `always`. */
+  /** Shows a line that the next one replaces. Some calls are ignored, unless `always`. */
   show(line: string, always?: boolean): void;
-  /** A line that stays, between those that are replaced. */
+  /** Prints a line that stays. */
   say(line: string): void;
-  /** Takes the line away from a terminal. */
+  /** Removes the line from a terminal. */
   clear(): void;
-  /** Leaves the line standing. */
+  /** Ends the line, leaving it on the terminal. */
   end(): void;
 }
 
+/** A progress line on a stream: one line rewritten on a terminal, plain lines at intervals elsewhere. */
 export function progressLine({ stream = process.stderr, interval = 10 }: ProgressLineOptions = {}): ProgressLine {
   const terminal = stream.isTTY === true;
   let shownAt = Number.NEGATIVE_INFINITY;

@@ -1,19 +1,25 @@
-/** Ctrl-C and SIGTERM: the first lets the work at hand save, the second ends the process. */
+/** Ctrl-C and SIGTERM: the first lets the current work save, the second ends the process. */
 
 /** Exit codes as a shell knows them of a process that a signal ended. */
 const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
 
+/** Whether the work at hand has been asked to stop. */
 export interface Stop {
   /** Aborted by the first signal, or by `stop`. */
   readonly signal: AbortSignal;
-  /** 0 until a signal came. */
+  /** 0 until a signal arrives. */
   readonly exitCode: number;
+  /** Asks the work to stop, as the first signal does. */
   stop(): void;
-  /** Gives the signals back. */
+  /** Stops listening. */
   release(): void;
 }
 
-/** @param onStop told of the first signal */
+/**
+ * Listens for SIGINT and SIGTERM until released.
+ *
+ * @param onStop called with the first signal
+ */
 export function stopOnSignals(onStop?: (signal: NodeJS.Signals) => void): Stop {
   const controller = new AbortController();
   let exitCode = 0;

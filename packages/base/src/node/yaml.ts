@@ -7,17 +7,20 @@ import { describeProblem } from './yaml_problem.js';
 
 type Path = readonly PropertyKey[];
 
+/** Options of `readYaml` and `parseYaml`. */
 export interface YamlOptions {
-  /** `key.path=value` each, laid over the file; list elements by number from 0, the value read as YAML. */
+  /**
+   * Each `key.path=value`, which replaces a value of the file; list elements by number from 0, the value read as YAML.
+   */
   overrides?: readonly string[];
-  /** Look only at this top-level key. */
+  /** Read only this top-level key. */
   section?: string;
 }
 
 /**
- * Reads a YAML (or JSON) file against a schema.
+ * Reads a YAML (or JSON) file and checks it against a schema.
  *
- * @throws UserError with file and line where it cannot be read, is no YAML, or does not fit the schema
+ * @throws UserError with file and line if it cannot be read, is not YAML, or does not fit the schema
  */
 export function readYaml<Schema extends z.ZodType>(
   file: string,
@@ -33,7 +36,7 @@ export function readYaml<Schema extends z.ZodType>(
   return parseYaml(text, file, schema, options);
 }
 
-/** As `readYaml`, on a text; `file` is only named in messages. */
+/** The same for a text; `file` only appears in messages. */
 export function parseYaml<Schema extends z.ZodType>(
   text: string,
   file: string,

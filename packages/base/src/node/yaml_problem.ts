@@ -1,4 +1,4 @@
-/** Of all that zod finds wrong with a value, the one thing to tell: which key, and what was expected of it. */
+/** Of everything zod finds wrong with a value, the one thing to report: which key, and what was expected. */
 import { distance } from 'fastest-levenshtein';
 import type { z } from 'zod';
 
@@ -21,7 +21,7 @@ export function describeProblem(issues: readonly Issue[], schema: z.ZodType, val
   if (given === undefined && issue.code !== 'custom') {
     return { path: issue.path, message: (at) => `key '${at || 'the file'}' is missing (${message}).` };
   }
-  // A fault that a whole mapping has is told without printing the mapping.
+  // A fault of a whole mapping is reported without printing the mapping.
   const said = typeof given === 'object' || given === undefined ? '' : ` (got ${JSON.stringify(given)})`;
   return { path: issue.path, message: (at) => `${at || 'the file'}: ${message}${said}.` };
 }
@@ -34,7 +34,7 @@ function unknownKey(key: string, parent: Path, schema: z.ZodType, value: unknown
   return { path: [...parent, key], message: (at) => `key '${at}' is not known; ${hint}` };
 }
 
-/** Of a union's failures, that of the branch the value came nearest to: one that looked inside it. */
+/** Of a union's failures, that of the branch that comes nearest to the value: one that looked inside it. */
 function insideUnion(issue: Issue): Issue {
   if (issue.code !== 'invalid_union') return issue;
   const outside = ({ path, code }: Issue) =>

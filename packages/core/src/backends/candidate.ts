@@ -3,6 +3,7 @@ export interface BackendCandidate {
   readonly name: string;
   /** Whether the backend can run here. Cheap, and without lasting side effects except a kernel cache on disk. */
   probe(): Promise<Available | Unavailable>;
+  /** Makes the backend tfjs's active one; called only after `probe` found it available. */
   activate(): Promise<void>;
 }
 

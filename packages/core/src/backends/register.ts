@@ -20,6 +20,7 @@ import type { TfjsKernelTable } from './tfjs_kernels.js';
 /** The argument with which tfjs calls a kernel. */
 export type KernelCall = Parameters<KernelFunc>[0];
 
+/** All kernels that a backend has of its own. */
 export interface BackendKernels<Tools> {
   /** Those of this package's contract. */
   own: KernelTable<Tools>;

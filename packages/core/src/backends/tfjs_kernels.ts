@@ -59,12 +59,17 @@ type TfjsKernels = Record<Binary, { inputs: tfjs.BinaryInputs; attrs: object }> 
   Record<Unary, { inputs: tfjs.UnaryInputs; attrs: object }> &
   Others;
 
+/** The name of a kernel of tfjs that a backend may replace. */
 export type TfjsKernelName = keyof TfjsKernels;
 
 /** tfjs's types allow missing inputs, but none is ever missing. */
 type Present<Inputs> = { [Key in keyof Inputs]: NonNullable<Inputs[Key]> };
 
-/** @returns undefined to leave these inputs to tfjs's own kernel on the CPU */
+/**
+ * A backend's replacement for a kernel of tfjs.
+ *
+ * @returns undefined to leave these inputs to tfjs's own kernel on the CPU
+ */
 export type TfjsKernel<Name extends TfjsKernelName, Tools> = (
   inputs: Present<TfjsKernels[Name]['inputs']>,
   attrs: TfjsKernels[Name]['attrs'],

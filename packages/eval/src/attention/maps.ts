@@ -2,16 +2,18 @@
 import { UserError } from '@stickbreaking/base';
 import { attentionKind, type LlamaModel } from '@stickbreaking/model';
 
+/** The attention weights of one head on one text of N tokens. */
 export interface AttentionMap {
   /** From 0. */
   layer: number;
   head: number;
-  /** [N·N] row-major: row the query, column the key, 0 where a key is not seen. */
+  /** [N·N] row-major: row the query, column the key, 0 where a key is masked. */
   weights: Float32Array;
-  /** [N] what a query gave to no key: one minus its row's sum; 0 where the attention leaves no remainder. */
+  /** [N] what a query gave to no key: one minus the sum of its row; 0 if the attention leaves no remainder. */
   remainder: Float32Array;
 }
 
+/** Which layers and heads to look at. */
 export interface AttentionMapOptions {
   /** Default: all. */
   layers?: readonly number[];
@@ -21,7 +23,7 @@ export interface AttentionMapOptions {
 /**
  * Runs the model over `tokens` as one document and gives the weights A[i,j] of the layers and heads asked for.
  *
- * @throws UserError where the model has no such layer or head, or the text is longer than 2,048 tokens
+ * @throws UserError if the model has no such layer or head, or the text is longer than 2,048 tokens
  */
 export function attentionMaps(
   model: LlamaModel,

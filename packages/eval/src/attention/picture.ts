@@ -2,8 +2,9 @@
 import type { ReportBlock } from '../report/report.js';
 import type { AttentionMap } from './maps.js';
 
+/** Labels and caption of an attention picture. */
 export interface AttentionPictureOptions {
-  /** One label a token. */
+  /** One for each token. */
   labels: readonly string[];
   caption: string;
   /** File name without ending. */
@@ -15,6 +16,7 @@ export interface AttentionPictureOptions {
 /** With stick-breaking the first column is what a query gave to no key. */
 const NO_KEY = '∅';
 
+/** An attention map as a block of a report. */
 export function attentionPicture(map: AttentionMap, options: AttentionPictureOptions): ReportBlock {
   const { labels, caption, name, marked = [] } = options;
   const length = labels.length;
@@ -44,7 +46,7 @@ export function attentionPicture(map: AttentionMap, options: AttentionPictureOpt
   };
 }
 
-/** Tokens as labels: what would not show, or would not be told apart, is written out. */
+/** Tokens as labels: what would be invisible, or look like something else, is written out. */
 export function tokenLabels(tokens: readonly number[], decode: (ids: number[]) => string): string[] {
   return tokens.map((token) => {
     const text = decode([token]).replaceAll('\n', '⏎').replaceAll('\t', '⇥').replaceAll(' ', '␣');

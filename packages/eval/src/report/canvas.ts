@@ -1,4 +1,4 @@
-/** Pictures are SVG made on the server by Observable Plot; what a reader points at is shown by CSS, so no script runs. */
+/** Pictures are SVG drawn by Observable Plot; values at the pointer are shown by CSS, so no script is needed. */
 import * as Plot from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
 
@@ -41,7 +41,7 @@ export function plot(options: Plot.PlotOptions, label: string): Canvas {
   return { svg, create, scale };
 }
 
-/** Okabe and Ito's colours without the yellow, which paper swallows; a colour-blind reader can tell them apart. */
+/** Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow, which paper swallows. */
 const colours = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', 'currentColor', '#8a8a8a'];
 const dashes = ['', '6 3', '2 3', '8 3 2 3', '12 4', '1 4', '4 4', '10 2'];
 const symbols = ['circle', 'square', 'triangle', 'diamond', 'star', 'cross', 'wye', 'times'] as const;

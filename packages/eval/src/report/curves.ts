@@ -1,7 +1,8 @@
-/** Curves: lines with a spread around them, a legend, and beside every x the values of all curves when pointed at. */
+/** Curves: lines with a spread around them, a legend, and the values of all curves at the x being pointed at. */
 import * as Plot from '@observablehq/plot';
 import { type Canvas, lookOf, plot } from './canvas.js';
 
+/** A point of a curve. */
 export interface CurvePoint {
   x: number;
   y: number;
@@ -10,6 +11,7 @@ export interface CurvePoint {
   high?: number;
 }
 
+/** A named curve. */
 export interface Curve {
   name: string;
   points: readonly CurvePoint[];
@@ -23,7 +25,7 @@ export interface CurvesOptions {
   yLog?: boolean;
   /** A vertical rule with a word beside it, such as the training length. */
   mark?: { x: number; label: string };
-  /** Show y only in this range; what leaves it leaves the picture. */
+  /** Show y only in this range; points outside are cut off. */
   yDomain?: readonly [number, number];
 }
 

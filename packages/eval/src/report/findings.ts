@@ -1,4 +1,4 @@
-/** What the paper says beside what was found here, and whether the two agree. Disagreements come first. */
+/** What the paper says, what was found here, and whether the two agree. Disagreements come first. */
 
 export interface Finding {
   /** What the paper expects, in a sentence. */
@@ -7,7 +7,7 @@ export interface Finding {
   source: string;
   /** What was found, with the figures. */
   found: string;
-  /** `open` where this run cannot tell. */
+  /** `open` if this run cannot tell. */
   verdict: 'agrees' | 'disagrees' | 'open';
 }
 

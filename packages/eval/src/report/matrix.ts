@@ -22,7 +22,7 @@ export interface MatrixOptions {
   showValues?: boolean;
 }
 
-/** Cells below this share of a full colour are left out: nobody sees them, and a picture stays small. */
+/** Cells below this share of a full colour are omitted: they would be invisible, and the picture stays small. */
 const INVISIBLE = 0.004;
 
 export function drawMatrix(options: MatrixOptions): string {

@@ -1,6 +1,6 @@
 /**
- * A report is one HTML file that opens from disk: text, figures as inline SVG, and beside every figure its numbers as a
- * table. Readable on a phone, in the dark, on paper; no script, nothing fetched.
+ * A report is one HTML file that opens from disk: text, figures as inline SVG, and the numbers of every figure as a
+ * table. Readable on a phone, in the dark, on paper; without scripts or anything fetched.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,6 +19,7 @@ interface Picture {
   name?: string;
 }
 
+/** One block of a report. */
 export type ReportBlock =
   | { kind: 'heading'; text: string }
   | { kind: 'text'; text: string }
@@ -32,12 +33,13 @@ export type ReportBlock =
   /** Pictures beside each other where there is room. */
   | { kind: 'row'; blocks: readonly ReportBlock[] };
 
+/** A report: a title and its blocks, in order. */
 export interface Report {
   title: string;
   blocks: readonly ReportBlock[];
 }
 
-/** Writes the report, replacing the file at once. */
+/** Writes the report, replacing the file atomically. */
 export function writeReport(path: string, report: Report): void {
   replaceFile(path, renderReport(report));
 }
@@ -65,6 +67,7 @@ function draw(block: ReportBlock): string | undefined {
   return block.kind === 'matrix' ? drawMatrix(block) : undefined;
 }
 
+/** The report as HTML. */
 export function renderReport({ title, blocks }: Report): string {
   return `<!doctype html>
 <html lang="en">

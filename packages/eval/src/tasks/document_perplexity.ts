@@ -2,6 +2,7 @@
 import { countWords, figures, type TextFigures } from '../scoring.js';
 import type { Task } from './task.js';
 
+/** A document to score. */
 export interface EvaluationDocument {
   /** What the model reads. */
   text: string;
@@ -16,6 +17,7 @@ interface DocumentScore {
   bytes: number;
 }
 
+/** The task of `sb-eval --protocol documents`. */
 export function documentPerplexity(
   documents: readonly EvaluationDocument[],
 ): Task<'loglikelihood_rolling', EvaluationDocument, DocumentScore, TextFigures> {

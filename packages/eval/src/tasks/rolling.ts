@@ -1,7 +1,8 @@
 /**
  * Answers `loglikelihood_rolling` as lm-evaluation-harness rolls over a text. The first window predicts from the token
- * that documents begin from (the tokenizer's beginning token, or where it has none its end token); each following one adds up to L new tokens, and the last keeps its L tokens of context by reaching back over tokens that
- * were already scored.
+ * that documents begin from (the tokenizer's beginning token, or where it has none its end token); each following one
+ * adds up to L new tokens, and the last keeps its L tokens of context by reaching back over tokens that were already
+ * scored.
  */
 import type { Tokenizer } from '@stickbreaking/data';
 import { BATCH_TOKENS, type TokenScorer } from '../scoring.js';
@@ -13,13 +14,14 @@ export interface RollingWindow {
   targets: number[];
 }
 
-/** Requests whose texts have been tokenized, which any number of context lengths may share. */
+/** Requests whose texts have been tokenized; they can be answered at any number of context lengths. */
 export class RollingRequests {
   private constructor(
     private readonly texts: readonly (readonly number[])[],
     private readonly prefix: number,
   ) {}
 
+  /** Tokenizes the texts of all requests. */
   static async encode(
     requests: readonly RequestOf<'loglikelihood_rolling'>[],
     tokenizer: Pick<Tokenizer, 'encodeBatch' | 'beginId'>,
@@ -33,8 +35,10 @@ export class RollingRequests {
   }
 
   /**
-   * @param length tokens of input to a window, at most
-   * @param onDone told how many tokens have been scored
+   * Scores all texts in windows of one length.
+   *
+   * @param length the most input tokens of a window
+   * @param onDone called with the number of tokens scored so far
    */
   async answer(
     score: TokenScorer,
@@ -75,7 +79,7 @@ export function rollingWindows(tokens: readonly number[], length: number, prefix
   return windows;
 }
 
-/** Windows that run through the model together: as many as BATCH_TOKENS holds, or one. */
+/** Windows that run through the model together: as many as fit BATCH_TOKENS, but at least one. */
 function* batchesOf(windows: readonly RollingWindow[]): Generator<RollingWindow[]> {
   for (let next = 0; next < windows.length; ) {
     const batch: RollingWindow[] = [];

@@ -1,30 +1,34 @@
 /**
- * What an evaluation is: examples, what is asked of a model about each, and what the answers are worth. A task does not
- * know the model, and what answers a kind of request does not know the task. Names are those of lm-evaluation-harness.
+ * What an evaluation is: examples, the requests made of a model about each, and the scores of the answers. A task does
+ * not know the model, and what answers a kind of request does not know the task. The terms are those of
+ * lm-evaluation-harness.
  */
 
-/** What may be asked, and how it is answered. */
+/** The kinds of requests, and their answers. */
 export interface RequestKinds {
   /** How likely is a whole text? The answer is the loss of each of its tokens in nats, in order. */
   loglikelihood_rolling: { request: { text: string }; answer: { losses: Float64Array } };
 }
 
+/** The name of a kind of request. */
 export type RequestKind = keyof RequestKinds;
+/** A request of a kind. */
 export type RequestOf<Kind extends RequestKind> = RequestKinds[Kind]['request'];
+/** The answer to a kind of request. */
 export type AnswerOf<Kind extends RequestKind> = RequestKinds[Kind]['answer'];
 
-/** One task; `Score` is what one example comes to, `Result` what all of them do. */
+/** One task; `Score` is the result of one example, `Result` that of all. */
 export interface Task<Kind extends RequestKind, Example, Score, Result> {
   readonly name: string;
-  /** The kind of all its requests. */
+  /** The kind of its requests, the same for all. */
   readonly kind: Kind;
   /** In the order of their source. */
   readonly examples: readonly Example[];
-  /** What is asked about one example, such as one request for each choice. */
+  /** The requests about one example, such as one for each choice. */
   requests(example: Example): readonly RequestOf<Kind>[];
-  /** What the answers to an example's requests are worth, in the same order. */
+  /** Scores the answers to an example's requests, which come in the same order. */
   score(example: Example, answers: readonly AnswerOf<Kind>[]): Score;
-  /** The figures of the task, of all its examples' scores. */
+  /** The figures of the task, from the scores of all its examples. */
   summarise(scores: readonly Score[]): Result;
 }
 
@@ -35,7 +39,11 @@ export function requestsOf<Kind extends RequestKind, Example>(
   return task.examples.flatMap((example) => [...task.requests(example)]);
 }
 
-/** @param answers one to each request, in the order of `requestsOf` */
+/**
+ * The figures of a task, from the answers to all of its requests.
+ *
+ * @param answers one for each request, in the order of `requestsOf`
+ */
 export function scoreTask<Kind extends RequestKind, Example, Score, Result>(
   task: Task<Kind, Example, Score, Result>,
   answers: readonly AnswerOf<Kind>[],

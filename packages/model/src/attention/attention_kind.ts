@@ -54,6 +54,7 @@ export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends
   attend(inputs: AttentionInputs, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
   /** The attention matrix of one document, [numHeads, N, N], for pictures: row the query, column the key. */
   matrix(inputs: QueriesAndKeys, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
+  /** The kind in the keys of Hugging Face's `config.json`. */
   toHuggingFace(attention: z.output<Schema>, model: ModelSizes): HuggingFaceAttention;
   /**
    * The attention of a `config.json` written by `transformers`, if it is of this kind.

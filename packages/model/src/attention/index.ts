@@ -12,6 +12,7 @@ export type AttentionConfig = z.output<(typeof kinds)[number]['schema']>;
 
 const byName: ReadonlyMap<string, AttentionKind> = new Map(kinds.map((one) => [one.schema.shape.kind.value, one]));
 
+/** The kind that a configuration selects. */
 export const attentionKind = ({ kind }: AttentionConfig): AttentionKind => byName.get(kind)!;
 
 const shorthands: ReadonlyMap<string, AttentionConfig> = new Map(

@@ -47,6 +47,7 @@ export const stickBreaking = defineAttentionKind({
   toHuggingFace: () => ({ keys: {} }),
 });
 
+/** Whether a configuration selects stick-breaking attention. */
 export function isStickBreaking(attention: { kind: string }): attention is StickBreakingConfig {
   return attention.kind === StickBreakingSchema.shape.kind.value;
 }

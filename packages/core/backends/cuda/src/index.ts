@@ -31,6 +31,7 @@ export function openCuda(): { backend: CudaBackend; description: string } {
   return { backend: opened, description };
 }
 
+/** NVIDIA GPUs through the CUDA driver API, as `selectBackend` sees them. */
 export const cuda: BackendCandidate = {
   name: 'cuda',
   probe: async () => {

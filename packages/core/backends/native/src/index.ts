@@ -14,6 +14,7 @@ export function setThreads(threads: number): void {
   nativeFunction('void sb_set_threads(int32_t threads)')(threads);
 }
 
+/** The number of threads that the kernels use. The backend must be loaded. */
 export function getThreads(): number {
   const threads = new Int32Array(1);
   nativeFunction('void sb_get_threads(void *threads)')(threads);
@@ -34,6 +35,7 @@ export function setBlockSkipping(on: boolean): void {
   nativeFunction('void sb_set_block_skipping(int32_t on)')(on ? 1 : 0);
 }
 
+/** C++ kernels compiled for this machine, as `selectBackend` sees them. */
 export const native: BackendCandidate = {
   name: 'native',
   probe: async () => {
