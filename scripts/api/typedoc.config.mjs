@@ -30,6 +30,8 @@ export default {
   excludePrivate: true,
   disableSources: true,
   plugin: [namedByEntry],
+  // Every public export has a docstring.
+  treatValidationWarningsAsErrors: true,
   validation: { notExported: true, invalidLink: true, notDocumented: true },
   packagesRequiringDocumentation: [...new Set(entries.map(({ name }) => name.split('/').slice(0, 2).join('/')))],
   requiredToBeDocumented: ['Function', 'Class', 'Interface', 'TypeAlias', 'Variable', 'Method'],

@@ -9,6 +9,6 @@ export {
   writeFully,
 } from './files.js';
 export { type LockOptions, lockOrRefuse, withLock } from './lock.js';
-export { type ProgressLine, type ProgressLineOptions, progressLine } from './progress_line.js';
+export { type ProgressLine, type ProgressLineOptions, type ProgressStream, progressLine } from './progress_line.js';
 export { type Stop, stopOnSignals } from './signals.js';
 export { parseYaml, readYaml, type YamlOptions } from './yaml.js';

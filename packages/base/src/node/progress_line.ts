@@ -1,8 +1,17 @@
 /** Progress of a command: one line that is rewritten on a terminal, plain lines at intervals elsewhere. */
 
+/** What a progress line needs of a stream, such as stderr. */
+export interface ProgressStream {
+  isTTY?: boolean;
+  columns?: number;
+  /** Writes text to it. */
+  write(text: string): unknown;
+}
+
+/** Options of `progressLine`. */
 export interface ProgressLineOptions {
   /** Default: stderr. */
-  stream?: { isTTY?: boolean; columns?: number; write: (text: string) => unknown };
+  stream?: ProgressStream;
   /** Seconds between plain lines. */
   interval?: number;
 }
