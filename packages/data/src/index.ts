@@ -20,9 +20,17 @@ export {
 } from './packed_loader.js';
 export { PieceEncoder } from './piece_encoder.js';
 export { type PrepareOptions, type PrepareProgress, prepareShards } from './prepare_shards.js';
+export { type SavedTokenizer, saveTokenizer } from './save_tokenizer.js';
 export type { TokenArray } from './shard.js';
 export { listFiles, type SourceConfig, SourceConfigSchema, type SourceFile, type SourceInput } from './sources.js';
 export type { SpecialTokenOptions } from './special_tokens.js';
 export type { StreamDecoder } from './stream_decoder.js';
-export { hasNativeTokenizers, openTokenizer, type Tokenizer, type TokenizerOptions } from './tokenizer.js';
+export {
+  hasNativeTokenizers,
+  openTokenizer,
+  type Tokenizer,
+  type TokenizerConfig,
+  TokenizerConfigSchema,
+  type TokenizerOptions,
+} from './tokenizer.js';
 export { shrinkTokenizer, type TrainTokenizerOptions, trainTokenizer } from './train_tokenizer.js';

@@ -253,6 +253,43 @@ describe('damage', () => {
     await refused((directory) => rmSync(join(directory, 'manifest.json')), /holds no token shards/);
   });
 
+  test('of the manifest is found: it is held to its shards and to itself', async () => {
+    const edits: [string, unknown, RegExp][] = [
+      ['documents', 8, /documents is 8, and its shards hold 24/],
+      ['tokens', 8, /tokens is 8, and its shards hold \d+/],
+      ['shardTokens', 8, /does not fit its own checksum/],
+      ['complete', 'yes', /damaged or not of this version \(complete\)/],
+      ['tokenizer', { hash: 'f00', vocabSize: 1000, eosId: 1, beginId: 1 }, /does not fit its own checksum/],
+      ['version', 1, /is of an earlier version/],
+    ];
+    const directory = await referenceNow();
+    const path = join(directory, 'manifest.json');
+    const whole = readFileSync(path, 'utf8');
+    for (const [key, value, message] of edits) {
+      writeFileSync(path, JSON.stringify({ ...JSON.parse(whole), [key]: value }));
+      expect(() => openDataset(directory)).toThrow(
+        expect.objectContaining({ name: 'UserError', message: expect.stringMatching(message) }),
+      );
+    }
+    // Laid out otherwise it says the same.
+    writeFileSync(path, JSON.stringify(JSON.parse(whole)));
+    openDataset(directory).close();
+  });
+
+  test('of a shard while it is read ends in one line and not in a signal', async () => {
+    const directory = await referenceNow();
+    const dataset = openDataset(directory);
+    expect(dataset.document(0)).toHaveLength(dataset.documentLength(0));
+    for (const name of readdirSync(directory)) if (name.endsWith('.bin')) truncateSync(join(directory, name), 100);
+    expect(() => dataset.document(23)).toThrow(
+      expect.objectContaining({
+        name: 'UserError',
+        message: expect.stringMatching(/shard-\d+\.bin ended at byte \d+/),
+      }),
+    );
+    dataset.close();
+  });
+
   // A file system of 64 KiB, in a namespace of its own; where the system allows no such thing, there is no small disk.
   const mount = 'mount -t tmpfs -o size=64k none "$1" && shift && exec "$@"';
   const canMount = spawnSync('unshare', ['-rm', 'sh', '-c', mount, 'sh', tmpdir(), 'true']).status === 0;

@@ -5,6 +5,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import type { Tokenizer as RustTokenizer } from 'tokenizers';
+import { z } from 'zod';
 import { type SpecialTokenOptions, specialTokens } from './special_tokens.js';
 import { StreamDecoder } from './stream_decoder.js';
 import { checkTokenizerJson } from './tokenizer_checks.js';
@@ -21,6 +22,10 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** The token that ends every document. */
   readonly eosId: number;
+  /** The token that begins every document, as the vocabulary spells it; undefined where the tokenizer has none. */
+  readonly bosToken: string | undefined;
+  /** The token of `eosId`. */
+  readonly eosToken: string;
   /** What every document begins from: the tokenizer's beginning token, or where it has none its end token. */
   readonly beginId: number;
   /** Tokens that end a generated text, `eosId` among them. */
@@ -48,11 +53,22 @@ export interface TokenizerOptions extends SpecialTokenOptions {
   native?: boolean;
 }
 
+const name = z.string().min(1);
+
+/** A tokenizer as a configuration names it: by its path, with the tokens that begin and end documents if need be. */
+export const TokenizerConfigSchema = z.union(
+  [name, z.strictObject({ path: name, bosToken: z.string().optional(), eosToken: name.optional() })],
+  { error: 'expected a path, or { path, bosToken, eosToken }' },
+);
+export type TokenizerConfig = z.output<typeof TokenizerConfigSchema>;
+
 /**
- * Opens a tokenizer.json (or a directory that holds one; a tokenizer_config.json beside it may name the eos token).
+ * Opens a tokenizer.json (or a directory that holds one). Which tokens begin and end documents is what the files beside it
+ * say (`specialTokens`).
  * Throws a UserError if it is missing, is not a tokenizer, or has no token to end documents with.
  */
-export function openTokenizer(path: string, options: TokenizerOptions = {}): Tokenizer {
+export function openTokenizer(config: TokenizerConfig, options: TokenizerOptions = {}): Tokenizer {
+  const { path, ...named } = typeof config === 'string' ? { path: config } : config;
   const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory();
   const file = resolve(isDirectory ? join(path, 'tokenizer.json') : path);
   const bytes = readTokenizerFile(file);
@@ -66,7 +82,7 @@ export function openTokenizer(path: string, options: TokenizerOptions = {}): Tok
       addedTokens: checked.added_tokens,
       postProcessor: checked.post_processor,
     },
-    options,
+    { ...named, ...options },
   );
   let vocabSize = 0;
   for (const id of vocabulary.values()) vocabSize = Math.max(vocabSize, id + 1);
@@ -76,7 +92,9 @@ export function openTokenizer(path: string, options: TokenizerOptions = {}): Tok
     path: file,
     hash: createHash('sha256').update(bytes).digest('hex'),
     vocabSize,
+    bosToken: special.bosId === undefined ? undefined : js.id_to_token(special.bosId),
     eosId: special.eosId,
+    eosToken: js.id_to_token(special.eosId)!,
     beginId: special.bosId ?? special.eosId,
     stopIds: special.stopIds,
     endTexts: [...new Set(['<|endoftext|>', js.id_to_token(special.eosId)!])],

@@ -28,7 +28,8 @@ function content(step: number, best: TrainingState['best'] = null) {
     best,
     identity: {},
   };
-  return { state, tokenizerPath, writeTensors: (d: string) => writeFileSync(join(d, 'model.safetensors'), `${step}`) };
+  const tokenizer = { path: tokenizerPath, bosToken: undefined, eosToken: '<end>' };
+  return { state, tokenizer, writeTensors: (d: string) => writeFileSync(join(d, 'model.safetensors'), `${step}`) };
 }
 
 describe('CheckpointStore', () => {
@@ -46,11 +47,16 @@ describe('CheckpointStore', () => {
       'model.safetensors',
       'state.json',
       'tokenizer.json',
+      'tokenizer_config.json',
     ]);
-    // What names the token that ends documents goes along.
-    writeFileSync(join(tokenizerPath, '../tokenizer_config.json'), '{}');
+    // What names the tokens that begin and end documents goes along, with the rest of what the file says.
+    writeFileSync(join(tokenizerPath, '../tokenizer_config.json'), '{"bos_token": "<s>", "model_max_length": 8}');
     await store.save(content(5));
-    expect(readdirSync(store.path(5))).toContain('tokenizer_config.json');
+    expect(JSON.parse(readFileSync(join(store.path(5), 'tokenizer_config.json'), 'utf8'))).toEqual({
+      bos_token: null,
+      eos_token: '<end>',
+      model_max_length: 8,
+    });
   });
 
   it('leaves the previous checkpoint whole when one fails, and says so in one line', async () => {

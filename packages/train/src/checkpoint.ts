@@ -1,10 +1,11 @@
 // Checkpoints of a run: <run>/checkpoints/step-00000123/ holds the model, its tokenizer, the optimizer and the state
 // of the loop. A directory is written under another name, flushed and renamed, so one named step-… is complete; for
 // the same reason it is renamed before it is deleted.
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
 import { removeLeftovers, replaceFile, syncDirectory, syncDirectoryWithFiles } from '@stickbreaking/base/node';
+import { type SavedTokenizer, saveTokenizer } from '@stickbreaking/data';
 import { CHECKSUMS_FILE, checksumOfFile, checksumsOf, type FileChecksum, verifyChecksums } from '@stickbreaking/model';
 import { z } from 'zod';
 
@@ -37,7 +38,7 @@ export type TrainingState = z.infer<typeof TrainingStateSchema>;
 export interface CheckpointContent {
   state: TrainingState;
   /** copied into the checkpoint, which then stands on its own */
-  tokenizerPath?: string | undefined;
+  tokenizer?: SavedTokenizer | undefined;
   /** Write the model's and the optimizer's files into the directory; `written` is told of each that is done. */
   writeTensors(directory: string, written: (name: string) => void): void | Promise<void>;
 }
@@ -126,7 +127,7 @@ export class CheckpointStore {
         sums.set(name, sum);
       };
       await content.writeTensors(temporary, written);
-      if (content.tokenizerPath) copyTokenizer(content.tokenizerPath, temporary);
+      if (content.tokenizer) saveTokenizer(content.tokenizer, temporary);
       replaceFile(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
       replaceFile(join(temporary, CHECKSUMS_FILE), await checksumsOf(temporary, sums));
       syncDirectoryWithFiles(temporary);
@@ -193,11 +194,4 @@ export function readState(directory: string): TrainingState {
   }
   const issue = result.error.issues[0]!;
   throw new UserError(`${path} is damaged, key '${issue.path.join('.')}': ${issue.message}.`);
-}
-
-/** Beside a tokenizer.json there may be a tokenizer_config.json, which names the token that ends documents. */
-function copyTokenizer(path: string, directory: string): void {
-  copyFileSync(path, join(directory, 'tokenizer.json'));
-  const config = join(dirname(path), 'tokenizer_config.json');
-  if (existsSync(config)) copyFileSync(config, join(directory, 'tokenizer_config.json'));
 }

@@ -71,7 +71,7 @@ export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined,
     }),
     startFrom,
     directory: config.output,
-    tokenizerPath: tokenizer?.path,
+    tokenizer,
     identity: { tokenizer: tokenizer?.hash },
     checkpoints: config.checkpoints,
     maxNonFiniteSteps: config.maxNonFiniteSteps,
@@ -85,7 +85,7 @@ export function openRunTokenizer(config: RunConfig): Tokenizer {
   const { vocabSize } = config.model;
   if (tokenizer.vocabSize <= vocabSize) return tokenizer;
   throw new UserError(
-    `The tokenizer ${config.tokenizer} has ${tokenizer.vocabSize} tokens, more than the model's vocabulary ` +
+    `The tokenizer ${tokenizer.path} has ${tokenizer.vocabSize} tokens, more than the model's vocabulary ` +
       `(model.vocabSize is ${vocabSize}); raise model.vocabSize, or cut it down with 'sb-tokenizer shrink'.`,
   );
 }

@@ -1,6 +1,6 @@
 // A run's configuration: one YAML file says what is trained, on what, how long and where it goes.
 import { readYaml } from '@stickbreaking/base/node';
-import { SourceConfigSchema } from '@stickbreaking/data';
+import { SourceConfigSchema, TokenizerConfigSchema } from '@stickbreaking/data';
 import { count, LlamaConfigSchema, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
 import { z } from 'zod';
 import { OptimizerSchema } from './optimizer.js';
@@ -37,8 +37,8 @@ export const RunConfigSchema = z
     model: LlamaConfigSchema,
     /** A checkpoint or run directory whose weights the run starts from, and what of its model may differ. */
     startFrom: StartSchema.optional(),
-    /** tokenizer.json, or a directory that holds one. */
-    tokenizer: path,
+    /** tokenizer.json, or a directory that holds one; or `path` with the tokens that begin and end documents. */
+    tokenizer: TokenizerConfigSchema,
     /** Where tokenized text is kept, to be shared by runs; default: tokens/ beside the run's directory. */
     shards: path.optional(),
     /** Determines initial weights and data order. */

@@ -1,4 +1,5 @@
 // Options, hooks and result of a run.
+import type { SavedTokenizer } from '@stickbreaking/data';
 import type { LlamaConfig, LlamaConfigInput, LlamaModel, Recompute } from '@stickbreaking/model';
 import type { z } from 'zod';
 import type { TrainingState } from './checkpoint.js';
@@ -26,8 +27,8 @@ export interface TrainOptions {
   /** Check the checksums of the checkpoint that the run goes on or starts from; default true. */
   verify?: boolean;
   checkpoints?: { everySteps?: number; keepLast?: number; keepBest?: boolean };
-  /** tokenizer.json, copied into the checkpoints */
-  tokenizerPath?: string | undefined;
+  /** Copied into the checkpoints. */
+  tokenizer?: SavedTokenizer | undefined;
   /** What else a resumed run must agree in, as plain JSON, such as the tokenizer's hash. */
   identity?: Record<string, unknown>;
   validation?:

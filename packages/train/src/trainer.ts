@@ -203,7 +203,7 @@ class Trainer {
     const { model, optimizer, state, options } = this;
     const directory = await this.store.save({
       state,
-      tokenizerPath: options.tokenizerPath,
+      tokenizer: options.tokenizer,
       writeTensors: (target, written) => {
         model.save(target);
         written(MODEL_FILE);

@@ -1,5 +1,5 @@
 /** Shared by the studies on text: the text, the model's sizes, and how it is trained. */
-import { SourceConfigSchema } from '@stickbreaking/data';
+import { SourceConfigSchema, TokenizerConfigSchema } from '@stickbreaking/data';
 import type { LlamaConfigInput } from '@stickbreaking/model';
 import { OptimizerSchema, ScheduleSchema } from '@stickbreaking/train';
 import { z } from 'zod';
@@ -13,8 +13,8 @@ export const TextSchema = z
     heldOut: z.union([z.string().min(1), SourceConfigSchema]).optional(),
     /** Where text and tokens are kept, to be shared by studies; default: the study's own folder. */
     folder: z.string().min(1).optional(),
-    /** tokenizer.json; default: one of `vocabSize` trained on the text. */
-    tokenizer: z.string().min(1).optional(),
+    /** tokenizer.json, or `path` with the tokens that begin and end documents; default: one of `vocabSize` trained on the text. */
+    tokenizer: TokenizerConfigSchema.optional(),
     vocabSize: count.default(2048),
     /** Bytes of text that a tokenizer is trained on. */
     tokenizerBytes: count.default(2 ** 26),

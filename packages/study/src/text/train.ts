@@ -47,7 +47,7 @@ export async function trainOnText(
       // What an arm trains on with is its subject: the study says how its attention differs.
       startFrom: startFrom === undefined ? undefined : { path: startFrom, allow: ['attention'] },
       optimizer: recipe.optimizer,
-      tokenizerPath: tokenizer.path,
+      tokenizer,
       identity: { tokenizer: tokenizer.hash, data: dataset.hash, interleave: INTERLEAVE },
       checkpoints: { everySteps: 500, keepLast: 1, keepBest: false },
       signal: context.signal,

@@ -1,0 +1,30 @@
+// A tokenizer beside a model's weights, as `transformers` reads it.
+import { copyFileSync, existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { explainSystemError, shown, UserError } from '@stickbreaking/base';
+import { replaceFile } from '@stickbreaking/base/node';
+import type { Tokenizer } from './tokenizer.js';
+
+export type SavedTokenizer = Pick<Tokenizer, 'path' | 'bosToken' | 'eosToken'>;
+
+/**
+ * Copies the tokenizer.json, and says in a tokenizer_config.json which tokens begin and end documents, so that whoever
+ * opens it there begins and ends them alike.
+ */
+export function saveTokenizer({ path, bosToken, eosToken }: SavedTokenizer, directory: string): void {
+  copyFileSync(path, join(directory, 'tokenizer.json'));
+  const given = configBeside(path) ?? { tokenizer_class: 'PreTrainedTokenizerFast' };
+  const config = { ...given, bos_token: bosToken ?? null, eos_token: eosToken };
+  replaceFile(join(directory, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`);
+}
+
+function configBeside(path: string): Record<string, unknown> | undefined {
+  const file = join(dirname(path), 'tokenizer_config.json');
+  if (!existsSync(file)) return undefined;
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+  } catch (error) {
+    const told = explainSystemError(error, `cannot read ${shown(file)}`);
+    throw told instanceof UserError ? told : new UserError(`${shown(file)} is not valid JSON.`);
+  }
+}
