@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { chooseSeed, SEED_VARIABLE } from './packages/base/src/random.js';
 
 const source = (path: string) => fileURLToPath(new URL(`./packages/${path}`, import.meta.url));
 
@@ -19,9 +20,13 @@ const entries: Record<string, string> = {
   '@stickbreaking/study': 'study/src/index.ts',
 };
 
+// One seed for the random inputs of all tests of a run.
+process.env[SEED_VARIABLE] ||= String(chooseSeed());
+console.info(`${SEED_VARIABLE}=${process.env[SEED_VARIABLE]} repeats this run's random inputs`);
+
 export default defineConfig({
   resolve: {
-    alias: Object.entries(entries).map(([name, path]) => ({
+    alias: Object.entries({ ...entries, 'fast-check': '../vitest.fast_check.ts' }).map(([name, path]) => ({
       find: new RegExp(`^${name}$`),
       replacement: source(path),
     })),

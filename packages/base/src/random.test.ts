@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
-import { generator, mulberry32, seededRandom, sfc32 } from './random.js';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { chooseSeed, generator, mulberry32, SEED_VARIABLE, seededRandom, sfc32 } from './random.js';
 
 /** As the whole numbers that they were made of. */
 const three = (next: () => number) => [next(), next(), next()].map((value) => value * 2 ** 32);
@@ -34,4 +34,24 @@ it('sfc32 and mulberry32 are even', () => {
     // 2000 each, with a standard deviation of 42
     for (const count of counts) expect(Math.abs(count - 2000)).toBeLessThan(200);
   }
+});
+
+describe('chooseSeed', () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  it.each([
+    ['12345', 12345],
+    ['-7', -7],
+    ['12345/0:3:1', 12345],
+  ])('takes the number of %s', (given, seed) => {
+    vi.stubEnv(SEED_VARIABLE, given);
+    expect(chooseSeed()).toBe(seed);
+  });
+
+  it('draws one where none is given, and refuses what is no number', () => {
+    vi.stubEnv(SEED_VARIABLE, '');
+    expect(chooseSeed()).not.toBe(chooseSeed());
+    vi.stubEnv(SEED_VARIABLE, 'x');
+    expect(chooseSeed).toThrow("STICKBREAKING_SEED is 'x'; expected a whole number.");
+  });
 });

@@ -69,14 +69,14 @@ export function seededRandom(seed: number, name = ''): Random {
   };
 }
 
-/** Environment variable that sets the seed of tests with random inputs, to repeat a run that failed. */
+/** Environment variable that sets the seed of tests with random inputs, to repeat a run: `12345`, or `12345/` and a path. */
 export const SEED_VARIABLE = 'STICKBREAKING_SEED';
 
 /** The seed of this run of tests: from the environment, or fresh. */
 export function chooseSeed(): number {
   const given = globalThis.process?.env[SEED_VARIABLE]; // no process in a browser
   if (given === undefined || given === '') return Math.floor(Math.random() * 2 ** 31);
-  const seed = Number(given);
+  const seed = Number(given.split('/')[0]);
   if (!Number.isInteger(seed)) throw new Error(`${SEED_VARIABLE} is '${given}'; expected a whole number.`);
   return seed;
 }

@@ -5,6 +5,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { chooseSeed } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LlamaConfigInput, LlamaModel, writeSafetensors } from './index.js';
@@ -13,8 +14,7 @@ const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-hf-'));
 afterAll(() => rmSync(directory, { recursive: true }));
 beforeAll(() => selectBackend('cpu'));
 
-const seed = Math.floor(Math.random() * 1e6);
-console.info(`seed ${seed}`);
+const seed = chooseSeed();
 const base = {
   ...{ vocabSize: 41, hiddenSize: 24, intermediateSize: 36, numLayers: 2, numHeads: 4, numKvHeads: 2, headDim: 8 },
   ...{ contextLength: 12, initializerRange: 0.3 },

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { chooseSeed } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { memory } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -56,11 +57,10 @@ const kinds: Record<string, LlamaConfigInput> = {
   },
 };
 
-const seed = Math.floor(Math.random() * 1e6);
+const seed = chooseSeed();
 const tokens = Array.from({ length: 21 }, (_, i) => (i * 17 + seed) % base.vocabSize);
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-model-'));
 afterAll(() => rmSync(directory, { recursive: true }));
-console.info(`seed ${seed}`);
 // Where this machine has no compiler there is no native backend, and cpu alone is tried.
 const hasNative = await selectBackend('native').then(
   () => true,

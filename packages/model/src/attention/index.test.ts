@@ -10,7 +10,6 @@ import { attentionKind, attentionNames } from './index.js';
 beforeAll(() => selectBackend('cpu'));
 
 const seed = chooseSeed();
-console.info(`seed ${seed}`);
 const sizes = { vocabSize: 8, hiddenSize: 12, intermediateSize: 8, numLayers: 1, numHeads: 3, headDim: 4 };
 
 describe.each(attentionNames)('%s', (name) => {

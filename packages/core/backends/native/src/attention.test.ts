@@ -1,6 +1,6 @@
 /** What only the native attention kernels promise: the same bits on any number of threads, and skipping that shows in no result. */
 
-import { chooseSeed, SEED_VARIABLE, seededRandom } from '@stickbreaking/base';
+import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { runKernel } from '@stickbreaking/core/backend';
 import { type Tensor, tensor, tidy } from '@tensorflow/tfjs-core';
@@ -9,7 +9,6 @@ import { native, setBlockSkipping, setThreads } from './index.js';
 
 const probed = await native.probe();
 const seed = chooseSeed();
-console.info(`inputs of seed ${seed} (${SEED_VARIABLE}=${seed} repeats them)`);
 const { normals } = seededRandom(seed, 'native attention');
 const attrs = {
   cuSeqlens: Int32Array.of(0, 1, 70, 70, 500),
