@@ -8,7 +8,7 @@ export interface Piece {
   last: boolean;
 }
 
-/** Characters of a piece, at most. Few documents are longer. */
+/** Characters of a piece, at most, not counting what may begin an end text. Few documents are longer. */
 export const PIECE_CHARACTERS = 2 ** 22;
 
 /**
@@ -33,19 +33,14 @@ export class DocumentCutter {
   *push(text: string): Generator<Piece> {
     this.held += text;
     for (let end = this.nextEnd(); end; end = this.nextEnd()) {
-      yield* this.finish(this.held.slice(0, end.at));
+      yield* this.finish(yield* this.shortened(this.held.slice(0, end.at)));
       this.held = this.held.slice(end.at + end.length);
       this.searched = 0;
     }
     this.searched = Math.max(0, this.held.length - this.longestEnd + 1);
-    // What may begin an end text stays.
-    while (this.held.length > this.pieceCharacters + this.longestEnd) {
-      const end = endOfWord(this.held, this.pieceCharacters);
-      yield { text: this.held.slice(0, end), last: false };
-      this.begun = true;
-      this.held = this.held.slice(end);
-      this.searched = Math.max(0, this.searched - end);
-    }
+    const { length } = this.held;
+    this.held = yield* this.shortened(this.held);
+    this.searched = Math.max(0, this.searched - (length - this.held.length));
   }
 
   /** The text ends, and the document with it. */
@@ -53,6 +48,18 @@ export class DocumentCutter {
     yield* this.finish(this.held);
     this.held = '';
     this.searched = 0;
+  }
+
+  /** Gives out what is long of a document. What may begin an end text stays in the rest, which it returns. */
+  private *shortened(text: string): Generator<Piece, string> {
+    let rest = text;
+    while (rest.length > this.pieceCharacters + this.longestEnd) {
+      const end = endOfWord(rest, this.pieceCharacters);
+      yield { text: rest.slice(0, end), last: false };
+      this.begun = true;
+      rest = rest.slice(end);
+    }
+    return rest;
   }
 
   private *finish(text: string): Generator<Piece> {

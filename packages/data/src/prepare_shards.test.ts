@@ -14,7 +14,7 @@ import {
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chooseSeed, SEED_VARIABLE, seededRandom } from '@stickbreaking/base';
+import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDataset } from './dataset.js';
 import { prepareShards } from './prepare_shards.js';
@@ -185,7 +185,6 @@ function prepareInChild(directory: string, kill?: { rename: number; after: boole
 describe.skipIf(process.platform === 'win32')('processes', () => {
   test('killed again and again, wherever, the work goes on and ends in the same bytes', async () => {
     const seed = chooseSeed();
-    console.log(`kill points by seed ${seed} (${SEED_VARIABLE}=${seed} repeats them)`);
     const { integer } = seededRandom(seed, 'kill points');
     const directory = fresh();
     let kills = 0;

@@ -359,6 +359,8 @@ describe('long documents', () => {
         const kept = (list: string[]) => list.filter((one) => one.trim() !== '');
         expect(kept(documents)).toEqual(kept(text.split('<|end|>')));
       }),
+      // A long piece came whole where an end text followed it in the same push.
+      { examples: [[['<|end|>', 'word', '|end|>', '<|end|>'], 8, 2]] },
     );
   });
 });

@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { chooseSeed, SEED_VARIABLE, seededRandom } from '@stickbreaking/base';
+import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { trainTokenizer } from '@stickbreaking/data';
 import { readSafetensors } from '@stickbreaking/model';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
@@ -163,7 +163,6 @@ beforeAll(async () => {
 describe.skipIf(process.platform === 'win32')('a run that is stopped', { timeout: patience }, () => {
   test('by SIGKILL anywhere, again and again, goes on to the very same losses and files', async () => {
     const seed = chooseSeed();
-    console.log(`kill points by seed ${seed} (${SEED_VARIABLE}=${seed} repeats them)`);
     const random = seededRandom(seed, 'kill points');
     let kills = 0;
     for (let attempt = 0; attempt < 8; attempt++) {

@@ -5,7 +5,7 @@
  * Chromium is installed.
  */
 import { fileURLToPath } from 'node:url';
-import { chooseSeed, SEED_VARIABLE } from '@stickbreaking/base';
+import { chooseSeed } from '@stickbreaking/base';
 import { build } from 'esbuild';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -68,7 +68,6 @@ describe.skipIf(!chromiumPath)('in a browser', () => {
     { backend: 'cpu', cases: onCpu },
     { backend: 'webgl', cases: onWebgl },
   ])('attention and its gradients are those of the float64 formulas on $backend', async ({ backend, cases }) => {
-    console.info(`${backend} in a browser: inputs of seed ${seed} (${SEED_VARIABLE}=${seed} repeats them)`);
     const run = { backend, cases, seed };
     const results = await page.evaluate((given) => (globalThis as unknown as Application).conformance(given), run);
     expect(results.map(({ name }) => name).sort()).toEqual([...cases].sort());

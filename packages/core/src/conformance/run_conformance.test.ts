@@ -1,6 +1,6 @@
 /** The conformance suite on each backend that can run on this machine. */
 
-import { chooseSeed, SEED_VARIABLE } from '@stickbreaking/base';
+import { chooseSeed } from '@stickbreaking/base';
 import { cuda } from '@stickbreaking/core/cuda';
 import { native } from '@stickbreaking/core/native';
 import { describe, expect, it } from 'vitest';
@@ -15,7 +15,6 @@ import {
 } from './run_conformance.js';
 
 const seed = chooseSeed();
-console.info(`inputs of seed ${seed} (${SEED_VARIABLE}=${seed} repeats them)`);
 const [nativeHere, cudaHere] = [await native.probe(), await cuda.probe()];
 /** cuda stores bfloat16 and gets inputs that are exact in it; the others share theirs. */
 const backends = [
