@@ -48,7 +48,7 @@ export function startProfile() {
 export function printProfile({ products, attention, host, kernels }, most = 10) {
   const percent = (share) => `${(share * 100).toFixed(1).padStart(5)} %`;
   const [both, alone] = [products + attention, products].map(percent);
-  console.log(`    ${both} in products (${alone.trim()}, the head's loss included) and attention`);
+  console.log(`    ${both} in matmuls (${alone.trim()}, the head's loss included) and attention`);
   for (const { kernel, share } of kernels.slice(0, most)) console.log(`      ${percent(share)} ${kernel}`);
   console.log(`      ${percent(host)} outside kernels`);
 }

@@ -1,4 +1,4 @@
-// Square matrix products: our own kernel against OpenBLAS, where the machine has it, both called directly; and the whole
+// Square matmuls: our own kernel against OpenBLAS, where the machine has it, both called directly; and the whole
 // op, tensors and all, against tfjs's backends.
 import { createRequire } from 'node:module';
 import { selectBackend } from '@stickbreaking/core';
@@ -38,7 +38,7 @@ function onBackend(backend, a, b, size) {
 }
 
 export async function benchProducts() {
-  console.log('\nMatrix products, GFLOP/s');
+  console.log('\nMatmul, GFLOP/s');
   const hasWasm = await import('@tensorflow/tfjs-backend-wasm').then(
     () => tf.setBackend('wasm'),
     () => false,

@@ -1,4 +1,7 @@
-/** What only the native attention kernels promise: the same bits on any number of threads, and skipping that shows in no result. */
+/**
+ * What only the native attention kernels guarantee: the same bits on any number of threads, and skipping that changes
+ * no result.
+ */
 
 import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
@@ -54,7 +57,7 @@ describe.skipIf(!probed.available)('native attention', () => {
     expect(onThreads(5)).toEqual(onThreads(1));
   });
 
-  it('skips key blocks where the stick is spent, without a change in what float32 holds', () => {
+  it('skips key blocks where the stick is exhausted, without a change in what float32 holds', () => {
     const [inputs, given] = [qkv(), cotangents()];
     const skipped = stickBreaking(inputs, given);
     setBlockSkipping(false);

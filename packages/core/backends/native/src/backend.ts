@@ -1,6 +1,6 @@
 /**
- * The backend 'native': tensors are typed arrays as in tfjs's CPU backend, whose kernels serve here too; the kernels
- * that cost time are C++ functions on those arrays.
+ * The backend 'native': tensors are typed arrays as in tfjs's CPU backend, whose kernels work here too; the kernels that
+ * take time are C++ functions on those arrays.
  */
 
 import {
@@ -24,17 +24,17 @@ import { ArrayPool, OwnValues } from './memory.js';
 
 export type Values = Float32Array | Int32Array;
 
-/** What a kernel works with: the values behind its inputs, and tensors made of values. */
+/** The tools of a kernel: reading the values of its inputs, and making tensors of values. */
 export interface KernelTools {
   /** The values themselves, not a copy. */
   read(info: TensorInfo): Values;
   make(shape: readonly number[], dtype: DataType, values: Values): TensorInfo;
-  /** Room for an output, with whatever was in memory: the kernel writes all of it. */
+  /** Uninitialised memory for an output, all of which the kernel writes. */
   allocate(length: number): Float32Array;
   zeros(length: number): Float32Array;
 }
 
-/** Kernels of this package, and of tfjs's own, that run on the C++ library. */
+/** Kernels of this package, and of tfjs, that run on the C++ library. */
 export type NativeKernels = KernelTable<KernelTools>;
 export type NativeTfjsKernels = TfjsKernelTable<KernelTools>;
 
@@ -57,7 +57,7 @@ export class NativeBackend extends MathBackendCPU {
 
 let registered = false;
 
-/** Registers the backend with tfjs, once: the kernels given, and tfjs's CPU kernels under our name for the rest. */
+/** Registers the backend with tfjs, once: the given kernels, and for the rest tfjs's CPU kernels under our name. */
 export function registerNativeBackend(kernels: BackendKernels<KernelTools>): void {
   if (registered) return;
   registered = true;
@@ -89,19 +89,19 @@ function toolsOf(backend: NativeBackend): KernelTools {
   };
 }
 
-/** Whether nothing else holds these values, so that they may change in place. */
+/** Whether nothing else holds these values, so that they may be changed in place. */
 export function isSoleOwner(info: TensorInfo): boolean {
   const backend = findBackend('native') as NativeBackend;
   return backend.refCount(info.dataId) === 1;
 }
 
-/** The same, and the values are this backend's own, which nobody has read: a change cannot be seen from outside. */
+/** The same, and nobody outside this backend has read the values, so that a change cannot be noticed. */
 export function isUnseen(info: TensorInfo): boolean {
   const entry = (findBackend('native') as NativeBackend).data.get(info.dataId) as unknown;
   return isSoleOwner(info) && entry instanceof OwnValues && !entry.escaped;
 }
 
-/** Another tensor of the same values. */
+/** Another tensor with the same values. */
 export function share(info: TensorInfo): TensorInfo {
   (findBackend('native') as NativeBackend).incRef(info.dataId);
   return { dataId: info.dataId, shape: info.shape, dtype: info.dtype };

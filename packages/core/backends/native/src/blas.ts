@@ -1,4 +1,4 @@
-/** Which BLAS multiplies matrices: the system's best through its C interface, or our own kernel. */
+/** Chooses the BLAS for matmul: the system's best one through its C interface, or our own kernel. */
 import type koffi from 'koffi';
 
 /** Environment variable: `own` for our own kernel, or a library's path or name; without it, the first that loads. */
@@ -15,11 +15,11 @@ const known: Record<string, readonly string[]> = {
 };
 
 /**
- * Tells the loaded kernels what to multiply with.
+ * Chooses what the loaded kernels use for matmul.
  *
- * @param named what the environment variable says, unless given
- * @returns what multiplies, for people
- * @throws where a library is named that does not serve
+ * @param named default: the value of the environment variable
+ * @returns a name for the user
+ * @throws if a library is named that cannot be used
  */
 export function chooseBlas(library: ReturnType<typeof koffi.load>, named = process.env[BLAS_VARIABLE]?.trim()): string {
   const use = library.func('int32_t sb_use_blas(str path, _Out_ void *description, int64_t size)');
@@ -42,5 +42,5 @@ export function chooseBlas(library: ReturnType<typeof koffi.load>, named = proce
     if (said !== undefined) return said || path.split('/').pop()!;
   }
   serves(null);
-  return 'our own matrix product';
+  return 'our own kernel';
 }

@@ -25,11 +25,11 @@ const linkFlags = ['-shared', '-pthread', ...(process.platform === 'linux' ? ['-
 
 export interface Compiler {
   command: string;
-  /** The first line that it says of itself. */
+  /** The first line of its --version. */
   version: string;
 }
 
-/** $CXX, or the first of c++, g++ and clang++ that answers. */
+/** $CXX, or the first of c++, g++ and clang++ that runs. */
 export function findCompiler(): Compiler {
   const named = process.env.CXX?.trim();
   const commands = named ? [named] : ['c++', 'g++', 'clang++'];
@@ -54,7 +54,7 @@ export function readSources(): Map<string, Buffer> {
  * Compiles every source on its own, as many at once as there are cores, and links them.
  *
  * @param directory an empty one, which gets the objects and the library
- * @param logDirectories where the compiler's message is kept if it fails: the first that can be written
+ * @param logDirectories where the compiler's message is kept if it fails: in the first that is writable
  * @returns the library's path
  */
 export async function compile(compiler: Compiler, directory: string, logDirectories: readonly string[]) {
@@ -81,7 +81,7 @@ export async function compile(compiler: Compiler, directory: string, logDirector
   return library;
 }
 
-/** Nothing where the command succeeds, else what it said. */
+/** Undefined if the command succeeds, otherwise its output. */
 function run(command: string, args: string[]): Promise<string | undefined> {
   return new Promise((resolve) => {
     execFile(command, args, { encoding: 'utf8', maxBuffer: 2 ** 26 }, (error, stdout, stderr) => {
@@ -90,7 +90,7 @@ function run(command: string, args: string[]): Promise<string | undefined> {
   });
 }
 
-/** Writes the message where it can; returns the clause that says where, or the first line if nowhere. */
+/** Writes the message to the first directory possible; returns a clause that says where, or its first line if nowhere. */
 function keepMessage(messages: readonly string[], directories: readonly string[]): string {
   const text = messages.join('\n');
   for (const directory of directories) {

@@ -1,6 +1,6 @@
 /**
- * The element-wise ops of tfjs that a training step is full of, on the C++ library: float32, equal shapes or an operand
- * that repeats along rows or columns. Everything else stays with tfjs's own kernels.
+ * The element-wise ops of tfjs that are frequent in a training step, on the C++ library: float32, with equal shapes or an
+ * operand that repeats along rows or columns. Everything else is left to tfjs's own kernels.
  */
 import type { TfjsKernel } from '@stickbreaking/core/backend';
 import { broadcast_util, util } from '@tensorflow/tfjs-core';

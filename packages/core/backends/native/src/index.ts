@@ -1,4 +1,4 @@
-/** The native CPU backend as a choice: compiles or finds its library, says in a line what it is. */
+/** The native CPU backend, as `selectBackend` sees it: compiles or finds its library, and describes it in one line. */
 
 import type { BackendCandidate } from '@stickbreaking/core/backend';
 import { setBackend } from '@tensorflow/tfjs-core';
@@ -9,7 +9,7 @@ import { loadLibrary, nativeFunction } from './library.js';
 
 export { nativeFunction } from './library.js';
 
-/** Sets the number of threads of the pool; results do not depend on it. */
+/** Sets the number of threads; results do not depend on it. */
 export function setThreads(threads: number): void {
   nativeFunction('void sb_set_threads(int32_t threads)')(threads);
 }
@@ -22,15 +22,15 @@ export function getThreads(): number {
 }
 
 /**
- * Chooses again what multiplies matrices once the backend is loaded: `own`, a library, or what the machine has.
+ * Changes the BLAS of a loaded backend: `own`, a library, or by default what the machine has.
  *
- * @returns what multiplies, for people
+ * @returns a name for the user
  */
 export async function setBlas(named?: string): Promise<string> {
   return chooseBlas((await loadLibrary()).library, named);
 }
 
-/** Off, stick-breaking attention goes through all keys even where no stick is left: the yardstick of the skipping. */
+/** Switches block skipping. Without it, stick-breaking attention visits all keys even once the sticks are exhausted. */
 export function setBlockSkipping(on: boolean): void {
   nativeFunction('void sb_set_block_skipping(int32_t on)')(on ? 1 : 0);
 }
@@ -41,7 +41,7 @@ export const native: BackendCandidate = {
   probe: async () => {
     try {
       const { compiler, blas, notCached } = await loadLibrary();
-      const parts = [`C++ kernels by ${compiler.version}`, `matrix products by ${blas}`, `${getThreads()} threads`];
+      const parts = [`C++ kernels by ${compiler.version}`, `matmul by ${blas}`, `${getThreads()} threads`];
       if (notCached) parts.push(`compiled for this run alone (${notCached})`);
       return { available: true, description: `native: ${parts.join('; ')}` };
     } catch (error) {

@@ -1,4 +1,4 @@
-/** Which kernels the backend has of its own and which it leaves to others: these lists change on purpose alone. */
+/** Which kernels the backend has of its own and which it leaves to others: these lists change only on purpose. */
 import { kernelNames } from '@stickbreaking/core/backend';
 import { getKernel } from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';

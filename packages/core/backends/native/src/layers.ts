@@ -1,4 +1,4 @@
-/** RMSNorm with and without the residual before it, SwiGLU and embedding rows on the C++ library. */
+/** RMSNorm with and without the residual connection before it, SwiGLU and embedding lookup, on the C++ library. */
 
 import { UserError } from '@stickbreaking/base';
 import { type NativeKernels, sizeOf } from './backend.js';
@@ -94,7 +94,7 @@ export const layerKernels = {
   },
 } satisfies NativeKernels;
 
-/** C++ reads where it is told to: an id outside the vocabulary must not get there. */
+/** C++ checks no bounds, so an id outside the vocabulary must not reach it. */
 export function checkIds(ids: Int32Array, vocabSize: number, ignoreIndex?: number): void {
   for (const id of ids) {
     if ((id < 0 || id >= vocabSize) && id !== ignoreIndex) {

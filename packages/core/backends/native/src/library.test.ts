@@ -1,4 +1,6 @@
-/** The kernels' library when something is wrong: no compiler or a failing one, a cache that cannot be used, damaged or foreign libraries, two processes at once. */
+/**
+ * The library of kernels when something is wrong: compiler, cache, damaged or foreign libraries, two processes at once.
+ */
 import { spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
@@ -39,7 +41,9 @@ afterEach(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** A compiler that notes each call in a file and makes of every source, and of all objects, what `make` writes to $out. */
+/**
+ * A compiler that notes each call in a file and makes of every source, and of all objects, what `make` writes to $out.
+ */
 function useCompiler(make: string): { calls(): number } {
   const script = join(directory, 'c++');
   const log = join(directory, 'calls');
@@ -208,7 +212,7 @@ describe('the library of native kernels', () => {
     () => {
       delete process.env.STICKBREAKING_CACHE; // the library that is there already
       process.env.STICKBREAKING_BLAS = 'own';
-      expect(probeInProcess()).toMatchObject({ description: expect.stringContaining('our own matrix product') });
+      expect(probeInProcess()).toMatchObject({ description: expect.stringContaining('matmul by our own kernel') });
       process.env.STICKBREAKING_BLAS = '/nowhere/libblas.so';
       expect(probeInProcess()).toEqual({
         available: false,

@@ -1,6 +1,6 @@
 /**
- * The library of C++ kernels: compiled once for this machine and kept in a cache. A cached library's name ends with its
- * own checksum, so that one that is half written or damaged is never loaded, and writers need no lock.
+ * The library of C++ kernels: compiled once for this machine and kept in a cache. The name of a cached library ends
+ * with its checksum, so that a half-written or damaged one is never loaded, and writers need no lock.
  */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -14,7 +14,7 @@ import { type Compiler, compile, findCompiler, flags, readSources } from './comp
 export interface BuiltLibrary {
   path: string;
   compiler: Compiler;
-  /** Why it is not in the cache: it serves this process alone. */
+  /** Why it is not in the cache, and is used by this process only. */
   notCached?: string;
 }
 
@@ -28,9 +28,9 @@ function cacheDirectory(compiler: Compiler, cpu: readonly string[]): string {
 }
 
 /**
- * A library that is whole and made for this machine, compiled now where the cache has none.
+ * An intact library for this machine, compiled now if the cache has none.
  *
- * @param anew compiles even where the cache has one
+ * @param anew compile even if the cache has one
  */
 export async function buildLibrary({ cpu = cpuIdentity(), anew = false } = {}): Promise<BuiltLibrary> {
   const compiler = findCompiler();
@@ -66,7 +66,7 @@ function cpuIdentity(): string[] {
 
 const libraryName = /^kernels-([0-9a-f]{16})\.so$/;
 
-/** A library in the directory that its name's checksum fits; damaged ones are left to be overwritten. */
+/** A library in the directory whose checksum matches its name; damaged ones are left to be overwritten. */
 function wholeLibrary(directory: string): string | undefined {
   try {
     const name = readdirSync(directory).find((one) => {
@@ -92,14 +92,14 @@ function install(content: Buffer, directory: string): string {
 
 interface Loaded extends BuiltLibrary {
   library: ReturnType<typeof koffi.load>;
-  /** What multiplies matrices. */
+  /** What is used for matmul. */
   blas: string;
 }
 
 let loaded: Promise<Loaded> | undefined;
 let functionsOf: Loaded['library'] | undefined;
 
-/** Builds where needed and loads, once; an error's message is the reason in one line. */
+/** Builds the library if necessary and loads it, once; the message of an error is one line with the reason. */
 export function loadLibrary(): Promise<Loaded> {
   loaded ??= load().catch((error) => {
     loaded = undefined;
@@ -125,7 +125,7 @@ async function load(): Promise<Loaded> {
   return { ...built, library, blas };
 }
 
-/** The number of threads in the environment; without one the library takes as many as there are cores. */
+/** The number of threads from the environment; without it, the library uses one for each core. */
 function threadsAsked(): number | undefined {
   const text = process.env.STICKBREAKING_THREADS?.trim();
   if (!text) return undefined;

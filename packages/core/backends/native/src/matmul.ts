@@ -1,4 +1,6 @@
-/** tfjs's batched matrix product on the library's own, with its broadcasting of the batch; and sums of products. */
+/**
+ * tfjs's batched matmul, with its broadcasting of the batch, on the C++ library; and the ops that sum several matmuls.
+ */
 import { broadcast_util, type TensorInfo } from '@tensorflow/tfjs-core';
 import { isUnseen, type NativeKernels, type NativeTfjsKernels, share } from './backend.js';
 import { nativeFunction } from './library.js';
@@ -61,7 +63,7 @@ function lastTwo(info: TensorInfo, transposed: boolean): [number, number] {
   return transposed ? [columns, rows] : [rows, columns];
 }
 
-/** Where the i-th matrix of the broadcast batch lies among an operand's own. */
+/** The index, among an operand's own matrices, of the i-th matrix of the broadcast batch. */
 function batchIndex(i: number, batch: readonly number[], own: readonly number[]): number {
   let index = 0;
   let stride = 1;

@@ -1,11 +1,11 @@
 /**
- * Memory of disposed tensors, used again: a training step makes and drops hundreds of megabytes, and handing them to the
- * garbage collector and back to the system costs a tenth of its time. Only values that no one outside this backend's own
- * kernels has ever seen are used again, since tfjs hands out its arrays themselves and keeps views of them.
+ * Reuses the memory of disposed tensors: a training step allocates and drops hundreds of megabytes, and passing them
+ * through the garbage collector and back to the system costs a tenth of its time. Only values that nobody outside this
+ * backend's kernels has seen are reused, since tfjs hands out its arrays themselves and keeps views of them.
  */
 import type { DataType } from '@tensorflow/tfjs-core';
 
-/** What tfjs's CPU backend keeps for a tensor, for values that a kernel of ours made. */
+/** The entry that tfjs's CPU backend keeps for a tensor, for values made by a kernel of ours. */
 export class OwnValues {
   refCount = 1;
   /** Whether somebody else has read `values` and may still hold them. */
@@ -27,11 +27,11 @@ const mostBytesOfOne = 2 ** 24; // those of long contexts would double its peak
 const mostBytes = 2 ** 28;
 
 export class ArrayPool {
-  /** Arrays by length, the lengths least recently given back first. */
+  /** Arrays by length, the least recently returned lengths first. */
   private readonly free = new Map<number, Float32Array[]>();
   private bytes = 0;
 
-  /** An array of the length with whatever was in it. */
+  /** An array of the length, not initialised. */
   take(length: number): Float32Array {
     const found = this.free.get(length)?.pop();
     if (found) {

@@ -1,4 +1,4 @@
-/** What every attention kernel of the C++ library is told first. */
+/** The first arguments of every attention kernel of the C++ library. */
 
 import type { PackedAttributes } from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';

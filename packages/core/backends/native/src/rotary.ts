@@ -1,4 +1,4 @@
-/** Rotary embedding on the C++ library. Every layer turns by the same angles, so the last sines and cosines are kept. */
+/** Rotary embedding on the C++ library. Every layer uses the same angles, so the last sines and cosines are kept. */
 
 import type { RowPositions } from '@stickbreaking/core/backend';
 import { sameValues } from '@stickbreaking/core/backend';
@@ -12,7 +12,7 @@ interface Tables {
   sines: Float32Array;
 }
 
-/** Newest first: queries and keys have tables of their own where there is a cache of keys. */
+/** Newest first. Queries and keys have separate tables if there is a cache of keys. */
 let kept: Tables[] = [];
 
 function tablesFor(

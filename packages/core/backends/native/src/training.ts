@@ -69,7 +69,7 @@ export const trainingKernels = {
   },
 } satisfies NativeKernels;
 
-/** The variable's values to change in place; where another tensor shares them, the variable gets a copy first. */
+/** The variable's values, to be changed in place; if another tensor shares them, the variable gets a copy first. */
 function writable(variable: Variable, tools: KernelTools) {
   if (!isSoleOwner(variable)) {
     const copy = tools.make(variable.shape, 'float32', tools.read(variable).slice());
