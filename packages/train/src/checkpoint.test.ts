@@ -110,4 +110,15 @@ describe('MetricsFile', () => {
     second.close();
     expect(readMetrics(path)).toEqual([1, 2, 3].map(line));
   });
+
+  it('removes lines that are none, and says which', () => {
+    const path = join(tokenizerPath, '..', 'metrics.jsonl');
+    const line = (step: number) => `{"step":${step},"tokens":1,"validationLoss":${step === 2 ? null : 1}}\n`;
+    writeFileSync(path, `${line(1)}null\n${line(2)}[]\n"text"\n{"step":"3","loss":1}\n{"step":3}\n\n${line(4)}`);
+    expect(readMetrics(path).map(({ step }) => step)).toEqual([1, 2, 4]);
+    const said: string[] = [];
+    new MetricsFile(path, 4, (notice) => void said.push(notice)).close();
+    expect(said).toEqual([`${path}: line 2, 4, 5, 6, 7, 8 is no line of metrics and is removed`]);
+    expect(readFileSync(path, 'utf8')).toBe(line(1) + line(2) + line(4));
+  });
 });

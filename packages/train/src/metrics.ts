@@ -40,10 +40,14 @@ export class MetricsFile {
   constructor(
     readonly path: string,
     keepSteps: number,
+    onNotice?: (line: string) => void,
   ) {
     removeLeftovers(dirname(path), 'anyone');
     if (existsSync(path)) {
-      const text = readMetrics(path)
+      const { lines, odd } = parseMetrics(path);
+      if (odd.length > 0)
+        onNotice?.(`${path}: line ${odd.slice(0, 10).join(', ')} is no line of metrics and is removed`);
+      const text = lines
         .filter((line) => line.step <= keepSteps)
         .map((line) => `${JSON.stringify(line)}\n`)
         .join('');
@@ -70,15 +74,36 @@ export class MetricsFile {
   }
 }
 
-/** The lines of a metrics.jsonl, without a last one that a crash cut short. */
+/**
+ * The lines of a metrics.jsonl; what is no line of metrics, such as one that a crash cut short, is left out.
+ *
+ * @throws UserError where the file cannot be read
+ */
 export function readMetrics(path: string): MetricsLine[] {
-  const lines = readFileSync(path, 'utf8').split('\n');
-  lines.pop(); // what follows the last line break is empty, or half a line
-  return lines.flatMap((line) => {
-    try {
-      return [JSON.parse(line) as MetricsLine];
-    } catch {
-      return [];
-    }
-  });
+  return parseMetrics(path).lines;
+}
+
+/** The lines, and the numbers (from 1) of those that are none. */
+function parseMetrics(path: string): { lines: MetricsLine[]; odd: number[] } {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw explainSystemError(error, `cannot read ${path}`);
+  }
+  const parsed = text.split('\n').slice(0, -1).map(parseLine); // what follows the last line break is half a line
+  const odd = parsed.flatMap((line, i) => (line ? [] : [i + 1]));
+  return { lines: parsed.filter((line) => line !== undefined), odd };
+}
+
+function parseLine(line: string): MetricsLine | undefined {
+  try {
+    const parsed = JSON.parse(line) as Partial<StepMetrics & ValidationMetrics> | null;
+    // JSON has null for a loss that was not finite.
+    const isLoss = (value: unknown) => typeof value === 'number' || value === null;
+    const isMetrics = isLoss(parsed?.loss) || isLoss(parsed?.validationLoss);
+    return Number.isInteger(parsed?.step) && isMetrics ? (parsed as MetricsLine) : undefined;
+  } catch {
+    return undefined;
+  }
 }

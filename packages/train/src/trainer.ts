@@ -54,7 +54,7 @@ class Trainer {
     }
     this.store = new CheckpointStore(join(directory, 'checkpoints'), { last: keepLast, best: keepBest });
     this.store.repair();
-    this.metrics = new MetricsFile(join(directory, 'metrics.jsonl'), state.step);
+    this.metrics = new MetricsFile(join(directory, 'metrics.jsonl'), state.step, (line) => this.hooks.onNotice?.(line));
   }
 
   static async start(options: TrainOptions): Promise<Trainer> {
