@@ -1,0 +1,59 @@
+// From a surface, a seed and a number to a case, and from a case to what came of it.
+import { cpSync, mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { commands as dataCommands } from '@stickbreaking/data/commands';
+import { commands as evalCommands } from '@stickbreaking/eval/commands';
+import { commands as studyCommands } from '@stickbreaking/study/commands';
+import { commands as trainCommands } from '@stickbreaking/train/commands';
+import { makeFixtures } from './fixtures.mjs';
+import { judge } from './judge.mjs';
+import { chooser, mixed } from './random.mjs';
+import { runHere } from './run_here.mjs';
+import { surfaces } from './surfaces.mjs';
+
+export const commands = { ...dataCommands, ...trainCommands, ...evalCommands, ...studyCommands };
+
+let base;
+
+/** @param folder of fixtures; made there by the first process, which says so by `make` */
+export async function setUp({ folder, make }) {
+  base = folder;
+  if (make) await makeFixtures(folder, commands);
+}
+
+/** The seeds of a case's mutations; any of them may be left out. */
+export function mutationsOf({ seed, number }) {
+  const choose = chooser(mixed(seed, number));
+  const count = choose.pick([1, 1, 1, 2, 3]);
+  return { variant: choose.seed(), mutations: Array.from({ length: count }, () => choose.seed()) };
+}
+
+/**
+ * Runs a case in a folder of its own, which stays where `keep` says so.
+ *
+ * @param one `{ surface, seed, number, mutations?, keep? }`
+ * @returns `{ class, detail, command, mutations }`
+ */
+export async function runCase(one) {
+  const { variant, mutations: all } = mutationsOf(one);
+  const mutations = one.mutations ?? all;
+  const folder = one.keep ?? join(base, `case-${process.pid}`);
+  const fresh = () => {
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true });
+  };
+  fresh();
+  const { command, args, accepted } = await surfaces[one.surface]({
+    base,
+    folder,
+    choose: chooser(variant),
+    mutations,
+    fresh,
+    copy: (name, as = name) => cpSync(join(base, name), join(folder, as), { recursive: true }),
+    run: (name, given) => runHere(commands[name], given),
+  });
+  const ended = await runHere(commands[command], args);
+  const verdict = judge(ended, accepted);
+  if (!one.keep) rmSync(folder, { recursive: true, force: true });
+  return { ...verdict, command: [command, ...args], mutations };
+}
