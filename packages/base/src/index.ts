@@ -1,4 +1,6 @@
-export { explainSystemError, systemErrorIn, UserError } from './errors.js';
+export { actionOf, explainSystemError, systemErrorIn, UserError, type UserErrorOptions } from './errors.js';
+export { EXIT } from './exit_codes.js';
 export { alignColumns, formatBytes, formatCount, formatDuration } from './format.js';
 export { chooseSeed, generator, type Random, SEED_VARIABLE, seededRandom, sfc32 } from './random.js';
 export { shown } from './shown.js';
+export { VERSION } from './version.js';

@@ -24,7 +24,7 @@ export function main(argv: string[]): Promise<number> {
       parser
         .strict(false)
         .strictOptions() // what is no option is an override
-        .parserConfiguration({ 'duplicate-arguments-array': false }) // the last one counts
+        .parserConfiguration({ 'duplicate-arguments-array': false, 'parse-positional-numbers': false }) // the last counts
         .scriptName('sb-train')
         .usage('$0 --config FILE [--resume] [key.path=value …]\n\nTrains the model that a YAML file describes.')
         .option('config', { type: 'string', demandOption: true, describe: 'the run’s YAML file' })

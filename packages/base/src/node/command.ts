@@ -2,55 +2,68 @@
 import { statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import yargs, { type Argv } from 'yargs';
-import { explainSystemError, UserError } from '../errors.js';
-
-/** What yargs knows of the options, which its types leave out. */
-interface OptionKinds {
-  string: string[];
-  number: string[];
-  boolean: string[];
-  array: string[];
-}
+import { actionOf, explainSystemError, UserError } from '../errors.js';
+import { EXIT } from '../exit_codes.js';
+import { oneLine } from '../one_line.js';
+import { VERSION } from '../version.js';
+import { type OptionKinds, putAway } from './as_typed.js';
+import { watchOutput } from './output.js';
 
 /**
- * Parses `argv` and runs the command, which may return an exit code. For a user's mistake it prints only its message, to
- * stderr, and exits with 1.
+ * Parses `argv` and runs the command, which may give an exit code. A user's mistake is its message on stderr, alone, and
+ * the error's exit code; a fault of the program is told as such, with its stack. `EXIT` has the codes.
  */
 export async function runCommand<Args>(
   argv: string[],
   define: (parser: Argv) => Argv<Args>,
   run: (args: Args) => Promise<unknown>,
 ): Promise<number> {
-  if (!process.stdout.listeners('error').includes(leaveWhenUnread)) process.stdout.on('error', leaveWhenUnread);
+  watchOutput();
+  let restore = <T>(value: T): T => value;
   try {
     const parser = define(
-      yargs(argv)
+      yargs()
         .strict()
-        .version(false)
+        .version(VERSION)
         .help()
+        .exitProcess(false)
+        .parserConfiguration({ 'parse-positional-numbers': false })
         .fail((message, error) => {
-          throw error ?? new UsageError(message);
+          throw error && error.name !== 'YError' ? error : new UsageError(restore(message ?? error.message));
         }),
     );
-    const optionKinds = () => (parser as unknown as { getOptions(): OptionKinds }).getOptions();
-    const args = await parser.check((values) => checkValues(values, optionKinds()), true).parseAsync();
-    if ((args as { help?: boolean }).help) return 0;
-    const code = await run(args as Args);
-    return typeof code === 'number' ? code : 0;
+    const kinds = (parser as unknown as { getOptions(): OptionKinds }).getOptions();
+    const typed = putAway(argv, kinds);
+    restore = typed.restore;
+    const unsorted = (values: Record<string, unknown>) => {
+      for (const [name, value] of Object.entries(values)) values[name] = restore(value);
+    };
+    parser.requiresArg([...kinds.string, ...kinds.number]);
+    parser.middleware(unsorted, true).check((values) => checkValues(values, kinds), true);
+    const args = (await parser.parseAsync(typed.argv)) as Args & { help?: boolean; version?: boolean };
+    if (args.help || args.version) return EXIT.done;
+    const code = await run(args);
+    return typeof code === 'number' ? code : EXIT.done;
   } catch (error) {
-    const { name } = error as Error;
-    const told = (name === 'UserError' ? error : explainSystemError(error, 'cannot go on')) as Error;
-    if (told.name !== 'UserError') throw error;
-    process.stderr.write(`${told.message}\n`);
-    return 1;
+    return tell(error);
   }
 }
 
-/** A reader that has seen enough, such as `head`, closes the pipe: nobody is left to write to. */
-function leaveWhenUnread(error: NodeJS.ErrnoException): void {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
+/** Says on stderr what went wrong. @returns the exit code */
+function tell(error: unknown): number {
+  const told = (isUserError(error) ? error : explainSystemError(error, actionOf(error))) as Error;
+  if (!isUserError(told)) {
+    process.stderr.write(
+      `This is a fault of the program, not of its input; please report it.\n${told?.stack ?? told}\n`,
+    );
+    return EXIT.internal;
+  }
+  process.stderr.write(`${oneLine(told.message)}\n`);
+  return told.exitCode ?? EXIT.mistake;
 }
+
+/** Also of another copy of this package. */
+const isUserError = (error: unknown): error is UserError => (error as Error | undefined)?.name === 'UserError';
 
 /** yargs makes a list of an option that is given twice, and NaN of a word where a number belongs. */
 function checkValues(args: Record<string, unknown>, kinds: OptionKinds): true {
@@ -67,7 +80,7 @@ function checkValues(args: Record<string, unknown>, kinds: OptionKinds): true {
 
 class UsageError extends UserError {
   constructor(message: string) {
-    super(`${message.replaceAll(/\s+/g, ' ')} (see --help)`);
+    super(`${message.replaceAll(/\s+/g, ' ')} (see --help)`, { exitCode: EXIT.usage });
   }
 }
 

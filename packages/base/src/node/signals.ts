@@ -1,7 +1,14 @@
-/** Ctrl-C and SIGTERM: the first lets the current work save, the second ends the process. */
+/**
+ * What asks a command to stop: Ctrl-C, a terminal that is closed, and what schedulers send before they end a job. The
+ * first lets the work at hand save, the second ends the process.
+ */
+import { keepWritingUnread } from './output.js';
 
-/** Exit codes as a shell knows them of a process that a signal ended. */
-const exitCodes = { SIGINT: 130, SIGTERM: 143 } as const;
+/**
+ * Exit codes as a shell knows them of a process that a signal ended. Slurm sends SIGUSR1 ahead of a time limit where it
+ * is asked to (`--signal=USR1@120`); listened to, it does not open Node's debugger.
+ */
+const exitCodes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGUSR1: 138 } as const;
 
 /** Whether the work at hand has been asked to stop. */
 export interface Stop {
@@ -16,21 +23,25 @@ export interface Stop {
 }
 
 /**
- * Listens for SIGINT and SIGTERM until released.
+ * From here to `release` the work outlives whoever reads what it prints: a pipe that is closed does not end it.
  *
- * @param onStop called with the first signal
+ * @param onStop told of the first signal
  */
 export function stopOnSignals(onStop?: (signal: NodeJS.Signals) => void): Stop {
   const controller = new AbortController();
   let exitCode = 0;
   const leave = (name: NodeJS.Signals) => {
     const isSecond = exitCode !== 0;
+    // A terminal that goes away may say so more than once, and a scheduler may follow one signal by another.
+    if (isSecond && (name === 'SIGHUP' || name === 'SIGUSR1')) return;
     exitCode = exitCodes[name as keyof typeof exitCodes];
     if (isSecond) process.exit(exitCode);
     onStop?.(name);
     controller.abort();
   };
-  for (const name of Object.keys(exitCodes)) process.on(name, leave);
+  const names = Object.keys(exitCodes).filter((name) => process.platform !== 'win32' || name !== 'SIGUSR1');
+  for (const name of names) process.on(name, leave);
+  const readersMatter = keepWritingUnread();
   return {
     signal: controller.signal,
     get exitCode() {
@@ -38,7 +49,8 @@ export function stopOnSignals(onStop?: (signal: NodeJS.Signals) => void): Stop {
     },
     stop: () => controller.abort(),
     release: () => {
-      for (const name of Object.keys(exitCodes)) process.off(name, leave);
+      for (const name of names) process.off(name, leave);
+      readersMatter();
     },
   };
 }

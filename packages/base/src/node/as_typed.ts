@@ -1,0 +1,80 @@
+/**
+ * Arguments reach a command as they were typed. yargs takes quotes off a value's ends and a value that begins with a
+ * dash for an option; so values of text are handed to it under a name, and put back once it has sorted them.
+ */
+
+export interface OptionKinds {
+  string: string[];
+  number: string[];
+  boolean: string[];
+  array: string[];
+  alias: Record<string, string[]>;
+}
+
+/** NUL, which no argument of a process can hold. */
+const MARK = '\0';
+
+export interface AsTyped {
+  argv: string[];
+  /** What stands for a text that was put away, put back; everything else as it is. */
+  restore<T>(value: T): T;
+}
+
+/**
+ * Puts the values of text options away. Of options that are not known here, such as those of a command within a command,
+ * only what has quotes.
+ */
+export function putAway(argv: readonly string[], kinds: OptionKinds): AsTyped {
+  const texts: string[] = [];
+  const away = (text: string) => `${MARK}${texts.push(text) - 1}`;
+  const names = namesOf(kinds);
+  const nameOf = (word: string) => /^--?([^=\s]+)(?:=|$)/.exec(word)?.[1];
+  const isOption = (word: string) => {
+    const name = nameOf(word);
+    return word === '--' || (name !== undefined && (names.all.has(name) || names.all.has(name.replace(/^no-/, ''))));
+  };
+  const result: string[] = [];
+  for (let i = 0; i < argv.length; i++) {
+    const word = argv[i]!;
+    const name = nameOf(word);
+    if (word === '--') return { argv: [...result, '--', ...argv.slice(i + 1).map(away)], restore };
+    if (name === undefined || !names.text.has(name)) {
+      result.push(/^["'].*["']$/s.test(word) ? away(word) : word);
+      continue;
+    }
+    const equals = word.indexOf('=');
+    if (equals >= 0) {
+      result.push(`${word.slice(0, equals)}=${away(word.slice(equals + 1))}`);
+      continue;
+    }
+    result.push(word);
+    while (i + 1 < argv.length && !isOption(argv[i + 1]!)) {
+      result.push(away(argv[++i]!));
+      if (!names.list.has(name)) break;
+    }
+  }
+  return { argv: result, restore };
+
+  function restore<T>(value: T): T {
+    if (Array.isArray(value)) return value.map((one) => restore(one)) as T;
+    if (typeof value !== 'string') return value;
+    return value.replace(new RegExp(`${MARK}(\\d+)`, 'g'), (_, i) => texts[Number(i)]!) as T;
+  }
+}
+
+/** The names of options as they may be typed, with dashes or as one word. */
+function namesOf({ string, number, boolean, array, alias }: OptionKinds) {
+  const spelt = (given: readonly string[]) =>
+    new Set(
+      given
+        .flatMap((name) => [name, ...(alias[name] ?? [])])
+        .flatMap((name) => [
+          name,
+          name.replace(/-(\w)/g, (_, letter) => letter.toUpperCase()),
+          name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+        ]),
+    );
+  const text = spelt(string);
+  const all = new Set([...text, ...spelt(number), ...spelt(boolean), 'help', 'version']);
+  return { text, list: spelt(array), all };
+}

@@ -1,0 +1,133 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { EXIT, UserError, VERSION } from '../index.js';
+import { runCommand } from './command.js';
+
+let stdout = '';
+let stderr = '';
+beforeEach(() => {
+  [stdout, stderr] = ['', ''];
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+    stdout += text;
+    return true;
+  });
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    stderr += text;
+    return true;
+  });
+  vi.spyOn(console, 'log').mockImplementation((text) => {
+    stdout += `${text}\n`;
+  });
+});
+afterEach(() => vi.restoreAllMocks());
+
+interface Arguments {
+  _: (string | number)[];
+  prompt?: string;
+  stop?: string[];
+  topK?: number;
+  json?: boolean;
+}
+
+/** A command with an option of each kind; gives what it was run with. */
+async function run(argv: string[], work?: () => unknown): Promise<{ code: number; args?: Arguments }> {
+  let seen: Arguments | undefined;
+  const code = await runCommand<Arguments>(
+    argv,
+    (parser) =>
+      parser
+        .strict(false)
+        .strictOptions()
+        .scriptName('sb-test')
+        .option('prompt', { type: 'string' })
+        .option('stop', { type: 'string', array: true })
+        .option('top-k', { type: 'number' })
+        .option('json', { type: 'boolean' }) as never,
+    async (args) => {
+      seen = args;
+      return work?.();
+    },
+  );
+  return { code, args: seen };
+}
+
+describe('arguments', () => {
+  it.each([
+    '"Peace" and "war"',
+    "'quoted'",
+    '- item',
+    '--- three',
+    '-5',
+    '',
+    ' ',
+    'a=b',
+    '--=',
+    'two\nlines',
+    '1e9',
+    '{a: 1}',
+    '[x]',
+    'true',
+    '--prompt is what I typed',
+  ])('reach the program as they were typed: %j', async (text) => {
+    for (const argv of [['--prompt', text], [`--prompt=${text}`], ['--json', '--prompt', text, '--top-k', '3']]) {
+      expect((await run(argv)).args, stderr).toMatchObject({ prompt: text });
+    }
+    expect((await run(['--stop', text, 'b', '--json'])).args).toMatchObject({ stop: [text, 'b'], json: true });
+    expect((await run(['--', text])).args?._).toEqual([text]);
+  });
+
+  it('that are no options keep their digits and quotes', async () => {
+    expect((await run(['1e9', 'a="b"', '007', '--top-k', '-3', 'x=1'])).args).toMatchObject({
+      _: ['1e9', 'a="b"', '007', 'x=1'],
+      topK: -3,
+    });
+  });
+
+  it.each([
+    [['--prompt'], /prompt/],
+    [['--prompt', '--json'], /prompt/],
+    [['--promt', 'x'], /Unknown argument: promt/],
+    [['--top-k', 'many'], /--top-k expects a number/],
+    [['--json', '--prompt', 'a', '--prompt', 'b'], /--prompt was given more than once/],
+  ])('that are wrong are told in one line: %j', async (argv, message) => {
+    expect((await run(argv)).code).toBe(EXIT.usage);
+    expect(stderr).toMatch(message);
+    expect(stderr.split('\n')).toHaveLength(2);
+  });
+});
+
+describe('the end of a command', () => {
+  it('answers --version', async () => {
+    expect((await run(['--version'])).code).toBe(EXIT.done);
+    expect(stdout.trim()).toBe(VERSION);
+  });
+
+  it('has the code that the command gives', async () => {
+    expect((await run([])).code).toBe(EXIT.done);
+    expect((await run([], () => EXIT.unfinished)).code).toBe(EXIT.unfinished);
+  });
+
+  it('tells a mistake on one line, with control characters shown and long words cut', async () => {
+    const name = `a\u001b[31m\n${'x'.repeat(5000)}`;
+    const mistake = () => {
+      throw new UserError(`cannot read ${name}.`, { exitCode: EXIT.refused });
+    };
+    expect((await run([], mistake)).code).toBe(EXIT.refused);
+    expect(stderr).toMatch(/^cannot read a\\u001b\[31m\\nx{200,}…\n$/);
+    expect(stderr.length).toBeLessThan(400);
+  });
+
+  it('names the path of an error of the system', async () => {
+    const denied = Object.assign(new Error('EACCES'), { code: 'EACCES', errno: -13, syscall: 'open', path: '/a/b' });
+    const fail = () => Promise.reject(denied);
+    expect((await run([], fail)).code).toBe(EXIT.mistake);
+    expect(stderr).toBe('cannot open /a/b: permission denied (EACCES).\n');
+  });
+
+  it('shows the stack of a fault of the program, and says that it is one', async () => {
+    const fail = () => {
+      throw new TypeError('x is not a function');
+    };
+    expect((await run([], fail)).code).toBe(EXIT.internal);
+    expect(stderr).toMatch(/fault of the program.*\nTypeError: x is not a function\n\s+at /);
+  });
+});
