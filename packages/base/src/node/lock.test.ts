@@ -1,9 +1,11 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { lockOrRefuse, withLock } from './lock.js';
+import { takeLock } from './lock_file.js';
 
 let root: string;
 let directory: string;
@@ -15,21 +17,34 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
-/** A lock as another process leaves it, last touched so many seconds ago. */
-function leave(holder: { pid: number; host: string } | undefined, secondsAgo = 0): void {
+/** A lock's file as another process leaves it, last touched so many seconds ago. */
+function leave(content: string, secondsAgo = 0): void {
   mkdirSync(directory, { recursive: true });
-  writeFileSync(file(), holder ? JSON.stringify(holder) : '');
+  writeFileSync(file(), content);
   const then = Date.now() / 1000 - secondsAgo;
   utimesSync(file(), then, then);
 }
 
-/** A process that lives until it is killed. */
-function living() {
-  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
-  return { pid: child.pid!, [Symbol.dispose]: () => child.kill('SIGKILL') };
+const holder = (rest: object) => JSON.stringify({ pid: process.pid, host: hostname(), ...rest });
+
+/** Another process that holds the directory's lock until it is killed. */
+async function holding() {
+  const base = new URL('../../dist/node/index.js', import.meta.url).href;
+  const work = `import { lockOrRefuse } from ${JSON.stringify(base)};
+    lockOrRefuse(process.argv[1], 'trains');
+    console.log('holds');
+    setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', work, directory], { stdio: 'pipe' });
+  await once(child.stdout, 'data');
+  const end = async () => {
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  };
+  return { pid: child.pid!, end };
 }
 
 const dead = () => spawnSync(process.execPath, ['-e', '']).pid;
+const without = () => 'unsupported' as const;
 
 describe('who is refused', () => {
   it('takes the directory, gives it back, and leaves no empty directories', () => {
@@ -47,21 +62,33 @@ describe('who is refused', () => {
     expect(existsSync(file())).toBe(false);
   });
 
-  it('is told who has it, on this machine or another', () => {
-    using other = living();
-    leave({ pid: other.pid, host: hostname() }, 3600);
-    const message = `Another process (${other.pid} on ${hostname()}) trains in ${directory}; wait for it, or choose another output.`;
-    expect(() => lockOrRefuse(directory, 'trains')).toThrow(message);
-    leave({ pid: 1, host: 'elsewhere' }, 60);
-    expect(() => lockOrRefuse(directory, 'trains')).toThrow('Another process (1 on elsewhere)');
+  it('is told who has it and by which file, until that process ends, however it does', async () => {
+    const other = await holding();
+    const named = `Another process (${other.pid} on ${hostname()}, since `;
+    expect(() => lockOrRefuse(directory, 'trains')).toThrow(named);
+    expect(() => lockOrRefuse(directory, 'trains')).toThrow(`trains in ${directory} and holds ${file()}; wait for it`);
+    await other.end();
+    expect(existsSync(file())).toBe(true);
+    lockOrRefuse(directory, 'trains')();
+    expect(existsSync(file())).toBe(false);
+  });
+
+  it('is refused within its own process too', () => {
+    const release = lockOrRefuse(directory, 'trains');
+    expect(() => lockOrRefuse(directory, 'trains')).toThrow(`Another process (${process.pid} on`);
+    release();
+    lockOrRefuse(directory, 'trains')();
   });
 
   it.each([
-    ['killed', () => leave({ pid: dead(), host: hostname() })],
-    ['of another machine and silent for long', () => leave({ pid: 1, host: 'elsewhere' }, 3600)],
-    ['of the number that this process has now', () => leave({ pid: process.pid, host: hostname() })],
-    ['killed while it wrote its lock', () => leave(undefined)],
-  ])('takes it over from one %s', (_, left) => {
+    ['says nothing', () => leave('')],
+    ['says nothing that makes sense', () => leave('{}')],
+    ['is no JSON', () => leave('{"pid": 1')],
+    ['names a process that was killed', () => leave(holder({ pid: dead() }))],
+    ['names a process number that another program has now', () => leave(holder({ pid: process.ppid }))],
+    ['names this process’s own number', () => leave(holder({}))],
+    ['names another machine', () => leave(holder({ host: 'elsewhere' }))],
+  ])('takes over a file that nobody holds and that %s', (_, left) => {
     left();
     lockOrRefuse(directory, 'trains')();
     expect(existsSync(file())).toBe(false);
@@ -94,19 +121,51 @@ describe('who waits', () => {
     release();
   });
 
-  it.each([
-    ['killed', () => leave({ pid: dead(), host: hostname() })],
-    ['silent for long', () => leave({ pid: process.pid, host: hostname() }, 120)],
-    ['cut short long ago', () => leave(undefined, 120)],
-  ])('takes it over from one %s', async (_, left) => {
-    left();
-    expect(await withLock(directory, {}, async () => 'done')).toBe('done');
-    expect(existsSync(file())).toBe(false);
+  it('goes on when the process that has it is killed', async () => {
+    const other = await holding();
+    const holders: number[] = [];
+    const waiting = withLock(directory, { onWait: (pid) => holders.push(pid) }, async () => 'done');
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    await other.end();
+    expect(await waiting).toBe('done');
+    expect(holders).toEqual([other.pid]);
   });
 
   it('gives it back where the work fails', async () => {
     const work = () => Promise.reject(new Error('no'));
     await expect(withLock(directory, {}, work)).rejects.toThrow('no');
     expect(existsSync(join(root, 'a'))).toBe(false);
+  });
+});
+
+describe('on a file system without locks', () => {
+  it('the file’s being there is the lock', () => {
+    const lock = takeLock(directory, without);
+    expect(lock.taken).toBe(true);
+    expect(takeLock(directory, without)).toMatchObject({ taken: false, holder: { pid: process.pid } });
+    if (lock.taken) lock.release();
+    expect(existsSync(join(root, 'a'))).toBe(false);
+  });
+
+  it.each([
+    ['a process that lives', () => leave(holder({})), 0],
+    ['one of another machine', () => leave(holder({ host: 'elsewhere' }), 60), 0],
+    ['whoever is just writing it', () => leave(''), 0],
+  ])('stays with %s', (_, left) => {
+    left();
+    expect(takeLock(directory, without).taken).toBe(false);
+  });
+
+  it.each([
+    ['a process that was killed', () => leave(holder({ pid: dead() }))],
+    ['another start of the machine', () => leave(holder({ boot: 'another' }))],
+    ['a process whose number another program has now', () => leave(holder({ pid: process.pid, start: '1' }))],
+    ['one of another machine, silent for long', () => leave(holder({ host: 'elsewhere' }), 3600)],
+    ['whoever was killed while writing it', () => leave('', 60)],
+  ])('is taken over from %s', (_, left) => {
+    left();
+    const lock = takeLock(directory, without);
+    expect(lock.taken).toBe(true);
+    if (lock.taken) lock.release();
   });
 });

@@ -1,51 +1,55 @@
-/** The file `.lock` of a directory, with its holder's process id, touched while the holder lives. */
-import { closeSync, openSync, readFileSync, rmdirSync, rmSync, statSync, utimesSync, writeSync } from 'node:fs';
-import { hostname } from 'node:os';
+/**
+ * The file `.lock` of a directory. Whoever holds the system's lock on it (flock) has the directory, and what the file says
+ * is for people. Where the file system has no such locks, the file's being there is the lock, and it is held by the
+ * process that it names as long as that lives.
+ */
+import {
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { explainSystemError, systemErrorIn } from '../errors.js';
 import { makeDirectory } from './files.js';
-
-export interface LockHolder {
-  pid: number;
-  host: string;
-}
-
-/** A lock that somebody holds. */
-export interface StandingLock {
-  /** Undefined if it is being written at the moment, or was truncated by a crash. */
-  holder: LockHolder | undefined;
-  /** Milliseconds since the holder touched it. */
-  age: number;
-}
-
-export interface LockPolicy {
-  touchEveryMs: number;
-  /** Whether the holder of a lock is gone, so that the lock may be taken over. */
-  isGone(lock: StandingLock): boolean;
-}
+import { flock } from './flock.js';
+import { isGone, type LockHolder, ownHolder, parseHolder } from './holder.js';
 
 export type Lock = { taken: true; release(): void } | { taken: false; holder: LockHolder | undefined };
 
-const pathOf = (directory: string) => join(directory, '.lock');
+export const lockPath = (directory: string) => join(directory, '.lock');
+
+/** Where only the file's being there locks: how often a holder touches it, and when one of another machine is gone. */
+const TOUCH_MS = 10_000;
+const SILENT_MS = 600_000;
+/** A file without a holder is being written, or was left by a crash. */
+const WRITING_MS = 5_000;
 
 /**
  * Takes a directory's lock, unless another has it. The directory is made where it is not there; what had to be made is
  * removed again on release, as far as nothing came into it.
  *
+ * @param system the system's lock; another one in tests
  * @throws UserError where nothing can be written there
  */
-export function takeLock(directory: string, policy: LockPolicy): Lock {
+export function takeLock(directory: string, system: typeof flock = flock): Lock {
   let made: string | undefined;
   for (let attempt = 1; ; attempt++) {
     try {
       made = makeDirectory(directory) ?? made;
-      if (!create(directory)) {
-        const standing = read(directory);
-        if (standing && !policy.isGone(standing)) return { taken: false, holder: standing.holder };
-        remove(directory);
-        if (!create(directory)) return { taken: false, holder: read(directory)?.holder };
-      }
-      break;
+      const taken = takeFile(lockPath(directory), system);
+      if (!('release' in taken)) return { taken: false, holder: taken.holder };
+      const release = () => {
+        taken.release();
+        removeMade(directory, made);
+      };
+      return { taken: true, release };
     } catch (error) {
       const cause = systemErrorIn(error);
       // A holder that left the directory empty may have removed it just now.
@@ -53,52 +57,96 @@ export function takeLock(directory: string, policy: LockPolicy): Lock {
       if (!isRemoved || attempt === 10) throw explainSystemError(cause, `cannot write to ${directory}`);
     }
   }
-  const timer = setInterval(() => touch(directory), policy.touchEveryMs);
-  timer.unref(); // it keeps no process alive
-  const release = () => {
-    clearInterval(timer);
-    remove(directory);
-    removeMade(directory, made);
-  };
-  return { taken: true, release };
 }
 
-/** False where it stands already. */
-function create(directory: string): boolean {
-  let file: number;
-  try {
-    file = openSync(pathOf(directory), 'wx');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw error;
+type TakenFile = { release(): void } | { holder: LockHolder | undefined };
+
+function takeFile(path: string, system: typeof flock): TakenFile {
+  for (;;) {
+    const { file, isOurs } = open(path);
+    if (file === undefined) continue; // removed between two looks
+    const answer = system(file);
+    if (answer === 'taken' && isAt(path, file)) {
+      write(file);
+      // Removed before it is given back: whoever opened it meanwhile finds that it is no longer at its place.
+      return { release: () => [remove(path), closeSync(file)] };
+    }
+    if (answer === 'unsupported' && isOurs) {
+      write(file);
+      closeSync(file);
+      return { release: holdByPresence(path) };
+    }
+    closeSync(file);
+    if (answer === 'taken') continue; // of a file that its holder has removed
+    const standing = look(path);
+    if (answer === 'held' || (standing && !isLeft(standing))) return { holder: standing?.holder };
+    remove(path);
   }
-  writeSync(file, JSON.stringify({ pid: process.pid, host: hostname() } satisfies LockHolder));
-  closeSync(file);
-  return true;
 }
 
-function read(directory: string): StandingLock | undefined {
-  const file = statSync(pathOf(directory), { throwIfNoEntry: false });
-  return file && { holder: holderOf(directory), age: Date.now() - file.mtimeMs };
+/** The file, made where it is not there. */
+function open(path: string): { file: number | undefined; isOurs: boolean } {
+  for (const [flag, isOurs] of [
+    ['wx+', true],
+    ['r+', false],
+  ] as const) {
+    try {
+      return { file: openSync(path, flag), isOurs };
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== (isOurs ? 'EEXIST' : 'ENOENT')) throw error;
+    }
+  }
+  return { file: undefined, isOurs: false };
 }
 
-function holderOf(directory: string): LockHolder | undefined {
+interface StandingLock {
+  holder: LockHolder | undefined;
+  /** Milliseconds since the holder touched it. */
+  age: number;
+}
+
+function look(path: string): StandingLock | undefined {
   try {
-    return JSON.parse(readFileSync(pathOf(directory), 'utf8')) as LockHolder;
+    return { holder: parseHolder(readFileSync(path, 'utf8')), age: Date.now() - statSync(path).mtimeMs };
   } catch {
-    return undefined;
+    return undefined; // removed just now
   }
 }
 
-function touch(directory: string): void {
+/** Whether a lock that only its presence makes was left by a process that is gone. */
+const isLeft = ({ holder, age }: StandingLock) => (holder ? isGone(holder) || age > SILENT_MS : age > WRITING_MS);
+
+/** Touches the file while it is held, for those on other machines. @returns what gives it back */
+function holdByPresence(path: string): () => void {
+  const timer = setInterval(() => touch(path), TOUCH_MS);
+  timer.unref(); // it keeps no process alive
+  return () => {
+    clearInterval(timer);
+    remove(path);
+  };
+}
+
+const remove = (path: string) => rmSync(path, { force: true });
+
+/** Whether an open file is still the one at its path. */
+function isAt(path: string, file: number): boolean {
+  const [there, open] = [statSync(path, { throwIfNoEntry: false }), fstatSync(file)];
+  return there?.ino === open.ino && there.dev === open.dev;
+}
+
+function write(file: number): void {
+  ftruncateSync(file);
+  writeSync(file, `${JSON.stringify(ownHolder())}\n`, 0);
+}
+
+function touch(path: string): void {
   try {
-    utimesSync(pathOf(directory), new Date(), new Date());
+    utimesSync(path, new Date(), new Date());
   } catch {
     // taken away; the work goes on all the same
   }
 }
-
-const remove = (directory: string) => rmSync(pathOf(directory), { force: true });
 
 /** Removes the directory and those around it up to `made`, what `mkdir` says was made, as far as they are empty. */
 function removeMade(directory: string, made: string | undefined): void {

@@ -7,15 +7,20 @@ export function isAlive(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
-  return !isZombie(pid);
+  return !statusOf(pid)?.startsWith('Z'); // in a container a killed process may never be waited for
 }
 
-/** In a container a killed process may never be waited for. */
-function isZombie(pid: number): boolean {
+/** When a process was started, in the system's ticks since the machine was; undefined where that cannot be read. */
+export function startOf(pid: number): string | undefined {
+  return statusOf(pid)?.split(' ')[19];
+}
+
+/** What Linux says of a process after its name (proc(5), from field 3 on). */
+function statusOf(pid: number): string | undefined {
   try {
     const status = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return status.slice(status.lastIndexOf(')') + 2).startsWith('Z');
+    return status.slice(status.lastIndexOf(')') + 2);
   } catch {
-    return false; // no Linux
+    return undefined;
   }
 }
