@@ -1,8 +1,8 @@
 /** sb-study: trains and evaluates every arm of a study and writes its report. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { UserError } from '@stickbreaking/base';
-import { progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { EXIT, UserError } from '@stickbreaking/base';
+import { after, progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { type ArmMessage, startInProcess } from './jobs.js';
 import { loadStudy } from './load.js';
@@ -82,7 +82,7 @@ async function run(args: Arguments): Promise<number> {
   log(`${study.kind} on ${backend.description} (${backend.reason}), in ${config.output}`);
   const stop = stopOnSignals();
   const { timeLimit } = args;
-  const timer = timeLimit === undefined ? undefined : setTimeout(stop.stop, timeLimit * 60_000);
+  const forget = timeLimit === undefined ? undefined : after(timeLimit * 60_000, stop.stop);
   try {
     const { only = '', skip } = args;
     const named = (parts: string, id: string) => parts.split('|').some((part) => id.includes(part));
@@ -105,9 +105,9 @@ async function run(args: Arguments): Promise<number> {
     }
     const why = stop.signal.aborted ? 'Stopped; the same command goes on' : 'Some arms are still to be run';
     process.stdout.write(`${why}. So far: ${config.output}/results/report.html\n`);
-    return stop.exitCode;
+    return stop.exitCode || EXIT.unfinished;
   } finally {
-    clearTimeout(timer);
+    forget?.();
     stop.release();
   }
 }

@@ -1,9 +1,9 @@
 // Checkpoints of a run: <run>/checkpoints/step-00000123/ holds the model, its tokenizer, the optimizer and the state
-// of the loop. A directory is written under another name, flushed and renamed, so one named step-… is complete; for
-// the same reason it is renamed before it is deleted.
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { basename, join } from 'node:path';
-import { explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
+// of the loop. A directory is written under another name, flushed and renamed, so one that is called step-… is whole; it
+// is renamed away before it is deleted, for the same reason.
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { EXIT, explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
 import { removeLeftovers, replaceFile, syncDirectory, syncDirectoryWithFiles } from '@stickbreaking/base/node';
 import { type SavedTokenizer, saveTokenizer } from '@stickbreaking/data';
 import { CHECKSUMS_FILE, checksumOfFile, checksumsOf, type FileChecksum, verifyChecksums } from '@stickbreaking/model';
@@ -87,6 +87,7 @@ export class CheckpointStore {
         : 'no older checkpoint is good';
       throw new UserError(`${(error as Error).message.replace(/\.$/, '')}; ${advice}, or pass --no-verify.`, {
         cause: error,
+        exitCode: EXIT.refused,
       });
     }
   }
@@ -188,6 +189,7 @@ export function readState(directory: string): TrainingState {
     if (/^step-\d+$/.test(basename(directory)) && basename(directory) !== nameOf(step)) {
       throw new UserError(
         `${path} is of step ${step}, which is not the step of its directory; it was put there by hand.`,
+        { exitCode: EXIT.refused },
       );
     }
     return result.data;

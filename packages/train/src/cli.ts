@@ -1,4 +1,5 @@
 /** sb-train: trains the model that a YAML file describes. */
+import { EXIT } from '@stickbreaking/base';
 import { runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { makePlan } from './plan.js';
@@ -49,7 +50,7 @@ async function run(args: Arguments): Promise<number> {
   if (args.plan) {
     const plan = makePlan(config, backend, { resume: args.resume });
     process.stdout.write(args.json ? `${JSON.stringify(plan, null, 2)}\n` : formatPlan(plan));
-    return 0;
+    return plan.missing.length > 0 ? EXIT.unmet : EXIT.done;
   }
   const watch = watchRun(config, backend.description);
   const stop = stopOnSignals((signal) => watch.say(`${signal}: saving and leaving (once more to leave at once)`));

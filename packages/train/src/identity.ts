@@ -1,7 +1,7 @@
 // What the numbers of a run depend on. It is saved with every checkpoint; a run that is resumed must agree with it, or
 // its losses would be neither the old run's nor a new one's.
 import { isDeepStrictEqual } from 'node:util';
-import { UserError } from '@stickbreaking/base';
+import { EXIT, UserError } from '@stickbreaking/base';
 import type { LlamaConfig } from '@stickbreaking/model';
 import type { TrainingState } from './checkpoint.js';
 import type { OptimizerSettings } from './optimizer.js';
@@ -55,6 +55,7 @@ export function checkIdentity(
   throw new UserError(
     `The checkpoint ${checkpoint} is of another configuration: ${path} was ${say(before)} and is ${say(after)} now; ` +
       'change it back, or start a new run with another output.',
+    { exitCode: EXIT.refused },
   );
 }
 

@@ -1,6 +1,6 @@
 // Where a run begins: at its own newest checkpoint, with another run's weights, or with new ones.
 import { join } from 'node:path';
-import { UserError } from '@stickbreaking/base';
+import { EXIT, UserError } from '@stickbreaking/base';
 import {
   type LlamaConfigInput,
   LlamaModel,
@@ -38,6 +38,7 @@ function checkModel(directory: string, { identity }: TrainingState): void {
   throw new UserError(
     `The checkpoint ${directory} contradicts itself: ${path} is ${say(before)} in state.json and ${say(after)} in ` +
       'config.json; put config.json back as it was saved, or resume from another checkpoint.',
+    { exitCode: EXIT.refused },
   );
 }
 

@@ -1,4 +1,5 @@
 export type { Argv } from 'yargs';
+export { after } from './after.js';
 export { checkOutput, runCommand } from './command.js';
 export {
   makeDirectory,
