@@ -188,6 +188,8 @@ describe.skipIf(process.platform === 'win32')('a run that is stopped', { timeout
   test.each([
     ['SIGINT', 130],
     ['SIGTERM', 143],
+    ['SIGHUP', 129],
+    ['SIGUSR1', 138],
   ] as const)('by %s saves, leaves with its code, and goes on to the same losses', async (signal, code) => {
     const output = `output=${join(base, signal)}`;
     const { child, ended } = start([output]);
@@ -203,6 +205,16 @@ describe.skipIf(process.platform === 'win32')('a run that is stopped', { timeout
     expect(readMetrics(metrics).at(-1)!.step).toBe(step);
     expect(await run([output, '--resume'])).toMatchObject({ code: 0 });
     expect(losses(signal)).toEqual(losses('reference'));
+  });
+
+  test('is not stopped by a reader that goes away', async () => {
+    const { child, ended } = start([`output=${join(base, 'unread')}`]);
+    child.stderr.once('data', () => child.stderr.destroy());
+    child.stdout.destroy();
+    expect((await ended).code).toBe(0);
+    expect(checkpoints('unread').steps().at(-1)).toBe(10);
+    expect(losses('unread')).toEqual(losses('reference'));
+    expect(existsSync(join(base, 'unread', '.lock'))).toBe(false);
   });
 
   test('by a full disk, wherever, says so in one line and keeps the last checkpoint', async () => {
@@ -266,7 +278,7 @@ describe('what is wrong is told in one line', () => {
   test('a run that is there already, and a checkpoint of another configuration', async () => {
     expect((await runHere([])).stderr).toMatch(/holds a run already .* --resume/);
     const { code, stderr } = await runHere(['--resume', 'stages.0.schedule.peak=0.02']);
-    expect(code).toBe(1);
+    expect(code).toBe(4);
     expect(stderr).toMatch(/of another configuration: stages\.0\.schedule\.peak was 0\.01 and is 0\.02 now/);
     expect((await runHere(['--resume', 'model.numLayers=2'])).stderr).toMatch(/model\.numLayers was 1 and is 2 now/);
   });
@@ -290,7 +302,7 @@ describe('what is wrong is told in one line', () => {
     for (const file of readdirSync(good)) copyFileSync(join(good, file), join(broken, file));
     writeFileSync(join(broken, 'model.safetensors'), readFileSync(join(good, 'model.safetensors')).subarray(0, 999));
     const { code, stderr } = await runHere([`output=${join(base, 'broken')}`, '--resume']);
-    expect(code).toBe(1);
+    expect(code).toBe(4);
     expect(stderr.trim().split('\n').at(-1)).toMatch(/model\.safetensors/);
     expect(stderr).not.toMatch(/\n\s+at /);
   });
@@ -318,7 +330,7 @@ describe('--plan', () => {
   ])('configs/%s.yaml has the parameters of the paper’s table 1', async (name, parameters) => {
     const file = fileURLToPath(new URL(`../../../configs/${name}.yaml`, import.meta.url));
     const { code, stdout } = await runHere(['--config', file, '--plan', '--json']);
-    expect(code).toBe(0);
+    expect(code).toBe(3); // neither tokenizer nor text is there
     expect(JSON.parse(stdout).parameters).toBe(parameters);
   });
 });

@@ -32,14 +32,15 @@ export async function runCommand<Args>(
           throw error && error.name !== 'YError' ? error : new UsageError(restore(message ?? error.message));
         }),
     );
-    const kinds = (parser as unknown as { getOptions(): OptionKinds }).getOptions();
+    const kindsNow = () => (parser as unknown as { getOptions(): OptionKinds }).getOptions();
+    const kinds = kindsNow();
     const typed = putAway(argv, kinds);
     restore = typed.restore;
     const unsorted = (values: Record<string, unknown>) => {
       for (const [name, value] of Object.entries(values)) values[name] = restore(value);
     };
     parser.requiresArg([...kinds.string, ...kinds.number]);
-    parser.middleware(unsorted, true).check((values) => checkValues(values, kinds), true);
+    parser.middleware(unsorted, true).check((values) => checkValues(values, kindsNow()), true);
     const args = (await parser.parseAsync(typed.argv)) as Args & { help?: boolean; version?: boolean };
     if (args.help || args.version) return EXIT.done;
     const code = await run(args);
