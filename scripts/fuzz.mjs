@@ -39,9 +39,10 @@ class Runner {
   async start(make = false) {
     this.child = fork(fileURLToPath(new URL('fuzz/worker.mjs', import.meta.url)), {
       execArgv: ['--max-old-space-size=2000'],
-      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
-    await this.ask({ setup: { folder: join(folder, 'fixtures'), make } }, 300_000);
+    const { ended } = await this.ask({ setup: { folder: join(folder, 'fixtures'), make } }, 300_000);
+    if (ended) throw new Error(`the process that runs cases did not start: ${ended.detail}`);
   }
 
   ask(message, limit) {

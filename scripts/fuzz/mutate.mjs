@@ -122,7 +122,7 @@ export function mutateTree(tree, seed) {
     () => set(structuredClone(other)),
     () => set([old]),
     () => set({ [key]: old }),
-    () => set(typeof old === 'string' ? old.toUpperCase() : String(old)),
+    () => set(typeof old === 'string' ? old.toUpperCase() : JSON.stringify(old)),
     () => (Array.isArray(parent) ? parent.splice(Number(key), 1) : delete parent[key]),
     () => {
       if (Array.isArray(parent)) parent.push(structuredClone(old));

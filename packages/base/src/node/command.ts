@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path';
 import yargs, { type Argv } from 'yargs';
 import { actionOf, explainSystemError, UserError } from '../errors.js';
 import { EXIT } from '../exit_codes.js';
-import { oneLine } from '../one_line.js';
+import { oneLine } from '../shown.js';
 import { VERSION } from '../version.js';
 import { type OptionKinds, putAway } from './as_typed.js';
 import { watchOutput } from './output.js';
