@@ -1,8 +1,8 @@
 // Checkpoints of a run: <run>/checkpoints/step-00000123/ holds the model, its tokenizer, the optimizer and the state
 // of the loop. A directory is written under another name, flushed and renamed, so one that is called step-… is whole; it
 // is renamed away before it is deleted, for the same reason.
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { EXIT, explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
 import { removeLeftovers, replaceFile, syncDirectory, syncDirectoryWithFiles } from '@stickbreaking/base/node';
 import { type SavedTokenizer, saveTokenizer } from '@stickbreaking/data';
