@@ -8,7 +8,25 @@ export { silenceGreeting } from './backends/cpu.js';
 export { type BackendKernels, cpuKernels, type KernelCall, registerKernels } from './backends/register.js';
 export type { TfjsKernel, TfjsKernelName, TfjsKernelTable } from './backends/tfjs_kernels.js';
 export { fireInputNames, fireInputsOf } from './fire_inputs.js';
-export type * from './kernels.js';
+export type {
+  AdamWAttributes,
+  BackendKernel,
+  CrossEntropyAttributes,
+  FireInputs,
+  KernelAttributes,
+  KernelInputs,
+  KernelName,
+  KernelOutputs,
+  Kernels,
+  KernelTable,
+  NoAttributes,
+  PackedAttributes,
+  ReferenceKernel,
+  RotaryAttributes,
+  RowPositions,
+  SoftmaxAttributes,
+  StickBreakingAttributes,
+} from './kernels.js';
 export { kernelNames, runReference } from './reference/register.js';
 export { runKernel } from './run_kernel.js';
 export { sameValues } from './same_values.js';

@@ -17,7 +17,25 @@ export {
 export { MOST_WEIGHTED_TOKENS, softmaxWeights, stickBreakingWeights } from './attention/weights.js';
 export { type BackendName, type SelectedBackend, selectBackend } from './backends/select.js';
 export type { Ints } from './checks.js';
-export type * from './kernels.js';
+export type {
+  AdamWAttributes,
+  BackendKernel,
+  CrossEntropyAttributes,
+  FireInputs,
+  KernelAttributes,
+  KernelInputs,
+  KernelName,
+  KernelOutputs,
+  Kernels,
+  KernelTable,
+  NoAttributes,
+  PackedAttributes,
+  ReferenceKernel,
+  RotaryAttributes,
+  RowPositions,
+  SoftmaxAttributes,
+  StickBreakingAttributes,
+} from './kernels.js';
 export { type AdamWOptions, adamW } from './ops/adamw.js';
 export { embedding } from './ops/embedding.js';
 export { globalNorm } from './ops/global_norm.js';

@@ -1,8 +1,8 @@
 /** A model on disk: `config.json` and `model.safetensors` (or Hugging Face's shards) in one directory. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
-import { replaceFile } from '@stickbreaking/base/node';
+import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
 import type { Variable } from '@tensorflow/tfjs-core';
 import { CHECKSUMS_FILE } from './checksums.js';
 import type { LlamaConfig } from './config.js';
@@ -43,7 +43,7 @@ export function saveCheckpoint(
   config: LlamaConfig,
   parameters: ReadonlyMap<string, Variable>,
 ): void {
-  mkdirSync(directory, { recursive: true });
+  makeDirectory(directory);
   // Those of what lay here before hold no longer.
   rmSync(join(directory, CHECKSUMS_FILE), { force: true });
   writeSafetensors(

@@ -1,9 +1,9 @@
 // The training loop. One turn is one optimizer step: its micro-batches run forward and backward, the summed gradients
 // are clipped, AdamW moves the parameters, and what is due is measured and saved. Nothing in it is random: weights and
 // data order follow from the seed, so a run that goes on from a checkpoint gives the losses of one that never stopped.
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { explainSystemError, UserError } from '@stickbreaking/base';
+import { UserError } from '@stickbreaking/base';
+import { makeDirectory } from '@stickbreaking/base/node';
 import { globalNorm } from '@stickbreaking/core';
 import { type LlamaModel, MODEL_FILE, writeSafetensors } from '@stickbreaking/model';
 import { batchGradients, disposeAll } from './batch_gradients.js';
@@ -47,11 +47,7 @@ class Trainer {
     this.hooks = options.hooks ?? {};
     const { directory, collective, checkpoints: { keepLast = 3, keepBest = true } = {} } = options;
     if (!directory || (collective && collective.rank > 0)) return;
-    try {
-      mkdirSync(join(directory, 'checkpoints'), { recursive: true });
-    } catch (error) {
-      throw explainSystemError(error, `cannot write to ${directory}`);
-    }
+    makeDirectory(join(directory, 'checkpoints'));
     this.store = new CheckpointStore(join(directory, 'checkpoints'), { last: keepLast, best: keepBest });
     this.store.repair();
     this.metrics = new MetricsFile(join(directory, 'metrics.jsonl'), state.step, (line) => this.hooks.onNotice?.(line));

@@ -2,9 +2,8 @@
  * A report is one HTML file that opens from disk: text, figures as inline SVG, and the numbers of every figure as a
  * table. Readable on a phone, in the dark, on paper; without scripts or anything fetched.
  */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { replaceFile } from '@stickbreaking/base/node';
+import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
 import { pictureStyle, standaloneSvg } from './canvas.js';
 import { type Curve, type CurvesOptions, drawCurves } from './curves.js';
 import { type Finding, sortFindings, summariseFindings, verdictWords } from './findings.js';
@@ -46,7 +45,7 @@ export function writeReport(path: string, report: Report): void {
 
 /** Writes each picture that has a name as `<directory>/<name>.svg`; returns the names. */
 export function writePictures(directory: string, report: Report): string[] {
-  mkdirSync(directory, { recursive: true });
+  makeDirectory(directory);
   const pictures = picturesOf(report.blocks);
   for (const { name, svg } of pictures) {
     replaceFile(join(directory, `${name}.svg`), standaloneSvg(svg));

@@ -1,9 +1,9 @@
 /** The text of studies that name none: the State of the Union addresses, 1790 to 2021, long documents in the public domain. */
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '@stickbreaking/base';
-import { replaceFile } from '@stickbreaking/base/node';
+import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
 
 /** Held out: one year in twenty, over all of the time. */
 const isHeldOut = ({ year }: { year: string | number }) => Number(year) % 20 === 7;
@@ -21,7 +21,7 @@ export async function defaultText(directory: string): Promise<{ train: string; h
   if (existsSync(inBundle.train) && existsSync(inBundle.heldOut)) return inBundle;
   const paths = pathsIn(directory);
   if (existsSync(paths.train) && existsSync(paths.heldOut)) return paths;
-  mkdirSync(directory, { recursive: true });
+  makeDirectory(directory);
   const all = await addresses();
   const write = (path: string, part: Address[]) =>
     replaceFile(path, part.map((one) => `${JSON.stringify({ text: one.text })}\n`).join(''));

@@ -1,7 +1,8 @@
 /** Gets a study's text ready: found or written, a tokenizer trained on it, tokenized into shards. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeDirectory } from '@stickbreaking/base/node';
 import {
   listFiles,
   openTokenizer,
@@ -31,7 +32,7 @@ export async function prepareText(
   { shared, signal, say }: Pick<ArmContext, 'shared' | 'signal' | 'say'>,
 ): Promise<PreparedText> {
   const folder = config.folder ?? shared;
-  mkdirSync(folder, { recursive: true });
+  makeDirectory(folder);
   const { sources, heldOut } = await textOf(config, folder);
   for (const source of [...sources, heldOut]) listFiles(source);
   const tokenizer = openTokenizer(config.tokenizer ?? (await ownTokenizer(config, sources, folder, say)));
