@@ -1,9 +1,11 @@
 /** Opens a checkpoint: its directory, tokenizer and model, checked against each other. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { UserError } from '@stickbreaking/base';
+import { EXIT, UserError } from '@stickbreaking/base';
+import { globalNorm } from '@stickbreaking/core';
 import { openTokenizer, type SpecialTokenOptions, type Tokenizer } from '@stickbreaking/data';
-import { LlamaModel, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
+import { LlamaModel, loadConfig, resolveCheckpoint, verifyChecksums } from '@stickbreaking/model';
+import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** A checkpoint, ready for use. */
 export interface OpenedCheckpoint {
@@ -12,17 +14,71 @@ export interface OpenedCheckpoint {
   model: LlamaModel;
 }
 
+export interface OpenCheckpointOptions {
+  /** tokenizer.json; default: the checkpoint's own. */
+  tokenizer?: string | undefined;
+  specialTokens?: SpecialTokenOptions;
+  /** Check the files against the checkpoint's checksums, where it has any; default true. */
+  verify?: boolean;
+}
+
+/** What every command that opens a checkpoint takes. */
+export const verifyOption = {
+  verify: {
+    type: 'boolean',
+    default: true,
+    describe: 'check the checkpoint against its checksums; --no-verify skips that',
+  },
+} as const;
+
 /**
  * Opens a checkpoint or the latest one of a run.
  *
- * @throws UserError if a part is missing, or they do not belong together
+ * @throws UserError if a part is missing or not as it was saved, if the parts do not belong together, or if a weight is
+ *   not finite
  */
-export function openCheckpoint(
+export async function openCheckpoint(
   path: string,
-  tokenizerPath?: string,
-  specialTokens: SpecialTokenOptions = {},
-): OpenedCheckpoint {
+  { tokenizer: tokenizerPath, specialTokens = {}, verify = true }: OpenCheckpointOptions = {},
+): Promise<OpenedCheckpoint> {
   const directory = resolveCheckpoint(path);
+  const verified = verify ? verifyChecksums(directory) : undefined;
+  verified?.catch(() => {}); // awaited below
+  try {
+    const opened = open(directory, tokenizerPath, specialTokens);
+    await checkFinite(opened);
+    await verified;
+    return opened;
+  } catch (error) {
+    await verified; // says more of a damaged file than what stumbled over it
+    throw error;
+  }
+}
+
+/** One look at all weights together; the first that is not finite is searched for only if there is one. */
+async function checkFinite({ model, directory }: OpenedCheckpoint): Promise<void> {
+  if (Number.isFinite(await normOf([...model.parameters.values()]))) return;
+  for (const [name, parameter] of model.parameters) {
+    if (Number.isFinite(await normOf([parameter]))) continue;
+    throw new UserError(
+      `${directory}: the weights '${name}' are not finite, so nothing can be computed from them; take an earlier checkpoint of the run.`,
+      { exitCode: EXIT.refused },
+    );
+  }
+}
+
+async function normOf(tensors: Tensor[]): Promise<number> {
+  const norm = globalNorm(tensors);
+  const [value] = await norm.data();
+  norm.dispose();
+  return value!;
+}
+
+function open(
+  directory: string,
+  tokenizerPath: string | undefined,
+  specialTokens: SpecialTokenOptions,
+): OpenedCheckpoint {
   const file = tokenizerPath ?? join(directory, 'tokenizer.json');
   if (tokenizerPath === undefined && !existsSync(file)) {
     throw new UserError(`${directory} has no tokenizer.json; name one with --tokenizer.`);

@@ -14,7 +14,7 @@ import {
 } from '@stickbreaking/data';
 import { estimateMemory, hostMemory } from '@stickbreaking/model';
 import { drawAttention } from './attention/command.js';
-import { openCheckpoint } from './checkpoint.js';
+import { openCheckpoint, verifyOption } from './checkpoint.js';
 import { evaluateDocuments } from './documents.js';
 import { parseLengths } from './lengths.js';
 import { BATCH_TOKENS, type LengthResult, scorerOf } from './scoring.js';
@@ -33,6 +33,7 @@ interface Arguments extends SourceArguments, SpecialTokenArguments {
   data: string | undefined;
   protocol: 'stream' | 'documents' | 'both';
   tokenizer: string | undefined;
+  verify: boolean;
   maxTokens: number | undefined;
   backend: string;
   json: boolean;
@@ -76,6 +77,7 @@ export function main(argv: string[]): Promise<number> {
         })
         .option('tokenizer', { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' })
         .options(specialTokenOptions)
+        .options(verifyOption)
         .option('max-tokens', { type: 'number', describe: 'stream: use no more tokens than this' })
         .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' })
         .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' })
@@ -95,7 +97,7 @@ export function main(argv: string[]): Promise<number> {
 
 async function attention(args: Arguments): Promise<void> {
   await selectBackend(args.backend);
-  const opened = openCheckpoint(args.checkpoint, args.tokenizer, specialTokensFrom(args));
+  const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
   await drawAttention(opened, { ...args, output: args.output ?? 'attention.html' });
 }
 
@@ -107,11 +109,12 @@ async function evaluate(args: Arguments): Promise<void> {
   }
   const lengths = parseLengths(args.lengths);
   if (args.output !== undefined) checkOutput(args.output);
-  if (args.maxTokens !== undefined && !(args.maxTokens > 0)) {
-    throw new UserError(`--max-tokens is ${args.maxTokens}; expected a positive number.`);
+  if (args.maxTokens !== undefined && !(Number.isSafeInteger(args.maxTokens) && args.maxTokens > 0)) {
+    throw new UserError(`--max-tokens is ${args.maxTokens}; expected a whole number above 0.`);
   }
   const backend = await selectBackend(args.backend);
-  const { directory, tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer, specialTokensFrom(args));
+  const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
+  const { directory, tokenizer, model } = opened;
   const longest = Math.max(...lengths);
   const tokens = Math.max(longest, BATCH_TOKENS);
   // Whether a device has enough memory, its backend must say.

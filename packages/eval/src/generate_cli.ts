@@ -3,7 +3,7 @@ import { runCommand } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { type SpecialTokenArguments, specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
 import { checkGenerateOptions } from '@stickbreaking/model';
-import { openCheckpoint } from './checkpoint.js';
+import { openCheckpoint, verifyOption } from './checkpoint.js';
 import { StopTexts } from './stop_texts.js';
 
 interface Arguments extends SpecialTokenArguments {
@@ -16,6 +16,7 @@ interface Arguments extends SpecialTokenArguments {
   seed: number;
   stop: string[];
   tokenizer: string | undefined;
+  verify: boolean;
   backend: string;
 }
 
@@ -45,6 +46,7 @@ export function main(argv: string[]): Promise<number> {
         })
         .option('tokenizer', { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' })
         .options(specialTokenOptions)
+        .options(verifyOption)
         .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' }) as never,
     generate,
   );
@@ -55,7 +57,8 @@ async function generate(args: Arguments): Promise<void> {
   const options = { maxNewTokens, temperature, topP, seed, ...(topK === undefined ? {} : { topK }) };
   checkGenerateOptions(options);
   await selectBackend(args.backend);
-  const { tokenizer, model } = openCheckpoint(args.checkpoint, args.tokenizer, specialTokensFrom(args));
+  const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
+  const { tokenizer, model } = opened;
   // The prompt begins like a document in training.
   const prompt = tokenizer.encode(args.prompt);
   process.stdout.write(args.prompt);

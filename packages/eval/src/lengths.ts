@@ -1,4 +1,5 @@
-import { UserError } from '@stickbreaking/base';
+import { shown, UserError } from '@stickbreaking/base';
+import { LARGEST_INT as LONGEST } from '@stickbreaking/model';
 
 /**
  * Context lengths from text: `2048..65536` doubles from the first to the last, `1000,3000` is taken as it is.
@@ -10,6 +11,7 @@ export function parseLengths(text: string): number[] {
   const range = /^(\d+)\.\.(\d+)$/.exec(text.trim());
   if (range) {
     const [first, last] = [Number(range[1]), Number(range[2])];
+    if (last > LONGEST) throw new UserError(`--lengths ${shown(text)}: a length is at most ${LONGEST}; ${expected}.`);
     if (first < 1) throw new UserError(`--lengths ${text}: a length must be at least 1; ${expected}.`);
     if (last < first) throw new UserError(`--lengths ${text} is no range: it ends below its beginning; ${expected}.`);
     const lengths = [];
@@ -17,8 +19,8 @@ export function parseLengths(text: string): number[] {
     return lengths;
   }
   const lengths = text.split(',').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : Number.NaN));
-  if (lengths.some((length) => !Number.isSafeInteger(length) || length < 1)) {
-    throw new UserError(`--lengths ${text} cannot be read; ${expected}.`);
+  if (lengths.some((length) => !Number.isSafeInteger(length) || length < 1 || length > LONGEST)) {
+    throw new UserError(`--lengths ${shown(text)} cannot be read; ${expected}.`);
   }
   return lengths;
 }

@@ -1,4 +1,5 @@
 /** What an evaluation asks of a model, and what it counts; shared by both protocols. */
+import { UserError } from '@stickbreaking/base';
 import type { LlamaModel, TokenBatch } from '@stickbreaking/model';
 
 /** The loss in nats of every position of a batch, 0 where the target is −1. */
@@ -55,7 +56,11 @@ export function scorerOf(model: LlamaModel): TokenScorer {
     const losses = model.tokenLosses(batch);
     const values = await losses.data();
     losses.dispose();
-    return values;
+    const bad = values.findIndex((value) => !Number.isFinite(value));
+    if (bad < 0) return values;
+    throw new UserError(
+      `The model gives no finite loss: token ${bad} of a batch scores ${values[bad]}. Its weights may have diverged; take an earlier checkpoint.`,
+    );
   };
 }
 

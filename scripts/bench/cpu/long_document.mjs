@@ -17,7 +17,7 @@ const [checkpoint, data, lengthText, skipping] = process.argv.slice(2);
 const length = Number(lengthText);
 await selectBackend('native');
 setBlockSkipping(skipping === 'on');
-const { model, tokenizer } = openCheckpoint(checkpoint);
+const { model, tokenizer } = await openCheckpoint(checkpoint);
 
 const stream = [];
 for (const { text } of await readText(data)) {

@@ -58,3 +58,33 @@ describe('alternatives, lists and overrides', () => {
     expect(() => readYaml('/nowhere/run.yaml', schema)).toThrow('cannot read /nowhere/run.yaml: there is no such file');
   });
 });
+
+describe('a file that is no configuration', () => {
+  const loose = z.looseObject({});
+  const bomb = `a: &a [x, x]\n${'bcdefghij'
+    .split('')
+    .map((name, i) => `${name}: &${name} [${`*${'abcdefghi'[i]}, `.repeat(9)}x]`)
+    .join('\n')}\n`;
+
+  it.each([
+    ['an alias that names nothing', 'a: *nowhere\n'],
+    ['aliases that unfold without end', bomb],
+    ['nesting without end', '['.repeat(100_000)],
+    ['a tab', 'a:\n\t- b\n'],
+  ])('is refused in one line: %s', (_, text) => {
+    expect(() => parseYaml(text, 'run.yaml', loose)).toThrow(/^run\.yaml[^\n]*$/);
+    expect(() => parseYaml(text, 'run.yaml', loose)).toThrow(expect.objectContaining({ name: 'UserError' }));
+  });
+
+  it.each(['stages.1000000000.x=1', 'stages.3=1', 'new.5=1'])('an override beyond a list’s end: %s', (override) => {
+    const parse = () => parseYaml('stages: [{ x: 1 }]\n', 'run.yaml', loose, { overrides: [override] });
+    expect(parse).toThrow(/beyond its end/);
+  });
+
+  it('but a list may grow by one', () => {
+    const overrides = ['stages.1.x=2'];
+    expect(parseYaml('stages: [{ x: 1 }]\n', 'run.yaml', loose, { overrides })).toEqual({
+      stages: [{ x: 1 }, { x: 2 }],
+    });
+  });
+});

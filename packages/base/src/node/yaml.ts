@@ -1,8 +1,9 @@
 /** YAML files checked by a zod schema; a mistake is one line that names file, line, key and what was expected. */
 import { readFileSync } from 'node:fs';
-import { type Document, isMap, isNode, LineCounter, parse, parseDocument } from 'yaml';
+import { type Document, isMap, isNode, isSeq, LineCounter, parse, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { explainSystemError, UserError } from '../errors.js';
+import { shown } from '../shown.js';
 import { describeProblem } from './yaml_problem.js';
 
 type Path = readonly PropertyKey[];
@@ -44,14 +45,14 @@ export function parseYaml<Schema extends z.ZodType>(
   { overrides = [], section }: YamlOptions = {},
 ): z.output<Schema> {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const document = documentOf(text, file, lines);
   const broken = document.errors[0];
   if (broken) {
     const line = lines.linePos(broken.pos[0]).line;
     throw new UserError(`${file}:${line}: this is not YAML: ${firstLine(broken.message)}`);
   }
   const overridden = overrides.map((override) => applyOverride(document, override));
-  const content = document.toJS() as unknown;
+  const content = contentOf(document, file);
   const base = section === undefined ? [] : [section];
   const value = section === undefined ? content : (content as Record<string, unknown> | null)?.[section];
   const result = schema.safeParse(value);
@@ -61,6 +62,24 @@ export function parseYaml<Schema extends z.ZodType>(
   const source = overridden.find((one) => startsWith(path, one.path));
   const where = source ? `override '${source.text}'` : `${file}:${lineOf(document, path, lines)}`;
   throw new UserError(`${where}: ${problem.message(path.map(String).join('.'))}`);
+}
+
+/** Nesting beyond what the parser's recursion bears is no configuration. */
+function documentOf(text: string, file: string, lineCounter: LineCounter): Document {
+  try {
+    return parseDocument(text, { lineCounter, prettyErrors: false });
+  } catch (error) {
+    throw new UserError(`${file} cannot be read as YAML: ${firstLine((error as Error).message)}.`);
+  }
+}
+
+/** The file's plain values. An alias may name nothing, or unfold to more than anybody wrote by hand. */
+function contentOf(document: Document, file: string): unknown {
+  try {
+    return document.toJS() as unknown;
+  } catch (error) {
+    throw new UserError(`${file} cannot be read as YAML: ${firstLine((error as Error).message)}.`);
+  }
 }
 
 function startsWith(path: Path, prefix: Path): boolean {
@@ -73,13 +92,27 @@ function applyOverride(document: Document, text: string): { text: string; path: 
     .slice(0, Math.max(0, equals))
     .split('.')
     .map((key) => (/^\d+$/.test(key) ? Number(key) : key));
-  if (path.includes('')) throw new UserError(`override '${text}': expected key.path=value, such as seed=1.`);
+  if (path.includes('')) throw new UserError(`override '${shown(text)}': expected key.path=value, such as seed=1.`);
+  checkIndices(document, path, text);
   try {
     document.setIn(path, document.createNode(parse(text.slice(equals + 1))));
   } catch (error) {
-    throw new UserError(`override '${text}' cannot be applied: ${firstLine((error as Error).message)}.`);
+    throw new UserError(`override '${shown(text)}' cannot be applied: ${firstLine((error as Error).message)}.`);
   }
   return { text, path };
+}
+
+/** A list grows by one element at a time: a number far beyond its end would fill it up with nothing. */
+function checkIndices(document: Document, path: Path, text: string): void {
+  for (const [depth, key] of path.entries()) {
+    const parent = depth === 0 ? document.contents : document.getIn(path.slice(0, depth), true);
+    if (typeof key !== 'number' || (parent !== undefined && !isSeq(parent))) continue;
+    const length = isSeq(parent) ? parent.items.length : 0;
+    if (key > length)
+      throw new UserError(
+        `override '${shown(text)}': the list has ${length} elements, so that ${key} is beyond its end.`,
+      );
+  }
 }
 
 /** The line of the node at `path`, or of its nearest parent that the file has. */

@@ -1,6 +1,6 @@
 /** `sb-eval --attention`: the attention weights of chosen layers and heads on a short text, drawn into one HTML file. */
 import { resolve } from 'node:path';
-import { UserError } from '@stickbreaking/base';
+import { shown, UserError } from '@stickbreaking/base';
 import { type SourceArguments, sourceFrom } from '@stickbreaking/data';
 import { type AttentionConfig, attentionKind } from '@stickbreaking/model';
 import type { OpenedCheckpoint } from '../checkpoint.js';
@@ -99,12 +99,17 @@ function besideEachOther(tokens: number, blocks: ReportBlock[]): ReportBlock[] {
   return tokens <= 20 ? [{ kind: 'row', blocks }] : blocks;
 }
 
+/** No model has more layers or heads. */
+const MOST_INDEX = 2 ** 16;
+
 /** `0,2..4` as [0, 2, 3, 4]. */
 export function parseIndices(option: string, text: string): number[] {
   const indices = text.split(',').flatMap((part) => {
     const match = /^\s*(\d+)(?:\.\.(\d+))?\s*$/.exec(part);
     const [first, last] = match ? [Number(match[1]), Number(match[2] ?? match[1])] : [0, -1];
-    if (last < first) throw new UserError(`${option} ${text} cannot be read; expected numbers from 0 such as 0,2..3.`);
+    if (last > MOST_INDEX) throw new UserError(`${option} ${shown(text)}: numbers go up to ${MOST_INDEX}.`);
+    if (last < first)
+      throw new UserError(`${option} ${shown(text)} cannot be read; expected numbers from 0 such as 0,2..3.`);
     return Array.from({ length: last - first + 1 }, (_, i) => first + i);
   });
   return [...new Set(indices)];

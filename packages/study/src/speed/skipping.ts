@@ -74,7 +74,7 @@ async function modelOf(
   text: PreparedText,
   context: ArmContext,
 ): Promise<{ model: LlamaModel; tokenizer: PreparedText['tokenizer']; result: Partial<TrainingResult> } | undefined> {
-  if (config.checkpoint !== undefined) return { ...openCheckpoint(config.checkpoint), result: {} };
+  if (config.checkpoint !== undefined) return { ...(await openCheckpoint(config.checkpoint)), result: {} };
   const { model: sizes, training: recipe, seed } = config;
   const model = {
     ...defined(sizes!),

@@ -6,6 +6,7 @@
 import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi';
 import { CudaError } from './errors.js';
 import { loadLibrary } from './libraries.js';
+import { float32, int32, int64 } from './numbers.js';
 
 const SIGNATURES = {
   cuInit: ['uint'],
@@ -70,9 +71,9 @@ export type Argument =
   | { f32: number }
   | { bytes: Uint8Array };
 export const pointer = (value: number): Argument => ({ pointer: value });
-export const i64 = (value: number): Argument => ({ i64: value });
-export const i32 = (value: number): Argument => ({ i32: value });
-export const f32 = (value: number): Argument => ({ f32: value });
+export const i64 = (value: number): Argument => ({ i64: int64(value) });
+export const i32 = (value: number): Argument => ({ i32: int32(value) });
+export const f32 = (value: number): Argument => ({ f32: float32(value) });
 
 export interface LaunchShape {
   grid: readonly [number, number?, number?];

@@ -2,7 +2,9 @@
  * Structs that kernels read, declared once: from a declaration come the bytes that the host writes and the C++ that holds
  * the kernels' own declaration of the same struct to it, field by field, wherever the kernels are compiled.
  */
+
 import type { Argument } from './driver.js';
+import { float32, int32 } from './numbers.js';
 
 type Scalar = 'pointer' | 'i64' | 'i32' | 'f32';
 /** A scalar, or so many of them in a row. */
@@ -91,8 +93,8 @@ function roundUp(n: number, step: number): number {
 }
 
 function writeScalar(view: DataView, at: number, type: Scalar, value: number): void {
-  if (type === 'f32') view.setFloat32(at, value, true);
-  else if (type === 'i32') view.setInt32(at, value, true);
+  if (type === 'f32') view.setFloat32(at, float32(value), true);
+  else if (type === 'i32') view.setInt32(at, int32(value), true);
   else {
     view.setUint32(at, value >>> 0, true);
     view.setInt32(at + 4, Math.floor(value / 2 ** 32), true);

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
 import koffi from 'koffi';
 import { chooseBlas } from './blas.js';
+import { checked } from './checked.js';
 import { type Compiler, compile, findCompiler, flags, readSources } from './compiler.js';
 
 export interface BuiltLibrary {
@@ -143,7 +144,7 @@ export function nativeFunction(signature: string): ReturnType<Loaded['library'][
   let found = functions.get(signature);
   if (!found) {
     if (!functionsOf) throw new Error("The backend 'native' was not selected.");
-    found = functionsOf.func(signature);
+    found = checked(signature, functionsOf.func(signature));
     functions.set(signature, found);
   }
   return found;
