@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { selectBackend } from '@stickbreaking/core';
 import { trainTokenizer } from '@stickbreaking/data';
-import { type LlamaConfigInput, LlamaModel } from '@stickbreaking/model';
+import { CHECKSUMS_FILE, checksumsOf, type LlamaConfigInput, LlamaModel } from '@stickbreaking/model';
+import { tensor } from '@tensorflow/tfjs-core';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { main as evaluate } from './cli.js';
@@ -289,5 +290,50 @@ describe('wrong input ends with one line, exit code 1 and nothing changed on dis
     const options = ['-c', `{ ${command}; } 3>&1 | head -c 2`, process.execPath, sbGenerate, at('rope')];
     const result = spawnSync('sh', options);
     expect([result.stdout.toString(), result.stderr.toString()]).toEqual(['Th', '']);
+  });
+});
+
+describe('a checkpoint that is not as it was saved', () => {
+  const spoilt = async (name: string, damage: (directory: string) => void) => {
+    cpSync(at('rope'), at(name), { recursive: true });
+    writeFileSync(join(at(name), CHECKSUMS_FILE), await checksumsOf(at(name)));
+    damage(at(name));
+    return ['--checkpoint', at(name), '--backend', 'cpu'];
+  };
+  const commands = (checkpoint: string[]) =>
+    [
+      [evaluate, ...checkpoint, '--data', at('text.txt'), '--lengths', '16'],
+      [evaluate, ...checkpoint, '--attention', '--text', 'The line', '--output', at('drawn.html')],
+      [generate, ...checkpoint, '--prompt', 'The', '--max-new-tokens', '2'],
+    ] as [Command, ...string[]][];
+
+  it('with one bit changed is refused, and used where --no-verify says so', async () => {
+    const checkpoint = await spoilt('flipped', (directory) => {
+      const file = join(directory, 'model.safetensors');
+      const bytes = readFileSync(file);
+      bytes[bytes.length - 40] = bytes[bytes.length - 40]! ^ 1;
+      writeFileSync(file, bytes);
+    });
+    for (const [command, ...args] of commands(checkpoint)) {
+      const { code, stdout, stderr } = await run(command, ...args);
+      expect([code, stdout]).toEqual([1, '']);
+      expect(stderr).toMatch(/flipped\/model\.safetensors is damaged: it is not as it was saved/);
+      expect((await run(command, ...args, '--no-verify')).code).toBe(0);
+    }
+  });
+
+  it.each([Number.NaN, Number.POSITIVE_INFINITY])('with a weight of %s gives no numbers and no text', async (value) => {
+    const name = `weights-${value}`;
+    const model = LlamaModel.load(at('rope'));
+    const weight = model.parameters.get('model.layers.1.mlp.up_proj.weight')!;
+    weight.assign(tensor(new Float32Array(weight.size).fill(value, 5, 6), weight.shape));
+    cpSync(at('rope'), at(name), { recursive: true });
+    model.save(at(name));
+    model.dispose();
+    for (const [command, ...args] of commands(['--checkpoint', at(name), '--backend', 'cpu'])) {
+      const { code, stdout, stderr } = await run(command, ...args);
+      expect([code, stdout]).toEqual([4, '']);
+      expect(stderr).toMatch(/^[^\n]*'model\.layers\.1\.mlp\.up_proj\.weight' are not finite[^\n]*\n$/);
+    }
   });
 });
