@@ -141,7 +141,7 @@ describe('the tokens that begin and end documents', () => {
     expect(() => beside('gpt2', { 'tokenizer_config.json': { eos_token: '</s>' } })).toThrow(
       /no token '<\/s>' to end documents with \(.*tokenizer_config\.json names it\)/,
     );
-    expect(() => beside('gpt2', { 'tokenizer_config.json': { eos_token: 5 } })).toThrow(/eos_token is no token/);
+    expect(() => beside('gpt2', { 'tokenizer_config.json': { eos_token: 5 } })).toThrow(/eos_token is not a token/);
     expect(() => beside('metaspace', { 'config.json': [] })).toThrow(/config\.json is no JSON object/);
   });
 });

@@ -48,7 +48,7 @@ export function textIn(record: object, field: string, where: string, check: Text
   if (value === null) return null;
   if (typeof value === 'string') return check.wellFormed(value, where);
   if (value instanceof Uint8Array) return check.decode(value, `${where}, '${shown(field)}'`);
-  throw new UserError(`${where}: '${shown(field)}' is no text but ${Array.isArray(value) ? 'a list' : typeof value}.`);
+  throw new UserError(`${where}: '${shown(field)}' is not text but ${Array.isArray(value) ? 'a list' : typeof value}.`);
 }
 
 function valueIn(record: object, field: string, where: string): unknown {

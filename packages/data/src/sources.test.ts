@@ -185,11 +185,11 @@ describe('refusing', () => {
   test('records without the text', async () => {
     const line = (content: string) => refusal({ path: write('.jsonl', `{"text":"a"}\n${content}`) });
     expect(await line('{"content":"b"}')).toMatch(/line 2: there is no field 'text'; the record has 'content'/);
-    expect(await line('{"text":3}')).toMatch(/line 2: 'text' is no text but number/);
+    expect(await line('{"text":3}')).toMatch(/line 2: 'text' is not text but number/);
     expect(await line('["text"]')).toMatch(/line 2: expected a JSON object/);
     expect(await line('{"text":"b"')).toMatch(/line 2: invalid JSON/);
     const numbers = parquet([{ name: 'text', data: [1, 2], type: 'INT32' }]);
-    expect(await refusal({ path: write('.parquet', numbers) })).toMatch(/row 1: 'text' is no text but number/);
+    expect(await refusal({ path: write('.parquet', numbers) })).toMatch(/row 1: 'text' is not text but number/);
   });
 
   test('a source described wrongly', async () => {

@@ -80,7 +80,7 @@ function namedIn(
   for (const { path, json } of files) {
     if (!Object.hasOwn(json, key)) continue;
     const parsed = TokenSchema.safeParse(json[key]);
-    if (!parsed.success) throw new UserError(`${shown(path)}: ${key} is no token; expected a text.`);
+    if (!parsed.success) throw new UserError(`${shown(path)}: ${key} is not a token; expected text.`);
     if (parsed.data === null) return null;
     return named(vocabulary, parsed.data, does, `${shown(path)} names it`);
   }

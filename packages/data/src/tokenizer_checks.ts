@@ -58,7 +58,7 @@ function idsOf(model: CheckedModel): Map<string, number> | string {
 
 function unknownFault(model: CheckedModel, ids: ReadonlyMap<string, number>): string | undefined {
   if (model.type === 'Unigram') {
-    if (!model.vocab.every(([, score]) => Number.isFinite(score))) return 'model.vocab: a score is no number';
+    if (!model.vocab.every(([, score]) => Number.isFinite(score))) return 'model.vocab: a score is not a number';
     return model.unk_id < model.vocab.length ? undefined : `model.unk_id is ${model.unk_id}, beyond the vocabulary`;
   }
   const unknown = model.unk_token;

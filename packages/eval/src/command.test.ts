@@ -226,7 +226,7 @@ describe('wrong input ends with one line, exit code 1 and nothing changed on dis
       { '--lengths': '8,999999999' },
       /needs about .* GiB, and there are .* on this machine; take shorter --lengths/,
     ],
-    ['a range that is none', { '--lengths': '4096..2048' }, /4096\.\.2048 is no range/],
+    ['a range that is none', { '--lengths': '4096..2048' }, /4096\.\.2048 is not a range/],
     ['lengths that are none', { '--lengths': 'long' }, /--lengths long cannot be read/],
     ['a text shorter than the window', { '--lengths': '65536' }, /too few for one window of 65536/],
     [
@@ -266,7 +266,7 @@ describe('wrong input ends with one line, exit code 1 and nothing changed on dis
       at('text.txt'),
     ]);
     expect([result.status, result.stdout.toString()]).toEqual([1, '']);
-    expect(result.stderr.toString()).toMatch(/^--lengths 4096\.\.2048 is no range[^\n]*\n$/);
+    expect(result.stderr.toString()).toMatch(/^--lengths 4096\.\.2048 is not a range[^\n]*\n$/);
   });
 
   // A file system of 64 KiB, in a namespace of its own; where the system allows no such thing, there is no small disk.

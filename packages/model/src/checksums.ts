@@ -81,7 +81,7 @@ function readChecksums(path: string): Checksums {
     if (!(error instanceof SyntaxError)) throw explainSystemError(error, `cannot read ${path}`);
   }
   const result = ChecksumsSchema.safeParse(json);
-  if (!result.success) throw new UserError(`${path} is damaged: it is no list of checksums.`);
+  if (!result.success) throw new UserError(`${path} is damaged: it is not a list of checksums.`);
   return result.data;
 }
 

@@ -118,7 +118,7 @@ describe('MetricsFile', () => {
     expect(readMetrics(path).map(({ step }) => step)).toEqual([1, 2, 4]);
     const said: string[] = [];
     new MetricsFile(path, 4, (notice) => void said.push(notice)).close();
-    expect(said).toEqual([`${path}: line 2, 4, 5, 6, 7, 8 is no line of metrics and is removed`]);
+    expect(said).toEqual([`${path}: line 2, 4, 5, 6, 7, 8 is not a line of metrics and is removed`]);
     expect(readFileSync(path, 'utf8')).toBe(line(1) + line(2) + line(4));
   });
 });

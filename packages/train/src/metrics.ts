@@ -46,7 +46,7 @@ export class MetricsFile {
     if (existsSync(path)) {
       const { lines, odd } = parseMetrics(path);
       if (odd.length > 0)
-        onNotice?.(`${path}: line ${odd.slice(0, 10).join(', ')} is no line of metrics and is removed`);
+        onNotice?.(`${path}: line ${odd.slice(0, 10).join(', ')} is not a line of metrics and is removed`);
       const text = lines
         .filter((line) => line.step <= keepSteps)
         .map((line) => `${JSON.stringify(line)}\n`)

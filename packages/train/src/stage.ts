@@ -91,7 +91,7 @@ function faultOf(stage: TrainStage & { microBatches: number }, index: number, pe
     if (!(Number.isSafeInteger(value) && value > 0)) return `${name} is ${value}; expected a whole number above 0`;
   }
   if (!Number.isInteger(microBatches)) {
-    return `batchTokens ${batchTokens} is no multiple of microBatchTokens ${microBatchTokens}`;
+    return `batchTokens ${batchTokens} is not a multiple of microBatchTokens ${microBatchTokens}`;
   }
   if (contextLength > microBatchTokens) {
     return `contextLength ${contextLength} is above microBatchTokens ${microBatchTokens}: no document could be that long`;

@@ -227,7 +227,7 @@ describe('train', () => {
   it.each([
     [{ stages: [] }, /no stages/],
     [{ stages: [stage({ data: undefined })] }, /stage 1: the first stage needs data/],
-    [{ stages: [stage({ batchTokens: 63 })] }, /batchTokens 63 is no multiple of microBatchTokens 32/],
+    [{ stages: [stage({ batchTokens: 63 })] }, /batchTokens 63 is not a multiple of microBatchTokens 32/],
     [{ stages: [stage(), stage({ name: 'late', steps: 0 })] }, /late: steps is 0/],
     [{ stages: [stage({ schedule: { kind: 'constant', peak: 1, warmupSteps: 9 } })] }, /warm-up of 576 tokens/],
   ])('says what does not fit: %#', async (options, message) => {

@@ -68,7 +68,7 @@ describe('the MQRAR task', () => {
     const below = counts.filter((count) => count < 24).length; // 24 is half way from 3 to 192, in factors
     expect(below).toBeGreaterThan(150);
     expect(below).toBeLessThan(250);
-    expect(() => checkTask({ ...task, fewestPairs: 193 })).toThrow('From 193 to 192 pairs is no range');
+    expect(() => checkTask({ ...task, fewestPairs: 193 })).toThrow('From 193 to 192 pairs is not a range');
   });
 
   it('assigns each variable once, then asks and assigns in turn, all tokens in their ranges', () => {

@@ -41,9 +41,9 @@ const UNSCORED = -1;
 /** @throws UserError if no such sequence exists */
 export function checkTask({ sequenceLength, variables, values, pairs, fewestPairs = pairs }: MqrarTask): void {
   if (fewestPairs > pairs)
-    throw new UserError(`From ${fewestPairs} to ${pairs} pairs is no range; expected at most ${pairs}.`);
+    throw new UserError(`From ${fewestPairs} to ${pairs} pairs is not a range; expected at most ${pairs}.`);
   if (sequenceLength % 2 !== 0) {
-    throw new UserError(`A sequence of ${sequenceLength} tokens is no row of pairs; expected an even length.`);
+    throw new UserError(`A sequence of ${sequenceLength} tokens cannot be made of pairs; expected an even length.`);
   }
   if (pairs > variables) throw new UserError(`${pairs} pairs need as many variables, and there are ${variables}.`);
   if (2 * pairs + 2 > sequenceLength) {
