@@ -13,7 +13,8 @@ export function parseLengths(text: string): number[] {
     const [first, last] = [Number(range[1]), Number(range[2])];
     if (last > LONGEST) throw new UserError(`--lengths ${shown(text)}: a length is at most ${LONGEST}; ${expected}.`);
     if (first < 1) throw new UserError(`--lengths ${text}: a length must be at least 1; ${expected}.`);
-    if (last < first) throw new UserError(`--lengths ${text} is not a range: it ends below its beginning; ${expected}.`);
+    if (last < first)
+      throw new UserError(`--lengths ${text} is not a range: it ends below its beginning; ${expected}.`);
     const lengths = [];
     for (let length = first; length <= last; length *= 2) lengths.push(length);
     return lengths;
