@@ -1,4 +1,4 @@
-/** What the studies' configurations share. */
+/** Shared by the configurations of all studies. */
 import { count as boundedCount, type LlamaConfigInput, LlamaConfigSchema, positive } from '@stickbreaking/model';
 import { z } from 'zod';
 
@@ -6,7 +6,7 @@ export const count = boundedCount();
 export const rate = positive();
 export const learningRates = z.array(rate).min(1);
 
-/** A learning rate as reports and the names of arms have it. */
+/** A learning rate as shown in reports and in the names of arms. */
 export const shownRate = (rate: number) => Number(rate.toPrecision(3)).toExponential();
 
 export const common = {
@@ -28,7 +28,7 @@ export const withId = <A extends { id?: string | undefined; name: string }>(arm:
   id: arm.id ?? arm.name,
 });
 
-/** A model without what the study decides: its attention, vocabulary and context. */
+/** The sizes of a model, without what the study decides: attention, vocabulary and context. */
 export const ModelSizesSchema = z.strictObject({
   hiddenSize: count,
   intermediateSize: count,

@@ -1,4 +1,4 @@
-/** Where and by what a result was made. */
+/** On which hardware and with which software a result was obtained. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { cpus, platform, release, totalmem } from 'node:os';
@@ -12,7 +12,7 @@ export interface Environment {
   memoryGiB: number;
   system: string;
   node: string;
-  /** The commit of this project, where it is known. */
+  /** The commit of this project, if known. */
   commit: string;
 }
 

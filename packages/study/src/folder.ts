@@ -1,7 +1,7 @@
 /**
  * A study's folder: `study.json` says which study it is; `arms/<name>-<hash>/` is an arm's own, with `result.json` once
  * it is done; `results/` holds the report. The hash is of the arm's settings, so that an arm whose configuration was
- * changed is done anew beside the old one, and nothing is ever overwritten.
+ * changed is run again beside the old one, and nothing is ever overwritten.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -83,7 +83,7 @@ export class StudyFolder {
   }
 }
 
-/** JSON whose keys are in order, so that equal settings are equal text. */
+/** JSON with sorted keys, so that equal settings are equal text. */
 function canonical(value: unknown): string {
   return JSON.stringify(value, (_, inner) =>
     inner && typeof inner === 'object' && !Array.isArray(inner)

@@ -5,10 +5,10 @@ import { UserError } from '@stickbreaking/base';
 import { runOwnProcess } from './own_process.js';
 import type { Arm } from './study.js';
 
-/** Starts an arm elsewhere. Resolves to whether it was done: not, when the signal stopped it. */
+/** Starts an arm in another process. Resolves to whether it was done, which is false if the signal stopped it. */
 export type StartArm = (arm: Arm, slot: number, say: (text: string) => void, signal: AbortSignal) => Promise<boolean>;
 
-/** What an arm's own process tells. */
+/** The messages of an arm's process. */
 export interface ArmMessage {
   said?: string;
   done?: boolean;
@@ -28,7 +28,7 @@ export interface Queue {
 }
 
 /**
- * Keeps `jobs` arms running until none is left or the signal comes; an arm waits for those that it comes after.
+ * Keeps `jobs` arms running until none is left or the signal is aborted; an arm waits for those it depends on.
  *
  * @throws what the first arm that failed threw, once the others have ended; no arm is started after it
  */

@@ -105,7 +105,7 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
   };
 }
 
-/** Changes below this are not told apart from none. */
+/** Changes below this count as none. */
 const NOTHING = 0.005;
 
 /** Lower at the longest length than at the first, and at no length higher than at the one before. */

@@ -10,7 +10,7 @@ const ArmSchema = z
     pairs: z.array(count).min(1).optional(),
     /** Default: the study's. */
     learningRates: learningRates.optional(),
-    /** Instead of one mixture of training sequences several, tried in this order until one has solved the task. */
+    /** Several mixtures of training sequences instead of one, tried in this order until one has solved the task. */
     recipes: z
       .array(z.strictObject({ fewestPairs: count, learningRates }))
       .min(1)
@@ -21,18 +21,21 @@ const ArmSchema = z
   });
 
 const TrainingSchema = z.strictObject({
-  /** Optimizer steps at most; a run that has solved the task ends earlier. */
+  /** The most optimizer steps; a run that has solved the task ends earlier. */
   steps: count,
   /** Sequences of a step. */
   sequences: count,
-  /** Training sequences have from this many pairs up to the task's; default: all the task's. Tests always have the task's. */
+  /**
+   * Training sequences have from this many pairs up to the task's; default: all the task's. Tests always have the
+   * task's.
+   */
   fewestPairs: count.optional(),
   warmupSteps: z.int().nonnegative(),
-  /** Share of right answers from which a run counts as having solved the task. */
+  /** The share of correct answers from which a run counts as having solved the task. */
   solvedAt: z.number().min(0).max(1).default(0.99),
-  /** Steps between looks at the share of right answers. */
+  /** Steps between checks of the share of correct answers. */
   checkEvery: count.default(250),
-  /** Sequences of each such look, and of the final one. */
+  /** Sequences of each check, and of the final one. */
   checkSequences: count.default(64),
   testSequences: count.default(256),
   weightDecay: nonNegative().default(0.1),
@@ -54,7 +57,7 @@ export const MqrarConfigSchema = z.strictObject({
   pairs: z.array(count).min(1),
   /** Tried in this order, the best kept. */
   learningRates,
-  /** Leave the remaining learning rates out once one has solved the task. */
+  /** Skip the remaining learning rates once one has solved the task. */
   stopSweepWhenSolved: z.boolean().default(true),
   model: ModelSizesSchema,
   training: TrainingSchema,

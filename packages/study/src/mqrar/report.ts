@@ -7,7 +7,7 @@ import type { MqrarResult } from './run.js';
 
 type Results = ReadonlyMap<string, MqrarResult>;
 
-/** How training sequences differ from those that are asked in the end. */
+/** How training sequences differ from those of the final test. */
 function mixture({ training: { fewestPairs }, arms }: MqrarConfig): string {
   const first =
     fewestPairs === undefined
@@ -52,7 +52,7 @@ function bestPoints(config: MqrarConfig, results: Results): Tried[] {
   );
 }
 
-/** Rounded down: what has not reached a bar must not look as if it had. */
+/** Rounded down, so that what has not reached the threshold does not look as if it had. */
 const percent = (share: number) => `${(Math.floor(1000 * share + 1e-9) / 10).toFixed(1)} %`;
 
 /** The most pairs up to which every smaller number is solved too. */

@@ -1,4 +1,4 @@
-/** One run of the MQRAR study: a model trained on sequences made as they are needed, then asked for its answers. */
+/** One run of the MQRAR study: a model trained on sequences generated as they are needed, then tested. */
 import { join } from 'node:path';
 import { type AttentionMap, attentionMaps } from '@stickbreaking/eval';
 import type { LlamaConfigInput, LlamaModel } from '@stickbreaking/model';
@@ -19,11 +19,11 @@ export interface MqrarSettings {
 
 export interface MqrarResult {
   parameters: number;
-  /** Share of right answers on sequences that were not trained on. */
+  /** Share of correct answers on sequences that were not trained on. */
   accuracy: number;
   steps: number;
   tokens: number;
-  /** Share of right answers as training went on. */
+  /** Share of correct answers in the course of training. */
   checks: { step: number; accuracy: number }[];
   /** Mean loss of the steps up to each of those. */
   losses: { step: number; loss: number }[];
@@ -35,7 +35,10 @@ export interface ExampleResult {
   /** For each question: where its answer stands, and the model's answer. */
   questions: { position: number; answerPosition: number; expected: string; answered: string }[];
   maps: { layer: number; head: number; weights: number[]; remainder: number[] }[];
-  /** On fresh sequences, by layer: the mean weight that questions give to their answer's place and to places of older values of the same variable. */
+  /**
+   * On fresh sequences, by layer: the mean weight that questions give to their answer's place and to places of older
+   * values of the same variable.
+   */
   retrieval: { layer: number; head: number; answer: number; older: number }[];
 }
 

@@ -1,6 +1,6 @@
 /**
- * The TensorFlow.js backend for NVIDIA GPUs: tensors live in device memory, kernels are launched on one stream, the host
- * runs ahead and waits only where a value is read.
+ * The TensorFlow.js backend for NVIDIA GPUs: tensors live in device memory, kernels are launched on one stream, and the
+ * host runs ahead, waiting only when a value is read.
  */
 import {
   type BackendValues,
@@ -190,7 +190,7 @@ export class CudaBackend extends KernelBackend {
     return entry.copy;
   }
 
-  /** Before the tensor's values change in place. */
+  /** Must be called before the tensor's values are changed in place. */
   forgetCopy(tensor: TensorInfo): void {
     const entry = this.entry(tensor);
     if (entry.copy !== undefined) this.driver.release(entry.copy);

@@ -1,7 +1,7 @@
 /**
- * `.cu` files to machine code for the GPU at hand: the run-time compiler (NVRTC) makes a cubin once, and the user's
- * cache keeps it under the hash of sources, flags and compiler version. Own `#include "…"` lines are expanded here, so
- * the hash covers them and the compiler needs no folder.
+ * Compiles `.cu` files to machine code for the GPU at hand: the run-time compiler (NVRTC) makes a cubin once, which is
+ * cached under the hash of sources, flags and compiler version. Our own `#include "…"` lines are expanded here, so that
+ * the hash covers them and the compiler needs no include folder.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

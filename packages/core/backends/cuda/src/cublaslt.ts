@@ -1,5 +1,5 @@
 /**
- * Matrix products through cuBLASLt: bfloat16 in, float32 accumulation, bfloat16 or float32 out. The algorithm is chosen
+ * Matmul through cuBLASLt: bfloat16 in, float32 accumulation, bfloat16 or float32 out. The algorithm is chosen
  * once for each shape: the library's own first choice, the same in every process, so that a resumed run repeats its bits;
  * or (autotune) the fastest of its best eight, timed on the real operands, which may differ from one process to the next.
  */
@@ -18,11 +18,11 @@ const LAYOUT_BATCH_STRIDE = 6;
 const PREFERENCE_WORKSPACE = 1;
 const RESULT_BYTES = 96;
 const CANDIDATES = 8;
-/** Documents of every length make many shapes; past this many plans all are made anew. */
+/** Documents of all lengths lead to many shapes; beyond this many plans, all are dropped. */
 const MAX_PLANS = 4096;
 const WORKSPACE_BYTES = 64 * 2 ** 20;
 
-/** Row-major product C [m,n] = alpha · op(A) op(B) + beta · C, `batch` times over. */
+/** The row-major matmul C [m,n] = alpha · op(A) op(B) + beta · C, for `batch` matrices. */
 export interface Product {
   m: number;
   n: number;
@@ -76,7 +76,7 @@ export class CublasLt {
 
   /** Addresses are device pointers of bfloat16 (A, B) and of the output's type (C). */
   multiply(a: number, b: number, c: number, product: Product): void {
-    // Whether a product adds to C is said at each call and is no part of the plan.
+    // Whether a matmul adds to C is decided at each call and is not part of the plan.
     const { beta, ...shape } = product;
     const key = JSON.stringify(shape);
     let plan = this.plans.get(key);
@@ -167,7 +167,7 @@ export class CublasLt {
     this.f.cublasLtMatmulPreferenceDestroy!(preference);
     const count = found[0]!;
     if (status !== 0 || count === 0)
-      throw new CudaError(`cuBLASLt has no algorithm for the product ${JSON.stringify(p)} (status ${status})`);
+      throw new CudaError(`cuBLASLt has no algorithm for the matmul ${JSON.stringify(p)} (status ${status})`);
     return Array.from({ length: count }, (_, i) => {
       const at = i * RESULT_BYTES;
       const workspace = Number(new DataView(results.buffer).getBigUint64(at + 64, true));

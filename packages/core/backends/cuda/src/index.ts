@@ -1,4 +1,6 @@
-/** The CUDA backend as a choice: opens the GPU, registers kernels, says in a line what it found. */
+/**
+ * The CUDA backend, as `selectBackend` sees it: opens the GPU, registers kernels, describes in one line what it found.
+ */
 
 import { type BackendCandidate, cpuKernels, registerKernels } from '@stickbreaking/core/backend';
 import { getKernel, registerBackend, registerKernel, setBackend } from '@tensorflow/tfjs-core';

@@ -1,6 +1,6 @@
 /**
- * Finding the CUDA libraries of the machine: a toolkit, the loader's cache, or the wheels that Python packages bring
- * along. Nothing is installed or downloaded; what is not found is named with the places that were tried.
+ * Finds the CUDA libraries of the machine: from a toolkit, the loader's cache, or the wheels of Python packages.
+ * Nothing is installed or downloaded; if a library is not found, the message names it and the places that were tried.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { homedir } from 'node:os';

@@ -1,7 +1,7 @@
 /**
- * What the backend keeps for a tensor. TensorFlow.js says `float32`; how the numbers lie on the GPU is decided here:
- * activations as bfloat16 (what the matrix units read), weights, weight gradients and every reduction as float32.
- * A float32 tensor that a matrix product reads gets a bfloat16 copy that lives as long as the tensor.
+ * What the backend keeps for a tensor. TensorFlow.js says `float32`; how the numbers are stored on the GPU is decided
+ * here: activations as bfloat16 (what the matrix units read), weights, weight gradients and every reduction as float32.
+ * A float32 tensor that a matmul reads gets a bfloat16 copy that lives as long as the tensor.
  */
 import type { DataType } from '@tensorflow/tfjs-core';
 
@@ -16,9 +16,9 @@ export interface Entry {
   type: StorageType;
   dtype: DataType;
   refCount: number;
-  /** The bfloat16 copy of a float32 tensor, once one was needed. */
+  /** The bfloat16 copy of a float32 tensor, once one is needed. */
   copy?: number;
-  /** Values of a small int32 tensor that came from the host, kept so that nothing waits for the GPU to give them back. */
+  /** The values of a small int32 tensor from the host, kept so that reading them does not wait for the GPU. */
   host?: Int32Array;
 }
 

@@ -1,4 +1,4 @@
-/** Which kernels serve attention: the fused ones, matrix products for head dimensions above theirs. */
+/** Chooses the attention kernels: the fused ones, or matmuls for larger head dimensions. */
 
 import { type KernelInputs, runReference, type SoftmaxAttributes } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';

@@ -1,4 +1,4 @@
-/** How a kernel of this backend is written down: a function of typed inputs, attributes and the backend. */
+/** The type of this backend's kernels: functions of typed inputs, attributes and the backend. */
 import type {
   BackendKernel,
   KernelName,

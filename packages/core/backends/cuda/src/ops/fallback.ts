@@ -1,6 +1,6 @@
 /**
- * Operations without a kernel here run on TensorFlow.js's CPU backend: inputs come down, the result goes up. Correct and
- * slow, so each one says so once.
+ * Operations without a kernel here run on TensorFlow.js's CPU backend: inputs are downloaded, the result is uploaded.
+ * That is correct but slow, so each operation says so once.
  */
 import '@tensorflow/tfjs-backend-cpu';
 import { type KernelCall, silenceGreeting } from '@stickbreaking/core/backend';
@@ -23,7 +23,7 @@ function upload(cuda: CudaBackend, cpu: MathBackendCPU, info: TensorInfo): Tenso
   return { dataId, shape: info.shape, dtype: info.dtype };
 }
 
-/** Runs the CPU's kernel of this name on what came for the GPU's. */
+/** Runs the CPU's kernel of this name on inputs meant for the GPU's. */
 export function runOnCpu(name: string, { inputs, attrs, backend }: KernelCall): TensorInfo | TensorInfo[] {
   const cuda = backend as CudaBackend;
   const cpu = engine().findBackend('cpu') as MathBackendCPU | null;

@@ -1,4 +1,4 @@
-/** Softmax attention with FIRE's bias: its network is evaluated on the blocks of logits that plain_attention.ts makes. */
+/** Softmax attention with FIRE's bias: its network is evaluated on the blocks of logits of plain_attention.ts. */
 
 import type { KernelInputs } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';

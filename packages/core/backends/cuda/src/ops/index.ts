@@ -1,4 +1,4 @@
-/** Every kernel that the backend has of its own: this package's and, apart, those of tfjs that it takes over. */
+/** All kernels of the backend: those of this package and, separately, those of tfjs that it replaces. */
 import type { BackendKernels } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';
 import { attentionKernels } from './attention.js';

@@ -1,7 +1,7 @@
 /**
- * Attention from matrix products: a block of query rows at a time, logits [kvHeads, rows, keys] in float32, one kernel
- * that turns rows of logits into weights, another product. Memory is bounded by the block, results are exact and
- * deterministic; speed is bounded by the logits' trips through memory, which fused kernels spare.
+ * Attention composed of matmuls: a block of query rows at a time, logits [kvHeads, rows, keys] in float32, one kernel
+ * that turns rows of logits into weights, another matmul. Memory is bounded by the block, results are exact and
+ * deterministic; speed is limited by moving the logits through memory, which fused kernels avoid.
  */
 import type { KernelInputs, KernelOutputs, PackedAttributes, SoftmaxAttributes } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
@@ -34,7 +34,7 @@ interface Shape {
   cuSeqlensK: Int32Array;
 }
 
-/** A run of query rows of one document, and the keys that the last of them may see. */
+/** Consecutive query rows of one document, and the keys that the last of them may see. */
 interface Block {
   token: number;
   firstKey: number;
@@ -59,7 +59,7 @@ export function* blocksOf(s: Shape): Generator<Block> {
     const length = s.cuSeqlensK[d + 1]! - firstKey;
     const offset = length - (to - from);
     const room = Math.max(1, Math.min(1024, Math.floor(BLOCK_BYTES / 4 / s.kvHeads / Math.max(length, 8))));
-    // Whole multiples of 64 keep the products' sides aligned: at odd sizes they take the library's slow kernels.
+    // Multiples of 64 keep the matmuls' sides aligned: at odd sizes the library uses its slow kernels.
     const most = room > 64 ? room - (room % 64) : room;
     for (let token = from; token < to; token += most) {
       const rows = Math.min(most, to - token);

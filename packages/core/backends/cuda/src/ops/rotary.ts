@@ -1,6 +1,6 @@
 /**
- * Rotary embedding. Every layer of a step turns by the same angles, forward and back, so their cosines and sines are made
- * once and stay on the GPU until others take their place.
+ * Rotary embedding. Every layer of a step rotates by the same angles, forward and back, so their cosines and sines are
+ * computed once and stay on the GPU until others replace them.
  */
 
 import { type RowPositions, sameValues } from '@stickbreaking/core/backend';
@@ -9,7 +9,7 @@ import { f32, i32, pointer } from '../driver.js';
 import { ROTARY_HEADS, THREADS, VECTOR } from '../kernel_interface.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 
-/** Queries and keys have tables of their own where there is a cache of keys. */
+/** Queries and keys have separate tables if there is a cache of keys. */
 const KEPT = 2;
 
 interface Table {
