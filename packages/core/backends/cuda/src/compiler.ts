@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
 import { CudaError } from './errors.js';
-import { assertionsFor, sizesOf } from './kernel_interface.js';
+import { sizesOf } from './kernel_interface.js';
 import { loadLibrary } from './libraries.js';
 
 /** The folder of `.cu` sources: `backends/cuda/kernels/` of the package (or of the bundle) this program came in. */
@@ -34,12 +34,6 @@ export function expandIncludes(path: string, seen = new Set<string>()): string {
   seen.add(path);
   const text = readFileSync(path, 'utf8').replace(/^#pragma once$/m, '');
   return text.replace(/^#include "([^"]+)"$/gm, (_, name: string) => expandIncludes(join(dirname(path), name), seen));
-}
-
-/** The whole text of a source, with what holds it to the host's side of every struct and number that it declares. */
-export function kernelSource(file: string): string {
-  const text = expandIncludes(join(sourceFolder(), file));
-  return `${text}\n${assertionsFor(text)}\n`;
 }
 
 interface Nvrtc {
@@ -96,7 +90,7 @@ export function architecture(computeCapability: number, hopper: boolean): string
  * @throws CudaError naming the file that keeps the compiler's log.
  */
 export function compileKernels(file: string, target: string, defines: readonly string[] = []): Uint8Array {
-  const source = kernelSource(file);
+  const source = expandIncludes(join(sourceFolder(), file));
   const macros = [...sizesOf(file), ...defines].map((define) => `-D${define}`);
   const options = [`--gpu-architecture=${target}`, '--std=c++17', ...macros];
   const folder = cacheFolder();

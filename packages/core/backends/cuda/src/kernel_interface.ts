@@ -1,10 +1,8 @@
 /**
- * What host code and kernels must agree on: structs, numbers that stand for types and operations, sizes of blocks. Sizes
- * are given to the sources as macros; the rest is asserted wherever a source is compiled, with a GPU or without.
+ * What host code and kernels must agree on: structs and sizes of blocks. The sources are given the sizes as macros, and
+ * compile.test.ts compares their structs with these.
  */
-import { BINARY, UNARY } from './operations.js';
-import { TYPE_CODE } from './storage.js';
-import { ASSERTION_PRELUDE, Struct } from './struct.js';
+import { Struct } from './struct.js';
 
 /** flash.cuh: what the fused attention kernels are told. */
 export const ATTENTION = new Struct('Attention', {
@@ -110,19 +108,6 @@ export const SPAN = new Struct('TensorSpan', { data: 'pointer', size: 'i64', typ
 export const MAX_RANK = 6;
 export const LAYOUT = new Struct('Layout', { size: ['i64', MAX_RANK], stride: ['i64', MAX_RANK] });
 
-const STRUCTS = [ATTENTION, QUERY_ITEM, KEY_ITEM, LOGIT_BLOCK, FIRE_NETWORK, FIRE_TABLE, PARAMETER, SPAN, LAYOUT];
-
-/** Numbers by the words that open their declaration in the sources. */
-const NUMBERS: Record<string, Record<string, number>> = {
-  'enum StorageType {': { F32: TYPE_CODE.f32, BF16: TYPE_CODE.bf16, I32: TYPE_CODE.i32, U8: TYPE_CODE.u8 },
-  'namespace binary_op {': numbered('binary_op', BINARY),
-  'namespace unary_op {': numbered('unary_op', UNARY),
-};
-
-function numbered(space: string, names: readonly string[]): Record<string, number> {
-  return Object.fromEntries(names.map((name, i) => [`${space}::${name}`, i]));
-}
-
 /** Elements that a thread moves at once: load8, store8 of common.cuh. */
 export const VECTOR = 8;
 /** Threads of a block, where nothing asks for another number. */
@@ -158,31 +143,4 @@ const SIZES: Record<string, Record<string, number>> = {
 /** The macros that a source is compiled with, whatever else it is given. */
 export function sizesOf(file: string): string[] {
   return Object.entries({ VECTOR, ...SIZES[file] }).map(([name, value]) => `${name}=${value}`);
-}
-
-/** What of the agreement a source declares: structs and groups of numbers. */
-export function declaredIn(source: string): { structs: string[]; numbers: string[] } {
-  return {
-    structs: STRUCTS.map(({ name }) => name).filter((name) => source.includes(`struct ${name} {`)),
-    numbers: Object.keys(NUMBERS).filter((opening) => source.includes(opening)),
-  };
-}
-
-export const everythingDeclared = {
-  structs: STRUCTS.map(({ name }) => name),
-  numbers: Object.keys(NUMBERS),
-};
-
-/** C++ to follow a source, which compiles where the source agrees with the host. */
-export function assertionsFor(source: string): string {
-  const { structs, numbers } = declaredIn(source);
-  return [
-    ASSERTION_PRELUDE,
-    ...STRUCTS.filter(({ name }) => structs.includes(name)).map((struct) => struct.assertions()),
-    ...numbers.flatMap((opening) =>
-      Object.entries(NUMBERS[opening]!).map(
-        ([name, value]) => `static_assert(${name} == ${value}, "${name} is another number on the host");`,
-      ),
-    ),
-  ].join('\n');
 }

@@ -6,7 +6,7 @@
 import type { DataType } from '@tensorflow/tfjs-core';
 
 export type StorageType = 'f32' | 'bf16' | 'i32' | 'u8';
-/** The numbers common.cuh gives the types (kernel_interface.ts holds it to them). */
+/** The numbers common.cuh gives the types (compile.test.ts compares them). */
 export const TYPE_CODE: Record<StorageType, number> = { f32: 0, bf16: 1, i32: 2, u8: 3 };
 export const BYTES: Record<StorageType, number> = { f32: 4, bf16: 2, i32: 4, u8: 1 };
 

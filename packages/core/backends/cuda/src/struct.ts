@@ -1,12 +1,12 @@
 /**
- * Structs that kernels read, declared once: from a declaration come the bytes that the host writes and the C++ that holds
- * the kernels' own declaration of the same struct to it, field by field, wherever the kernels are compiled.
+ * Structs that kernels read, declared once on the host: a declaration gives the bytes that are written, and
+ * compile.test.ts compares the kernels' own declaration of the same struct with it, field by field.
  */
 
 import type { Argument } from './driver.js';
 import { float32, int32 } from './numbers.js';
 
-type Scalar = 'pointer' | 'i64' | 'i32' | 'f32';
+export type Scalar = 'pointer' | 'i64' | 'i32' | 'f32';
 /** A scalar, or so many of them in a row. */
 type Field = Scalar | readonly [Scalar, number];
 export type StructFields = Readonly<Record<string, Field>>;
@@ -15,8 +15,8 @@ export type StructValues<F extends StructFields> = {
 };
 
 const BYTES: Record<Scalar, number> = { pointer: 8, i64: 8, i32: 4, f32: 4 };
-const CPP: Record<Scalar, string> = { pointer: 'void*', i64: 'long long', i32: 'int', f32: 'float' };
 
+/** Where a field stands, in bytes from the start. */
 interface Place {
   name: string;
   type: Scalar;
@@ -27,7 +27,7 @@ interface Place {
 export class Struct<const F extends StructFields> {
   /** sizeof, in bytes. */
   readonly size: number;
-  private readonly places: readonly Place[];
+  readonly places: readonly Place[];
 
   /**
    * @param name of the struct in C++
@@ -67,26 +67,7 @@ export class Struct<const F extends StructFields> {
     for (const [i, values] of list.entries()) this.write(view, i * this.size, values);
     return view;
   }
-
-  /** C++ that compiles where the struct there has these fields and no others. */
-  assertions(): string {
-    const lines = this.places.map(({ name, type, count, offset }) => {
-      const member = `${this.name}::${name}`;
-      const declared = count === 1 ? CPP[type] : `${CPP[type]}[${count}]`;
-      return `static_assert(__builtin_offsetof(${this.name}, ${name}) == ${offset} && host::same<host::plain<decltype(${member})>::type, ${declared}>::value, "${member} is not what the host writes");`;
-    });
-    const size = `static_assert(sizeof(${this.name}) == ${this.size}, "${this.name} is not as large as the host's");`;
-    return [...lines, size].join('\n');
-  }
 }
-
-/** What `assertions` needs: types compared, and every pointer taken for one to void. */
-export const ASSERTION_PRELUDE = `namespace host {
-template <class A, class B> struct same { static constexpr bool value = false; };
-template <class A> struct same<A, A> { static constexpr bool value = true; };
-template <class A> struct plain { using type = A; };
-template <class A> struct plain<A*> { using type = void*; };
-}`;
 
 function roundUp(n: number, step: number): number {
   return Math.ceil(n / step) * step;
