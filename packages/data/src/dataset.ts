@@ -1,7 +1,7 @@
 // A directory of token shards, open for reading: documents by number, read from their files as they are asked for.
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
-import { UserError } from '@stickbreaking/base';
+import { shown, UserError } from '@stickbreaking/base';
 import { FileReader } from './file_reader.js';
 import { contentHash, type Manifest, readManifest } from './manifest.js';
 import { Shard, type TokenArray } from './shard.js';
@@ -43,8 +43,9 @@ const AUTO_VERIFY_BYTES = 2 ** 30;
  */
 export function openDataset(directory: string, options: OpenDatasetOptions = {}): TokenDataset {
   const manifest = readManifest(directory);
-  if (!manifest) throw new UserError(`${directory} holds no token shards (it has no manifest.json).`);
-  if (!manifest.complete) throw new UserError(`the token shards in ${directory} are not finished; prepare them again.`);
+  if (!manifest) throw new UserError(`${shown(directory)} holds no token shards (it has no manifest.json).`);
+  if (!manifest.complete)
+    throw new UserError(`the token shards in ${shown(directory)} are not finished; prepare them again.`);
   return new ShardDataset(resolve(directory), manifest, options);
 }
 
@@ -89,7 +90,7 @@ class ShardDataset implements TokenDataset {
     this.shards.push(shard);
     const sameCounts = shard.documents === entry.documents && shard.tokens === entry.tokens;
     if (!sameCounts || (verify && checksum(path) !== entry.sha256)) {
-      throw new UserError(`the token shard ${path} is damaged; remove its directory to tokenize again.`);
+      throw new UserError(`the token shard ${shown(path)} is damaged; remove its directory to tokenize again.`);
     }
     this.firsts.push(this.firsts.at(-1)! + shard.documents);
   }

@@ -70,17 +70,29 @@ const LONGEST_STRING = 2 ** 29 - 64;
 /** As `readDocuments`, with long documents in pieces. */
 export async function* readPieces(source: SourceInput, options: ReadOptions = {}): AsyncGenerator<TextPiece> {
   const files = listFiles(source, options.onNotice);
-  let found = false;
+  const empty: SourceFile[] = [];
   for (const file of files) {
+    let found = false;
     for await (const piece of readFilePieces(file, options)) {
       found = true;
       yield piece;
     }
+    if (!found) empty.push(file);
   }
-  if (!found) throw noDocument(files);
+  checkSomeText(files, empty, options.onNotice);
 }
 
-export function noDocument(files: readonly SourceFile[]): UserError {
+/** Parts without a document are told; a source of nothing else is refused. */
+export function checkSomeText(
+  files: readonly SourceFile[],
+  empty: readonly SourceFile[],
+  onNotice: OnNotice = tellOnce,
+): void {
+  if (empty.length === files.length) throw noDocument(files);
+  for (const { path } of empty) onNotice(`${shown(path)} holds no document.`);
+}
+
+function noDocument(files: readonly SourceFile[]): UserError {
   const names = files.slice(0, 3).map(({ path }) => shown(path));
   const which = `${names.join(', ')}${files.length > names.length ? ', …' : ''}`;
   return new UserError(`${which} ${files.length === 1 ? 'holds' : 'hold'} no document.`);
@@ -98,7 +110,6 @@ export async function* readFilePieces(
     if (piece.last) index++;
   }
   check.tell(onNotice);
-  if (index === 0) onNotice(`${shown(file.path)} holds no document.`);
 }
 
 type Reader = (

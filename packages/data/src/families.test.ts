@@ -125,6 +125,10 @@ describe('the tokens that begin and end documents', () => {
       '<|end_of_text|>',
       '<|eot_id|>',
     ]);
+    // A checkpoint's own, where the tokenizer is elsewhere.
+    const checkpoint = mkdtempSync(join(directory, 'checkpoint-'));
+    writeFileSync(join(checkpoint, 'generation_config.json'), JSON.stringify(ends));
+    expect(beside('llama3', {}, { checkpoint })).toEqual(['<|begin_of_text|>', '<|end_of_text|>', '<|eot_id|>']);
     // Ids that are no special tokens of this vocabulary are another's.
     expect(beside('gpt2', { 'config.json': { bos_token_id: 5, eos_token_id: 6 } })).toEqual([
       '<|endoftext|>',

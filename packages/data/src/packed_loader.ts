@@ -4,7 +4,7 @@
 // ones is of more than one. A document's targets are its tokens, the end token included; its inputs are the same moved
 // by one, with the token in front that documents begin from, here as in evaluation and generation (the tokenizer's
 // beginning token, or else its end token): every token is a target exactly once an epoch.
-import { UserError } from '@stickbreaking/base';
+import { shown, UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import type { TokenDataset } from './dataset.js';
 import { shuffledOrder } from './shuffle.js';
@@ -207,7 +207,7 @@ export class PackedLoader {
       const { hash, weight, epoch, position, tokens } = cursor.datasets[i]!;
       if (hash !== stream.dataset.hash || weight !== stream.weight || position > stream.dataset.documents) {
         const what = hash === stream.dataset.hash ? `another weight or place` : 'other documents or another tokenizer';
-        throw new UserError(`the data cursor does not fit ${stream.dataset.directory}: it is of ${what}.`);
+        throw new UserError(`the data cursor does not fit ${shown(stream.dataset.directory)}: it is of ${what}.`);
       }
       const order = shuffledOrder(stream.dataset.documents, this.seed, i, epoch);
       Object.assign(stream, { epoch, position, tokens, order });
@@ -241,7 +241,7 @@ function checkMixture(mixture: readonly MixtureComponent[]): void {
   if (mixture.length === 0) throw new UserError('the mixture is empty; give it at least one dataset.');
   for (const { dataset, weight } of mixture) {
     if (!(weight > 0 && Number.isFinite(weight))) {
-      throw new UserError(`the weight of ${dataset.directory} is ${weight}; expected a number above 0.`);
+      throw new UserError(`the weight of ${shown(dataset.directory)} is ${weight}; expected a number above 0.`);
     }
     if (dataset.tokenizerHash !== mixture[0]!.dataset.tokenizerHash) {
       throw new UserError(

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import { removeLeftovers, replaceFile, withLock } from '@stickbreaking/base/node';
 import { openDataset, type TokenDataset } from './dataset.js';
-import { noDocument, type ReadOptions, readFilePieces, type TextPiece } from './documents.js';
+import { checkSomeText, type ReadOptions, readFilePieces, type TextPiece } from './documents.js';
 import {
   checkSame,
   checkUnchanged,
@@ -80,6 +80,8 @@ class Preparation {
   private readonly tokenizer: Tokenizer;
   private manifest: Manifest;
   private shard: ShardBuilder;
+  /** Files that were read and hold no document. */
+  private readonly empty: SourceFile[] = [];
 
   constructor(
     private readonly options: PrepareOptions,
@@ -102,7 +104,8 @@ class Preparation {
     const start = this.manifest.shards.at(-1)?.next ?? { source: 0, text: 0 };
     for (let i = start.source; i < this.files.length; i++) await this.addFile(i, i === start.source ? start.text : 0);
     if (this.shard.documents > 0) this.closeShard({ source: this.files.length, text: 0 });
-    if (this.manifest.tokens === 0) throw noDocument(this.files);
+    if (this.manifest.tokens === 0) checkSomeText(this.files, this.files);
+    checkSomeText(this.files, this.empty, this.options.onNotice);
     this.save({ ...this.manifest, complete: true });
   }
 
@@ -128,6 +131,7 @@ class Preparation {
     }
     await settle();
     checkUnchanged(file);
+    if (next === 0) this.empty.push(file);
     this.report(index);
   }
 

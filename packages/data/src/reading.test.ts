@@ -1,5 +1,5 @@
 // One reader for every name and compression of a file, and for what files of the field hold beside good text.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32, gzipSync } from 'node:zlib';
@@ -218,6 +218,21 @@ describe('what is left out is told once', () => {
     }
     expect(listFiles({ path: join(folder, '._a.jsonl') })).toHaveLength(1); // named, so meant
     expect(await texts({ path: join(folder, '.ipynb_checkpoints') })).toEqual(expected);
+  });
+
+  test('a file that links lead to twice; a link to nothing is no silence', async () => {
+    const folder = join(directory, 'links');
+    mkdirSync(join(folder, 'deep'), { recursive: true });
+    writeFileSync(join(folder, 'a.jsonl'), lines);
+    symlinkSync('..', join(folder, 'deep', 'up'));
+    symlinkSync('a.jsonl', join(folder, 'b.jsonl'));
+    for (const path of [folder, join(folder, '**/*.jsonl')]) {
+      const { texts, notices } = await read({ path });
+      expect(texts).toEqual(expected);
+      expect(notices[0]).toMatch(/\.jsonl is the same file as .*a\.jsonl, and read once\.$/);
+    }
+    symlinkSync('/nowhere', join(folder, 'c.jsonl'));
+    expect(await refusal({ path: folder })).toMatch(/c\.jsonl: there is no such file/);
   });
 
   test('texts that are null and parts that are empty', async () => {

@@ -1,5 +1,5 @@
 // A source says where text comes from: files, globs or directories, and which field of a record holds the text.
-import { readdirSync, type Stats, statSync } from 'node:fs';
+import { readdirSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { relative, resolve, sep } from 'node:path';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import { globSync, isDynamicPattern } from 'tinyglobby';
@@ -53,7 +53,7 @@ export function parseSource(source: SourceInput): SourceConfig {
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   const key = issue.path.join('.');
-  throw new UserError(`data source${key && `, key '${key}'`}: ${issue.message}.`);
+  throw new UserError(`data source${key && `, key '${shown(key)}'`}: ${shown(issue.message)}.`);
 }
 
 /** A path that a directory or glob gave may be an empty part; one that was named may not. */
@@ -70,8 +70,10 @@ interface Found {
 export function listFiles(input: SourceInput, onNotice: OnNotice = tellOnce): SourceFile[] {
   const source = parseSource(input);
   const found = [source.path].flat().flatMap((path) => expand(path, source.format, onNotice));
-  const unique = [...new Map(found.map((one) => [one.path, one])).values()];
-  const files = unique.map((one) => ({ ...one, stats: regularFile(one.path) }));
+  const files = eachOnce(
+    found.map((one) => ({ ...one, stats: regularFile(one.path) })),
+    onNotice,
+  );
   const empty = files.filter(({ stats }) => stats.size === 0);
   const refused = empty.find(({ named }) => named) ?? (empty.length === files.length ? empty[0] : undefined);
   if (refused) throw new UserError(`${shown(refused.path)} is empty; give a file with text in it.`);
@@ -88,6 +90,18 @@ export function listFiles(input: SourceInput, onNotice: OnNotice = tellOnce): So
       const { field, split, invalidText } = source;
       return { path, format, field, split, invalidText, size, mtimeMs };
     });
+}
+
+/** A file that several paths lead to, through links, is read once. */
+function eachOnce<File extends { path: string }>(files: readonly File[], onNotice: OnNotice): File[] {
+  const first = new Map<string, string>();
+  return files.filter(({ path }) => {
+    const real = realpathSync(path);
+    const before = first.get(real);
+    if (before === undefined) first.set(real, path);
+    else if (before !== path) onNotice(`${shown(path)} is the same file as ${shown(before)}, and read once.`);
+    return before === undefined;
+  });
 }
 
 function regularFile(path: string): Stats {
@@ -148,11 +162,19 @@ function tellHidden(path: string, files: readonly string[], onNotice: OnNotice):
   );
 }
 
-function readDirectory(path: string): string[] {
+/** Files at any depth, through links to directories too, each directory once. A link to nothing counts as a file. */
+function readDirectory(path: string, visited = new Set<string>()): string[] {
   try {
-    return readdirSync(path, { recursive: true, encoding: 'utf8' })
+    const real = realpathSync(path);
+    if (visited.has(real)) return [];
+    visited.add(real);
+    return readdirSync(path)
       .map((name) => resolve(path, name))
-      .filter((file) => stat(file)?.isFile())
+      .flatMap((entry) => {
+        const stats = stat(entry);
+        if (stats?.isDirectory()) return readDirectory(entry, visited);
+        return !stats || stats.isFile() ? [entry] : [];
+      })
       .sort();
   } catch (error) {
     throw explainSystemError(error, `cannot read ${shown(path)}`);
@@ -164,7 +186,7 @@ function stat(path: string): Stats | undefined {
     return statSync(path, { throwIfNoEntry: false });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENAMETOOLONG' || code === 'ENOTDIR') return undefined;
+    if (code === 'ENAMETOOLONG' || code === 'ENOTDIR' || code === 'ELOOP') return undefined;
     if (code === 'ERR_INVALID_ARG_VALUE') throw new UserError(`cannot read ${shown(path)}: a path cannot hold a NUL.`);
     throw explainSystemError(error, `cannot read ${shown(path)}`);
   }

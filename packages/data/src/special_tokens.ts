@@ -30,6 +30,8 @@ export interface Vocabulary {
   idOf(token: string): number | undefined;
   addedTokens: readonly AddedToken[];
   postProcessor: unknown;
+  /** A checkpoint that the tokenizer is used with, if it is elsewhere: its generation_config.json and config.json. */
+  checkpoint?: string | undefined;
 }
 
 /** Names that end documents where no file says which does. */
@@ -43,9 +45,13 @@ const KNOWN_ENDS = ['<|endoftext|>', '</s>', '<|end_of_text|>'];
  */
 export function specialTokens(vocabulary: Vocabulary, options: SpecialTokenOptions = {}): SpecialTokens {
   const { file } = vocabulary;
-  const beside = (name: string) => readJson(join(dirname(file), name));
-  const tokens = [beside('tokenizer_config.json'), beside('special_tokens_map.json')].flatMap((one) => one ?? []);
-  const ids = [beside('generation_config.json'), beside('config.json')].flatMap((one) => one ?? []);
+  const own = dirname(file);
+  const filesIn = (directory: string, names: string[]) =>
+    names.flatMap((name) => readJson(join(directory, name)) ?? []);
+  const tokens = filesIn(own, ['tokenizer_config.json', 'special_tokens_map.json']);
+  const ids = [...new Set([own, vocabulary.checkpoint ?? own])].flatMap((directory) =>
+    filesIn(directory, ['generation_config.json', 'config.json']),
+  );
   const around = tokensAround(vocabulary.postProcessor);
   const ends = specialIds(vocabulary, ids, 'eos_token_id');
   const eosId = options.eosToken

@@ -51,6 +51,8 @@ export interface Tokenizer {
 export interface TokenizerOptions extends SpecialTokenOptions {
   /** false keeps to JavaScript. Default: Rust where it loads. */
   native?: boolean;
+  /** A checkpoint's directory, whose files may name tokens that begin and end text, if the tokenizer lies elsewhere. */
+  checkpoint?: string;
 }
 
 const name = z.string().min(1);
@@ -81,6 +83,7 @@ export function openTokenizer(config: TokenizerConfig, options: TokenizerOptions
       idOf: (token) => vocabulary.get(token),
       addedTokens: checked.added_tokens,
       postProcessor: checked.post_processor,
+      checkpoint: options.checkpoint,
     },
     { ...named, ...options },
   );

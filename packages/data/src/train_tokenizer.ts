@@ -1,7 +1,7 @@
 // Makes a byte-level BPE tokenizer (as GPT-2's) of a chosen size, learned from text. Merges come in order, so the first
 // ones make any smaller vocabulary.
 import { resolve } from 'node:path';
-import { UserError } from '@stickbreaking/base';
+import { shown, UserError } from '@stickbreaking/base';
 import { replaceFile } from '@stickbreaking/base/node';
 import { countWords, learnMerges, type WordCounts } from './bpe_merges.js';
 import { readPieces } from './documents.js';
@@ -31,7 +31,7 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
   const { sources, vocabSize, output, specialTokens = ['<|endoftext|>'], maxBytes = 2 ** 30 } = options;
   const smallest = 256 + specialTokens.length;
   if (new Set(specialTokens).size < specialTokens.length || specialTokens.includes('')) {
-    throw new UserError(`the special tokens (${specialTokens.join(', ')}) must differ, and none may be empty.`);
+    throw new UserError(`the special tokens (${shown(specialTokens.join(', '))}) must differ, and none may be empty.`);
   }
   if (!Number.isInteger(vocabSize)) throw new UserError(`vocabSize is ${vocabSize}; expected a whole number.`);
   if (!(maxBytes > 0)) throw new UserError(`maxBytes is ${maxBytes}; expected a number above 0.`);

@@ -83,7 +83,7 @@ function open(
   if (tokenizerPath === undefined && !existsSync(file)) {
     throw new UserError(`${directory} has no tokenizer.json; name one with --tokenizer.`);
   }
-  const tokenizer = openTokenizer(file, specialTokens);
+  const tokenizer = openTokenizer(file, { ...specialTokens, checkpoint: directory });
   const { vocabSize } = loadConfig(directory);
   if (tokenizer.vocabSize > vocabSize) {
     throw new UserError(

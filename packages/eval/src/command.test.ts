@@ -5,6 +5,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { selectBackend } from '@stickbreaking/core';
 import { trainTokenizer } from '@stickbreaking/data';
 import { CHECKSUMS_FILE, checksumsOf, type LlamaConfigInput, LlamaModel } from '@stickbreaking/model';
@@ -103,6 +104,31 @@ describe('sb-eval', () => {
     );
     expect(results).toEqual([[text], [text], [text]]);
     expect((await evaluating('rope', ...options, '--data', at('corpus.v1'))).code).toBe(0);
+  });
+
+  it('scores the same lines alike under every name', async () => {
+    const rows = text.split('\n').map((line) => ({ text: line }));
+    const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+    const columnData = [{ name: 'text', data: rows.map((row) => row.text), type: 'STRING' as const }];
+    const files: Record<string, string | Uint8Array> = {
+      'lines.jsonl': lines,
+      'lines.JSONL': lines,
+      'lines.ndjson': lines,
+      'lines.json': lines,
+      'array.json': JSON.stringify(rows),
+      'lines.jsonl.gz': gzipSync(lines),
+      'lines.parquet': Buffer.from(parquetWriteBuffer({ columnData })),
+      'ends.txt': rows.map((row) => row.text).join('<|endoftext|>'),
+    };
+    const found = new Set<string>();
+    for (const [name, content] of Object.entries(files)) {
+      writeFileSync(at(name), content);
+      const options = ['--lengths', '16', '--max-tokens', '64', '--json', '--data', at(name)];
+      const { results } = JSON.parse((await evaluating('rope', ...options)).stdout);
+      const { seconds: _, ...figures } = results[0];
+      found.add(JSON.stringify(figures));
+    }
+    expect(found.size).toBe(1);
   });
 
   it('prints a table that names its protocols, and writes the JSON where it is told', async () => {
