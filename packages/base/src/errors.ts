@@ -2,6 +2,7 @@
 
 import { EXIT } from './exit_codes.js';
 
+/** What a `UserError` may carry beside its message. */
 export interface UserErrorOptions extends ErrorOptions {
   missing?: boolean;
   exitCode?: number;

@@ -5,6 +5,7 @@ import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import { replaceFile } from '@stickbreaking/base/node';
 import type { Tokenizer } from './tokenizer.js';
 
+/** What a checkpoint needs of a tokenizer to keep a copy of it. */
 export type SavedTokenizer = Pick<Tokenizer, 'path' | 'bosToken' | 'eosToken'>;
 
 /**

@@ -62,6 +62,7 @@ export const TokenizerConfigSchema = z.union(
   [name, z.strictObject({ path: name, bosToken: z.string().optional(), eosToken: name.optional() })],
   { error: 'expected a path, or { path, bosToken, eosToken }' },
 );
+/** Which tokenizer to open, and with which special tokens. */
 export type TokenizerConfig = z.output<typeof TokenizerConfigSchema>;
 
 /**
