@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { chooseSeed } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type LlamaConfigInput, LlamaModel, writeSafetensors } from './index.js';
+import { type LlamaConfigInput, LlamaModel, loadConfig, writeSafetensors } from './index.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-hf-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -195,13 +195,66 @@ describe('config.json of others', () => {
   });
 
   it.each([
-    [{ model_type: 'gpt2' }, /model_type 'gpt2' is not supported/],
-    [{ attention_bias: true }, /biases/],
-    [{ hidden_act: 'gelu' }, /hidden_act is 'gelu'/],
-    [{ rope_scaling: { rope_type: 'llama3', factor: 8 } }, /RoPE scaling 'llama3' is not supported/],
-    [{ hidden_size: 'wide' }, /hiddenSize/],
+    [{ model_type: 'gpt2' }, /model_type "gpt2" is not supported/],
+    [{ model_type: 'constructor' }, /model_type "constructor" is not supported/],
+    [{ attention_bias: true }, /attention_bias is true, which is not supported; only false is/],
+    [{ mlp_bias: 1 }, /mlp_bias is 1, which is not supported/],
+    [{ hidden_act: 'gelu' }, /hidden_act is "gelu", which is not supported; only "silu" or "swish" is/],
+    [{ rope_scaling: { rope_type: 'llama3', factor: 8 } }, /RoPE scaling "llama3" is not supported/],
+    [{ rope_scaling: { rope_type: 'linear' } }, /RoPE: factor is missing/],
+    [{ rope_scaling: { type: 'linear', factor: '4' } }, /RoPE: factor is "4": Invalid input/],
+    [{ rope_scaling: { factor: 4 } }, /RoPE: factor is 4, which is not supported; only 1 is/],
+    [{ rope_scaling: 'linear' }, /rope_scaling is "linear": expected keys and values/],
+    [{ rope_scaling: { type: 'dynamic', factor: 2, original_max_position_embeddings: 5 } }, /original_max_position/],
+    [{ rope_scaling: { type: 'linear', factor: 2, low_freq_factor: 1 } }, /RoPE's "low_freq_factor" is not supported/],
+    [{ rope_parameters: { full_attention: { rope_theta: 5 } } }, /RoPE's "full_attention" is not supported/],
+    [{ rope_theta: 500, rope_parameters: { rope_theta: 600 } }, /contradicts .* rope_theta is 600 and 500/],
+    [{ rope_theta: '10000' }, /RoPE: rope_theta is "10000"/],
+    [{ partial_rotary_factor: 0.5 }, /partial_rotary_factor is 0.5/],
+    [{ rope_parameters: { partial_rotary_factor: 0.5 } }, /partial_rotary_factor is 0.5/],
+    [{ final_logit_softcapping: 30 }, /final_logit_softcapping is 30, which is not supported/],
+    [{ quantization_config: { bits: 4 } }, /quantization_config is {"bits":4}, which is not supported/],
+    [{ layer_types: ['full_attention', 'sliding_attention'] }, /layer_types has "sliding_attention"/],
+    [{ model_type: 'mistral', sliding_window: 5, use_sliding_window: false }, /use_sliding_window is false/],
+    [{ model_type: 'mistral', sliding_window: 5, layer_types: ['full_attention'] }, /layer_types has "full_attention"/],
+    [{ model_type: 'mistral', sliding_window: '5' }, /sliding_window is "5"/],
+    [{ model_type: 'mistral', sliding_window: 2 ** 32 + 1 }, /sliding_window is 4294967297/],
+    [{ hidden_size: '24' }, /hidden_size is "24": Invalid input: expected number/],
+    [{ intermediate_size: [36] }, /intermediate_size is \[36\]/],
+    [{ num_hidden_layers: undefined }, /num_hidden_layers is missing/],
+    [{ tie_word_embeddings: 'false' }, /tie_word_embeddings is "false"/],
+    [{ rms_norm_eps: '1e-5' }, /rms_norm_eps is "1e-5"/],
+    [{ initializer_range: '0.02' }, /initializer_range is "0.02"/],
   ])('refuses %j', (change, message) => {
     expect(() => opened({ ...written(), ...change })).toThrow(message);
+  });
+
+  const full = { kind: 'softmax', position: { kind: 'rope', theta: 10_000 } };
+  it.each([
+    ['llama', { sliding_window: 5, use_sliding_window: true }, full], // transformers ignores both
+    ['llama', { layer_types: ['full_attention', 'full_attention'] }, full],
+    ['granite', { sliding_window: 5 }, full],
+    ['mistral', { sliding_window: 5 }, { ...full, window: 5 }],
+    ['mistral', { sliding_window: null, use_sliding_window: false }, full],
+    ['mistral', {}, { ...full, window: 4096 }], // MistralConfig's default
+  ])('attends as transformers does in a %s with %j', (model_type, change, attention) => {
+    expect(opened({ ...written(), model_type, ...change }).config.attention).toEqual(attention);
+  });
+
+  it('has the defaults of the model type for keys that are left out or null', () => {
+    const { tie_word_embeddings, max_position_embeddings, initializer_range, head_dim, ...json } = written();
+    const config = (change: object) => {
+      writeFileSync(join(directory, 'config.json'), JSON.stringify({ ...json, ...change }));
+      return loadConfig(directory);
+    };
+    const llama = { tieEmbeddings: false, contextLength: 2048, initializerRange: 0.02, headDim: 6, numKvHeads: 4 };
+    expect(config({ num_key_value_heads: null, head_dim: null })).toMatchObject(llama);
+    expect(config({ num_key_value_heads: undefined })).toMatchObject(llama);
+    const mistral = { model_type: 'mistral', num_attention_heads: 16, head_dim: 4 };
+    expect(config({ ...mistral, num_key_value_heads: undefined })).toMatchObject({ numKvHeads: 8 });
+    expect(config({ ...mistral, num_key_value_heads: null })).toMatchObject({ numKvHeads: 16, contextLength: 131_072 });
+    const ones = { embeddingMultiplier: 1, residualMultiplier: 1, attentionMultiplier: 1, logitsDivider: 1 };
+    expect(config({ model_type: 'granite' }).mup).toEqual(ones);
   });
 
   it('reads shards by their index, and refuses an index that leads elsewhere', () => {

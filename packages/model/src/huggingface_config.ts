@@ -4,14 +4,15 @@
  * configuration is included under one key, which `transformers` keeps and ignores.
  */
 import { UserError } from '@stickbreaking/base';
+import type { z } from 'zod';
 import type { HuggingFaceAttention } from './attention/attention_kind.js';
 import { attentionFromHuggingFace, attentionKind } from './attention/index.js';
+import { count, positive } from './bounds.js';
 import { type LlamaConfig, type LlamaConfigInput, LlamaConfigSchema } from './config.js';
 import { feedForwardFromHuggingFace, feedForwardOf } from './feed_forward/index.js';
+import { flag, type Json, readKey, refuseOthers, say } from './huggingface_keys.js';
 
 const OWN_KEY = 'stickbreaking';
-
-type Json = Record<string, unknown>;
 
 /** The content of `config.json` for a model. */
 export function toHuggingFace(config: LlamaConfig): Json {
@@ -74,43 +75,72 @@ export function fromHuggingFace(json: Json, file: string): LlamaConfig {
   throw new UserError(`${file}: ${issue.path.join('.')}: ${issue.message}.`);
 }
 
+/** The configuration as `transformers` understands it for the file's model type, its defaults included. */
 function mapped(json: Json, file: string): LlamaConfigInput {
-  const type = String(json.model_type);
-  if (!(type in families)) {
+  const type = json.model_type;
+  if (typeof type !== 'string' || !Object.hasOwn(families, type)) {
     throw new UserError(
-      `${file}: model_type '${type}' is not supported; expected ${Object.keys(families).join(', ')} or a checkpoint of this project.`,
+      `${file}: model_type ${say(type)} is not supported; expected ${Object.keys(families).join(', ')} or a checkpoint of this project.`,
     );
   }
-  if (json.attention_bias === true || json.mlp_bias === true) {
-    throw new UserError(`${file}: the model has biases in its projections; only models without are supported.`);
-  }
-  const activation = json.hidden_act ?? 'silu';
-  if (activation !== 'silu' && activation !== 'swish') {
-    throw new UserError(`${file}: hidden_act is '${activation}'; only silu, which SwiGLU uses, is supported.`);
-  }
-  const numbers = (key: string) => json[key] as number;
+  refuseOthers(json, file, harmless);
+  const key = <Schema extends z.ZodType>(name: string, schema: Schema) => readKey(json, file, name, schema);
+  const mistral = type === 'mistral'; // its defaults differ from LLaMA's and Granite's
   return {
-    vocabSize: numbers('vocab_size'),
-    hiddenSize: numbers('hidden_size'),
-    ...(feedForwardFromHuggingFace(json) as Pick<LlamaConfigInput, 'intermediateSize'>),
-    numLayers: numbers('num_hidden_layers'),
-    numHeads: numbers('num_attention_heads'),
-    numKvHeads: (json.num_key_value_heads ?? undefined) as number | undefined,
-    headDim: (json.head_dim ?? undefined) as number | undefined,
-    contextLength: numbers('max_position_embeddings'),
-    tieEmbeddings: json.tie_word_embeddings === true,
-    normEpsilon: (json.rms_norm_eps ?? 1e-6) as number, // transformers' default
-    ...(typeof json.initializer_range === 'number' ? { initializerRange: json.initializer_range } : {}),
+    vocabSize: key('vocab_size', count()),
+    hiddenSize: key('hidden_size', count()),
+    ...(feedForwardFromHuggingFace(json, file) as Pick<LlamaConfigInput, 'intermediateSize'>),
+    numLayers: key('num_hidden_layers', count()),
+    numHeads: key('num_attention_heads', count()),
+    // Absent: Mistral's own default; null: as many as heads.
+    numKvHeads:
+      key(
+        'num_key_value_heads',
+        count()
+          .nullish()
+          .default(mistral ? 8 : null),
+      ) ?? undefined,
+    headDim: key('head_dim', count().nullish()) ?? undefined,
+    contextLength: key('max_position_embeddings', count().default(mistral ? 131_072 : 2048)),
+    tieEmbeddings: key('tie_word_embeddings', flag(false)),
+    normEpsilon: key('rms_norm_eps', positive().default(1e-6)),
+    initializerRange: key('initializer_range', positive().default(0.02)),
     attention: attentionFromHuggingFace(json, file),
     ...(type === 'granite'
       ? {
           mup: {
-            embeddingMultiplier: numbers('embedding_multiplier'),
-            residualMultiplier: numbers('residual_multiplier'),
-            attentionMultiplier: numbers('attention_multiplier'),
-            logitsDivider: numbers('logits_scaling'),
+            embeddingMultiplier: key('embedding_multiplier', positive().default(1)),
+            residualMultiplier: key('residual_multiplier', positive().default(1)),
+            attentionMultiplier: key('attention_multiplier', positive().default(1)),
+            logitsDivider: key('logits_scaling', positive().default(1)),
           },
         }
       : {}),
   };
 }
+
+/**
+ * Keys that change what a model computes, and the values that do not. `transformers` looks at some of them in other
+ * model types only; a file that sets them describes another model than its type says, or one that is not supported.
+ */
+const harmless = {
+  hidden_act: ['silu', 'swish'],
+  attention_bias: [false],
+  mlp_bias: [false],
+  qkv_bias: [false],
+  partial_rotary_factor: [1],
+  rope_interleaved: [false],
+  final_logit_softcapping: [],
+  attn_logit_softcapping: [],
+  query_pre_attn_scalar: [],
+  clip_qkv: [],
+  logit_scale: [1],
+  qk_norm: [false],
+  use_qk_norm: [false],
+  alibi: [false],
+  num_local_experts: [0],
+  num_experts: [0],
+  add_cross_attention: [false],
+  is_encoder_decoder: [false],
+  quantization_config: [],
+} as const;

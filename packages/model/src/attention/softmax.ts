@@ -1,8 +1,10 @@
 /** Causal softmax attention with one of the position schemes, over all of a document or a sliding window of it. */
 
+import { UserError } from '@stickbreaking/base';
 import { softmaxAttention, softmaxWeights } from '@stickbreaking/core';
 import { z } from 'zod';
 import { count } from '../bounds.js';
+import { type Json, readKey, refuseOthers, say } from '../huggingface_keys.js';
 import { defineAttentionKind } from './attention_kind.js';
 import { PositionSchema, positionKind, positionKinds } from './positions/index.js';
 import { ropeFromHuggingFace } from './positions/rope.js';
@@ -51,7 +53,24 @@ export const softmax = defineAttentionKind({
   },
 
   fromHuggingFace(json, file): SoftmaxInput {
-    const position = ropeFromHuggingFace(json, file);
-    return { kind: 'softmax', position, ...(json.sliding_window ? { window: json.sliding_window as number } : {}) };
+    const window = windowFromHuggingFace(json, file);
+    return { kind: 'softmax', position: ropeFromHuggingFace(json, file), ...(window ? { window } : {}) };
   },
 });
+
+/** Of the model types that are read, only Mistral has a window: `transformers` ignores the key in the others. */
+function windowFromHuggingFace(json: Json, file: string): number | undefined {
+  const window =
+    json.model_type === 'mistral'
+      ? (readKey(json, file, 'sliding_window', count().nullish().default(4096)) ?? undefined)
+      : undefined;
+  // Mistral looks at neither of these, so a file in which they say something else describes another model.
+  if (window) refuseOthers(json, file, { use_sliding_window: [true] });
+  const expected = window ? 'sliding_attention' : 'full_attention';
+  const types = readKey(json, file, 'layer_types', z.array(z.string()).nullish()) ?? [];
+  const other = types.find((type) => type !== expected);
+  if (other === undefined) return window;
+  throw new UserError(
+    `${file}: layer_types has ${say(other)}, which is not supported; every layer of this model has ${expected}.`,
+  );
+}

@@ -18,8 +18,8 @@ export interface FeedForwardKind<
   savedPerToken(setting: z.output<Schema>, model: ModelSizes): number;
   /** Keys of Hugging Face's config.json. */
   toHuggingFace(setting: z.output<Schema>): Record<string, unknown>;
-  /** The setting in a `config.json` of `transformers`, not yet checked by the schema. */
-  fromHuggingFace(json: Record<string, unknown>): unknown;
+  /** The setting in a `config.json` of `transformers`. @throws UserError that names the key if it does not fit */
+  fromHuggingFace(json: Record<string, unknown>, file: string): unknown;
 }
 
 /** Only checks and infers types: the shapes of the parameters give the ranks of the weights. */

@@ -23,8 +23,11 @@ export function feedForwardOf(config: { [Key in keyof Schemas]: z.output<Schemas
   return { kind: kinds[key!] as FeedForwardKind, setting: config[key!] };
 }
 
-/** The settings in a `config.json` written by `transformers`, not yet checked by the schemas. */
-export function feedForwardFromHuggingFace(json: Record<string, unknown>): Record<keyof Schemas, unknown> {
-  const settings = Object.entries(kinds).map(([key, kind]) => [key, kind.fromHuggingFace(json)]);
+/** The settings in a `config.json` written by `transformers`. @throws UserError that names the key that does not fit */
+export function feedForwardFromHuggingFace(
+  json: Record<string, unknown>,
+  file: string,
+): Record<keyof Schemas, unknown> {
+  const settings = Object.entries(kinds).map(([key, kind]) => [key, kind.fromHuggingFace(json, file)]);
   return Object.fromEntries(settings) as Record<keyof Schemas, unknown>;
 }

@@ -2,6 +2,7 @@
 
 import { linear, linears, swiGlu as swiGluOp } from '@stickbreaking/core';
 import { count } from '../bounds.js';
+import { readKey } from '../huggingface_keys.js';
 import { normal, parameter } from '../parameter.js';
 import { defineFeedForwardKind } from './feed_forward_kind.js';
 
@@ -27,5 +28,5 @@ export const swiGlu = defineFeedForwardKind({
 
   toHuggingFace: (intermediateSize) => ({ intermediate_size: intermediateSize }),
 
-  fromHuggingFace: (json) => json.intermediate_size,
+  fromHuggingFace: (json, file) => readKey(json, file, 'intermediate_size', count()),
 });

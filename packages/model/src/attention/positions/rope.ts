@@ -3,6 +3,7 @@
 import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import { count, positive } from '../../bounds.js';
+import { type Json, readKey, refuseOthers, say } from '../../huggingface_keys.js';
 import { definePositionKind } from './position_kind.js';
 
 /** A factor beyond these bounds is a slip. */
@@ -24,8 +25,6 @@ const RopeSchema = z.strictObject({
   theta: positive().default(10_000),
   scaling: RopeScalingSchema.optional(),
 });
-
-type Json = Record<string, unknown>;
 
 export const rope = definePositionKind({
   schema: RopeSchema,
@@ -54,14 +53,62 @@ export const rope = definePositionKind({
   },
 });
 
-/** The scheme of a `config.json` written by `transformers`, version 4 or 5. */
+/**
+ * The scheme of a `config.json` written by `transformers`: version 4 has `rope_theta` and `rope_scaling`, version 5 has
+ * both in `rope_parameters`.
+ *
+ * @throws UserError that names the key that is not supported, or contradicts another
+ */
 export function ropeFromHuggingFace(json: Json, file: string): z.input<typeof RopeSchema> {
-  const rope = (json.rope_scaling ?? json.rope_parameters ?? undefined) as Json | undefined;
-  const theta = Number(json.rope_theta ?? rope?.rope_theta ?? 10_000);
-  const kind = rope?.rope_type ?? rope?.type ?? 'default';
-  if (kind === 'default') return { kind: 'rope', theta };
-  if (kind !== 'linear' && kind !== 'dynamic') {
-    throw new UserError(`${file}: RoPE scaling '${kind}' is not supported; expected linear or dynamic.`);
+  const rope = ropeSection(json, file);
+  const key = <Schema extends z.ZodType>(name: string, schema: Schema) => readKey(rope, `${file}: RoPE`, name, schema);
+  const theta = key('rope_theta', positive().nullish()) ?? 10_000;
+  const kind = rope.rope_type ?? rope.type ?? 'default';
+  if (kind !== 'default' && kind !== 'linear' && kind !== 'dynamic') {
+    throw new UserError(`${file}: RoPE scaling ${say(kind)} is not supported; expected default, linear or dynamic.`);
   }
-  return { kind: 'rope', theta, scaling: { kind, factor: Number(rope?.factor ?? 1) } };
+  const unknown = Object.keys(rope).find((name) => !sectionKeys.includes(name) && rope[name] !== null);
+  if (unknown !== undefined) {
+    throw new UserError(`${file}: RoPE's ${say(unknown)} is not supported; expected ${sectionKeys.join(', ')}.`);
+  }
+  refuseOthers(rope, `${file}: RoPE`, {
+    partial_rotary_factor: [1],
+    ...(kind === 'default' ? { factor: [1] } : {}),
+    // Scaling begins at max_position_embeddings, whatever this key says.
+    original_max_position_embeddings: [json.max_position_embeddings],
+  });
+  if (kind === 'default') return { kind: 'rope', theta };
+  return { kind: 'rope', theta, scaling: { kind, factor: key('factor', factor) } };
+}
+
+const sectionKeys = [
+  'rope_type',
+  'type',
+  'rope_theta',
+  'factor',
+  'partial_rotary_factor',
+  'original_max_position_embeddings',
+];
+
+/** What the file says of RoPE, wherever it says it. */
+function ropeSection(json: Json, file: string): Json {
+  const section = z.record(z.string(), z.unknown(), { error: 'expected keys and values' }).nullish();
+  const merged: Json = {};
+  const places = {
+    rope_theta: { rope_theta: json.rope_theta },
+    rope_scaling: readKey(json, file, 'rope_scaling', section),
+    rope_parameters: readKey(json, file, 'rope_parameters', section),
+  };
+  for (const [place, part] of Object.entries(places)) {
+    for (const [name, value] of Object.entries(part ?? {})) {
+      const before = merged[name] ?? value;
+      if (before !== value && value !== null) {
+        throw new UserError(
+          `${file}: ${place} contradicts what stands elsewhere in the file: ${name} is ${say(value)} and ${say(before)}.`,
+        );
+      }
+      if (before !== undefined) merged[name] = before;
+    }
+  }
+  return merged;
 }
