@@ -2,6 +2,10 @@
 import { UserError } from '@stickbreaking/base';
 import type { Tensor } from '@tensorflow/tfjs-core';
 
+/** What an int32 and a float32 hold at most: kernels receive nothing larger. */
+const LARGEST_INT = 2 ** 31 - 1;
+const LARGEST_FLOAT = 3.4028234663852886e38;
+
 /** Whole numbers, such as tokens or document boundaries. */
 export type Ints = Int32Array | readonly number[];
 
@@ -19,9 +23,28 @@ export function checkDtype(op: string, name: string, tensor: Tensor, dtype: 'flo
   if (tensor.dtype !== dtype) throw new UserError(`${op}: ${name} is ${tensor.dtype}; expected ${dtype}.`);
 }
 
+/** Throws unless `value` is a whole number from `least` that an int32 can hold. */
+export function checkInt(op: string, name: string, value: unknown, least = -LARGEST_INT - 1): void {
+  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= LARGEST_INT) return;
+  throw new UserError(`${op}: ${name} is ${value}; expected a whole number from ${least} to ${LARGEST_INT}.`);
+}
+
+/** Throws unless `value` is a finite number that a float32 can hold, from `least`. */
+export function checkNumber(op: string, name: string, value: unknown, least = -LARGEST_FLOAT): void {
+  if (typeof value === 'number' && value >= least && value <= LARGEST_FLOAT) return;
+  const expected = least === -LARGEST_FLOAT ? 'a finite number' : `a finite number from ${least}`;
+  throw new UserError(`${op}: ${name} is ${value}; expected ${expected} that float32 can hold.`);
+}
+
+/** Whole numbers as an Int32Array, which by itself would cut or wrap those that are none. */
+export function checkInts(op: string, name: string, values: Ints, least?: number): Int32Array {
+  for (let i = 0; i < values.length; i++) checkInt(op, `${name}[${i}]`, values[i], least);
+  return Int32Array.from(values);
+}
+
 /** The document boundaries as an Int32Array; throws unless they run from 0 to `total` without falling. */
 export function checkCuSeqlens(op: string, name: string, cuSeqlens: Ints, total: number): Int32Array {
-  const boundaries = Int32Array.from(cuSeqlens);
+  const boundaries = checkInts(op, name, cuSeqlens);
   if (boundaries.length < 1 || boundaries[0] !== 0 || boundaries[boundaries.length - 1] !== total) {
     throw new UserError(
       `${op}: ${name} must begin with 0 and end with ${total}, the number of rows; got [${head(boundaries)}].`,
@@ -63,7 +86,7 @@ export function checkAttention(
   }
   const packing = checkPacking(op, numQueries, numKeys, options);
   const scale = options.scale ?? 1 / Math.sqrt(headDim);
-  if (!Number.isFinite(scale)) throw new UserError(`${op}: scale is ${scale}; expected a finite number.`);
+  checkNumber(op, 'scale', scale);
   return { ...packing, scale };
 }
 

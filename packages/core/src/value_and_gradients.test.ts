@@ -115,7 +115,10 @@ test('adds to sums that are given up, and to no other holder of them', () => {
   gradients.forEach((gradient, i) => {
     const added = alone[i]?.dataSync() ?? new Float32Array(20);
     const wanted = values[i]!.map((sum, at) => sum + added[at]!);
-    for (const [at, one] of gradient!.dataSync().entries()) expect(one).toBeCloseTo(wanted[at]!, 4);
+    // The random sums differ in size, and float32 rounds in proportion.
+    for (const [at, one] of gradient!.dataSync().entries()) {
+      expect(Math.abs(one - wanted[at]!)).toBeLessThan(1e-4 + 1e-6 * Math.abs(wanted[at]!));
+    }
   });
   expect(held.dataSync()).toEqual(values[0]);
 });

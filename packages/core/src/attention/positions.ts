@@ -1,6 +1,7 @@
 /** Positional schemes of softmax attention: RoPE's frequencies and their scalings, and ALiBi's slopes. */
 import { UserError } from '@stickbreaking/base';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import { checkInt, checkNumber } from '../checks.js';
 
 /** RoPE scaling, each as the `transformers` library defines it. */
 export type RopeScaling =
@@ -40,6 +41,7 @@ export type Position =
  * @param headDim D, even
  * @param length the document's length in tokens, used by dynamic scaling only
  * @returns [D/2]
+ * @throws UserError if D is odd or an option does not fit
  */
 export function ropeInverseFrequencies(
   headDim: number,
@@ -50,8 +52,15 @@ export function ropeInverseFrequencies(
   if (headDim < 2 || headDim % 2 !== 0) {
     throw new UserError(`RoPE rotates pairs: the head dimension must be even, but it is ${headDim}.`);
   }
-  if (scaling && !(scaling.factor >= 1)) {
-    throw new UserError(`RoPE scaling: factor is ${scaling.factor}; expected a number of at least 1.`);
+  if (!(theta > 0)) throw new UserError(`RoPE: theta is ${theta}; expected a finite number above 0.`);
+  checkNumber('RoPE', 'theta', theta);
+  if (scaling) {
+    const { kind } = scaling;
+    if (kind !== 'linear' && kind !== 'ntk' && kind !== 'dynamic') {
+      throw new UserError(`RoPE scaling: kind is ${kind}; expected linear, ntk or dynamic.`);
+    }
+    checkNumber('RoPE scaling', 'factor', scaling.factor, 1);
+    if (kind === 'dynamic') checkInt('RoPE scaling', 'originalContextLength', scaling.originalContextLength, 1);
   }
   const exponent = headDim / (headDim - 2);
   let base = theta;

@@ -1,7 +1,7 @@
 /** Rotary position embedding (RoPE, https://arxiv.org/abs/2104.09864) over packed documents. */
 import { UserError } from '@stickbreaking/base';
 import { type Tensor3D, tidy } from '@tensorflow/tfjs-core';
-import { checkDtype, checkPacking, checkShape, type Ints } from '../checks.js';
+import { checkDtype, checkInt, checkInts, checkNumber, checkPacking, checkShape, type Ints } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import type { RotaryAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
@@ -42,11 +42,18 @@ export function rotaryEmbedding(q: Tensor3D, k: Tensor3D, options: RotaryOptions
       `${op}: ${inverseFrequencies.length} inverse frequencies; expected ${half}, or as many for each of the ${documents} documents.`,
     );
   }
-  const firstKeys = options.firstPositions ? Int32Array.from(options.firstPositions) : new Int32Array(documents);
+  inverseFrequencies.forEach((frequency, i) => {
+    checkNumber(op, `inverseFrequencies[${i}]`, frequency);
+  });
+  const { firstPositions } = options;
+  const firstKeys = firstPositions ? checkInts(op, 'firstPositions', firstPositions, 0) : new Int32Array(documents);
   if (firstKeys.length !== documents) {
     throw new UserError(`${op}: ${firstKeys.length} first positions for ${documents} documents.`);
   }
   const length = (boundaries: Int32Array, s: number) => boundaries[s + 1]! - boundaries[s]!;
+  firstKeys.forEach((first, s) => {
+    checkInt(op, `the position of document ${s}'s last key`, first + length(cuSeqlensK, s));
+  });
   const firstQueries = firstKeys.map((first, s) => first + length(cuSeqlensK, s) - length(cuSeqlens, s));
   const attrs: RotaryAttributes = {
     queries: { cuSeqlens, firstPositions: firstQueries },

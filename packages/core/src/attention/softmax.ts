@@ -1,7 +1,7 @@
 /** Causal softmax attention over packed documents, with the position schemes that stick-breaking is compared with. */
 import { UserError } from '@stickbreaking/base';
 import { customGrad, type GradSaveFunc, type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
-import { checkAttention, checkShape } from '../checks.js';
+import { checkAttention, checkInt, checkNumber, checkShape } from '../checks.js';
 import { fireInputNames } from '../fire_inputs.js';
 import type { FireInputs, SoftmaxAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
@@ -47,9 +47,7 @@ export function softmaxInputs(
 ): { inputs: SoftmaxInputs; attrs: SoftmaxAttributes } {
   const packed = checkAttention(op, q, k, v, options);
   const { window, position } = options;
-  if (window !== undefined && !(Number.isInteger(window) && window > 0)) {
-    throw new UserError(`${op}: window is ${window}; expected a positive whole number of keys.`);
-  }
+  if (window !== undefined) checkInt(op, 'window', window, 1);
   const attrs: SoftmaxAttributes = { ...packed, window: window ?? 0, bias: 'none' };
   const numHeads = q.shape[1];
   let inputs: SoftmaxInputs = { q, k, v };
@@ -60,7 +58,11 @@ export function softmaxInputs(
       inputs = { ...rotate(q, k, packed, position), v };
       break;
     case 'alibi': {
-      const slopes = Float32Array.from(position.slopes ?? alibiSlopes(numHeads));
+      const given = position.slopes ?? alibiSlopes(numHeads);
+      given.forEach((slope, h) => {
+        checkNumber(op, `slopes[${h}]`, slope);
+      });
+      const slopes = Float32Array.from(given);
       if (slopes.length !== numHeads)
         throw new UserError(`${op}: ${slopes.length} ALiBi slopes for ${numHeads} heads.`);
       attrs.bias = 'alibi';
@@ -68,10 +70,13 @@ export function softmaxInputs(
       break;
     }
     case 'fire':
+      checkNumber(op, 'initialThreshold', position.initialThreshold);
       attrs.bias = 'fire';
       attrs.fireInitialThreshold = position.initialThreshold;
       Object.assign(inputs, fireInputs(position.parameters, numHeads));
       break;
+    default:
+      throw new UserError(`${op}: position is ${(position as Position).kind}; expected none, rope, alibi or fire.`);
   }
   return { inputs, attrs };
 }

@@ -1,6 +1,6 @@
 import { UserError } from '@stickbreaking/base';
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
-import { checkShape } from '../checks.js';
+import { checkInt, checkNumber, checkShape } from '../checks.js';
 import type { AdamWAttributes, Kernels } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -17,21 +17,33 @@ export interface AdamWOptions extends AdamWAttributes {
  * One update of AdamW (https://arxiv.org/abs/1711.05101) over all parameters, in place: moments with bias correction,
  * decoupled weight decay `parameter −= learningRate · weightDecay · parameter`.
  *
- * @throws UserError if there are not as many gradients, moments and weight decays as parameters
+ * @throws UserError if there are not as many gradients, moments and weight decays as parameters, or a setting does not
+ *   fit
  */
 export function adamW(options: AdamWOptions): void {
+  const op = 'adamW';
   const { parameters, gradients, firstMoments, secondMoments, ...attrs } = options;
   if (attrs.weightDecays.length !== parameters.length) {
-    throw new UserError(`adamW: ${attrs.weightDecays.length} weight decays for ${parameters.length} parameters.`);
+    throw new UserError(`${op}: ${attrs.weightDecays.length} weight decays for ${parameters.length} parameters.`);
   }
+  attrs.weightDecays.forEach((weightDecay, i) => {
+    checkNumber(op, `weightDecays[${i}]`, weightDecay);
+  });
+  for (const name of ['learningRate', 'gradientScale'] as const) checkNumber(op, name, attrs[name]);
+  checkNumber(op, 'epsilon', attrs.epsilon, 0);
+  for (const name of ['beta1', 'beta2'] as const) {
+    const beta = attrs[name];
+    if (!(beta >= 0 && beta < 1)) throw new UserError(`${op}: ${name} is ${beta}; expected a number from 0, below 1.`);
+  }
+  checkInt(op, 'step', attrs.step, 1);
   const inputs: Kernels['AdamW']['inputs'] = {};
   parameters.forEach((parameter, i) => {
     const parts = { grad: gradients[i], m: firstMoments[i], v: secondMoments[i] };
     inputs[`param${i}`] = parameter;
     for (const name of ['grad', 'm', 'v'] as const) {
       const tensor = parts[name];
-      if (!tensor) throw new UserError(`adamW: parameter ${i} has no ${name}.`);
-      checkShape('adamW', `${name} of parameter ${i}`, tensor, parameter.shape);
+      if (!tensor) throw new UserError(`${op}: parameter ${i} has no ${name}.`);
+      checkShape(op, `${name} of parameter ${i}`, tensor, parameter.shape);
       inputs[`${name}${i}`] = tensor;
     }
   });

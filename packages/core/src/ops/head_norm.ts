@@ -1,5 +1,5 @@
 import { type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
-import { checkShape } from '../checks.js';
+import { checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -16,6 +16,7 @@ export function headNorm(x: Tensor3D, weight: Tensor2D, bias: Tensor2D, epsilon 
   checkShape('headNorm', 'x', x, [-1, -1, -1]);
   checkShape('headNorm', 'weight', weight, x.shape.slice(1));
   checkShape('headNorm', 'bias', bias, x.shape.slice(1));
+  checkNumber('headNorm', 'epsilon', epsilon, 0);
   return tidy(() => runKernel('HeadNorm', { x, weight, bias }, { epsilon })[0] as Tensor3D);
 }
 

@@ -1,5 +1,5 @@
 import { type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
-import { checkDtype, checkShape } from '../checks.js';
+import { checkDtype, checkInt, checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -32,6 +32,8 @@ export function linearCrossEntropy(
   checkShape(op, 'targets', targets, [hidden.shape[0]]);
   checkDtype(op, 'targets', targets, 'int32');
   const attrs = { logitScale: options.logitScale ?? 1, ignoreIndex: options.ignoreIndex ?? -1 };
+  checkNumber(op, 'logitScale', attrs.logitScale);
+  checkInt(op, 'ignoreIndex', attrs.ignoreIndex);
   return tidy(() => runKernel('LinearCrossEntropy', { hidden, weight, targets }, attrs)[0] as Tensor1D);
 }
 

@@ -1,5 +1,5 @@
 import { clone, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
-import { checkShape } from '../checks.js';
+import { checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -14,6 +14,7 @@ import { runKernel } from '../run_kernel.js';
 export function residual(x: Tensor2D, branch: Tensor2D, multiplier = 1): Tensor2D {
   checkShape('residual', 'x', x, [-1, -1]);
   checkShape('residual', 'branch', branch, x.shape);
+  checkNumber('residual', 'multiplier', multiplier);
   return tidy(() => runKernel('Residual', { x, branch }, { multiplier })[0] as Tensor2D);
 }
 

@@ -1,5 +1,5 @@
 import { clone, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
-import { checkShape } from '../checks.js';
+import { checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -30,6 +30,8 @@ export function residualRmsNorm(
   checkShape('residualRmsNorm', 'x', x, [-1, -1]);
   checkShape('residualRmsNorm', 'branch', branch, x.shape);
   checkShape('residualRmsNorm', 'weight', weight, [x.shape[1]]);
+  checkNumber('residualRmsNorm', 'epsilon', epsilon, 0);
+  checkNumber('residualRmsNorm', 'multiplier', multiplier);
   return tidy(() => {
     const outputs = runKernel('ResidualRMSNorm', { x, branch, weight }, { epsilon, multiplier });
     return { sum: outputs[0] as Tensor2D, normalised: outputs[1] as Tensor2D };

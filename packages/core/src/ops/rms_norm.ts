@@ -1,5 +1,5 @@
 import { type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
-import { checkShape } from '../checks.js';
+import { checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
 
@@ -13,6 +13,7 @@ import { runKernel } from '../run_kernel.js';
 export function rmsNorm(x: Tensor2D, weight: Tensor1D, epsilon = 1e-5): Tensor2D {
   checkShape('rmsNorm', 'x', x, [-1, -1]);
   checkShape('rmsNorm', 'weight', weight, [x.shape[1]]);
+  checkNumber('rmsNorm', 'epsilon', epsilon, 0);
   return tidy(() => runKernel('RMSNorm', { x, weight }, { epsilon })[0] as Tensor2D);
 }
 
