@@ -39,7 +39,7 @@ const counting: Study<CountConfig, { value: number }, string> = {
 const study = counting as unknown as Study;
 const folder = mkdtempSync(join(tmpdir(), 'study-'));
 const options = {
-  backend: { name: 'cpu', description: 'a test', reason: 'asked for' },
+  backend: { name: 'cpu', description: 'a test', arithmetic: 'plain', reason: 'asked for' },
   signal: new AbortController().signal,
   commandLine: 'sb-study --config counting.yaml',
   command: '',

@@ -30,6 +30,8 @@ export const TrainingStateSchema = z.strictObject({
   best: z.strictObject({ step: count, validationLoss: z.number() }).nullable(),
   /** What the numbers of the run depend on, compared when it is resumed. */
   identity: z.record(z.string(), z.unknown()),
+  /** What the bits of results depended on when it was saved; older versions did not say. */
+  arithmetic: z.string().optional(),
 });
 
 /** The state of a run, as saved with every checkpoint. */

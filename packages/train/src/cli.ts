@@ -59,6 +59,7 @@ async function run(args: Arguments): Promise<number> {
     const result = await runTraining(config, {
       resume: args.resume,
       verify: args.verify,
+      arithmetic: backend.arithmetic,
       signal: stop.signal,
       hooks,
       onTokenize,

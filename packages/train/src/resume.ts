@@ -84,7 +84,8 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
     const model = resumed
       ? LlamaModel.load(resumed.directory)
       : newModel(identity.model, identity.seed, from.startedFrom);
-    const state = resumed ? { ...resumed.state, identity } : initialState(identity);
+    const before = resumed ? { ...resumed.state, identity } : initialState(identity);
+    const state = { ...before, arithmetic: options.arithmetic ?? before.arithmetic };
     const optimizer = new Optimizer(model.parameters, identity.optimizer, state.updates);
     if (resumed) loadMoments(optimizer, resumed.directory);
     return { model, optimizer, state, ...from };
@@ -97,7 +98,20 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
     throw error;
   }
   await verified;
+  if (resumed) compareArithmetic(resumed.state, options);
   return loaded;
+}
+
+/** Another library or machine is no mistake, but bits will differ from those of a run that never stopped. */
+function compareArithmetic(
+  { arithmetic: before, step }: TrainingState,
+  { arithmetic: now, hooks }: TrainOptions,
+): void {
+  if (before === undefined || now === undefined || before === now) return;
+  hooks?.onNotice?.(
+    `results will differ in their last bits from those of a run that never stopped: up to step ${step} it computed ` +
+      `with '${before}', and goes on with '${now}'`,
+  );
 }
 
 /** Checks the checksums of the checkpoint that the weights come from. */

@@ -19,6 +19,8 @@ export interface RunOptions {
   resume?: boolean;
   /** Check the checksums of the checkpoint that the run goes on or starts from; default true. */
   verify?: boolean;
+  /** What the bits of results depend on, as the selected backend says. */
+  arithmetic?: string;
   signal?: AbortSignal;
   hooks?: TrainHooks;
   /** Called as text is tokenized. */

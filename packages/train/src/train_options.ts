@@ -31,6 +31,11 @@ export interface TrainOptions {
   tokenizer?: SavedTokenizer | undefined;
   /** What else a resumed run must agree in, as plain JSON, such as the tokenizer's hash. */
   identity?: Record<string, unknown>;
+  /**
+   * What the bits of results depend on (`SelectedBackend.arithmetic`): saved in the checkpoints, and a run that goes on
+   * from one with another says so.
+   */
+  arithmetic?: string | undefined;
   validation?:
     | {
         everySteps: number;

@@ -104,6 +104,26 @@ describe('train', () => {
     expect(saved).toEqual(whole.losses);
   });
 
+  it('says when it goes on with other arithmetic than it was saved with, and only then', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const noticesOf = async (steps: number, arithmetic?: string) => {
+      const notices: string[] = [];
+      const hooks = { onNotice: (line: string) => void notices.push(line) };
+      const { state } = await train({ model, stages: [stage({ steps })], directory, resume: true, hooks, arithmetic });
+      return { notices, arithmetic: state.arithmetic };
+    };
+    const openBlas = 'native: matmul by OpenBLAS 0.3.21';
+    const own = 'native: matmul by our own kernel';
+    expect(await noticesOf(1)).toEqual({ notices: [], arithmetic: undefined }); // as older versions saved it
+    expect(await noticesOf(2, openBlas)).toEqual({ notices: [], arithmetic: openBlas });
+    expect(await noticesOf(3, openBlas)).toEqual({ notices: [], arithmetic: openBlas });
+    expect(await noticesOf(4, own)).toEqual({
+      notices: [expect.stringMatching(new RegExp(`differ .* up to step 3 .*'${openBlas}', and goes on with '${own}'`))],
+      arithmetic: own,
+    });
+    expect(await noticesOf(5)).toEqual({ notices: [], arithmetic: own });
+  });
+
   it('goes on after its end with a stage that was added, but not with one that was changed', async () => {
     const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
     const opened: unknown[] = [];

@@ -27,6 +27,7 @@ export function watchRun(
     totalTokens: stages.reduce((sum, { steps, batchTokens }) => sum + steps * batchTokens, 0),
   });
   let log: Logger | undefined;
+  const early: string[] = []; // noticed before the log was opened
   const say = (line: string) => {
     progress.line.say(line);
     log?.info(line);
@@ -37,6 +38,7 @@ export function watchRun(
         { base: { pid: process.pid } },
         pino.destination({ dest: join(config.output, 'train.log'), sync: true }),
       );
+      for (const line of early) log.warn(line);
       log.info({ config, backend, resumedFrom, startedFrom, step: state.step }, 'start');
       if (startedFrom) say(`starting from ${startedFrom}`);
       if (resumedFrom) say(`going on from ${resumedFrom} (${formatCount(state.tokens)} tokens)`);
@@ -48,7 +50,8 @@ export function watchRun(
     onCheckpoint: (directory) => log?.info({ directory }, 'checkpoint'),
     onNotice: (line) => {
       progress.line.say(line);
-      log?.warn(line);
+      if (log) log.warn(line);
+      else early.push(line);
     },
   };
   return {

@@ -11,6 +11,11 @@ export interface Available {
   available: true;
   /** One line for people, such as "native: OpenBLAS 0.3.21, AVX-512, 2 threads". */
   description: string;
+  /**
+   * What the bits of results depend on, as one short string: libraries and their versions, kernels and their compiler,
+   * the processor. Default: the description.
+   */
+  arithmetic?: string;
 }
 
 export interface Unavailable {

@@ -2,7 +2,7 @@
 import '../gradients.js';
 import { UserError } from '@stickbreaking/base';
 import { findBackendFactory, ready, setBackend } from '@tensorflow/tfjs-core';
-import type { BackendCandidate } from './candidate.js';
+import type { Available, BackendCandidate } from './candidate.js';
 import { cpu } from './cpu.js';
 import { cuda, native } from './guests.js';
 import { tensorflow, webgpu } from './optional.js';
@@ -19,6 +19,10 @@ export interface SelectedBackend {
   name: string;
   /** One line for the user: the backend and the hardware it found. */
   description: string;
+  /**
+   * What the bits of results depend on, as one short string. Where it is the same, the same inputs give the same bits.
+   */
+  arithmetic: string;
   /** Why this one: "asked for", or which ones were passed over and why. */
   reason: string;
 }
@@ -36,10 +40,7 @@ export async function selectBackend(name: string = 'auto'): Promise<SelectedBack
   for (const candidate of automatic) {
     const probed = await candidate.probe();
     if (probed.available) {
-      await candidate.activate();
-      await ready();
-      const reason = [...passedOver, `using ${candidate.name}`].join('; ');
-      return { name: candidate.name, description: probed.description, reason };
+      return activated(candidate, probed, [...passedOver, `using ${candidate.name}`].join('; '));
     }
     passedOver.push(`${candidate.name} is not available: ${probed.why}`);
   }
@@ -69,7 +70,12 @@ async function selectNamed(name: string): Promise<SelectedBackend> {
   }
   const probed = await candidate.probe();
   if (!probed.available) throw new UserError(`Backend '${name}' cannot run here: ${probed.why}.`);
+  return activated(candidate, probed, 'asked for');
+}
+
+async function activated(candidate: BackendCandidate, probed: Available, reason: string): Promise<SelectedBackend> {
   await candidate.activate();
   await ready();
-  return { name, description: probed.description, reason: 'asked for' };
+  const { description, arithmetic = description } = probed;
+  return { name: candidate.name, description, arithmetic, reason };
 }

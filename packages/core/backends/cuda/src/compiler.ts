@@ -4,7 +4,7 @@
  * the hash covers them and the compiler needs no include folder.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -99,18 +99,45 @@ export function compileKernels(file: string, target: string, defines: readonly s
     .update(JSON.stringify([compiler.version, options, source]))
     .digest('hex');
   const stem = join(folder, `${file.replace(/\W+/g, '-')}-${hash.slice(0, 24)}`);
-  if (existsSync(`${stem}.cubin`)) return readFileSync(`${stem}.cubin`);
+  const cached = readCached(`${stem}.cubin`);
+  if (cached) return cached;
   const { cubin, log } = compiler.compile(source, file, options);
-  makeDirectory(folder);
   if (!cubin) {
-    writeFileSync(`${stem}.log`, log);
     const first = log.split('\n').find((line) => line.includes('error')) ?? log.split('\n')[0];
-    throw new CudaError(
-      `CUDA kernel ${file} does not compile for ${options[0]}: ${first}; the whole log is in ${stem}.log`,
-    );
+    const kept = keep(`${stem}.log`, log) ? `; the whole log is in ${stem}.log` : '';
+    throw new CudaError(`CUDA kernel ${file} does not compile for ${options[0]}: ${first}${kept}`);
   }
-  replaceFile(`${stem}.cubin`, cubin);
+  keep(`${stem}.cubin`, cubin);
   return cubin;
+}
+
+/** Undefined where there is none, or none that can be read. */
+function readCached(path: string): Uint8Array | undefined {
+  try {
+    return readFileSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Keeps a file in the cache, where that is possible: without it, the next process only compiles again. */
+export function keep(path: string, content: string | Uint8Array): boolean {
+  try {
+    makeDirectory(dirname(path));
+    replaceFile(path, content);
+    return true;
+  } catch {
+    return false; // read-only, full, or a file is in the way
+  }
+}
+
+/** Stands for all sources of kernels together. */
+export function sourcesHash(): string {
+  const hash = createHash('sha256');
+  for (const name of readdirSync(sourceFolder()).sort()) {
+    hash.update(`\0${name}\0`).update(readFileSync(join(sourceFolder(), name)));
+  }
+  return hash.digest('hex').slice(0, 24);
 }
 
 /** Version of the run-time compiler found. */

@@ -57,6 +57,8 @@ interface Plan {
 
 export class CublasLt {
   readonly path: string;
+  /** The library's own number, and whether its choice of algorithms may differ from one process to the next. */
+  readonly version: string;
   private readonly handle: bigint;
   private readonly f: Record<string, (...args: unknown[]) => number>;
   private readonly plans = new Map<string, Plan>();
@@ -71,6 +73,8 @@ export class CublasLt {
     const { handle: library, path } = loadLibrary('libcublasLt', ['libcublasLt.so.13', 'libcublasLt.so.12']);
     this.path = path;
     this.f = bind(library);
+    const version = library.func('cublasLtGetVersion', 'size_t', [])();
+    this.version = autotune ? `${version}, autotuned` : `${version}`;
     this.handle = this.create('cublasLtCreate');
   }
 

@@ -5,8 +5,10 @@
 import { type BackendCandidate, cpuKernels, registerKernels } from '@stickbreaking/core/backend';
 import { getKernel, registerBackend, registerKernel, setBackend } from '@tensorflow/tfjs-core';
 import { CudaBackend } from './backend.js';
+import { architecture, compilerVersion, sourcesHash } from './compiler.js';
 import { CudaDriver } from './driver.js';
 import { runOnCpu } from './ops/fallback.js';
+import { plainFire } from './ops/flash_attention.js';
 import { cudaKernels } from './ops/index.js';
 
 let opened: CudaBackend | undefined;
@@ -15,7 +17,7 @@ let opened: CudaBackend | undefined;
  * Opens the GPU once and registers the backend 'cuda' with TensorFlow.js.
  * @throws an error with one clear line: no driver, no GPU, a GPU too old, a library missing.
  */
-export function openCuda(): { backend: CudaBackend; description: string } {
+export function openCuda(): { backend: CudaBackend; description: string; arithmetic: string } {
   if (!opened) {
     const backend = new CudaBackend(new CudaDriver());
     registerBackend('cuda', () => backend, 0);
@@ -30,7 +32,13 @@ export function openCuda(): { backend: CudaBackend; description: string } {
   const memory = `${(totalMemory / 2 ** 30).toFixed(0)} GiB`;
   const driver = `${Math.floor(driverVersion / 1000)}.${Math.floor((driverVersion % 1000) / 10)}`;
   const description = `cuda: ${deviceName} (compute capability ${(computeCapability / 10).toFixed(1)}, ${memory}), driver API ${driver}, bfloat16`;
-  return { backend: opened, description };
+  const target = architecture(computeCapability, opened.hopper);
+  const kernels = `kernels ${sourcesHash()} by NVRTC ${compilerVersion()} for ${target}`;
+  const parts = [deviceName, kernels, `matmul by cuBLASLt ${opened.cublas.version}`];
+  if (!opened.blockSkipping) parts.push('no block skipping');
+  if (plainFire()) parts.push('plain FIRE');
+  const arithmetic = `cuda: ${parts.join('; ')}`;
+  return { backend: opened, description, arithmetic };
 }
 
 /** NVIDIA GPUs through the CUDA driver API, as `selectBackend` sees them. */
@@ -38,7 +46,8 @@ export const cuda: BackendCandidate = {
   name: 'cuda',
   probe: async () => {
     try {
-      return { available: true, description: openCuda().description };
+      const { description, arithmetic } = openCuda();
+      return { available: true, description, arithmetic };
     } catch (error) {
       return { available: false, why: (error as Error).message };
     }

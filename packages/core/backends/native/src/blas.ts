@@ -18,7 +18,7 @@ const known: Record<string, readonly string[]> = {
  * Chooses what the loaded kernels use for matmul.
  *
  * @param named default: the value of the environment variable
- * @returns a name for the user
+ * @returns what the library says of itself, or its name; `blasName` shortens it for the user
  * @throws if a library is named that cannot be used
  */
 export function chooseBlas(library: ReturnType<typeof koffi.load>, named = process.env[BLAS_VARIABLE]?.trim()): string {
@@ -26,9 +26,7 @@ export function chooseBlas(library: ReturnType<typeof koffi.load>, named = proce
   const serves = (path: string | null): string | undefined => {
     const description = Buffer.alloc(256);
     if (use(path, description, description.length) !== 1) return undefined;
-    const said = description.toString('utf8', 0, description.indexOf(0)).trim();
-    // OpenBLAS goes on with every option that it was built with.
-    return /^OpenBLAS [\d.]+/.exec(said)?.[0] ?? said;
+    return description.toString('utf8', 0, description.indexOf(0)).trim();
   };
   if (named && named !== 'own') {
     const said = serves(named);
@@ -43,4 +41,9 @@ export function chooseBlas(library: ReturnType<typeof koffi.load>, named = proce
   }
   serves(null);
   return 'our own kernel';
+}
+
+/** Name and version alone: OpenBLAS goes on with every option that it was built with, and the processor it runs for. */
+export function blasName(said: string): string {
+  return /^OpenBLAS [\d.]+/.exec(said)?.[0] ?? said;
 }

@@ -3,9 +3,9 @@
 import type { BackendCandidate } from '@stickbreaking/core/backend';
 import { setBackend } from '@tensorflow/tfjs-core';
 import { registerNativeBackend } from './backend.js';
-import { chooseBlas } from './blas.js';
+import { blasName, chooseBlas } from './blas.js';
 import { nativeKernels } from './kernels.js';
-import { loadLibrary, nativeFunction } from './library.js';
+import { cpuName, loadLibrary, nativeFunction } from './library.js';
 
 export { nativeFunction } from './library.js';
 
@@ -27,7 +27,7 @@ export function getThreads(): number {
  * @returns a name for the user
  */
 export async function setBlas(named?: string): Promise<string> {
-  return chooseBlas((await loadLibrary()).library, named);
+  return blasName(chooseBlas((await loadLibrary()).library, named));
 }
 
 /** Switches block skipping. Without it, stick-breaking attention visits all keys even once the sticks are exhausted. */
@@ -40,10 +40,12 @@ export const native: BackendCandidate = {
   name: 'native',
   probe: async () => {
     try {
-      const { compiler, blas, notCached } = await loadLibrary();
-      const parts = [`C++ kernels by ${compiler.version}`, `matmul by ${blas}`, `${getThreads()} threads`];
+      const { compiler, blas, build, notCached } = await loadLibrary();
+      const parts = [`C++ kernels by ${compiler.version}`, `matmul by ${blasName(blas)}`, `${getThreads()} threads`];
       if (notCached) parts.push(`compiled for this run alone (${notCached})`);
-      return { available: true, description: `native: ${parts.join('; ')}` };
+      // The threads are not part of it: results do not depend on their number.
+      const arithmetic = `native: kernels ${build} by ${compiler.version}, for ${cpuName()}; matmul by ${blas}`;
+      return { available: true, description: `native: ${parts.join('; ')}`, arithmetic };
     } catch (error) {
       return { available: false, why: (error as Error).message.split('\n')[0]! };
     }

@@ -212,7 +212,10 @@ describe('the library of native kernels', () => {
     () => {
       delete process.env.STICKBREAKING_CACHE; // the library that is there already
       process.env.STICKBREAKING_BLAS = 'own';
-      expect(probeInProcess()).toMatchObject({ description: expect.stringContaining('matmul by our own kernel') });
+      expect(probeInProcess()).toMatchObject({
+        description: expect.stringContaining('matmul by our own kernel'),
+        arithmetic: expect.stringMatching(/^native: kernels [0-9a-f]{24} by .+, for .+; matmul by our own kernel$/),
+      });
       process.env.STICKBREAKING_BLAS = '/nowhere/libblas.so';
       expect(probeInProcess()).toEqual({
         available: false,

@@ -15,17 +15,24 @@ import { type Compiler, compile, findCompiler, flags, readSources } from './comp
 export interface BuiltLibrary {
   path: string;
   compiler: Compiler;
+  /** Stands for what it was compiled from: sources, flags, compiler and the processor's features. */
+  build: string;
   /** Why it is not in the cache, and is used by this process only. */
   notCached?: string;
 }
 
-/** Where a library for these sources, this compiler and this CPU is kept. */
-function cacheDirectory(compiler: Compiler, cpu: readonly string[]): string {
+/** Stands for a library of these sources by this compiler for this CPU. */
+function buildOf(compiler: Compiler, cpu: readonly string[]): string {
   const hash = createHash('sha256').update(JSON.stringify([compiler, flags, cpu]));
   for (const [name, content] of readSources()) hash.update(`\0${name}\0`).update(content);
-  const cache =
-    process.env.STICKBREAKING_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'stickbreaking');
-  return join(cache, hash.digest('hex').slice(0, 24));
+  return hash.digest('hex').slice(0, 24);
+}
+
+/** Where libraries are kept, each build in a directory of its own. */
+function cacheDirectory(): string {
+  return (
+    process.env.STICKBREAKING_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'stickbreaking')
+  );
 }
 
 /**
@@ -35,24 +42,28 @@ function cacheDirectory(compiler: Compiler, cpu: readonly string[]): string {
  */
 export async function buildLibrary({ cpu = cpuIdentity(), anew = false } = {}): Promise<BuiltLibrary> {
   const compiler = findCompiler();
-  const directory = cacheDirectory(compiler, cpu);
+  const build = buildOf(compiler, cpu);
+  const directory = join(cacheDirectory(), build);
   const cached = anew ? undefined : wholeLibrary(directory);
-  if (cached) return { path: cached, compiler };
+  if (cached) return { path: cached, compiler, build };
   const workshop = mkdtempSync(join(tmpdir(), 'stickbreaking-'));
   let keepWorkshop = false;
   try {
     const fresh = await compile(compiler, workshop, [directory, tmpdir()]);
     try {
-      return { path: install(readFileSync(fresh), directory), compiler };
+      return { path: install(readFileSync(fresh), directory), compiler, build };
     } catch (error) {
       keepWorkshop = true;
-      return { path: fresh, compiler, notCached: (error as Error).message.split('\n')[0]!.replace(/\.$/, '') };
+      return { path: fresh, compiler, build, notCached: (error as Error).message.split('\n')[0]!.replace(/\.$/, '') };
     }
   } finally {
     if (!keepWorkshop) rmSync(workshop, { recursive: true, force: true });
     else process.once('exit', () => rmSync(workshop, { recursive: true, force: true }));
   }
 }
+
+/** The processor's name, for the user. */
+export const cpuName = () => cpus()[0]?.model.trim() || process.arch;
 
 /** What -march=native depends on. */
 function cpuIdentity(): string[] {
@@ -93,7 +104,7 @@ function install(content: Buffer, directory: string): string {
 
 interface Loaded extends BuiltLibrary {
   library: ReturnType<typeof koffi.load>;
-  /** What is used for matmul. */
+  /** What is used for matmul, as it describes itself. */
   blas: string;
 }
 

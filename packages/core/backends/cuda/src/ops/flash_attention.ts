@@ -41,9 +41,12 @@ export function servesAttention(q: TensorInfo): boolean {
   return headDim <= DIMENSIONS[DIMENSIONS.length - 1]! && queries > 0;
 }
 
+/** Whether calls with FIRE's bias are kept from these kernels, to compare the two. */
+export const plainFire = () => process.env.STICKBREAKING_FIRE === 'plain';
+
 /** The same for a call with FIRE's bias: every warp of the queries' backward keeps sums of each segment. */
 export function servesFusedFire({ q, fireW1 }: KernelInputs<'SoftmaxAttention'>, backend: CudaBackend): boolean {
-  if (process.env.STICKBREAKING_FIRE === 'plain' || !servesAttention(q)) return false;
+  if (plainFire() || !servesAttention(q)) return false;
   const units = fireW1!.shape[0]!;
   const shared = sharedBytes(BACKWARD_QUERIES, kernelDimension(q.shape[2]!), backend.hopper, units);
   return units <= MOST_UNITS && shared <= backend.driver.sharedPerBlock;
