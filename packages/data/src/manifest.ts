@@ -1,10 +1,10 @@
 // The manifest says what a directory of token shards was made from and how far it has come. It is replaced after
 // every shard, so that an interrupted run continues after the last one that is whole.
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { explainSystemError, shown, UserError } from '@stickbreaking/base';
-import { replaceFile } from '@stickbreaking/base/node';
+import { shown, UserError } from '@stickbreaking/base';
+import { readWhole, replaceFile } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import { hashFile } from './hash_file.js';
 import type { SourceFile } from './sources.js';
@@ -82,10 +82,9 @@ export function readManifest(directory: string): Manifest | undefined {
     new UserError(`${shown(path)} ${what}; ${REMEDY}.`, cause === undefined ? {} : { cause });
   let stored: unknown;
   try {
-    stored = JSON.parse(readFileSync(path, 'utf8'));
+    stored = JSON.parse(readWhole(path, shown(path)).toString());
   } catch (error) {
-    const told = explainSystemError(error, `cannot read ${shown(path)}`);
-    throw told instanceof UserError ? told : damaged('is damaged: it is not valid JSON', error);
+    throw error instanceof UserError ? error : damaged('is damaged: it is not valid JSON', error);
   }
   if ((stored as { version?: unknown } | null)?.version === 1) throw damaged('is of an earlier version');
   const parsed = ManifestSchema.extend({ checksum: z.string() }).safeParse(stored);

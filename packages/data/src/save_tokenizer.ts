@@ -1,8 +1,8 @@
 // A tokenizer beside a model's weights, as `transformers` reads it.
-import { copyFileSync, existsSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { explainSystemError, shown, UserError } from '@stickbreaking/base';
-import { replaceFile } from '@stickbreaking/base/node';
+import { shown, UserError } from '@stickbreaking/base';
+import { readWhole, replaceFile } from '@stickbreaking/base/node';
 import type { Tokenizer } from './tokenizer.js';
 
 /** What a checkpoint needs of a tokenizer to keep a copy of it. */
@@ -23,9 +23,8 @@ function configBeside(path: string): Record<string, unknown> | undefined {
   const file = join(dirname(path), 'tokenizer_config.json');
   if (!existsSync(file)) return undefined;
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>;
+    return JSON.parse(readWhole(file, shown(file)).toString()) as Record<string, unknown>;
   } catch (error) {
-    const told = explainSystemError(error, `cannot read ${shown(file)}`);
-    throw told instanceof UserError ? told : new UserError(`${shown(file)} is not valid JSON.`);
+    throw error instanceof UserError ? error : new UserError(`${shown(file)} is not valid JSON.`);
   }
 }

@@ -1,9 +1,10 @@
 // Which tokens begin and end a document: what the files beside a tokenizer.json say, as `transformers` and
 // lm-evaluation-harness read them. A document begins from the beginning token where there is one (the harness's
 // `prefix_token_id`), or else from the end token.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { explainSystemError, shown, UserError } from '@stickbreaking/base';
+import { shown, UserError } from '@stickbreaking/base';
+import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import type { AddedToken } from './tokenizer_json.js';
 
@@ -151,10 +152,9 @@ function readJson(path: string): JsonFile | undefined {
   if (!existsSync(path)) return undefined;
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(path, 'utf8'));
+    json = JSON.parse(readWhole(path, shown(path)).toString());
   } catch (error) {
-    const told = explainSystemError(error, `cannot read ${shown(path)}`);
-    throw told instanceof UserError ? told : new UserError(`${shown(path)} is not valid JSON.`);
+    throw error instanceof UserError ? error : new UserError(`${shown(path)} is not valid JSON.`);
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     throw new UserError(`${shown(path)} is no JSON object.`);

@@ -1,9 +1,10 @@
 // Tokenizers are Hugging Face's tokenizer.json files. One text is encoded in JavaScript, which runs everywhere; many
 // are encoded by the same library in Rust where its binary loads, in parallel and with the same tokens.
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { explainSystemError, shown, UserError } from '@stickbreaking/base';
+import { shown, UserError } from '@stickbreaking/base';
+import { readWhole } from '@stickbreaking/base/node';
 import type { Tokenizer as RustTokenizer } from 'tokenizers';
 import { z } from 'zod';
 import { type SpecialTokenOptions, specialTokens } from './special_tokens.js';
@@ -129,11 +130,7 @@ export function hasNativeTokenizers(): boolean {
 }
 
 export function readTokenizerFile(file: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (error) {
-    throw explainSystemError(error, `cannot read the tokenizer ${shown(file)}`);
-  }
+  return readWhole(file, `the tokenizer ${shown(file)}`);
 }
 
 /** @throws UserError where it is no JSON */

@@ -1,8 +1,8 @@
 /** A model on disk: `config.json` and `model.safetensors` (or Hugging Face's shards) in one directory. */
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
-import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
+import { makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
 import type { Variable } from '@tensorflow/tfjs-core';
 import { CHECKSUMS_FILE } from './checksums.js';
 import type { LlamaConfig } from './config.js';
@@ -25,7 +25,7 @@ export function resolveCheckpoint(path: string): string {
   const all = join(path, 'checkpoints');
   const pointer = join(all, 'latest');
   if (existsSync(pointer)) {
-    const latest = join(all, readFileSync(pointer, 'utf8').trim());
+    const latest = join(all, readWhole(pointer).toString().trim());
     if (existsSync(join(latest, 'config.json'))) return latest;
   }
   const steps = existsSync(all)
@@ -81,9 +81,9 @@ function weightFiles(directory: string): string[] {
   if (!existsSync(index)) throw new UserError(`${directory} has no ${MODEL_FILE}.`);
   let shards: Record<string, string> | undefined;
   try {
-    shards = JSON.parse(readFileSync(index, 'utf8')).weight_map;
-  } catch {
-    // Reported below.
+    shards = JSON.parse(readWhole(index).toString()).weight_map;
+  } catch (error) {
+    if (error instanceof UserError) throw error; // the rest is reported below
   }
   const named = shards && Object.values(shards);
   if (!named?.every((name) => typeof name === 'string' && basename(name) === name))

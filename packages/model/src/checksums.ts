@@ -3,11 +3,12 @@
  * from it. `checksums.json` lies beside the files and lists each with its length and its CRC-32 (zlib's, as `crc32`
  * prints it), which finds every change of up to 32 consecutive bits and all but one in four billion others.
  */
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import { explainSystemError, UserError } from '@stickbreaking/base';
+import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
 
 /** The file of a checkpoint that holds its checksums. */
@@ -76,9 +77,9 @@ export async function verifyChecksums(directory: string): Promise<boolean> {
 function readChecksums(path: string): Checksums {
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(path, 'utf8'));
+    json = JSON.parse(readWhole(path).toString());
   } catch (error) {
-    if (!(error instanceof SyntaxError)) throw explainSystemError(error, `cannot read ${path}`);
+    if (!(error instanceof SyntaxError)) throw error;
   }
   const result = ChecksumsSchema.safeParse(json);
   if (!result.success) throw new UserError(`${path} is damaged: it is not a list of checksums.`);
@@ -105,7 +106,7 @@ interface Sum {
 }
 
 function sumHere(path: string): Sum {
-  const content = readFileSync(path);
+  const content = readWhole(path);
   return { bytes: content.length, sum: crc32(content) };
 }
 

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { lockOrRefuse } from '@stickbreaking/base/node';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { elapsedOf, toCsv } from './publish.js';
@@ -106,10 +107,9 @@ describe('runStudy', () => {
 
   it('refuses a folder in which another process is at work', async () => {
     await runStudy(study, config, { ...options, wanted: (id) => id === 'a' });
-    const lock = join(config.output, '.lock');
-    writeFileSync(lock, JSON.stringify({ pid: process.ppid, host: hostname() }));
+    const release = lockOrRefuse(config.output, 'trains');
     await expect(runStudy(study, config, options)).rejects.toThrow(/Another process .* wait for it/);
-    rmSync(lock);
+    release();
     expect(await runStudy(study, config, options)).toBe(true);
   });
 

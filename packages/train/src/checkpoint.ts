@@ -1,10 +1,16 @@
 // Checkpoints of a run: <run>/checkpoints/step-00000123/ holds the model, its tokenizer, the optimizer and the state
 // of the loop. A directory is written under another name, flushed and renamed, so one that is called step-… is whole; it
 // is renamed away before it is deleted, for the same reason.
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { EXIT, explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
-import { removeLeftovers, replaceFile, syncDirectory, syncDirectoryWithFiles } from '@stickbreaking/base/node';
+import {
+  readWhole,
+  removeLeftovers,
+  replaceFile,
+  syncDirectory,
+  syncDirectoryWithFiles,
+} from '@stickbreaking/base/node';
 import { type SavedTokenizer, saveTokenizer } from '@stickbreaking/data';
 import { CHECKSUMS_FILE, checksumOfFile, checksumsOf, type FileChecksum, verifyChecksums } from '@stickbreaking/model';
 import { z } from 'zod';
@@ -157,7 +163,7 @@ export class CheckpointStore {
   private point(pointer: 'latest' | 'best', step: number): void {
     const path = join(this.directory, pointer);
     const text = `${nameOf(step)}\n`;
-    if (!existsSync(path) || readFileSync(path, 'utf8') !== text) replaceFile(path, text);
+    if (!existsSync(path) || readWhole(path).toString() !== text) replaceFile(path, text);
   }
 
   private prune(best: number | undefined): void {
@@ -180,10 +186,10 @@ export function readState(directory: string): TrainingState {
   const path = join(directory, 'state.json');
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(path, 'utf8'));
+    json = JSON.parse(readWhole(path).toString());
   } catch (error) {
     if (error instanceof SyntaxError) throw new UserError(`${path} is damaged: it is not valid JSON.`);
-    throw explainSystemError(error, `cannot read ${path}`);
+    throw error;
   }
   const result = TrainingStateSchema.safeParse(json);
   if (result.success) {

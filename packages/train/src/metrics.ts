@@ -1,9 +1,9 @@
 // metrics.jsonl: one line a step (and a validation), in the order of the run. A resumed run first drops what lies past
 // its checkpoint, so that the file is the one of a run that never stopped.
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { explainSystemError } from '@stickbreaking/base';
-import { removeLeftovers, replaceFile, writeFully } from '@stickbreaking/base/node';
+import { readWhole, removeLeftovers, replaceFile, writeFully } from '@stickbreaking/base/node';
 
 /** One optimizer step. */
 export interface StepMetrics {
@@ -51,7 +51,7 @@ export class MetricsFile {
         .filter((line) => line.step <= keepSteps)
         .map((line) => `${JSON.stringify(line)}\n`)
         .join('');
-      if (text !== readFileSync(path, 'utf8')) replaceFile(path, text);
+      if (text !== readWhole(path).toString()) replaceFile(path, text);
     }
     this.file = openSync(path, 'a');
   }
@@ -85,13 +85,7 @@ export function readMetrics(path: string): MetricsLine[] {
 
 /** The lines, and the numbers (from 1) of those that are none. */
 function parseMetrics(path: string): { lines: MetricsLine[]; odd: number[] } {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw explainSystemError(error, `cannot read ${path}`);
-  }
-  const parsed = text.split('\n').slice(0, -1).map(parseLine); // what follows the last line break is half a line
+  const parsed = readWhole(path).toString().split('\n').slice(0, -1).map(parseLine); // what follows the last line break is half a line
   const odd = parsed.flatMap((line, i) => (line ? [] : [i + 1]));
   return { lines: parsed.filter((line) => line !== undefined), odd };
 }

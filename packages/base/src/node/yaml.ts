@@ -1,9 +1,9 @@
 /** YAML files checked by a zod schema; a mistake is one line that names file, line, key and what was expected. */
-import { readFileSync } from 'node:fs';
 import { type Document, isMap, isNode, isSeq, LineCounter, parse, parseDocument } from 'yaml';
 import type { z } from 'zod';
-import { explainSystemError, UserError } from '../errors.js';
+import { UserError } from '../errors.js';
 import { shown } from '../shown.js';
+import { readWhole } from './read_whole.js';
 import { describeProblem } from './yaml_problem.js';
 
 type Path = readonly PropertyKey[];
@@ -28,13 +28,7 @@ export function readYaml<Schema extends z.ZodType>(
   schema: Schema,
   options: YamlOptions = {},
 ): z.output<Schema> {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw explainSystemError(error, `cannot read ${file}`);
-  }
-  return parseYaml(text, file, schema, options);
+  return parseYaml(readWhole(file).toString(), file, schema, options);
 }
 
 /** The same for a text; `file` only appears in messages. */
