@@ -38,6 +38,7 @@ export interface TextPiece extends TextDocument {
 }
 
 /** Options of `readDocuments`. */
+/** How documents are read. */
 export interface ReadOptions {
   /** Texts at which a document is cut, the tokenizer's end token for one. Default: `<|endoftext|>`. */
   endTexts?: readonly string[];
