@@ -13,8 +13,8 @@
 #include "products_portable.cuh"
 #endif
 
-// Given by the host: HEAD_DIM, MECHANISM, whether softmax has FIRE's bias (FIRE), and a block's working warpgroups, stages of
-// its pipeline and bytes of shared memory (BLOCK_WARPGROUPS, BLOCK_STAGES, BLOCK_BYTES).
+// Given by the host: HEAD_DIM, MECHANISM, whether softmax has FIRE's or ALiBi's bias (FIRE, ALIBI), and a
+// block's working warpgroups, stages of its pipeline and bytes of shared memory (BLOCK_WARPGROUPS, BLOCK_STAGES, BLOCK_BYTES).
 enum { STICK_BREAKING, SOFTMAX };
 
 constexpr int D = HEAD_DIM;
@@ -32,7 +32,7 @@ struct Attention {
   float2* carries;           // stick-breaking: [tile of a row block][head][TILE_ROWS]; softmax: [head][N]
   const int* items;          // what each block works on
   const int* carryBase;      // [row blocks] number of (row block, key tile) pairs before
-  const float* slopes;       // [H] ALiBi, or null
+  const float* slopes;       // [H] with ALIBI, or null: all zero
   i64 tokens;                // N
   int heads, kvHeads;
   int itemCount, sectionHeads, firstHead, headCount;

@@ -40,12 +40,12 @@ struct Blocks {
   }
 };
 
-// Which tiles the sticks of a head's query blocks reach at all.
+// The farthest tiles that the sticks of a head's query blocks reach.
 struct Reach {
   const float* stop;
   __device__ __forceinline__ Reach(const Attention& p, const KeyItem& item, int head)
       : stop(MECHANISM == SOFTMAX ? nullptr : Saved(p).stop + (i64)head * p.rowBlocks + item.rowBlock) {}
-  __device__ __forceinline__ bool operator()(int b, int tile) const { return MECHANISM == SOFTMAX || tile >= (int)stop[b]; }
+  __device__ __forceinline__ int operator[](int b) const { return MECHANISM == SOFTMAX ? 0 : (int)stop[b]; }
 };
 
 // What the first kernel kept of this thread's two rows, for one tile and head, block after block.
@@ -84,7 +84,7 @@ __device__ __forceinline__ void produce(const Attention& p, const KeyItem& item,
   for (int head = kv * group; head < (kv + 1) * group; head++) {
     const Reach reach(p, item, head);
     for (int b = blocks.from; b <= blocks.to; b++) {
-      if (!reach(b, nearest)) continue;
+      if (nearest < reach[b]) continue;
       const int stage = sh.ring.acquire(step);
       const i64 from = ((i64)(item.q0 + b * TILE_ROWS) * p.heads + head) * D;
       loader.load(sh.q + stage * T::BYTES, p.q + from, item.queries - b * TILE_ROWS);
@@ -170,7 +170,7 @@ __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], co
       for (int i = 0; i < 4; i++) {
         const int key = 4 * group + i;
         float x = fmaf(s[at(h, key)], scale, -carry[h].x);
-        if (slope != 0.f) x = fmaf(slope, (float)(key + 1 - visible[h]), x);
+        if (ALIBI) x = fmaf(slope, (float)(key + 1 - visible[h]), x);
         a[i] = exp2_fast(x);
         if (MASKED && (key >= visible[h] || (window && key < visible[h] - window))) a[i] = 0.f;
         dz[i] = a[i] * (dP[at(h, key)] - carry[h].y);
@@ -262,13 +262,14 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
   for (int head = kv * group; head < (kv + 1) * group; head++) {
     const Reach reach(p, item, head);
     const Kept kept(p, item, head - p.firstHead * group, p.headCount * group, tile, r0);
-    if (own.from <= own.to) kept.fetch(next, own.from);  // asked for one block ahead
+    // Both are asked for one block ahead. Where no stick of a block reached, the first kernel kept nothing.
+    int farthest = blocks.from <= blocks.to ? reach[blocks.from] : 0, fetched = -1;
     for (int b = blocks.from; b <= blocks.to; b++) {
-      if (!reach(b, nearest)) {
-        if (b >= own.from && b < own.to) kept.fetch(next, b + 1);
-        continue;
-      }
-      if (b >= own.from && b <= own.to && reach(b, tile)) {
+      const int here = farthest;
+      if (b < blocks.to) farthest = reach[b + 1];
+      if (nearest < here) continue;
+      if (b >= own.from && b <= own.to && tile >= here) {
+        if (fetched != b) kept.fetch(next, b);
         float2 carry[2];
         int visible[2];
 #pragma unroll
@@ -276,7 +277,6 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
           carry[h] = next[h];
           visible[h] = item.offset + b * TILE_ROWS + r0 + 8 * h + sees - TILE_ROWS * tile - 16 * c;
         }
-        if (b < own.to) kept.fetch(next, b + 1);
         const int stage = sh.ring.wait(step);
         float s[32], dP[32];
         const unsigned q = sh.q + stage * T::BYTES, dO = sh.dO + stage * T::BYTES;
@@ -284,6 +284,7 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         compare_tiles<D>(s, q, k, warp, lane);
         compare_tiles<D>(dP, dO, v, warp, lane);
         products_commit();
+        if (b < own.to && tile >= farthest) kept.fetch(next, b + 1), fetched = b + 1;
         products_wait<0>();
         hold(s);
         hold(dP);
@@ -300,7 +301,7 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
             fire_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire);
           else fire_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, fire);
         } else {
-          const float slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
+          const float slope = ALIBI && p.slopes ? p.slopes[head] * LOG2E : 0.f;
           if (TILE_ROWS * tile + TILE_ROWS > nearRow || edge)
             softmax_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope);
           else softmax_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope);
@@ -319,7 +320,6 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         // The weights' tile is written anew next time: all four warps must have read it.
         warpgroup_barrier(WARPGROUP + wg);
       } else {
-        if (b >= own.from && b < own.to) kept.fetch(next, b + 1);
         sh.ring.wait(step);
       }
       sh.ring.release(step++, lane);

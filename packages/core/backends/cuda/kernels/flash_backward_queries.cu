@@ -125,14 +125,14 @@ __device__ __forceinline__ void stick_gradient(float (&s)[32], float (&dP)[32], 
 
 template <bool MASKED>
 __device__ __forceinline__ void softmax_gradient(float (&s)[32], const float (&dP)[32], const Carry& carry, int window, int n,
-                                                 int c, float scale, bool alibi) {
+                                                 int c, float scale) {
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const int visible = carry.limit[h] - TILE_ROWS * n - 16 * c, from = window ? visible - window : -TILE_ROWS;
 #pragma unroll
     for (int key = 0; key < 16; key++) {
       float x = fmaf(s[at(h, key)], scale, -carry.logSumExp[h]);
-      if (alibi) x = fmaf(carry.slope, (float)(key + 1 - visible), x);
+      if (ALIBI) x = fmaf(carry.slope, (float)(key + 1 - visible), x);
       float a = exp2_fast(x);
       if (MASKED && (key >= visible || key < from)) a = 0.f;
       s[at(h, key)] = a * (dP[at(h, key)] - carry.delta[h]);
@@ -209,7 +209,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       carry.logSumExp[h] = valid ? p.rowOutput[at] * LOG2E : INFINITY;
       carry.delta[h] = row_delta(p.output + at * D, p.dOutput + at * D, c);
       if (valid && c == 0) p.carries[head * p.tokens + row] = make_float2(carry.logSumExp[h], carry.delta[h]);
-      carry.slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
+      carry.slope = ALIBI && p.slopes ? p.slopes[head] * LOG2E : 0.f;
     }
   }
   float2* carries = nullptr;
@@ -255,8 +255,8 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
         if (n >= unmasked || n < windowed) fire_gradient<true>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
         else fire_gradient<false>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
       } else {
-        if (n >= unmasked || n < windowed) softmax_gradient<true>(s, dP, carry, p.window, n, c, scale, p.slopes);
-        else softmax_gradient<false>(s, dP, carry, p.window, n, c, scale, p.slopes);
+        if (n >= unmasked || n < windowed) softmax_gradient<true>(s, dP, carry, p.window, n, c, scale);
+        else softmax_gradient<false>(s, dP, carry, p.window, n, c, scale);
       }
       unsigned a[4][4];
 #pragma unroll

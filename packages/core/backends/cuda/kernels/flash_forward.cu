@@ -90,6 +90,7 @@ struct Stick {
   }
 };
 
+constexpr float MOST_GROWTH = 8.f;
 struct Softmax {
   float row_max[2], row_sum[2], slope;
   FireBias fire;
@@ -104,33 +105,53 @@ struct Softmax {
     const float base[2] = {0.f, 0.f};
     fire.add(s, u, scale, base, span);
   }
-  // Weights relative to the running maximum; `o` is brought to it.
+  // Weights relative to the running maximum; `o` is brought to it. While no row of the warp passes it by more than
+  // MOST_GROWTH it stays as it is: weights then reach 2^MOST_GROWTH, and in most tiles `o` is not touched
+  // (the conditional rescaling of FlashAttention-4).
   template <bool MASKED>
   __device__ __forceinline__ void weigh(float (&s)[32], float (&o)[D / 2], const Attention& p, const Rows& rows, int n, int c,
                                         float scale) {
     if (FIRE) add_bias<MASKED>(s, rows.limit[0] - TILE_ROWS * n - 16 * c, scale);
+    // Where nothing was added to the logits they are scaled as the maximum is taken off: one multiply-add a pair.
+    const float factor = FIRE || ALIBI ? 1.f : scale;
+    float top[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const int visible = rows.limit[h] - TILE_ROWS * n - 16 * c, from = p.window ? visible - p.window : -TILE_ROWS;
-      float top = row_max[h];
+      top[h] = -INFINITY;
 #pragma unroll
       for (int key = 0; key < 16; key++) {
-        float x = FIRE ? s[at(h, key)] : s[at(h, key)] * scale;
-        if (!FIRE && p.slopes) x = fmaf(slope, (float)(key + 1 - visible), x);
+        float x = s[at(h, key)];
+        if (ALIBI) x = fmaf(slope, (float)(key + 1 - visible), x * scale);
         if (MASKED && (key >= visible || key < from)) x = -INFINITY;
         s[at(h, key)] = x;
-        top = fmaxf(top, x);
+        top[h] = fmaxf(top[h], x);
       }
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-      const float base = top == -INFINITY ? 0.f : top, rescale = exp2_fast(row_max[h] - base);
-      row_max[h] = top;
-      float part = 0.f;
+      top[h] = fmaxf(top[h], __shfl_xor_sync(0xffffffffu, top[h], 1));
+      top[h] = fmaxf(top[h], __shfl_xor_sync(0xffffffffu, top[h], 2));
+      top[h] = fmaxf(row_max[h], top[h] * factor);
+    }
+    const bool grown = top[0] > row_max[0] + MOST_GROWTH || top[1] > row_max[1] + MOST_GROWTH;
+    if (__any_sync(0xffffffffu, grown)) {
 #pragma unroll
-      for (int key = 0; key < 16; key++) part += s[at(h, key)] = exp2_fast(s[at(h, key)] - base);
-      row_sum[h] = fmaf(row_sum[h], rescale, part);
+      for (int h = 0; h < 2; h++) {
+        const float rescale = top[h] == -INFINITY ? 1.f : exp2_fast(row_max[h] - top[h]);
+        row_max[h] = top[h];
+        row_sum[h] *= rescale;
 #pragma unroll
-      for (int i = 0; i < D / 8; i++) o[4 * i + 2 * h] *= rescale, o[4 * i + 2 * h + 1] *= rescale;
+        for (int i = 0; i < D / 8; i++) o[4 * i + 2 * h] *= rescale, o[4 * i + 2 * h + 1] *= rescale;
+      }
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      const float base = row_max[h] == -INFINITY ? 0.f : row_max[h];
+      float sums[4];  // short chains of additions
+#pragma unroll
+      for (int key = 0; key < 16; key++) {
+        const float weight = s[at(h, key)] = exp2_fast(fmaf(s[at(h, key)], factor, -base));
+        sums[key & 3] = key < 4 ? weight : sums[key & 3] + weight;
+      }
+      row_sum[h] += (sums[0] + sums[1]) + (sums[2] + sums[3]);
     }
   }
 };
@@ -164,14 +185,14 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   Softmax soft;
   if (FIRE) soft.fire.begin(p, head), soft.fire.rows(item.first + r0);
   if (MECHANISM == STICK_BREAKING) stick.begin(rows);
-  else soft.begin(), soft.slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
+  else soft.begin(), soft.slope = ALIBI && p.slopes ? p.slopes[head] * LOG2E : 0.f;
 
-  bool exhausted = have <= 0;
+  int exhausted = have <= 0;
   if (exhausted && p.skip && thread == 0) atomicAdd((int*)sh.exhaustedGroups, 1);
   int last = 0, step = 0;
   for (int n = tiles - 1; n >= lowest; n--, step++) {
     const int stage = sh.ring.wait(step);
-    if (p.skip && step >= *sh.stopped) break;
+    if (p.skip && uniform(step >= *sh.stopped)) break;
     if (!exhausted && n < upper && n >= lower) {
       float s[32];
       products_begin();
@@ -195,7 +216,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       products_commit();
       last = n;
       if (MECHANISM == STICK_BREAKING && p.skip) {
-        exhausted = warpgroup_all(WARPGROUP + wg, stick.run[0] < p.exhausted && stick.run[1] < p.exhausted);
+        exhausted = uniform(warpgroup_all(WARPGROUP + wg, stick.run[0] < p.exhausted && stick.run[1] < p.exhausted));
         if (exhausted && thread == 0) atomicAdd((int*)sh.exhaustedGroups, 1);
       }
       products_wait<0>();
