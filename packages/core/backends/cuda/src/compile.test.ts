@@ -24,12 +24,13 @@ function hasNvcc(): boolean {
 
 const sources = readdirSync(sourceFolder()).filter((file) => file.endsWith('.cu'));
 const fused = [FORWARD, BACKWARD_QUERIES, BACKWARD_KEYS];
-/** What the fused kernels are compiled for here: each head dimension, both mechanisms, FIRE's bias. */
+/** What the fused kernels are compiled for here: each head dimension, both mechanisms, the biases. */
 const variants = [
-  { mechanism: 'stick-breaking', fire: false, dim: 64 },
-  { mechanism: 'stick-breaking', fire: false, dim: 32 },
-  { mechanism: 'softmax', fire: false, dim: 128 },
-  { mechanism: 'softmax', fire: true, dim: 64 },
+  { mechanism: 'stick-breaking', bias: 'none', dim: 64 },
+  { mechanism: 'stick-breaking', bias: 'none', dim: 32 },
+  { mechanism: 'softmax', bias: 'none', dim: 128 },
+  { mechanism: 'softmax', bias: 'fire', dim: 64 },
+  { mechanism: 'softmax', bias: 'alibi', dim: 64 },
 ] as const;
 
 /** The sources with the macros that the host gives them for an architecture. */

@@ -87,8 +87,7 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
   };
   const queries = memo(QUERY_ITEM, (rows) =>
     documents.flatMap(({ q0, queries, k0, keys }, s) =>
-      starts(queries, rows).map((from) => {
-        const count = Math.min(rows, queries - from);
+      parts(queries, rows, 'short first').map(({ from, count }) => {
         const first = keys - queries + from;
         const rowBlock = firstRowBlock[s]! + from / TILE_ROWS;
         const item = { q0: q0 + from, rows: count, k0, keys, first, rowBlock, unused0: 0, unused1: 0 };
@@ -98,8 +97,7 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
   );
   const keys = memo(KEY_ITEM, (rows) =>
     documents.flatMap(({ q0, queries, k0, keys }, s) =>
-      starts(keys, rows).map((from) => {
-        const count = Math.min(rows, keys - from);
+      parts(keys, rows, 'short last').map(({ from, count }) => {
         const document = { q0, queries, offset: keys - queries, rowBlock: firstRowBlock[s]! };
         const item = { k0: k0 + from, keys: count, position: from, ...document, unused: 0 };
         return { work: keys - from, item };
@@ -118,6 +116,16 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
   };
 }
 
-function starts(length: number, step: number): number[] {
-  return Array.from({ length: Math.ceil(length / step) }, (_, i) => i * step);
+/**
+ * A document in parts of `rows` rows, and one of fewer where they do not come out even, all but the document's end whole
+ * blocks. The short part keeps some warpgroups idle for as long as its rows' walk is: it lies where that is shortest.
+ */
+export function parts(length: number, rows: number, order: 'short first' | 'short last') {
+  const whole = Math.ceil(length / TILE_ROWS) * TILE_ROWS;
+  const short = order === 'short first' ? whole % rows : 0;
+  const starts = Array.from({ length: Math.ceil((whole - short) / rows) }, (_, i) => short + i * rows);
+  return (short > 0 ? [0, ...starts] : starts).map((from, i, all) => ({
+    from,
+    count: Math.min(length, all[i + 1] ?? length) - from,
+  }));
 }

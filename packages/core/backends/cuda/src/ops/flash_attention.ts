@@ -22,6 +22,7 @@ import {
   BACKWARD_QUERIES,
   DIMENSIONS,
   type FlashKernel,
+  type FlashVariant,
   FORWARD,
   flashMacros,
   kernelDimension,
@@ -173,6 +174,13 @@ class Attention {
     return this.plans.queries(this.warpgroups(BACKWARD_QUERIES)).count;
   }
 
+  /** What is added to logits. Without a bias the kernels take a row's maximum before the scale, which must be positive then. */
+  private get bias(): FlashVariant['bias'] {
+    if (this.mechanism === 'stick-breaking') return 'none';
+    if (this.fire) return 'fire';
+    return ('bias' in this.attrs && this.attrs.bias === 'alibi') || this.attrs.scale <= 0 ? 'alibi' : 'none';
+  }
+
   private warpgroups(kernel: FlashKernel): number {
     return warpgroupsOf(kernel, this.dim, this.backend.hopper);
   }
@@ -187,7 +195,7 @@ class Attention {
   ): void {
     const { backend, dim } = this;
     const shared = sharedBytes(kernel, dim, backend.hopper, this.fire?.units);
-    const variant = { mechanism: this.mechanism, fire: this.fire !== undefined, dim, hopper: backend.hopper };
+    const variant = { mechanism: this.mechanism, bias: this.bias, dim, hopper: backend.hopper };
     const compiled = backend.function(kernel.file, kernel.name, flashMacros(kernel, variant));
     const headBytes = (this.keys * this.kvHeads * dim * 4) / allHeads;
     const sectionHeads = Math.min(headCount, Math.max(1, Math.floor(SECTION_BYTES / headBytes)));

@@ -29,17 +29,17 @@ export function leastStick(blockSkipping: boolean): number {
 /** What a kernel is compiled for. */
 export interface FlashVariant {
   mechanism: 'stick-breaking' | 'softmax';
-  /** With FIRE's bias. */
-  fire: boolean;
+  bias: 'none' | 'alibi' | 'fire';
   dim: number;
   hopper: boolean;
 }
 
-export function flashMacros(kernel: FlashKernel, { mechanism, fire, dim, hopper }: FlashVariant): string[] {
+export function flashMacros(kernel: FlashKernel, { mechanism, bias, dim, hopper }: FlashVariant): string[] {
   const { warpgroups, stages } = blockOf(kernel, dim, hopper);
   return [
     `MECHANISM=${mechanism === 'softmax' ? 'SOFTMAX' : 'STICK_BREAKING'}`,
-    `FIRE=${fire ? 1 : 0}`,
+    `FIRE=${bias === 'fire' ? 1 : 0}`,
+    `ALIBI=${bias === 'alibi' ? 1 : 0}`,
     `HEAD_DIM=${dim}`,
     `BLOCK_WARPGROUPS=${warpgroups}`,
     `BLOCK_STAGES=${stages}`,
