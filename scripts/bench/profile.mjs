@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 
 const attention = /Attention/;
-const products = /^(BatchMatMul|Linears|LinearsGrad|AddWeightGrad|LinearCrossEntropy|LinearCrossEntropyGrad)$/; // the head is a product with a softmax
+const products = /^(BatchMatMul|Linears|LinearsGrad|WeightGrads|LinearCrossEntropy|LinearCrossEntropyGrad)$/; // the head is a product with a softmax
 
 /**
  * Times every kernel of the active backend from here on. The function that it returns ends that and gives the shares

@@ -27,6 +27,7 @@ export type {
   SoftmaxAttributes,
   StickBreakingAttributes,
 } from './kernels.js';
+export { gradientsOf } from './reference/linears.js';
 export { kernelNames, runReference } from './reference/register.js';
 export { runKernel } from './run_kernel.js';
 export { sameValues } from './same_values.js';

@@ -131,8 +131,12 @@ export interface Kernels {
   Linears: { inputs: [x: Tensor, ...weights: Tensor[]]; attrs: NoAttributes; outputs: Tensor[] };
   /** dy [N,F] and weight [F,C] of each, alternating; dx is the sum of all dy·weight. */
   LinearsGrad: { inputs: Tensor[]; attrs: NoAttributes; outputs: [dx: Tensor] };
-  /** sum [F,C], dy [N,F], x [N,C]; sum + dyᵀ·x. The sum is consumed: it may be changed in place. */
-  AddWeightGrad: { inputs: { sum: Tensor; dy: Tensor; x: Tensor }; attrs: NoAttributes; outputs: [sum: Tensor] };
+  /** x [N,C], dy0 [N,F], dy1, …; dyᵢᵀ·x of each, and sumᵢ [F,C] with it where that is given: the sum is consumed: it may be changed in place. */
+  WeightGrads: {
+    inputs: { x: Tensor } & { [name: `${'dy' | 'sum'}${number}`]: Tensor };
+    attrs: NoAttributes;
+    outputs: Tensor[];
+  };
   /** x [N,C], weight [C]; inverseRms [N]. */
   RMSNorm: {
     inputs: { x: Tensor; weight: Tensor };
@@ -192,20 +196,32 @@ export interface Kernels {
   };
   /** tokens int32 [N], weight [V,C]; rows [N,C]. */
   Embedding: { inputs: { tokens: Tensor; weight: Tensor }; attrs: NoAttributes; outputs: [rows: Tensor] };
-  /** dWeight [V,C]. */
+  /** dWeight [V,C], and `sum` with it where that is given: it may change in place. */
   EmbeddingGrad: {
-    inputs: { tokens: Tensor; dy: Tensor };
+    inputs: { tokens: Tensor; dy: Tensor; sum?: Tensor };
     attrs: { vocabSize: number };
     outputs: [dWeight: Tensor];
   };
-  /** hidden [N,C], weight [V,C], targets int32 [N]; loss [N], logSumExp [N]. */
+  /**
+   * hidden [N,C], weight [V,C], targets int32 [N]; loss [N], logSumExp [N]. Where the gradient follows there may be `saved`,
+   * whatever the backend keeps for it (any shape).
+   */
   LinearCrossEntropy: {
     inputs: { hidden: Tensor; weight: Tensor; targets: Tensor };
-    attrs: CrossEntropyAttributes;
-    outputs: [loss: Tensor, logSumExp: Tensor];
+    attrs: CrossEntropyAttributes & { gradientFollows: boolean };
+    outputs: [loss: Tensor, logSumExp: Tensor, saved?: Tensor];
   };
+  /** dWeight is added to `sum` [V,C] where that is given: it may change in place. */
   LinearCrossEntropyGrad: {
-    inputs: { hidden: Tensor; weight: Tensor; targets: Tensor; logSumExp: Tensor; dLoss: Tensor };
+    inputs: {
+      hidden: Tensor;
+      weight: Tensor;
+      targets: Tensor;
+      logSumExp: Tensor;
+      dLoss: Tensor;
+      saved?: Tensor;
+      sum?: Tensor;
+    };
     attrs: CrossEntropyAttributes;
     outputs: [dHidden: Tensor, dWeight: Tensor];
   };

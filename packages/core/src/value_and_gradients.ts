@@ -11,6 +11,7 @@ import {
   engine,
   fill,
   type GradSaveFunc,
+  keep,
   ones,
   type Scalar,
   type Tensor,
@@ -26,17 +27,29 @@ interface TapeNode {
   gradient?: (dys: Tensor[]) => Record<string, Addable>;
 }
 
-/** A gradient as a closure, and how to add it to a sum, which that consumes. */
-type Addable = (() => Tensor) & { addTo?: (sum: Tensor) => Tensor };
+/**
+ * Gradients of several inputs, made together. Where an input has a sum of gradients so far, that is consumed and the
+ * result is the sum with the gradient.
+ */
+type Together = (sums: readonly (Tensor | undefined)[]) => readonly Tensor[];
+type Addable = (() => Tensor) & { group?: { together: Together; members: readonly (() => Tensor)[] } };
 
-/** A gradient that can be added to an existing sum without becoming a tensor of its own. */
-export function addable(gradient: () => Tensor, addTo: (sum: Tensor) => Tensor): () => Tensor {
-  return Object.assign(gradient, { addTo });
+/**
+ * Gradients that a backend makes in one go, and that need not be tensors of their own where they are added to what there
+ * is.
+ *
+ * @param alone each gradient by itself: for tfjs's own walk along the tape
+ */
+export function addable(alone: readonly (() => Tensor)[], together: Together): (() => Tensor)[] {
+  const members: (() => Tensor)[] = [];
+  const group = { together, members };
+  members.push(...alone.map((gradient) => Object.assign(gradient, { group })));
+  return members;
 }
 
 /** The parts of tfjs's engine that record ops, private in its types. */
 interface Recorder {
-  state: { activeTape: TapeNode[] | null; gradientDepth: number };
+  state: { activeTape: TapeNode[] | null; gradientDepth: number; kernelDepth: number };
   startTape(): void;
   endTape(): void;
 }
@@ -79,6 +92,12 @@ export function recomputed<T extends Tensor>(f: (x: T) => T, x: T, variables: re
     return { value: f(input), gradFunc };
   });
   return kept(x, ...variables) as T;
+}
+
+/** Whether ops go on a tape now, this module's or tfjs's own: a backward will follow. */
+export function isRecorded(): boolean {
+  const { gradientDepth, kernelDepth } = (engine() as unknown as Recorder).state;
+  return gradientDepth > 0 && kernelDepth === 0;
 }
 
 function differentiate<T extends Tensor>(
@@ -132,31 +151,46 @@ function backpropagate(
     const sum = sums[i];
     if (sum) gradients.set(id, sum);
   });
-  for (const node of steps.reverse()) {
-    if (node.outputs.some(({ id }) => gradients.has(id))) passOn(node, dependent, gradients);
-    release(node);
+  const zeros = new Zeros();
+  try {
+    for (const node of steps.reverse()) {
+      if (node.outputs.some(({ id }) => gradients.has(id))) passOn(node, dependent, gradients, zeros);
+      release(node);
+    }
+  } finally {
+    zeros.dispose();
   }
   return sources.map(({ id }) => gradients.get(id));
 }
 
+/** Zeros of each shape, made once: most layers leave the same outputs unused. */
+class Zeros {
+  private readonly made = new Map<string, Tensor>();
+  of(shape: number[]): Tensor {
+    const key = shape.join();
+    const found = this.made.get(key);
+    if (found) return found;
+    const zeros = keep(fill(shape, 0));
+    this.made.set(key, zeros);
+    return zeros;
+  }
+  dispose(): void {
+    for (const zeros of this.made.values()) zeros.dispose();
+  }
+}
+
 /** Adds an op's contributions to the gradients of its inputs, and frees the gradients of its outputs. */
-function passOn(node: TapeNode, dependent: ReadonlySet<number>, gradients: Map<number, Tensor>): void {
+function passOn(node: TapeNode, dependent: ReadonlySet<number>, gradients: Map<number, Tensor>, zeros: Zeros): void {
   const inputs = Object.entries(node.inputs).filter(([, { id }]) => dependent.has(id));
   const contributions = tidy(() => {
     // A gradient function expects a gradient for each output; those of unused outputs are zero.
-    const dys = node.outputs.map(({ id, shape }) => gradients.get(id) ?? fill(shape, 0));
+    const dys = node.outputs.map(({ id, shape }) => gradients.get(id) ?? zeros.of(shape));
     if (!node.gradient) throw new Error('an op that the result depends on has no gradient');
     const closures = node.gradient(dys);
     const taken = new Set<Tensor>([...dys, ...node.saved]);
-    return inputs.map(([name, { id }]) => {
-      const closure = closures[name]!;
-      const sum = gradients.get(id);
-      const once = inputs.filter((other) => other[1].id === id).length === 1;
-      if (sum && closure.addTo && once) {
-        gradients.delete(id);
-        return replaced(sum, closure.addTo(sum));
-      }
-      const dx = closure();
+    const made = madeTogether(closures, inputs, gradients);
+    return inputs.map(([name]) => {
+      const dx = made.get(closures[name]!) ?? closures[name]!();
       // Each contribution is disposed of separately.
       const own = taken.has(dx) ? clone(dx) : dx;
       taken.add(own);
@@ -177,10 +211,30 @@ function passOn(node: TapeNode, dependent: ReadonlySet<number>, gradients: Map<n
   });
 }
 
-/** `next`, after disposing of what it replaces. */
-function replaced(before: Tensor, next: Tensor): Tensor {
-  before.dispose();
-  return next;
+/** The gradients of an op's groups, by their closures, added to the sums so far, which that consumes. */
+function madeTogether(
+  closures: Record<string, Addable>,
+  inputs: readonly [string, Tensor][],
+  gradients: Map<number, Tensor>,
+): Map<() => Tensor, Tensor> {
+  const idOf = new Map(inputs.map(([name, { id }]) => [closures[name]!, id] as const));
+  const made = new Map<() => Tensor, Tensor>();
+  for (const group of new Set([...idOf.keys()].map((closure) => closure.group))) {
+    if (!group) continue;
+    const ids = group.members.map((member) => idOf.get(member));
+    // A tensor that the op reads twice has one sum and two gradients.
+    if (ids.some((id) => id !== undefined && inputs.filter((other) => other[1].id === id).length > 1)) continue;
+    const sums = ids.map((id) => (id === undefined ? undefined : gradients.get(id)));
+    const results = group.together(sums);
+    group.members.forEach((member, i) => {
+      if (ids[i] === undefined) return;
+      made.set(member, results[i]!);
+      if (!sums[i]) return;
+      gradients.delete(ids[i]);
+      sums[i].dispose();
+    });
+  }
+  return made;
 }
 
 function release(node: TapeNode): void {

@@ -1,6 +1,7 @@
 /** The conformance suite's cases of a layer's matmuls, its gate, rotary embedding and the remainder's bias. */
-import { add, clone, type Tensor2D, type Tensor3D, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
+import { add, clone, type Tensor, type Tensor2D, type Tensor3D, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
 import { rotaryEmbedding } from '../attention/rotary.js';
+import type { Kernels } from '../kernels.js';
 import { linear, linears } from '../ops/linear.js';
 import { remainderBias } from '../ops/remainder_bias.js';
 import { swiGlu } from '../ops/swiglu.js';
@@ -17,10 +18,11 @@ export function layerCases(): ConformanceCase[] {
     linearCase(1, 1, 1),
     linearCase(65, 50, 33),
     linearCase(3, 300, 129),
-    addWeightGradCase(1, 1, 1),
-    addWeightGradCase(65, 33, 50),
-    addWeightGradCase(300, 96, 64),
-    addWeightGradCase(65, 24, 40, true),
+    weightGradsCase(1, [1], 1),
+    weightGradsCase(65, [33], 50),
+    weightGradsCase(300, [96, 96, 32], 64),
+    weightGradsCase(300, [64, 64], 64, 'first only'),
+    weightGradsCase(65, [24, 24], 40, 'held elsewhere'),
     linearsCase(1, 1, [1]),
     linearsCase(67, 50, [33, 1, 40]),
     linearsCase(130, 96, [64, 64, 96, 32]),
@@ -74,22 +76,34 @@ function linearCase(N: number, C: number, out: number): ConformanceCase {
   };
 }
 
-/** @param shared whether another tensor shares the sum's values, which it must then keep */
-function addWeightGradCase(N: number, F: number, C: number, shared = false): ConformanceCase {
+/** @param sums whether another tensor holds the first one too, which must keep its values; whether there is but one */
+function weightGradsCase(N: number, outs: number[], C: number, sums?: 'held elsewhere' | 'first only'): ConformanceCase {
   return {
-    name: `a weight's gradient [${F}, ${C}] of ${N} tokens added to a sum${shared ? ' that is held elsewhere' : ''}`,
+    name: `gradients [${outs}, ${C}] of weights, ${N} tokens, added to sums${sums ? `, ${sums}` : ''}`,
     prepare(random, input) {
-      const [sum, dy, x] = [input(random.normals(F * C)), input(random.normals(N * F)), input(random.normals(N * C))];
-      const { dWeight } = linear64(x, new Float32Array(F * C), C, dy);
-      const total = dWeight.map((value, i) => value + sum[i]!);
+      const x = input(random.normals(N * C));
+      const parts = outs.map((F, i) => {
+        const [sum, dy] = [input(random.normals(F * C)), input(random.normals(N * F))];
+        const given = sums !== 'first only' || i === 0;
+        const { dWeight } = linear64(x, new Float32Array(F * C), C, dy);
+        return { F, sum, dy, given, total: dWeight.map((value, at) => value + (given ? sum[at]! : 0)) };
+      });
+      const elsewhere = sums === 'held elsewhere';
       return {
-        expected: [gradient('sum', total, C), ...(shared ? [gradient('elsewhere', Float64Array.from(sum), C)] : [])],
+        expected: [
+          ...parts.map(({ total }, i) => gradient(`sum ${i}`, total, C)),
+          ...(elsewhere ? [gradient('elsewhere', Float64Array.from(parts[0]!.sum), C)] : []),
+        ],
         run: () => {
-          // A result, unlike values from outside, may change in place.
-          const before = add(tensor2d(sum, [F, C]), 0);
-          const elsewhere = shared ? [clone(before)] : [];
-          const inputs = { sum: before, dy: tensor2d(dy, [N, F]), x: tensor2d(x, [N, C]) };
-          return [...runKernel('AddWeightGrad', inputs, {}), ...elsewhere];
+          const inputs: Kernels['WeightGrads']['inputs'] = { x: tensor2d(x, [N, C]) };
+          const held: Tensor[] = [];
+          parts.forEach(({ F, sum, dy, given }, i) => {
+            inputs[`dy${i}`] = tensor2d(dy, [N, F]);
+            // A result, unlike values from outside, may change in place.
+            if (given) inputs[`sum${i}`] = add(tensor2d(sum, [F, C]), 0);
+            if (elsewhere && i === 0) held.push(clone(inputs.sum0!));
+          });
+          return [...runKernel('WeightGrads', inputs, {}), ...held];
         },
       };
     },

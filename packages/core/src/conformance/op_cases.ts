@@ -1,6 +1,7 @@
 /** The conformance suite's cases of all ops except attention. */
 import {
   add,
+  clone,
   scalar,
   type Tensor,
   type Tensor2D,
@@ -14,6 +15,7 @@ import { adamW } from '../ops/adamw.js';
 import { embedding } from '../ops/embedding.js';
 import { globalNorm } from '../ops/global_norm.js';
 import { linearCrossEntropy } from '../ops/linear_cross_entropy.js';
+import { runKernel } from '../run_kernel.js';
 import { type ConformanceCase, gradient, output, withGradients } from './case.js';
 import { adamW64, embedding64, globalNorm64, linearCrossEntropy64 } from './float64/layers.js';
 import { layerCases } from './layer_cases.js';
@@ -25,6 +27,8 @@ export function opCases(): ConformanceCase[] {
     ...layerCases(),
     embeddingCase(40, 13, 70),
     embeddingCase(1, 1000, 3),
+    tiedCase(50, 30, 24),
+    tiedCase(3, 400, 40, 'held elsewhere'),
     crossEntropyCase(1, 3, 2, 1),
     crossEntropyCase(53, 20, 131, 0.7),
     crossEntropyCase(130, 64, 1000, 1),
@@ -49,6 +53,55 @@ function additionCase(): ConformanceCase {
           return output(`sum ${i}`, sum, sizes[i]!);
         }),
         run: () => pairs.map(([a, b]) => add(tensor1d(a), tensor1d(b))),
+      };
+    },
+  };
+}
+
+/** Gradients of one weight of embedding and head, added to a sum so far. */
+function tiedCase(N: number, V: number, C: number, held?: 'held elsewhere'): ConformanceCase {
+  return {
+    name: `gradient [${V}, ${C}] of an embedding that is the head's weight, ${N} tokens${held ? ', its sum held elsewhere' : ''}`,
+    prepare(random, input) {
+      const [tokens, targets] = [0, 1].map(() => Int32Array.from({ length: N }, () => random.integer(V)));
+      const [hidden, weight, dy] = [N, V, N].map((rows) => input(random.normals(rows * C)));
+      const [dLoss, sum] = [random.normals(N), input(random.normals(V * C))];
+      const ofRows = embedding64(tokens!, weight!, C, dy!).dWeight;
+      const ofHead = linearCrossEntropy64(
+        hidden!,
+        weight!,
+        targets!,
+        { width: C, logitScale: 1, ignoreIndex: -1 },
+        dLoss,
+      );
+      const total = ofHead.dWeight.map((value, i) => value + ofRows[i]! + sum[i]!);
+      return {
+        expected: [
+          gradient('dHidden', ofHead.dHidden, C),
+          gradient('sum', total, C),
+          ...(held ? [gradient('elsewhere', Float64Array.from(sum), C)] : []),
+        ],
+        run: () => {
+          const attrs = { logitScale: 1, ignoreIndex: -1 };
+          const head = {
+            hidden: tensor2d(hidden!, [N, C]),
+            weight: tensor2d(weight!, [V, C]),
+            targets: tensor1d(targets!, 'int32'),
+          };
+          const before = add(tensor2d(sum, [V, C]), 0);
+          const elsewhere = held ? [clone(before)] : [];
+          const [, logSumExp, kept] = runKernel('LinearCrossEntropy', head, { ...attrs, gradientFollows: true });
+          const backward = {
+            ...head,
+            logSumExp,
+            dLoss: tensor1d(dLoss),
+            sum: before,
+            ...(kept ? { saved: kept } : {}),
+          };
+          const [dHidden, dWeight] = runKernel('LinearCrossEntropyGrad', backward, attrs);
+          const rows = { tokens: tensor1d(tokens!, 'int32'), dy: tensor2d(dy!, [N, C]), sum: dWeight };
+          return [dHidden, ...runKernel('EmbeddingGrad', rows, { vocabSize: V }), ...elsewhere];
+        },
       };
     },
   };

@@ -1,7 +1,8 @@
-import { type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
+import { addable } from '../value_and_gradients.js';
 
 /**
  * The rows of `weight` for `tokens`; differentiable in the weight.
@@ -17,6 +18,9 @@ export function embedding(tokens: Tensor1D, weight: Tensor2D): Tensor2D {
   return tidy(() => runKernel('Embedding', { tokens, weight }, {})[0] as Tensor2D);
 }
 
-defineGradient('Embedding', { inputs: ['tokens', 'weight'] }, ([dy], [tokens, weight]) => ({
-  weight: () => runKernel('EmbeddingGrad', { tokens, dy }, { vocabSize: weight.shape[0]! })[0],
-}));
+defineGradient('Embedding', { inputs: ['tokens', 'weight'] }, ([dy], [tokens, weight]) => {
+  const attrs = { vocabSize: weight.shape[0]! };
+  const gradient = (sum?: Tensor) => runKernel('EmbeddingGrad', { tokens, dy, ...(sum ? { sum } : {}) }, attrs);
+  const [dWeight] = addable([() => gradient()[0]], ([sum]) => gradient(sum));
+  return { weight: dWeight! };
+});

@@ -37,6 +37,12 @@ export function linears<const Weights extends readonly Tensor2D[]>(
   return tidy(() => runKernel('Linears', [x, ...weights], {})) as { [Index in keyof Weights]: Tensor2D };
 }
 
+/** Kernel inputs dy0, dy1, … of those that there are. */
+function numbered<Name extends string>(name: Name, tensors: readonly (Tensor | undefined)[]) {
+  const there = tensors.flatMap((tensor, i) => (tensor ? [[`${name}${i}`, tensor] as const] : []));
+  return Object.fromEntries(there) as Record<`${Name}${number}`, Tensor>;
+}
+
 registerGradient({
   kernelName: 'Linears',
   saveAllInputs: true,
@@ -50,11 +56,9 @@ registerGradient({
           dys.flatMap((one, i) => [one, weights[i]!]),
           {},
         )[0]!,
-      ...dys.map((dy) =>
-        addable(
-          () => matMul(dy, x, true, false),
-          (sum) => runKernel('AddWeightGrad', { sum, dy, x }, {})[0]!,
-        ),
+      ...addable(
+        dys.map((dy) => () => matMul(dy, x, true, false)),
+        (sums) => runKernel('WeightGrads', { x, ...numbered('dy', dys), ...numbered('sum', sums) }, {}),
       ),
     ];
     return Object.fromEntries(gradients.entries());

@@ -1,7 +1,8 @@
-import { type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { add, type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkInt, checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
+import { addable, isRecorded } from '../value_and_gradients.js';
 
 /** Options of `linearCrossEntropy`. */
 export interface LinearCrossEntropyOptions {
@@ -12,8 +13,8 @@ export interface LinearCrossEntropyOptions {
 }
 
 /**
- * The output head and its cross-entropy as one op: the logits `hidden·weightᵀ` exist for one chunk of rows at a time
- * and are recomputed in the backward, so there is never an [N, V] tensor.
+ * The output head and its cross-entropy as one op: the logits `hidden·weightᵀ` exist for one chunk of rows at a time,
+ * so there is never an [N, V] tensor of them.
  *
  * @param hidden [N, C]
  * @param weight [V, C]
@@ -31,18 +32,24 @@ export function linearCrossEntropy(
   checkShape(op, 'weight', weight, [-1, hidden.shape[1]]);
   checkShape(op, 'targets', targets, [hidden.shape[0]]);
   checkDtype(op, 'targets', targets, 'int32');
-  const attrs = { logitScale: options.logitScale ?? 1, ignoreIndex: options.ignoreIndex ?? -1 };
-  checkNumber(op, 'logitScale', attrs.logitScale);
-  checkInt(op, 'ignoreIndex', attrs.ignoreIndex);
+  const { logitScale = 1, ignoreIndex = -1 } = options;
+  checkNumber(op, 'logitScale', logitScale);
+  checkInt(op, 'ignoreIndex', ignoreIndex);
+  const attrs = { logitScale, ignoreIndex, gradientFollows: isRecorded() };
   return tidy(() => runKernel('LinearCrossEntropy', { hidden, weight, targets }, attrs)[0] as Tensor1D);
 }
 
 defineGradient(
   'LinearCrossEntropy',
-  { inputs: ['hidden', 'weight', 'targets'], outputs: [1] },
-  ([dLoss], [hidden, weight, targets, logSumExp], attrs) => {
-    const inputs = { hidden, weight, targets, logSumExp, dLoss };
-    const [dHidden, dWeight] = runKernel('LinearCrossEntropyGrad', inputs, attrs);
-    return { hidden: () => dHidden, weight: () => dWeight };
+  { inputs: ['hidden', 'weight', 'targets'], outputs: [1, 2] },
+  ([dLoss], [hidden, weight, targets, logSumExp, kept], { logitScale, ignoreIndex }) => {
+    const inputs = { hidden, weight, targets, logSumExp, dLoss, ...(kept ? { saved: kept } : {}) };
+    const gradients = (sum?: Tensor) =>
+      runKernel('LinearCrossEntropyGrad', { ...inputs, ...(sum ? { sum } : {}) }, { logitScale, ignoreIndex });
+    const [dHidden, dWeight] = addable([() => gradients()[0], () => gradients()[1]], ([before, sum]) => {
+      const [ofHidden, ofWeight] = gradients(sum);
+      return [before ? add(before, ofHidden) : ofHidden, ofWeight];
+    });
+    return { hidden: dHidden!, weight: dWeight! };
   },
 );

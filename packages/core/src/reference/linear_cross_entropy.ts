@@ -45,19 +45,21 @@ export const linearCrossEntropyGrad: ReferenceKernel<'LinearCrossEntropyGrad'> =
     targets,
     logSumExp: normaliser,
     dLoss,
+    sum: before,
   } = inputs as {
     hidden: Tensor2D;
     weight: Tensor2D;
     targets: Tensor1D;
     logSumExp: Tensor1D;
     dLoss: Tensor1D;
+    sum?: Tensor2D;
   };
   const { logitScale, ignoreIndex } = attrs;
   const [vocabSize, width] = weight.shape;
   const dHidden: Tensor2D[] = [];
   let dWeight = zeros([vocabSize, width]) as Tensor2D;
   for (const { begin, end } of blocksOf(hidden.shape[0], chunkRows(vocabSize))) {
-    const before = dWeight;
+    const soFar = dWeight;
     const [dRows, next] = tidy((): [Tensor2D, Tensor2D] => {
       const length = end - begin;
       const rows = hidden.slice([begin, 0], [length, width]);
@@ -68,11 +70,12 @@ export const linearCrossEntropyGrad: ReferenceKernel<'LinearCrossEntropyGrad'> =
       const hit = oneHot(target.mul(scored.cast('int32')).cast('int32') as Tensor1D, vocabSize).cast('float32');
       const factor = dLoss.slice(begin, length).mul(scored).mul(logitScale).reshape([-1, 1]);
       const dLogits = probabilities.sub(hit).mul(factor) as Tensor2D;
-      return [matMul(dLogits, weight), before.add(matMul(dLogits, rows, true, false)) as Tensor2D];
+      return [matMul(dLogits, weight), soFar.add(matMul(dLogits, rows, true, false)) as Tensor2D];
     });
-    before.dispose();
+    soFar.dispose();
     dHidden.push(dRows);
     dWeight = next;
   }
+  if (before) dWeight = before.add(dWeight);
   return [dHidden.length === 0 ? zeros([0, width]) : concat(dHidden, 0), dWeight];
 };

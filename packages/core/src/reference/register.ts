@@ -5,7 +5,7 @@ import { adamW } from './adamw.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { globalNorm } from './global_norm.js';
 import { linearCrossEntropy, linearCrossEntropyGrad } from './linear_cross_entropy.js';
-import { addWeightGrad, linears, linearsGrad } from './linears.js';
+import { linears, linearsGrad, weightGrads } from './linears.js';
 import { headNorm, headNormGrad, rmsNorm, rmsNormGrad } from './norms.js';
 import { remainderBias, remainderBiasGrad } from './remainder_bias.js';
 import { residual, residualGrad, residualRmsNorm, residualRmsNormGrad } from './residual.js';
@@ -23,7 +23,7 @@ export const referenceKernels: { [Name in KernelName]: ReferenceKernel<Name> } =
   RotaryEmbedding: rotaryEmbedding,
   Linears: linears,
   LinearsGrad: linearsGrad,
-  AddWeightGrad: addWeightGrad,
+  WeightGrads: weightGrads,
   RMSNorm: rmsNorm,
   RMSNormGrad: rmsNormGrad,
   Residual: residual,

@@ -117,7 +117,7 @@ extern "C" __global__ void embedding(bf16* y, const int* tokens, const float* we
   bf16* out = y + (i64)blockIdx.x * columns;
   for (int c = threadIdx.x; c < columns; c += blockDim.x) out[c] = float_to_bf16(row[c]);
 }
-// Block b sums the gradients of every position that holds token `token[b]`: positions order[start[b]] … order[start[b+1]].
+// Block b adds the gradients of every position that holds token `token[b]`: positions order[start[b]] … order[start[b+1]].
 extern "C" __global__ void embedding_grad(float* dWeight, const bf16* dy, const int* token, const int* start, const int* order, int columns) {
   const int from = start[blockIdx.x], to = start[blockIdx.x + 1];
   float* out = dWeight + (i64)token[blockIdx.x] * columns;
@@ -125,7 +125,7 @@ extern "C" __global__ void embedding_grad(float* dWeight, const bf16* dy, const 
     float s = 0.f;
 #pragma unroll 4
     for (int i = from; i < to; i++) s += bf16_to_float(dy[(i64)order[i] * columns + c]);
-    out[c] = s;
+    out[c] += s;
   }
 }
 

@@ -172,6 +172,14 @@ export class CudaBackend extends KernelBackend {
     return { dataId, shape, dtype };
   }
 
+  /** Memory that a kernel keeps for its own backward, in a tensor that is empty to everything else. */
+  makeOpaque(bytes: number): TensorInfo {
+    const dataId = {};
+    const address = this.driver.allocate(bytes);
+    this.data.set(dataId, { address, size: 0, type: 'f32', dtype: 'float32', refCount: 1 });
+    return { dataId, shape: [0], dtype: 'float32' };
+  }
+
   entry(tensor: TensorInfo): Entry {
     return this.data.get(tensor.dataId);
   }

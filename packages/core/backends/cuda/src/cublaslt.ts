@@ -11,6 +11,8 @@ import { loadLibrary } from './libraries.js';
 const COMPUTE_32F = 68;
 const R_32F = 0;
 const R_16BF = 14;
+const DESC_POINTER_MODE = 2;
+const POINTER_MODE_DEVICE = 1;
 const DESC_TRANSA = 3;
 const DESC_TRANSB = 4;
 const LAYOUT_BATCH_COUNT = 5;
@@ -41,6 +43,8 @@ export interface Product {
   strideB?: number;
   strideC?: number;
   output: 'bf16' | 'f32';
+  /** Device address of a float32; default: alpha is one. */
+  alpha?: number;
   beta?: 0 | 1;
   /** Never timed: for shapes that change from call to call. */
   untuned?: boolean;
@@ -63,6 +67,7 @@ export class CublasLt {
   private readonly f: Record<string, (...args: unknown[]) => number>;
   private readonly plans = new Map<string, Plan>();
   private workspace = 0;
+  private zeroAndOne = 0;
   private readonly one = new Float32Array([1]);
   private readonly zero = new Float32Array([0]);
 
@@ -80,9 +85,9 @@ export class CublasLt {
 
   /** Addresses are device pointers of bfloat16 (A, B) and of the output's type (C). */
   multiply(a: number, b: number, c: number, product: Product): void {
-    // Whether a matmul adds to C is decided at each call and is not part of the plan.
-    const { beta, ...shape } = product;
-    const key = JSON.stringify(shape);
+    // Whether a matmul adds to C, and where alpha lies, is decided at each call and is not part of the plan.
+    const { beta, alpha, ...shape } = product;
+    const key = JSON.stringify(alpha === undefined ? shape : { ...shape, alpha: true });
     let plan = this.plans.get(key);
     if (!plan) {
       if (!this.workspace) this.workspace = this.driver.allocate(WORKSPACE_BYTES);
@@ -90,24 +95,26 @@ export class CublasLt {
       plan = this.plan(a, b, c, product);
       this.plans.set(key, plan);
     }
-    const run = () => this.run(plan, a, b, c, beta ?? 0);
+    const run = () => this.run(plan, a, b, c, beta ?? 0, alpha);
     if (this.driver.onLaunch) this.driver.onLaunch(`matmul ${product.m}x${product.n}x${product.k}`, run);
     else run();
   }
 
-  private run(plan: Plan, a: number, b: number, c: number, beta: 0 | 1): void {
+  private run(plan: Plan, a: number, b: number, c: number, beta: 0 | 1, alpha?: number): void {
+    const factors = alpha === undefined ? [this.one, beta ? this.one : this.zero] : [alpha, this.onDevice(beta)];
+    const multiply = alpha === undefined ? this.f.cublasLtMatmul! : this.f.cublasLtMatmulOnDevice!;
     // cuBLAS is column-major: row-major C = A·B is column-major Cᵀ = Bᵀ·Aᵀ, so B goes first.
     this.check(
       'cublasLtMatmul',
-      this.f.cublasLtMatmul!(
+      multiply(
         this.handle,
         plan.descriptor,
-        this.one,
+        factors[0],
         b,
         plan.b,
         a,
         plan.a,
-        beta ? this.one : this.zero,
+        factors[1],
         c,
         plan.c,
         c,
@@ -124,6 +131,8 @@ export class CublasLt {
     const descriptor = this.create('cublasLtMatmulDescCreate', COMPUTE_32F, R_32F);
     this.setInt('cublasLtMatmulDescSetAttribute', descriptor, DESC_TRANSA, p.transposeB ? 1 : 0);
     this.setInt('cublasLtMatmulDescSetAttribute', descriptor, DESC_TRANSB, p.transposeA ? 1 : 0);
+    if (p.alpha !== undefined)
+      this.setInt('cublasLtMatmulDescSetAttribute', descriptor, DESC_POINTER_MODE, POINTER_MODE_DEVICE);
     const batch = p.batch ?? 1;
     const layout = (
       type: number,
@@ -187,9 +196,9 @@ export class CublasLt {
     let best = plans[0]!;
     let bestTime = Number.POSITIVE_INFINITY;
     for (const plan of plans) {
-      this.run(plan, a, b, target, 0);
+      this.run(plan, a, b, target, 0, p.alpha);
       this.driver.recordEvent(start);
-      for (let i = 0; i < 3; i++) this.run(plan, a, b, target, 0);
+      for (let i = 0; i < 3; i++) this.run(plan, a, b, target, 0, p.alpha);
       this.driver.recordEvent(end);
       const time = this.driver.elapsed(start, end);
       if (time < bestTime) [best, bestTime] = [plan, time];
@@ -198,6 +207,16 @@ export class CublasLt {
     this.driver.call('cuEventDestroy_v2', end);
     if (spare !== undefined) this.driver.release(spare);
     return best;
+  }
+
+  /** Device address of a float32 of 0 or 1. */
+  private onDevice(value: 0 | 1): number {
+    if (!this.zeroAndOne) {
+      this.zeroAndOne = this.driver.allocate(8);
+      // Pageable memory: copied before the call returns.
+      this.driver.call('cuMemcpyHtoDAsync_v2', this.zeroAndOne, new Float32Array([0, 1]), 8, this.driver.stream);
+    }
+    return this.zeroAndOne + 4 * value;
   }
 
   private forgetPlans(): void {
@@ -228,6 +247,12 @@ function bytesOf({ m, n, ldc = n, batch = 1, strideC = m * n, output }: Product)
   return ((batch - 1) * strideC + (m - 1) * ldc + n) * (output === 'f32' ? 4 : 2);
 }
 
+/** Where alpha and beta lie: in the host's memory or the device's. */
+function matmul(factor: 'void*' | 'uint64'): string[] {
+  const operands = (count: number) => Array<string>(count).fill('uint64');
+  return [...operands(2), factor, ...operands(4), factor, ...operands(4), 'void*', 'uint64', 'size_t', 'uint64'];
+}
+
 function bind(library: LibraryHandle): Record<string, (...args: unknown[]) => number> {
   const signatures: Record<string, string[]> = {
     cublasLtCreate: ['void*'],
@@ -241,29 +266,13 @@ function bind(library: LibraryHandle): Record<string, (...args: unknown[]) => nu
     cublasLtMatrixLayoutDestroy: ['uint64'],
     cublasLtMatmulPreferenceSetAttribute: ['uint64', 'int', 'void*', 'size_t'],
     cublasLtMatmulAlgoGetHeuristic: [...Array<string>(7).fill('uint64'), 'int', 'void*', 'void*'],
-    cublasLtMatmul: [
-      'uint64',
-      'uint64',
-      'void*',
-      'uint64',
-      'uint64',
-      'uint64',
-      'uint64',
-      'void*',
-      'uint64',
-      'uint64',
-      'uint64',
-      'uint64',
-      'void*',
-      'uint64',
-      'size_t',
-      'uint64',
-    ],
+    cublasLtMatmul: matmul('void*'),
+    cublasLtMatmulOnDevice: matmul('uint64'),
   };
   return Object.fromEntries(
     Object.entries(signatures).map(([name, types]) => [
       name,
-      library.func(name, 'int', types) as (...a: unknown[]) => number,
+      library.func(name.replace('OnDevice', ''), 'int', types) as (...a: unknown[]) => number,
     ]),
   );
 }

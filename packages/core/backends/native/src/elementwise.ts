@@ -23,6 +23,11 @@ function combine(operation: number): TfjsKernel<'Add', KernelTools> {
   };
 }
 
+/** y += x */
+export function accumulate(x: ReturnType<KernelTools['read']>, y: Float32Array): void {
+  nativeFunction('void sb_accumulate(int64_t count, void *x, void *y)')(y.length, x, y);
+}
+
 interface Plan {
   outer: number;
   inner: number;
@@ -68,8 +73,7 @@ export const elementwiseKernels = {
   AddN(tensors, _attrs, { read, make }) {
     if (tensors.some(({ dtype }) => dtype !== 'float32')) return undefined;
     const y = (read(tensors[0]!) as Float32Array).slice();
-    const run = nativeFunction('void sb_accumulate(int64_t count, void *x, void *y)');
-    for (const one of tensors.slice(1)) run(y.length, read(one), y);
+    for (const one of tensors.slice(1)) accumulate(read(one), y);
     return make(tensors[0]!.shape, 'float32', y);
   },
 

@@ -2,6 +2,7 @@
 
 import { UserError } from '@stickbreaking/base';
 import { type NativeKernels, sizeOf } from './backend.js';
+import { accumulate } from './elementwise.js';
 import { nativeFunction } from './library.js';
 
 const signatures = {
@@ -81,7 +82,7 @@ export const layerKernels = {
     return [make([ids.length, width], 'float32', y)];
   },
 
-  EmbeddingGrad({ tokens, dy }, { vocabSize }, { read, make, zeros }) {
+  EmbeddingGrad({ tokens, dy, sum }, { vocabSize }, { read, make, zeros }) {
     const width = dy.shape[1]!;
     const ids = read(tokens) as Int32Array;
     checkIds(ids, vocabSize);
@@ -90,6 +91,7 @@ export const layerKernels = {
       'void sb_embedding_grad(int64_t rows, int64_t width, void *tokens, void *dy, void *dWeight)',
     );
     run(ids.length, width, ids, read(dy), dWeight);
+    if (sum) accumulate(read(sum), dWeight);
     return [make([vocabSize, width], 'float32', dWeight)];
   },
 } satisfies NativeKernels;

@@ -1,6 +1,7 @@
 /**
  * tfjs's batched matmul, with its broadcasting of the batch, on the C++ library; and the ops that sum several matmuls.
  */
+import { gradientsOf } from '@stickbreaking/core/backend';
 import { broadcast_util, type TensorInfo } from '@tensorflow/tfjs-core';
 import { isUnseen, type NativeKernels, type NativeTfjsKernels, share } from './backend.js';
 import { nativeFunction } from './library.js';
@@ -47,14 +48,17 @@ export const matmulKernels = {
     return [make([rows, width], 'float32', dx)];
   },
 
-  AddWeightGrad({ sum, dy, x }, _attrs, { read, make, allocate }) {
-    const [rows, out] = dy.shape as [number, number];
+  WeightGrads({ x, ...others }, _attrs, { read, make, allocate }) {
+    const gemm = nativeFunction(signature);
     const width = x.shape[1]!;
-    const inPlace = isUnseen(sum);
-    const target = inPlace ? read(sum) : allocate(out * width);
-    if (!inPlace) target.set(read(sum));
-    nativeFunction(signature)(...[1, 0, out, width, rows], ...[read(dy), out, read(x), width, target, width, 1]);
-    return [inPlace ? share(sum) : make([out, width], 'float32', target)];
+    return gradientsOf(others).map(({ dy, sum }) => {
+      const [rows, out] = dy.shape as [number, number];
+      const inPlace = sum && isUnseen(sum);
+      const target = inPlace ? read(sum) : allocate(out * width);
+      if (sum && !inPlace) target.set(read(sum));
+      gemm(...[1, 0, out, width, rows], ...[read(dy), out, read(x), width, target, width, sum ? 1 : 0]);
+      return inPlace ? share(sum) : make([out, width], 'float32', target);
+    });
   },
 } satisfies NativeKernels;
 

@@ -2,6 +2,7 @@
 
 import { engine, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { isSoleOwner, type KernelTools, type NativeKernels } from './backend.js';
+import { accumulate } from './elementwise.js';
 import { checkIds } from './layers.js';
 import { nativeFunction } from './library.js';
 
@@ -20,7 +21,7 @@ export const trainingKernels = {
   },
 
   LinearCrossEntropyGrad(
-    { hidden, weight, targets, logSumExp, dLoss },
+    { hidden, weight, targets, logSumExp, dLoss, sum },
     { logitScale, ignoreIndex },
     { read, make, allocate },
   ) {
@@ -38,6 +39,7 @@ export const trainingKernels = {
       ...[rows, width, vocabSize, logitScale, ignoreIndex],
       ...[read(hidden), read(weight), ids, read(logSumExp), read(dLoss), dHidden, dWeight],
     );
+    if (sum) accumulate(read(sum), dWeight);
     return [make(hidden.shape, 'float32', dHidden), make(weight.shape, 'float32', dWeight)];
   },
 

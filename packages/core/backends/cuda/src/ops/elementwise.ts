@@ -114,6 +114,7 @@ export function fill(backend: CudaBackend, shape: number[], type: StorageType, v
   return y;
 }
 export function fillAt(backend: CudaBackend, address: number, type: StorageType, value: number, size: number): void {
+  if (size === 0) return;
   const args = [pointer(address), i32(TYPE_CODE[type]), f32(value), i64(size)];
   backend.launch('elementwise.cu', 'fill', { grid: [spread(size)], block: THREADS }, args);
 }

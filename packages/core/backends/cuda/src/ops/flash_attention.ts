@@ -134,8 +134,9 @@ class Attention {
     return 'bias' in attrs && attrs.bias === 'alibi' ? this.scratch.upload(attrs.alibiSlopes!) : 0;
   }
 
-  get savedSize(): number {
-    return this.heads * (2 * this.queries + this.plans.rowBlocks);
+  /** struct Saved of flash.cuh. */
+  get savedBytes(): number {
+    return 4 * this.heads * (2 * this.queries + this.plans.rowBlocks);
   }
 
   /** Heads of which the carries fit; whole groups of query heads. */
@@ -236,7 +237,7 @@ export const stickBreakingForward: CudaKernel<'StickBreakingAttention'> = (input
   backend.withScratch((scratch) => {
     const a = new Attention(inputs, attrs, backend, scratch);
     const remainder = backend.make([a.queries, a.heads], 'f32');
-    const saved = backend.make([a.savedSize], 'f32');
+    const saved = backend.makeOpaque(a.savedBytes);
     const out = a.result(inputs.q.shape);
     a.forward({
       ...inputsOf(a, inputs),

@@ -1,16 +1,22 @@
 /**
  * Head and cross-entropy in one op, a chunk of tokens at a time: logits [chunk, vocabulary] are all that is ever held of
- * [N, vocabulary]. The chunk is float32, since bfloat16 logits around 10 cost the gradient one per cent (measured). The
- * backward pass makes each chunk's logits again (about 2 % of a step), turns them into their gradient in bfloat16 and
- * multiplies from there; the weight's gradient adds up in float32.
+ * them. The chunk is float32, since bfloat16 logits around 10 cost the gradient one per cent (measured). Where the gradient
+ * follows, one pass over a chunk makes the loss and the logits' gradient, for a loss whose own gradient is one; it is kept
+ * in bfloat16, and the backward is two matmuls over all tokens. Where it would be too large, the backward makes each
+ * chunk's logits again (about 2 % of a step) and multiplies from there; the weight's gradient adds up in float32.
  */
 import type { CrossEntropyAttributes, KernelInputs } from '@stickbreaking/core/backend';
 import type { CudaBackend, Scratch } from '../backend.js';
+import type { Product } from '../cublaslt.js';
 import { type Argument, f32, i32, pointer } from '../driver.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { fillAt } from './elementwise.js';
+import { writableSum } from './matmul.js';
 
-const CHUNK_BYTES = 512 * 2 ** 20;
+const CHUNK_BYTES = 256 * 2 ** 20;
+/** The logits' gradient is kept up to here. */
+const KEPT_BYTES = 2 ** 31;
+const BOTH_THREADS = 1024;
 
 interface Head {
   tokens: number;
@@ -74,28 +80,41 @@ function eachChunk(
 const linearCrossEntropy: CudaKernel<'LinearCrossEntropy'> = (inputs, attrs, backend) => {
   const h = head(inputs, attrs, backend);
   const [loss, logSumExp] = [backend.make([h.tokens], 'f32'), backend.make([h.tokens], 'f32')];
+  const keptBytes = h.tokens * h.stride * 2;
+  const kept = attrs.gradientFollows && keptBytes <= KEPT_BYTES ? backend.makeOpaque(keptBytes) : undefined;
+  // Between its two passes a row stays in shared memory where that holds it.
+  const shared = h.stride * 4 + 512 <= backend.driver.sharedPerBlock ? h.stride * 4 : 0;
   backend.withScratch((scratch) =>
-    eachChunk(backend, h, scratch, (logits, from, rows) =>
-      backend.launch('loss.cu', 'cross_entropy', { grid: [rows], block: 512 }, [
-        pointer(backend.address(loss) + from * 4),
-        pointer(backend.address(logSumExp) + from * 4),
-        pointer(logits),
-        pointer(h.targets + from * 4),
-        ...h.settings,
-      ]),
-    ),
+    eachChunk(backend, h, scratch, (logits, from, rows) => {
+      const results = [loss, logSumExp].map((one) => pointer(backend.address(one) + from * 4));
+      const rest = [pointer(logits), pointer(h.targets + from * 4), ...h.settings];
+      if (!kept) {
+        backend.launch('loss.cu', 'cross_entropy', { grid: [rows], block: 512 }, [...results, ...rest]);
+        return;
+      }
+      const dLogits = pointer(backend.address(kept) + from * h.stride * 2);
+      const name = shared > 0 ? 'cross_entropy_both' : 'cross_entropy_both_long';
+      const shape = { grid: [rows], block: BOTH_THREADS, shared } as const;
+      backend.launch('loss.cu', name, shape, [...results, dLogits, ...rest]);
+    }),
   );
-  return [loss, logSumExp];
+  return kept ? [loss, logSumExp, kept] : [loss, logSumExp];
 };
 
 const linearCrossEntropyGrad: CudaKernel<'LinearCrossEntropyGrad'> = (inputs, attrs, backend) => {
   const h = head(inputs, attrs, backend);
+  const { sum, saved } = inputs;
   const dHidden = backend.make([h.tokens, h.width], 'bf16');
-  const dWeight = backend.make([h.vocabulary, h.width], 'f32');
-  if (h.tokens === 0) fillAt(backend, backend.address(dWeight), 'f32', 0, h.vocabulary * h.width);
+  const dWeight = sum ? writableSum(backend, sum) : backend.make([h.vocabulary, h.width], 'f32');
+  if (h.tokens === 0) {
+    if (!sum) fillAt(backend, backend.address(dWeight), 'f32', 0, h.vocabulary * h.width);
+    return [dHidden, dWeight];
+  }
+  const results = { dHidden: backend.address(dHidden), dWeight: backend.address(dWeight), beta: sum ? 1 : 0 } as const;
   backend.withScratch((scratch) => {
-    const logSumExp = backend.f32(inputs.logSumExp, scratch);
     const dLoss = backend.f32(inputs.dLoss, scratch);
+    if (saved) return fromKept(backend, h, scratch, backend.address(saved), dLoss, attrs.ignoreIndex, results);
+    const logSumExp = backend.f32(inputs.logSumExp, scratch);
     const dLogits = scratch.allocate(h.chunk * h.stride * 2);
     eachChunk(backend, h, scratch, (logits, from, rows) => {
       backend.launch('loss.cu', 'cross_entropy_grad', { grid: [rows], block: 512 }, [
@@ -107,29 +126,58 @@ const linearCrossEntropyGrad: CudaKernel<'LinearCrossEntropyGrad'> = (inputs, at
         ...h.settings,
       ]);
       const at = from * h.width * 2;
-      backend.matmul(dLogits, h.weight, backend.address(dHidden) + at, {
-        m: rows,
-        n: h.width,
-        k: h.vocabulary,
-        transposeA: false,
-        transposeB: false,
-        lda: h.stride,
-        output: 'bf16',
-      });
-      backend.matmul(dLogits, h.hidden + at, backend.address(dWeight), {
-        m: h.vocabulary,
-        n: h.width,
-        k: rows,
-        transposeA: true,
-        transposeB: false,
-        lda: h.stride,
-        output: 'f32',
-        beta: from > 0 ? 1 : 0,
+      backend.matmul(dLogits, h.weight, results.dHidden + at, hiddenProduct(h, rows));
+      backend.matmul(dLogits, h.hidden + at, results.dWeight, {
+        ...weightProduct(h, rows),
+        beta: from > 0 ? 1 : results.beta,
       });
     });
   });
   return [dHidden, dWeight];
 };
+
+/** The gradients from what the forward kept. In training all rows have the same dLoss: then it is a factor of the matmuls. */
+function fromKept(
+  backend: CudaBackend,
+  h: Head,
+  scratch: Scratch,
+  dLogits: number,
+  dLoss: number,
+  ignoreIndex: number,
+  { dHidden, dWeight, beta }: { dHidden: number; dWeight: number; beta: 0 | 1 },
+): void {
+  const [alpha, share] = [scratch.allocate(4), scratch.allocate(h.tokens * 4)];
+  backend.launch('loss.cu', 'loss_factors', { grid: [1], block: 1024 }, [
+    pointer(alpha),
+    pointer(share),
+    pointer(dLoss),
+    pointer(h.targets),
+    i32(h.tokens),
+    i32(ignoreIndex),
+  ]);
+  const shareRows = (y: number, x: number) =>
+    backend.launch('loss.cu', 'share_rows', { grid: [h.tokens], block: 128 }, [
+      pointer(y),
+      pointer(x),
+      pointer(share),
+      i32(h.width),
+    ]);
+  backend.matmul(dLogits, h.weight, dHidden, { ...hiddenProduct(h, h.tokens), alpha });
+  shareRows(dHidden, dHidden);
+  const hidden = scratch.allocate(h.tokens * h.width * 2);
+  shareRows(hidden, h.hidden);
+  backend.matmul(dLogits, hidden, dWeight, { ...weightProduct(h, h.tokens), alpha, beta });
+}
+
+function hiddenProduct(h: Head, rows: number): Product {
+  const { width: n, vocabulary: k, stride: lda } = h;
+  return { m: rows, n, k, transposeA: false, transposeB: false, lda, output: 'bf16' };
+}
+
+function weightProduct(h: Head, rows: number): Product {
+  const { width: n, vocabulary: m, stride: lda } = h;
+  return { m, n, k: rows, transposeA: true, transposeB: false, lda, output: 'f32' };
+}
 
 export const lossKernels = {
   LinearCrossEntropy: linearCrossEntropy,

@@ -3,7 +3,9 @@
  * bfloat16, but for Aᵀ·B it stays float32: that is the form of a weight's gradient, which sums over all tokens and is
  * added up over micro-batches, where sixteen bits would lose it. Where one tensor takes several products, each adds to it.
  */
-import { util } from '@tensorflow/tfjs-core';
+import { gradientsOf } from '@stickbreaking/core/backend';
+import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import type { CudaBackend } from '../backend.js';
 import { alias, type CudaKernel, type CudaKernels, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
 import { fillAt } from './elementwise.js';
 
@@ -52,16 +54,24 @@ const linearsGrad: CudaKernel<'LinearsGrad'> = (tensors, _attrs, backend) => {
 };
 
 /** In float32, like every gradient of a weight. */
-const addWeightGrad: CudaKernel<'AddWeightGrad'> = ({ sum, dy, x }, _attrs, backend) => {
-  const [k, m] = dy.shape as [number, number];
-  const n = x.shape[1]!;
-  const inPlace = backend.refCount(sum.dataId) === 1 && backend.entry(sum).type === 'f32';
-  if (inPlace) backend.forgetCopy(sum);
-  const y = inPlace ? alias(backend, sum, sum.shape) : backend.cast(sum, 'f32', 'float32');
-  const product = { m, n, k, transposeA: true, transposeB: false, output: 'f32', beta: 1 } as const;
-  if (m * n * k > 0) backend.matmul(backend.bf16(dy), backend.bf16(x), backend.address(y), product);
-  return [y];
-};
+const weightGrads: CudaKernel<'WeightGrads'> = ({ x, ...others }, _attrs, backend) =>
+  gradientsOf(others).map(({ dy, sum }) => {
+    const [k, m] = dy.shape as [number, number];
+    const n = x.shape[1]!;
+    const y = sum ? writableSum(backend, sum) : backend.make([m, n], 'f32');
+    const product = { m, n, k, transposeA: true, transposeB: false, output: 'f32', beta: sum ? 1 : 0 } as const;
+    if (m * n * k > 0) backend.matmul(backend.bf16(dy), backend.bf16(x), backend.address(y), product);
+    else if (!sum && m * n > 0) fillAt(backend, backend.address(y), 'f32', 0, m * n);
+    return y;
+  });
 
-export const matmulKernels = { LinearsGrad: linearsGrad, AddWeightGrad: addWeightGrad } satisfies CudaKernels;
+/** A sum that is given up, to be added to in place where no other tensor holds it. */
+export function writableSum(backend: CudaBackend, sum: TensorInfo): TensorInfo {
+  const inPlace = backend.refCount(sum.dataId) === 1 && backend.entry(sum).type === 'f32';
+  if (!inPlace) return backend.cast(sum, 'f32', 'float32');
+  backend.forgetCopy(sum);
+  return alias(backend, sum, sum.shape);
+}
+
+export const matmulKernels = { LinearsGrad: linearsGrad, WeightGrads: weightGrads } satisfies CudaKernels;
 export const tfjsMatmulKernels = { BatchMatMul: batchMatMul } satisfies CudaTfjsKernels;

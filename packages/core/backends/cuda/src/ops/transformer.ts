@@ -5,7 +5,8 @@ import { i32, i64, pointer } from '../driver.js';
 import { THREADS } from '../kernel_interface.js';
 import { byToken } from './by_token.js';
 import type { CudaKernel, CudaKernels } from './define.js';
-import { fillAt } from './elementwise.js';
+import { fill } from './elementwise.js';
+import { writableSum } from './matmul.js';
 import { sumPartials } from './reduce.js';
 
 /** Parts into which a sum over tokens is split before the fixed-order addition. */
@@ -39,10 +40,10 @@ const embedding: CudaKernel<'Embedding'> = ({ tokens, weight }, _attrs, backend)
   return [y];
 };
 
-const embeddingGrad: CudaKernel<'EmbeddingGrad'> = ({ tokens, dy }, { vocabSize }, backend) => {
+const embeddingGrad: CudaKernel<'EmbeddingGrad'> = ({ tokens, dy, sum }, { vocabSize }, backend) => {
   const columns = dy.shape[dy.shape.length - 1]!;
-  const dWeight = backend.make([vocabSize, columns], 'f32');
-  fillAt(backend, backend.address(dWeight), 'f32', 0, vocabSize * columns);
+  const dWeight = sum ? writableSum(backend, sum) : fill(backend, [vocabSize, columns], 'f32', 0);
+  if (tokens.shape[0] === 0) return [dWeight];
   const { token, start, order } = byToken(backend.readSync(tokens.dataId) as Int32Array, vocabSize);
   backend.withScratch((scratch) => {
     const lists = [token, start, order].map((list) => pointer(scratch.upload(list)));
