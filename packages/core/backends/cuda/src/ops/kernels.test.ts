@@ -6,7 +6,6 @@ import { cudaKernels } from './index.js';
 it('has kernels of its own for these, and leaves the rest to the reference', () => {
   expect(Object.keys(cudaKernels.own).sort()).toEqual([
     'AdamW',
-    'AddWeightGrad',
     'Embedding',
     'EmbeddingGrad',
     'GlobalNorm',
@@ -30,6 +29,7 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
     'StickBreakingAttentionGrad',
     'SwiGLU',
     'SwiGLUGrad',
+    'WeightGrads',
   ]);
   expect(kernelNames.filter((name) => !Object.hasOwn(cudaKernels.own, name))).toEqual(['Linears']);
 });
