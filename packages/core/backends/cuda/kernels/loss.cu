@@ -87,6 +87,13 @@ struct BothPasses {
   }
 };
 constexpr int BOTH_THREADS = 1024, PARTS = 4;
+// This thread's float4s of the k-th part of a row.
+template <class Use>
+__device__ __forceinline__ void each_of_part(int vocab, int k, Use use) {
+  const int count = (vocab + 3) / 4, each = (count + PARTS * BOTH_THREADS - 1) / (PARTS * BOTH_THREADS) * BOTH_THREADS;
+  const int end = min((k + 1) * each, count);
+  for (int i = k * each + (int)threadIdx.x; i < end; i += BOTH_THREADS) use(i);
+}
 
 // The row is on its way to shared memory as a whole before the first of it is worked, and stays there for the second pass. A
 // thread reads what it brought itself.
@@ -95,21 +102,16 @@ extern "C" __global__ void __launch_bounds__(BOTH_THREADS)
                        int stride, float scale, int ignore) {
   extern __shared__ float4 cache[];
   BothPasses work(loss, logSumExp, dLogits, logits, targets, vocab, stride, scale, ignore);
-  const int count = (vocab + 3) / 4, each = (count + PARTS * BOTH_THREADS - 1) / (PARTS * BOTH_THREADS) * BOTH_THREADS;
-  const auto part = [&](int k, auto use) {
-    const int end = min((k + 1) * each, count);
-    for (int i = k * each + (int)threadIdx.x; i < end; i += BOTH_THREADS) use(i);
-  };
 #pragma unroll
   for (int k = 0; k < PARTS; k++) {
-    part(k, [&](int i) { copy16(shared_address(cache + i), work.row + 4 * i); });
+    each_of_part(vocab, k, [&](int i) { copy16(shared_address(cache + i), work.row + 4 * i); });
     copy_commit();
   }
   const auto add = [&](int i) { work.first(cache[i], 4 * i); };
-  copy_wait<3>(), part(0, add);
-  copy_wait<2>(), part(1, add);
-  copy_wait<1>(), part(2, add);
-  copy_wait<0>(), part(3, add);
+  copy_wait<3>(), each_of_part(vocab, 0, add);
+  copy_wait<2>(), each_of_part(vocab, 1, add);
+  copy_wait<1>(), each_of_part(vocab, 2, add);
+  copy_wait<0>(), each_of_part(vocab, 3, add);
   const float total = work.between();
 #pragma unroll 4
   for (int i = threadIdx.x; i < stride / 4; i += BOTH_THREADS) work.second(cache[i], 4 * i, total);

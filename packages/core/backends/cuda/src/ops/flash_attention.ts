@@ -74,7 +74,6 @@ type AttentionArguments = { q: number; k: number; v: number; rowOutput: number }
 type AttentionInputs = KernelInputs<'StickBreakingAttention'>;
 
 class Attention {
-  readonly mechanism: 'stick-breaking' | 'softmax';
   readonly plans: AttentionPlans;
   readonly heads: number;
   readonly kvHeads: number;
@@ -86,12 +85,12 @@ class Attention {
   readonly fire: FireTable | undefined;
 
   constructor(
+    readonly mechanism: 'stick-breaking' | 'softmax',
     inputs: AttentionInputs,
     private readonly attrs: StickBreakingAttributes | SoftmaxAttributes,
     readonly backend: CudaBackend,
     private readonly scratch: Scratch,
   ) {
-    this.mechanism = 'bias' in attrs ? 'softmax' : 'stick-breaking';
     [this.queries, this.heads, this.headDim] = inputs.q.shape as [number, number, number];
     [this.keys, this.kvHeads] = inputs.k.shape as [number, number];
     this.dim = kernelDimension(this.headDim);
@@ -235,7 +234,7 @@ class Attention {
 
 export const stickBreakingForward: CudaKernel<'StickBreakingAttention'> = (inputs, attrs, backend) =>
   backend.withScratch((scratch) => {
-    const a = new Attention(inputs, attrs, backend, scratch);
+    const a = new Attention('stick-breaking', inputs, attrs, backend, scratch);
     const remainder = backend.make([a.queries, a.heads], 'f32');
     const saved = backend.makeOpaque(a.savedBytes);
     const out = a.result(inputs.q.shape);
@@ -250,7 +249,7 @@ export const stickBreakingForward: CudaKernel<'StickBreakingAttention'> = (input
 
 export const stickBreakingBackward: CudaKernel<'StickBreakingAttentionGrad'> = (inputs, attrs, backend) =>
   backend.withScratch((scratch) => {
-    const a = new Attention(inputs, attrs, backend, scratch);
+    const a = new Attention('stick-breaking', inputs, attrs, backend, scratch);
     return gradients(a, inputs, {
       ...inputsOf(a, inputs),
       rowOutput: backend.f32(inputs.remainder, scratch),
@@ -262,7 +261,7 @@ export const stickBreakingBackward: CudaKernel<'StickBreakingAttentionGrad'> = (
 
 export const softmaxForward: CudaKernel<'SoftmaxAttention'> = (inputs, attrs, backend) =>
   backend.withScratch((scratch) => {
-    const a = new Attention(inputs, attrs, backend, scratch);
+    const a = new Attention('softmax', inputs, attrs, backend, scratch);
     const logSumExp = backend.make([a.queries, a.heads], 'f32');
     const out = a.result(inputs.q.shape);
     a.forward({
@@ -276,8 +275,8 @@ export const softmaxForward: CudaKernel<'SoftmaxAttention'> = (inputs, attrs, ba
 
 export const softmaxBackward: CudaKernel<'SoftmaxAttentionGrad'> = (inputs, attrs, backend) =>
   backend.withScratch((scratch) => {
-    const a = new Attention(inputs, attrs, backend, scratch);
-    const fireSums = a.fire?.partialSums(a.queryBlocks) ?? 0;
+    const a = new Attention('softmax', inputs, attrs, backend, scratch);
+    const fireSums = a.fire?.partialSums(a.queryBlocks);
     const [dq, dk, dv] = gradients(a, inputs, {
       ...inputsOf(a, inputs),
       rowOutput: backend.f32(inputs.logSumExp, scratch),
