@@ -77,7 +77,12 @@ function linearCase(N: number, C: number, out: number): ConformanceCase {
 }
 
 /** @param sums whether another tensor holds the first one too, which must keep its values; whether there is but one */
-function weightGradsCase(N: number, outs: number[], C: number, sums?: 'held elsewhere' | 'first only'): ConformanceCase {
+function weightGradsCase(
+  N: number,
+  outs: number[],
+  C: number,
+  sums?: 'held elsewhere' | 'first only',
+): ConformanceCase {
   return {
     name: `gradients [${outs}, ${C}] of weights, ${N} tokens, added to sums${sums ? `, ${sums}` : ''}`,
     prepare(random, input) {

@@ -1,7 +1,7 @@
 // Cross-entropy over one chunk of logits, float32 as the matmul accumulated them: rounded to bfloat16 first, logits around 10
 // would already cost the gradient one per cent. The logits' gradient is bfloat16, ready for the next matmuls. One block a
 // token; the row is read once from global memory.
-#include "shared_memory.cuh"
+#include "async_copy.cuh"
 
 // A thread's running maximum of logits and sum of exponentials, in units of log2.
 struct LogSumExp {

@@ -1,15 +1,13 @@
-// What a block's warps share: barriers in shared memory (mbarrier), asynchronous copies (cp.async), tiles in swizzled shared
-// memory, and the pipeline by which one warpgroup brings tiles to the others. PTX ISA, chapters "mbarrier" and "cp.async".
+// What a block's warps share: barriers in shared memory (mbarrier), tiles in swizzled shared memory, and the pipeline by which
+// one warpgroup brings tiles to the others. PTX ISA, chapter "mbarrier".
 #pragma once
-#include "common.cuh"
+#include "async_copy.cuh"
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define HOPPER 1
 #else
 #define HOPPER 0
 #endif
-
-__device__ __forceinline__ unsigned shared_address(const void* p) { return (unsigned)__cvta_generic_to_shared(p); }
 
 // ---- barriers -----------------------------------------------------------------------------------------------------
 __device__ __forceinline__ void barrier_init(unsigned bar, int arrivals) {
@@ -46,19 +44,6 @@ __device__ __forceinline__ bool warpgroup_all(int barrier, bool vote) {
   return all != 0;
 }
 
-// ---- copies -------------------------------------------------------------------------------------------------------
-// 16 bytes from global to shared memory; zeros where `valid` is false (the address must still be one of the tensor).
-__device__ __forceinline__ void copy16(unsigned to, const void* from, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(valid ? 16 : 0) : "memory");
-}
-__device__ __forceinline__ void copy16(unsigned to, const void* from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
-}
-__device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int PENDING>
-__device__ __forceinline__ void copy_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
-}
 // What this thread wrote to shared memory becomes visible to the matrix units' own reads.
 __device__ __forceinline__ void async_proxy_fence() {
 #if HOPPER
@@ -130,15 +115,3 @@ struct Pipeline {
     if (lane == 0) barrier_arrive(empty + step % STAGES * 8);
   }
 };
-
-// ---- arithmetic ---------------------------------------------------------------------------------------------------
-__device__ __forceinline__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-__device__ __forceinline__ float reciprocal(float x) {
-  float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}

@@ -276,7 +276,7 @@ export const softmaxForward: CudaKernel<'SoftmaxAttention'> = (inputs, attrs, ba
 export const softmaxBackward: CudaKernel<'SoftmaxAttentionGrad'> = (inputs, attrs, backend) =>
   backend.withScratch((scratch) => {
     const a = new Attention('softmax', inputs, attrs, backend, scratch);
-    const fireSums = a.fire?.partialSums(a.queryBlocks);
+    const fireSums = a.fire?.partialSums(a.queryBlocks) ?? 0;
     const [dq, dk, dv] = gradients(a, inputs, {
       ...inputsOf(a, inputs),
       rowOutput: backend.f32(inputs.logSumExp, scratch),
