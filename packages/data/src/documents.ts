@@ -38,7 +38,6 @@ export interface TextPiece extends TextDocument {
 }
 
 /** Options of `readDocuments`. */
-/** How documents are read. */
 export interface ReadOptions {
   /** Texts at which a document is cut, the tokenizer's end token for one. Default: `<|endoftext|>`. */
   endTexts?: readonly string[];

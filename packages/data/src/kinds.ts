@@ -14,7 +14,6 @@ const compressible = ['txt', 'jsonl', 'json'] as const;
 export type SourceFormat = Content | `${(typeof compressible)[number]}.${Compression}`;
 
 /** All formats that can be read, compressed or not. */
-/** Every format that `format` may name. */
 export const formats: readonly SourceFormat[] = [
   ...contents,
   ...compressible.flatMap((content) => compressions.map((one): SourceFormat => `${content}.${one}`)),

@@ -1,6 +1,5 @@
 // Notices: what a user should know about the data but what stops nothing, such as files that are skipped.
 /** Receives one line about the data that stops nothing, such as files that are skipped. */
-/** Told of something that a user should know and that stops nothing, as one line. */
 export type OnNotice = (line: string) => void;
 
 const told = new Set<string>();

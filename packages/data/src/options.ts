@@ -4,7 +4,6 @@ import type { SourceConfig, SourceInput } from './sources.js';
 import type { SpecialTokenOptions } from './special_tokens.js';
 
 /** Options for yargs that say how text is read. */
-/** Options that say how text is read, as yargs takes them. */
 export const sourceOptions = {
   field: {
     type: 'string',
@@ -25,7 +24,6 @@ export const sourceOptions = {
 } as const;
 
 /** What `sourceOptions` parse to. */
-/** What yargs makes of `sourceOptions`. */
 export interface SourceArguments {
   field: string;
   format?: SourceFormat | undefined;
@@ -34,28 +32,24 @@ export interface SourceArguments {
 }
 
 /** The source of a command's arguments. */
-/** The source that a path and these options describe. */
 export function sourceFrom(path: string | string[], args: SourceArguments): SourceInput {
   const { field, format, split, invalidText } = args;
   return { path, field, split, invalidText, ...(format ? { format } : {}) };
 }
 
 /** Options for yargs that name the tokens around documents. */
-/** Options that name the tokens that begin and end documents, as yargs takes them. */
 export const specialTokenOptions = {
   'bos-token': { type: 'string', describe: "token that begins documents, in place of the tokenizer's; '' for none" },
   'eos-token': { type: 'string', describe: "token that ends documents, in place of the tokenizer's" },
 } as const;
 
 /** What `specialTokenOptions` parse to. */
-/** What yargs makes of `specialTokenOptions`. */
 export interface SpecialTokenArguments {
   bosToken?: string | undefined;
   eosToken?: string | undefined;
 }
 
 /** The special tokens of a command's arguments. */
-/** The options of `openTokenizer` that these name. */
 export function specialTokensFrom({ bosToken, eosToken }: SpecialTokenArguments): SpecialTokenOptions {
   return { ...(bosToken === undefined ? {} : { bosToken }), ...(eosToken === undefined ? {} : { eosToken }) };
 }

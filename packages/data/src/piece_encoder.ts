@@ -6,7 +6,6 @@ import type { Tokenizer } from './tokenizer.js';
 const TAIL_CHARACTERS = 64;
 
 /** Encodes documents piece by piece, to the same tokens as in one go. */
-/** Encodes documents that come in pieces. */
 export class PieceEncoder {
   /** The end of the piece before, in the same document. */
   private tail = '';

@@ -18,7 +18,6 @@ export interface SpecialTokens {
 }
 
 /** Special tokens that replace those named by the files beside a tokenizer. */
-/** Tokens named by the user, in place of what a tokenizer's files say. */
 export interface SpecialTokenOptions {
   /** The token that begins documents, in place of what the files say; an empty one for none. */
   bosToken?: string;
