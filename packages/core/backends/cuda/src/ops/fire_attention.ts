@@ -6,7 +6,8 @@ import { type Argument, i32, pointer } from '../driver.js';
 import { MOST_UNITS, THREADS } from '../kernel_interface.js';
 import type { CudaKernel } from './define.js';
 import { fireCall, networkArgument, parameterGradients } from './fire_table.js';
-import { blocksOf, plainSoftmax, plainSoftmaxGrad, shapeOf, WARPS } from './plain_attention.js';
+import { plainSoftmax, plainSoftmaxGrad, WARPS } from './plain_attention.js';
+import { blocksOf, shapeOf } from './plain_blocks.js';
 import { sumPartials } from './reduce.js';
 
 const FILE = 'fire.cu';
