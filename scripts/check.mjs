@@ -3,15 +3,18 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const npx = (...args) => ['npx', '--no-install', ...args];
 const steps = [
-  ['types', ['tsc', '-p', 'tsconfig.tests.json']],
-  ['lint and format', ['biome', 'ci', '.']],
-  ['tests', ['vitest', 'run', ...process.argv.slice(2)]],
+  ['types', npx('tsc', '-p', 'tsconfig.tests.json')],
+  ['lint and format', npx('biome', 'ci', '.')],
+  ['tests', npx('vitest', 'run', ...process.argv.slice(2))],
+  // The same cases every time, so that a failure is the change's own; `npm run fuzz` draws new ones.
+  ['mutated inputs', ['node', 'scripts/fuzz.mjs', '--seed', '1', '--count', '2000']],
 ];
-for (const [name, args] of steps) {
+for (const [name, [command, ...args]] of steps) {
   const start = Date.now();
-  console.log(`\n▸ ${name}: ${args.join(' ')}`);
-  const { status } = spawnSync('npx', ['--no-install', ...args], {
+  console.log(`\n▸ ${name}: ${[command, ...args].join(' ')}`);
+  const { status } = spawnSync(command, args, {
     cwd: root,
     stdio: 'inherit',
     shell: process.platform === 'win32',
