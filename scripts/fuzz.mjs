@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { classes, faults } from './fuzz/judge.mjs';
+import { mutationsOf } from './fuzz/random.mjs';
 import { surfaces } from './fuzz/surfaces.mjs';
 
 const { values, positionals } = parseArgs({
@@ -72,7 +73,7 @@ class Runner {
     if (!this.child) await this.start();
     const { result, ended } = await this.ask({ one }, CASE_MS);
     if (ended) this.child = undefined;
-    return result ?? { ...ended, command: [], mutations: one.mutations ?? [] };
+    return result ?? { ...ended, command: [], mutations: one.mutations ?? mutationsOf(one).mutations };
   }
 
   stop() {

@@ -7,7 +7,7 @@ import { commands as studyCommands } from '@stickbreaking/study/commands';
 import { commands as trainCommands } from '@stickbreaking/train/commands';
 import { makeFixtures } from './fixtures.mjs';
 import { judge } from './judge.mjs';
-import { chooser, mixed } from './random.mjs';
+import { chooser, mutationsOf } from './random.mjs';
 import { runHere } from './run_here.mjs';
 import { surfaces } from './surfaces.mjs';
 
@@ -19,13 +19,6 @@ let base;
 export async function setUp({ folder, make }) {
   base = folder;
   if (make) await makeFixtures(folder, commands);
-}
-
-/** The seeds of a case's mutations; any of them may be left out. */
-export function mutationsOf({ seed, number }) {
-  const choose = chooser(mixed(seed, number));
-  const count = choose.pick([1, 1, 1, 2, 3]);
-  return { variant: choose.seed(), mutations: Array.from({ length: count }, () => choose.seed()) };
 }
 
 /**

@@ -15,4 +15,11 @@ export function chooser(seed) {
 }
 
 /** One seed of two numbers, so that neighbouring cases have nothing in common. */
-export const mixed = (seed, number) => Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(number + 1, 0xc2b2ae35);
+const mixed = (seed, number) => Math.imul(seed ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(number + 1, 0xc2b2ae35);
+
+/** The seeds of a case's mutations; any of them may be left out. */
+export function mutationsOf({ seed, number }) {
+  const choose = chooser(mixed(seed, number));
+  const count = choose.pick([1, 1, 1, 2, 3]);
+  return { variant: choose.seed(), mutations: Array.from({ length: count }, () => choose.seed()) };
+}

@@ -260,7 +260,9 @@ export const surfaces = {
     };
     const command = choose.pick(Object.keys(lines));
     const args = mutations.reduce((at, seed) => mutateArguments(at, seed), lines[command]);
-    return { command, args };
+    // What was to be planned must not be run instead, which would take its time.
+    const planned = lines[command].includes('--plan') && !args.includes('--plan');
+    return { command, args: planned ? ['--plan', ...args] : args };
   },
 
   /** A study's file. */

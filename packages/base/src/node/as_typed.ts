@@ -62,6 +62,22 @@ export function putAway(argv: readonly string[], kinds: OptionKinds): AsTyped {
   }
 }
 
+/** yargs takes `--no-name` and `--name=value` for any option; what makes no sense for its kind, as a message. */
+export function misused(argv: readonly string[], kinds: OptionKinds): string | undefined {
+  const names = namesOf(kinds);
+  const upTo = argv.indexOf('--');
+  for (const word of upTo < 0 ? argv : argv.slice(0, upTo)) {
+    const [, no, name, value] = /^--(no-)?([^=\s]+)(?:=(.*))?$/s.exec(word) ?? [];
+    if (name === undefined || !names.all.has(name)) continue;
+    const isSwitch = !names.text.has(name) && !names.numbers.has(name);
+    if (no && !isSwitch) return `--no-${name} is not an option; --${name} takes a value`;
+    if (isSwitch && value !== undefined && !/^(true|false)$/.test(value)) {
+      return `--${name} is a switch and takes no value`;
+    }
+  }
+  return undefined;
+}
+
 /** The names of options as they may be typed, with dashes or as one word. */
 function namesOf({ string, number, boolean, array, alias }: OptionKinds) {
   const spelt = (given: readonly string[]) =>
@@ -75,6 +91,7 @@ function namesOf({ string, number, boolean, array, alias }: OptionKinds) {
         ]),
     );
   const text = spelt(string);
-  const all = new Set([...text, ...spelt(number), ...spelt(boolean), 'help', 'version']);
-  return { text, list: spelt(array), all };
+  const numbers = spelt(number);
+  const all = new Set([...text, ...numbers, ...spelt(boolean), 'help', 'version']);
+  return { text, numbers, list: spelt(array), all };
 }

@@ -87,6 +87,10 @@ describe('arguments', () => {
     [['--prompt', '--json'], /prompt/],
     [['--promt', 'x'], /Unknown argument: promt/],
     [['--top-k', 'many'], /--top-k expects a number/],
+    [['--no-prompt'], /--no-prompt is not an option/],
+    [['--no-top-k', '--json'], /--no-top-k is not an option/],
+    [['--json=1e-8'], /--json is a switch and takes no value/],
+    [['--json=&a [*a]'], /--json is a switch/],
     [['--json', '--prompt', 'a', '--prompt', 'b'], /--prompt was given more than once/],
   ])('that are wrong are told in one line: %j', async (argv, message) => {
     expect((await run(argv)).code).toBe(EXIT.usage);

@@ -6,7 +6,7 @@ import { actionOf, explainSystemError, UserError } from '../errors.js';
 import { EXIT } from '../exit_codes.js';
 import { oneLine } from '../shown.js';
 import { VERSION } from '../version.js';
-import { type OptionKinds, putAway } from './as_typed.js';
+import { misused, type OptionKinds, putAway } from './as_typed.js';
 import { watchOutput } from './output.js';
 
 /**
@@ -34,6 +34,8 @@ export async function runCommand<Args>(
     );
     const kindsNow = () => (parser as unknown as { getOptions(): OptionKinds }).getOptions();
     const kinds = kindsNow();
+    const misuse = misused(argv, kinds);
+    if (misuse) throw new UsageError(misuse);
     const typed = putAway(argv, kinds);
     restore = typed.restore;
     const unsorted = (values: Record<string, unknown>) => {
