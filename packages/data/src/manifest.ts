@@ -116,7 +116,8 @@ function checksumOf(manifest: Manifest): string {
 
 /** Identifies the tokens of a directory: the same for the same documents through the same tokenizer. */
 export function contentHash({ tokenizer, shards }: Manifest): string {
-  const hash = createHash('sha256').update(`${tokenizer.hash} ${tokenizer.beginId} ${tokenizer.eosId}`);
+  const hash = createHash('sha256').update(tokenizer.hash);
+  if (tokenizer.beginId !== tokenizer.eosId) hash.update(`${tokenizer.beginId}`);
   for (const shard of shards) hash.update(shard.sha256);
   return hash.digest('hex');
 }

@@ -1,51 +1,20 @@
 // One reader for every name and compression of a file, and for what files of the field hold beside good text.
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { crc32, gzipSync } from 'node:zlib';
+import { gzipSync } from 'node:zlib';
 import { shown } from '@stickbreaking/base';
 import fc from 'fast-check';
-import { parquetMetadata } from 'hyparquet';
-import { parquetHeader } from 'hyparquet/src/column.js';
-import { ByteWriter, parquetWriteBuffer } from 'hyparquet-writer';
-import { writePageHeader } from 'hyparquet-writer/src/datapage.js';
-import { writeMetadata } from 'hyparquet-writer/src/metadata.js';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { afterAll, describe, expect, test } from 'vitest';
 import { DocumentCutter } from './document_cutter.js';
-import { readDocuments } from './documents.js';
 import { splitValues } from './json_values.js';
+import { BY_BZIP2, BY_XZ, BY_ZSTD, forty, read, readTexts, refusal, testFolder } from './reading.fixture.js';
 import { listFiles, type SourceInput } from './sources.js';
 import { detokenizeWikiText } from './wikitext.js';
 
-let directory: string;
-beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'sb-reading-'));
-});
-afterAll(() => rmSync(directory, { recursive: true, force: true }));
-
-let files = 0;
-function write(ending: string, content: string | Uint8Array): string {
-  const path = join(directory, `${++files}${ending}`);
-  writeFileSync(path, content);
-  return path;
-}
-
-async function read(source: SourceInput): Promise<{ texts: string[]; notices: string[] }> {
-  const [texts, notices]: string[][] = [[], []];
-  for await (const { text } of readDocuments(source, { onNotice: (line) => notices!.push(line) })) texts!.push(text);
-  return { texts: texts!, notices: notices! };
-}
-
-const texts = async (source: SourceInput) => (await read(source)).texts;
-
-async function refusal(source: SourceInput): Promise<string> {
-  const error = await texts(source).then(
-    () => expect.fail('nothing was refused'),
-    (error) => error,
-  );
-  expect(error).toMatchObject({ name: 'UserError', message: expect.stringMatching(/^.+$/) });
-  return error.message;
-}
+const { directory, write, remove } = testFolder('reading');
+afterAll(remove);
+const texts = readTexts;
 
 const records = [
   { text: 'one' },
@@ -56,15 +25,6 @@ const expected = records.map(({ text }) => text);
 const lines = records.map((record) => `${JSON.stringify(record)}\n`).join('');
 const parquet = (columns: Parameters<typeof parquetWriteBuffer>[0]['columnData'], more: object = {}) =>
   Buffer.from(parquetWriteBuffer({ columnData: columns, ...more }));
-
-/** Forty records through `bzip2 -9` and `xz -9e`. */
-const BY_BZIP2 =
-  'QlpoOTFBWSZTWU0xAeQAA39dgAAQUAV/8AQAOy+WajAA+kBpH6qn6of6omgHoIADGTE0wmmJgJpgClUp+qZNA0DQaNPKeU2E/RNRPoTQTgJkJyE2JQr0lCthSm/hx5c+nW2xurbbb1tsbbbmZmZ7JKFZt1AqoQVKKEARCAAAAADGMZZYx8BMCZifwmYnUJ0E5CdYm4TQTQTMTUJxE3CaCZCfgmBOAmomwnkJoJgTYTeJxE2E3if4u5IpwoSCaYgPIA==';
-const BY_XZ =
-  '/Td6WFoAAATm1rRGAgAhARwAAAAQz1jM4AdNAINdAD2IioaUiBPg84kzIcbnJL7jaDSZckUdVr1rIChz+vIB3rvazj1Dz9CzF/SOS+yJdqeL1u79/UL1DEjYfplGLPyDvdy0Cu1oKwtvLsKSMdXp4BNWgOmICFZz0y3E4g7UxvapW4t2o5uBrN/FtTHDpjnmxmwI1OmqNAm7vMEgCYscDzMAAABQIdWYr9MbfAABnwHODgAAxO0JjrHEZ/sCAAAAAARZWg==';
-const BY_ZSTD =
-  'KLUv/QRo7QMAUkUSF4BPB3BrFgZM503IGKgPsSTlDLNtKlUP////v23btt22bdsmyGEUxF0ga4KDnojJK1Lw5YMZDEm5RqqmjJOTKgcuTWnRcrFhASioEfDr/x2AM0oPEfzvEDiEf37//fe9/9uf7dh+7a292ql92qV1tENTSkn7Go5BVAOV0r7i';
-const forty = Array.from({ length: 40 }, (_, i) => `Document number ${i}, of forty alike.`);
 
 describe('the same records give the same documents', () => {
   test.each(['.jsonl', '.JSONL', '.ndjson', '.NdJson', '.json', '.JSON'])('as %s', async (ending) => {
@@ -216,6 +176,8 @@ describe('what is left out is told once', () => {
       expect(texts).toEqual(expected);
       expect(notices).toEqual([expect.stringMatching(/: 2 hidden files are left out \(.*\)\.$/)]);
     }
+    writeFileSync(join(folder, 'b.csv'), 'a,b');
+    expect((await read({ path: folder })).notices[1]).toMatch(/: a file of another kind is left out \(.*b\.csv\)\.$/);
     expect(listFiles({ path: join(folder, '._a.jsonl') })).toHaveLength(1); // named, so meant
     expect(await texts({ path: join(folder, '.ipynb_checkpoints') })).toEqual(expected);
   });
@@ -292,62 +254,6 @@ describe('text that is none', () => {
   });
 });
 
-describe('checksums', () => {
-  /** A bit of every byte, or of one in `step`, flipped: what is read is the same, or is refused. */
-  async function flips(
-    ending: string,
-    whole: Uint8Array,
-    from: number,
-    to: number,
-    step: number,
-    same: string[],
-  ): Promise<number> {
-    let refused = 0;
-    for (let at = from; at < to; at += step) {
-      const bytes = Buffer.from(whole);
-      bytes[at]! ^= 1 << (at % 8);
-      const path = write(ending, bytes);
-      const outcome = await texts({ path }).catch((error) => error);
-      rmSync(path);
-      if (Array.isArray(outcome)) expect(outcome).toEqual(same);
-      else {
-        expect(outcome).toMatchObject({ name: 'UserError', message: expect.stringMatching(/^.*\/\d+\..*$/) });
-        refused++;
-      }
-    }
-    return refused;
-  }
-
-  test.each([
-    ['.jsonl.zst', Buffer.from(BY_ZSTD, 'base64')],
-    ['.jsonl.xz', Buffer.from(BY_XZ, 'base64')],
-    ['.jsonl.bz2', Buffer.from(BY_BZIP2, 'base64')],
-    ['.jsonl.gz', gzipSync(forty.map((text) => `${JSON.stringify({ text })}\n`).join(''))],
-  ])('of %s find a flipped bit', async (ending, whole) => {
-    expect(await flips(ending, whole, 0, whole.length, 2, forty)).toBeGreaterThan(whole.length * 0.4);
-    for (let length = 1; length < whole.length; length += 5) {
-      const path = write(ending, whole.subarray(0, length));
-      expect(await refusal({ path })).toMatch(/cut short|damaged|is none|is not/);
-      rmSync(path);
-    }
-  });
-
-  test("of Parquet's pages find a flipped bit", async () => {
-    const whole = withPageChecksum(parquet([{ name: 'text', data: forty, type: 'STRING' }], { codec: 'UNCOMPRESSED' }));
-    const { row_groups } = parquetMetadata(new Uint8Array(whole).buffer);
-    const chunk = row_groups[0]!.columns[0]!.meta_data!;
-    const [start, end] = [Number(chunk.data_page_offset), Number(chunk.data_page_offset + chunk.total_compressed_size)];
-    expect(await texts({ path: write('.parquet', whole) })).toEqual(forty);
-    expect(await flips('.parquet', whole, end - 200, end, 1, forty)).toBe(200);
-    expect(start).toBe(4);
-    const bytes = Buffer.from(whole);
-    bytes[end - 1]! ^= 1;
-    expect(await refusal({ path: write('.parquet', bytes) })).toMatch(
-      /the page at byte 4 \(column 'text'\) does not fit its checksum/,
-    );
-  });
-});
-
 describe('long documents', () => {
   test('come in pieces that make the same text, cut at the same ends', () => {
     const parts = fc.array(fc.constantFrom('a ', 'word', '\n', '<', '|end|>', '<|end|>', '🙂'), { maxLength: 60 });
@@ -385,20 +291,3 @@ test('text from outside is shown on one line, short and escaped', () => {
   expect(shown('x'.repeat(500))).toBe(`${'x'.repeat(200)}…`);
   expect(shown('\ud800')).toBe('\\ud800');
 });
-
-/** The file of one page with a CRC-32 in the page's header. */
-function withPageChecksum(file: Buffer): Buffer {
-  const metadata = parquetMetadata(new Uint8Array(file).buffer);
-  const chunk = metadata.row_groups[0]!.columns[0]!.meta_data!;
-  const reader = { view: new DataView(new Uint8Array(file).buffer), offset: Number(chunk.data_page_offset) };
-  const header = parquetHeader(reader);
-  const page = file.subarray(reader.offset, reader.offset + header.compressed_page_size);
-  const writer = new ByteWriter();
-  writer.appendBytes(Buffer.from('PAR1'));
-  writePageHeader(writer, { ...header, crc: crc32(page) | 0 });
-  writer.appendBytes(page);
-  chunk.total_compressed_size = BigInt(writer.offset - 4);
-  writeMetadata(writer, metadata);
-  writer.appendBytes(Buffer.from('PAR1'));
-  return Buffer.from(writer.getBytes());
-}

@@ -119,8 +119,9 @@ function expand(path: string, format: SourceFormat | undefined, onNotice: OnNoti
   const files = glob(path, false);
   // What begins with a dot no pattern without one means: copies that editors and systems make, such as ._a.jsonl.
   const meant = new Set(files);
-  tellHidden(
+  tellLeftOut(
     path,
+    'hidden file',
     glob(path, true).filter((file) => !meant.has(file)),
     onNotice,
   );
@@ -136,14 +137,22 @@ function glob(pattern: string, dot: boolean): string[] {
 }
 
 function listDirectory(path: string, format: SourceFormat | undefined, onNotice: OnNotice): Found[] {
-  const all = readDirectory(path).filter((file) => format || formatOf(file));
-  const files = all.filter((file) => !isHidden(path, file));
-  tellHidden(
+  const all = readDirectory(path);
+  const isKnown = (file: string) => format !== undefined || formatOf(file) !== undefined;
+  const files = all.filter((file) => isKnown(file) && !isHidden(path, file));
+  tellLeftOut(
     path,
-    all.filter((file) => isHidden(path, file)),
+    'hidden file',
+    all.filter((file) => isKnown(file) && isHidden(path, file)),
     onNotice,
   );
   if (files.length === 0) throw new UserError(`the directory ${shown(path)} holds no file ending in ${knownEndings}.`);
+  tellLeftOut(
+    path,
+    'file of another kind',
+    all.filter((file) => !isKnown(file) && !isHidden(path, file)),
+    onNotice,
+  );
   return files.map((file) => ({ path: file, named: false }));
 }
 
@@ -153,13 +162,18 @@ function isHidden(directory: string, file: string): boolean {
     .some((part) => part.startsWith('.') && part !== '..');
 }
 
-function tellHidden(path: string, files: readonly string[], onNotice: OnNotice): void {
+function tellLeftOut(path: string, what: string, files: readonly string[], onNotice: OnNotice): void {
   if (files.length === 0) return;
-  const names = files.slice(0, 3).map((file) => shown(relative(process.cwd(), file)));
+  const names = files.slice(0, 3).map((file) => shown(shortPath(file)));
   const more = files.length > names.length ? ', …' : '';
-  onNotice(
-    `${shown(path)}: ${files.length} hidden ${files.length === 1 ? 'file is' : 'files are'} left out (${names.join(', ')}${more}).`,
-  );
+  const counted = files.length === 1 ? `a ${what} is` : `${files.length} ${what.replace('file', 'files')} are`;
+  onNotice(`${shown(path)}: ${counted} left out (${names.join(', ')}${more}).`);
+}
+
+/** As a user in the working directory would write it. */
+function shortPath(path: string): string {
+  const short = relative(process.cwd(), path);
+  return short.startsWith('..') ? path : short;
 }
 
 /** Files at any depth, through links to directories too, each directory once. A link to nothing counts as a file. */

@@ -103,6 +103,7 @@ describe('opening', () => {
   test('size, end token, hash, and a directory in place of the file', () => {
     expect(tokenizer).toMatchObject({ vocabSize: 2048, eosId: 0, hash: expect.stringMatching(/^[0-9a-f]{64}$/) });
     expect(tokenizer.decode([0, 0])).toBe('');
+    expect(tokenizer.decode([5000, ...tokenizer.encode('the'), 2 ** 31 - 1])).toBe('the');
     expect(tokenizer.decode([0], { skipSpecialTokens: false })).toBe('<|endoftext|>');
     expect(openTokenizer(directory).hash).toBe(tokenizer.hash);
   });

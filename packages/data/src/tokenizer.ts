@@ -112,8 +112,10 @@ export function openTokenizer(config: TokenizerConfig, options: TokenizerOptions
       return encodings.map((encoding) => encoding.getIds());
     },
     decode(ids, { skipSpecialTokens = true } = {}) {
-      if (ids.length === 0) return '';
-      return js.decode(Array.from(ids), {
+      // A model may have room for more tokens than the tokenizer has: those have no text.
+      const known = Array.from(ids).filter((id) => js.id_to_token(id) !== undefined);
+      if (known.length === 0) return '';
+      return js.decode(known, {
         skip_special_tokens: skipSpecialTokens,
         clean_up_tokenization_spaces: false,
       });

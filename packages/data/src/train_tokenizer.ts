@@ -40,7 +40,7 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
       `a vocabulary of ${vocabSize} is too small: 256 bytes and the special tokens make ${smallest}.`,
     );
   }
-  const { merges, bytes } = await mergesOf(sources, maxBytes, vocabSize - specialTokens.length);
+  const { merges, bytes } = await mergesOf(sources, specialTokens, maxBytes, vocabSize - specialTokens.length);
   const whole = byteLevelTokenizer(merges, specialTokens);
   const available = Object.keys(whole.model.vocab).length;
   if (available < vocabSize) {
@@ -68,9 +68,14 @@ function writeTokenizer(json: TokenizerJson, output: string): void {
 }
 
 /** The merges of whole documents: words may hold line feeds and indentation, as they do where text is encoded. */
-async function mergesOf(sources: readonly SourceInput[], maxBytes: number, vocabSize: number) {
+async function mergesOf(
+  sources: readonly SourceInput[],
+  specialTokens: readonly string[],
+  maxBytes: number,
+  vocabSize: number,
+) {
   const counts: WordCounts = new Map();
-  const bytes = await countSources(sources, maxBytes, counts);
+  const bytes = await countSources(sources, specialTokens, maxBytes, counts);
   const characters = byteCharacters();
   const tokens = [...characters].sort();
   const ids = new Map(tokens.map((token, id) => [token, id]));
@@ -78,10 +83,17 @@ async function mergesOf(sources: readonly SourceInput[], maxBytes: number, vocab
   return { merges: learnMerges(counts, tokens, encode, vocabSize), bytes };
 }
 
-async function countSources(sources: readonly SourceInput[], maxBytes: number, counts: WordCounts): Promise<number> {
+async function countSources(
+  sources: readonly SourceInput[],
+  specialTokens: readonly string[],
+  maxBytes: number,
+  counts: WordCounts,
+): Promise<number> {
+  // What is encoded as one token anyway is not to be learned from.
+  const endTexts = [...new Set(['<|endoftext|>', ...specialTokens])];
   let bytes = 0;
   for (const source of sources) {
-    for await (const { text } of readPieces(source)) {
+    for await (const { text } of readPieces(source, { endTexts })) {
       countWords(text, counts);
       bytes += Buffer.byteLength(text);
       if (bytes >= maxBytes) return bytes;

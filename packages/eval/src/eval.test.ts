@@ -91,6 +91,13 @@ describe('the stream protocol', () => {
     expect(seen).toEqual([[1, a]]);
   });
 
+  it('counts words and bytes of a long document as of a short one', async () => {
+    const long = 'ab  cd\n'.repeat(30_000);
+    const lengths = [30_000 * 7];
+    const [result] = await evaluateStream(contextFree, [long], { lengths, tokenizer });
+    expect([result!.words, result!.bytes]).toEqual([long.split(/\s+/).length, long.length]);
+  });
+
   it('gives the loss by position, and each window its own context', async () => {
     const starts: number[] = [];
     const byPosition = async ({ tokens, cuSeqlens }: { tokens: ArrayLike<number>; cuSeqlens: ArrayLike<number> }) => {

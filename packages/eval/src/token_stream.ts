@@ -88,14 +88,40 @@ export class TokenStream {
     for (let begin = 1; begin < stream.length; ) {
       const found = stream.indexOf(eosId, begin);
       const end = found < 0 ? stream.length : found;
-      const text = decode(stream.subarray(this.given.has(begin) ? begin + 1 : begin, end));
-      if (text !== '') sizes.words += countWords(text);
-      sizes.bytes += Buffer.byteLength(text);
+      const own = sizesOf(stream.subarray(this.given.has(begin) ? begin + 1 : begin, end), decode);
+      sizes.words += own.words;
+      sizes.bytes += own.bytes;
       begin = end + 1;
     }
     this.known.set(targets, sizes);
     return sizes;
   }
+}
+
+/** Tokens that are decoded together; a book has more. */
+const DECODED_TOKENS = 2 ** 16;
+/** Tokens before them that are decoded once more, since a token's text depends on the one before it. */
+const CONTEXT_TOKENS = 16;
+
+/** Words and bytes of one document. */
+function sizesOf(tokens: Int32Array, decode: Tokenizer['decode']): TextSizes {
+  const sizes = { words: 0, bytes: 0 };
+  let endsInSpace = false;
+  for (let begin = 0; begin < tokens.length; ) {
+    let end = Math.min(tokens.length, begin + DECODED_TOKENS);
+    // Not inside of a character.
+    while (end < tokens.length && decode(tokens.subarray(end - CONTEXT_TOKENS, end)).endsWith('\ufffd')) end++;
+    const context = tokens.subarray(Math.max(0, begin - CONTEXT_TOKENS), begin);
+    const before = context.length === 0 ? 0 : decode(context).length;
+    const text = decode(tokens.subarray(begin - context.length, end)).slice(before);
+    // Words are one more than the spaces between them; a space that goes on is one.
+    if (text !== '' && sizes.bytes === 0) sizes.words = 1;
+    if (text !== '') sizes.words += countWords(text) - 1 - (endsInSpace && /^\s/.test(text) ? 1 : 0);
+    sizes.bytes += Buffer.byteLength(text);
+    endsInSpace = /\s$/.test(text);
+    begin = end;
+  }
+  return sizes;
 }
 
 /** Tokens, at most so many. */

@@ -1,0 +1,88 @@
+// Checksums that files carry: a flipped bit is found, wherever it is.
+import { rmSync } from 'node:fs';
+import { crc32, gzipSync } from 'node:zlib';
+import { parquetMetadata } from 'hyparquet';
+import { parquetHeader } from 'hyparquet/src/column.js';
+import { ByteWriter, parquetWriteBuffer } from 'hyparquet-writer';
+import { writePageHeader } from 'hyparquet-writer/src/datapage.js';
+import { writeMetadata } from 'hyparquet-writer/src/metadata.js';
+import { afterAll, describe, expect, test } from 'vitest';
+import { BY_BZIP2, BY_XZ, BY_ZSTD, forty, readTexts, refusal, testFolder } from './reading.fixture.js';
+
+const { write, remove } = testFolder('checksums');
+afterAll(remove);
+const parquet = (data: string[]) =>
+  Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'text', data, type: 'STRING' }], codec: 'UNCOMPRESSED' }));
+
+describe('checksums', () => {
+  /** A bit of every byte, or of one in `step`, flipped: what is read is the same, or is refused. */
+  async function flips(
+    ending: string,
+    whole: Uint8Array,
+    from: number,
+    to: number,
+    step: number,
+    same: string[],
+  ): Promise<number> {
+    let refused = 0;
+    for (let at = from; at < to; at += step) {
+      const bytes = Buffer.from(whole);
+      bytes[at]! ^= 1 << (at % 8);
+      const path = write(ending, bytes);
+      const outcome = await readTexts({ path }).catch((error) => error);
+      rmSync(path);
+      if (Array.isArray(outcome)) expect(outcome).toEqual(same);
+      else {
+        expect(outcome).toMatchObject({ name: 'UserError', message: expect.stringMatching(/^.*\/\d+\..*$/) });
+        refused++;
+      }
+    }
+    return refused;
+  }
+
+  test.each([
+    ['.jsonl.zst', Buffer.from(BY_ZSTD, 'base64')],
+    ['.jsonl.xz', Buffer.from(BY_XZ, 'base64')],
+    ['.jsonl.bz2', Buffer.from(BY_BZIP2, 'base64')],
+    ['.jsonl.gz', gzipSync(forty.map((text) => `${JSON.stringify({ text })}\n`).join(''))],
+  ])('of %s find a flipped bit', async (ending, whole) => {
+    expect(await flips(ending, whole, 0, whole.length, 2, forty)).toBeGreaterThan(whole.length * 0.4);
+    for (let length = 1; length < whole.length; length += 5) {
+      const path = write(ending, whole.subarray(0, length));
+      expect(await refusal({ path })).toMatch(/cut short|damaged|is none|is not/);
+      rmSync(path);
+    }
+  });
+
+  test("of Parquet's pages find a flipped bit", async () => {
+    const whole = withPageChecksum(parquet(forty));
+    const { row_groups } = parquetMetadata(new Uint8Array(whole).buffer);
+    const chunk = row_groups[0]!.columns[0]!.meta_data!;
+    const [start, end] = [Number(chunk.data_page_offset), Number(chunk.data_page_offset + chunk.total_compressed_size)];
+    expect(await readTexts({ path: write('.parquet', whole) })).toEqual(forty);
+    expect(await flips('.parquet', whole, end - 200, end, 1, forty)).toBe(200);
+    expect(start).toBe(4);
+    const bytes = Buffer.from(whole);
+    bytes[end - 1]! ^= 1;
+    expect(await refusal({ path: write('.parquet', bytes) })).toMatch(
+      /the page at byte 4 \(column 'text'\) does not fit its checksum/,
+    );
+  });
+});
+
+/** The file of one page with a CRC-32 in the page's header. */
+function withPageChecksum(file: Buffer): Buffer {
+  const metadata = parquetMetadata(new Uint8Array(file).buffer);
+  const chunk = metadata.row_groups[0]!.columns[0]!.meta_data!;
+  const reader = { view: new DataView(new Uint8Array(file).buffer), offset: Number(chunk.data_page_offset) };
+  const header = parquetHeader(reader);
+  const page = file.subarray(reader.offset, reader.offset + header.compressed_page_size);
+  const writer = new ByteWriter();
+  writer.appendBytes(Buffer.from('PAR1'));
+  writePageHeader(writer, { ...header, crc: crc32(page) | 0 });
+  writer.appendBytes(page);
+  chunk.total_compressed_size = BigInt(writer.offset - 4);
+  writeMetadata(writer, metadata);
+  writer.appendBytes(Buffer.from('PAR1'));
+  return Buffer.from(writer.getBytes());
+}
