@@ -1,4 +1,4 @@
-// What the three fused attention kernels share: their arguments, which block works on what, how tiles come to shared
+// What the fused attention kernels share: their arguments, which block works on what, how tiles come to shared
 // memory, and the two mechanisms' arithmetic on a tile of logits.
 //
 // A warpgroup works on 64 queries and 64 keys at a time. In the matrix units' accumulators a thread of a quad holds, of each row,
@@ -65,34 +65,35 @@ struct Saved {
 };
 
 // Blocks are ordered by sections of a few heads (whose keys and values stay in the cache), the longest first in each.
-__device__ __forceinline__ void locate(const Attention& p, int& item, int& head) {
-  const int per = p.itemCount * p.sectionHeads, section = blockIdx.x / per, rest = blockIdx.x - section * per;
+__device__ __forceinline__ void locate(const Attention& p, int block, int& item, int& head) {
+  const int per = p.itemCount * p.sectionHeads, section = block / per, rest = block - section * per;
   const int width = min(p.sectionHeads, p.headCount - section * p.sectionHeads);
   item = rest / width;
   head = p.firstHead + section * p.sectionHeads + rest % width;
 }
+__device__ __forceinline__ void locate(const Attention& p, int& item, int& head) { locate(p, blockIdx.x, item, head); }
 
 // Row of the tile in which its key number `key` lies, and back.
 __device__ __forceinline__ constexpr int row_of_key(int key) { return (key >> 1 & 7) * 8 + (key >> 4) * 2 + (key & 1); }
 __device__ __forceinline__ int key_of_row(int row) { return (row >> 1 & 3) * 16 + (row >> 3) * 2 + (row & 1); }
 
-// The rows of a tile of one head to shared memory by 128 threads; rows from `count` on are zero. `stride`: elements between rows.
-template <bool KEYS>
+// The rows of a tile of one head to shared memory by THREADS threads; rows from `count` on are zero. `stride`: elements between rows.
+template <bool KEYS, int THREADS = 128>
 __device__ __forceinline__ void load_tile(unsigned to, const bf16* from, int stride, int count, int thread) {
   using T = Tile<D, TILE_ROWS>;
 #pragma unroll 1
-  for (int i = 0; i < TILE_ROWS * T::CHUNKS / 128; i++) {
-    const int at = thread + i * 128, row = at / T::CHUNKS, chunk = at % T::CHUNKS;
+  for (int i = 0; i < TILE_ROWS * T::CHUNKS / THREADS; i++) {
+    const int at = thread + i * THREADS, row = at / T::CHUNKS, chunk = at % T::CHUNKS;
     const bool valid = row < count;
     copy16(to + T::chunk(KEYS ? row_of_key(row) : row, chunk), from + (valid ? (i64)row * stride + chunk * 8 : 0), valid);
   }
 }
 
 // The same for tile after tile of one head: addresses are made once, so that a whole tile costs a thread few instructions.
-template <bool KEYS>
+template <bool KEYS, int THREADS = 128>
 struct TileLoader {
   using T = Tile<D, TILE_ROWS>;
-  static constexpr int ROWS = 128 / T::CHUNKS;  // rows at a time
+  static constexpr int ROWS = THREADS / T::CHUNKS;  // rows at a time
   int stride, thread;
   unsigned to;  // this thread's first chunk in the tile
   int from;     // and in the tensor
@@ -102,7 +103,7 @@ struct TileLoader {
     from = row * stride + chunk * 8;
   }
   __device__ __forceinline__ void load(unsigned tile, const bf16* rows, int count) const {
-    if (count < TILE_ROWS) return load_tile<KEYS>(tile, rows, stride, count, thread);
+    if (count < TILE_ROWS) return load_tile<KEYS, THREADS>(tile, rows, stride, count, thread);
     const bf16* at = rows + from;
 #pragma unroll
     for (int i = 0; i < TILE_ROWS / ROWS; i++, at += ROWS * stride) {

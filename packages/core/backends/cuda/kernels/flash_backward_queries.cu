@@ -5,7 +5,7 @@
 // (the paper's equation 6 with its indices put right). Taken from the far end the sum is exact where the weights are small.
 // What is left of the stick at a tile's near side follows from what is left at its far side, beginning at the tile where
 // the forward stopped. No sum crosses blocks, so results are the same in every run.
-#include "flash.cuh"
+#include "flash_queries.cuh"
 
 constexpr int WGS = BLOCK_WARPGROUPS, STAGES = BLOCK_STAGES, THREADS = (WGS + 1) * 128;
 constexpr int CONSUMER_REGISTERS = WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = 40;
@@ -28,18 +28,6 @@ struct Shared {
   static constexpr int BYTES = (2 * WGS + 2 * STAGES) * T::BYTES + 128;  // without fireSlots
 };
 static_assert(Ring::BYTES <= 128 && 1023 + Shared::BYTES <= BLOCK_BYTES, "more shared memory than the host gives");
-
-// The tiles that a warpgroup's queries work on: from … upper − 1.
-struct Span {
-  int from, upper;
-  __device__ Span(const Attention& p, const QueryItem& item, int wg, int head) {
-    const int have = min(TILE_ROWS, item.rows - wg * TILE_ROWS), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
-    upper = have > 0 ? tiles_of(item.first + wg * TILE_ROWS + have - 1 + sees) : 0;
-    from = p.window ? max(0, item.first + wg * TILE_ROWS + 1 - p.window) / TILE_ROWS : 0;
-    if (MECHANISM == STICK_BREAKING && have > 0) from = (int)Saved(p).stop[(i64)head * p.rowBlocks + item.rowBlock + wg];
-    if (have <= 0) from = 1 << 30;
-  }
-};
 
 __device__ __forceinline__ void produce(const Attention& p, const QueryItem& item, const Shared& sh, int head, int first,
                                         int tiles, int thread) {
@@ -160,21 +148,6 @@ __device__ __forceinline__ void fire_gradient(float (&s)[32], const float (&dP)[
     }
   }
   sums.add(s, u, fire, span, lane);
-}
-
-// Σ dO·O of a row, by the four threads of a quad.
-__device__ __forceinline__ float row_delta(const bf16* output, const bf16* dOutput, int c) {
-  float sum = 0.f;
-#pragma unroll
-  for (int i = 0; i < D / 32; i++) {
-    float a[8], b[8];
-    load8(output + (4 * i + c) * 8, a);
-    load8(dOutput + (4 * i + c) * 8, b);
-#pragma unroll
-    for (int j = 0; j < 8; j++) sum = fmaf(a[j], b[j], sum);
-  }
-  sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-  return sum + __shfl_xor_sync(0xffffffffu, sum, 2);
 }
 
 __device__ __forceinline__ void consume(const Attention& p, const QueryItem& item, const Shared& sh, int number, int head,
