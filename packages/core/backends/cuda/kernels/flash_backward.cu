@@ -40,7 +40,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
     } else {
       carry.logSumExp[h] = valid ? p.rowOutput[at] * LOG2E : INFINITY;
       carry.delta[h] = row_delta(p.output + at * D, p.dOutput + at * D, c);
-      carry.slope = p.slopes ? p.slopes[head] * LOG2E : 0.f;
+      carry.slope = ALIBI && p.slopes ? p.slopes[head] * LOG2E : 0.f;
     }
   }
   copy_wait<0>();
@@ -79,8 +79,8 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
         else stick_tile<false>(s, dP, a, carry, weights, n, limit, lane, scale);
       } else {
         if (n >= unmasked || n < windowed)
-          softmax_tile<true>(s, dP, a, carry, weights, n, limit, lane, scale, p.window, p.slopes);
-        else softmax_tile<false>(s, dP, a, carry, weights, n, limit, lane, scale, p.window, p.slopes);
+          softmax_tile<true>(s, dP, a, carry, weights, n, limit, lane, scale, p.window);
+        else softmax_tile<false>(s, dP, a, carry, weights, n, limit, lane, scale, p.window);
       }
       hold(dQ);
       products_begin();

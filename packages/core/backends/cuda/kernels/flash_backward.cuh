@@ -39,6 +39,8 @@ struct Shared {
         stops(taken + 16) {
     block = (int*)(base + (stops + WGS * TILE_ROWS * 8 - shared_address(base)));
   }
+  static constexpr int BYTES = (2 * WGS + 2 * STAGES) * T::BYTES + BUFFERS * WGS * 2 * Square::BYTES + SUM_BYTES +
+                               WGS * TILE_ROWS * 8 + 128;
   __device__ void init() const {
     for (int i = 0; i < STAGES; i++) barrier_init(ring.full + i * 8, LOADERS), barrier_init(ring.empty + i * 8, WGS * 4);
     for (int i = 0; i < BUFFERS; i++) barrier_init(full + i * 8, WGS * 4), barrier_init(empty + i * 8, 4);
@@ -49,6 +51,8 @@ struct Shared {
   }
   __device__ __forceinline__ unsigned dLogits(int buffer, int wg) const { return weights(buffer, wg) + Square::BYTES; }
 };
+static_assert(Ring::BYTES + (2 * BUFFERS + 4) * 8 + 4 <= 128 && 1023 + Shared::BYTES <= BLOCK_BYTES,
+              "more shared memory than the host gives");
 
 // Where a lane's part of the first 16 columns lies in a warp's rows of a square; that of columns 16·pair … is at
 // `place ^ 32 · pair`: what store_pair(tile, …) finds anew for each.

@@ -93,8 +93,7 @@ __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], unsi
 
 template <bool MASKED>
 __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], unsigned (&a)[4][4], const Carry& carry,
-                                             unsigned weights, int n, int limit, int lane, float scale, int window,
-                                             bool alibi) {
+                                             unsigned weights, int n, int limit, int lane, float scale, int window) {
   const int c = lane & 3;
 #pragma unroll
   for (int group = 0; group < 4; group++) {
@@ -105,7 +104,7 @@ __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], un
 #pragma unroll
       for (int key = 4 * group; key < 4 * group + 4; key++) {
         float x = fmaf(s[at(h, key)], scale, -carry.logSumExp[h]);
-        if (alibi) x = fmaf(carry.slope, (float)(key + 1 - visible), x);
+        if (ALIBI) x = fmaf(carry.slope, (float)(key + 1 - visible), x);
         x = exp2_fast(x);
         s[at(h, key)] = MASKED && (key >= visible || key < from) ? 0.f : x;
       }

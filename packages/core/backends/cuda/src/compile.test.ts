@@ -9,7 +9,7 @@ import { expandIncludes, sourceFolder } from './compiler.js';
 import * as kernelInterface from './kernel_interface.js';
 import { sizesOf } from './kernel_interface.js';
 import { BINARY, UNARY } from './operations.js';
-import { BACKWARD_KEYS, BACKWARD_QUERIES, FORWARD, flashMacros } from './ops/flash_blocks.js';
+import { BACKWARD, BACKWARD_KEYS, BACKWARD_QUERIES, FORWARD, flashMacros } from './ops/flash_blocks.js';
 import { TYPE_CODE } from './storage.js';
 import { type Scalar, Struct } from './struct.js';
 
@@ -23,12 +23,13 @@ function hasNvcc(): boolean {
 }
 
 const sources = readdirSync(sourceFolder()).filter((file) => file.endsWith('.cu'));
-const fused = [FORWARD, BACKWARD_QUERIES, BACKWARD_KEYS];
+const fused = [FORWARD, BACKWARD, BACKWARD_QUERIES, BACKWARD_KEYS];
 /** What the fused kernels are compiled for here: each head dimension, both mechanisms, the biases. */
 const variants = [
   { mechanism: 'stick-breaking', bias: 'none', dim: 64 },
   { mechanism: 'stick-breaking', bias: 'none', dim: 32 },
   { mechanism: 'softmax', bias: 'none', dim: 128 },
+  { mechanism: 'softmax', bias: 'none', dim: 64 },
   { mechanism: 'softmax', bias: 'fire', dim: 64 },
   { mechanism: 'softmax', bias: 'alibi', dim: 64 },
 ] as const;
@@ -37,7 +38,9 @@ const variants = [
 function unitsFor(hopper: boolean): { file: string; macros: string[] }[] {
   return sources.flatMap((file) => {
     const kernel = fused.find((one) => one.file === file);
-    const macros = kernel ? variants.map((variant) => flashMacros(kernel, { ...variant, hopper })) : [[]];
+    if (kernel === BACKWARD && !hopper) return [];
+    const served = variants.filter(({ bias, dim }) => kernel !== BACKWARD || (dim <= 64 && bias !== 'fire'));
+    const macros = kernel ? served.map((variant) => flashMacros(kernel, { ...variant, hopper })) : [[]];
     return macros.map((given) => ({ file, macros: given }));
   });
 }

@@ -133,6 +133,7 @@ const SIZES: Record<string, Record<string, number>> = {
   'fire.cu': { MOST_UNITS },
   'fire_table.cu': { MOST_UNITS, FIRE_SUMS },
   'flash_forward.cu': FLASH,
+  'flash_backward.cu': FLASH,
   'flash_backward_queries.cu': FLASH,
   'flash_backward_keys.cu': FLASH,
   'norm.cu': { NORM_THREADS },

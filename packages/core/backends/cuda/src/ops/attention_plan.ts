@@ -20,6 +20,8 @@ export interface AttentionPlans {
   rowBlocks: number;
   /** Pairs of a row block and a key tile that it may see. */
   tiles: number;
+  /** Whether each document's queries are its keys. */
+  square: boolean;
   /** Device address, [rowBlocks]: number of such pairs before a row block's. */
   carryBase: number;
   queries(warpgroups: number): Plan;
@@ -107,6 +109,7 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
   return {
     rowBlocks: base.length,
     tiles,
+    square: documents.every(({ queries, keys }) => queries === keys),
     carryBase: upload(Int32Array.from(base)),
     queries,
     keys,

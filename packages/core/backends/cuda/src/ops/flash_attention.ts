@@ -1,7 +1,7 @@
 /**
- * The fused attention kernels (flash_forward.cu, flash_backward_queries.cu, flash_backward_keys.cu): logits never leave the
- * chip, memory is linear in the number of tokens, results are the same in every run. Hopper has its own matrix
- * instructions and larger blocks; other GPUs get the same kernels with `mma.sync`.
+ * The fused attention kernels (flash_forward.cu; flash_backward.cu, or flash_backward_queries.cu and flash_backward_keys.cu):
+ * logits never leave the chip, memory is linear in the number of tokens, results are the same in every run. Hopper has its
+ * own matrix instructions, larger blocks and a backward in one kernel; other GPUs get the same kernels with `mma.sync`.
  */
 
 import type {
@@ -18,6 +18,7 @@ import { type AttentionPlans, attentionPlans, type Plan } from './attention_plan
 import type { CudaKernel } from './define.js';
 import { FireTable, fireCall } from './fire_table.js';
 import {
+  BACKWARD,
   BACKWARD_KEYS,
   BACKWARD_QUERIES,
   DIMENSIONS,
@@ -28,13 +29,17 @@ import {
   kernelDimension,
   leastStick,
   sharedBytes,
+  threadsOf,
+  tileSumBytes,
   warpgroupsOf,
 } from './flash_blocks.js';
 
 /** Keys and values of so many bytes are worked on at a time, so that they stay in the second-level cache. */
 const SECTION_BYTES = 16 * 2 ** 20;
-/** The scan's carries between the two backward kernels; heads are taken in turns where they would need more. */
-const CARRY_BYTES = 2 ** 30;
+/** The same for the backward in one kernel, whose sums are in float32 and pass through that cache many times. */
+const SUM_SECTION_BYTES = 32 * 2 ** 20;
+/** What the backward keeps between blocks or kernels; heads are taken in turns where they would need more. */
+const SCRATCH_BYTES = 2 ** 30;
 
 /** Whether these kernels serve the call; plain_attention.ts serves the rest. */
 export function servesAttention(q: TensorInfo): boolean {
@@ -70,6 +75,13 @@ const ABSENT = {
 };
 
 type AttentionArguments = { q: number; k: number; v: number; rowOutput: number } & Partial<typeof ABSENT>;
+
+/** The heads of a launch: query heads, or key heads where blocks are of keys. */
+interface Part {
+  firstHead: number;
+  headCount: number;
+  sectionHeads: number;
+}
 
 type AttentionInputs = KernelInputs<'StickBreakingAttention'>;
 
@@ -138,34 +150,58 @@ class Attention {
     return 4 * this.heads * (2 * this.queries + this.plans.rowBlocks);
   }
 
-  /** Heads of which the carries fit; whole groups of query heads. */
-  private get headsAtATime(): number {
-    const group = this.heads / this.kvHeads;
-    const each = this.plans.tiles * TILE_ROWS * 8 * group;
-    return this.mechanism === 'softmax'
-      ? this.kvHeads
-      : Math.min(this.kvHeads, Math.max(1, Math.floor(CARRY_BYTES / each)));
+  /** Key heads that are worked on together, where each needs so many bytes of scratch. */
+  private headsAtATime(each: number): number {
+    return Math.min(this.kvHeads, Math.max(1, Math.floor(SCRATCH_BYTES / each)));
   }
 
   forward(args: AttentionArguments): void {
     const plan = this.plans.queries(this.warpgroups(FORWARD));
-    this.launch(FORWARD, args, plan, 0, this.heads, this.heads);
+    this.launch(FORWARD, args, plan, this.sections(0, this.heads, this.heads));
   }
 
   backward(args: AttentionArguments): void {
+    const one = this.backend.hopper && this.dim <= 64 && this.plans.square && !this.fire;
+    if (one) this.backwardInOne(args);
+    else this.backwardInTwo(args);
+  }
+
+  private backwardInOne(args: AttentionArguments): void {
+    const { backend, heads, kvHeads, plans } = this;
+    const group = heads / kvHeads;
+    const each = plans.rowBlocks * tileSumBytes(this.dim);
+    const together = this.headsAtATime(each);
+    const sums = this.scratch.allocate(each * together);
+    // A counter of blocks; of each block's dV and dK the tile up to which they are added: see flash_turns.cuh.
+    const progressBytes = (1 + 2 * heads * plans.rowBlocks) * 4;
+    const progress = this.scratch.allocate(progressBytes);
+    // Heads of a group add to the same sums: a section has all or none of them.
+    const sectionHeads = group * Math.max(1, Math.floor(SUM_SECTION_BYTES / each));
+    for (let first = 0; first < kvHeads; first += together) {
+      const headCount = Math.min(together, kvHeads - first) * group;
+      backend.driver.call('cuMemsetD8Async', progress, 0, progressBytes, backend.driver.stream);
+      const part = { firstHead: first * group, headCount, sectionHeads: Math.min(headCount, sectionHeads) };
+      this.launch(BACKWARD, args, plans.queries(this.warpgroups(BACKWARD)), part, [pointer(sums), pointer(progress)]);
+    }
+  }
+
+  private backwardInTwo(args: AttentionArguments): void {
     const group = this.heads / this.kvHeads;
-    const together = this.headsAtATime;
-    const size =
-      this.mechanism === 'softmax'
-        ? this.queries * this.heads * 8
-        : this.plans.tiles * TILE_ROWS * 8 * together * group;
-    const withCarries = { ...args, carries: this.scratch.allocate(size) };
+    const softmax = this.mechanism === 'softmax';
+    const each = this.plans.tiles * TILE_ROWS * 8 * group;
+    const together = softmax ? this.kvHeads : this.headsAtATime(each);
+    const carries = this.scratch.allocate(softmax ? this.queries * this.heads * 8 : each * together);
     const queries = this.plans.queries(this.warpgroups(BACKWARD_QUERIES));
     const keys = this.plans.keys(this.warpgroups(BACKWARD_KEYS));
     for (let first = 0; first < this.kvHeads; first += together) {
       const count = Math.min(together, this.kvHeads - first);
-      this.launch(BACKWARD_QUERIES, withCarries, queries, first * group, count * group, this.heads);
-      this.launch(BACKWARD_KEYS, withCarries, keys, first, count, this.kvHeads);
+      this.launch(
+        BACKWARD_QUERIES,
+        { ...args, carries },
+        queries,
+        this.sections(first * group, count * group, this.heads),
+      );
+      this.launch(BACKWARD_KEYS, { ...args, carries }, keys, this.sections(first, count, this.kvHeads));
     }
   }
 
@@ -185,29 +221,29 @@ class Attention {
     return warpgroupsOf(kernel, this.dim, this.backend.hopper);
   }
 
-  private launch(
-    kernel: FlashKernel,
-    args: AttentionArguments,
-    plan: Plan,
-    firstHead: number,
-    headCount: number,
-    allHeads: number,
-  ): void {
-    const { backend, dim } = this;
-    const shared = sharedBytes(kernel, dim, backend.hopper, this.fire?.units);
-    const variant = { mechanism: this.mechanism, bias: this.bias, dim, hopper: backend.hopper };
-    const compiled = backend.function(kernel.file, kernel.name, flashMacros(kernel, variant));
-    const headBytes = (this.keys * this.kvHeads * dim * 4) / allHeads;
-    const sectionHeads = Math.min(headCount, Math.max(1, Math.floor(SECTION_BYTES / headBytes)));
-    const shape = { grid: [plan.count * headCount] as const, block: (this.warpgroups(kernel) + 1) * 128, shared };
-    backend.driver.launch(compiled, shape, [this.structure(args, plan, { sectionHeads, firstHead, headCount })]);
+  /** Heads from `firstHead` on, of `all`, in sections. */
+  private sections(firstHead: number, headCount: number, all: number): Part {
+    const headBytes = (this.keys * this.kvHeads * this.dim * 4) / all;
+    return {
+      firstHead,
+      headCount,
+      sectionHeads: Math.min(headCount, Math.max(1, Math.floor(SECTION_BYTES / headBytes))),
+    };
   }
 
-  private structure(
-    args: AttentionArguments,
-    plan: Plan,
-    part: { sectionHeads: number; firstHead: number; headCount: number },
-  ): Argument {
+  private launch(kernel: FlashKernel, args: AttentionArguments, plan: Plan, part: Part, more: Argument[] = []): void {
+    const { backend, dim } = this;
+    const variant = { mechanism: this.mechanism, bias: this.bias, dim, hopper: backend.hopper };
+    const compiled = backend.function(kernel.file, kernel.name, flashMacros(kernel, variant));
+    const shape = {
+      grid: [plan.count * part.headCount] as const,
+      block: threadsOf(kernel, dim, backend.hopper),
+      shared: sharedBytes(kernel, dim, backend.hopper, this.fire?.units),
+    };
+    backend.driver.launch(compiled, shape, [this.structure(args, plan, part), ...more]);
+  }
+
+  private structure(args: AttentionArguments, plan: Plan, part: Part): Argument {
     const { attrs, fire, plans } = this;
     const skip = this.mechanism === 'stick-breaking' && this.backend.blockSkipping;
     return ATTENTION.argument({

@@ -1,5 +1,13 @@
 import { expect, it } from 'vitest';
-import { BACKWARD_KEYS, BACKWARD_QUERIES, DIMENSIONS, FORWARD, leastStick, sharedBytes } from './flash_blocks.js';
+import {
+  BACKWARD,
+  BACKWARD_KEYS,
+  BACKWARD_QUERIES,
+  DIMENSIONS,
+  FORWARD,
+  leastStick,
+  sharedBytes,
+} from './flash_blocks.js';
 
 it('stops a row where its stick is 2^-20 with block skipping, and only below 2^-31 without', () => {
   expect(leastStick(true)).toBe(2 ** -20);
@@ -15,4 +23,5 @@ it('keeps every block within the shared memory of the oldest GPU served, and of 
       expect(sharedBytes(kernel, dim, true), `${kernel.name} ${dim}`).toBeLessThanOrEqual(227 * 1024);
       if (dim < 128) expect(sharedBytes(kernel, dim, false), `${kernel.name} ${dim}`).toBeLessThanOrEqual(99 * 1024);
     }
+  for (const dim of [32, 64]) expect(sharedBytes(BACKWARD, dim, true), `${dim}`).toBeLessThanOrEqual(227 * 1024);
 });

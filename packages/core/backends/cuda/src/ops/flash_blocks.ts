@@ -8,6 +8,8 @@ export interface FlashKernel {
 }
 
 export const FORWARD: FlashKernel = { file: 'flash_forward.cu', name: 'flash_forward' };
+/** For Hopper and head dimensions up to 64; the two below do its work elsewhere. */
+export const BACKWARD: FlashKernel = { file: 'flash_backward.cu', name: 'flash_backward' };
 export const BACKWARD_QUERIES: FlashKernel = { file: 'flash_backward_queries.cu', name: 'flash_backward_queries' };
 export const BACKWARD_KEYS: FlashKernel = { file: 'flash_backward_keys.cu', name: 'flash_backward_keys' };
 /** Head dimensions that the kernels are compiled for; others are filled up with zeros to the next. */
@@ -47,6 +49,10 @@ export function flashMacros(kernel: FlashKernel, { mechanism, bias, dim, hopper 
   ];
 }
 
+export function threadsOf(kernel: FlashKernel, dim: number, hopper: boolean): number {
+  return (warpgroupsOf(kernel, dim, hopper) + (kernel === BACKWARD ? 2 : 1)) * 128;
+}
+
 export function warpgroupsOf(kernel: FlashKernel, dim: number, hopper: boolean): number {
   return blockOf(kernel, dim, hopper).warpgroups;
 }
@@ -55,6 +61,7 @@ export function warpgroupsOf(kernel: FlashKernel, dim: number, hopper: boolean):
 function blockOf(kernel: FlashKernel, dim: number, hopper: boolean): { warpgroups: number; stages: number } {
   const small = dim <= 64;
   if (kernel === FORWARD) return { warpgroups: hopper ? (small ? 4 : 3) : 2, stages: hopper ? 4 : 2 };
+  if (kernel === BACKWARD) return { warpgroups: 3, stages: 3 };
   if (kernel === BACKWARD_QUERIES) {
     return { warpgroups: hopper ? (small ? 3 : 2) : small ? 2 : 1, stages: hopper ? 4 : 2 };
   }
@@ -62,12 +69,19 @@ function blockOf(kernel: FlashKernel, dim: number, hopper: boolean): { warpgroup
   return { warpgroups, stages: hopper ? 4 : small ? 2 : 1 };
 }
 
-/** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, barriers. */
+/** Bytes of a tile's sums of dK and dV in float32. */
+export function tileSumBytes(dim: number): number {
+  return 2 * TILE_ROWS * dim * 4;
+}
+
+/** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, sums, barriers. */
 export function sharedBytes(kernel: FlashKernel, dim: number, hopper: boolean, fireUnits = 0): number {
   const { warpgroups, stages } = blockOf(kernel, dim, hopper);
   const tile = TILE_ROWS * dim * 2;
   const own = kernel === FORWARD ? warpgroups : 2 * warpgroups;
-  const squares = kernel === BACKWARD_KEYS ? 2 * warpgroups : 0;
+  const squares = kernel === BACKWARD_KEYS ? 2 * warpgroups : kernel === BACKWARD ? 4 * warpgroups : 0;
+  // flash_backward.cu: a tile's sums, and of every row where its stick stops.
+  const more = kernel === BACKWARD ? tileSumBytes(dim) + warpgroups * TILE_ROWS * 8 : 0;
   const sums = kernel === BACKWARD_QUERIES && fireUnits > 0 ? 4 * warpgroups * sumsOf(fireUnits) : 0;
-  return 1024 + (own + 2 * stages) * tile + squares * TILE_ROWS * TILE_ROWS * 2 + 128 + 4 * sums;
+  return 1024 + (own + 2 * stages) * tile + squares * TILE_ROWS * TILE_ROWS * 2 + more + 128 + 4 * sums;
 }
