@@ -88,14 +88,14 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       products_commit();
       async_proxy_fence();
       __syncwarp();
-      if (elected()) barrier_arrive(sh.full + buffer * 8);
+      if (lane == 0) barrier_arrive(sh.full + buffer * 8);
       products_wait<0>();
       hold(dQ);
     } else {
       if (step >= BUFFERS) barrier_wait(sh.empty + buffer * 8, (step / BUFFERS - 1) & 1);
-      if (elected()) barrier_arrive(sh.full + buffer * 8);
+      if (lane == 0) barrier_arrive(sh.full + buffer * 8);
     }
-    if (elected()) barrier_arrive(sh.ring.empty + stage * 8);
+    sh.ring.release(step, lane);
   }
 #pragma unroll
   for (int h = 0; h < 2; h++) {

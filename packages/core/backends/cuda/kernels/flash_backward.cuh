@@ -64,10 +64,3 @@ __device__ __forceinline__ void store_pair(unsigned to, unsigned a, unsigned b, 
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(a), "r"(b), "r"(c), "r"(d)
                : "memory");
 }
-
-// Whether this is the one lane of a converged warp that speaks for it.
-__device__ __forceinline__ bool elected() {
-  unsigned chosen;
-  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(chosen));
-  return chosen;
-}
