@@ -107,7 +107,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   }
 }
 
-// The other two warps bring keys and values.
+// Two warps bring keys and values.
 __device__ __forceinline__ void produce(const Attention& p, const QueryItem& item, const Shared& sh, int head, int first, int tiles,
                                         int thread) {
   const int kv = head / (p.heads / p.kvHeads), stride = p.kvHeads * D;
@@ -157,7 +157,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     registers_give<HELPER_REGISTERS>();
     const int half = uniform(thread / 32);
     if (half < 2)
-      send_up(p, item, sh, head, first, tiles, half, thread % 32, Place(p, item, head, sums), progress + half * p.heads * p.rowBlocks);
+      send_up(p, item, sh, head, first, tiles, half, thread % 32, Place(p, item, head, sums),
+              progress + half * p.heads * p.rowBlocks);
     else produce(p, item, sh, head, first, tiles, thread - 64);
   }
 }

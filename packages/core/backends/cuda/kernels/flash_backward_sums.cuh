@@ -161,7 +161,8 @@ __device__ __forceinline__ void sum_up(const Attention& p, const QueryItem& item
   }
 }
 
-// Two warps of the fifth warpgroup add what the fourth warpgroup made to the sums in global memory, one dV, one dK, when it is the block's turn.
+// Two warps add what that warpgroup made to the sums in global memory, one dV, one dK, when it is the block's turn. Nobody
+// else waits while they do.
 __device__ __forceinline__ void send_up(const Attention& p, const QueryItem& item, const Shared& sh, int head, int first, int tiles,
                                         int half, int lane, const Place& place, int* progress) {
   Turns order(p, item, head, progress, lane);

@@ -4,14 +4,14 @@
 
 // What the two rows of a thread carry from tile to tile.
 struct Carry {
-  float left[2], sum[2];                  // stick-breaking: what is left of the stick, the sum of dÃ so far
-  unsigned stops;                         // where the rows' sticks stop: in shared memory, a tile and what is left before it
-  int lastStop;                           // the nearest of the warpgroup's
-  float delta[2], logSumExp[2], slope;    // softmax
+  float left[2], sum[2];                // stick-breaking: what is left of the stick, the sum of dÃ so far
+  unsigned stops;                       // where the rows' sticks stop: in shared memory, a tile and what is left before it
+  int lastStop;                         // the nearest of the warpgroup's
+  float delta[2], logSumExp[2], slope;  // softmax
 };
 
-// s: logits → gradient of the logits (without the scale), as pairs of bfloat16 in `a`; dP: dO·V. Both results also go to
-// shared memory.
+// s: logits; dP: dO·V, which is still being multiplied. `a`: the gradient of the logits (without the scale) as pairs of
+// bfloat16. That and the weights also go to shared memory.
 template <bool MASKED>
 __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], unsigned (&a)[4][4], Carry& carry, unsigned weights,
                                            int n, int limit, int lane, float scale) {
