@@ -2,7 +2,6 @@
 import { type Argv, checkOutput, runCommand } from '@stickbreaking/base/node';
 
 import { type SourceArguments, sourceFrom, sourceOptions } from './options.js';
-import { openTokenizer } from './tokenizer.js';
 import { shrinkTokenizer, trainTokenizer } from './train_tokenizer.js';
 
 interface Arguments extends SourceArguments {
@@ -44,7 +43,7 @@ async function train(args: Arguments): Promise<void> {
 async function shrink({ input, vocabSize, output }: Arguments): Promise<void> {
   checkOutput(output);
   await shrinkTokenizer(input, vocabSize, output);
-  process.stdout.write(`${output}: ${openTokenizer(output).vocabSize} tokens\n`);
+  process.stdout.write(`${output}: ${vocabSize} tokens\n`);
 }
 
 const trainOptions = (command: Argv) =>

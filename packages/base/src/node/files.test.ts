@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -9,6 +10,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -49,6 +51,18 @@ describe('replaceFile', () => {
     expect(() => replaceFile(path, broken)).toThrow('no more');
     expect(readFileSync(path, 'utf8')).toBe('old');
     expect(readdirSync(root)).toEqual(['file']);
+  });
+
+  it.skipIf(process.platform === 'win32')('replaces the file behind a link, and writes into a device', () => {
+    const [link, device] = [join(root, 'link'), join(root, 'device')];
+    writeFileSync(path, 'old');
+    symlinkSync(path, link);
+    replaceFile(link, 'new');
+    expect([lstatSync(link).isSymbolicLink(), readFileSync(path, 'utf8')]).toEqual([true, 'new']);
+    symlinkSync('/dev/null', device);
+    replaceFile(device, 'gone');
+    expect([lstatSync(device).isSymbolicLink(), statSync(device).isCharacterDevice()]).toEqual([true, true]);
+    expect(readdirSync(root).sort()).toEqual(['device', 'file', 'link']);
   });
 
   it('says in one line what is in the way', () => {

@@ -9,6 +9,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
@@ -23,27 +24,52 @@ export type Content = string | Uint8Array | ((write: (bytes: Uint8Array) => void
 
 /**
  * Creates or replaces a file, atomically and durably: once this returns, the file survives a power cut. If it fails, no
- * temporary file is left.
+ * temporary file is left. Through a link, the file that it leads to is replaced; a device or a pipe is written to.
  *
  * @param mode permissions, before the process's umask
  * @throws UserError if the disk is full or not writable; whatever `content` throws
  */
 export function replaceFile(path: string, content: Content, { mode = 0o666 } = {}): void {
-  const beside = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+  const action = `cannot write ${path}`;
+  const target = targetOf(path, action);
+  if (target === undefined) {
+    writeInto(path, 'w', content, action);
+    return;
+  }
+  const beside = `${target}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   try {
-    const file = openSync(beside, 'wx', mode);
+    writeInto(beside, 'wx', content, action, mode);
+    renameSync(beside, target);
+    syncDirectory(dirname(target));
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw explainSystemError(error, action);
+  }
+}
+
+/** The file that is to be replaced; undefined where a device or a pipe is in its place, which a rename would destroy. */
+function targetOf(path: string, action: string): string | undefined {
+  try {
+    const stats = statSync(path, { throwIfNoEntry: false });
+    if (!stats || stats.isDirectory()) return path;
+    return stats.isFile() ? realpathSync(path) : undefined;
+  } catch (error) {
+    throw explainSystemError(error, action);
+  }
+}
+
+function writeInto(path: string, flags: 'w' | 'wx', content: Content, action: string, mode?: number): void {
+  try {
+    const file = openSync(path, flags, mode);
     try {
       if (typeof content === 'function') content((bytes) => writeFully(file, bytes));
       else writeFully(file, typeof content === 'string' ? Buffer.from(content) : content);
-      fsyncSync(file);
+      if (flags === 'wx') fsyncSync(file);
     } finally {
       closeSync(file);
     }
-    renameSync(beside, path);
-    syncDirectory(dirname(path));
   } catch (error) {
-    rmSync(beside, { force: true });
-    throw explainSystemError(error, `cannot write ${path}`);
+    throw explainSystemError(error, action);
   }
 }
 
