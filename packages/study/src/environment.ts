@@ -4,17 +4,20 @@ import { existsSync, readFileSync } from 'node:fs';
 import { cpus, platform, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
 
-export interface Environment {
-  backend: string;
-  processor: string;
-  threads: number;
-  memoryGiB: number;
-  system: string;
-  node: string;
+export const EnvironmentSchema = z.object({
+  backend: z.string(),
+  processor: z.string(),
+  threads: z.number(),
+  memoryGiB: z.number(),
+  system: z.string(),
+  node: z.string(),
   /** The commit of this project, if known. */
-  commit: string;
-}
+  commit: z.string(),
+});
+
+export type Environment = z.infer<typeof EnvironmentSchema>;
 
 export function environmentOf(backend: string): Environment {
   return {

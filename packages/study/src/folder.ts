@@ -4,28 +4,33 @@
  * changed is run again beside the old one, and nothing is ever overwritten.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { explainSystemError, UserError } from '@stickbreaking/base';
-import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
-import type { Environment } from './environment.js';
-import type { Arm } from './study.js';
+import { explainSystemError, shown, UserError } from '@stickbreaking/base';
+import { makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
+import { z } from 'zod';
+import { EnvironmentSchema } from './environment.js';
+import type { Arm, Study } from './study.js';
 
 /** An arm's result with how it came about. */
-export interface ArmRecord {
-  id: string;
-  settings: Record<string, unknown>;
+const ArmRecordSchema = z.object({
+  id: z.string(),
+  settings: z.record(z.string(), z.unknown()),
   /** Time it took, interruptions not counted. */
-  seconds: number;
-  finished: string;
-  environment: Environment;
-  result: unknown;
-}
+  seconds: z.number(),
+  finished: z.iso.datetime(),
+  environment: EnvironmentSchema,
+  result: z.unknown(),
+});
+
+export type ArmRecord = z.infer<typeof ArmRecordSchema>;
+
+const StudyFileSchema = z.object({ study: z.string() });
 
 export class StudyFolder {
   private constructor(
     readonly directory: string,
-    private readonly kind: string,
+    private readonly study: Pick<Study, 'kind' | 'result'>,
   ) {}
 
   /**
@@ -33,24 +38,27 @@ export class StudyFolder {
    *
    * @throws UserError where it holds something else
    */
-  static open(directory: string, kind: string): StudyFolder {
+  static open(directory: string, study: Pick<Study, 'kind' | 'result'>): StudyFolder {
+    const { kind } = study;
     const file = join(directory, 'study.json');
     const elsewhere = 'name another folder with output=FOLDER';
     if (existsSync(file)) {
-      const found = readJson(file).study;
-      if (found !== kind) throw new UserError(`${directory} holds a study '${found}', not '${kind}'; ${elsewhere}.`);
+      const remedy = `write {"study":"${kind}"} into it if this is such a study's folder, or ${elsewhere}`;
+      const { study: found } = readJson(file, StudyFileSchema, remedy);
+      if (found !== kind)
+        throw new UserError(`${directory} holds a study '${shown(found)}', not '${kind}'; ${elsewhere}.`);
     } else if (existsSync(directory) && namesIn(directory).length > 0) {
       throw new UserError(
         `${directory} is in use by something else than a study (it has no study.json); ${elsewhere}.`,
       );
     }
-    return new StudyFolder(directory, kind);
+    return new StudyFolder(directory, study);
   }
 
   create(): void {
     makeDirectory(this.directory);
     const file = join(this.directory, 'study.json');
-    if (!existsSync(file)) writeJson(file, { study: this.kind });
+    if (!existsSync(file)) writeJson(file, { study: this.study.kind });
   }
 
   get results(): string {
@@ -72,10 +80,16 @@ export class StudyFolder {
     return made(this.armDirectory(arm));
   }
 
-  /** An arm's result, if it is done. */
+  /** An arm's result, if it is done. @throws UserError where its file is damaged or another arm's */
   read(arm: Arm): ArmRecord | undefined {
     const file = join(this.armDirectory(arm), 'result.json');
-    return existsSync(file) ? (readJson(file) as unknown as ArmRecord) : undefined;
+    if (!existsSync(file)) return undefined;
+    const remedy = 'remove it, and the arm is run again';
+    const record = readJson(file, ArmRecordSchema.extend({ result: this.study.result }), remedy);
+    if (canonical(record.settings) !== canonical(arm.settings)) {
+      throw new UserError(`${file} is of another arm ('${shown(record.id)}') than its folder; ${remedy}.`);
+    }
+    return record;
   }
 
   write(arm: Arm, record: ArmRecord): void {
@@ -92,13 +106,20 @@ function canonical(value: unknown): string {
   );
 }
 
-export function readJson(file: string): Record<string, unknown> {
+/** @throws UserError that names the file and ends with what to do */
+function readJson<Schema extends z.ZodType>(file: string, schema: Schema, remedy: string): z.output<Schema> {
+  let json: unknown;
   try {
-    return JSON.parse(readFileSync(file, 'utf8'));
+    json = JSON.parse(readWhole(file).toString());
   } catch (error) {
-    if (error instanceof SyntaxError) throw new UserError(`${file} is damaged: it is not valid JSON; remove it.`);
-    throw explainSystemError(error, `cannot read ${file}`);
+    if (error instanceof SyntaxError) throw new UserError(`${file} is damaged: it is not valid JSON; ${remedy}.`);
+    throw error;
   }
+  const result = schema.safeParse(json);
+  if (result.success) return result.data;
+  const { path, message } = result.error.issues[0]!;
+  const where = path.length > 0 ? `, key '${shown(path.join('.'))}'` : '';
+  throw new UserError(`${file} is damaged${where}: ${message}; ${remedy}.`);
 }
 
 export function writeJson(file: string, value: unknown): void {

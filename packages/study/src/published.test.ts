@@ -17,7 +17,7 @@ const verdictsOf = (findings: Published['findings']) => findings.map(({ source, 
 it.each(readdirSync(folder))('%s', (file) => {
   const published: Published = JSON.parse(readFileSync(`${folder}/${file}`, 'utf8'));
   const study = studies.find(({ kind }) => kind === published.study)!;
-  const results = new Map(published.arms.map(({ id, result }) => [id, result]));
+  const results = new Map(published.arms.map(({ id, result }) => [id, study.result.parse(result)]));
   const { findings } = study.report(study.schema.parse(published.configuration), results);
   expect(findings.length).toBeGreaterThan(0);
   expect(verdictsOf(findings)).toEqual(verdictsOf(published.findings));

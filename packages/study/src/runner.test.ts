@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { lockOrRefuse } from '@stickbreaking/base/node';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { StudyFolder } from './folder.js';
 import { elapsedOf, toCsv } from './publish.js';
 import { runStudy, standingOf } from './runner.js';
 import type { Study, StudyConfig } from './study.js';
@@ -19,6 +20,7 @@ let stopAt: string | undefined;
 const counting: Study<CountConfig, { value: number }, string> = {
   kind: 'counting',
   schema: z.any(),
+  result: z.object({ value: z.number() }),
   arms: ({ arms }) => arms.map(({ name, value }) => ({ id: name, settings: { value } })),
   prepare: async () => 'prepared',
   whySkipped: (arm, results) => (arm.id.startsWith('spare') && results.size > 0 ? 'it is spare' : undefined),
@@ -103,6 +105,35 @@ describe('runStudy', () => {
   it('writes nothing when it only looks', () => {
     expect(standingOf(study, config).open).toHaveLength(3);
     expect(existsSync(config.output)).toBe(false);
+  });
+
+  it('says which file is damaged and what to do, also where it is valid JSON', async () => {
+    await runStudy(study, config, options);
+    const [arm] = study.arms(config);
+    const file = join(StudyFolder.open(config.output, study).armDirectory(arm!), 'result.json');
+    const whole = JSON.parse(readFileSync(file, 'utf8'));
+    const wrong: [unknown, string][] = [
+      [null, 'is damaged: Invalid input: expected object, received null'],
+      [[], 'is damaged: Invalid input: expected object, received array'],
+      [{ ...whole, seconds: '3' }, "is damaged, key 'seconds': Invalid input: expected number, received string"],
+      [{ ...whole, result: null }, "is damaged, key 'result': Invalid input: expected object, received null"],
+      [{ ...whole, result: { value: null } }, "is damaged, key 'result.value': Invalid input: expected number"],
+      [{ ...whole, settings: { value: 77 } }, "is of another arm ('a') than its folder"],
+      [{ ...whole, finished: 'x' }, "is damaged, key 'finished'"],
+    ];
+    for (const [content, message] of wrong) {
+      writeFileSync(file, JSON.stringify(content));
+      expect(() => standingOf(study, config)).toThrow(`${file} ${message}`);
+      expect(() => standingOf(study, config)).toThrow(/; remove it, and the arm is run again\.$/);
+    }
+    rmSync(file);
+    expect(standingOf(study, config).open).toEqual([arm]);
+    for (const content of ['null', '{}', '{"study": 3}', '[]', '{']) {
+      writeFileSync(join(config.output, 'study.json'), content);
+      expect(() => standingOf(study, config)).toThrow(
+        /study\.json is damaged.*; write \{"study":"counting"\} into it .*, or name another folder/,
+      );
+    }
   });
 
   it('refuses a folder in which another process is at work', async () => {

@@ -41,7 +41,7 @@ export interface Standing {
 /** What is done and what is not. @throws UserError if the folder belongs to another study */
 export function standingOf(study: Study, config: StudyConfig): Standing {
   const arms = study.arms(config);
-  const folder = StudyFolder.open(config.output, study.kind);
+  const folder = StudyFolder.open(config.output, study);
   const records = new Map<string, ArmRecord>();
   for (const arm of arms) {
     const record = folder.read(arm);

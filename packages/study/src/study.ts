@@ -44,6 +44,8 @@ export interface StudyReport {
 export interface Study<Config extends StudyConfig = StudyConfig, Result = unknown, Prepared = unknown> {
   kind: string;
   schema: z.ZodType<Config>;
+  /** What the result of an arm looks like when it is read again. */
+  result: z.ZodType<Result>;
   /** @throws UserError where the configuration cannot be run */
   arms(config: Config): Arm[];
   /** Done once, before the first of `arms`, which are those that will be run; such as tokenizing text. */

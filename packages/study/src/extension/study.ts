@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { parseConfig, resolveCheckpoint } from '@stickbreaking/model';
 import type { Arm, ArmContext, Study } from '../study.js';
 import { modelOf, type Recipe, settingsOf } from '../text/config.js';
-import { evaluateTrained } from '../text/evaluate.js';
+import { evaluateTrained, TextResultSchema } from '../text/evaluate.js';
 import { earlierThan, whySkipped, withRate } from '../text/rates.js';
 import { type PreparedText, prepareText } from '../text/text.js';
 import { loadTrained, trainOnText } from '../text/train.js';
@@ -14,6 +14,7 @@ import { reportExtension } from './report.js';
 export const extensionStudy: Study<ExtensionConfig, ExtensionResult, PreparedText> = {
   kind: 'context-extension',
   schema: ExtensionConfigSchema as Study<ExtensionConfig>['schema'],
+  result: TextResultSchema,
   arms: (config) => planned(config).map((one) => describe(config, one)),
   whySkipped: ({ id }, results, config) => whySkipped(plannedOf(config, id), config.seeds[0]!, results),
   after: ({ id }, config) => earlierThan(plannedOf(config, id), config.seeds[0]!),

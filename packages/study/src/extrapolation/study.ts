@@ -2,7 +2,7 @@
 import { parseConfig } from '@stickbreaking/model';
 import type { Arm, ArmContext, Study } from '../study.js';
 import { modelOf, settingsOf } from '../text/config.js';
-import { evaluateTrained } from '../text/evaluate.js';
+import { evaluateTrained, TextResultSchema } from '../text/evaluate.js';
 import { earlierThan, whySkipped, withRate } from '../text/rates.js';
 import { type PreparedText, prepareText } from '../text/text.js';
 import { loadTrained, trainOnText } from '../text/train.js';
@@ -13,6 +13,7 @@ import { reportExtrapolation } from './report.js';
 export const extrapolationStudy: Study<ExtrapolationConfig, ExtrapolationResult, PreparedText> = {
   kind: 'length-extrapolation',
   schema: ExtrapolationConfigSchema as Study<ExtrapolationConfig>['schema'],
+  result: TextResultSchema,
   arms: (config) => {
     checkArms(config);
     return planned(config).map((one) => describe(config, one));

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type AttentionMap, attentionMaps } from '@stickbreaking/eval';
 import type { LlamaConfigInput, LlamaModel } from '@stickbreaking/model';
 import { readMetrics, type StageData, type TrainOptions, train } from '@stickbreaking/train';
+import { z } from 'zod';
 import type { ArmContext } from '../study.js';
 import type { MqrarTraining } from './config.js';
 import { answerPositions, type MqrarTask, mqrarBatch, paperExample, parseExample } from './task.js';
@@ -17,30 +18,39 @@ export interface MqrarSettings {
   drawn: boolean;
 }
 
-export interface MqrarResult {
-  parameters: number;
-  /** Share of correct answers on sequences that were not trained on. */
-  accuracy: number;
-  steps: number;
-  tokens: number;
-  /** Share of correct answers in the course of training. */
-  checks: { step: number; accuracy: number }[];
-  /** Mean loss of the steps up to each of those. */
-  losses: { step: number; loss: number }[];
-  example?: ExampleResult;
-}
+const numbers = z.array(z.number());
+const head = { layer: z.number(), head: z.number() };
 
-export interface ExampleResult {
-  labels: string[];
+const ExampleResultSchema = z.object({
+  labels: z.array(z.string()),
   /** For each question: where its answer stands, and the model's answer. */
-  questions: { position: number; answerPosition: number; expected: string; answered: string }[];
-  maps: { layer: number; head: number; weights: number[]; remainder: number[] }[];
+  questions: z.array(
+    z.object({ position: z.number(), answerPosition: z.number(), expected: z.string(), answered: z.string() }),
+  ),
+  maps: z.array(z.object({ ...head, weights: numbers, remainder: numbers })),
   /**
    * On fresh sequences, by layer: the mean weight that questions give to their answer's place and to places of older
    * values of the same variable.
    */
-  retrieval: { layer: number; head: number; answer: number; older: number }[];
-}
+  retrieval: z.array(z.object({ ...head, answer: z.number(), older: z.number() })),
+});
+
+export type ExampleResult = z.infer<typeof ExampleResultSchema>;
+
+export const MqrarResultSchema = z.object({
+  parameters: z.number(),
+  /** Share of correct answers on sequences that were not trained on. */
+  accuracy: z.number(),
+  steps: z.number(),
+  tokens: z.number(),
+  /** Share of correct answers in the course of training. */
+  checks: z.array(z.object({ step: z.number(), accuracy: z.number() })),
+  /** Mean loss of the steps up to each of those. */
+  losses: z.array(z.object({ step: z.number(), loss: z.number() })),
+  example: ExampleResultSchema.optional(),
+});
+
+export type MqrarResult = z.infer<typeof MqrarResultSchema>;
 
 export async function runMqrar(settings: MqrarSettings, context: ArmContext): Promise<MqrarResult | undefined> {
   const { task, training } = settings;

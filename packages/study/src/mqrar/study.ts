@@ -4,12 +4,13 @@ import type { Study } from '../study.js';
 import { type MqrarConfig, MqrarConfigSchema } from './config.js';
 import { planned, rivals, triedOf } from './plan.js';
 import { reportMqrar } from './report.js';
-import { type MqrarResult, type MqrarSettings, runMqrar } from './run.js';
+import { type MqrarResult, MqrarResultSchema, type MqrarSettings, runMqrar } from './run.js';
 import { checkTask } from './task.js';
 
 export const mqrarStudy: Study<MqrarConfig, MqrarResult> = {
   kind: 'mqrar',
   schema: MqrarConfigSchema as Study<MqrarConfig>['schema'],
+  result: MqrarResultSchema,
   arms: (config) =>
     planned(config).map(({ id, settings }) => {
       checkTask(settings.task);

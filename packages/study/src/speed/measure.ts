@@ -7,6 +7,7 @@ import { selectBackend } from '@stickbreaking/core';
 import { type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import { backend as activeBackend } from '@tensorflow/tfjs-core';
+import { z } from 'zod';
 import { runOwnProcess, tellParent } from '../own_process.js';
 import type { ArmContext } from '../study.js';
 
@@ -24,17 +25,21 @@ export interface MeasureRequest {
   secondsAtMost: number;
 }
 
-export interface Measured {
+const MeasuredSchema = z.object({
   /** Median over the steps. */
-  tokensPerSecond: number;
+  tokensPerSecond: z.number(),
   /** Peak memory: of the device if the backend has one, otherwise of the whole process. */
-  peakBytes: number;
-  peakOf: 'device' | 'process';
-  tokens: number;
-}
+  peakBytes: z.number(),
+  peakOf: z.enum(['device', 'process']),
+  tokens: z.number(),
+});
 
-/** Why a measurement failed. */
-export type MeasureResult = Measured | { failed: string };
+export type Measured = z.infer<typeof MeasuredSchema>;
+
+/** What was measured, or why that failed. */
+export const MeasureResultSchema = z.union([MeasuredSchema, z.strictObject({ failed: z.string() })]);
+
+export type MeasureResult = z.infer<typeof MeasureResultSchema>;
 
 /** Starts this command again with `--measure` and returns what it reports; undefined if the signal stopped it. */
 export async function measureApart(

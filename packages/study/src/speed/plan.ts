@@ -1,12 +1,15 @@
 /** The arms of a study of speed: every attention at every length, and the tiles that stick-breaking skips. */
 import { type LlamaConfigInput, parseConfig } from '@stickbreaking/model';
+import { z } from 'zod';
 import { defined } from '../config.js';
 import type { Arm } from '../study.js';
 import type { SpeedConfig } from './config.js';
-import type { MeasureResult } from './measure.js';
-import type { SkippingResult } from './skipping.js';
+import { MeasureResultSchema } from './measure.js';
+import { SkippingResultSchema } from './skipping.js';
 
-export type SpeedResult = MeasureResult | SkippingResult;
+export const SpeedResultSchema = z.union([MeasureResultSchema, SkippingResultSchema]);
+
+export type SpeedResult = z.infer<typeof SpeedResultSchema>;
 
 export const speedId = (arm: string, length: number) => `${arm}, ${length} tokens`;
 export const SKIPPING = 'tiles on real text';

@@ -2,10 +2,11 @@
 import { UserError } from '@stickbreaking/base';
 import { openCheckpoint, readText } from '@stickbreaking/eval';
 import { isStickBreaking, type LlamaConfigInput, type LlamaModel, type ObservedAttention } from '@stickbreaking/model';
+import { z } from 'zod';
 import { defined } from '../config.js';
 import type { ArmContext } from '../study.js';
 import type { PreparedText } from '../text/text.js';
-import { type TrainingResult, trainOnText } from '../text/train.js';
+import { type TrainingResult, TrainingResultSchema, trainOnText } from '../text/train.js';
 import type { SpeedConfig } from './config.js';
 import { headTiles, type TileOptions } from './tiles.js';
 
@@ -13,22 +14,27 @@ import { headTiles, type TileOptions } from './tiles.js';
 const TILE = 64;
 const thresholds = [2 ** -9, 2 ** -25];
 
-export interface SkippingResult extends Partial<TrainingResult> {
-  length: number;
-  windows: number;
-  tile: number;
-  thresholds: number[];
+export const SkippingResultSchema = z.object({
+  ...TrainingResultSchema.partial().shape,
+  length: z.number(),
+  windows: z.number(),
+  tile: z.number(),
+  thresholds: z.array(z.number()),
   /** For every layer and head, over all windows. */
-  heads: {
-    layer: number;
-    head: number;
-    /** Share of tiles skipped, by threshold. */
-    skipped: number[];
-    /** Share of the weight by distance, from 1, 2, 4, … */
-    byDistance: number[];
-    remainder: number;
-  }[];
-}
+  heads: z.array(
+    z.object({
+      layer: z.number(),
+      head: z.number(),
+      /** Share of tiles skipped, by threshold. */
+      skipped: z.array(z.number()),
+      /** Share of the weight by distance, from 1, 2, 4, … */
+      byDistance: z.array(z.number()),
+      remainder: z.number(),
+    }),
+  ),
+});
+
+export type SkippingResult = z.infer<typeof SkippingResultSchema>;
 
 export async function skippingOnText(
   config: NonNullable<SpeedConfig['skipping']>,

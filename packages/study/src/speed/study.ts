@@ -3,7 +3,7 @@ import type { Study } from '../study.js';
 import { type PreparedText, prepareText } from '../text/text.js';
 import { type SpeedConfig, SpeedConfigSchema } from './config.js';
 import { type MeasureRequest, measureApart } from './measure.js';
-import { planned, SKIPPING, type SpeedResult } from './plan.js';
+import { planned, SKIPPING, type SpeedResult, SpeedResultSchema } from './plan.js';
 import { reportSpeed } from './report.js';
 import { skippingOnText } from './skipping.js';
 
@@ -11,6 +11,7 @@ export const speedStudy: Study<SpeedConfig, SpeedResult, PreparedText | undefine
   kind: 'speed',
   measures: true,
   schema: SpeedConfigSchema as Study<SpeedConfig>['schema'],
+  result: SpeedResultSchema,
   arms: planned,
   prepare: async ({ skipping }, context, arms) =>
     skipping && arms.some(({ id }) => id === SKIPPING) ? prepareText(skipping.text, context) : undefined,

@@ -1,24 +1,33 @@
 /** The loss of a model by context length on held-out text, as one stream, and by position in the longest window. */
 import { evaluateStream, type LengthResult, readText, scorerOf } from '@stickbreaking/eval';
 import type { LlamaModel } from '@stickbreaking/model';
+import { z } from 'zod';
 import type { ArmContext } from '../study.js';
 import type { TextStudyConfig } from './config.js';
 import type { PreparedText } from './text.js';
+import { TrainingResultSchema } from './train.js';
 
-export interface EvaluatedLength {
-  length: number;
-  nll: number;
-  perplexity: number;
-  bitsPerByte: number;
-  tokens: number;
-  seconds: number;
-}
+const EvaluatedLengthSchema = z.object({
+  length: z.number(),
+  nll: z.number(),
+  perplexity: z.number(),
+  bitsPerByte: z.number(),
+  tokens: z.number(),
+  seconds: z.number(),
+});
 
-export interface TextEvaluation {
-  lengths: EvaluatedLength[];
+export type EvaluatedLength = z.infer<typeof EvaluatedLengthSchema>;
+
+const TextEvaluationSchema = z.object({
+  lengths: z.array(EvaluatedLengthSchema).min(1),
   /** Mean loss of positions from `begin` up to `end` of the longest window. */
-  byPosition: { begin: number; end: number; nll: number }[];
-}
+  byPosition: z.array(z.object({ begin: z.number(), end: z.number(), nll: z.number() })),
+});
+
+export type TextEvaluation = z.infer<typeof TextEvaluationSchema>;
+
+/** An arm that was trained before has the evaluation alone. */
+export const TextResultSchema = TextEvaluationSchema.extend(TrainingResultSchema.partial().shape);
 
 export function lengthsUpTo(contextLength: number, times: number): number[] {
   const lengths = [];

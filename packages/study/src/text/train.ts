@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type LoaderCursor, openDataset, PackedLoader, type TokenDataset } from '@stickbreaking/data';
 import { type LlamaConfigInput, type LlamaModel, parseConfig, resolveCheckpoint } from '@stickbreaking/model';
 import { newModel, readMetrics, type StageData, train } from '@stickbreaking/train';
+import { z } from 'zod';
 import type { ArmContext } from '../study.js';
 import type { Recipe } from './config.js';
 import type { PreparedText } from './text.js';
@@ -13,13 +14,15 @@ export interface TrainingSettings {
   seed: number;
 }
 
-export interface TrainingResult {
-  parameters: number;
-  steps: number;
-  tokens: number;
+export const TrainingResultSchema = z.object({
+  parameters: z.number(),
+  steps: z.number(),
+  tokens: z.number(),
   /** Mean loss of the steps up to each point. */
-  losses: { tokens: number; loss: number }[];
-}
+  losses: z.array(z.object({ tokens: z.number(), loss: z.number() })),
+});
+
+export type TrainingResult = z.infer<typeof TrainingResultSchema>;
 
 export interface TrainedModel {
   model: LlamaModel;
