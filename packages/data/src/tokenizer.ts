@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { shown, UserError } from '@stickbreaking/base';
+import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import type { Tokenizer as RustTokenizer } from 'tokenizers';
 import { z } from 'zod';
@@ -73,8 +73,7 @@ export type TokenizerConfig = z.output<typeof TokenizerConfigSchema>;
  */
 export function openTokenizer(config: TokenizerConfig, options: TokenizerOptions = {}): Tokenizer {
   const { path, ...named } = typeof config === 'string' ? { path: config } : config;
-  const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory();
-  const file = resolve(isDirectory ? join(path, 'tokenizer.json') : path);
+  const file = tokenizerFile(path);
   const bytes = readTokenizerFile(file);
   const checked = checkTokenizerJson(parseJson(bytes, file), file);
   const js = openJs(checked, file);
@@ -129,6 +128,16 @@ export function openTokenizer(config: TokenizerConfig, options: TokenizerOptions
 /** Whether the `tokenizers` package has a binary for this machine. */
 export function hasNativeTokenizers(): boolean {
   return loadRust() !== undefined;
+}
+
+/** The file itself, or the one that a directory holds. */
+function tokenizerFile(path: string): string {
+  try {
+    const isDirectory = statSync(path, { throwIfNoEntry: false })?.isDirectory();
+    return resolve(isDirectory ? join(path, 'tokenizer.json') : path);
+  } catch (error) {
+    throw explainSystemError(error, `cannot read the tokenizer ${shown(path)}`);
+  }
 }
 
 export function readTokenizerFile(file: string): Buffer {

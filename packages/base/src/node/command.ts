@@ -90,10 +90,14 @@ class UsageError extends UserError {
 /** Checks the directory of a file to be written, before the work, which may take hours. */
 export function checkOutput(path: string): void {
   const directory = dirname(resolve(path));
-  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new UserError(`cannot write ${path}: there is no directory ${directory}.`);
-  }
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new UserError(`cannot write ${path}: it is a directory; name a file.`);
+  try {
+    if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
+      throw new UserError(`cannot write ${path}: there is no directory ${directory}.`);
+    }
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+      throw new UserError(`cannot write ${path}: it is a directory; name a file.`);
+    }
+  } catch (error) {
+    throw explainSystemError(error, `cannot write ${path}`);
   }
 }

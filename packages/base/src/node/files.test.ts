@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { checkOutput } from './command.js';
 import { makeDirectory, removeLeftovers, replaceFile, writeFully } from './files.js';
 
 let root: string;
@@ -69,7 +70,13 @@ describe('replaceFile', () => {
     expect(() => replaceFile(join(root, 'none', 'file'), '')).toThrow(
       `cannot write ${join(root, 'none', 'file')}: there is no such file or directory (ENOENT).`,
     );
+    writeFileSync(join(root, 'plain'), '');
+    expect(() => replaceFile(join(root, 'plain', 'file'), '')).toThrow(
+      `cannot write ${join(root, 'plain', 'file')}: a part of the path is not a directory (ENOTDIR).`,
+    );
+    rmSync(join(root, 'plain'));
     mkdirSync(path);
+    expect(() => checkOutput('a\0b')).toThrow('cannot write a\0b: a path cannot hold a NUL character');
     expect(() => replaceFile(path, '')).toThrow(/^cannot write .*: it is a directory \(EISDIR\)\.$/);
     expect(readdirSync(root)).toEqual(['file']);
   });

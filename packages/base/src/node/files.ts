@@ -42,8 +42,17 @@ export function replaceFile(path: string, content: Content, { mode = 0o666 } = {
     renameSync(beside, target);
     syncDirectory(dirname(target));
   } catch (error) {
-    rmSync(beside, { force: true });
+    removeIfPossible(beside);
     throw explainSystemError(error, action);
+  }
+}
+
+/** Where it is not, the error that led here says more. */
+function removeIfPossible(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // its directory is none, or went away
   }
 }
 
