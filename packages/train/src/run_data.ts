@@ -37,7 +37,9 @@ export function dataIdentity({ interleave }: RunConfig, sources: readonly Source
 /** The directory of a source's shards: named for people, and by hash of what they are made from. */
 export function shardDirectory(config: RunConfig, source: SourceConfig, tokenizer: Tokenizer): string {
   const base = config.shards ?? join(dirname(config.output), 'tokens');
-  const hash = createHash('sha256').update(sourceKey(source)).update(tokenizer.hash).digest('hex').slice(0, 10);
+  const { hash: tokens, beginId, eosId } = tokenizer;
+  const made = `${sourceKey(source)}${tokens} ${beginId} ${eosId}`;
+  const hash = createHash('sha256').update(made).digest('hex').slice(0, 10);
   const name = source.name ?? [source.path].flat()[0]!;
   const readable = name
     .replace(/[^\p{L}\p{N}]+/gu, '-')

@@ -36,7 +36,10 @@ export async function prepareText(
   const { sources, heldOut } = await textOf(config, folder);
   for (const source of [...sources, heldOut]) listFiles(source);
   const tokenizer = openTokenizer(config.tokenizer ?? (await ownTokenizer(config, sources, folder, say)));
-  const shards = join(folder, `tokens-${tokenizer.hash.slice(0, 8)}-${hashOf(sources)}`);
+  const shards = join(
+    folder,
+    `tokens-${tokenizer.hash.slice(0, 8)}-${hashOf([sources, tokenizer.beginId, tokenizer.eosId])}`,
+  );
   const dataset = await prepareShards({
     source: sources,
     tokenizer,
