@@ -1,0 +1,30 @@
+// `pnpm mutate`: changes the code of model and train in small ways, one at a time, and lists the changes that no test
+// notices. Takes hours, so no part of `npm test`; results of code and tests that stayed the same are taken over from the
+// last run. `pnpm mutate --mutate packages/train/src/schedule.ts` looks at one file.
+export default {
+  testRunner: 'vitest',
+  vitest: { configFile: 'scripts/mutate/vitest.config.ts', related: true },
+  plugins: ['@stryker-mutator/vitest-runner'],
+  mutate: [
+    'packages/{model,train}/src/**/*.ts',
+    '!**/*.test.ts',
+    // Lists of exports, types, and what only the tests of the commands reach, which run the build.
+    '!packages/*/src/index.ts',
+    '!packages/train/src/{cli,watch,progress,plan_text,run}.ts',
+  ],
+  // Messages for people are not held to the letter.
+  mutator: { excludedMutations: ['StringLiteral'] },
+  ignoreStatic: true,
+  concurrency: 1,
+  incremental: true,
+  incrementalFile: '.stryker/incremental.json',
+  tempDirName: '.stryker/sandbox',
+  reporters: ['clear-text', 'progress-append-only', 'html', 'json'],
+  htmlReporter: { fileName: '.stryker/report.html' },
+  jsonReporter: { fileName: '.stryker/report.json' },
+  clearTextReporter: { allowColor: false, logTests: false, reportTests: false },
+  ignorePatterns: ['/benchmarks', '/docs', '/runs', '/data', '/quickstart', '/coverage'],
+  allowConsoleColors: false,
+  // Stryker rewrites tsconfig.json by TypeScript's API of before version 7; nothing here is compiled.
+  tsconfigFile: 'none',
+};
