@@ -23,6 +23,21 @@ describe('power', () => {
     expect(learningRate(stages, 0, 500_000)).toBeLessThan(0.01);
   });
 
+  it('warms up to its curve where that runs below the peak', () => {
+    const below = stage({ kind: 'power', peak: 10, warmupTokens: 4000, warmupFrom: 0.1 });
+    const curve = (tokens: number) => 10 * 4.6 * tokens ** -0.51;
+    expect(curve(4000)).toBeLessThan(1);
+    for (const step of [0, 1, 2, 3]) {
+      expect(learningRate([below], 0, step)).toBeCloseTo(0.1 + ((curve(4000) - 0.1) * (step + 1)) / 4, 12);
+    }
+    for (const step of [4, 5, 50]) expect(learningRate([below], 0, step)).toBeCloseTo(curve(1000 * step), 12);
+  });
+
+  it('counts the tokens of the stages before', () => {
+    const later = stage({ kind: 'power', peak: 10 }, { tokensBefore: 7000 });
+    expect(learningRate([later], 0, 3)).toBeCloseTo(10 * 4.6 * 10_000 ** -0.51, 12);
+  });
+
   it('does not depend on the stage’s length', () => {
     const short = stage({ kind: 'power', peak: 0.01 });
     const long = stage({ kind: 'power', peak: 0.01 }, { steps: 1e6 });
@@ -51,6 +66,15 @@ describe('decays', () => {
     }
     expect(before).toBeGreaterThan(0.1);
     expect(learningRate(stages, 0, 1020)).toBeCloseTo(0.1, 12);
+  });
+
+  it.each([
+    ['linear', [1, 0.775, 0.55, 0.325]],
+    ['cosine', [1, 0.1 + 0.45 * (1 + Math.SQRT1_2), 0.55, 0.1 + 0.45 * (1 - Math.SQRT1_2)]],
+  ])('%s has its shape: %j at the quarters', (kind, expected) => {
+    const stages = [stage({ kind, peak: 1, final: 0.1, warmupSteps: 20 })];
+    const found = [20, 40, 60, 80].map((step) => learningRate(stages, 0, step));
+    for (const [i, rate] of expected.entries()) expect(found[i]).toBeCloseTo(rate, 12);
   });
 
   it('exponential falls by the same factor in the same time, but for its shift', () => {

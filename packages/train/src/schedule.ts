@@ -73,7 +73,7 @@ export function learningRate(stages: readonly StageSchedule[], index: number, st
   const top = peakOf(stages, index);
   const tokens = step * batchTokens;
   if (tokens + batchTokens <= warm) {
-    const reach = Math.min(top, decayed(stage, top, warm));
+    const reach = decayed(stage, top, warm);
     return schedule.warmupFrom + ((reach - schedule.warmupFrom) * (tokens + batchTokens)) / warm;
   }
   return decayed(stage, top, tokens);
