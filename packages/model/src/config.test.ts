@@ -28,6 +28,11 @@ describe('a model configuration', () => {
     ],
     ['attention: sofmax\n', [], /x\.yaml:6: attention: expected one of stick-breaking, softmax\+rope/],
     ['contextLength: long\n', [], /x\.yaml:6: contextLength: .*expected .*number.* \(got "long"\)/],
+    [
+      'headDim: 5\nattention: softmax+rope\n',
+      [],
+      /headDim: expected an even number with RoPE, which rotates pairs; it is 5/,
+    ],
     ['', ['numHeads=5'], /hiddenSize: expected a multiple of numHeads/],
     ['', ['numHeds=5'], "override 'numHeds=5': key 'numHeds' is not known; did you mean 'numHeads'?"],
     ['', ['numHeads'], "override 'numHeads': expected key.path=value"],

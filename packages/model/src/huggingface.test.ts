@@ -192,6 +192,7 @@ describe('config.json of others', () => {
       position: { kind: 'rope', theta: 777, scaling: { kind: 'linear', factor: 2 } },
     });
     expect(config.normEpsilon).toBe(1e-6);
+    expect(opened(json).config.attention).toEqual({ kind: 'softmax', position: { kind: 'rope', theta: 10_000 } });
   });
 
   it.each([

@@ -2,23 +2,39 @@ import { chooseSeed } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { randomNormal, type Tensor3D, tensor, variable } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { parseConfig } from '../config.js';
+import { type LlamaConfigInput, parseConfig } from '../config.js';
 import { parametersIn, weightsOf } from '../parameter.js';
 import { initialValues } from '../parameters.js';
 import { attentionKind, attentionNames } from './index.js';
+import { isStickBreaking } from './stick_breaking.js';
 
 beforeAll(() => selectBackend('cpu'));
 
 const seed = chooseSeed();
 const sizes = { vocabSize: 8, hiddenSize: 12, intermediateSize: 8, numLayers: 1, numHeads: 3, headDim: 4 };
 
-describe.each(attentionNames)('%s', (name) => {
-  const config = parseConfig({ ...sizes, attention: name });
+const rope = (scaling: object) => ({ kind: 'softmax', position: { kind: 'rope', scaling } });
+const inputs = [
+  ...attentionNames,
+  { kind: 'stick-breaking', attendCurrent: true },
+  { kind: 'softmax', position: 'alibi', window: 4 },
+  rope({ kind: 'linear', factor: 3 }),
+  rope({ kind: 'ntk', factor: 3 }),
+  rope({ kind: 'dynamic', factor: 3, originalContextLength: 4 }),
+] as LlamaConfigInput['attention'][];
+
+it('is stick-breaking or not', () => {
+  const all = inputs.map((attention) => parseConfig({ ...sizes, attention }).attention);
+  expect(all.filter(isStickBreaking).map(({ attendCurrent }) => attendCurrent)).toEqual([false, true]);
+});
+
+describe.each(inputs)('%j', (input) => {
+  const config = parseConfig({ ...sizes, attention: input });
   const { attention } = config;
   const kind = attentionKind(attention);
   const parameters = kind.parameters(attention, config);
 
-  it('is a short form of what its schema takes', () => {
+  it('is taken by its schema as it is written out', () => {
     expect(kind.schema.parse(attention)).toEqual(attention);
   });
 
@@ -39,9 +55,9 @@ describe.each(attentionNames)('%s', (name) => {
     const weights = weightsOf(parameters, new Map(variables));
     const whole = Int32Array.of(0, tokens);
     const packed = { cuSeqlens: whole, cuSeqlensK: whole };
-    const matrix = kind.matrix({ q, k, scale: 0.5 }, weights, attention, config);
+    const matrix = kind.matrix({ q, k, scale: 0.8 }, weights, attention, config);
     const mixed = matrix.matMul(v.transpose([1, 0, 2])).transpose([1, 0, 2]);
-    const output = kind.attend({ q, k, v, scale: 0.5, ...packed }, weights, attention, config);
+    const output = kind.attend({ q, k, v, scale: 0.8, ...packed }, weights, attention, config);
     expect(output.sub(mixed).abs().max().dataSync()[0]).toBeLessThan(1e-5);
     const sums = [...matrix.sum(2).dataSync()];
     const least = Math.min(...sums);
