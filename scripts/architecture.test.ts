@@ -35,10 +35,22 @@ interface Import {
 
 const statement = /^(?:import|export)\b(?:([^;'`=]*?)\bfrom)?\s*'([^']+)'|\bimport\('([^'$]+)'/gm;
 
+const packageOf = (file: string) => /^packages\/([^/]+)\//.exec(file)?.[1];
+
+/** A name that begins with # stands for what the package's manifest says it does. */
+const standsFor = (file: string, specifier: string): string =>
+  specifier.startsWith('#')
+    ? JSON.parse(read(`packages/${packageOf(file)}/package.json`)).imports[specifier].default
+    : specifier;
+
 function importsOf(file: string): Import[] {
   const code = read(file).replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
   return [...code.matchAll(statement)].map(([, names = '', specifier, later]) => {
-    return { file, specifier: (specifier ?? later)!, atOnce: later === undefined && !/^\s+type\b/.test(names) };
+    return {
+      file,
+      specifier: standsFor(file, (specifier ?? later)!),
+      atOnce: later === undefined && !/^\s+type\b/.test(names),
+    };
   });
 }
 
@@ -47,7 +59,6 @@ const imports = files.flatMap(importsOf);
 const isTest = (file: string) => file.endsWith('.test.ts');
 const isOurs = (specifier: string) => specifier.startsWith('@stickbreaking/');
 const isRelative = (specifier: string) => specifier.startsWith('.');
-const packageOf = (file: string) => /^packages\/([^/]+)\//.exec(file)?.[1];
 const target = ({ file, specifier }: Import) => normalize(join(dirname(file), specifier));
 const told = (list: readonly Import[]) => list.map(({ file, specifier }) => `${file}: ${specifier}`);
 
@@ -132,8 +143,11 @@ describe.each(packages.map((one) => [one.folder, one] as const))('%s', (folder, 
     // One that is loaded only when it is needed is named all the same.
     const code = sources.map(read).join('\n');
     const isNeeded = (one: string) => {
-      if (one.startsWith('@types/')) return dependencies.includes(one.slice('@types/'.length));
-      return code.includes(`'${one}'`) || code.includes(`'${one}/`);
+      if (one.startsWith('@types/')) {
+        const name = one.slice('@types/'.length);
+        return dependencies.includes(name) || code.includes(`<reference types="${name}"`);
+      }
+      return used.includes(one) || code.includes(`'${one}'`) || code.includes(`'${one}/`);
     };
     expect(dependencies.filter((one) => !isNeeded(one))).toEqual([]);
   });

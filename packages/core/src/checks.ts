@@ -1,6 +1,6 @@
 /** The checks that public ops make of their inputs; each failure is one line that says what was expected. */
 import { UserError } from '@stickbreaking/base';
-import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Rank, Tensor } from '@tensorflow/tfjs-core';
 
 /** What an int32 and a float32 hold at most: kernels receive nothing larger. */
 const LARGEST_INT = 2 ** 31 - 1;
@@ -9,8 +9,20 @@ const LARGEST_FLOAT = 3.4028234663852886e38;
 /** Whole numbers, such as tokens or document boundaries. */
 export type Ints = Int32Array | readonly number[];
 
-/** Throws unless `tensor` has the shape; -1 stands for any size. */
-export function checkShape(op: string, name: string, tensor: Tensor, shape: readonly number[]): void {
+/** The type of a tensor with as many axes as `Shape` has sizes. */
+type OfShape<Shape extends readonly number[]> = Tensor<Ranks[Shape['length'] & keyof Ranks]>;
+type Ranks = { 1: Rank.R1; 2: Rank.R2; 3: Rank.R3 };
+
+/**
+ * Throws unless `tensor` has the shape; -1 stands for any size. Public ops take a `Tensor` of any rank, as tfjs's own
+ * `grads` hands to the function it differentiates; from here on its rank is known.
+ */
+export function checkShape<const Shape extends readonly number[]>(
+  op: string,
+  name: string,
+  tensor: Tensor,
+  shape: Shape,
+): asserts tensor is OfShape<Shape> {
   const fits =
     tensor.shape.length === shape.length && shape.every((size, axis) => size === -1 || size === tensor.shape[axis]);
   if (!fits) {

@@ -13,7 +13,13 @@ export {
   writePictures,
   writeReport,
 } from './report/report.js';
-export { type EvaluationProgress, type LengthResult, scorerOf, type TokenScorer } from './scoring.js';
+export {
+  type EvaluationProgress,
+  type LengthResult,
+  type StreamResult,
+  scorerOf,
+  type TokenScorer,
+} from './scoring.js';
 export { evaluateStream, type StreamOptions, type StreamText } from './stream.js';
 export { formatTable } from './table.js';
 export { documentPerplexity, type EvaluationDocument } from './tasks/document_perplexity.js';

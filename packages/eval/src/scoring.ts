@@ -34,8 +34,15 @@ export interface LengthResult extends TextFigures {
   /** Tokens of context, at most. */
   length: number;
   seconds: number;
-  /** With the stream protocol: the mean loss of positions from `begin` up to `end` of the window. */
-  lossByPosition?: { begin: number; end: number; nll: number; tokens: number }[];
+  /** With the stream protocol: see `StreamResult`. */
+  lossByPosition?: StreamResult['lossByPosition'];
+}
+
+/** One window length of the stream protocol. */
+export interface StreamResult extends LengthResult {
+  protocol: 'stream';
+  /** The mean loss of positions from `begin` up to `end` of the window, in nats. */
+  lossByPosition: { begin: number; end: number; nll: number; tokens: number }[];
 }
 
 /** How far an evaluation has come at one context length, in tokens. */

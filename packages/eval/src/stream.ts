@@ -8,7 +8,7 @@
  */
 import { UserError } from '@stickbreaking/base';
 import type { Tokenizer } from '@stickbreaking/data';
-import { BATCH_TOKENS, figures, type LengthResult, type OnProgress, type TokenScorer } from './scoring.js';
+import { BATCH_TOKENS, figures, type OnProgress, type StreamResult, type TokenScorer } from './scoring.js';
 import { type StreamText, type StreamTokenizer, TokenStream } from './token_stream.js';
 
 export type { StreamText };
@@ -31,7 +31,7 @@ export async function evaluateStream(
   score: TokenScorer,
   documents: Iterable<StreamText> | AsyncIterable<StreamText>,
   options: StreamOptions,
-): Promise<LengthResult[]> {
+): Promise<StreamResult[]> {
   const { lengths, tokenizer, maxTokens = Number.POSITIVE_INFINITY } = options;
   const longest = Math.max(...lengths);
   const stream = await TokenStream.read(documents, tokenizer, maxTokens + 1);
@@ -42,7 +42,7 @@ export async function evaluateStream(
       `The text has ${targets} tokens, too few for one window of ${longest}; give more text or shorter lengths.`,
     );
   }
-  const results: LengthResult[] = [];
+  const results: StreamResult[] = [];
   for (const length of lengths) {
     results.push(await evaluateLength(score, stream, Math.floor(usable / length), length, options));
   }
@@ -55,7 +55,7 @@ async function evaluateLength(
   windows: number,
   length: number,
   { tokenizer, onProgress }: StreamOptions,
-): Promise<LengthResult> {
+): Promise<StreamResult> {
   const together = Math.max(1, Math.floor(BATCH_TOKENS / length));
   const positions = new PositionSums(length);
   const start = performance.now();
@@ -110,7 +110,7 @@ class PositionSums {
   }
 
   /** Buckets that double: position 0, 1, 2–3, 4–7, … */
-  buckets(): NonNullable<LengthResult['lossByPosition']> {
+  buckets(): StreamResult['lossByPosition'] {
     const sum = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
     const buckets = [];
     for (let begin = 0, end = 1; begin < this.nll.length; begin = end, end = Math.min(2 * end, this.nll.length)) {

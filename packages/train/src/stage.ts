@@ -20,7 +20,8 @@ export interface StageData {
    * Starts at the beginning, or goes on from what `cursor()` gave. `stage` is the one that will read: a later stage
    * may go on with this data in micro-batches of another size or at another context length.
    */
-  open(stage: PlacedStage, cursor?: unknown): BatchSource | Promise<BatchSource>;
+  // biome-ignore lint/suspicious/noExplicitAny: only the source knows the shape of its cursor, which was JSON in between
+  open(stage: PlacedStage, cursor?: any): BatchSource | Promise<BatchSource>;
 }
 
 /** One stage of a run. */

@@ -1,6 +1,6 @@
 /** Positional schemes of softmax attention: RoPE's frequencies and their scalings, and ALiBi's slopes. */
 import { UserError } from '@stickbreaking/base';
-import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { checkInt, checkNumber } from '../checks.js';
 
 /** RoPE scaling, each as the `transformers` library defines it. */
@@ -15,17 +15,17 @@ export type RopeScaling =
 /** FIRE's learned parameters (https://arxiv.org/abs/2310.04418), in torch's Linear layout. */
 export interface FireParameters {
   /** [W, 1] */
-  w1: Tensor2D;
+  w1: Tensor;
   /** [W] */
-  b1: Tensor1D;
+  b1: Tensor;
   /** [H, W] */
-  w2: Tensor2D;
+  w2: Tensor;
   /** [H] */
-  b2: Tensor1D;
+  b2: Tensor;
   /** [1], the published initial value is 0.1 */
-  c: Tensor1D;
+  c: Tensor;
   /** [1], the published initial value is 1 */
-  thresholdMultiplier: Tensor1D;
+  thresholdMultiplier: Tensor;
 }
 
 /** The position scheme of softmax attention. */

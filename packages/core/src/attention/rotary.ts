@@ -1,6 +1,6 @@
 /** Rotary position embedding (RoPE, https://arxiv.org/abs/2104.09864) over packed documents. */
 import { UserError } from '@stickbreaking/base';
-import { type Tensor3D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkInt, checkInts, checkNumber, checkPacking, checkShape, type Ints } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import type { RotaryAttributes } from '../kernels.js';
@@ -26,7 +26,7 @@ export interface RotaryOptions {
  * @returns both, rotated
  * @throws UserError if shapes, types, boundaries or options do not fit
  */
-export function rotaryEmbedding(q: Tensor3D, k: Tensor3D, options: RotaryOptions): { q: Tensor3D; k: Tensor3D } {
+export function rotaryEmbedding(q: Tensor, k: Tensor, options: RotaryOptions): { q: Tensor3D; k: Tensor3D } {
   const op = 'rotaryEmbedding';
   checkShape(op, 'q', q, [-1, -1, -1]);
   checkShape(op, 'k', k, [-1, -1, q.shape[2]]);

@@ -28,11 +28,11 @@ type SoftmaxInputs = { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>;
  * @returns [N, H, D]
  * @throws UserError if shapes, types, boundaries or options do not fit
  */
-export function softmaxAttention(q: Tensor3D, k: Tensor3D, v: Tensor3D, options: SoftmaxOptions): Tensor3D {
+export function softmaxAttention(q: Tensor, k: Tensor, v: Tensor, options: SoftmaxOptions): Tensor3D {
   return tidy(() => attend(q, k, v, options));
 }
 
-function attend(q: Tensor3D, k: Tensor3D, v: Tensor3D, options: SoftmaxOptions): Tensor3D {
+function attend(q: Tensor, k: Tensor, v: Tensor, options: SoftmaxOptions): Tensor3D {
   const { inputs, attrs } = softmaxInputs('softmaxAttention', q, k, v, options);
   return withGradient(inputs, attrs) as Tensor3D;
 }
@@ -40,16 +40,16 @@ function attend(q: Tensor3D, k: Tensor3D, v: Tensor3D, options: SoftmaxOptions):
 /** The kernel's inputs and attributes: everything checked, RoPE applied, the bias named. */
 export function softmaxInputs(
   op: string,
-  q: Tensor3D,
-  k: Tensor3D,
-  v: Tensor3D,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
   options: SoftmaxOptions,
 ): { inputs: SoftmaxInputs; attrs: SoftmaxAttributes } {
   const packed = checkAttention(op, q, k, v, options);
   const { window, position } = options;
   if (window !== undefined) checkInt(op, 'window', window, 1);
   const attrs: SoftmaxAttributes = { ...packed, window: window ?? 0, bias: 'none' };
-  const numHeads = q.shape[1];
+  const numHeads = q.shape[1]!;
   let inputs: SoftmaxInputs = { q, k, v };
   switch (position.kind) {
     case 'none':
@@ -82,14 +82,14 @@ export function softmaxInputs(
 }
 
 function rotate(
-  q: Tensor3D,
-  k: Tensor3D,
+  q: Tensor,
+  k: Tensor,
   { cuSeqlens, cuSeqlensK }: { cuSeqlens: Int32Array; cuSeqlensK: Int32Array },
   { theta, scaling }: Extract<Position, { kind: 'rope' }>,
 ): { q: Tensor; k: Tensor } {
   const documents = cuSeqlens.length - 1;
   const keys = (s: number) => cuSeqlensK[s + 1]! - cuSeqlensK[s]!;
-  const headDim = q.shape[2];
+  const headDim = q.shape[2]!;
   // Only dynamic scaling depends on a document's length; every other scheme has one set of frequencies.
   const inverseFrequencies =
     scaling?.kind === 'dynamic'
@@ -104,8 +104,8 @@ function rotate(
 
 function fireInputs(parameters: FireParameters, numHeads: number): FireInputs {
   const { w1, b1, w2, b2, c, thresholdMultiplier } = parameters;
-  const width = w1.shape[0];
   checkShape('FIRE', 'w1', w1, [-1, 1]);
+  const width = w1.shape[0];
   checkShape('FIRE', 'b1', b1, [width]);
   checkShape('FIRE', 'w2', w2, [numHeads, width]);
   checkShape('FIRE', 'b2', b2, [numHeads]);

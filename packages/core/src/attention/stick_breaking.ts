@@ -2,7 +2,7 @@
  * Stick-breaking attention: going back from the nearest key, each key breaks its share off what is left of a stick of
  * length one. What no key takes is the remainder. https://arxiv.org/abs/2410.17980, equations 1 to 6.
  */
-import { type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor, type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkAttention, type Ints } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
@@ -39,9 +39,9 @@ export interface StickBreakingOptions extends PackedAttentionOptions {
  * @throws UserError if shapes, types or boundaries do not fit
  */
 export function stickBreakingAttention(
-  q: Tensor3D,
-  k: Tensor3D,
-  v: Tensor3D,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
   options: StickBreakingOptions,
 ): { output: Tensor3D; remainder: Tensor2D } {
   const packed = checkAttention('stickBreakingAttention', q, k, v, options);

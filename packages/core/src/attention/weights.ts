@@ -3,8 +3,8 @@
  * looking into a model on a short text. Computed by the reference kernels, with a single block for the whole text.
  */
 import { UserError } from '@stickbreaking/base';
-import { softmax, type Tensor3D, tidy, zeros } from '@tensorflow/tfjs-core';
-import { checkAttention } from '../checks.js';
+import { softmax, type Tensor, type Tensor3D, tidy, zeros } from '@tensorflow/tfjs-core';
+import { checkAttention, checkShape } from '../checks.js';
 import { rows } from '../reference/blocks.js';
 import { blockLogits, maskOf as softmaxMaskOf } from '../reference/softmax.js';
 import { blockWeights, maskOf as stickBreakingMaskOf } from '../reference/stick_breaking.js';
@@ -35,11 +35,8 @@ function oneDocument(tokens: number) {
  *   the remainder
  * @throws UserError if shapes do not fit or N is above 2,048
  */
-export function stickBreakingWeights(
-  q: Tensor3D,
-  k: Tensor3D,
-  options: OneDocument<StickBreakingOptions> = {},
-): Tensor3D {
+export function stickBreakingWeights(q: Tensor, k: Tensor, options: OneDocument<StickBreakingOptions> = {}): Tensor3D {
+  checkShape('stickBreakingWeights', 'q', q, [-1, -1, -1]);
   const document = oneDocument(q.shape[0]);
   const cuSeqlens = [0, q.shape[0]];
   const { scale } = checkAttention('stickBreakingWeights', q, k, k, { ...options, cuSeqlens });
@@ -59,7 +56,8 @@ export function stickBreakingWeights(
  * @returns weights [H, N, N], row j the query and column i the key; every row sums to one
  * @throws UserError if shapes or options do not fit or N is above 2,048
  */
-export function softmaxWeights(q: Tensor3D, k: Tensor3D, options: OneDocument<SoftmaxOptions>): Tensor3D {
+export function softmaxWeights(q: Tensor, k: Tensor, options: OneDocument<SoftmaxOptions>): Tensor3D {
+  checkShape('softmaxWeights', 'q', q, [-1, -1, -1]);
   const document = oneDocument(q.shape[0]);
   return tidy(() => {
     const { inputs, attrs } = softmaxInputs('softmaxWeights', q, k, k, { ...options, cuSeqlens: [0, q.shape[0]] });

@@ -1,4 +1,4 @@
-import { type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
@@ -11,7 +11,7 @@ import { addable } from '../value_and_gradients.js';
  * @param weight [V, C]
  * @returns [N, C]
  */
-export function embedding(tokens: Tensor1D, weight: Tensor2D): Tensor2D {
+export function embedding(tokens: Tensor, weight: Tensor): Tensor2D {
   checkShape('embedding', 'tokens', tokens, [-1]);
   checkDtype('embedding', 'tokens', tokens, 'int32');
   checkShape('embedding', 'weight', weight, [-1, -1]);

@@ -1,4 +1,4 @@
-import { type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
@@ -12,7 +12,7 @@ import { runKernel } from '../run_kernel.js';
  * @param bias [H, D]
  * @returns [N, H, D]
  */
-export function headNorm(x: Tensor3D, weight: Tensor2D, bias: Tensor2D, epsilon = 1e-5): Tensor3D {
+export function headNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon = 1e-5): Tensor3D {
   checkShape('headNorm', 'x', x, [-1, -1, -1]);
   checkShape('headNorm', 'weight', weight, x.shape.slice(1));
   checkShape('headNorm', 'bias', bias, x.shape.slice(1));

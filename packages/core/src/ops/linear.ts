@@ -11,7 +11,7 @@ import { addable } from '../value_and_gradients.js';
  * @param weight [out, C]
  * @returns [N, out]
  */
-export function linear(x: Tensor2D, weight: Tensor2D): Tensor2D {
+export function linear(x: Tensor, weight: Tensor): Tensor2D {
   checkShape('linear', 'x', x, [-1, -1]);
   checkShape('linear', 'weight', weight, [-1, x.shape[1]]);
   return linears(x, [weight])[0];
@@ -25,8 +25,8 @@ export function linear(x: Tensor2D, weight: Tensor2D): Tensor2D {
  * @param weights at least one, each [out, C] with an `out` of its own
  * @returns [N, out] of each weight
  */
-export function linears<const Weights extends readonly Tensor2D[]>(
-  x: Tensor2D,
+export function linears<const Weights extends readonly Tensor[]>(
+  x: Tensor,
   weights: Weights,
 ): { [Index in keyof Weights]: Tensor2D } {
   checkShape('linears', 'x', x, [-1, -1]);

@@ -1,4 +1,4 @@
-import { add, type Tensor, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { add, type Tensor, type Tensor1D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkInt, checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
@@ -22,9 +22,9 @@ export interface LinearCrossEntropyOptions {
  * @returns [N] the loss of each row in nats, 0 where ignored
  */
 export function linearCrossEntropy(
-  hidden: Tensor2D,
-  weight: Tensor2D,
-  targets: Tensor1D,
+  hidden: Tensor,
+  weight: Tensor,
+  targets: Tensor,
   options: LinearCrossEntropyOptions = {},
 ): Tensor1D {
   const op = 'linearCrossEntropy';

@@ -1,4 +1,4 @@
-import { type Tensor2D, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
@@ -12,7 +12,7 @@ import { runKernel } from '../run_kernel.js';
  * @param bias [H, D]
  * @returns [N, H, D]
  */
-export function remainderBias(output: Tensor3D, remainder: Tensor2D, bias: Tensor2D): Tensor3D {
+export function remainderBias(output: Tensor, remainder: Tensor, bias: Tensor): Tensor3D {
   checkShape('remainderBias', 'output', output, [-1, -1, -1]);
   checkShape('remainderBias', 'remainder', remainder, output.shape.slice(0, 2));
   checkShape('remainderBias', 'bias', bias, output.shape.slice(1));

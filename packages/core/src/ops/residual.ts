@@ -1,4 +1,4 @@
-import { clone, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { clone, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
@@ -11,7 +11,7 @@ import { runKernel } from '../run_kernel.js';
  * @param multiplier muP's residual multiplier (https://arxiv.org/abs/2408.13359); default 1
  * @returns [N, C]
  */
-export function residual(x: Tensor2D, branch: Tensor2D, multiplier = 1): Tensor2D {
+export function residual(x: Tensor, branch: Tensor, multiplier = 1): Tensor2D {
   checkShape('residual', 'x', x, [-1, -1]);
   checkShape('residual', 'branch', branch, x.shape);
   checkNumber('residual', 'multiplier', multiplier);

@@ -1,4 +1,4 @@
-import { clone, type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { clone, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
@@ -22,9 +22,9 @@ export interface ResidualRmsNormOptions {
  * @returns sum and normalised, both [N, C]
  */
 export function residualRmsNorm(
-  x: Tensor2D,
-  branch: Tensor2D,
-  weight: Tensor1D,
+  x: Tensor,
+  branch: Tensor,
+  weight: Tensor,
   { epsilon = 1e-5, multiplier = 1 }: ResidualRmsNormOptions = {},
 ): { sum: Tensor2D; normalised: Tensor2D } {
   checkShape('residualRmsNorm', 'x', x, [-1, -1]);

@@ -1,4 +1,4 @@
-import { type Tensor1D, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
@@ -10,7 +10,7 @@ import { runKernel } from '../run_kernel.js';
  * @param weight [C]
  * @returns [N, C]
  */
-export function rmsNorm(x: Tensor2D, weight: Tensor1D, epsilon = 1e-5): Tensor2D {
+export function rmsNorm(x: Tensor, weight: Tensor, epsilon = 1e-5): Tensor2D {
   checkShape('rmsNorm', 'x', x, [-1, -1]);
   checkShape('rmsNorm', 'weight', weight, [x.shape[1]]);
   checkNumber('rmsNorm', 'epsilon', epsilon, 0);

@@ -1,4 +1,4 @@
-import { type Tensor2D, tidy } from '@tensorflow/tfjs-core';
+import { type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
 import { runKernel } from '../run_kernel.js';
@@ -10,7 +10,7 @@ import { runKernel } from '../run_kernel.js';
  * @param up [N, F]
  * @returns [N, F]
  */
-export function swiGlu(gate: Tensor2D, up: Tensor2D): Tensor2D {
+export function swiGlu(gate: Tensor, up: Tensor): Tensor2D {
   checkShape('swiGlu', 'gate', gate, [-1, -1]);
   checkShape('swiGlu', 'up', up, gate.shape);
   return tidy(() => runKernel('SwiGLU', { gate, up }, {})[0] as Tensor2D);

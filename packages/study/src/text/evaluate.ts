@@ -1,5 +1,5 @@
 /** The loss of a model by context length on held-out text, as one stream, and by position in the longest window. */
-import { evaluateStream, type LengthResult, readText, scorerOf } from '@stickbreaking/eval';
+import { evaluateStream, type LengthResult, readText, type StreamResult, scorerOf } from '@stickbreaking/eval';
 import type { LlamaModel } from '@stickbreaking/model';
 import { z } from 'zod';
 import type { ArmContext } from '../study.js';
@@ -81,6 +81,6 @@ function shortened({ length, nll, perplexity, bitsPerByte, tokens, seconds }: Le
   return { length, nll, perplexity, bitsPerByte, tokens, seconds };
 }
 
-function positionsOf({ lossByPosition = [] }: LengthResult): TextEvaluation['byPosition'] {
+function positionsOf({ lossByPosition }: StreamResult): TextEvaluation['byPosition'] {
   return lossByPosition.map(({ begin, end, nll }) => ({ begin, end, nll }));
 }
