@@ -5,7 +5,7 @@ import { EXIT, UserError } from '@stickbreaking/base';
 import { after, progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { type ArmMessage, startInProcess } from './jobs.js';
-import { loadStudy } from './load.js';
+import { loadStudy, shippedStudies } from './load.js';
 import { tellParent } from './own_process.js';
 import { publishStanding, type RunnerOptions, runOneArm, runStudy, standingOf } from './runner.js';
 import { measureHere } from './speed/measure.js';
@@ -36,7 +36,7 @@ export function main(argv: string[]): Promise<number> {
         .usage(
           '$0 --config FILE [key.path=value …]\n\nTrains and evaluates every arm of a study and writes its report. Stopped anywhere, the same command goes on.',
         )
-        .option('config', { type: 'string', describe: 'the study’s YAML file' })
+        .option('config', { type: 'string', describe: 'the study’s YAML file, or one of the names below' })
         .option('backend', { type: 'string', describe: 'auto, cuda, native, cpu; default: the file’s' })
         .option('plan', { type: 'boolean', default: false, describe: 'list the arms and which are done; run nothing' })
         .option('report-only', { type: 'boolean', default: false, describe: 'write the report of what is done' })
@@ -45,7 +45,8 @@ export function main(argv: string[]): Promise<number> {
         .option('skip', { type: 'string', describe: 'do not run arms whose name has this in it' })
         .option('jobs', { type: 'number', default: 1, describe: 'arms at once, each in a process of its own' })
         .option('arm', { type: 'string', hidden: true })
-        .option('measure', { type: 'string', hidden: true }) as never,
+        .option('measure', { type: 'string', hidden: true })
+        .epilogue(`Study files that come with it: ${shippedStudies.names().join(', ')}`) as never,
     run,
   );
 }

@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { cpus, platform, release, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { VERSION } from '@stickbreaking/base';
 import { z } from 'zod';
 
 export const EnvironmentSchema = z.object({
@@ -33,13 +34,14 @@ export function environmentOf(backend: string): Environment {
 
 let known: string | undefined;
 
-/** From git in a working copy, from the file `commit` in a bundle. */
+/** From git in a working copy, from the file `commit` in a bundle; the version where npm installed this. */
 function commit(): string {
   known ??= findCommit(dirname(fileURLToPath(import.meta.url)));
   return known;
 }
 
-function findCommit(start: string): string {
+export function findCommit(start: string): string {
+  if (start.split(/[\\/]/).includes('node_modules')) return `version ${VERSION}`; // a .git above is the user's
   for (let folder = start; ; folder = dirname(folder)) {
     const file = join(folder, 'commit');
     if (existsSync(file)) return readFileSync(file, 'utf8').trim();

@@ -17,6 +17,7 @@ it('has a small and a full file for every study', () => {
 
 it.each(files)('%s can be run', (file) => {
   const { study, config } = loadStudy(`${folder}/${file}`);
+  expect(loadStudy(file.replace('.yaml', '')).config).toEqual(config);
   expect(file.startsWith(config.study)).toBe(true);
   expect(study.arms(config).length).toBeGreaterThan(4);
 });

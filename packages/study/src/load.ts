@@ -1,6 +1,6 @@
 /** Reads a study's YAML file: the key `study` says which, and its own schema checks the rest. */
 import { UserError } from '@stickbreaking/base';
-import { readYaml } from '@stickbreaking/base/node';
+import { readYaml, ShippedFiles } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import { extensionStudy } from './extension/study.js';
 import { extrapolationStudy } from './extrapolation/study.js';
@@ -10,8 +10,15 @@ import type { Study, StudyConfig } from './study.js';
 
 export const studies = [mqrarStudy, extrapolationStudy, extensionStudy, speedStudy] as unknown as readonly Study[];
 
-/** @throws UserError with file, line and key */
-export function loadStudy(file: string, overrides: readonly string[] = []): { study: Study; config: StudyConfig } {
+/** The study files that come with this package. */
+export const shippedStudies = new ShippedFiles(import.meta.url, 'configs/studies');
+
+/**
+ * @param given the path of a study's file, or the name of one that comes with this package, such as `mqrar-small`
+ * @throws UserError with file, line and key
+ */
+export function loadStudy(given: string, overrides: readonly string[] = []): { study: Study; config: StudyConfig } {
+  const file = shippedStudies.find(given);
   const names = studies.map(({ kind }) => kind);
   const Kind = z.looseObject({ study: z.enum(names, { error: `expected one of ${names.join(', ')}` }) });
   const { study: name } = readYaml(file, Kind, { overrides });

@@ -5,7 +5,7 @@ import { selectBackend } from '@stickbreaking/core';
 import { makePlan } from './plan.js';
 import { formatPlan } from './plan_text.js';
 import { runTraining } from './run.js';
-import { loadRunConfig } from './run_config.js';
+import { loadRunConfig, shippedRuns } from './run_config.js';
 import { watchRun } from './watch.js';
 
 interface Arguments {
@@ -28,7 +28,11 @@ export function main(argv: string[]): Promise<number> {
         .parserConfiguration({ 'duplicate-arguments-array': false, 'parse-positional-numbers': false }) // the last counts
         .scriptName('sb-train')
         .usage('$0 --config FILE [--resume] [key.path=value …]\n\nTrains the model that a YAML file describes.')
-        .option('config', { type: 'string', demandOption: true, describe: 'the run’s YAML file' })
+        .option('config', {
+          type: 'string',
+          demandOption: true,
+          describe: 'the run’s YAML file, or one of the names below',
+        })
         .option('resume', { type: 'boolean', default: false, describe: 'go on from the newest checkpoint, if any' })
         .option('verify', {
           type: 'boolean',
@@ -38,8 +42,9 @@ export function main(argv: string[]): Promise<number> {
         .option('plan', { type: 'boolean', default: false, describe: 'check everything and say what would be done' })
         .option('json', { type: 'boolean', default: false, describe: 'with --plan: as JSON' })
         .option('backend', { type: 'string', describe: 'auto, native, cpu, cuda, …; default: the file’s, or auto' })
-        .example('$0 --config configs/350m.yaml --plan', 'parameters, steps, memory')
-        .example('$0 --config run.yaml seed=1 stages.0.schedule.peak=0.003', 'the file, but for two values') as never,
+        .example('$0 --config 350m --plan', 'parameters, steps, memory')
+        .example('$0 --config run.yaml seed=1 stages.0.schedule.peak=0.003', 'the file, but for two values')
+        .epilogue(`Run files that come with it: ${shippedRuns.names().join(', ')}`) as never,
     run,
   );
 }

@@ -21,6 +21,7 @@ import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { CheckpointStore, readState } from './checkpoint.js';
 import { main } from './cli.js';
 import { readMetrics } from './metrics.js';
+import { loadRunConfig } from './run_config.js';
 
 const bin = fileURLToPath(new URL('../bin/sb-train.js', import.meta.url));
 const base = mkdtempSync(join(tmpdir(), 'sb-train-'));
@@ -332,5 +333,6 @@ describe('--plan', () => {
     const { code, stdout } = await runHere(['--config', file, '--plan', '--json']);
     expect(code).toBe(3); // neither tokenizer nor text is there
     expect(JSON.parse(stdout).parameters).toBe(parameters);
+    expect(loadRunConfig(name)).toEqual(loadRunConfig(file));
   });
 });

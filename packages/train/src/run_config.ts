@@ -1,5 +1,5 @@
 // A run's configuration: one YAML file says what is trained, on what, how long and where it goes.
-import { readYaml } from '@stickbreaking/base/node';
+import { readYaml, ShippedFiles } from '@stickbreaking/base/node';
 import { SourceConfigSchema, TokenizerConfigSchema } from '@stickbreaking/data';
 import { count, LlamaConfigSchema, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
 import { z } from 'zod';
@@ -110,12 +110,17 @@ export type RunConfig = z.output<typeof RunConfigSchema>;
 /** A run's configuration as a user writes it. */
 export type RunConfigInput = z.input<typeof RunConfigSchema>;
 
+/** The run files that come with this package. */
+export const shippedRuns = new ShippedFiles(import.meta.url, 'configs');
+
 /**
  * Reads a run's YAML file, with values replaced by `key.path=value` overrides.
  *
+ * @param given the file's path, or the name of one that comes with this package, such as `350m`
  * @throws UserError with file, line and key (or the override)
  */
-export function loadRunConfig(file: string, overrides: readonly string[] = []): RunConfig {
+export function loadRunConfig(given: string, overrides: readonly string[] = []): RunConfig {
+  const file = shippedRuns.find(given);
   return readYaml(file, RunConfigSchema, { overrides: [...inherited(file, overrides), ...overrides] });
 }
 

@@ -12,5 +12,6 @@ export {
 export { type LockOptions, lockOrRefuse, withLock } from './lock.js';
 export { type ProgressLine, type ProgressLineOptions, type ProgressStream, progressLine } from './progress_line.js';
 export { readWhole } from './read_whole.js';
+export { ShippedFiles } from './shipped.js';
 export { type Stop, stopOnSignals } from './signals.js';
 export { parseYaml, readYaml, type YamlOptions } from './yaml.js';
