@@ -18,6 +18,7 @@ const entries: Record<string, string> = {
   '@stickbreaking/eval': 'eval/src/index.ts',
   '@stickbreaking/train': 'train/src/index.ts',
   '@stickbreaking/study': 'study/src/index.ts',
+  stickbreaking: 'stickbreaking/src/index.ts',
 };
 
 // One seed for the random inputs of all tests of a run.

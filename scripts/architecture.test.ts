@@ -18,6 +18,7 @@ const mayImport: Record<string, readonly string[]> = {
   train: ['base', 'core', 'data', 'model'],
   eval: ['base', 'core', 'data', 'model'],
   study: ['base', 'core', 'data', 'model', 'train', 'eval'],
+  stickbreaking: ['base', 'core', 'data', 'model', 'train', 'eval', 'study'],
 };
 
 const packages = find('packages/*/package.json').map((path) => {

@@ -19,13 +19,9 @@ const out = resolve(values.out);
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, 'program'), { recursive: true });
 
-// Commands: every package's bin/*.js, and what was asked for besides.
-const commands = readdirSync(join(root, 'packages')).flatMap((name) => {
-  const folder = join(root, 'packages', name, 'bin');
-  return existsSync(folder) && existsSync(join(folder, '../dist/cli.js'))
-    ? readdirSync(folder).map((file) => join(folder, file))
-    : [];
-});
+// Commands: those of the package that brings them all, and what was asked for besides.
+const folder = join(root, 'packages/stickbreaking/bin');
+const commands = readdirSync(folder).map((file) => join(folder, file));
 const entries = [...commands, ...positionals.map((path) => resolve(path))];
 
 function git(args) {

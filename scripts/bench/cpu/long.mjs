@@ -6,18 +6,21 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '@stickbreaking/base';
 import { parseLengths } from '@stickbreaking/eval';
+import { defaultText } from '@stickbreaking/study';
 import { loadRunConfig } from '@stickbreaking/train';
-import { command } from '../../quickstart/steps.mjs';
-import { writeAddresses } from '../../quickstart/text.mjs';
 
 const program = fileURLToPath(new URL('long_document.mjs', import.meta.url));
 const quickstart = 'configs/quickstart-stick-breaking.yaml';
 
+function command(name, args) {
+  const { status } = spawnSync('npx', ['--no-install', name, ...args], { stdio: 'inherit' });
+  if (status !== 0) throw new UserError(`${name} failed; its message is above.`);
+}
+
 /** The quickstart's stick-breaking model and its held-out text, made where they are not there yet. */
-function quickstartModel() {
+async function quickstartModel() {
   const run = loadRunConfig(quickstart, []);
-  mkdirSync('quickstart/data', { recursive: true });
-  writeAddresses('quickstart/data');
+  await defaultText('quickstart/data');
   if (!existsSync(run.tokenizer)) {
     mkdirSync(dirname(run.tokenizer), { recursive: true });
     const size = ['--vocab-size', String(run.model.vocabSize)];
@@ -30,7 +33,7 @@ function quickstartModel() {
 export async function benchLongContexts({ checkpoint, data, lengths }) {
   console.log('\nLong contexts: one document through a trained model, seconds and peak memory');
   if (!checkpoint !== !data) throw new UserError('--checkpoint and --data go together.');
-  const model = checkpoint ? { checkpoint, data } : quickstartModel();
+  const model = checkpoint ? { checkpoint, data } : await quickstartModel();
   const results = [];
   for (const length of parseLengths(lengths)) {
     const row = { length };

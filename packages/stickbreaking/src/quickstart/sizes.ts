@@ -1,5 +1,14 @@
-/** How much a backend can train in minutes. The configurations in `configs/` are the full size; slow backends get less. */
-export function sizeFor(backend) {
+/** How much a backend can train in minutes. The run files are the full size; a slow backend gets less. */
+export interface Size {
+  /** Of both run files. */
+  overrides: string[];
+  /** Tokens of held-out text to evaluate on. */
+  evaluationTokens: number;
+  /** What the report says of the size. */
+  note: string | undefined;
+}
+
+export function sizeFor(backend: string): Size {
   if (backend !== 'cpu') return { overrides: [], evaluationTokens: 65_536, note: undefined };
   const directory = 'quickstart/cpu';
   return {

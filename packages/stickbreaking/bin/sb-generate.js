@@ -1,0 +1,4 @@
+#!/usr/bin/env node
+import { commands } from '@stickbreaking/eval/commands';
+
+process.exitCode = await commands['sb-generate'](process.argv.slice(2));

@@ -1,0 +1,34 @@
+/** stickbreaking: the quickstart. The other commands of this package are those of the packages that it brings. */
+import { runCommand } from '@stickbreaking/base/node';
+import { quickstart } from './quickstart/quickstart.js';
+
+interface Arguments {
+  backend: string | undefined;
+  overrides: string[];
+}
+
+export function main(argv: string[]): Promise<number> {
+  return runCommand<Arguments>(
+    argv,
+    (parser) =>
+      parser
+        .scriptName('stickbreaking')
+        .command(
+          'quickstart [backend] [overrides..]',
+          'Trains two small models on real text, stick-breaking and softmax+RoPE, evaluates both, writes quickstart/report.html',
+          (command) =>
+            command
+              .positional('backend', { type: 'string', describe: 'auto, native, cuda or cpu; default: auto' })
+              .positional('overrides', {
+                type: 'string',
+                array: true,
+                default: [],
+                describe: 'key.path=value, for both of its run files',
+              }),
+        )
+        .demandCommand(1, 'Name a command: quickstart.')
+        .epilogue('More commands, each with --help: sb-tokenizer, sb-train, sb-eval, sb-generate, sb-study.') as never,
+    ({ backend = 'auto', overrides }) =>
+      backend.includes('=') ? quickstart({ overrides: [backend, ...overrides] }) : quickstart({ backend, overrides }),
+  );
+}

@@ -1,0 +1,1 @@
+export { type QuickstartOptions, quickstart } from './quickstart/quickstart.js';

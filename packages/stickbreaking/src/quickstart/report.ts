@@ -1,0 +1,117 @@
+/** The quickstart's report: the two perplexity curves past the training length, and the two loss curves. */
+import { cpus } from 'node:os';
+import { join } from 'node:path';
+import { alignColumns } from '@stickbreaking/base';
+import type { SelectedBackend } from '@stickbreaking/core';
+import { type Report, writePictures, writeReport } from '@stickbreaking/eval';
+import { type RunConfig, readMetrics, type StepMetrics } from '@stickbreaking/train';
+
+/** One of the two models. */
+export interface Trained {
+  name: string;
+  run: RunConfig;
+  results: { length: number; perplexity: number }[];
+  /** What it wrote. */
+  sample: string;
+}
+
+interface Told {
+  models: readonly Trained[];
+  backend: SelectedBackend;
+  note: string | undefined;
+  elapsed: string;
+}
+
+/** Writes `report.html` and its pictures into `directory`; gives what is printed of it. */
+export function writeQuickstartReport(directory: string, told: Told): { path: string; table: string; finding: string } {
+  const path = join(directory, 'report.html');
+  const columns = ['length', ...told.models.map(({ name }) => `perplexity, ${name}`)];
+  const rows = told.models[0]!.results.map(({ length }, i) => [
+    String(length),
+    ...told.models.map(({ results }) => results[i]!.perplexity.toFixed(2)),
+  ]);
+  const finding = told.models.map(findingOf).join(' ');
+  const report = reportOf(told, finding, columns, rows);
+  writeReport(path, report);
+  writePictures(directory, report);
+  return { path, table: alignColumns([columns, ...rows], '   '), finding };
+}
+
+function reportOf({ models, backend, note, elapsed }: Told, finding: string, columns: string[], rows: string[][]) {
+  const { model } = models[0]!.run;
+  const { contextLength } = model;
+  const shape = `${model.numLayers} layers of ${model.hiddenSize}, vocabulary ${model.vocabSize}, context ${contextLength}`;
+  const final = models.map(({ name, run }) => [name, lossCurve(run.output).at(-1)?.y.toFixed(4) ?? 'none']);
+  const report: Report = {
+    title: 'Stick-breaking and softmax+RoPE past their training length',
+    blocks: [
+      {
+        kind: 'text',
+        text: `Two small LLaMA-style models, alike but for their attention, were trained on State of the Union addresses at a context of ${contextLength} tokens and evaluated on addresses they have not seen, of one year in twenty: one stream of text, cut into windows of each length.`,
+      },
+      { kind: 'text', text: finding },
+      ...(note === undefined ? [] : [{ kind: 'text', text: note } as const]),
+      { kind: 'heading', text: 'Perplexity by context length' },
+      {
+        kind: 'curves',
+        name: 'perplexity',
+        caption: 'Lower is better. Right of the dotted line no model has been trained.',
+        xLabel: 'context length (tokens)',
+        yLabel: 'perplexity',
+        xLog2: true,
+        yLog: true,
+        mark: { x: contextLength, label: 'training length' },
+        curves: models.map(({ name, results }) => ({
+          name,
+          points: results.map(({ length, perplexity }) => ({ x: length, y: perplexity })),
+        })),
+      },
+      { kind: 'table', columns, rows },
+      { kind: 'heading', text: 'Training loss' },
+      {
+        kind: 'curves',
+        name: 'loss',
+        caption: 'Mean loss in nats per token.',
+        xLabel: 'tokens seen',
+        yLabel: 'loss',
+        curves: models.map(({ name, run }) => ({ name, points: lossCurve(run.output) })),
+      },
+      { kind: 'table', columns: ['model', 'loss at the end'], rows: final },
+      { kind: 'heading', text: 'How they write' },
+      ...models.map(({ name, sample }) => ({ kind: 'text', text: `${name}: ${sample.trim()}` }) as const),
+      { kind: 'heading', text: 'What was run' },
+      {
+        kind: 'facts',
+        facts: [
+          ['models', shape],
+          ['backend', backend.description],
+          ['processor', `${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} threads`],
+          ['time', `${elapsed} s, this time; what was there already was not done again`],
+          ['command', 'stickbreaking quickstart'],
+        ],
+      },
+    ],
+  };
+  return report;
+}
+
+/** Loss by tokens of a run, averaged over a few steps so that two curves can be told apart. */
+function lossCurve(run: string): { x: number; y: number }[] {
+  const lines = readMetrics(join(run, 'metrics.jsonl'));
+  const steps = lines.filter((line): line is StepMetrics & { loss: number } => 'loss' in line && line.loss !== null);
+  const width = Math.max(1, Math.floor(steps.length / 60));
+  const points = [];
+  for (let begin = 0; begin + width <= steps.length; begin += width) {
+    const window = steps.slice(begin, begin + width);
+    points.push({ x: window.at(-1)!.tokens, y: window.reduce((sum, { loss }) => sum + loss, 0) / width });
+  }
+  return points;
+}
+
+/** A sentence on one model: its perplexity at the training length and at the longest. */
+function findingOf({ name, results }: Trained): string {
+  const [first, last] = [results[0]!, results.at(-1)!];
+  const change = 100 * (last.perplexity / first.perplexity - 1);
+  const word = change < 0 ? 'falls' : 'rises';
+  return `${name}: perplexity ${word} by ${Math.abs(change).toFixed(0)} % from ${first.length} tokens (${first.perplexity.toFixed(1)}) to ${last.length} (${last.perplexity.toFixed(1)}).`;
+}

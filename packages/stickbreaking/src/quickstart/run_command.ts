@@ -1,0 +1,57 @@
+/** Running the commands of this project one after the other. */
+import { spawn } from 'node:child_process';
+import { existsSync, realpathSync } from 'node:fs';
+import { constants } from 'node:os';
+import { dirname, extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { UserError } from '@stickbreaking/base';
+
+/**
+ * Runs a command and shows what it prints.
+ *
+ * @returns what it printed, where that is asked for
+ * @throws UserError with the command's exit code where it fails
+ */
+export async function runCommand(name: string, args: readonly string[], { capture = false } = {}): Promise<string> {
+  const start = performance.now();
+  process.stdout.write(`$ npx ${[name, ...args].map(quoted).join(' ')}\n`);
+  const child = spawn(process.execPath, [fileOf(name), ...args], {
+    stdio: ['inherit', capture ? 'pipe' : 'inherit', 'inherit'],
+  });
+  const forward = () => child.kill('SIGTERM');
+  const wait = () => {}; // Ctrl-C reaches the command too, which saves; its exit code then ends this one
+  process.on('SIGTERM', forward).on('SIGINT', wait);
+  let printed = '';
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+    printed += text;
+    process.stdout.write(text);
+  });
+  try {
+    const code = await new Promise<number>((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', (status, signal) => resolve(status ?? 128 + constants.signals[signal!]));
+    });
+    if (code !== 0) {
+      throw new UserError(
+        `The quickstart stopped: ${name} ended with ${code}. Run it again to go on from here, or remove quickstart/ to begin anew.`,
+        { exitCode: code },
+      );
+    }
+  } finally {
+    process.off('SIGTERM', forward).off('SIGINT', wait);
+  }
+  process.stdout.write(`(${secondsSince(start)} s)\n`);
+  return printed;
+}
+
+/** The package's own, or in a bundle the one beside the program that was started. */
+function fileOf(name: string): string {
+  const own = fileURLToPath(new URL(`../../bin/${name}.js`, import.meta.url));
+  if (existsSync(own)) return own;
+  const started = realpathSync(process.argv[1]!);
+  return join(dirname(started), name + extname(started));
+}
+
+const quoted = (arg: string) => (/[\s"]/.test(arg) ? JSON.stringify(arg) : arg);
+
+export const secondsSince = (start: number) => ((performance.now() - start) / 1000).toFixed(1);
