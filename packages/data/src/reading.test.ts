@@ -195,6 +195,7 @@ describe('what is left out is told once', () => {
     }
     symlinkSync('/nowhere', join(folder, 'c.jsonl'));
     expect(await refusal({ path: folder })).toMatch(/c\.jsonl: there is no such file/);
+    expect(await refusal({ path: join(folder, '*.jsonl') })).toMatch(/c\.jsonl: there is no such file/);
   });
 
   test('texts that are null and parts that are empty', async () => {

@@ -1,8 +1,8 @@
 // A source says where text comes from: files, globs or directories, and which field of a record holds the text.
-import { readdirSync, realpathSync, type Stats, statSync } from 'node:fs';
+import fs, { readdirSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { relative, resolve, sep } from 'node:path';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
-import { globSync, isDynamicPattern } from 'tinyglobby';
+import { type FileSystemAdapter, globSync, isDynamicPattern } from 'tinyglobby';
 import { z } from 'zod';
 import { formatOf, formats, knownEndings, namedFormat, type SourceFormat } from './kinds.js';
 import { type OnNotice, tellOnce } from './notices.js';
@@ -129,8 +129,23 @@ function expand(path: string, format: SourceFormat | undefined, onNotice: OnNoti
   return files.map((file) => ({ path: file, named: false }));
 }
 
+/** A link to nothing is found like a file, so that it is missed where it is read, and not left out without a word. */
+const keepingDanglingLinks = {
+  ...fs,
+  realpathSync: (path: string) => orElse(() => fs.realpathSync(path), path),
+  statSync: (path: string) => orElse(() => fs.statSync(path), fs.lstatSync(path)),
+} as FileSystemAdapter;
+
+function orElse<T>(find: () => T, other: T): T {
+  try {
+    return find();
+  } catch {
+    return other;
+  }
+}
+
 function glob(pattern: string, dot: boolean): string[] {
-  const options = { absolute: true, onlyFiles: true, expandDirectories: false, dot };
+  const options = { absolute: true, onlyFiles: true, expandDirectories: false, dot, fs: keepingDanglingLinks };
   return globSync(pattern.replaceAll('\\', '/'), options)
     .map((file) => resolve(file))
     .sort();
