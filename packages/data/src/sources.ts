@@ -134,7 +134,7 @@ const keepingDanglingLinks = {
   ...fs,
   realpathSync: (path: string) => orElse(() => fs.realpathSync(path), path),
   statSync: (path: string) => orElse(() => fs.statSync(path), fs.lstatSync(path)),
-} as FileSystemAdapter;
+} as unknown as FileSystemAdapter;
 
 function orElse<T>(find: () => T, other: T): T {
   try {
