@@ -132,17 +132,9 @@ function expand(path: string, format: SourceFormat | undefined, onNotice: OnNoti
 /** A link to nothing is found like a file, so that it is missed where it is read, and not left out without a word. */
 const keepingDanglingLinks = {
   ...fs,
-  realpathSync: (path: string) => orElse(() => fs.realpathSync(path), path),
-  statSync: (path: string) => orElse(() => fs.statSync(path), fs.lstatSync(path)),
+  realpathSync: (path: string) => (fs.existsSync(path) ? fs.realpathSync(path) : path),
+  statSync: (path: string) => (fs.existsSync(path) ? fs.statSync(path) : fs.lstatSync(path)),
 } as unknown as FileSystemAdapter;
-
-function orElse<T>(find: () => T, other: T): T {
-  try {
-    return find();
-  } catch {
-    return other;
-  }
-}
 
 function glob(pattern: string, dot: boolean): string[] {
   const options = { absolute: true, onlyFiles: true, expandDirectories: false, dot, fs: keepingDanglingLinks };
