@@ -170,7 +170,7 @@ describe.skipIf(!answers)('the packed packages', () => {
     const options = ['--ignoreConfig', '--noEmit', '--strict', '--target', 'es2023', '--module', 'nodenext'];
     const args = [join(root, 'node_modules/typescript/bin/tsc'), ...options, '--types', 'node', ...examples];
     const { stdout } = spawnSync(process.execPath, args, { cwd: app, encoding: 'utf8', maxBuffer: 2 ** 26 });
-    // What tfjs-core 4.22 declares of WebGPU clashes with TypeScript's own lib.dom from 6 on; nothing else is amiss.
+    // What tfjs-core 4.22 declares of WebGPU clashes with the lib.dom of TypeScript 7; nothing else is amiss.
     const errors = stdout.split('\n').filter((line) => /: error TS/.test(line));
     expect(errors.filter((line) => !/^[^(]*(@webgpu.types.dist.index|lib\.dom)\.d\.ts\(/.test(line))).toEqual([]);
   });
