@@ -93,7 +93,7 @@ describe('prepare', () => {
     writeFileSync(join(copy, 'CHANGELOG.md'), changes);
     const faults = faultsOf(copy).join('\n');
     expect(faults).toContain('@stickbreaking/core has version 0.1.0, and @stickbreaking/base 0.2.0');
-    expect(faults).toMatch(/no repository is named by .*stickbreaking;/);
+    expect(faults).toMatch(/no repository is named by .*\bstickbreaking\b/);
     expect(faults).toContain('CHANGELOG.md has no section 0.2.0');
   });
 });
