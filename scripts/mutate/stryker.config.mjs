@@ -1,6 +1,7 @@
-// `pnpm mutate`: changes the code of model and train in small ways, one at a time, and lists the changes that no test
+// `npm run mutate`: changes the code of model and train in small ways, one at a time, and lists the changes that no test
 // notices. Takes hours, so no part of `npm test`; results of code and tests that stayed the same are taken over from the
-// last run. `pnpm mutate --mutate packages/train/src/schedule.ts` looks at one file.
+// last run. One file, and held to its own tests alone, which takes a minute or two:
+//   MUTATE_TESTS=packages/train/src/stage.test.ts npm run mutate -- --mutate packages/train/src/stage.ts
 export default {
   testRunner: 'vitest',
   vitest: { configFile: 'scripts/mutate/vitest.config.ts', related: true },

@@ -1,8 +1,8 @@
-// The tests that mutants are held to: those of model and train that run on the sources.
+// The tests that mutants are held to: those of model and train that run on the sources, or what MUTATE_TESTS names.
 import { defineConfig, mergeConfig } from 'vitest/config';
 import base from '../../vitest.config.js';
 
 const config = mergeConfig(base, defineConfig({ test: { testTimeout: 30_000 } }));
-config.test!.include = ['packages/{model,train}/src/**/*.test.ts'];
+config.test!.include = process.env.MUTATE_TESTS?.split(',') ?? ['packages/{model,train}/src/**/*.test.ts'];
 config.test!.exclude = ['packages/train/src/command.test.ts'];
 export default config;

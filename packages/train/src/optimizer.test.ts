@@ -1,7 +1,7 @@
-/** Clipping: gradients beyond the limit are scaled down to it, and those within it are left as they are. */
+/** The optimizer: what it clips, what decays, at which rate, and its formula. */
 import { selectBackend } from '@stickbreaking/core';
 import { LlamaModel } from '@stickbreaking/model';
-import { tensor } from '@tensorflow/tfjs-core';
+import { memory, tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 
@@ -45,6 +45,63 @@ describe('clipping', () => {
   it('is at 1 unless told otherwise', () => {
     expect(scaleApplied(10, {})).toBeCloseTo(0.1, 6);
   });
+});
+
+describe('the rate and the decay', () => {
+  it('are of the weight matrices inside the layers, of other matrices, and of the rest', () => {
+    const attention = { kind: 'stick-breaking', headNorm: true, remainderBias: true } as const;
+    const model = LlamaModel.create({ ...sizes, attention }, { seed: 1 });
+    const settings = { weightDecay: 0.5, hiddenLearningRateScale: 0.25 };
+    const optimizer = new Optimizer(model.parameters, OptimizerSchema.parse(settings));
+    const before = new Map([...model.parameters].map(([name, one]) => [name, one.dataSync()[0]!]));
+    const gradients = [...model.parameters].map(([name, { shape, size }]) => {
+      return [name, tensor(new Float32Array(size).fill(3), shape)] as const;
+    });
+    optimizer.update(new Map(gradients), 1, 0.1);
+    // The first step of Adam moves every number by the rate, whatever the gradient's size.
+    for (const [name, parameter] of model.parameters) {
+      const isMatrix = /(_proj|embed_tokens|lm_head)\.weight$/.test(name);
+      const rate = isMatrix && name.startsWith('model.layers.') ? 0.025 : 0.1;
+      const was = before.get(name)!;
+      expect(parameter.dataSync()[0], name).toBeCloseTo(was - rate * (isMatrix ? 0.5 : 0) * was - rate, 5);
+    }
+    // Those of a head are matrices by their rank alone.
+    expect(model.parameters.get('model.layers.0.self_attn.head_norm.weight')!.rank).toBe(2);
+    expect(model.parameters.get('model.layers.0.self_attn.remainder_bias')!.rank).toBe(2);
+  });
+});
+
+it('gives its moments by name, and goes on from them as if it had never stopped', () => {
+  const model = LlamaModel.create(sizes, { seed: 2 });
+  const twin = LlamaModel.create(sizes, { seed: 2 });
+  const settings = OptimizerSchema.parse({});
+  const gradients = new Map(
+    [...model.parameters].map(([name, { shape, size }]) => {
+      return [
+        name,
+        tensor(
+          Float32Array.from({ length: size }, (_, i) => Math.cos(i)),
+          shape,
+        ),
+      ] as const;
+    }),
+  );
+  const first = new Optimizer(model.parameters, settings);
+  first.update(gradients, 1, 0.1);
+  const state = first.state();
+  expect([...state.keys()]).toEqual([
+    ...[...model.parameters.keys()].map((name) => `firstMoment.${name}`),
+    ...[...model.parameters.keys()].map((name) => `secondMoment.${name}`),
+  ]);
+  for (const [name, one] of twin.parameters) one.assign(model.parameters.get(name)!);
+  const tensors = memory().numTensors;
+  const second = new Optimizer(twin.parameters, settings, first.updates);
+  second.restore((name) => state.get(name)!.dataSync() as Float32Array);
+  expect(memory().numTensors - tensors).toBe(state.size);
+  for (const one of [first, second]) one.update(gradients, 1, 0.1);
+  for (const [name, one] of twin.parameters) expect(one.dataSync()).toEqual(model.parameters.get(name)!.dataSync());
+  second.dispose();
+  expect(memory().numTensors).toBe(tensors);
 });
 
 describe('AdamW over several updates', () => {

@@ -7,7 +7,6 @@ import { memory, tensor, type Variable } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { readMetrics } from './metrics.js';
-import { Optimizer, OptimizerSchema } from './optimizer.js';
 import type { BatchSource, StageData, TrainStage } from './stage.js';
 import type { TrainOptions } from './train_options.js';
 import { train } from './trainer.js';
@@ -374,27 +373,5 @@ describe('a batch', () => {
     disposeAll(apart.gradients);
     disposeAll(together.gradients);
     trained.dispose();
-  });
-});
-
-describe('Optimizer', () => {
-  it('clips, decays matrices alone, and scales the rate of the layers’ matrices', async () => {
-    const settings = { weightDecay: 0.5, gradientClip: 1, hiddenLearningRateScale: 0.25 };
-    const trained = LlamaModel.create(model, { seed: 1 });
-    const optimizer = new Optimizer(trained.parameters, OptimizerSchema.parse(settings));
-    const before = new Map([...trained.parameters].map(([name, p]) => [name, Array.from(p.dataSync())]));
-    const gradients = new Map(
-      [...trained.parameters].map(([name, p]) => [name, tensor(new Float32Array(p.size).fill(3), p.shape)]),
-    );
-    optimizer.update(gradients, 1000, 0.1);
-    // The first step of Adam moves every number by the rate, whatever the gradient's size.
-    for (const [name, parameter] of trained.parameters) {
-      const rate = name.startsWith('model.layers.') && parameter.rank === 2 ? 0.025 : 0.1;
-      const decay = parameter.rank === 2 ? 0.5 : 0;
-      const [was, is] = [before.get(name)![0]!, parameter.dataSync()[0]!];
-      expect(is, name).toBeCloseTo(was - rate * decay * was - rate, 4);
-    }
-    const moment = optimizer.firstMoments.get('model.norm.weight')!.dataSync()[0];
-    expect(moment).toBeCloseTo(0.1 * 3 * (1 / 1000), 8);
   });
 });
