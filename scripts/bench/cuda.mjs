@@ -71,8 +71,8 @@ function measure({ batch, heads, tokens, headDim }) {
     bias: 'none',
   };
   const positions = { cuSeqlens, firstPositions: new Int32Array(batch) };
-  const turn = { queries: positions, keys: positions, inverseFrequencies: ropeInverseFrequencies(headDim) };
-  const rotate = (q, k, inverse) => run('RotaryEmbedding', { q, k }, { ...turn, inverse });
+  const inverseFrequencies = ropeInverseFrequencies(headDim);
+  const rotary = { queries: positions, keys: positions, inverseFrequencies, inverse: false };
 
   const stick = () => run('StickBreakingAttention', { q, k, v }, packing);
   const stickBoth = () => {
@@ -85,14 +85,11 @@ function measure({ batch, heads, tokens, headDim }) {
     const [output, logSumExp] = soft();
     return [output, logSumExp, ...run('SoftmaxAttentionGrad', { q, k, v, output, logSumExp, dOutput }, packing)];
   };
-  const rope = () => {
-    const [rq, rk] = rotate(q, k, false);
-    return [rq, rk, ...run('SoftmaxAttention', { q: rq, k: rk, v }, packing)];
-  };
+  const rope = () => run('RotarySoftmaxAttention', { q, k, v }, { ...packing, rotary, consumed: false });
   const ropeBoth = () => {
-    const [rq, rk, output, logSumExp] = rope();
-    const gradients = run('SoftmaxAttentionGrad', { q: rq, k: rk, v, output, logSumExp, dOutput }, packing);
-    return [rq, rk, output, logSumExp, ...gradients, ...rotate(gradients[0], gradients[1], true)];
+    const [output, logSumExp, turnedQ, turnedK] = rope();
+    const inputs = { q: turnedQ, k: turnedK, v, output, logSumExp, dOutput };
+    return [output, logSumExp, turnedQ, turnedK, ...run('RotarySoftmaxAttentionGrad', inputs, { ...packing, rotary })];
   };
   const pair = (forward, both) => ({ forwardMs: milliseconds(forward), bothMs: milliseconds(both) });
   const skipping = backend.blockSkipping;

@@ -127,6 +127,21 @@ export interface Kernels {
   };
   /** q [N,H,D], k [M,K,D]; both rotated. Pairs are (i, i + D/2), as in Hugging Face's rotate_half. */
   RotaryEmbedding: { inputs: { q: Tensor; k: Tensor }; attrs: RotaryAttributes; outputs: [q: Tensor, k: Tensor] };
+  /**
+   * RotaryEmbedding, then SoftmaxAttention; also q and k as rotated, for the gradient. If they are `consumed`, the inputs q
+   * and k may be changed in place.
+   */
+  RotarySoftmaxAttention: {
+    inputs: Qkv;
+    attrs: SoftmaxAttributes & { rotary: RotaryAttributes; consumed: boolean };
+    outputs: [output: Tensor, logSumExp: Tensor, q: Tensor, k: Tensor];
+  };
+  /** q and k as rotated; dq and dk are the gradients of q and k before that. */
+  RotarySoftmaxAttentionGrad: {
+    inputs: Qkv & { output: Tensor; logSumExp: Tensor; dOutput: Tensor };
+    attrs: SoftmaxAttributes & { rotary: RotaryAttributes };
+    outputs: [dq: Tensor, dk: Tensor, dv: Tensor];
+  };
   /** x [N,C], weights [F,C]; x·weightᵀ of each. */
   Linears: { inputs: [x: Tensor, ...weights: Tensor[]]; attrs: NoAttributes; outputs: Tensor[] };
   /** dy [N,F] and weight [F,C] of each, alternating; dx is the sum of all dy·weight. */

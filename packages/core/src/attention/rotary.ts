@@ -27,7 +27,15 @@ export interface RotaryOptions {
  * @throws UserError if shapes, types, boundaries or options do not fit
  */
 export function rotaryEmbedding(q: Tensor, k: Tensor, options: RotaryOptions): { q: Tensor3D; k: Tensor3D } {
-  const op = 'rotaryEmbedding';
+  const attrs = rotaryAttributes('rotaryEmbedding', q, k, options);
+  return tidy(() => {
+    const [turnedQ, turnedK] = runKernel('RotaryEmbedding', { q, k }, attrs) as [Tensor3D, Tensor3D];
+    return { q: turnedQ, k: turnedK };
+  });
+}
+
+/** The kernels' attributes, with everything checked. */
+export function rotaryAttributes(op: string, q: Tensor, k: Tensor, options: RotaryOptions): RotaryAttributes {
   checkShape(op, 'q', q, [-1, -1, -1]);
   checkShape(op, 'k', k, [-1, -1, q.shape[2]]);
   checkDtype(op, 'q', q, 'float32');
@@ -55,16 +63,12 @@ export function rotaryEmbedding(q: Tensor, k: Tensor, options: RotaryOptions): {
     checkInt(op, `the position of document ${s}'s last key`, first + length(cuSeqlensK, s));
   });
   const firstQueries = firstKeys.map((first, s) => first + length(cuSeqlensK, s) - length(cuSeqlens, s));
-  const attrs: RotaryAttributes = {
+  return {
     queries: { cuSeqlens, firstPositions: firstQueries },
     keys: { cuSeqlens: cuSeqlensK, firstPositions: firstKeys },
     inverseFrequencies,
     inverse: false,
   };
-  return tidy(() => {
-    const [turnedQ, turnedK] = runKernel('RotaryEmbedding', { q, k }, attrs) as [Tensor3D, Tensor3D];
-    return { q: turnedQ, k: turnedK };
-  });
 }
 
 defineGradient('RotaryEmbedding', {}, ([q, k], _saved, attrs) => {

@@ -3,10 +3,10 @@ import { UserError } from '@stickbreaking/base';
 import { customGrad, type GradSaveFunc, type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkAttention, checkInt, checkNumber, checkShape } from '../checks.js';
 import { fireInputNames } from '../fire_inputs.js';
-import type { FireInputs, SoftmaxAttributes } from '../kernels.js';
+import type { FireInputs, KernelAttributes, SoftmaxAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 import { alibiSlopes, type FireParameters, type Position, ropeInverseFrequencies } from './positions.js';
-import { rotaryEmbedding } from './rotary.js';
+import { type RotaryOptions, rotaryAttributes, rotaryEmbedding } from './rotary.js';
 import type { PackedAttentionOptions } from './stick_breaking.js';
 
 /** Options of `softmaxAttention`. */
@@ -14,6 +14,8 @@ export interface SoftmaxOptions extends PackedAttentionOptions {
   /** A query sees its last `window` keys, itself included. Default: all of its document. */
   window?: number;
   position: Position;
+  /** Whether a backend may change q and k in place, which saves memory: nothing else reads them. Default: false. */
+  consumed?: boolean;
 }
 
 type SoftmaxInputs = { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>;
@@ -33,8 +35,32 @@ export function softmaxAttention(q: Tensor, k: Tensor, v: Tensor, options: Softm
 }
 
 function attend(q: Tensor, k: Tensor, v: Tensor, options: SoftmaxOptions): Tensor3D {
-  const { inputs, attrs } = softmaxInputs('softmaxAttention', q, k, v, options);
-  return withGradient(inputs, attrs) as Tensor3D;
+  const op = 'softmaxAttention';
+  const { position, consumed = false } = options;
+  if (position.kind !== 'rope') {
+    const { inputs, attrs } = softmaxInputs(op, q, k, v, options);
+    return withGradient(inputs, attrs) as Tensor3D;
+  }
+  const { attrs } = softmaxInputs(op, q, k, v, { ...options, position: { kind: 'none' } });
+  const rotary = rotaryAttributes(op, q, k, rotaryOptions(q, attrs, position));
+  return rotated({ q, k, v }, { ...attrs, rotary, consumed }) as Tensor3D;
+}
+
+/** RoPE and attention as one kernel, whose gradient turns those of q and k back where it writes them. */
+function rotated({ q, k, v }: { q: Tensor; k: Tensor; v: Tensor }, attrs: KernelAttributes<'RotarySoftmaxAttention'>) {
+  const kernel = customGrad((...args) => {
+    const save = args.pop() as GradSaveFunc;
+    const [q, k, v] = args as [Tensor, Tensor, Tensor];
+    const [output, logSumExp, turnedQ, turnedK] = runKernel('RotarySoftmaxAttention', { q, k, v }, attrs);
+    save([turnedQ, turnedK, v, output, logSumExp]);
+    const gradFunc = (dOutput: Tensor, saved: Tensor[]) => {
+      const [q, k, v, output, logSumExp] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor];
+      const { consumed: _, ...others } = attrs;
+      return runKernel('RotarySoftmaxAttentionGrad', { q, k, v, output, logSumExp, dOutput }, others);
+    };
+    return { value: output, gradFunc };
+  });
+  return kernel(q, k, v);
 }
 
 /** The kernel's inputs and attributes: everything checked, RoPE applied, the bias named. */
@@ -55,7 +81,7 @@ export function softmaxInputs(
     case 'none':
       break;
     case 'rope':
-      inputs = { ...rotate(q, k, packed, position), v };
+      inputs = { ...rotaryEmbedding(q, k, rotaryOptions(q, packed, position)), v };
       break;
     case 'alibi': {
       const given = position.slopes ?? alibiSlopes(numHeads);
@@ -81,12 +107,12 @@ export function softmaxInputs(
   return { inputs, attrs };
 }
 
-function rotate(
+/** The boundaries and frequencies of RoPE. */
+function rotaryOptions(
   q: Tensor,
-  k: Tensor,
   { cuSeqlens, cuSeqlensK }: { cuSeqlens: Int32Array; cuSeqlensK: Int32Array },
   { theta, scaling }: Extract<Position, { kind: 'rope' }>,
-): { q: Tensor; k: Tensor } {
+): RotaryOptions {
   const documents = cuSeqlens.length - 1;
   const keys = (s: number) => cuSeqlensK[s + 1]! - cuSeqlensK[s]!;
   const headDim = q.shape[2]!;
@@ -99,7 +125,7 @@ function rotate(
           ]).flat(),
         )
       : ropeInverseFrequencies(headDim, theta, scaling);
-  return rotaryEmbedding(q, k, { cuSeqlens, cuSeqlensK, inverseFrequencies });
+  return { cuSeqlens, cuSeqlensK, inverseFrequencies };
 }
 
 function fireInputs(parameters: FireParameters, numHeads: number): FireInputs {

@@ -20,11 +20,13 @@ import { type ConformanceCase, gradient, output, withGradients } from './case.js
 import { adamW64, embedding64, globalNorm64, linearCrossEntropy64 } from './float64/layers.js';
 import { layerCases } from './layer_cases.js';
 import { normCases } from './norm_cases.js';
+import { projectionCases } from './projection_cases.js';
 
 export function opCases(): ConformanceCase[] {
   return [
     ...normCases(),
     ...layerCases(),
+    ...projectionCases(),
     embeddingCase(40, 13, 70),
     embeddingCase(1, 1000, 3),
     tiedCase(50, 30, 24),

@@ -25,6 +25,8 @@ it('has every kernel of the contract', () => {
     'ResidualRMSNorm',
     'ResidualRMSNormGrad',
     'RotaryEmbedding',
+    'RotarySoftmaxAttention',
+    'RotarySoftmaxAttentionGrad',
     'SoftmaxAttention',
     'SoftmaxAttentionGrad',
     'StickBreakingAttention',

@@ -10,6 +10,7 @@ import { headNorm, headNormGrad, rmsNorm, rmsNormGrad } from './norms.js';
 import { remainderBias, remainderBiasGrad } from './remainder_bias.js';
 import { residual, residualGrad, residualRmsNorm, residualRmsNormGrad } from './residual.js';
 import { rotaryEmbedding } from './rotary.js';
+import { rotarySoftmaxAttention, rotarySoftmaxAttentionGrad } from './rotary_softmax.js';
 import { softmaxAttention } from './softmax.js';
 import { softmaxAttentionGrad } from './softmax_grad.js';
 import { stickBreakingAttention, stickBreakingAttentionGrad } from './stick_breaking.js';
@@ -21,6 +22,8 @@ export const referenceKernels: { [Name in KernelName]: ReferenceKernel<Name> } =
   SoftmaxAttention: softmaxAttention,
   SoftmaxAttentionGrad: softmaxAttentionGrad,
   RotaryEmbedding: rotaryEmbedding,
+  RotarySoftmaxAttention: rotarySoftmaxAttention,
+  RotarySoftmaxAttentionGrad: rotarySoftmaxAttentionGrad,
   Linears: linears,
   LinearsGrad: linearsGrad,
   WeightGrads: weightGrads,

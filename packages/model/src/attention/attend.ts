@@ -62,6 +62,7 @@ export function attend(
   const matrix = () => kind.matrix({ q, k, scale }, weights.own, attention, config);
   observe?.({ layer, q, k, scale, weights: matrix });
   const cuSeqlensK = cache ? Int32Array.of(0, k.shape[0]) : cuSeqlens;
-  const output = kind.attend({ q, k, v, cuSeqlens, cuSeqlensK, scale }, weights.own, attention, config);
+  const consumed = !cache && !observe;
+  const output = kind.attend({ q, k, v, cuSeqlens, cuSeqlensK, scale, consumed }, weights.own, attention, config);
   return linear(reshape(output, [x.shape[0], numHeads * headDim]) as Tensor2D, weights.o);
 }

@@ -28,6 +28,8 @@ export interface AttentionInputs extends QueriesAndKeys {
   cuSeqlens: Int32Array;
   /** [S+1] boundaries among the keys; the queries of a document are the last of its keys. */
   cuSeqlensK: Int32Array;
+  /** Whether q and k may be changed in place: nothing else reads them. */
+  consumed: boolean;
 }
 
 /** How a kind is written in Hugging Face's `config.json`. */

@@ -54,7 +54,7 @@ describe.each(inputs)('%j', (input) => {
     });
     const weights = weightsOf(parameters, new Map(variables));
     const whole = Int32Array.of(0, tokens);
-    const packed = { cuSeqlens: whole, cuSeqlensK: whole };
+    const packed = { cuSeqlens: whole, cuSeqlensK: whole, consumed: false };
     const matrix = kind.matrix({ q, k, scale: 0.8 }, weights, attention, config);
     const mixed = matrix.matMul(v.transpose([1, 0, 2])).transpose([1, 0, 2]);
     const output = kind.attend({ q, k, v, scale: 0.8, ...packed }, weights, attention, config);

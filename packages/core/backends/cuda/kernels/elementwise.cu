@@ -60,12 +60,14 @@ extern "C" __global__ void copy_cast(void* y, int yType, const void* x, int xTyp
   }
 }
 
-// Rows of another width: cut off, or filled up with zeros.
-extern "C" __global__ void copy_columns(bf16* y, i64 yColumns, const bf16* x, i64 xColumns, i64 rows) {
-  const i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= rows * yColumns) return;
-  const i64 row = i / yColumns, column = i - row * yColumns;
-  y[i] = column < xColumns ? x[row * xColumns + column] : 0;
+// Rows of a matrix, `stride` elements apart, to rows of another length that follow one another; zeros where x has none.
+extern "C" __global__ void copy_rows(void* y, i64 yColumns, i64 yRows, const void* x, i64 stride, i64 columns, i64 rows, int bytes) {
+  for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < yRows * yColumns; i += (i64)gridDim.x * blockDim.x) {
+    const i64 row = i / yColumns, column = i - row * yColumns, from = row * stride + column;
+    const bool inside = row < rows && column < columns;
+    if (bytes == 4) ((unsigned*)y)[i] = inside ? ((const unsigned*)x)[from] : 0;
+    else ((bf16*)y)[i] = inside ? ((const bf16*)x)[from] : 0;
+  }
 }
 
 namespace binary_op {

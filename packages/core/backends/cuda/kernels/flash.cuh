@@ -43,6 +43,11 @@ struct Attention {
   float* fireTable;          // see fire_table.cuh
   float* fireSums;           // [items, H, 2W + 1, 4]
   int fireUnits;             // W
+  // Elements between tokens, of q, of k and v, of dq, of dk and dv; other tensors have [N, H, D] as it stands.
+  int qStride, kvStride, dqStride, dkvStride;
+  i64 keyTokens;             // M
+  // Cosines, then sines, of the rotary embedding that q and k come from, [2, N or M, D / 2]: dq and dk are turned back. Or null.
+  const float *turnQ, *turnK;
 };
 
 // A block of queries: packed row of the first, how many, packed row of the document's first key, number of its keys,
@@ -182,5 +187,26 @@ __device__ __forceinline__ void break_rows(float (&s)[32], float scale, const in
 __device__ __forceinline__ int uniform(int x) { return __shfl_sync(0xffffffffu, x, 0); }
 __device__ __forceinline__ KeyItem uniform(const KeyItem& i) {
   return {uniform(i.k0), uniform(i.keys), uniform(i.position), uniform(i.q0), uniform(i.queries), uniform(i.offset), uniform(i.rowBlock), 0};
+}
+
+// A thread's part of a row of dQ, dK or dV, [rows, D]. Where the rows were turned by a rotary embedding (`turn` has the cosines and
+// then the sines of `tokens` rows, [2, tokens, D / 2]), the gradient is turned back: of each pair (d, d + D / 2) the thread has both.
+__device__ __forceinline__ void store_gradient(bf16* to, const float (&d)[D / 2], int half, int c, float scale, const float* turn,
+                                               i64 row, i64 tokens) {
+#pragma unroll
+  for (int j = 0; j < D / 16; j++) {
+    constexpr int FAR = D / 4;  // in the accumulators, from a pair's first to its second
+    const int at = 4 * j + 2 * half, column = 8 * j + 2 * c;
+    float a[2] = {d[at] * scale, d[at + 1] * scale}, b[2] = {d[at + FAR] * scale, d[at + FAR + 1] * scale};
+    if (turn) {
+      const float2 cosine = *(const float2*)(turn + row * (D / 2) + column);
+      const float2 sine = *(const float2*)(turn + (tokens + row) * (D / 2) + column);
+      const float x[2] = {a[0], a[1]};
+      a[0] = fmaf(b[0], sine.x, x[0] * cosine.x), a[1] = fmaf(b[1], sine.y, x[1] * cosine.y);
+      b[0] = fmaf(-x[0], sine.x, b[0] * cosine.x), b[1] = fmaf(-x[1], sine.y, b[1] * cosine.y);
+    }
+    *(unsigned*)(to + column) = pack_bf16(a[0], a[1]);
+    *(unsigned*)(to + column + D / 2) = pack_bf16(b[0], b[1]);
+  }
 }
 #include "flash_fire.cuh"

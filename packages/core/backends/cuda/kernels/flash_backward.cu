@@ -18,7 +18,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   const i64 row0 = item.q0 + (have > 0 ? wg * TILE_ROWS : 0);
 
   const unsigned q = sh.q + wg * T::BYTES, dO = sh.dO + wg * T::BYTES;
-  load_tile<false>(q, p.q + (row0 * p.heads + head) * D, p.heads * D, have, thread);
+  load_tile<false>(q, p.q + row0 * p.qStride + head * D, p.qStride, have, thread);
   load_tile<false>(dO, p.dOutput + (row0 * p.heads + head) * D, p.heads * D, have, thread);
   copy_commit();
 
@@ -100,17 +100,15 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     if (r0 + 8 * h >= have) continue;
-    bf16* out = p.dq + ((row0 + r0 + 8 * h) * p.heads + head) * D + 2 * c;
-#pragma unroll
-    for (int j = 0; j < D / 8; j++)
-      *(unsigned*)(out + 8 * j) = pack_bf16(dQ[4 * j + 2 * h] * p.scale, dQ[4 * j + 2 * h + 1] * p.scale);
+    const i64 row = row0 + r0 + 8 * h;
+    store_gradient(p.dq + row * p.dqStride + head * D, dQ, h, c, p.scale, p.turnQ, row, p.tokens);
   }
 }
 
 // Two warps bring keys and values.
 __device__ __forceinline__ void produce(const Attention& p, const QueryItem& item, const Shared& sh, int head, int first, int tiles,
                                         int thread) {
-  const int kv = head / (p.heads / p.kvHeads), stride = p.kvHeads * D;
+  const int kv = head / (p.heads / p.kvHeads), stride = p.kvStride;
   const bf16* keys = p.k + (i64)item.k0 * stride + kv * D;
   const bf16* values = p.v + (i64)item.k0 * stride + kv * D;
   const TileLoader<true, LOADERS> loader(stride, thread);

@@ -77,18 +77,18 @@ struct Kept {
 };
 
 __device__ __forceinline__ void produce(const Attention& p, const KeyItem& item, const Shared& sh, int kv, int thread) {
-  const int group = p.heads / p.kvHeads, stride = p.heads * D, nearest = (item.position + item.keys - 1) / TILE_ROWS;
+  const int group = p.heads / p.kvHeads, nearest = (item.position + item.keys - 1) / TILE_ROWS;
   const Blocks blocks(p, item, item.position, item.keys);
-  const TileLoader<false> loader(stride, thread);
+  const TileLoader<false> queries(p.qStride, thread), gradients(p.heads * D, thread);
   int step = 0;
   for (int head = kv * group; head < (kv + 1) * group; head++) {
     const Reach reach(p, item, head);
     for (int b = blocks.from; b <= blocks.to; b++) {
       if (nearest < reach[b]) continue;
       const int stage = sh.ring.acquire(step);
-      const i64 from = ((i64)(item.q0 + b * TILE_ROWS) * p.heads + head) * D;
-      loader.load(sh.q + stage * T::BYTES, p.q + from, item.queries - b * TILE_ROWS);
-      loader.load(sh.dO + stage * T::BYTES, p.dOutput + from, item.queries - b * TILE_ROWS);
+      const i64 row = item.q0 + b * TILE_ROWS;
+      queries.load(sh.q + stage * T::BYTES, p.q + row * p.qStride + head * D, item.queries - b * TILE_ROWS);
+      gradients.load(sh.dO + stage * T::BYTES, p.dOutput + (row * p.heads + head) * D, item.queries - b * TILE_ROWS);
       sh.ring.publish(step++);
     }
   }
@@ -239,7 +239,7 @@ __device__ __forceinline__ void fire_tile(float (&s)[32], float (&dP)[32], const
 __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item, const Shared& sh, int kv, int wg, int thread) {
   const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
   const int group = p.heads / p.kvHeads, have = uniform(min(TILE_ROWS, item.keys - wg * TILE_ROWS)), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
-  const int tile = item.position / TILE_ROWS + wg, nearest = (item.position + item.keys - 1) / TILE_ROWS, kvStride = p.kvHeads * D;
+  const int tile = item.position / TILE_ROWS + wg, nearest = (item.position + item.keys - 1) / TILE_ROWS;
   Blocks blocks(p, item, item.position, item.keys), own(p, item, item.position + wg * TILE_ROWS, have);
   blocks.from = uniform(blocks.from), blocks.to = uniform(blocks.to);
   own.from = uniform(own.from), own.to = have > 0 ? uniform(own.to) : -1;
@@ -247,8 +247,8 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
   const unsigned k = sh.k + wg * T::BYTES, v = sh.v + wg * T::BYTES;
   const unsigned weights = sh.weights + wg * Square::BYTES, dLogits = sh.dLogits + wg * Square::BYTES;
   const i64 key0 = item.k0 + (have > 0 ? wg * TILE_ROWS : 0);
-  load_tile<true>(k, p.k + (key0 * p.kvHeads + kv) * D, kvStride, have, thread);
-  load_tile<true>(v, p.v + (key0 * p.kvHeads + kv) * D, kvStride, have, thread);
+  load_tile<true>(k, p.k + key0 * p.kvStride + kv * D, p.kvStride, have, thread);
+  load_tile<true>(v, p.v + key0 * p.kvStride + kv * D, p.kvStride, have, thread);
   copy_commit();
   copy_wait<0>();
   async_proxy_fence();
@@ -329,12 +329,9 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
   for (int h = 0; h < 2; h++) {
     const int key = key_of_row(r0 + 8 * h);
     if (key >= have) continue;
-    const i64 to = ((key0 + key) * p.kvHeads + kv) * D + 2 * c;
-#pragma unroll
-    for (int j = 0; j < D / 8; j++) {
-      *(unsigned*)(p.dk + to + 8 * j) = pack_bf16(dK[4 * j + 2 * h] * p.scale, dK[4 * j + 2 * h + 1] * p.scale);
-      *(unsigned*)(p.dv + to + 8 * j) = pack_bf16(dV[4 * j + 2 * h], dV[4 * j + 2 * h + 1]);
-    }
+    const i64 row = key0 + key, to = row * p.dkvStride + kv * D;
+    store_gradient(p.dk + to, dK, h, c, p.scale, p.turnK, row, p.keyTokens);
+    store_gradient(p.dv + to, dV, h, c, 1.f, nullptr, row, p.keyTokens);
   }
 }
 

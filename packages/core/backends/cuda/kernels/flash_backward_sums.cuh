@@ -68,16 +68,44 @@ __device__ __forceinline__ void finish(const float (&d)[D / 2], unsigned others,
   }
 }
 // That tile's rows to the tensor.
+__device__ __forceinline__ uint4 read_chunk(unsigned tile, int row, int chunk) {
+  uint4 x;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "r"(tile + Square::chunk(row, chunk))
+               : "memory");
+  return x;
+}
 __device__ __forceinline__ void write_keys(bf16* out, unsigned tile, int stride, int have, int thread) {
 #pragma unroll
   for (int i = 0; i < TILE_ROWS * T::CHUNKS / 128; i++) {
     const int at = thread + i * 128, row = at / T::CHUNKS, chunk = at % T::CHUNKS, key = key_of_row(row);
-    uint4 x;
-    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-                 : "r"(tile + Square::chunk(row, chunk))
-                 : "memory");
+    const uint4 x = read_chunk(tile, row, chunk);
     if (key < have) *(uint4*)(out + (i64)key * stride + chunk * 8) = x;
+  }
+}
+// The same, turned back: see store_gradient. `first`: the tile's first row among `tokens`.
+__device__ __forceinline__ void write_turned(bf16* out, unsigned tile, int stride, int have, int thread, const float* turn,
+                                             i64 first, i64 tokens) {
+  constexpr int PAIRS = T::CHUNKS / 2;
+#pragma unroll 1
+  for (int at = thread; at < TILE_ROWS * PAIRS; at += 128) {
+    const int row = at / PAIRS, chunk = at % PAIRS, key = key_of_row(row);
+    if (key >= have) continue;
+    float a[8], b[8], cosine[8], sine[8];
+    unpack8(read_chunk(tile, row, chunk), a);
+    unpack8(read_chunk(tile, row, chunk + PAIRS), b);
+    load8(turn + (first + key) * (D / 2) + chunk * 8, cosine);
+    load8(turn + (tokens + first + key) * (D / 2) + chunk * 8, sine);
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      const float x = a[j];
+      a[j] = fmaf(b[j], sine[j], x * cosine[j]);
+      b[j] = fmaf(-x, sine[j], b[j] * cosine[j]);
+    }
+    bf16* to = out + (i64)key * stride + chunk * 8;
+    store8(to, a);
+    store8(to + D / 2, b);
   }
 }
 
@@ -97,7 +125,7 @@ struct Place {
 __device__ __forceinline__ void sum_up(const Attention& p, const QueryItem& item, const Shared& sh, int head, int first, int tiles,
                                        int thread, const Place& place, const int* progress) {
   const int lane = thread & 31, warp = thread >> 5;
-  const int kv = head / (p.heads / p.kvHeads), stride = p.kvHeads * D;
+  const int kv = head / (p.heads / p.kvHeads);
   int from[WGS], upper[WGS];
 #pragma unroll
   for (int w = 0; w < WGS; w++) {
@@ -153,9 +181,11 @@ __device__ __forceinline__ void sum_up(const Attention& p, const QueryItem& item
     sum_products(d, sh.dLogits(buffer, 0), sh.q, active(n));
     finish(d, own + SUM_BYTES / 2, alone, sh.weights(buffer, 1), warp, lane, p.scale);
     warpgroup_barrier(SUMMING);
-    const i64 to = ((i64)(item.k0 + n * TILE_ROWS) * p.kvHeads + kv) * D;
-    write_keys(p.dv + to, sh.weights(buffer, 0), stride, item.keys - n * TILE_ROWS, thread);
-    write_keys(p.dk + to, sh.weights(buffer, 1), stride, item.keys - n * TILE_ROWS, thread);
+    const int have = item.keys - n * TILE_ROWS;
+    const i64 row = item.k0 + n * TILE_ROWS, to = row * p.dkvStride + kv * D;
+    write_keys(p.dv + to, sh.weights(buffer, 0), p.dkvStride, have, thread);
+    if (p.turnK) write_turned(p.dk + to, sh.weights(buffer, 1), p.dkvStride, have, thread, p.turnK, row, p.keyTokens);
+    else write_keys(p.dk + to, sh.weights(buffer, 1), p.dkvStride, have, thread);
     __syncwarp();
     if (lane == 0) barrier_arrive(sh.empty + buffer * 8);
   }

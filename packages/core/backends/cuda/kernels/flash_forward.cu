@@ -27,7 +27,7 @@ static_assert(1023 + Shared::BYTES <= BLOCK_BYTES, "more shared memory than the 
 
 __device__ __forceinline__ void produce(const Attention& p, const QueryItem& item, const Shared& sh, int head, int tiles,
                                         int lowest, int thread) {
-  const int kv = head / (p.heads / p.kvHeads), stride = p.kvHeads * D;
+  const int kv = head / (p.heads / p.kvHeads), stride = p.kvStride;
   const bf16* keys = p.k + (i64)item.k0 * stride + kv * D;
   const bf16* values = p.v + (i64)item.k0 * stride + kv * D;
   const TileLoader<true> loader(stride, thread);
@@ -172,7 +172,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   const float scale = p.scale * LOG2E;
 
   const unsigned q = sh.q + wg * T::BYTES;
-  load_tile<false>(q, p.q + ((i64)(item.q0 + (have > 0 ? wg * TILE_ROWS : 0)) * p.heads + head) * D, p.heads * D, have, thread);
+  load_tile<false>(q, p.q + (i64)(item.q0 + (have > 0 ? wg * TILE_ROWS : 0)) * p.qStride + head * D, p.qStride, have, thread);
   copy_commit();
   copy_wait<0>();
   async_proxy_fence();

@@ -3,23 +3,38 @@
 
 __device__ __forceinline__ float sigmoid(float x) { return 1.f / (1.f + __expf(-x)); }
 
-extern "C" __global__ void swiglu(bf16* y, const bf16* gate, const bf16* up, i64 n) {
-  const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * 8;
-  if (i >= n) return;
+// Where eight elements of a matrix begin that a thread works on: `rows` of `columns`, rows a multiple of eight or but one.
+struct Place {
+  i64 row, column;
+  bool inside;
+  __device__ __forceinline__ Place(i64 rows, i64 columns) {
+    const unsigned unit = blockIdx.x * blockDim.x + threadIdx.x, units = (unsigned)((columns + 7) / 8);
+    row = unit / units, column = (i64)(unit - (unsigned)row * units) * 8;
+    inside = row < rows;
+  }
+};
+
+// `Stride`s: elements between rows.
+extern "C" __global__ void swiglu(bf16* y, i64 yStride, const bf16* gate, i64 gateStride, const bf16* up, i64 upStride, i64 rows,
+                                  i64 columns) {
+  const Place at(rows, columns);
+  if (!at.inside) return;
   float g[8], u[8];
-  load_row(gate, i, n, g);
-  load_row(up, i, n, u);
+  load_row(gate + at.row * gateStride, at.column, columns, g);
+  load_row(up + at.row * upStride, at.column, columns, u);
 #pragma unroll
   for (int j = 0; j < 8; j++) g[j] *= sigmoid(g[j]) * u[j];
-  store_row(y, i, n, g);
+  store_row(y + at.row * yStride, at.column, columns, g);
 }
-extern "C" __global__ void swiglu_grad(bf16* dGate, bf16* dUp, const bf16* gate, const bf16* up, const bf16* dy, i64 n) {
-  const i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * 8;
-  if (i >= n) return;
+// dGate and dUp have the same stride.
+extern "C" __global__ void swiglu_grad(bf16* dGate, bf16* dUp, i64 dStride, const bf16* gate, i64 gateStride, const bf16* up,
+                                       i64 upStride, const bf16* dy, i64 dyStride, i64 rows, i64 columns) {
+  const Place at(rows, columns);
+  if (!at.inside) return;
   float g[8], u[8], d[8];
-  load_row(gate, i, n, g);
-  load_row(up, i, n, u);
-  load_row(dy, i, n, d);
+  load_row(gate + at.row * gateStride, at.column, columns, g);
+  load_row(up + at.row * upStride, at.column, columns, u);
+  load_row(dy + at.row * dyStride, at.column, columns, d);
 #pragma unroll
   for (int j = 0; j < 8; j++) {
     const float s = sigmoid(g[j]), silu = g[j] * s;
@@ -27,8 +42,8 @@ extern "C" __global__ void swiglu_grad(bf16* dGate, bf16* dUp, const bf16* gate,
     u[j] = d[j] * silu;
     g[j] = dg;
   }
-  store_row(dGate, i, n, g);
-  store_row(dUp, i, n, u);
+  store_row(dGate + at.row * dStride, at.column, columns, g);
+  store_row(dUp + at.row * dStride, at.column, columns, u);
 }
 
 // The document of packed token t: the last s with bounds[s] <= t (empty documents are skipped over).
@@ -59,8 +74,8 @@ extern "C" __global__ void rotary_table(float* table, const int* bounds, const i
 
 // A thread turns eight pairs (d, d + D/2) of up to ROTARY_HEADS heads of a row, by the same angles.
 template <bool ALIGNED>
-__device__ __forceinline__ void rotate_unit(bf16* y, const bf16* x, const float* table, unsigned unit, int rows,
-                                            int heads, int half, float sign) {
+__device__ __forceinline__ void rotate_unit(bf16* y, i64 yStride, const bf16* x, i64 xStride, const float* table, unsigned unit,
+                                            int rows, int heads, int half, float sign) {
   const unsigned chunks = (half + 7) / 8, groups = (heads + ROTARY_HEADS - 1) / ROTARY_HEADS;
   const int d = (int)(unit % chunks) * 8, group = (int)(unit / chunks % groups);
   const i64 row = unit / chunks / groups;
@@ -70,7 +85,7 @@ __device__ __forceinline__ void rotate_unit(bf16* y, const bf16* x, const float*
   for (int i = 0; i < ROTARY_HEADS; i++) {
     const int h = group + i * groups;
     if (h >= heads) continue;
-    const bf16* from = x + (row * heads + h) * 2 * half;
+    const bf16* from = x + row * xStride + h * 2 * half;
     first[i] = load_packed<ALIGNED>(from, d, half);
     second[i] = load_packed<ALIGNED>(from + half, d, half);
   }
@@ -92,24 +107,25 @@ __device__ __forceinline__ void rotate_unit(bf16* y, const bf16* x, const float*
       b[j] = b[j] * cosine[j] + a[j] * sine[j];
       a[j] = turned;
     }
-    bf16* to = y + (row * heads + h) * 2 * half;
+    bf16* to = y + row * yStride + h * 2 * half;
     store_row<ALIGNED>(to, d, half, a);
     store_row<ALIGNED>(to + half, d, half, b);
   }
 }
 
-// Queries and keys at once: the first `blocksQ` blocks have the queries.
+// Queries and keys at once: the first `blocksQ` blocks have the queries. In place where y is x. `Stride`s: elements between tokens.
 extern "C" __global__ void __launch_bounds__(256)
-    rotary(bf16* yq, const bf16* q, const float* tableQ, int rowsQ, int headsQ, int blocksQ, bf16* yk, const bf16* k,
-           const float* tableK, int rowsK, int headsK, int dim, float sign) {
+    rotary(bf16* yq, i64 yStrideQ, const bf16* q, i64 strideQ, const float* tableQ, int rowsQ, int headsQ, int blocksQ, bf16* yk,
+           i64 yStrideK, const bf16* k, i64 strideK, const float* tableK, int rowsK, int headsK, int dim, float sign) {
   const bool keys = (int)blockIdx.x >= blocksQ;
   const unsigned unit = (blockIdx.x - (keys ? blocksQ : 0)) * blockDim.x + threadIdx.x;
   bf16* y = keys ? yk : yq;
   const bf16* x = keys ? k : q;
   const float* table = keys ? tableK : tableQ;
+  const i64 yStride = keys ? yStrideK : yStrideQ, stride = keys ? strideK : strideQ;
   const int rows = keys ? rowsK : rowsQ, heads = keys ? headsK : headsQ, half = dim / 2;
-  if (half % 8 == 0) rotate_unit<true>(y, x, table, unit, rows, heads, half, sign);
-  else rotate_unit<false>(y, x, table, unit, rows, heads, half, sign);
+  if (half % 8 == 0) rotate_unit<true>(y, yStride, x, stride, table, unit, rows, heads, half, sign);
+  else rotate_unit<false>(y, yStride, x, stride, table, unit, rows, heads, half, sign);
 }
 
 extern "C" __global__ void embedding(bf16* y, const int* tokens, const float* weight, int columns) {

@@ -12,21 +12,23 @@ import {
   type TensorInfo,
   util,
 } from '@tensorflow/tfjs-core';
-import koffi from 'koffi';
 import { architecture, compileKernels } from './compiler.js';
 import { CublasLt, type Product } from './cublaslt.js';
 import { type Argument, CudaDriver, type CudaFunction, i32, i64, type LaunchShape, pointer } from './driver.js';
-import { CudaError } from './errors.js';
-import { THREADS, VECTOR } from './kernel_interface.js';
-import { BYTES, type Entry, type StorageType, storageFor, TYPE_CODE } from './storage.js';
+import { spread, vectorBlocks } from './grids.js';
+import { THREADS } from './kernel_interface.js';
+import { type Extent, type Matrix, paddedRows, type Rows } from './rows.js';
+import { Scratch } from './scratch.js';
+import type { SharedMemory } from './shared_memory.js';
+import { BYTES, type Entry, elementsOf, type StorageType, storageFor, TYPE_CODE } from './storage.js';
+import { Uploads } from './uploads.js';
 
-const STAGING_BYTES = 16 * 2 ** 20;
 const KEPT_ON_HOST = 2 ** 20;
 
 export class CudaBackend extends KernelBackend {
   readonly data: DataStorage<Entry>;
   readonly driver: CudaDriver;
-  readonly cublas: CublasLt;
+  readonly cublas: Pick<CublasLt, 'multiply' | 'version'>;
   /** Whether kernels may use Hopper's own instructions; `STICKBREAKING_CUDA_PORTABLE=1` tries the others there. */
   get hopper(): boolean {
     return this.driver.computeCapability === 90 && process.env.STICKBREAKING_CUDA_PORTABLE !== '1';
@@ -35,13 +37,18 @@ export class CudaBackend extends KernelBackend {
   blockSkipping = process.env.STICKBREAKING_BLOCK_SKIPPING !== '0';
   private readonly functions = new Map<string, CudaFunction>();
   private readonly modules = new Map<string, number>();
-  private staging?: { bytes: Uint8Array; used: number };
+  private readonly uploads: Uploads;
 
-  constructor(driver = new CudaDriver(), options: { autotune?: boolean } = {}) {
+  constructor(
+    driver = new CudaDriver(),
+    options: { autotune?: boolean; cublas?: Pick<CublasLt, 'multiply' | 'version'> } = {},
+  ) {
     super();
     this.driver = driver;
-    this.cublas = new CublasLt(driver, options.autotune ?? process.env.STICKBREAKING_AUTOTUNE === '1');
+    const autotune = options.autotune ?? process.env.STICKBREAKING_AUTOTUNE === '1';
+    this.cublas = options.cublas ?? new CublasLt(driver, autotune);
     this.data = new DataStorage(this, engine());
+    this.uploads = new Uploads(driver);
   }
 
   override numDataIds(): number {
@@ -81,8 +88,8 @@ export class CudaBackend extends KernelBackend {
     const entry = this.data.get(dataId);
     entry.refCount--;
     if (!force && entry.refCount > 0) return false;
-    this.driver.release(entry.address);
-    if (entry.copy !== undefined) this.driver.release(entry.copy);
+    this.releaseMemory(entry);
+    this.releaseCopy(entry);
     this.data.delete(dataId);
     return true;
   }
@@ -96,57 +103,70 @@ export class CudaBackend extends KernelBackend {
   override move(dataId: DataId, values: BackendValues, shape: number[], dtype: DataType, refCount: number): void {
     const type = storageFor(dtype);
     const size = util.sizeFromShape(shape);
-    const entry: Entry = { address: this.driver.allocate(size * BYTES[type]), size, type, dtype, refCount };
+    const rows = values && values.length > 0 && type === 'f32' ? paddedRows(shape) : undefined;
+    const entry: Entry = { address: 0, size, type, dtype, refCount, rows };
+    entry.address = this.driver.allocate(elementsOf(entry) * BYTES[type]);
     this.data.set(dataId, entry);
     if (!values || values.length === 0) return;
     const array = type === 'f32' ? Float32Array : type === 'i32' ? Int32Array : Uint8Array;
     const typed = values instanceof array ? values : array.from(values as ArrayLike<number>);
-    this.upload(entry.address, typed);
+    if (rows) this.uploadRows(entry, rows, typed);
+    else this.uploads.upload(entry.address, typed);
     if (typed instanceof Int32Array && typed.byteLength <= KEPT_ON_HOST) entry.host = typed.slice();
   }
 
   /** Copies host values to the device in stream order; the caller may change `values` at once. */
   upload(address: number, values: ArrayBufferView): void {
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    const { driver } = this;
-    if (bytes.length === 0) return;
-    if (bytes.length > STAGING_BYTES / 4) {
-      driver.call('cuMemcpyHtoDAsync_v2', address, bytes, bytes.length, driver.stream);
-      driver.synchronize();
-      return;
-    }
-    this.staging ??= { bytes: new Uint8Array(this.pinned(STAGING_BYTES)), used: 0 };
-    const size = Math.ceil(bytes.length / 256) * 256;
-    if (this.staging.used + size > STAGING_BYTES) {
-      driver.synchronize();
-      this.staging.used = 0;
-    }
-    const part = this.staging.bytes.subarray(this.staging.used, this.staging.used + bytes.length);
-    part.set(bytes);
-    this.staging.used += size;
-    driver.call('cuMemcpyHtoDAsync_v2', address, part, bytes.length, driver.stream);
+    this.uploads.upload(address, values);
   }
 
-  private pinned(bytes: number): ArrayBuffer {
-    const out = new BigUint64Array(1);
-    this.driver.call('cuMemHostAlloc', out, bytes, 0);
-    return viewMemory(out[0]!, bytes);
+  private uploadRows({ address, size, type }: Entry, { columns, width, count }: Rows, values: ArrayBufferView): void {
+    this.withScratch((scratch) =>
+      this.copyRows(
+        { address, columns: width, rows: count },
+        { address: scratch.upload(values), columns, rows: size / columns, stride: columns },
+        type,
+      ),
+    );
+  }
+
+  /** Rows of a matrix to rows of another length, one after another; zeros where the matrix has none. */
+  copyRows(to: Extent & { address: number }, from: Matrix, type: StorageType): void {
+    const elements = to.rows * to.columns;
+    if (elements === 0) return;
+    this.launch('elementwise.cu', 'copy_rows', { grid: [spread(elements)], block: THREADS }, [
+      pointer(to.address),
+      i64(to.columns),
+      i64(to.rows),
+      pointer(from.address),
+      i64(from.stride),
+      i64(from.columns),
+      i64(from.rows),
+      i32(BYTES[type]),
+    ]);
   }
 
   override readSync(dataId: DataId): Float32Array | Int32Array | Uint8Array {
     const entry = this.data.get(dataId);
     if (entry.host) return entry.host.slice();
     const { driver } = this;
-    let { address } = entry;
-    if (entry.type === 'bf16') {
-      address = driver.allocate(entry.size * 4);
-      this.castInto(address, 'f32', entry.address, 'bf16', entry.size);
-    }
-    const array = entry.type === 'i32' ? Int32Array : entry.type === 'u8' ? Uint8Array : Float32Array;
-    const values = new array(entry.size);
-    if (entry.size > 0) driver.call('cuMemcpyDtoHAsync_v2', values, address, values.byteLength, driver.stream);
+    const { size, type } = entry;
+    const array = type === 'i32' ? Int32Array : type === 'u8' ? Uint8Array : Float32Array;
+    const values = new array(size);
+    this.withScratch((scratch) => {
+      let { address } = entry;
+      if (isBent(entry)) {
+        address = scratch.allocate(size * BYTES[type]);
+        this.copyStraight(entry, address);
+      }
+      if (type === 'bf16') {
+        const wide = scratch.allocate(size * BYTES.f32);
+        this.castInto(wide, 'f32', address, 'bf16', size);
+        address = wide;
+      }
+      if (size > 0) driver.call('cuMemcpyDtoHAsync_v2', values, address, values.byteLength, driver.stream);
+    });
     driver.synchronize();
-    if (address !== entry.address) driver.release(address);
     return values;
   }
 
@@ -180,29 +200,82 @@ export class CudaBackend extends KernelBackend {
     return { dataId, shape: [0], dtype: 'float32' };
   }
 
-  entry(tensor: TensorInfo): Entry {
+  /** A new tensor where the caller has put its memory. */
+  place(placed: {
+    shape: number[];
+    type: StorageType;
+    address: number;
+    rows?: Rows;
+    memory?: SharedMemory;
+  }): TensorInfo {
+    const { shape, ...rest } = placed;
+    const dataId = {};
+    this.data.set(dataId, { ...rest, size: util.sizeFromShape(shape), dtype: 'float32', refCount: 1 });
+    return { dataId, shape, dtype: 'float32' };
+  }
+
+  /** The tensor as it is stored: for kernels that know of `rows`. */
+  stored(tensor: TensorInfo): Entry {
     return this.data.get(tensor.dataId);
   }
+
+  /** The tensor with its elements one after another. */
+  entry(tensor: TensorInfo): Entry {
+    const entry = this.stored(tensor);
+    if (!isBent(entry)) return entry;
+    const address = this.driver.allocate(entry.size * BYTES[entry.type]);
+    this.copyStraight(entry, address);
+    this.releaseMemory(entry);
+    this.releaseCopy(entry);
+    entry.address = address;
+    entry.rows = undefined;
+    return entry;
+  }
+
+  private copyStraight({ address, size, type, rows }: Entry, to: number): void {
+    const { columns, stride } = rows!;
+    const matrix = { columns, rows: size / columns };
+    this.copyRows({ address: to, ...matrix }, { address, stride, ...matrix }, type);
+  }
+
   address(tensor: TensorInfo): number {
     return this.entry(tensor).address;
   }
 
   /** Device address of the tensor as bfloat16, through a copy kept with the tensor where it is stored otherwise. */
   bf16(tensor: TensorInfo): number {
-    const entry = this.entry(tensor);
-    if (entry.type === 'bf16') return entry.address;
-    if (entry.copy === undefined) {
-      entry.copy = this.driver.allocate(entry.size * 2);
-      this.castInto(entry.copy, 'bf16', entry.address, entry.type, entry.size);
-    }
-    return entry.copy;
+    return this.bf16Of(this.entry(tensor));
   }
 
-  /** Must be called before the tensor's values are changed in place. */
+  /** The same of a tensor as it is stored. */
+  bf16Of(entry: Entry): number {
+    if (entry.type === 'bf16') return entry.address;
+    if (entry.copy === undefined) this.copyTo(entry, this.driver.allocate(elementsOf(entry) * BYTES.bf16));
+    return entry.copy!;
+  }
+
+  /** Makes the tensor's bfloat16 copy at an address. */
+  copyTo(entry: Entry, address: number): void {
+    entry.copy = address;
+    this.castInto(address, 'bf16', entry.address, entry.type, elementsOf(entry));
+  }
+
+  /** Before the tensor's values change in place. */
   forgetCopy(tensor: TensorInfo): void {
-    const entry = this.entry(tensor);
-    if (entry.copy !== undefined) this.driver.release(entry.copy);
+    this.releaseCopy(this.stored(tensor));
+  }
+
+  releaseCopy(entry: Entry): void {
+    if (entry.copyMemory) entry.copyMemory.release();
+    else if (entry.copy !== undefined) this.driver.release(entry.copy);
     entry.copy = undefined;
+    entry.copyMemory = undefined;
+  }
+
+  private releaseMemory(entry: Entry): void {
+    if (entry.memory) entry.memory.release();
+    else this.driver.release(entry.address);
+    entry.memory = undefined;
   }
 
   /** Device address as float32; `release` frees the conversion, if one was made. */
@@ -267,7 +340,7 @@ export class CudaBackend extends KernelBackend {
 
   /** Runs `body` with temporary device memory that is given back, in stream order, when it returns. */
   withScratch<T>(body: (scratch: Scratch) => T): T {
-    const scratch = new Scratch(this);
+    const scratch = new Scratch(this.driver, this.uploads);
     try {
       return body(scratch);
     } finally {
@@ -276,39 +349,7 @@ export class CudaBackend extends KernelBackend {
   }
 }
 
-export class Scratch {
-  private readonly addresses: number[] = [];
-  constructor(private readonly backend: CudaBackend) {}
-
-  allocate(bytes: number): number {
-    const address = this.backend.driver.allocate(bytes);
-    this.addresses.push(address);
-    return address;
-  }
-  upload(values: ArrayBufferView): number {
-    const address = this.allocate(values.byteLength);
-    this.backend.upload(address, values);
-    return address;
-  }
-  release(): void {
-    for (const address of this.addresses) this.backend.driver.release(address);
-  }
-}
-
-/** Blocks of THREADS threads, each of which moves VECTOR elements. */
-export function vectorBlocks(size: number): number {
-  return Math.ceil(size / (THREADS * VECTOR));
-}
-/** Blocks of THREADS threads for a kernel that gives each row to a warp. */
-export function warpBlocks(rows: number): number {
-  return Math.ceil(rows / (THREADS / 32));
-}
-/** Blocks of THREADS threads for a kernel that strides over its elements. */
-export function spread(size: number): number {
-  return Math.min(Math.ceil(size / THREADS), 132 * 16);
-}
-
-function viewMemory(address: bigint, bytes: number): ArrayBuffer {
-  if (address === 0n) throw new CudaError('the driver gave no pinned host memory');
-  return koffi.view(address, bytes);
+/** Whether its rows do not simply follow one another. */
+function isBent({ rows }: Entry): boolean {
+  return rows !== undefined && rows.stride !== rows.columns;
 }

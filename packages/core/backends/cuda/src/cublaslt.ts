@@ -85,9 +85,8 @@ export class CublasLt {
 
   /** Addresses are device pointers of bfloat16 (A, B) and of the output's type (C). */
   multiply(a: number, b: number, c: number, product: Product): void {
-    // Whether a matmul adds to C, and where alpha lies, is decided at each call and is not part of the plan.
-    const { beta, alpha, ...shape } = product;
-    const key = JSON.stringify(alpha === undefined ? shape : { ...shape, alpha: true });
+    const { beta, alpha } = product;
+    const key = planKey(product);
     let plan = this.plans.get(key);
     if (!plan) {
       if (!this.workspace) this.workspace = this.driver.allocate(WORKSPACE_BYTES);
@@ -240,6 +239,12 @@ export class CublasLt {
   private check(what: string, status: number): void {
     if (status !== 0) throw new CudaError(`cuBLASLt: ${what} answered status ${status} (${this.path})`);
   }
+}
+
+/** Whether a matmul adds to C, and where alpha lies, is decided at each call and is not part of the plan. */
+function planKey(p: Product): string {
+  const sizes = [p.m, p.n, p.k, p.lda, p.ldb, p.ldc, p.batch, p.strideA, p.strideB, p.strideC];
+  return [...sizes, p.transposeA, p.transposeB, p.output, p.untuned, p.alpha !== undefined].join();
 }
 
 /** From C's first byte to its last. */

@@ -38,6 +38,13 @@ export const ATTENTION = new Struct('Attention', {
   fireTable: 'pointer',
   fireSums: 'pointer',
   fireUnits: 'i32',
+  qStride: 'i32',
+  kvStride: 'i32',
+  dqStride: 'i32',
+  dkvStride: 'i32',
+  keyTokens: 'i64',
+  turnQ: 'pointer',
+  turnK: 'pointer',
 });
 
 /** flash.cuh: a run of queries, or of keys, that one block works on. */

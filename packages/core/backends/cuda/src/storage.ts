@@ -4,6 +4,8 @@
  * A float32 tensor that a matmul reads gets a bfloat16 copy that lives as long as the tensor.
  */
 import type { DataType } from '@tensorflow/tfjs-core';
+import type { Rows } from './rows.js';
+import type { SharedMemory } from './shared_memory.js';
 
 export type StorageType = 'f32' | 'bf16' | 'i32' | 'u8';
 /** The numbers common.cuh gives the types (compile.test.ts compares them). */
@@ -16,10 +18,25 @@ export interface Entry {
   type: StorageType;
   dtype: DataType;
   refCount: number;
+  /** Where its rows do not simply follow one another. */
+  rows?: Rows | undefined;
+  /** Where its memory is that of other tensors too. */
+  memory?: SharedMemory | undefined;
   /** The bfloat16 copy of a float32 tensor, once one is needed. */
-  copy?: number;
+  copy?: number | undefined;
+  copyMemory?: SharedMemory | undefined;
   /** The values of a small int32 tensor from the host, kept so that reading them does not wait for the GPU. */
   host?: Int32Array;
+}
+
+/** Elements up to the end of a tensor's last row, the padding of its rows included: for kernels that mind no zeros. */
+export function elementsInUse({ rows, size }: Entry): number {
+  return rows ? (size / rows.columns) * rows.stride : size;
+}
+
+/** Elements in a tensor's own memory, padding included. */
+export function elementsOf({ rows, size }: Entry): number {
+  return rows ? rows.count * rows.stride : size;
 }
 
 export function storageFor(dtype: DataType): StorageType {

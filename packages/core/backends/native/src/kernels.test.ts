@@ -33,7 +33,7 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
     'WeightGrads',
   ]);
   const left = kernelNames.filter((name) => !Object.hasOwn(nativeKernels.own, name));
-  expect(left.sort()).toEqual(['Linears', 'ResidualGrad']);
+  expect(left.sort()).toEqual(['Linears', 'ResidualGrad', 'RotarySoftmaxAttention', 'RotarySoftmaxAttentionGrad']);
 });
 
 it("takes these of tfjs's own kernels over", () => {

@@ -5,6 +5,8 @@ import type { CudaBackend } from '../backend.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { fireSoftmax, fireSoftmaxGrad, servesFire } from './fire_attention.js';
 import {
+  rotarySoftmaxBackward,
+  rotarySoftmaxForward,
   servesAttention,
   servesFusedFire,
   softmaxBackward,
@@ -47,11 +49,24 @@ function softmaxBy(inputs: KernelInputs<'SoftmaxAttention'>, { bias }: SoftmaxAt
   return servesFire(inputs) ? 'products with FIRE' : 'reference';
 }
 
+/** RoPE where the gradients are written, if the fused kernels write them; else by kernels of its own. */
+const rotarySoftmax: CudaKernel<'RotarySoftmaxAttention'> = (inputs, attrs, backend) =>
+  servesAttention(inputs.q)
+    ? rotarySoftmaxForward(inputs, attrs, backend)
+    : runReference('RotarySoftmaxAttention', inputs, attrs);
+
+const rotarySoftmaxGrad: CudaKernel<'RotarySoftmaxAttentionGrad'> = (inputs, attrs, backend) =>
+  servesAttention(inputs.q)
+    ? rotarySoftmaxBackward(inputs, attrs, backend)
+    : runReference('RotarySoftmaxAttentionGrad', inputs, attrs);
+
 export const attentionKernels = {
   StickBreakingAttention: (...call) =>
     (servesAttention(call[0].q) ? stickBreakingForward : plainStickBreaking)(...call),
   StickBreakingAttentionGrad: (...call) =>
     (servesAttention(call[0].q) ? stickBreakingBackward : plainStickBreakingGrad)(...call),
   SoftmaxAttention: softmax,
+  RotarySoftmaxAttention: rotarySoftmax,
+  RotarySoftmaxAttentionGrad: rotarySoftmaxGrad,
   SoftmaxAttentionGrad: softmaxGrad,
 } satisfies CudaKernels;

@@ -13,6 +13,7 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
     'HeadNormGrad',
     'LinearCrossEntropy',
     'LinearCrossEntropyGrad',
+    'Linears',
     'LinearsGrad',
     'RMSNorm',
     'RMSNormGrad',
@@ -23,6 +24,8 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
     'ResidualRMSNorm',
     'ResidualRMSNormGrad',
     'RotaryEmbedding',
+    'RotarySoftmaxAttention',
+    'RotarySoftmaxAttentionGrad',
     'SoftmaxAttention',
     'SoftmaxAttentionGrad',
     'StickBreakingAttention',
@@ -31,7 +34,7 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
     'SwiGLUGrad',
     'WeightGrads',
   ]);
-  expect(kernelNames.filter((name) => !Object.hasOwn(cudaKernels.own, name))).toEqual(['Linears']);
+  expect(kernelNames.filter((name) => !Object.hasOwn(cudaKernels.own, name))).toEqual([]);
 });
 
 it("takes these of tfjs's own kernels over; the rest runs on the CPU and says so", () => {

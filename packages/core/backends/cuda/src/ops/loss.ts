@@ -6,9 +6,12 @@
  * chunk's logits again (about 2 % of a step) and multiplies from there; the weight's gradient adds up in float32.
  */
 import type { CrossEntropyAttributes, KernelInputs } from '@stickbreaking/core/backend';
-import type { CudaBackend, Scratch } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import type { Product } from '../cublaslt.js';
 import { type Argument, f32, i32, pointer } from '../driver.js';
+import { makeMatrix, matrixOf } from '../matrix.js';
+import { type Matrix, roundUp } from '../rows.js';
+import type { Scratch } from '../scratch.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { fillAt } from './elementwise.js';
 import { writableSum } from './matmul.js';
@@ -24,6 +27,8 @@ interface Head {
   vocabulary: number;
   /** Row length of the logits' buffer: the vocabulary, rounded up for aligned rows. */
   stride: number;
+  /** Columns of logits that are made: all of a row where the weight has as many rows in memory. */
+  made: number;
   chunk: number;
   hidden: number;
   weight: number;
@@ -38,7 +43,8 @@ function head(
 ): Head {
   const [tokens, width] = hidden.shape as [number, number];
   const vocabulary = weight.shape[0]!;
-  const stride = Math.ceil(vocabulary / 8) * 8;
+  const stride = roundUp(vocabulary);
+  const weightAddress = backend.bf16(weight);
   const most = Math.max(1, Math.floor(CHUNK_BYTES / 4 / stride));
   const chunk = Math.min(tokens, most > 256 ? most - (most % 256) : most);
   return {
@@ -48,7 +54,8 @@ function head(
     stride,
     chunk,
     hidden: backend.bf16(hidden),
-    weight: backend.bf16(weight),
+    weight: weightAddress,
+    made: matrixOf(backend, weight).rows >= stride ? stride : vocabulary,
     targets: backend.address(targets),
     settings: [i32(vocabulary), i32(stride), f32(logitScale), i32(ignoreIndex)],
   };
@@ -66,7 +73,7 @@ function eachChunk(
     const rows = Math.min(h.chunk, h.tokens - from);
     backend.matmul(h.hidden + from * h.width * 2, h.weight, logits, {
       m: rows,
-      n: h.vocabulary,
+      n: h.made,
       k: h.width,
       transposeA: false,
       transposeB: true,
@@ -105,12 +112,17 @@ const linearCrossEntropyGrad: CudaKernel<'LinearCrossEntropyGrad'> = (inputs, at
   const h = head(inputs, attrs, backend);
   const { sum, saved } = inputs;
   const dHidden = backend.make([h.tokens, h.width], 'bf16');
-  const dWeight = sum ? writableSum(backend, sum) : backend.make([h.vocabulary, h.width], 'f32');
+  const extent = { rows: h.made, columns: h.width };
+  const dWeight = sum ? writableSum(backend, sum) : makeMatrix(backend, [h.vocabulary, h.width], 'f32', extent);
   if (h.tokens === 0) {
     if (!sum) fillAt(backend, backend.address(dWeight), 'f32', 0, h.vocabulary * h.width);
     return [dHidden, dWeight];
   }
-  const results = { dHidden: backend.address(dHidden), dWeight: backend.address(dWeight), beta: sum ? 1 : 0 } as const;
+  const results = {
+    dHidden: backend.address(dHidden),
+    dWeight: matrixOf(backend, dWeight),
+    beta: sum ? 1 : 0,
+  } as const;
   backend.withScratch((scratch) => {
     const dLoss = backend.f32(inputs.dLoss, scratch);
     if (saved) return fromKept(backend, h, scratch, backend.address(saved), dLoss, attrs.ignoreIndex, results);
@@ -127,8 +139,8 @@ const linearCrossEntropyGrad: CudaKernel<'LinearCrossEntropyGrad'> = (inputs, at
       ]);
       const at = from * h.width * 2;
       backend.matmul(dLogits, h.weight, results.dHidden + at, hiddenProduct(h, rows));
-      backend.matmul(dLogits, h.hidden + at, results.dWeight, {
-        ...weightProduct(h, rows),
+      backend.matmul(dLogits, h.hidden + at, results.dWeight.address, {
+        ...weightProduct(h, rows, results.dWeight),
         beta: from > 0 ? 1 : results.beta,
       });
     });
@@ -144,7 +156,7 @@ function fromKept(
   dLogits: number,
   dLoss: number,
   ignoreIndex: number,
-  { dHidden, dWeight, beta }: { dHidden: number; dWeight: number; beta: 0 | 1 },
+  { dHidden, dWeight, beta }: { dHidden: number; dWeight: Matrix; beta: 0 | 1 },
 ): void {
   const [alpha, share] = [scratch.allocate(4), scratch.allocate(h.tokens * 4)];
   backend.launch('loss.cu', 'loss_factors', { grid: [1], block: 1024 }, [
@@ -166,17 +178,18 @@ function fromKept(
   shareRows(dHidden, dHidden);
   const hidden = scratch.allocate(h.tokens * h.width * 2);
   shareRows(hidden, h.hidden);
-  backend.matmul(dLogits, hidden, dWeight, { ...weightProduct(h, h.tokens), alpha, beta });
+  backend.matmul(dLogits, hidden, dWeight.address, { ...weightProduct(h, h.tokens, dWeight), alpha, beta });
 }
 
 function hiddenProduct(h: Head, rows: number): Product {
-  const { width: n, vocabulary: k, stride: lda } = h;
+  const { width: n, made: k, stride: lda } = h;
   return { m: rows, n, k, transposeA: false, transposeB: false, lda, output: 'bf16' };
 }
 
-function weightProduct(h: Head, rows: number): Product {
-  const { width: n, vocabulary: m, stride: lda } = h;
-  return { m, n, k: rows, transposeA: true, transposeB: false, lda, output: 'f32' };
+function weightProduct(h: Head, rows: number, target: Matrix): Product {
+  const { width: n, vocabulary, stride: lda } = h;
+  const m = target.rows >= h.stride ? h.stride : vocabulary;
+  return { m, n, k: rows, transposeA: true, transposeB: false, lda, ldc: target.stride, output: 'f32' };
 }
 
 export const lossKernels = {

@@ -1,16 +1,21 @@
 /**
- * BatchMatMul through cuBLASLt. Operands are read as bfloat16 (float32 tensors through their cached copy). The result is
- * bfloat16, but for Aᵀ·B it stays float32: that is the form of a weight's gradient, which sums over all tokens and is
- * added up over micro-batches, where sixteen bits would lose it. Where one tensor takes several products, each adds to it.
+ * Matmuls through cuBLASLt. Operands are read as bfloat16 (float32 tensors through their cached copy). The result is bfloat16, but
+ * Aᵀ·B stays float32: that is the form of a weight's gradient, which sums over all tokens and is added up over
+ * micro-batches, where sixteen bits would lose it. Sizes that cuBLASLt has no fast kernels for are rounded up (rows.ts). The
+ * matmuls of one input are one over its weights laid out one below the other, forward and back; where they cannot be, each
+ * adds to the result of the others.
  */
 import { gradientsOf } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
+import { areBelow, areBeside, copiesBelow, makeBelow, makeBeside, makeMatrix, matrixOf, operandOf } from '../matrix.js';
+import { type Matrix, reachedSizes, roundUp } from '../rows.js';
 import { alias, type CudaKernel, type CudaKernels, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
 import { fillAt } from './elementwise.js';
 
 const batchMatMul: CudaTfjsKernel<'BatchMatMul'> = ({ a, b }, { transposeA, transposeB }, backend) => {
   const [ra, rb] = [a.shape.length, b.shape.length];
+  if (ra === 2 && rb === 2) return multiply(backend, a, b, !!transposeA, !!transposeB);
   const [m, k] = transposeA ? [a.shape[ra - 1]!, a.shape[ra - 2]!] : [a.shape[ra - 2]!, a.shape[ra - 1]!];
   const n = transposeB ? b.shape[rb - 2]! : b.shape[rb - 1]!;
   const [batchA, batchB] = [util.sizeFromShape(a.shape.slice(0, -2)), util.sizeFromShape(b.shape.slice(0, -2))];
@@ -36,42 +41,150 @@ const batchMatMul: CudaTfjsKernel<'BatchMatMul'> = ({ a, b }, { transposeA, tran
   return y;
 };
 
-const linearsGrad: CudaKernel<'LinearsGrad'> = (tensors, _attrs, backend) => {
-  const [m, n] = [tensors[0]!.shape[0]!, tensors[1]!.shape[1]!];
-  const dx = backend.make([m, n], 'bf16');
-  if (m * n === 0) return [dx];
-  let beta: 0 | 1 = 0;
-  for (let i = 0; i < tensors.length; i += 2) {
-    const [dy, weight] = [tensors[i]!, tensors[i + 1]!];
-    const k = weight.shape[0]!;
-    if (k === 0) continue;
-    const product = { m, n, k, transposeA: false, transposeB: false, output: 'bf16', beta } as const;
-    backend.matmul(backend.bf16(dy), backend.bf16(weight), backend.address(dx), product);
-    beta = 1;
+/** op(a)·op(b) of two matrices. */
+function multiply(
+  backend: CudaBackend,
+  a: TensorInfo,
+  b: TensorInfo,
+  transposeA: boolean,
+  transposeB: boolean,
+): TensorInfo {
+  const [m, k] = transposeA ? [a.shape[1]!, a.shape[0]!] : [a.shape[0]!, a.shape[1]!];
+  const n = transposeB ? b.shape[0]! : b.shape[1]!;
+  const output = transposeA && !transposeB ? 'f32' : 'bf16';
+  if (m * n * k === 0) {
+    const y = backend.make([m, n], output);
+    fillAt(backend, backend.address(y), output, 0, m * n);
+    return y;
   }
-  if (beta === 0) fillAt(backend, backend.address(dx), 'bf16', 0, m * n);
+  const [left, right] = [operandOf(backend, a), operandOf(backend, b)];
+  const sizes = { m, n, k, transposeA, transposeB };
+  const reached = reachedSizes(sizes, left, right);
+  const y = makeMatrix(backend, [m, n], output, { rows: reached.m, columns: reached.n });
+  backend.matmul(left.address, right.address, backend.stored(y).address, {
+    ...{ ...sizes, ...reached, output },
+    ...{ lda: left.stride, ldb: right.stride, ldc: reached.n },
+  });
+  return y;
+}
+
+const linears: CudaKernel<'Linears'> = ([x, ...weights], _attrs, backend) => {
+  const [m, k] = x.shape as [number, number];
+  const below = weights.length > 1 && m * k > 0 ? copiesBelow(backend, weights) : undefined;
+  if (!below) return weights.map((weight) => multiply(backend, x, weight, false, true));
+  const input = operandOf(backend, x);
+  const parts = weights.map((weight) => {
+    const columns = weight.shape[0]!;
+    return { shape: [m, columns], columns, width: matrixOf(backend, weight).rows };
+  });
+  const results = makeBeside(backend, m, parts);
+  const sizes = { m, n: below.rows, k, transposeA: false, transposeB: true };
+  backend.matmul(input.address, below.address, backend.stored(results[0]!).address, {
+    ...{ ...sizes, k: reachedSizes(sizes, input, below).k, output: 'bf16' },
+    ...{ lda: input.stride, ldb: below.stride, ldc: below.rows },
+  });
+  return results;
+};
+
+const linearsGrad: CudaKernel<'LinearsGrad'> = (tensors, _attrs, backend) => {
+  const dys = tensors.filter((_, i) => i % 2 === 0);
+  const weights = tensors.filter((_, i) => i % 2 === 1);
+  const [m, n] = [dys[0]!.shape[0]!, weights[0]!.shape[1]!];
+  const used = dys.flatMap((dy, i) => (weights[i]!.shape[0]! > 0 ? [{ dy, weight: weights[i]! }] : []));
+  if (m * n === 0 || used.length === 0) {
+    const dx = backend.make([m, n], 'bf16');
+    fillAt(backend, backend.address(dx), 'bf16', 0, m * n);
+    return [dx];
+  }
+  const below = dys.length > 1 && areBeside(backend, dys) ? copiesBelow(backend, weights) : undefined;
+  const parts: [Matrix, Matrix, number][] =
+    below && isAs(backend, weights, dys)
+      ? [[operandOf(backend, dys[0]!), below, below.rows]]
+      : used.map(({ dy, weight }) => [operandOf(backend, dy), operandOf(backend, weight), weight.shape[0]!]);
+  const columns = parts.every(([, weight]) => weight.columns >= roundUp(n)) ? roundUp(n) : n;
+  const dx = makeMatrix(backend, [m, n], 'bf16', { rows: m, columns });
+  parts.forEach(([dy, weight, k], i) => {
+    const sizes = { m, n, k, transposeA: false, transposeB: false };
+    // Those side by side reach over all of their columns.
+    const reached = k === weight.rows ? k : reachedSizes(sizes, dy, weight).k;
+    backend.matmul(dy.address, weight.address, backend.stored(dx).address, {
+      ...{ ...sizes, n: columns, k: reached, output: 'bf16', beta: i > 0 ? 1 : 0 },
+      ...{ lda: dy.stride, ldb: weight.stride, ldc: columns },
+    });
+  });
   return [dx];
 };
 
-/** In float32, like every gradient of a weight. */
-const weightGrads: CudaKernel<'WeightGrads'> = ({ x, ...others }, _attrs, backend) =>
-  gradientsOf(others).map(({ dy, sum }) => {
-    const [k, m] = dy.shape as [number, number];
-    const n = x.shape[1]!;
-    const y = sum ? writableSum(backend, sum) : backend.make([m, n], 'f32');
-    const product = { m, n, k, transposeA: true, transposeB: false, output: 'f32', beta: sum ? 1 : 0 } as const;
-    if (m * n * k > 0) backend.matmul(backend.bf16(dy), backend.bf16(x), backend.address(y), product);
-    else if (!sum && m * n > 0) fillAt(backend, backend.address(y), 'f32', 0, m * n);
-    return y;
-  });
+/** Whether each weight has as many rows in memory as the gradient beside it has columns. */
+function isAs(backend: CudaBackend, weights: readonly TensorInfo[], dys: readonly TensorInfo[]): boolean {
+  return weights.every((weight, i) => matrixOf(backend, weight).rows === backend.stored(dys[i]!).rows!.width);
+}
 
-/** A sum that is given up, to be added to in place where no other tensor holds it. */
+/** In float32, like every gradient of a weight. */
+const weightGrads: CudaKernel<'WeightGrads'> = ({ x, ...others }, _attrs, backend) => {
+  const parts = gradientsOf(others);
+  return weightGradsAtOnce(backend, x, parts) ?? parts.map(({ dy, sum }) => weightGrad(backend, x, dy, sum));
+};
+
+function weightGrad(backend: CudaBackend, x: TensorInfo, dy: TensorInfo, sum?: TensorInfo): TensorInfo {
+  if (!sum) return multiply(backend, dy, x, true, false);
+  const [k, m] = dy.shape as [number, number];
+  const n = x.shape[1]!;
+  const y = writableSum(backend, sum);
+  if (m * n * k === 0) return y;
+  const [left, right, target] = [operandOf(backend, dy), operandOf(backend, x), matrixOf(backend, y)];
+  const sizes = { m, n, k, transposeA: true, transposeB: false };
+  backend.matmul(left.address, right.address, target.address, {
+    ...{ ...sizes, ...reachedSizes(sizes, left, right, target), output: 'f32', beta: 1 },
+    ...{ lda: left.stride, ldb: right.stride, ldc: target.stride },
+  });
+  return y;
+}
+
+/** One matmul where the gradients lie side by side, into memory where the weights' lie one below the other. */
+function weightGradsAtOnce(
+  backend: CudaBackend,
+  x: TensorInfo,
+  parts: { dy: TensorInfo; sum?: TensorInfo }[],
+): TensorInfo[] | undefined {
+  const dys = parts.map(({ dy }) => dy);
+  if (parts.length < 2 || !areBeside(backend, dys)) return undefined;
+  const [k, n] = x.shape as [number, number];
+  const right = operandOf(backend, x);
+  const counts = dys.map((dy) => backend.stored(dy).rows!.width);
+  const sums = parts.flatMap(({ sum }) => (sum ? [sum] : []));
+  const columns = right.columns >= roundUp(n) ? roundUp(n) : n;
+  let results: TensorInfo[];
+  if (sums.length === 0) {
+    const shapes = dys.map((dy, i) => ({ shape: [dy.shape[1]!, n] as [number, number], count: counts[i]! }));
+    results = makeBelow(backend, columns, shapes);
+  } else {
+    const alike = (sum: TensorInfo, i: number) => {
+      const { stride, rows } = matrixOf(backend, sum);
+      return backend.refCount(sum.dataId) === 1 && stride === columns && rows === counts[i];
+    };
+    if (sums.length < parts.length || !areBelow(backend, sums) || !sums.every(alike)) return undefined;
+    results = sums.map((sum) => writableSum(backend, sum));
+  }
+  const left = operandOf(backend, dys[0]!);
+  backend.matmul(left.address, right.address, backend.stored(results[0]!).address, {
+    ...{ m: counts.reduce((sum, count) => sum + count, 0), n: columns, k, transposeA: true, transposeB: false },
+    ...{ lda: left.stride, ldb: right.stride, ldc: columns, output: 'f32', beta: sums.length > 0 ? 1 : 0 },
+  });
+  return results;
+}
+
+/** A sum that is consumed, to be added to in place where no other tensor shares it. */
 export function writableSum(backend: CudaBackend, sum: TensorInfo): TensorInfo {
-  const inPlace = backend.refCount(sum.dataId) === 1 && backend.entry(sum).type === 'f32';
+  const inPlace = backend.refCount(sum.dataId) === 1 && backend.stored(sum).type === 'f32';
   if (!inPlace) return backend.cast(sum, 'f32', 'float32');
   backend.forgetCopy(sum);
   return alias(backend, sum, sum.shape);
 }
 
-export const matmulKernels = { LinearsGrad: linearsGrad, WeightGrads: weightGrads } satisfies CudaKernels;
+export const matmulKernels = {
+  Linears: linears,
+  LinearsGrad: linearsGrad,
+  WeightGrads: weightGrads,
+} satisfies CudaKernels;
 export const tfjsMatmulKernels = { BatchMatMul: batchMatMul } satisfies CudaTfjsKernels;

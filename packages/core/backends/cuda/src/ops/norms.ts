@@ -3,8 +3,9 @@
 import { UserError } from '@stickbreaking/base';
 import type { KernelAttributes, KernelInputs, KernelOutputs } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { type CudaBackend, vectorBlocks, warpBlocks } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
+import { vectorBlocks, warpBlocks } from '../grids.js';
 import { NORM_THREADS, THREADS, VECTOR } from '../kernel_interface.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { sumPartials } from './reduce.js';

@@ -5,8 +5,9 @@
  */
 import type { KernelInputs, KernelOutputs, PackedAttributes, SoftmaxAttributes } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
-import type { CudaBackend, Scratch } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { type Argument, i32, pointer } from '../driver.js';
+import type { Scratch } from '../scratch.js';
 import type { CudaKernel } from './define.js';
 import { fillAt } from './elementwise.js';
 import { blocksOf, largest, products, rowsArgument, shapeOf } from './plain_blocks.js';

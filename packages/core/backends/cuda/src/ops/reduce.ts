@@ -3,7 +3,8 @@ import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
 import { PARTIALS_SIDE, SPAN, SPAN_ELEMENTS, THREADS } from '../kernel_interface.js';
-import { TYPE_CODE } from '../storage.js';
+import { flatEntry } from '../matrix.js';
+import { elementsInUse, TYPE_CODE } from '../storage.js';
 import type { CudaKernel, CudaKernels, CudaTfjsKernel, CudaTfjsKernels } from './define.js';
 
 /** Rows longer than this are summed by several blocks. */
@@ -103,8 +104,8 @@ const max: CudaTfjsKernel<'Max'> = ({ x }, { reductionIndices, keepDims }, backe
 const globalNorm: CudaKernel<'GlobalNorm'> = (inputs, _attrs, backend) => {
   const tensors = Object.values(inputs);
   const spans = tensors.map((tensor) => {
-    const { address, size, type } = backend.entry(tensor);
-    return { data: address, size, type: TYPE_CODE[type] };
+    const entry = flatEntry(backend, tensor);
+    return { data: entry.address, size: elementsInUse(entry), type: TYPE_CODE[entry.type] };
   });
   const first = new Int32Array(tensors.length);
   let blocks = 0;

@@ -3,11 +3,13 @@
  * computed once and stay on the GPU until others replace them.
  */
 
-import { type RowPositions, sameValues } from '@stickbreaking/core/backend';
+import { type RotaryAttributes, type RowPositions, sameValues } from '@stickbreaking/core/backend';
+import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { f32, i32, pointer } from '../driver.js';
+import { f32, i32, i64, pointer } from '../driver.js';
 import { ROTARY_HEADS, THREADS, VECTOR } from '../kernel_interface.js';
-import type { CudaKernel, CudaKernels } from './define.js';
+import { operandOf } from '../matrix.js';
+import { alias, type CudaKernels } from './define.js';
 
 /** Queries and keys have separate tables if there is a cache of keys. */
 const KEPT = 2;
@@ -21,7 +23,7 @@ interface Table {
 const kept = new WeakMap<CudaBackend, Table[]>();
 
 /** Device address of the cosines and sines of every row, [2, rows, half] in float32. */
-function tableFor(
+export function rotaryTable(
   backend: CudaBackend,
   half: number,
   { cuSeqlens, firstPositions }: RowPositions,
@@ -52,21 +54,28 @@ function tableFor(
   return address;
 }
 
-const rotary: CudaKernel<'RotaryEmbedding'> = (inputs, { queries, keys, inverseFrequencies, inverse }, backend) => {
+/** q and k turned, each in new memory or in place. */
+export function turnBoth(
+  inputs: { q: TensorInfo; k: TensorInfo },
+  { queries, keys, inverseFrequencies, inverse }: RotaryAttributes,
+  backend: CudaBackend,
+  inPlace = false,
+): [q: TensorInfo, k: TensorInfo] {
   const dim = inputs.q.shape[2]!;
   const parts = [
-    { x: inputs.q, positions: queries },
-    { x: inputs.k, positions: keys },
-  ].map(({ x, positions }) => {
-    const [rows, heads] = x.shape as [number, number, number];
+    { tensor: inputs.q, positions: queries },
+    { tensor: inputs.k, positions: keys },
+  ].map(({ tensor, positions }) => {
+    const [rows, heads] = tensor.shape as [number, number];
     const units = rows * Math.ceil(heads / ROTARY_HEADS) * Math.ceil(dim / 2 / VECTOR);
-    const table = tableFor(backend, dim / 2, positions, inverseFrequencies);
-    return { x, y: backend.make(x.shape, 'bf16'), table, rows, heads, blocks: Math.ceil(units / THREADS) };
+    const table = rotaryTable(backend, dim / 2, positions, inverseFrequencies);
+    const turned = inPlace ? alias(backend, tensor, tensor.shape) : backend.make(tensor.shape, 'bf16');
+    const [x, y] = [tensor, turned].map((one) => operandOf(backend, one, heads * dim));
+    return { x: x!, y: y!, turned, table, rows, heads, blocks: Math.ceil(units / THREADS) };
   });
   const [q, k] = parts as [(typeof parts)[0], (typeof parts)[0]];
   const args = ({ x, y, table, rows, heads }: typeof q) => [
-    pointer(backend.address(y)),
-    pointer(backend.bf16(x)),
+    ...[y, x].flatMap(({ address, stride }) => [pointer(address), i64(stride)]),
     pointer(table),
     i32(rows),
     i32(heads),
@@ -78,7 +87,9 @@ const rotary: CudaKernel<'RotaryEmbedding'> = (inputs, { queries, keys, inverseF
     i32(dim),
     f32(inverse ? -1 : 1),
   ]);
-  return [q.y, k.y];
-};
+  return [q.turned, k.turned];
+}
 
-export const rotaryKernels = { RotaryEmbedding: rotary } satisfies CudaKernels;
+export const rotaryKernels = {
+  RotaryEmbedding: (inputs, attrs, backend) => turnBoth(inputs, attrs, backend),
+} satisfies CudaKernels;

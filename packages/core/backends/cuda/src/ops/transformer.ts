@@ -1,8 +1,11 @@
 /** The small ops of a transformer block beside its norms: SwiGLU, token embedding, remainder bias. */
 import { util } from '@tensorflow/tfjs-core';
-import { spread, vectorBlocks, warpBlocks } from '../backend.js';
+import type { CudaBackend } from '../backend.js';
 import { i32, i64, pointer } from '../driver.js';
-import { THREADS } from '../kernel_interface.js';
+import { spread, warpBlocks } from '../grids.js';
+import { THREADS, VECTOR } from '../kernel_interface.js';
+import { areBeside, makeBeside, makeMatrix, matrixOf, operandOf } from '../matrix.js';
+import type { Matrix } from '../rows.js';
 import { byToken } from './by_token.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { fill } from './elementwise.js';
@@ -13,21 +16,57 @@ import { sumPartials } from './reduce.js';
 const PARTS = 128;
 
 const swiGlu: CudaKernel<'SwiGLU'> = ({ gate, up }, _attrs, backend) => {
-  const n = util.sizeFromShape(gate.shape);
-  const y = backend.make(gate.shape, 'bf16');
-  const args = [pointer(backend.address(y)), pointer(backend.bf16(gate)), pointer(backend.bf16(up)), i64(n)];
-  backend.launch('transformer.cu', 'swiglu', { grid: [vectorBlocks(n)], block: THREADS }, args);
+  const [count, columns] = gate.shape as [number, number];
+  const inputs = [operandOf(backend, gate), operandOf(backend, up)];
+  const width = widthOf(inputs, columns);
+  const y = makeMatrix(backend, [count, columns], 'bf16', { rows: count, columns: width });
+  launchGate('swiglu', backend, count, width, [matrixOf(backend, y)], inputs);
   return [y];
 };
 
 const swiGluGrad: CudaKernel<'SwiGLUGrad'> = ({ gate, up, dy }, _attrs, backend) => {
-  const n = util.sizeFromShape(gate.shape);
-  const [dGate, dUp] = [backend.make(gate.shape, 'bf16'), backend.make(gate.shape, 'bf16')];
-  const inputs = [gate, up, dy].map((t) => pointer(backend.bf16(t)));
-  const args = [pointer(backend.address(dGate)), pointer(backend.address(dUp)), ...inputs, i64(n)];
-  backend.launch('transformer.cu', 'swiglu_grad', { grid: [vectorBlocks(n)], block: THREADS }, args);
-  return [dGate, dUp];
+  const [count, columns] = gate.shape as [number, number];
+  const inputs = [operandOf(backend, gate), operandOf(backend, up), operandOf(backend, dy)];
+  const width = widthOf(inputs, columns);
+  const beside = areBeside(backend, [gate, up]) && width === inputs[0]!.columns;
+  const [dGate, dUp] = beside
+    ? makeBeside(
+        backend,
+        count,
+        [gate, up].map(({ shape }) => ({ shape, columns, width })),
+      )
+    : [0, 1].map(() => makeMatrix(backend, [count, columns], 'bf16', { rows: count, columns: width }));
+  launchGate('swiglu_grad', backend, count, width, [matrixOf(backend, dGate!), matrixOf(backend, dUp!)], inputs);
+  return [dGate!, dUp!];
 };
+
+/** Columns that all of them have in memory. */
+function widthOf(matrices: readonly Matrix[], columns: number): number {
+  return matrices.every((one) => one.columns === matrices[0]!.columns) ? matrices[0]!.columns : columns;
+}
+
+/** swiglu or swiglu_grad over `width` columns of every row; the outputs have one stride. */
+function launchGate(
+  name: 'swiglu' | 'swiglu_grad',
+  backend: CudaBackend,
+  count: number,
+  width: number,
+  outputs: readonly Matrix[],
+  inputs: readonly Matrix[],
+): void {
+  if (count * width === 0) return;
+  // Rows that follow one another are worked as one.
+  const whole = [...outputs, ...inputs].every(({ stride }) => stride === width);
+  const [rows, columns] = whole ? [1, count * width] : [count, width];
+  const grid = [Math.ceil((rows * Math.ceil(columns / VECTOR)) / THREADS)] as const;
+  backend.launch('transformer.cu', name, { grid, block: THREADS }, [
+    ...outputs.map(({ address }) => pointer(address)),
+    i64(outputs[0]!.stride),
+    ...inputs.flatMap(({ address, stride }) => [pointer(address), i64(stride)]),
+    i64(rows),
+    i64(columns),
+  ]);
+}
 
 const embedding: CudaKernel<'Embedding'> = ({ tokens, weight }, _attrs, backend) => {
   const columns = weight.shape[1]!;

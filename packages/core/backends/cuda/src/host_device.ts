@@ -1,0 +1,148 @@
+/**
+ * A device of host memory for tests of what the backend does around its kernels, where no GPU is: how matrices lie, which
+ * matmuls are made over what, who owns which memory. It has matmuls and the few kernels that move matrices. Memory that
+ * nothing wrote holds NaN, and memory given back does so again.
+ */
+import { CudaBackend } from './backend.js';
+import type { Product } from './cublaslt.js';
+import type { Argument, CudaDriver } from './driver.js';
+
+const BASE = 2 ** 20;
+const ALIGNMENT = 256;
+/** storage.ts: F32, BF16. */
+const BYTES_OF = [4, 2];
+
+export class HostDevice {
+  private readonly bytes = new Uint8Array(64 * 2 ** 20).fill(0xff);
+  private readonly floats = new Float32Array(this.bytes.buffer);
+  private readonly halves = new Uint16Array(this.bytes.buffer);
+  private readonly sizes = new Map<number, number>();
+  private top = BASE;
+  /** Matmuls so far. */
+  readonly products: Product[] = [];
+  readonly backend: CudaBackend;
+
+  constructor() {
+    const driver = {
+      allocate: (bytes: number) => this.allocate(bytes),
+      release: (address: number) => this.release(address),
+      call: (name: string, ...args: unknown[]) => this.call(name, args),
+      synchronize: () => {},
+      stream: 0,
+    } as unknown as CudaDriver;
+    const cublas = {
+      version: 'none',
+      multiply: (...args: [number, number, number, Product]) => this.multiply(...args),
+    };
+    this.backend = new CudaBackend(driver, { cublas });
+    const uploads = { upload: (address: number, values: ArrayBufferView) => this.write(address, values) };
+    Object.assign(this.backend, {
+      uploads,
+      launch: (_file: string, name: string, _shape: unknown, args: Argument[]) => this.launch(name, args),
+    });
+  }
+
+  /** Blocks of memory in use. */
+  get blocks(): number {
+    return this.sizes.size;
+  }
+
+  private allocate(bytes: number): number {
+    const address = this.top;
+    this.sizes.set(address, bytes);
+    this.top += Math.ceil(Math.max(bytes, 16) / ALIGNMENT) * ALIGNMENT;
+    if (this.top - BASE > this.bytes.length) throw new Error('the host device is full');
+    return address;
+  }
+
+  private release(address: number): void {
+    const bytes = this.sizes.get(address);
+    if (bytes === undefined) throw new Error(`${address} was given back twice, or is no block`);
+    this.sizes.delete(address);
+    this.bytes.fill(0xff, address - BASE, address - BASE + bytes);
+  }
+
+  private write(address: number, values: ArrayBufferView): void {
+    this.bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), address - BASE);
+  }
+
+  private call(name: string, args: unknown[]): void {
+    if (name !== 'cuMemcpyDtoHAsync_v2') throw new Error(`the host device does not know ${name}`);
+    const [values, address] = args as [ArrayBufferView, number];
+    const to = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    to.set(this.bytes.subarray(address - BASE, address - BASE + to.length));
+  }
+
+  /** A float32 or bfloat16 at an index from an address. */
+  private get(address: number, type: number, index: number): number {
+    const at = (address - BASE) / BYTES_OF[type]! + index;
+    if (type === 0) return this.floats[at]!;
+    return new Float32Array(Uint32Array.of(this.halves[at]! << 16).buffer)[0]!;
+  }
+  private set(address: number, type: number, index: number, value: number): void {
+    const at = (address - BASE) / BYTES_OF[type]! + index;
+    if (type === 0) this.floats[at] = value;
+    else this.halves[at] = (new Uint32Array(Float32Array.of(value).buffer)[0]! + 0x8000) >>> 16;
+  }
+
+  private multiply(a: number, b: number, c: number, product: Product): void {
+    this.products.push(product);
+    const { m, n, k, transposeA, transposeB, output, beta = 0 } = product;
+    const { lda = transposeA ? m : k, ldb = transposeB ? k : n, ldc = n } = product;
+    const type = output === 'f32' ? 0 : 1;
+    for (let i = 0; i < m; i++)
+      for (let j = 0; j < n; j++) {
+        let sum = beta ? this.get(c, type, i * ldc + j) : 0;
+        for (let l = 0; l < k; l++) {
+          const left = this.get(a, 1, transposeA ? l * lda + i : i * lda + l);
+          sum += left * this.get(b, 1, transposeB ? j * ldb + l : l * ldb + j);
+        }
+        this.set(c, type, i * ldc + j, sum);
+      }
+  }
+
+  private launch(name: string, args: Argument[]): void {
+    const kernel = kernels[name];
+    if (!kernel) throw new Error(`the host device has no kernel ${name}`);
+    const numbers = args.map((arg) => Object.values(arg)[0] as number);
+    kernel(numbers, this.get.bind(this), this.set.bind(this));
+  }
+}
+
+type Kernel = (args: number[], get: HostDevice['get'], set: HostDevice['set']) => void;
+
+const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
+
+const kernels: Record<string, Kernel> = {
+  copy_rows: ([y, yColumns, yRows, x, stride, columns, rows, bytes], get, set) => {
+    const type = BYTES_OF.indexOf(bytes!);
+    for (let r = 0; r < yRows!; r++)
+      for (let c = 0; c < yColumns!; c++)
+        set(y!, type, r * yColumns! + c, r < rows! && c < columns! ? get(x!, type, r * stride! + c) : 0);
+  },
+  cast_to_bf16: ([y, x, n], get, set) => {
+    for (let i = 0; i < n!; i++) set(y!, 1, i, get(x!, 0, i));
+  },
+  copy_cast: ([y, yType, x, xType, n], get, set) => {
+    for (let i = 0; i < n!; i++) set(y!, yType!, i, get(x!, xType!, i));
+  },
+  fill: ([y, type, value, n], _get, set) => {
+    for (let i = 0; i < n!; i++) set(y!, type!, i, value!);
+  },
+  swiglu: ([y, yStride, gate, gateStride, up, upStride, rows, columns], get, set) => {
+    for (let r = 0; r < rows!; r++)
+      for (let c = 0; c < columns!; c++) {
+        const g = get(gate!, 1, r * gateStride! + c);
+        set(y!, 1, r * yStride! + c, g * sigmoid(g) * get(up!, 1, r * upStride! + c));
+      }
+  },
+  swiglu_grad: ([dGate, dUp, dStride, gate, gateStride, up, upStride, dy, dyStride, rows, columns], get, set) => {
+    for (let r = 0; r < rows!; r++)
+      for (let c = 0; c < columns!; c++) {
+        const [g, u] = [get(gate!, 1, r * gateStride! + c), get(up!, 1, r * upStride! + c)];
+        const [d, s] = [get(dy!, 1, r * dyStride! + c), sigmoid(g)];
+        set(dGate!, 1, r * dStride! + c, d * u * (s + g * s * (1 - s)));
+        set(dUp!, 1, r * dStride! + c, d * g * s);
+      }
+  },
+};
