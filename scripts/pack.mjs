@@ -38,7 +38,6 @@ run('npx', ['--no-install', 'tsc', '-b']);
 removeOrphans();
 mkdirSync(out, { recursive: true });
 for (const file of readdirSync(out)) if (/^stickbreaking.*\.tgz$/.test(file)) rmSync(join(out, file));
-// pnpm writes the versions of the workspace where its packages ask for `workspace:*`, which npm does not know.
 run('npx', ['--yes', packageManager, '--recursive', '--filter=./packages/*', 'pack', '--pack-destination', out]);
 const made = readdirSync(out).filter((file) => file.endsWith('.tgz'));
 const packages = readdirSync(join(root, 'packages')).filter((name) =>

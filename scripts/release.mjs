@@ -2,7 +2,7 @@
 //   npm run release -- prepare 0.2.0 [--repository https://github.com/OWNER/NAME]
 //   npm run release -- publish [--dry-run]
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -66,6 +66,9 @@ if (step === 'prepare' && version !== undefined) {
   } catch (error) {
     fail(error.message);
   }
+  const { packageManager } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const lock = ['--yes', packageManager, 'install', '--lockfile-only', '--prefer-offline', '--reporter=silent'];
+  if (run('npx', lock).status !== 0) fail('pnpm-lock.yaml could not be brought up to date.');
   console.log(`Versions and CHANGELOG.md say ${version}. Next: npm test, then commit, tag v${version}, push the tag.`);
 } else if (step === 'publish') publish(values['dry-run']);
 else fail("Name a step: 'prepare VERSION [--repository URL]' or 'publish [--dry-run]'.");

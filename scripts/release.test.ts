@@ -11,10 +11,11 @@ import { dependenciesFirst, faultsOf, manifestsOf, prepare, tarballOf } from './
 const root = fileURLToPath(new URL('..', import.meta.url));
 const manifests = manifestsOf(root);
 
-it('all packages have the version that commands tell', () => {
+it('all packages have the version that commands tell, and ask for each other by it', () => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   expect(version).toBe(VERSION);
   expect(manifests.map((one) => [one.name, one.version])).toEqual(manifests.map(({ name }) => [name, VERSION]));
+  expect(faultsOf(root).filter((fault) => fault.includes(' asks for '))).toEqual([]);
 });
 
 it('packages are published after those that they need', () => {
@@ -47,10 +48,11 @@ describe('prepare', () => {
     prepare(copy, '9.8.7', { repository: 'https://example.org/team/name.git', date: '2030-01-02' });
     expect(read('packages/base/src/version.ts')).toContain("VERSION = '9.8.7'");
     for (const path of files.filter((file) => file.endsWith('package.json'))) {
-      const { version, repository, ...rest } = JSON.parse(read(path));
+      const { repository, ...rest } = JSON.parse(read(path));
       const before = JSON.parse(readFileSync(join(root, path), 'utf8'));
-      expect({ ...rest, version: VERSION }).toEqual({ ...before, repository: undefined });
-      expect(version).toBe('9.8.7');
+      for (const name of Object.keys(before.dependencies ?? {}))
+        if (/stickbreaking/.test(name)) before.dependencies[name] = '9.8.7';
+      expect(rest).toEqual({ ...before, version: '9.8.7', repository: undefined });
       if (path !== 'package.json')
         expect(repository).toEqual({
           type: 'git',
@@ -84,15 +86,17 @@ describe('prepare', () => {
 
   it('leaves nothing half done unsaid', () => {
     prepare(copy, '0.2.0', { repository: undefined, date: '2030-01-02' });
-    writeFileSync(
-      join(copy, 'packages/core/package.json'),
-      read('packages/core/package.json').replace('0.2.0', '0.1.0'),
-    );
-    const { repository, ...anonymous } = JSON.parse(read('packages/stickbreaking/package.json'));
-    writeFileSync(join(copy, 'packages/stickbreaking/package.json'), JSON.stringify(anonymous));
+    const edit = (name: string, change: object) => {
+      const path = `packages/${name}/package.json`;
+      writeFileSync(join(copy, path), JSON.stringify({ ...JSON.parse(read(path)), ...change }));
+    };
+    edit('core', { version: '0.1.0' });
+    edit('train', { dependencies: { '@stickbreaking/model': '0.1.9' } });
+    edit('stickbreaking', { repository: undefined });
     writeFileSync(join(copy, 'CHANGELOG.md'), changes);
     const faults = faultsOf(copy).join('\n');
     expect(faults).toContain('@stickbreaking/core has version 0.1.0, and @stickbreaking/base 0.2.0');
+    expect(faults).toContain('@stickbreaking/train asks for @stickbreaking/model 0.1.9, which is 0.2.0');
     expect(faults).toMatch(/no repository is named by .*\bstickbreaking\b/);
     expect(faults).toContain('CHANGELOG.md has no section 0.2.0');
   });

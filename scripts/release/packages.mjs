@@ -25,7 +25,7 @@ export function dependenciesFirst(manifests) {
   return [...ordered];
 }
 
-/** Gives every package the version, and the changelog a heading for it. Changes nothing where something is amiss. */
+/** Gives every package the version, with those of ours that it needs, and the changelog a heading for it. Changes nothing where something is amiss. */
 export function prepare(root, version, { repository, date }) {
   if (!/^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$/.test(version)) {
     throw new Error(`'${version}' is no version; expected one such as 0.2.0 or 0.2.0-beta.1.`);
@@ -37,11 +37,14 @@ export function prepare(root, version, { repository, date }) {
   if (repository !== undefined && !/^https:\/\/[^/]+\/.+/.test(repository)) {
     throw new Error(`--repository is '${repository}'; expected its address, https://…`);
   }
+  const ours = new Set(manifestsOf(root).map(({ name }) => name));
   const heading = `## Unreleased\n\n## ${version} – ${date}\n`;
   const written = new Map([[changelog, read(changelog).replace('## Unreleased\n', heading)]]);
   written.set(source, read(source).replace(/VERSION = '[^']*'/, `VERSION = '${version}'`));
   for (const path of ['package.json', ...places(root)]) {
     const manifest = { ...JSON.parse(read(path)), version };
+    for (const name of Object.keys(manifest.dependencies ?? {}))
+      if (ours.has(name)) manifest.dependencies[name] = version;
     if (repository !== undefined && path !== 'package.json') {
       const url = `git+${repository.replace(/(\.git)?\/?$/, '')}.git`;
       manifest.repository = { type: 'git', url, directory: path.replace('/package.json', '') };
@@ -56,8 +59,13 @@ export function faultsOf(root) {
   const manifests = manifestsOf(root);
   const { version } = manifests[0];
   const faults = [];
-  for (const { name, version: other } of manifests)
+  for (const { name, version: other, dependencies = {} } of manifests) {
     if (other !== version) faults.push(`${name} has version ${other}, and ${manifests[0].name} ${version}`);
+    for (const needed of manifests) {
+      const asked = dependencies[needed.name] ?? version;
+      if (asked !== version) faults.push(`${name} asks for ${needed.name} ${asked}, which is ${version}`);
+    }
+  }
   // npm compares it with where the build says that it was made.
   const anonymous = manifests.filter(({ repository }) => !repository?.url).map(({ name }) => name);
   if (anonymous.length > 0)
