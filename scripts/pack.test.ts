@@ -33,10 +33,9 @@ const asked = ['view', types, 'version', '--fetch-retries=0', '--fetch-timeout=1
 const answers = spawnSync('npm', asked, { shell }).status === 0;
 if (!answers) console.warn('No npm registry answers: the tests of the packed packages are skipped.');
 
-const temporary = mkdtempSync(join(tmpdir(), 'stickbreaking-pack-'));
+const temporary = join(tmpdir(), `stickbreaking-pack-${process.pid}`);
 const app = join(temporary, 'app');
 const installed = (name: string, ...path: string[]) => join(app, 'node_modules', name, ...path);
-afterAll(() => rmSync(temporary, { recursive: true }));
 
 /** As at a prompt in the folder where the packages are installed. */
 async function run(command: string, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
@@ -53,7 +52,7 @@ const node = (code: string) =>
 
 describe.skipIf(!answers)('the packed packages', () => {
   beforeAll(() => {
-    mkdirSync(app);
+    mkdirSync(app, { recursive: true });
     writeFileSync(join(app, 'package.json'), '{ "private": true, "type": "module" }\n');
     const out = join(temporary, 'tarballs');
     const steps: [string, ...string[]][] = [[process.execPath, join(root, 'scripts/pack.mjs'), '--out', out]];
@@ -70,6 +69,7 @@ describe.skipIf(!answers)('the packed packages', () => {
       expect(status, `${command} ${args.join(' ')}\n${stdout}${stderr}`).toBe(0);
     }
   }, 300_000);
+  afterAll(() => rmSync(temporary, { recursive: true }));
 
   it.each(manifests.map((manifest) => [manifest.name, manifest] as const))('%s has what it names', (name, manifest) => {
     const folder = installed(name);
