@@ -20,6 +20,7 @@ export {
 } from './packed_loader.js';
 export { PieceEncoder } from './piece_encoder.js';
 export { type PrepareOptions, type PrepareProgress, prepareShards } from './prepare_shards.js';
+export { readRows } from './rows.js';
 export { type SavedTokenizer, saveTokenizer } from './save_tokenizer.js';
 export type { TokenArray } from './shard.js';
 export { listFiles, type SourceConfig, SourceConfigSchema, type SourceFile, type SourceInput } from './sources.js';
@@ -34,3 +35,4 @@ export {
   type TokenizerOptions,
 } from './tokenizer.js';
 export { shrinkTokenizer, type TrainTokenizerOptions, trainTokenizer } from './train_tokenizer.js';
+export { detokenizeWikiText, wikiTextPages } from './wikitext.js';

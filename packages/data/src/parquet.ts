@@ -1,4 +1,4 @@
-// Parquet, one column and one row group at a time.
+// Parquet, one row group at a time: one column as text, or whole rows.
 import { type FileHandle, open } from 'node:fs/promises';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import {
@@ -11,33 +11,44 @@ import {
 } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
 import { checkPages } from './parquet_pages.js';
-import { type RowText, textIn } from './records.js';
+import { type PlacedRecord, type RowText, textIn } from './records.js';
 import type { SourceFile } from './sources.js';
 import type { TextCheck } from './utf8.js';
 
 /** The texts of a Parquet file's column, in row order; null where a row has none. */
 export async function* readParquet(file: SourceFile, check: TextCheck): AsyncGenerator<RowText> {
-  const { path, field, size } = file;
+  const { path, field } = file;
+  const columns = (metadata: FileMetaData) => [columnOf(path, field, metadata)];
+  for await (const { record, where } of readRowGroups(file, columns)) yield textIn(record, field, where, check);
+}
+
+/** The rows of a Parquet file, whole. */
+export function readParquetRecords(file: SourceFile): AsyncGenerator<PlacedRecord> {
+  return readRowGroups(file, (metadata) => parquetSchema(metadata).children.map(({ element }) => element.name));
+}
+
+async function* readRowGroups(
+  { path, size }: SourceFile,
+  columnsOf: (metadata: FileMetaData) => string[],
+): AsyncGenerator<PlacedRecord> {
   const handle = await open(path, 'r').catch((error) => {
     throw explainSystemError(error, `cannot read ${shown(path)}`);
   });
   try {
     const bytes: AsyncBuffer = { byteLength: size, slice: (start, end = size) => readRange(handle, path, start, end) };
     const metadata = await damaged(path, () => readMetadata(path, bytes));
-    const column = columnOf(path, field, metadata);
+    const columns = columnsOf(metadata);
     let rowStart = 0;
     for (const group of metadata.row_groups) {
       const rowEnd = rowStart + Number(group.num_rows);
       if (rowEnd === rowStart) continue;
       const rows = await damaged(path, async () => {
-        await checkPages(path, bytes, group, column);
-        return parquetReadObjects({ file: bytes, metadata, columns: [column], rowStart, rowEnd, compressors, parsers });
+        for (const column of columns) await checkPages(path, bytes, group, column);
+        return parquetReadObjects({ file: bytes, metadata, columns, rowStart, rowEnd, compressors, parsers });
       });
       if (rows.length !== rowEnd - rowStart)
         throw new UserError(`${shown(path)}: rows are missing; the file is damaged.`);
-      for (const [i, row] of rows.entries()) {
-        yield textIn(row, field, `${shown(path)}, row ${rowStart + i + 1}`, check);
-      }
+      for (const [i, record] of rows.entries()) yield { record, where: `${shown(path)}, row ${rowStart + i + 1}` };
       rowStart = rowEnd;
     }
   } finally {

@@ -9,13 +9,20 @@ import type { TextCheck } from './utf8.js';
 /** The text of a record, null where the record says that it has none. */
 export type RowText = string | null;
 
+/** One record, and where it stands. */
+export interface PlacedRecord {
+  record: object;
+  where: string;
+}
+
 /** One record a line (.jsonl, .ndjson). Blank lines are none. */
 export async function* readJsonLines(
   file: SourceFile,
   bytes: AsyncIterable<Uint8Array>,
   check: TextCheck,
 ): AsyncGenerator<RowText> {
-  for await (const line of readLines(bytes, file.path)) yield* textOfLine(file, line, check);
+  for await (const one of readJsonLineRecords(file, bytes, check))
+    yield textIn(one.record, file.field, one.where, check);
 }
 
 /** One array of records, or records one after the other, over as many lines as they like (.json). */
@@ -24,10 +31,29 @@ export async function* readJsonValues(
   bytes: AsyncIterable<Uint8Array>,
   check: TextCheck,
 ): AsyncGenerator<RowText> {
-  for await (const value of splitValues(bytes, file.path)) yield* textOfLine(file, value, check);
+  for await (const one of readJsonValueRecords(file, bytes, check))
+    yield textIn(one.record, file.field, one.where, check);
 }
 
-function* textOfLine(file: SourceFile, { bytes, number, offset }: Line, check: TextCheck): Generator<RowText> {
+/** As `readJsonLines`, whole. */
+export async function* readJsonLineRecords(
+  file: SourceFile,
+  bytes: AsyncIterable<Uint8Array>,
+  check: TextCheck,
+): AsyncGenerator<PlacedRecord> {
+  for await (const line of readLines(bytes, file.path)) yield* recordOfLine(file, line, check);
+}
+
+/** As `readJsonValues`, whole. */
+export async function* readJsonValueRecords(
+  file: SourceFile,
+  bytes: AsyncIterable<Uint8Array>,
+  check: TextCheck,
+): AsyncGenerator<PlacedRecord> {
+  for await (const value of splitValues(bytes, file.path)) yield* recordOfLine(file, value, check);
+}
+
+function* recordOfLine(file: SourceFile, { bytes, number, offset }: Line, check: TextCheck): Generator<PlacedRecord> {
   const where = `${shown(file.path)}, line ${number}`;
   const json = check.decode(bytes, where, offset);
   if (json.trim().length === 0) return;
@@ -36,7 +62,7 @@ function* textOfLine(file: SourceFile, { bytes, number, offset }: Line, check: T
     const advice = Array.isArray(record) && file.format.startsWith('jsonl') ? ', or format: json for one array' : '';
     throw new UserError(`${where}: expected a JSON object with a field '${shown(file.field)}'${advice}.`);
   }
-  yield textIn(record, file.field, where, check);
+  yield { record, where };
 }
 
 /**

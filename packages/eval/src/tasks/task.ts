@@ -6,8 +6,31 @@
 
 /** The kinds of requests, and their answers. */
 export interface RequestKinds {
+  /** How likely is a continuation after a context? */
+  loglikelihood: {
+    request: { context: string; continuation: string };
+    answer: {
+      /** Log-likelihood of the continuation's tokens together, in nats. */
+      logLikelihood: number;
+      /** Each of them is the model's most likely token. */
+      isGreedy: boolean;
+    };
+  };
   /** How likely is a whole text? The answer is the loss of each of its tokens in nats, in order. */
   loglikelihood_rolling: { request: { text: string }; answer: { losses: Float64Array } };
+  /** How does a context go on? */
+  generate_until: { request: { context: string; settings: GenerationSettings }; answer: { text: string } };
+}
+
+/** How a context is continued; the names are those of `--gen-kwargs`. */
+export interface GenerationSettings {
+  /** Texts that end the continuation and are cut off. */
+  until: readonly string[];
+  do_sample: boolean;
+  temperature: number;
+  max_gen_toks: number;
+  top_k?: number;
+  top_p?: number;
 }
 
 /** The name of a kind of request. */
@@ -39,6 +62,19 @@ export function requestsOf<Kind extends RequestKind, Example>(
   return task.examples.flatMap((example) => [...task.requests(example)]);
 }
 
+/** The score of each example, from the answers to all requests in the order of `requestsOf`. */
+export function scoreExamples<Kind extends RequestKind, Example, Score>(
+  task: Task<Kind, Example, Score, unknown>,
+  answers: readonly AnswerOf<Kind>[],
+): Score[] {
+  let next = 0;
+  return task.examples.map((example) => {
+    const own = answers.slice(next, next + task.requests(example).length);
+    next += own.length;
+    return task.score(example, own);
+  });
+}
+
 /**
  * The figures of a task, from the answers to all of its requests.
  *
@@ -48,11 +84,5 @@ export function scoreTask<Kind extends RequestKind, Example, Score, Result>(
   task: Task<Kind, Example, Score, Result>,
   answers: readonly AnswerOf<Kind>[],
 ): Result {
-  let next = 0;
-  const scores = task.examples.map((example) => {
-    const own = answers.slice(next, next + task.requests(example).length);
-    next += own.length;
-    return task.score(example, own);
-  });
-  return task.summarise(scores);
+  return task.summarise(scoreExamples(task, answers));
 }
