@@ -1,5 +1,6 @@
 export { type OpenDatasetOptions, openDataset, type TokenDataset } from './dataset.js';
 export { type ReadOptions, readDocuments, readPieces, type TextDocument, type TextPiece } from './documents.js';
+export { hashFile } from './hash_file.js';
 export { formats, knownEndings, type SourceFormat } from './kinds.js';
 export type { OnNotice } from './notices.js';
 export {

@@ -15,6 +15,8 @@ export interface SpecialTokens {
   eosId: number;
   /** Tokens that end a generated text, `eosId` among them: a model may have several. */
   stopIds: readonly number[];
+  /** The tokenizer puts `bosId` before a text unless it is told not to. */
+  addsBos: boolean;
 }
 
 /** Special tokens that replace those named by the files beside a tokenizer. */
@@ -69,7 +71,14 @@ export function specialTokens(vocabulary: Vocabulary, options: SpecialTokenOptio
     const told = namedIn(vocabulary, tokens, 'bos_token', 'begin');
     return told === undefined ? (around.first ?? specialIds(vocabulary, ids, 'bos_token_id')[0]) : told;
   };
-  return { bosId: begin() ?? undefined, eosId, stopIds: [...new Set([eosId, ...ends])] };
+  const bosId = begin() ?? undefined;
+  const addsBos = bosId !== undefined && (saysAddsBos(tokens) ?? around.first === bosId);
+  return { bosId, eosId, stopIds: [...new Set([eosId, ...ends])], addsBos };
+}
+
+/** What the first file to speak of it says. */
+function saysAddsBos(files: readonly JsonFile[]): boolean | undefined {
+  return files.map(({ json }) => json.add_bos_token).find((value) => typeof value === 'boolean') as boolean | undefined;
 }
 
 /** A token by the first file that speaks of it: its id, or null where that says that there is none. */

@@ -23,6 +23,8 @@ export interface Tokenizer {
   readonly vocabSize: number;
   /** The token that ends every document. */
   readonly eosId: number;
+  /** Other programs put the beginning token before a text that they encode with this tokenizer, unless told not to. */
+  readonly addsBos: boolean;
   /** The token that begins every document, as the vocabulary spells it; undefined where the tokenizer has none. */
   readonly bosToken: string | undefined;
   /** The token of `eosId`. */
@@ -98,6 +100,7 @@ export function openTokenizer(config: TokenizerConfig, options: TokenizerOptions
     vocabSize,
     bosToken: special.bosId === undefined ? undefined : js.id_to_token(special.bosId),
     eosId: special.eosId,
+    addsBos: special.addsBos,
     eosToken: js.id_to_token(special.eosId)!,
     beginId: special.bosId ?? special.eosId,
     stopIds: special.stopIds,

@@ -20,6 +20,7 @@ import { parseLengths } from './lengths.js';
 import { BATCH_TOKENS, type LengthResult, scorerOf } from './scoring.js';
 import { evaluateStream } from './stream.js';
 import { formatTable } from './table.js';
+import { asksForTasks, main as tasksMain } from './tasks_cli.js';
 import { readText } from './text.js';
 
 const protocols = {
@@ -47,6 +48,7 @@ interface Arguments extends SourceArguments, SpecialTokenArguments {
 }
 
 export function main(argv: string[]): Promise<number> {
+  if (asksForTasks(argv)) return tasksMain(argv);
   return runCommand<Arguments>(
     argv,
     (parser) =>
@@ -58,6 +60,8 @@ export function main(argv: string[]): Promise<number> {
             '  perplexity of a checkpoint by context length',
             '$0 --checkpoint DIR --attention --text "…" [--layers 0,1] [--heads 0..3]',
             '  its attention on a short text, drawn',
+            '$0 --checkpoint DIR --tasks arc_easy,mmlu --data-dir DIR (--tasks --help lists its options)',
+            '  its scores on tasks; `$0 tasks` lists them, `$0 score` scores saved answers again',
           ].join('\n'),
         )
         .option('checkpoint', { type: 'string', demandOption: true, describe: 'checkpoint or run directory' })

@@ -30,6 +30,8 @@ interface CommonDefinition {
   columns: readonly string[];
   /** Stands before the first example. */
   description?: string;
+  /** Files of splits as the authors publish them, under the data set's folder; globs. */
+  released?: Readonly<Record<string, readonly string[]>>;
   /** Puts a row of the original release into the columns of the Hub. */
   adapt?(row: Row): Row;
   /** Rows made ready, of the scored split and of the split that shots come from. */

@@ -12,11 +12,11 @@ export interface RequestKinds {
     answer: {
       /** Log-likelihood of the continuation's tokens together, in nats. */
       logLikelihood: number;
-      /** Each of them is the model's most likely token. */
-      isGreedy: boolean;
+      /** Each of them is the model's most likely token; undefined where nobody looked. */
+      isGreedy: boolean | undefined;
     };
   };
-  /** How likely is a whole text? The answer is the loss of each of its tokens in nats, in order. */
+  /** How likely is a whole text? The answer is the loss of each of its tokens, or of each window of them, in nats. */
   loglikelihood_rolling: { request: { text: string }; answer: { losses: Float64Array } };
   /** How does a context go on? */
   generate_until: { request: { context: string; settings: GenerationSettings }; answer: { text: string } };

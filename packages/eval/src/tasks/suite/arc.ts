@@ -10,6 +10,7 @@ function arc(name: string, config: string) {
     dataset: { path: 'allenai/ai2_arc', name: config },
     split: 'test',
     columns: ['question', 'choices', 'answerKey'],
+    released: { test: [`**/${config}-Test.jsonl`], train: [`**/${config}-Train.jsonl`] },
     adapt: (row) => {
       const { question } = row;
       return typeof question === 'object' && question !== null

@@ -10,6 +10,7 @@ export const hellaswag = defineTask({
   dataset: { path: 'Rowan/hellaswag' },
   split: 'validation',
   columns: ['activity_label', 'ctx_a', 'ctx_b', 'endings', 'label'],
+  released: { validation: ['**/hellaswag_val.jsonl'], train: ['**/hellaswag_train.jsonl'] },
   shots: { from: 'train', sampler: 'default', drawsOneMore: true },
   process: withQuery,
   text: (row) => textOf(row, 'query'),

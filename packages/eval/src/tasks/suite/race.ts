@@ -21,6 +21,7 @@ export function race(version: 2 | 3) {
     dataset: { path: 'EleutherAI/race', name: 'high' },
     split: 'test',
     columns: ['article', 'problems'],
+    released: { test: ['**/test/high/*.txt'] },
     adapt: withProblems,
     text: (row) => {
       const problems = problemsOf(row);

@@ -10,6 +10,7 @@ export const wikitext = defineTask({
   dataset: { path: 'EleutherAI/wikitext_document_level', name: 'wikitext-2-raw-v1' },
   split: 'test',
   columns: ['page'],
+  released: { test: ['**/wiki.test.raw'] },
   text: (row) => detokenizeWikiText(textOf(row, 'page')),
   original: (row) => textOf(row, 'page'),
 });

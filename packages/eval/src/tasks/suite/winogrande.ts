@@ -10,6 +10,7 @@ export const winogrande = defineTask({
   dataset: { path: 'allenai/winogrande', name: 'winogrande_xl' },
   split: 'validation',
   columns: ['sentence', 'option1', 'option2', 'answer'],
+  released: { validation: ['**/dev.jsonl'], train: ['**/train_xl.jsonl'] },
   shots: { from: 'train', sampler: 'default', drawsOneMore: true },
   contexts: (row) => ['option1', 'option2'].map((option) => before(row) + textOf(row, option)),
   continuation: (row) => strip(textOf(row, 'sentence').slice(before(row).length + 1)),

@@ -1,0 +1,91 @@
+/**
+ * Answers of the model as they come, a line each, in a file that outlives a kill: whoever evaluates the same model again
+ * goes on from there.
+ */
+import { closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync } from 'node:fs';
+import { explainSystemError, shown, UserError } from '@stickbreaking/base';
+import { writeFully } from '@stickbreaking/base/node';
+
+/** A log-likelihood, or a generated text. */
+export type Answer = number | string;
+
+/** Answers by the key of what was asked. */
+export interface Answers {
+  get(key: string): Answer | undefined;
+  /** Keeps answers; once this returns they are on the disk, if there is a file. */
+  add(answers: readonly (readonly [key: string, answer: Answer])[]): void;
+  close(): void;
+}
+
+/** Answers that are kept in memory alone. */
+export function answersInMemory(): Answers {
+  const known = new Map<string, Answer>();
+  return {
+    get: (key) => known.get(key),
+    add: (answers) => {
+      for (const [key, answer] of answers) known.set(key, answer);
+    },
+    close: () => {},
+  };
+}
+
+/**
+ * Answers kept in a file. A line that a kill cut short is taken out.
+ *
+ * @param model what the answers are of; it stands in the first line
+ * @throws UserError if the file holds answers of another model
+ */
+export function answersInFile(path: string, model: string): Answers {
+  const known = answersInMemory();
+  const header = `${JSON.stringify({ answersOf: model })}\n`;
+  const whole = existsSync(path) ? read(path, header, known) : 0;
+  const file = opened(path);
+  ftruncateSync(file, whole);
+  if (whole === 0) writeFully(file, Buffer.from(header));
+  return {
+    get: known.get,
+    add: (answers) => {
+      try {
+        writeFully(file, Buffer.from(answers.map((one) => `${JSON.stringify(one)}\n`).join('')));
+        fsyncSync(file);
+      } catch (error) {
+        throw explainSystemError(error, `cannot write ${shown(path)}`);
+      }
+      known.add(answers);
+    },
+    close: () => closeSync(file),
+  };
+}
+
+function opened(path: string): number {
+  try {
+    return openSync(path, 'a');
+  } catch (error) {
+    throw explainSystemError(error, `cannot write ${shown(path)}`);
+  }
+}
+
+/** @returns the bytes of the lines that are whole */
+function read(path: string, header: string, known: Answers): number {
+  const bytes = readFileSync(path);
+  const end = bytes.lastIndexOf(0x0a) + 1;
+  const [first = '', ...lines] = bytes.subarray(0, end).toString().split('\n');
+  if (end === 0) return 0;
+  if (`${first}\n` !== header) {
+    throw new UserError(
+      `${shown(path)} holds answers of another model, tokenizer or rule; name another --output, or remove the file.`,
+    );
+  }
+  for (const [i, line] of lines.slice(0, -1).entries()) known.add([parse(line, `${shown(path)}, line ${i + 2}`)]);
+  return end;
+}
+
+function parse(line: string, where: string): [string, Answer] {
+  try {
+    const [key, answer] = JSON.parse(line) as [string, Answer];
+    if (typeof key === 'string' && (typeof answer === 'number' || typeof answer === 'string')) return [key, answer];
+  } catch {
+    // told below
+  }
+  throw new UserError(`${where}: this is no answer; the file is damaged, remove it.`);
+}

@@ -1,0 +1,158 @@
+/**
+ * The rows of a task's data set from files under a folder, as the Hugging Face Hub publishes them or as their authors did.
+ * Nothing is fetched.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { shown, UserError } from '@stickbreaking/base';
+import { hashFile, listFiles, readRows, type SourceFile, wikiTextPages } from '@stickbreaking/data';
+import type { Row, TaskDefinition } from '../tasks/definition.js';
+
+/** A file of a data set. */
+export interface DataFile {
+  /** From the folder of all data sets. */
+  path: string;
+  bytes: number;
+  /** of its bytes, in hexadecimal */
+  sha256: string;
+}
+
+/** A split of a task's data set. */
+interface Split {
+  task: TaskDefinition;
+  split: string;
+}
+
+/** Files of splits that were looked for. */
+export interface FoundData {
+  /** @returns the rows of a split, read once */
+  rows(task: TaskDefinition, split: string): Promise<readonly Row[]>;
+  /** The files that were read so far, by data set and split. */
+  readonly files: Readonly<Record<string, readonly DataFile[]>>;
+}
+
+/** The splits that tasks need. */
+export function splitsOf(tasks: readonly TaskDefinition[], numFewshotOf: (task: TaskDefinition) => number): Split[] {
+  return tasks.flatMap((task) => {
+    const from = task.shots?.from;
+    const pool = typeof from === 'string' && numFewshotOf(task) > 0 ? [from] : [];
+    return [task.split, ...pool].map((split) => ({ task, split }));
+  });
+}
+
+/**
+ * Looks for the files of splits, before anything is loaded.
+ *
+ * @throws UserError that names the first that is missing, its columns and where it is published
+ */
+export function findData(directory: string, splits: readonly Split[]): FoundData {
+  if (!existsSync(directory)) throw new UserError(`--data-dir: there is no directory ${shown(directory)}.`);
+  const found = new Map<string, SourceFile[]>();
+  const missing: Split[] = [];
+  for (const one of splits) {
+    const key = keyOf(one);
+    if (found.has(key)) continue;
+    const files = filesOf(directory, one);
+    if (files) found.set(key, files);
+    else missing.push(one);
+  }
+  if (missing.length > 0) throw notFound(directory, missing);
+  const rows = new Map<string, Promise<readonly Row[]>>();
+  const read: Record<string, DataFile[]> = {};
+  return {
+    files: read,
+    rows: (task, split) => {
+      const key = keyOf({ task, split });
+      if (!rows.has(key)) rows.set(key, load(key, found.get(key)!, directory, read));
+      return rows.get(key)!;
+    },
+  };
+}
+
+function keyOf({ task: { dataset }, split }: Split): string {
+  return [dataset.path, ...(dataset.name === undefined ? [] : [dataset.name]), split].join(' ');
+}
+
+async function load(
+  key: string,
+  files: readonly SourceFile[],
+  directory: string,
+  read: Record<string, DataFile[]>,
+): Promise<readonly Row[]> {
+  const rows: Row[] = [];
+  for (const file of files) {
+    if (file.path.endsWith('.raw')) rows.push(...(await wikiTextRows(file.path)));
+    else for await (const row of readRows({ path: file.path, format: file.format })) rows.push(row);
+  }
+  if (rows.length === 0) throw new UserError(`${shown(files[0]!.path)} holds no row.`);
+  read[key] = await Promise.all(
+    files.map(async ({ path, size }) => ({
+      path: relative(directory, path),
+      bytes: size,
+      sha256: await hashFile(path),
+    })),
+  );
+  return rows;
+}
+
+async function wikiTextRows(path: string): Promise<Row[]> {
+  const rows: Row[] = [];
+  for await (const page of wikiTextPages(readFileSync(path, 'utf8').split('\n'))) rows.push({ page });
+  return rows;
+}
+
+/** Where the files of a split may lie, in the order tried. */
+function patternsOf({ task: { dataset, released = {} }, split }: Split): string[] {
+  const { path, name } = dataset;
+  const short = path.split('/').at(-1)!;
+  const folders = [path, path.replace('/', '__'), short, `datasets--${path.replace('/', '--')}/snapshots/*`];
+  const endings = ['parquet', 'jsonl', 'jsonl.gz', 'jsonl.zst', 'json'];
+  const names = [
+    ...(name === undefined
+      ? []
+      : [`${name}/${split}-*.parquet`, `data/${name}/${split}-*.parquet`, `${name}/${split}/*.parquet`]),
+    ...(name === undefined
+      ? []
+      : endings.flatMap((ending) => [`${name}/${split}.${ending}`, `${name}_${split}.${ending}`])),
+    ...[`data/${split}-*.parquet`, `${split}-*.parquet`, `default/${split}/*.parquet`, `default/${split}-*.parquet`],
+    ...endings.flatMap((ending) => [`${split}.${ending}`, `data/${split}.${ending}`]),
+    ...(released[split] ?? []),
+  ];
+  return folders.flatMap((folder) => names.map((file) => `${folder}/${file}`));
+}
+
+function filesOf(directory: string, split: Split): SourceFile[] | undefined {
+  for (const pattern of patternsOf(split)) {
+    const path = join(directory, pattern);
+    // Escaped, so that a folder called [data] is one.
+    const whole = pattern.includes('*') ? `${escaped(directory)}/${pattern}` : path;
+    if (!pattern.includes('*') && !existsSync(path)) continue;
+    try {
+      return listFiles({ path: whole, ...(pattern.endsWith('.txt') ? { format: 'json' as const } : {}) });
+    } catch (error) {
+      if (!(error instanceof UserError && error.missing)) throw error;
+    }
+  }
+  return undefined;
+}
+
+function escaped(path: string): string {
+  return path.replaceAll('\\', '/').replace(/[*?[\]{}()!+@]/g, '\\$&');
+}
+
+function notFound(directory: string, missing: readonly Split[]): UserError {
+  const [{ task, split }] = missing as [Split];
+  const { path, name } = task.dataset;
+  const which = `the split '${split}' of ${path}${name === undefined ? '' : ` (${name})`}`;
+  const more = missing.length > 1 ? `; ${missing.length - 1} more are missing, of ${listed(missing.slice(1))}` : '';
+  const [pattern] = patternsOf({ task, split });
+  return new UserError(
+    `${task.name}: ${which} is not under ${shown(directory)}; expected ${pattern} or .jsonl with the columns ${task.columns.join(', ')}, as published at https://huggingface.co/datasets/${path}${more}.`,
+    { missing: true },
+  );
+}
+
+function listed(missing: readonly Split[]): string {
+  const names = [...new Set(missing.map(({ task }) => task.dataset.path))];
+  return names.length > 4 ? `${names.slice(0, 4).join(', ')}, …` : names.join(', ');
+}

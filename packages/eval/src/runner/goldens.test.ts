@@ -1,0 +1,162 @@
+import { describe, expect, it } from 'vitest';
+import { goldenJson, goldens, unlessSkipped } from '../goldens.fixture.js';
+import type { TokenScorer } from '../scoring.js';
+import { StopTexts } from '../stop_texts.js';
+import { settingsOf } from '../tasks/build.js';
+import { rollingWindows } from '../tasks/rolling.js';
+import { packsOf, scorePack, sequenceOf } from './packs.js';
+import { parseGenerationSettings } from './settings.js';
+import { encodePairs, encodeWholeTexts, type TaskTokenizer, type TokenRules } from './tokens.js';
+
+interface ModelSide {
+  vocab: string[];
+  loglikelihood: { add_bos: boolean; max_length: number; requests: [string, string][]; results: [number, boolean][] }[];
+  encode_pair: {
+    add_bos: boolean;
+    context: string;
+    continuation: string;
+    context_enc: number[];
+    continuation_enc: number[];
+  }[];
+  rolling: { add_bos: boolean; max_length: number; batch_size: number; texts: string[]; results: number[] }[];
+  rolling_windows: {
+    n: number;
+    prefix: number;
+    max_seq_len: number;
+    context_len: number;
+    windows: [number[], number[]][];
+  }[];
+  stop: { generation: string; stop: string[]; text: string }[];
+  gen_kwargs: { gen_kwargs: Record<string, unknown>; normalized: Record<string, unknown> }[];
+  fails: { requests: [string, string][] };
+}
+
+const known = goldens ? goldenJson<ModelSide>('model_side.json') : undefined!;
+
+/** The longest entry of the vocabulary at each place. */
+function encode(text: string): number[] {
+  const tokens: number[] = [];
+  for (let at = 0; at < text.length; ) {
+    let best = -1;
+    for (const [id, entry] of known.vocab.entries()) {
+      if (text.startsWith(entry, at) && entry.length > (known.vocab[best]?.length ?? 0)) best = id;
+    }
+    if (best < 0) throw new Error(`nothing begins at ${at} of '${text}'`);
+    tokens.push(best);
+    at += known.vocab[best]!.length;
+  }
+  return tokens;
+}
+
+const tokenizer: TaskTokenizer = {
+  beginId: 0,
+  bosToken: '<s>',
+  addsBos: false,
+  encodeBatch: async (texts) => texts.map(encode),
+};
+
+const rulesOf = (add_bos: boolean, maxLength: number): TokenRules => ({
+  tokenizer,
+  bos: add_bos,
+  splitsPrefix: true,
+  maxLength,
+});
+
+/** The goldens' model: its logits are a wave over token, place and the token before. */
+const score: TokenScorer = async ({ tokens, targets, cuSeqlens }) => {
+  const losses = new Float64Array(tokens.length);
+  for (let s = 0; s + 1 < cuSeqlens.length; s++) {
+    for (let i = cuSeqlens[s]!; i < cuSeqlens[s + 1]!; i++) {
+      if (targets[i] === -1) continue;
+      const t = i - cuSeqlens[s]!;
+      const wave = (v: number) =>
+        3 * Math.cos(0.37 * v + 0.91 * tokens[i]! + 0.13 * tokens[Math.max(i - 1, cuSeqlens[s]!)]! + 0.05 * t);
+      const total = known.vocab.reduce((sum, _, v) => sum + Math.exp(wave(v)), 0);
+      losses[i] = Math.log(total) - wave(targets[i]!);
+    }
+  }
+  return losses;
+};
+
+const inPlace = (begin: number, from: readonly number[]) => from.map((index) => (index < 0 ? begin : index));
+
+describe.skipIf(!goldens)(`requests as tokens${unlessSkipped}`, () => {
+  it('are cut between context and continuation as the harness cuts', async () => {
+    for (const { add_bos, context, continuation, context_enc, continuation_enc } of known.encode_pair) {
+      if (context_enc.length === 0 || continuation_enc.length === 0 || context.trim() === '') continue;
+      const [found] = await encodePairs([{ context, continuation }], rulesOf(add_bos, 100));
+      expect([...found!.input, found!.targets.at(-1)], `${context}|${continuation}`).toEqual([
+        ...context_enc,
+        ...continuation_enc,
+      ]);
+      expect(found!.targets).toEqual(continuation_enc);
+    }
+    for (const [context, continuation] of known.fails.requests) {
+      await expect(encodePairs([{ context, continuation }], rulesOf(false, 100))).rejects.toThrow(
+        /no token is left|nothing but white/,
+      );
+    }
+  });
+
+  it('are as likely, whatever runs beside them', async () => {
+    for (const { add_bos, max_length, requests, results } of known.loglikelihood) {
+      const pairs = requests.map(([context, continuation]) => ({ context, continuation }));
+      const sequences = (await encodePairs(pairs, rulesOf(add_bos, max_length))).map(sequenceOf);
+      for (const batchTokens of [1, 60]) {
+        const found = new Map<string, number>();
+        for (const pack of packsOf(sequences, batchTokens)) {
+          for (const [i, value] of (await scorePack(score, pack)).entries()) found.set(pack.sequences[i]!.key, value);
+        }
+        for (const [i, { key }] of sequences.entries()) {
+          expect(found.get(key), requests[i]!.join('|')).toBeCloseTo(results[i]![0], 3);
+        }
+      }
+    }
+  });
+
+  it('roll over whole texts', async () => {
+    for (const { add_bos, max_length, batch_size, texts, results } of known.rolling) {
+      // In batches the harness pads windows, and the place of a token, which this model sees, moves.
+      if (batch_size !== 1) continue;
+      const tokens = await encodeWholeTexts(texts, rulesOf(add_bos, max_length));
+      for (const [i, one] of tokens.entries()) {
+        const windows = rollingWindows(one, max_length, 0);
+        let sum = 0;
+        for (const window of windows) {
+          const targets = window.targets.filter((target) => target !== -1);
+          const [value] = await scorePack(
+            score,
+            packsOf([sequenceOf({ input: window.tokens, targets, cut: 0 })], 1)[0]!,
+          );
+          sum += value!;
+        }
+        expect(sum, texts[i]).toBeCloseTo(results[i]!, 3);
+      }
+    }
+    for (const { n, prefix, max_seq_len, context_len, windows } of known.rolling_windows) {
+      if (context_len !== 1) continue;
+      const tokens = Array.from({ length: n }, (_, i) => i);
+      const found = rollingWindows(tokens, max_seq_len, prefix);
+      expect(found.map((one) => [one.tokens, one.targets.filter((target) => target !== -1)])).toEqual(
+        windows.map(([input, scored]) => [inPlace(prefix, input), scored]),
+      );
+    }
+  });
+
+  it('end at stop texts, and take settings by their names', () => {
+    for (const { generation, stop, text } of known.stop) {
+      const ending = new StopTexts(stop);
+      const ready = ending.push(generation);
+      expect(ending.met ? ready : ready + ending.rest(), generation).toBe(text);
+    }
+    for (const { gen_kwargs, normalized } of known.gen_kwargs) {
+      const { temperature: _, ...expected } = normalized;
+      const { temperature, ...found } = settingsOf(
+        { settings: {} },
+        parseGenerationSettings(JSON.stringify(gen_kwargs)),
+      );
+      expect(found).toEqual(expected);
+      if (normalized.temperature !== undefined) expect(temperature).toBe(normalized.temperature);
+    }
+  });
+});

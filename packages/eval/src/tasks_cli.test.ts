@@ -1,0 +1,312 @@
+/** sb-eval --tasks as a user runs it: a tiny checkpoint on data sets of our own making. */
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { selectBackend } from '@stickbreaking/core';
+import { openTokenizer, trainTokenizer } from '@stickbreaking/data';
+import { LlamaModel } from '@stickbreaking/model';
+import { parquetWriteBuffer } from 'hyparquet-writer';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { main } from './cli.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'sb-tasks-'));
+const at = (name: string) => join(folder, name);
+const data = at('data');
+
+function put(path: string, rows: readonly object[]): void {
+  mkdirSync(join(data, path, '..'), { recursive: true });
+  writeFileSync(join(data, path), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+}
+
+const things = ['stone', 'river', 'cloud', 'candle', 'garden', 'engine'];
+const question = (thing: string, i: number) => `What is a ${thing} made of, ${i}?`;
+const arc = things.map((thing, i) => ({
+  id: `${i}`,
+  question: question(thing, i),
+  choices: { text: ['water and air', 'earth', 'wax'], label: ['A', 'B', 'C'] },
+  answerKey: 'ABC'[i % 3]!,
+}));
+
+beforeAll(async () => {
+  await selectBackend('native');
+  const text = [
+    ...arc.map((row) => `${row.question} ${row.choices.text.join(', ')}.`),
+    'Question: Answer: 0 1 2 3 4 5',
+  ].join('\n');
+  writeFileSync(at('text.txt'), text);
+  await trainTokenizer({ sources: [{ path: at('text.txt') }], vocabSize: 300, output: at('tokenizer.json') });
+  const sizes = { vocabSize: 300, hiddenSize: 24, intermediateSize: 32, numLayers: 2, numHeads: 4, numKvHeads: 2 };
+  for (const [name, contextLength] of [
+    ['model', 128],
+    ['short', 24],
+  ] as const) {
+    LlamaModel.create(
+      { ...sizes, contextLength, attention: 'stick-breaking', initializerRange: 0.3 },
+      { seed: 1 },
+    ).save(at(name));
+    cpSync(at('tokenizer.json'), join(at(name), 'tokenizer.json'));
+  }
+  put('allenai/ai2_arc/ARC-Easy/test.jsonl', arc);
+  put('allenai/ai2_arc/ARC-Easy/train.jsonl', [...arc].reverse());
+  put(
+    'baber__piqa/validation.jsonl',
+    things.map((goal, i) => ({ goal, sol1: 'wash it', sol2: 'burn it down', label: i % 2 })),
+  );
+  put(
+    'gsm8k/main/test.jsonl',
+    things.slice(0, 2).map((thing, i) => ({ question: question(thing, i), answer: `#### ${i}` })),
+  );
+  const columnData = [
+    {
+      name: 'page',
+      data: things.map((thing) => ` = ${thing} = \n \n A ${thing} , they say , is old . \n `),
+      type: 'STRING' as const,
+    },
+  ];
+  mkdirSync(join(data, 'wikitext_document_level/wikitext-2-raw-v1'), { recursive: true });
+  writeFileSync(
+    join(data, 'wikitext_document_level/wikitext-2-raw-v1/test-00000-of-00001.parquet'),
+    Buffer.from(parquetWriteBuffer({ columnData })),
+  );
+  put(
+    'cais/mmlu/anatomy/test.jsonl',
+    things.map((thing, i) => ({ question: question(thing, i), choices: ['1', '2', '3', '4'], answer: i % 4 })),
+  );
+  put(
+    'cais/mmlu/virology/test.jsonl',
+    things.slice(1).map((thing, i) => ({ question: question(thing, i), choices: ['1', '2', '3', '4'], answer: i % 4 })),
+  );
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function run(...argv: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const written = { stdout: '', stderr: '' };
+  const spies = (['stdout', 'stderr'] as const).map((name) =>
+    vi.spyOn(process[name], 'write').mockImplementation((chunk) => {
+      written[name] += String(chunk);
+      return true;
+    }),
+  );
+  try {
+    return { code: await main(argv), ...written };
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+  }
+}
+
+const evaluating = (tasks: string, ...more: string[]) =>
+  run('--backend', 'native', '--checkpoint', at('model'), '--data-dir', data, '--tasks', tasks, ...more);
+
+type Results = {
+  results: Record<string, Record<string, number | string>>;
+  stickbreaking: Record<string, unknown>;
+} & Record<string, unknown>;
+
+async function results(tasks: string, ...more: string[]): Promise<Results> {
+  const { code, stdout, stderr } = await evaluating(tasks, '--json', ...more);
+  expect(stderr.replaceAll(/^(?:building|\d+ %).*\n/gm, '')).toBe('');
+  expect(code).toBe(0);
+  return JSON.parse(stdout) as Results;
+}
+
+describe('sb-eval --tasks', () => {
+  it('scores choices as the model, asked one by one, finds them likely', async () => {
+    const found = await results('arc_easy', '--output', at('out'), '--log-samples');
+    const tokenizer = openTokenizer(at('model/tokenizer.json'));
+    const model = LlamaModel.load(at('model'));
+    const [file] = readdirSync(join(at('out'), readdirSync(at('out'))[0]!)).filter((name) =>
+      name.startsWith('samples_arc_easy'),
+    );
+    const lines = readFileSync(join(at('out'), readdirSync(at('out'))[0]!, file!), 'utf8')
+      .trim()
+      .split('\n');
+    let right = 0;
+    for (const [i, line] of lines.entries()) {
+      const { answers, acc, prompt_hash, resps } = JSON.parse(line);
+      const likelihoods: number[] = [];
+      for (const choice of arc[i]!.choices.text) {
+        const context = tokenizer.encode(`Question: ${arc[i]!.question}\nAnswer:`);
+        const whole = tokenizer.encode(`Question: ${arc[i]!.question}\nAnswer: ${choice}`);
+        const logits = model.forward(whole).logSoftmax();
+        const values = await logits.array();
+        logits.dispose();
+        likelihoods.push(
+          whole
+            .slice(context.length)
+            .reduce((sum, token, k) => sum + (values as number[][])[context.length - 1 + k]![token]!, 0),
+        );
+      }
+      for (const [c, [value]] of (answers as [number][]).entries()) expect(value).toBeCloseTo(likelihoods[c]!, 4);
+      const correct = likelihoods.indexOf(Math.max(...likelihoods)) === 'ABC'.indexOf(arc[i]!.answerKey);
+      expect(acc).toBe(correct ? 1 : 0);
+      expect(prompt_hash).toMatch(/^[0-9a-f]{64}$/);
+      expect(resps[0]).toEqual([[`${answers[0][0]}`, 'None']]);
+      if (correct) right++;
+    }
+    expect(found.results.arc_easy!['acc,none']).toBe(right / 6);
+    model.dispose();
+  });
+
+  it('gives the same figures to the digit in other packs, in another order, and alone', async () => {
+    const tasks = 'arc_easy,piqa,wikitext';
+    const { results: whole } = await results(tasks, '--num-fewshot', '1', '--batch-tokens', '4096');
+    const figures = async (...options: string[]) => (await results(...(options as [string]))).results;
+    expect(await figures(tasks, '--num_fewshot', '1', '--batch-tokens', '1')).toEqual(whole);
+    expect(await figures(tasks, '--num-fewshot=1', '--batch-tokens', '200')).toEqual(whole);
+    expect(await figures('wikitext,piqa,arc_easy', '--num-fewshot', '1')).toEqual(whole);
+    expect((await figures('piqa', '--num-fewshot', '1')).piqa).toEqual(whole.piqa);
+  });
+
+  it('goes on where it was killed, to the same digits', async () => {
+    const output = at('resumed.json');
+    const whole = await results('arc_easy,wikitext', '--batch-tokens', '100', '--output', output);
+    const answers = at('resumed.answers.jsonl');
+    const lines = readFileSync(answers, 'utf8').split('\n');
+    // Half of the answers, the last cut short in the middle of its line.
+    writeFileSync(answers, lines.slice(0, 9).join('\n').slice(0, -3));
+    const again = await results('arc_easy,wikitext', '--batch-tokens', '100', '--output', output);
+    expect(again.results).toEqual(whole.results);
+    expect(readFileSync(answers, 'utf8').split('\n').sort()).toEqual(lines.sort());
+    expect(JSON.parse(readFileSync(output, 'utf8')).results).toEqual(whole.results);
+  });
+
+  it('pools the parts of a group', async () => {
+    // Only two subjects are there.
+    const { results: found, groups, versions } = await results('mmlu_anatomy,mmlu_virology');
+    expect(Object.keys(found)).toEqual(['mmlu_anatomy', 'mmlu_virology']);
+    expect([groups, versions]).toEqual([undefined, { mmlu_anatomy: 1, mmlu_virology: 1 }]);
+    const { code, stderr } = await evaluating('mmlu');
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(
+      /^mmlu_abstract_algebra: the split 'test' of cais\/mmlu \(abstract_algebra\) is not under .*; 54 more are missing, of cais\/mmlu\.\n$/,
+    );
+  });
+
+  it('generates answers, and prints prompts with their tokens', async () => {
+    const { code, stdout } = await evaluating(
+      'gsm8k',
+      '--num-fewshot',
+      '0',
+      '--gen-kwargs',
+      'max_gen_toks=5',
+      '--write-out',
+      '--limit',
+      '1',
+    );
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/\|gsm8k\|\s+3\|strict-match\s*\|\s+0\|exact_match\|↑\s*\|0\.0000\|±\s*\|\s*N\/A\|/);
+    expect(stdout).toContain('A part of the documents was scored');
+    expect(stdout).toMatch(/--- gsm8k, request 0\nQuestion: What is a stone made of, 0\?\nAnswer:\n--- tokens \d+ /);
+  });
+
+  it('says what hangs on more than the task', async () => {
+    const { stickbreaking, ...harness } = await results('wikitext', '--harness', '0.4.13', '--limit', '2');
+    expect(stickbreaking).toMatchObject({
+      harness: 'lm-evaluation-harness 0.4.13',
+      bos: { rule: 'auto', put: false },
+      tasks: { wikitext: { contextsCut: 0, totals: { bytes: expect.any(Number), words: expect.any(Number) } } },
+    });
+    const [file] = (stickbreaking.data as Record<string, { sha256: string; path: string }[]>)[
+      'EleutherAI/wikitext_document_level wikitext-2-raw-v1 test'
+    ]!;
+    expect(file).toMatchObject({
+      sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+      path: expect.stringContaining('test-00000'),
+    });
+    expect(harness['n-samples']).toEqual({ wikitext: { original: 6, effective: 2 } });
+  });
+
+  it('counts contexts that it cuts, or refuses them', async () => {
+    const short = ['--backend', 'native', '--checkpoint', at('short'), '--data-dir', data, '--tasks', 'arc_easy'];
+    const { stdout } = await run(...short, '--num-fewshot', '2');
+    expect(stdout).toContain('arc_easy: 18 contexts were cut on the left to fit 24 tokens.');
+    const { code, stderr } = await run(...short, '--num-fewshot', '2', '--strict-length');
+    expect(code).not.toBe(0);
+    expect(stderr.split('\n').at(-2)).toBe(
+      'arc_easy: 18 of 18 contexts do not fit the 24 tokens of the model; leave out --strict-length to cut them on the left.',
+    );
+  });
+
+  it.each([
+    [['--tasks', 'arc_eazy'], "no task or group is called 'arc_eazy' (did you mean 'arc_easy'?)"],
+    [['--tasks', 'sciq'], "sciq: the split 'test' of allenai/sciq is not under"],
+    [['--tasks', 'piqa', '--data-dir', at('nowhere')], '--data-dir: there is no directory'],
+    [['--tasks', 'piqa', '--limit', '1.5'], '--limit is 1.5; expected a whole number above 0, or a share below 1.'],
+    [['--tasks', 'piqa', '--bos', 'always', '--bos-token', ''], '--bos always: the tokenizer has no beginning token'],
+    [['--tasks', 'gsm8k', '--gen-kwargs', 'beams=4'], '--gen-kwargs: '],
+    [['--tasks', 'piqa', '--samples', '{"sciq":[1]}'], "--samples names 'sciq', which --tasks does not."],
+    [['--tasks', 'gsm8k'], "gsm8k: the split 'train' of openai/gsm8k (main) is not under"],
+  ])('%j is one line', async (options, message) => {
+    const given = ['--data-dir', '--tasks'].filter((name) => !options.includes(name)).flatMap((name) => [name, data]);
+    const { code, stdout, stderr } = await run(
+      '--backend',
+      'native',
+      '--checkpoint',
+      at('model'),
+      ...options,
+      ...given,
+    );
+    expect([code === 0, stdout]).toEqual([false, '']);
+    expect(stderr.trim().split('\n').at(-1)).toContain(message);
+  });
+
+  it('refuses answers of another model', async () => {
+    const output = ['--output', at('shared.json')];
+    await results('piqa', ...output);
+    const { stderr } = await run(
+      '--backend',
+      'native',
+      '--checkpoint',
+      at('short'),
+      '--data-dir',
+      data,
+      '--tasks',
+      'piqa',
+      ...output,
+    );
+    expect(stderr).toContain('holds answers of another model');
+  });
+});
+
+describe('sb-eval tasks and score', () => {
+  it('list tasks and groups', async () => {
+    const { code, stdout } = await run('tasks');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^ *hellaswag +1 +0 +acc, acc_norm +Rowan\/hellaswag validation$/m);
+    expect(stdout).toMatch(/^mmlu: mmlu_stem, /m);
+  });
+
+  it('scores samples again, also those of the harness', async () => {
+    const output = at('again');
+    const { results: first } = await results(
+      'arc_easy,wikitext,gsm8k',
+      '--num-fewshot',
+      '0',
+      '--gen-kwargs',
+      'max_gen_toks=3',
+      '--output',
+      output,
+      '--log-samples',
+    );
+    const where = join(output, readdirSync(output)[0]!);
+    const files = readdirSync(where)
+      .filter((name) => name.startsWith('samples_'))
+      .map((name) => join(where, name));
+    const { stdout } = await run('score', '--json', ...files);
+    for (const { task, figures } of JSON.parse(stdout)) {
+      for (const { metric, filter, value } of figures)
+        expect(value, `${task} ${metric}`).toBe(first[task]![`${metric},${filter}`]);
+    }
+    const line = JSON.parse(readFileSync(files.find((file) => file.includes('arc_easy'))!, 'utf8').split('\n')[0]!);
+    const theirs = join(where, 'samples_arc_easy_2026-01-02T03-04-05.678.jsonl');
+    const { answers: _, task: __, ...rest } = line;
+    writeFileSync(
+      theirs,
+      `${JSON.stringify({ ...rest, resps: [[['-1.5', 'False']], [['-9', 'False']], [['-9', 'False']]] })}\n`,
+    );
+    const scored = await run('score', '--json', theirs);
+    expect(JSON.parse(scored.stdout)[0].figures[0]).toMatchObject({ metric: 'acc', value: 1 });
+    writeFileSync(theirs, 'x\n');
+    expect((await run('score', theirs)).stderr).toMatch(/^.*line 1: this is no JSON\.\n$/);
+  });
+});
