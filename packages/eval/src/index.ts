@@ -22,7 +22,34 @@ export {
 } from './scoring.js';
 export { evaluateStream, type StreamOptions, type StreamText } from './stream.js';
 export { formatTable } from './table.js';
+export { type BuildOptions, type BuiltDocument, type BuiltTask, buildTask, type TaskRows } from './tasks/build.js';
+export {
+  type AnswerFilter,
+  defineTask,
+  type GenerationDefinition,
+  type GenerationMetric,
+  type GroupDefinition,
+  type MultipleChoiceDefinition,
+  type MultipleContextDefinition,
+  type RollingDefinition,
+  type Row,
+  type Shots,
+  type TaskDefinition,
+} from './tasks/definition.js';
 export { documentPerplexity, type EvaluationDocument } from './tasks/document_perplexity.js';
+export { type ExactMatchOptions, exactMatch } from './tasks/exact_match.js';
+export { regexFilter, wholeText } from './tasks/filters.js';
 export { RollingRequests, rollingWindows } from './tasks/rolling.js';
-export { type AnswerOf, type RequestKind, type RequestOf, requestsOf, scoreTask, type Task } from './tasks/task.js';
+export type { DocumentScore, FilterScore, TaskFigure, TaskResult } from './tasks/scores.js';
+export { type Harness, type Suite, type SuiteOptions, suiteOf } from './tasks/suite/index.js';
+export {
+  type AnswerOf,
+  type GenerationSettings,
+  type RequestKind,
+  type RequestOf,
+  requestsOf,
+  scoreExamples,
+  scoreTask,
+  type Task,
+} from './tasks/task.js';
 export { readText } from './text.js';

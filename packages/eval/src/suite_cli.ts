@@ -55,12 +55,20 @@ export function listMain(argv: string[]): Promise<number> {
 
 /** sb-eval score */
 export function scoreMain(argv: string[]): Promise<number> {
-  return runCommand<SuiteArguments & { _: (string | number)[]; json: boolean }>(
+  return runCommand<SuiteArguments & { files: string[]; json: boolean }>(
     argv,
     (parser) =>
       parser
-        .scriptName('sb-eval score')
-        .usage('$0 samples_<task>_<time>.jsonl …\n\nScores saved answers again, without a model.')
+        .scriptName('sb-eval')
+        .command('score <files..>', 'Scores saved answers again, without a model.', (command) =>
+          command.positional('files', {
+            type: 'string',
+            array: true,
+            default: [],
+            describe: 'samples_<task>_<time>.jsonl, …',
+          }),
+        )
+        .demandCommand(1, 'Name a command: score.')
         .options(suiteOptions)
         .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' }) as never,
     async (args) => {
@@ -70,8 +78,7 @@ export function scoreMain(argv: string[]): Promise<number> {
         if (!found) throw new UserError(`there is no task '${shown(name)}' to score; \`sb-eval tasks\` lists them.`);
         return found;
       };
-      if (args._.length === 0) throw new UserError('Name files of samples (see --help).');
-      const results = args._.map(String).map((path) => {
+      const results = args.files.map((path) => {
         const samples = readSamples(path, definitionOf);
         const definition = definitionOf(samples.task);
         return { task: samples.task, ...summarise(definition, scoreSamples(definition, samples)) };

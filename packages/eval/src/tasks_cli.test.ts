@@ -49,6 +49,10 @@ beforeAll(async () => {
   put('allenai/ai2_arc/ARC-Easy/test.jsonl', arc);
   put('allenai/ai2_arc/ARC-Easy/train.jsonl', [...arc].reverse());
   put(
+    'baber__piqa/train.jsonl',
+    things.map((goal, i) => ({ goal: `${goal}s`, sol1: 'wash them', sol2: 'burn them', label: i % 2 })),
+  );
+  put(
     'baber__piqa/validation.jsonl',
     things.map((goal, i) => ({ goal, sol1: 'wash it', sol2: 'burn it down', label: i % 2 })),
   );
@@ -292,7 +296,8 @@ describe('sb-eval tasks and score', () => {
     const files = readdirSync(where)
       .filter((name) => name.startsWith('samples_'))
       .map((name) => join(where, name));
-    const { stdout } = await run('score', '--json', ...files);
+    const { stdout, stderr } = await run('score', '--json', ...files);
+    expect(stderr).toBe('');
     for (const { task, figures } of JSON.parse(stdout)) {
       for (const { metric, filter, value } of figures)
         expect(value, `${task} ${metric}`).toBe(first[task]![`${metric},${filter}`]);

@@ -53,7 +53,7 @@ export function asksForTasks(argv: readonly string[]): boolean {
 
 export function main(argv: string[]): Promise<number> {
   if (argv[0] === 'tasks') return listMain(argv.slice(1));
-  if (argv[0] === 'score') return scoreMain(argv.slice(1));
+  if (argv[0] === 'score') return scoreMain(argv);
   return runCommand<Arguments>(
     argv,
     (parser) =>

@@ -2,7 +2,7 @@
  * The rows of a task's data set from files under a folder, as the Hugging Face Hub publishes them or as their authors did.
  * Nothing is fetched.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { shown, UserError } from '@stickbreaking/base';
 import { hashFile, listFiles, readRows, type SourceFile, wikiTextPages } from '@stickbreaking/data';
@@ -101,43 +101,62 @@ async function wikiTextRows(path: string): Promise<Row[]> {
   return rows;
 }
 
-/** Where the files of a split may lie, in the order tried. */
+/** Folders that a data set may have. */
+function foldersOf(path: string): string[] {
+  return [path, path.replace('/', '__'), path.split('/').at(-1)!, `datasets--${path.replace('/', '--')}`];
+}
+
+/** Names that the files of a split may have in its data set's folder, in the order tried. */
 function patternsOf({ task: { dataset, released = {} }, split }: Split): string[] {
-  const { path, name } = dataset;
-  const short = path.split('/').at(-1)!;
-  const folders = [path, path.replace('/', '__'), short, `datasets--${path.replace('/', '--')}/snapshots/*`];
-  const endings = ['parquet', 'jsonl', 'jsonl.gz', 'jsonl.zst', 'json'];
-  const names = [
-    ...(name === undefined
+  const { name } = dataset;
+  const endings = ['jsonl', 'jsonl.gz', 'jsonl.zst', 'json'];
+  const ofConfig =
+    name === undefined
       ? []
-      : [`${name}/${split}-*.parquet`, `data/${name}/${split}-*.parquet`, `${name}/${split}/*.parquet`]),
-    ...(name === undefined
-      ? []
-      : endings.flatMap((ending) => [`${name}/${split}.${ending}`, `${name}_${split}.${ending}`])),
-    ...[`data/${split}-*.parquet`, `${split}-*.parquet`, `default/${split}/*.parquet`, `default/${split}-*.parquet`],
-    ...endings.flatMap((ending) => [`${split}.${ending}`, `data/${split}.${ending}`]),
+      : [
+          `${name}/${split}-*.parquet`,
+          `${name}/${split}.parquet`,
+          `${name}/${split}/*.parquet`,
+          ...endings.flatMap((ending) => [`${name}/${split}.${ending}`, `${name}_${split}.${ending}`]),
+        ];
+  const whole = [
+    ...[`${split}-*.parquet`, `${split}.parquet`, `default/${split}/*.parquet`, `default/${split}-*.parquet`],
+    ...endings.map((ending) => `${split}.${ending}`),
+  ];
+  const names = [...ofConfig, ...whole];
+  // As the Hub's own cache has them too.
+  return [
+    ...names.flatMap((file) => [file, `data/${file}`, `snapshots/*/${file}`, `snapshots/*/data/${file}`]),
     ...(released[split] ?? []),
   ];
-  return folders.flatMap((folder) => names.map((file) => `${folder}/${file}`));
 }
 
 function filesOf(directory: string, split: Split): SourceFile[] | undefined {
-  for (const pattern of patternsOf(split)) {
-    const path = join(directory, pattern);
-    // Escaped, so that a folder called [data] is one.
-    const whole = pattern.includes('*') ? `${escaped(directory)}/${pattern}` : path;
-    if (!pattern.includes('*') && !existsSync(path)) continue;
-    try {
-      return listFiles({ path: whole, ...(pattern.endsWith('.txt') ? { format: 'json' as const } : {}) });
-    } catch (error) {
-      if (!(error instanceof UserError && error.missing)) throw error;
+  for (const folder of foldersOf(split.task.dataset.path)) {
+    const names = namesIn(join(directory, folder));
+    for (const pattern of patternsOf(split)) {
+      const expression = expressionOf(pattern);
+      const found = names.filter((name) => expression.test(name)).sort();
+      if (found.length === 0) continue;
+      const path = found.map((name) => join(directory, folder, name));
+      return listFiles({ path, ...(pattern.endsWith('.txt') ? { format: 'json' as const } : {}) });
     }
   }
   return undefined;
 }
 
-function escaped(path: string): string {
-  return path.replaceAll('\\', '/').replace(/[*?[\]{}()!+@]/g, '\\$&');
+/** All files of a folder at any depth, with slashes between. */
+function namesIn(folder: string): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true }).map((name) => `${name}`.replaceAll('\\', '/'));
+}
+
+function expressionOf(pattern: string): RegExp {
+  const source = pattern
+    .replace(/[.+^${}()|[\]\\?]/g, '\\$&')
+    .replaceAll('**/', '(?:.+/)?')
+    .replace(/(?<!\))\*/g, '[^/]*');
+  return new RegExp(`^${source}$`);
 }
 
 function notFound(directory: string, missing: readonly Split[]): UserError {
@@ -145,7 +164,7 @@ function notFound(directory: string, missing: readonly Split[]): UserError {
   const { path, name } = task.dataset;
   const which = `the split '${split}' of ${path}${name === undefined ? '' : ` (${name})`}`;
   const more = missing.length > 1 ? `; ${missing.length - 1} more are missing, of ${listed(missing.slice(1))}` : '';
-  const [pattern] = patternsOf({ task, split });
+  const pattern = `${path}/${patternsOf({ task, split })[0]}`;
   return new UserError(
     `${task.name}: ${which} is not under ${shown(directory)}; expected ${pattern} or .jsonl with the columns ${task.columns.join(', ')}, as published at https://huggingface.co/datasets/${path}${more}.`,
     { missing: true },

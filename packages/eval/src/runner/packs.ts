@@ -41,12 +41,21 @@ export function packsOf(sequences: readonly Sequence[], batchTokens: number): Pa
   return open.tokens > 0 ? [...packs, open] : packs;
 }
 
-/** The log-likelihood in nats of each sequence's targets, summed in double precision. */
+/** Matmuls of few rows, or of a rest of them, round differently: a pack is filled up to a multiple of this many. */
+const ROWS = 64;
+
+/**
+ * The log-likelihood in nats of each sequence's targets, summed in double precision. It does not depend on what else is in
+ * the pack: not on the place in it, and not on its size.
+ */
 export async function scorePack(score: TokenScorer, { sequences, tokens }: Pack): Promise<number[]> {
-  const inputs = new Int32Array(tokens);
-  const targets = new Int32Array(tokens).fill(-1);
-  const cuSeqlens = new Int32Array(sequences.length + 1);
+  const rows = Math.ceil(tokens / ROWS) * ROWS;
+  const inputs = new Int32Array(rows);
+  const targets = new Int32Array(rows).fill(-1);
+  // What fills the pack up is a document of its own, the last.
+  const cuSeqlens = new Int32Array(sequences.length + (rows > tokens ? 2 : 1)).fill(rows);
   let end = 0;
+  cuSeqlens[0] = 0;
   for (const [s, sequence] of sequences.entries()) {
     inputs.set(sequence.input, end);
     end += sequence.input.length;
