@@ -136,6 +136,19 @@ describe('the tokens that begin and end documents', () => {
     ]);
   });
 
+  test('stand before a text where its post-processor or the files beside it say so', () => {
+    const adds = (family: Family, config?: object, options: TokenizerOptions = {}) => {
+      const folder = mkdtempSync(join(directory, 'adds-'));
+      writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(testingTokenizers[family]));
+      if (config) writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify(config));
+      return openTokenizer(folder, options).addsBos;
+    };
+    expect([adds('gpt2'), adds('llama2'), adds('llama3')]).toEqual([false, true, true]);
+    expect(adds('llama2', { add_bos_token: false })).toBe(false);
+    expect(adds('gpt2', { bos_token: '<|endoftext|>', add_bos_token: true })).toBe(true);
+    expect(adds('llama2', { add_bos_token: true }, { bosToken: '' })).toBe(false);
+  });
+
   test('are what is asked for', () => {
     expect(beside('llama2', {}, { bosToken: '', eosToken: '<unk>' })).toEqual(['<unk>', '<unk>']);
     expect(beside('gpt2', {}, { bosToken: 'Ġt' })).toEqual([' t', '<|endoftext|>']);
