@@ -11,7 +11,7 @@ export type Ints = Int32Array | readonly number[];
 
 /** The type of a tensor with as many axes as `Shape` has sizes. */
 type OfShape<Shape extends readonly number[]> = Tensor<Ranks[Shape['length'] & keyof Ranks]>;
-type Ranks = { 1: Rank.R1; 2: Rank.R2; 3: Rank.R3 };
+type Ranks = { 1: Rank.R1; 2: Rank.R2; 3: Rank.R3; 4: Rank.R4 };
 
 /**
  * Throws unless `tensor` has the shape; -1 stands for any size. Public ops take a `Tensor` of any rank, as tfjs's own

@@ -17,10 +17,12 @@ export {
 export { MOST_WEIGHTED_TOKENS, softmaxWeights, stickBreakingWeights } from './attention/weights.js';
 export { type BackendName, type SelectedBackend, selectBackend } from './backends/select.js';
 export type { Ints } from './checks.js';
+export { type DecodeStep, decodeStep } from './decode_step.js';
 export type {
   AdamWAttributes,
   BackendKernel,
   CrossEntropyAttributes,
+  DecodeAttributes,
   FireInputs,
   KernelAttributes,
   KernelInputs,
@@ -37,11 +39,13 @@ export type {
   StickBreakingAttributes,
 } from './kernels.js';
 export { type AdamWOptions, adamW } from './ops/adamw.js';
+export { type DecodeOptions, decodeAttention } from './ops/decode_attention.js';
 export { embedding } from './ops/embedding.js';
 export { globalNorm } from './ops/global_norm.js';
 export { headNorm } from './ops/head_norm.js';
 export { linear, linears } from './ops/linear.js';
 export { type LinearCrossEntropyOptions, linearCrossEntropy } from './ops/linear_cross_entropy.js';
+export { growPages, readPages, writePages } from './ops/pages.js';
 export { remainderBias } from './ops/remainder_bias.js';
 export { residual } from './ops/residual.js';
 export { type ResidualRmsNormOptions, residualRmsNorm } from './ops/residual_rms_norm.js';

@@ -63,6 +63,22 @@ export interface RotaryAttributes {
   inverse: boolean;
 }
 
+/** Attributes of one step of generation: the new token of each document against the keys that are cached for it. */
+export interface DecodeAttributes {
+  /** [N] how many keys each document has, the new one included; 0 marks a row without a document, which is left out. */
+  lengths: Int32Array;
+  /** [N·B] the pages of each document in order, B for each row; what lies past its length is not looked at. */
+  table: Int32Array;
+  /** Factor on q·k. */
+  scale: number;
+  /** [D/2] of RoPE: q and the new keys are turned to their positions first, as the cached keys were. */
+  inverseFrequencies?: Float64Array;
+  /** Which attention, with the attributes of `StickBreakingAttention` or of `SoftmaxAttention` without FIRE. */
+  attention:
+    | { kind: 'stick-breaking'; attendCurrent: boolean }
+    | { kind: 'softmax'; window: number; alibiSlopes?: Float32Array };
+}
+
 /** Settings of one AdamW update. */
 export interface AdamWAttributes {
   /** One for each parameter. */
@@ -142,7 +158,33 @@ export interface Kernels {
     attrs: SoftmaxAttributes & { rotary: RotaryAttributes };
     outputs: [dq: Tensor, dk: Tensor, dv: Tensor];
   };
-  /** x [N,C], weights [F,C]; x·weightᵀ of each. */
+  /**
+   * Memory for cached keys or values in pages of T tokens: [count,K,T,D], of which the first are the given pages, and the
+   * rest hold nothing yet. A backend stores them as it stores activations.
+   */
+  GrowPages: { inputs: { pages: Tensor }; attrs: { count: number }; outputs: [pages: Tensor] };
+  /**
+   * k, v [N,K,D] to places in pages [P,K,T,D]; no output: the pages are changed in place. `slots` [N]: page·T + offset, all
+   * different.
+   */
+  WritePages: {
+    inputs: { k: Tensor; v: Tensor; keyPages: Tensor; valuePages: Tensor };
+    attrs: { slots: Int32Array };
+    outputs: [];
+  };
+  /** What lies at `slots` [M] of pages [P,K,T,D]: rows [M,K,D]. */
+  ReadPages: { inputs: { pages: Tensor }; attrs: { slots: Int32Array }; outputs: [rows: Tensor] };
+  /**
+   * One new token of each of N documents: its k and v [N,K,D] are written to its document's pages [P,K,T,D] in place, then
+   * its q [N,H,D] attends to all of the document's keys. output [N,H,D], remainder [N,H] (0 with softmax) and keysRead
+   * int32 [N,K], how many keys a key-value head has read. A row's bits do not depend on the other rows.
+   */
+  DecodeAttention: {
+    inputs: Qkv & { keyPages: Tensor; valuePages: Tensor };
+    attrs: DecodeAttributes;
+    outputs: [output: Tensor, remainder: Tensor, keysRead: Tensor];
+  };
+  /** x [N,C], weights [F,C]; x·weightᵀ of each. With N ≤ 64 a row's bits do not depend on the other rows. */
   Linears: { inputs: [x: Tensor, ...weights: Tensor[]]; attrs: NoAttributes; outputs: Tensor[] };
   /** dy [N,F] and weight [F,C] of each, alternating; dx is the sum of all dy·weight. */
   LinearsGrad: { inputs: Tensor[]; attrs: NoAttributes; outputs: [dx: Tensor] };

@@ -1,75 +1,150 @@
-/** sb-generate: a checkpoint continues a prompt, and the text is printed as it is generated. */
-import { runCommand } from '@stickbreaking/base/node';
+/** sb-generate: a checkpoint continues a prompt, printed as it is generated, or a file of prompts, many at once. */
+import { appendFileSync, closeSync, openSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
+import { EXIT, UserError } from '@stickbreaking/base';
+import { checkOutput, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
-import { type SpecialTokenArguments, specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
-import { checkGenerateOptions } from '@stickbreaking/model';
+import { specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
+import { checkGenerateOptions, contextReach, type GenerateOptions } from '@stickbreaking/model';
 import { openCheckpoint, verifyOption } from './checkpoint.js';
-import { StopTexts } from './stop_texts.js';
-
-interface Arguments extends SpecialTokenArguments {
-  checkpoint: string;
-  prompt: string;
-  maxNewTokens: number;
-  temperature: number;
-  topK: number | undefined;
-  topP: number;
-  seed: number;
-  stop: string[];
-  tokenizer: string | undefined;
-  verify: boolean;
-  backend: string;
-}
+import { type GenerateArguments, generateOptions } from './generation/options.js';
+import { type Prompt, readFinished, readPrompts } from './generation/prompts.js';
+import { type RunTotals, runPrompts, withoutFinished } from './generation/run_prompts.js';
 
 export function main(argv: string[]): Promise<number> {
-  return runCommand<Arguments>(
+  return runCommand<GenerateArguments>(
     argv,
     (parser) =>
       parser
         .scriptName('sb-generate')
-        .usage('$0 --checkpoint DIR --prompt "…"\n\nContinues a prompt with a trained model.')
-        .option('checkpoint', { type: 'string', demandOption: true, describe: 'checkpoint or run directory' })
-        .option('prompt', { type: 'string', demandOption: true, describe: 'the text to continue' })
-        .option('max-new-tokens', { type: 'number', default: 200 })
-        .option('temperature', { type: 'number', default: 0.8, describe: '0 takes the most likely token' })
-        .option('top-k', { type: 'number', describe: 'sample from this many most likely tokens' })
-        .option('top-p', {
-          type: 'number',
-          default: 0.95,
-          describe: 'sample from the most likely with this probability together',
-        })
-        .option('seed', { type: 'number', default: 0 })
-        .option('stop', {
-          type: 'string',
-          array: true,
-          default: [] as string[],
-          describe: 'texts that end the continuation',
-        })
-        .option('tokenizer', { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' })
+        .usage(
+          '$0 --checkpoint DIR --prompt "…"\n$0 --checkpoint DIR --prompts FILE --output FILE\n\nContinues a prompt, or each of a file’s, with a trained model. Without either, the prompt is read from standard input.',
+        )
+        .options(generateOptions)
         .options(specialTokenOptions)
-        .options(verifyOption)
-        .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' }) as never,
+        .options(verifyOption) as never,
     generate,
   );
 }
 
-async function generate(args: Arguments): Promise<void> {
-  const { maxNewTokens, temperature, topK, topP, seed } = args;
-  const options = { maxNewTokens, temperature, topP, seed, ...(topK === undefined ? {} : { topK }) };
+async function generate(args: GenerateArguments): Promise<number> {
+  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, logprobs } = args;
+  const options: GenerateOptions = {
+    ...{ maxNewTokens, temperature, topP, minP, repetitionPenalty, seed },
+    ...(topK === undefined ? {} : { topK }),
+    ...(logprobs === undefined ? {} : { logProbabilities: logprobs }),
+  };
   checkGenerateOptions(options);
+  checkArguments(args);
+  const finished = args.output === undefined ? new Map<number, string>() : readFinished(args.output);
+  const typed = args.prompts === undefined && args.prompt === undefined ? await promptFromInput() : args.prompt;
   await selectBackend(args.backend);
   const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
-  const { tokenizer, model } = opened;
-  // The prompt begins like a document in training.
-  const prompt = tokenizer.encode(args.prompt);
-  process.stdout.write(args.prompt);
-  const decoder = tokenizer.streamDecoder(prompt);
-  const ending = new StopTexts(args.stop);
-  for await (const token of model.generate([tokenizer.beginId, ...prompt], {
-    ...options,
-    stop: [...tokenizer.stopIds],
-  })) {
-    process.stdout.write(ending.push(decoder.push(token)));
-    if (ending.met) break;
+  const settings = { ...options, stopTexts: args.stop, batchSize: args.batch };
+  const tellReach = reachNotice(opened.model.config, args.maxNewTokens);
+  const told = async function* (prompts: AsyncIterable<Prompt>) {
+    for await (const prompt of prompts) {
+      tellReach(opened.tokenizer.encode(prompt.prompt).length + 1);
+      yield prompt;
+    }
+  };
+  if (args.prompts !== undefined) {
+    const prompts = withoutFinished(readPrompts(args.prompts), finished, args.output ?? '');
+    return continueFile(args, (signal, onRecord) =>
+      runPrompts(opened, told(prompts), { ...settings, echo: args.echo ?? false, signal, onRecord }),
+    );
   }
-  process.stdout.write(`${ending.met ? '' : ending.push(decoder.end()) + ending.rest()}\n`);
+  const prompt = { index: 0, prompt: typed!, seed };
+  const json = args.json || logprobs !== undefined;
+  const echo = args.echo ?? !json;
+  return stoppedBySigint((signal) => {
+    if (!json && echo) process.stdout.write(prompt.prompt);
+    return runPrompts(opened, told(only(prompt)), {
+      ...{ ...settings, echo, signal, batchSize: 1 },
+      ...(json ? {} : { onText: (piece: string) => void process.stdout.write(piece) }),
+      onRecord: (record) => void process.stdout.write(json ? `${JSON.stringify(record)}\n` : '\n'),
+    });
+  });
+}
+
+function checkArguments({ prompt, prompts, output, batch }: GenerateArguments): void {
+  if (prompt !== undefined && prompts !== undefined) {
+    throw new UserError('Both --prompt and --prompts are given; expected one of them.', { exitCode: EXIT.usage });
+  }
+  if (output !== undefined && prompts === undefined) {
+    throw new UserError('--output is for the continuations of --prompts FILE.', { exitCode: EXIT.usage });
+  }
+  if (!Number.isInteger(batch) || batch < 1) {
+    throw new UserError(`batch is ${batch}; expected a positive whole number.`);
+  }
+  if (output !== undefined) checkOutput(output);
+}
+
+/** What is piped in, without the line's end that most programs put there. */
+async function promptFromInput(): Promise<string> {
+  if (process.stdin.isTTY) {
+    throw new UserError('There is no prompt: name one with --prompt, a file of them with --prompts, or pipe one in.', {
+      exitCode: EXIT.usage,
+    });
+  }
+  const prompt = (await text(process.stdin)).replace(/\r?\n$/, '');
+  if (prompt === '') throw new UserError('The prompt on standard input is empty; expected a text to continue.');
+  return prompt;
+}
+
+async function* only(prompt: Prompt): AsyncGenerator<Prompt> {
+  yield prompt;
+}
+
+/** Says once where positions come that the model has not been trained for. */
+function reachNotice(config: Parameters<typeof contextReach>[0], maxNewTokens: number): (tokens: number) => void {
+  const reach = contextReach(config);
+  let told = false;
+  return (tokens) => {
+    if (told || reach === undefined || tokens + maxNewTokens <= reach) return;
+    told = true;
+    process.stderr.write(
+      `A prompt of ${tokens} tokens and up to ${maxNewTokens} more reach past the ${reach} positions that this model was trained for; beyond them its position embedding knows nothing.\n`,
+    );
+  };
+}
+
+/** Ctrl-C ends the text where it is. */
+async function stoppedBySigint(run: (signal: AbortSignal) => Promise<RunTotals>): Promise<number> {
+  const controller = new AbortController();
+  const stop = () => controller.abort();
+  process.once('SIGINT', stop);
+  try {
+    const totals = await run(controller.signal);
+    if (controller.signal.aborted) process.stdout.write('\n');
+    if (process.stderr.isTTY) tellRate(totals);
+    return controller.signal.aborted ? 130 : EXIT.done;
+  } finally {
+    process.off('SIGINT', stop);
+  }
+}
+
+/** Writes each continuation as it ends: to the output file, which a second run goes on with, or to standard output. */
+async function continueFile(
+  { output }: GenerateArguments,
+  run: (signal: AbortSignal, onRecord: (record: object) => void) => Promise<RunTotals>,
+): Promise<number> {
+  if (output === undefined) {
+    return stoppedBySigint((signal) => run(signal, (record) => process.stdout.write(`${JSON.stringify(record)}\n`)));
+  }
+  const stop = stopOnSignals();
+  const file = openSync(output, 'a');
+  try {
+    tellRate(await run(stop.signal, (record) => appendFileSync(file, `${JSON.stringify(record)}\n`)));
+    return stop.exitCode;
+  } finally {
+    closeSync(file);
+    stop.release();
+  }
+}
+
+function tellRate({ prompts, tokens, seconds }: RunTotals): void {
+  const rate = seconds > 0 ? tokens / seconds : 0;
+  const of = prompts === 1 ? '1 prompt' : `${prompts} prompts`;
+  process.stderr.write(`${of}, ${tokens} tokens in ${seconds.toFixed(1)} s: ${rate.toFixed(1)} tokens/s\n`);
 }

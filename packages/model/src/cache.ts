@@ -1,39 +1,178 @@
 /**
- * Keys and values of the tokens so far, layer by layer, for one document. Keys are stored as projected, before any
- * rotation, so every attention kind shares the cache. Appending copies what is there, which, like attention itself, is
- * linear in the context.
+ * Keys and values of the tokens so far, layer by layer. They lie in pages of a few tokens that all caches of a model share:
+ * a cache is a list of pages, grows page by page without being copied, and shares its pages with its forks. Keys are stored
+ * turned by RoPE where their angles never change, and as projected elsewhere.
  */
-import { concat, keep, type Tensor3D } from '@tensorflow/tfjs-core';
+import { formatBytes, UserError } from '@stickbreaking/base';
+import { growPages, readPages, writePages } from '@stickbreaking/core';
+import { engine, type Tensor, type Tensor4D, tidy, type Variable, variable, zeros } from '@tensorflow/tfjs-core';
+import { hostMemory } from './host_memory.js';
 
-interface LayerCache {
-  k: Tensor3D;
-  v: Tensor3D;
+/** Tokens of a page: half of one is empty on average. */
+export const PAGE_TOKENS = 16;
+/** How much larger the memory becomes when it is full, at least: what a cache takes stays within a tenth of its need. */
+const GROWTH = 1.06;
+
+interface CacheSizes {
+  numLayers: number;
+  numKvHeads: number;
+  headDim: number;
+}
+
+/** One layer's keys and values, [P, numKvHeads, PAGE_TOKENS, headDim]. */
+export interface LayerPages {
+  k: Variable;
+  v: Variable;
+}
+
+/** The pages of a model's caches. Its memory is freed when no cache holds a page. */
+export class CachePages {
+  private layers: LayerPages[] = [];
+  /** How many caches hold each page. */
+  private readonly holders: number[] = [];
+  private readonly free: number[] = [];
+
+  constructor(private readonly sizes: CacheSizes) {}
+
+  /** Bytes of the keys and values of so many tokens, as the active backend stores them. */
+  bytes(tokens: number): number {
+    const { numLayers, numKvHeads, headDim } = this.sizes;
+    return 2 * (engine().backendName === 'cuda' ? 2 : 4) * tokens * numLayers * numKvHeads * headDim;
+  }
+
+  /** Tokens that there is memory for. */
+  get capacity(): number {
+    return this.holders.length * PAGE_TOKENS;
+  }
+
+  layer(index: number): LayerPages {
+    return this.layers[index]!;
+  }
+
+  /** Pages that nobody holds, now held once. */
+  take(count: number): number[] {
+    if (count > this.free.length) this.grow(this.holders.length + count - this.free.length);
+    const taken = this.free.splice(this.free.length - count, count);
+    for (const page of taken) this.holders[page] = 1;
+    return taken;
+  }
+
+  share(pages: readonly number[]): void {
+    for (const page of pages) this.holders[page]!++;
+  }
+
+  isShared(page: number): boolean {
+    return this.holders[page]! > 1;
+  }
+
+  release(pages: readonly number[]): void {
+    for (const page of pages) {
+      this.holders[page]!--;
+      if (this.holders[page] === 0) this.free.push(page);
+    }
+    if (this.free.length === this.holders.length) this.dispose();
+  }
+
+  /** A page of one's own with what another holds. */
+  copy(page: number): number {
+    const [own] = this.take(1) as [number];
+    const slots = (of: number) => Int32Array.from({ length: PAGE_TOKENS }, (_, i) => of * PAGE_TOKENS + i);
+    tidy(() => {
+      for (const { k, v } of this.layers) {
+        writePages(readPages(k, slots(page)), readPages(v, slots(page)), k, v, slots(own));
+      }
+    });
+    return own;
+  }
+
+  private grow(needed: number): void {
+    const { numLayers, numKvHeads, headDim } = this.sizes;
+    const count = Math.max(needed, Math.ceil(this.holders.length * GROWTH));
+    this.checkMemory(count * PAGE_TOKENS);
+    const empty = () => zeros([0, numKvHeads, PAGE_TOKENS, headDim]) as Tensor4D;
+    const larger = (old?: Tensor) =>
+      tidy(() => variable(growPages(old ?? empty(), count), false) as Variable) satisfies Variable;
+    for (let layer = 0; layer < numLayers; layer++) {
+      const old = this.layers[layer];
+      const k = larger(old?.k);
+      old?.k.dispose();
+      const v = larger(old?.v);
+      old?.v.dispose();
+      this.layers[layer] = { k, v };
+    }
+    for (let page = count - 1; page >= this.holders.length; page--) this.free.push(page);
+    while (this.holders.length < count) this.holders.push(0);
+  }
+
+  private checkMemory(tokens: number): void {
+    const needed = this.bytes(tokens);
+    if (engine().backendName === 'cuda' || needed <= hostMemory()) return;
+    throw new UserError(
+      `The keys and values of ${tokens} tokens need ${formatBytes(needed)}; this machine has ${formatBytes(hostMemory())}. Use shorter prompts or fewer at once.`,
+    );
+  }
+
+  private dispose(): void {
+    for (const { k, v } of this.layers) {
+      k.dispose();
+      v.dispose();
+    }
+    this.layers = [];
+    this.holders.length = 0;
+    this.free.length = 0;
+  }
 }
 
 /** The keys and values of one document so far; `LlamaModel.createCache` makes one. */
 export class KeyValueCache {
-  private readonly layers: LayerCache[] = [];
+  private pages: number[] = [];
+  private tokens = 0;
+
+  constructor(private readonly all: CachePages) {}
 
   /** Tokens held. */
   get length(): number {
-    return this.layers[0]?.k.shape[0] ?? 0;
+    return this.tokens;
   }
 
-  /** Adds a layer's new keys and values [N, K, D]; returns all of that layer's, which the cache owns. */
-  append(layer: number, k: Tensor3D, v: Tensor3D): LayerCache {
-    const old = this.layers[layer];
-    const grown = old ? { k: concat([old.k, k], 0), v: concat([old.v, v], 0) } : { k: k.clone(), v: v.clone() };
-    this.layers[layer] = { k: keep(grown.k), v: keep(grown.v) };
-    old?.k.dispose();
-    old?.v.dispose();
-    return this.layers[layer];
+  /** A cache that holds the same and grows on its own. Whole pages are shared, and both are to be disposed of. */
+  fork(): KeyValueCache {
+    const other = new KeyValueCache(this.all);
+    other.pages = [...this.pages];
+    other.tokens = this.tokens;
+    this.all.share(this.pages);
+    return other;
   }
 
   /** Frees all keys and values; the cache is then empty. */
   dispose(): void {
-    for (const { k, v } of this.layers.splice(0)) {
-      k.dispose();
-      v.dispose();
+    const { pages } = this;
+    this.pages = [];
+    this.tokens = 0;
+    this.all.release(pages);
+  }
+
+  /** Makes room for more tokens of one's own; returns the pages. */
+  extend(count: number): readonly number[] {
+    const last = this.pages.length - 1;
+    if (count > 0 && this.tokens % PAGE_TOKENS !== 0 && this.all.isShared(this.pages[last]!)) {
+      const shared = this.pages[last]!;
+      this.pages[last] = this.all.copy(shared);
+      this.all.release([shared]);
     }
+    const missing = Math.ceil((this.tokens + count) / PAGE_TOKENS) - this.pages.length;
+    if (missing > 0) this.pages.push(...this.all.take(missing));
+    this.tokens += count;
+    return this.pages;
+  }
+
+  /** Whether both share one memory, as caches of one model do. */
+  isBeside(other: KeyValueCache): boolean {
+    return this.all === other.all;
+  }
+
+  /** The memory. */
+  get store(): CachePages {
+    return this.all;
   }
 }

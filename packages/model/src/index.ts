@@ -1,6 +1,6 @@
 export type { ObservedAttention } from './attention/attend.js';
 export type { AttentionKind } from './attention/attention_kind.js';
-export { type AttentionConfig, attentionKind } from './attention/index.js';
+export { type AttentionConfig, attentionKind, contextReach } from './attention/index.js';
 export { isStickBreaking } from './attention/stick_breaking.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache } from './cache.js';
@@ -12,10 +12,15 @@ export {
   LlamaConfigSchema,
   parseConfig,
 } from './config.js';
-export { checkGenerateOptions, type GenerateOptions } from './generate.js';
+export type { ContinuationScore, ScoreOptions } from './continuations.js';
+export { BatchGenerator, type EndReason, type GenerationEvent } from './generation/batch_generator.js';
+export type { BatchedToken, BatchOptions } from './generation/generate.js';
+export { checkGenerateOptions, type GenerateOptions, type GenerationRequest } from './generation/options.js';
+export type { TokenLogProbability } from './generation/sampling.js';
+export { hostMemory } from './host_memory.js';
 export type { Recompute } from './layer.js';
 export { loadConfig } from './load_config.js';
-export { estimateMemory, hostMemory } from './memory.js';
+export { estimateMemory } from './memory.js';
 export { type ForwardOptions, LlamaModel, type TokenBatch } from './model.js';
 export { countParameters, parameterShapes } from './parameters.js';
 export {

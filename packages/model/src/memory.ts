@@ -1,5 +1,4 @@
-/** How much memory a model needs, and how much there is. */
-import { totalmem } from 'node:os';
+/** How much memory a model needs. */
 import type { LlamaConfig } from './config.js';
 import { feedForwardOf } from './feed_forward/index.js';
 import type { Recompute } from './layer.js';
@@ -33,10 +32,4 @@ export function estimateMemory(
   const logits = Math.min(tokens * vocabSize, 2 * 2 ** 22);
   const weightBytes = (training ? 16 : 4) + (bfloat16 ? 2 : 0);
   return Math.round(weightBytes * countParameters(config) + (bfloat16 ? 2 : 4) * activations + 4 * logits);
-}
-
-/** Bytes of memory that this process may take: the machine's, or a container's limit where that is less. */
-export function hostMemory(): number {
-  const limit = process.constrainedMemory(); // 0 or absurdly large if there is no limit
-  return limit > 0 ? Math.min(limit, totalmem()) : totalmem();
 }

@@ -2,10 +2,21 @@
  * A LLaMA-style decoder over packed documents: embedding, then layers, then a norm and the output head. No biases.
  */
 import { UserError } from '@stickbreaking/base';
-import { embedding, type Ints, linear, linearCrossEntropy, rmsNorm, valueAndGradients } from '@stickbreaking/core';
 import {
+  decodeStep,
+  embedding,
+  type Ints,
+  linear,
+  linearCrossEntropy,
+  rmsNorm,
+  valueAndGradients,
+} from '@stickbreaking/core';
+import {
+  concat,
+  keep,
   mul,
   type Scalar,
+  scalar,
   sum,
   type Tensor,
   type Tensor1D,
@@ -18,10 +29,13 @@ import {
   zerosLike,
 } from '@tensorflow/tfjs-core';
 import type { ObservedAttention } from './attention/attend.js';
-import { KeyValueCache } from './cache.js';
+import { CachePages, KeyValueCache } from './cache.js';
+import { type CachePlan, planCaches } from './cache_plan.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import { type LlamaConfig, type LlamaConfigInput, parseConfig } from './config.js';
-import { type GenerateOptions, generate } from './generate.js';
+import { type ContinuationScore, type ScoreOptions, scoreContinuations } from './continuations.js';
+import { type BatchedToken, type BatchOptions, generate, generateBatch } from './generation/generate.js';
+import type { GenerateOptions, GenerationRequest } from './generation/options.js';
 import { type Recompute, runLayer, type Stream } from './layer.js';
 import { type Parameter, parametersIn, type Weights, weightsOf } from './parameter.js';
 import { initialValues, modelParameters } from './parameters.js';
@@ -40,10 +54,26 @@ export interface TokenBatch {
 export interface ForwardOptions {
   /** [S+1] document boundaries; default: one document. */
   cuSeqlens?: Ints;
-  /** Continue a document whose earlier tokens the cache holds. */
-  cache?: KeyValueCache;
+  /** Continue a document whose earlier tokens the cache holds, or each document with a cache of its own. */
+  cache?: KeyValueCache | readonly KeyValueCache[] | undefined;
   /** Called with the attention of each layer, from the first to the last. */
   observe?: (attention: ObservedAttention) => void;
+  /**
+   * Called by each layer, from the first to the last, where each document has one new token and a cache: how many keys each
+   * key-value head has read, int32 [N, numKvHeads], valid during the call. Not with every attention kind.
+   */
+  onKeysRead?: (keysRead: Tensor2D) => void;
+}
+
+/** One forward pass: its tokens, where documents begin, and where they go in the caches. */
+interface ModelInput {
+  tokens: Ints;
+  /** The tokens as a tensor, where there is one. */
+  ids?: Tensor1D;
+  boundaries: Int32Array;
+  plan: CachePlan | undefined;
+  observe: ForwardOptions['observe'];
+  onKeysRead: ForwardOptions['onKeysRead'];
 }
 
 /**
@@ -52,6 +82,8 @@ export interface ForwardOptions {
  * Make one with `LlamaModel.create` or `LlamaModel.load`.
  */
 export class LlamaModel {
+  private readonly pages: CachePages;
+  private readonly factors = new Map<number, Scalar>();
   /** The same variables by their place in the model. */
   private readonly weights: Weights<ReturnType<typeof modelParameters>>;
 
@@ -61,6 +93,7 @@ export class LlamaModel {
     readonly parameters: ReadonlyMap<string, Variable>,
   ) {
     this.weights = weightsOf(modelParameters(config), parameters);
+    this.pages = new CachePages(config);
   }
 
   /** A new model with seeded initial weights, the same for the same seed on every machine. */
@@ -104,22 +137,49 @@ export class LlamaModel {
    * @throws UserError where a token is not in the vocabulary
    */
   forward(tokens: Ints, options: ForwardOptions = {}): Tensor2D {
-    return tidy(() => this.logits(this.hiddenStates(tokens, options)));
+    return tidy(() => this.logits(this.hiddenStates(this.inputOf(tokens, options))));
   }
 
   /** The logits of the last token only, [vocabSize]. */
   lastLogits(tokens: Ints, options: ForwardOptions = {}): Tensor1D {
     return tidy(() => {
-      const hidden = this.hiddenStates(tokens, options);
+      const hidden = this.hiddenStates(this.inputOf(tokens, options));
       return this.logits(hidden.slice([hidden.shape[0] - 1, 0], [1, hidden.shape[1]])).reshape([-1]) as Tensor1D;
     });
   }
 
+  /**
+   * The logits of the last token of each document, [S, vocabSize].
+   *
+   * @throws UserError where a token is not in the vocabulary, or a document has no token
+   */
+  nextLogits(tokens: Ints, options: ForwardOptions = {}): Tensor2D {
+    const bounds = options.cuSeqlens ?? [0, tokens.length];
+    return tidy(() => {
+      const input = this.inputOf(tokens, options);
+      const { plan } = input;
+      if (plan?.single && !options.onKeysRead) {
+        const step = { tokens: Int32Array.from(tokens), lengths: plan.lengths, table: plan.table };
+        return decodeStep(step, (ids) => tidy(() => this.logits(this.hiddenStates({ ...input, ids }))));
+      }
+      const hidden = this.hiddenStates(input);
+      const lasts = Array.from({ length: bounds.length - 1 }, (_, s) => {
+        if (bounds[s] === bounds[s + 1]) throw new UserError(`Document ${s} has no token, so nothing follows it.`);
+        return bounds[s + 1]! - 1;
+      });
+      if (lasts.length === hidden.shape[0]) return this.logits(hidden);
+      const rows = lasts.map((row) => hidden.slice([row, 0], [1, hidden.shape[1]]));
+      return this.logits(rows.length === 1 ? rows[0]! : concat(rows));
+    });
+  }
+
   /** The loss of every token in nats, [N], 0 where the target is −1; never holds all [N, vocabSize] logits. */
-  tokenLosses(batch: TokenBatch, options: { cache?: KeyValueCache; recompute?: Recompute } = {}): Tensor1D {
+  tokenLosses(batch: TokenBatch, options: Pick<ForwardOptions, 'cache'> & { recompute?: Recompute } = {}): Tensor1D {
     return tidy(() => {
       this.checkTokens(batch.targets, -1);
-      const hidden = this.hiddenStates(batch.tokens, { ...options, cuSeqlens: batch.cuSeqlens });
+      const { recompute, cache } = options;
+      const input = this.inputOf(batch.tokens, { cache, cuSeqlens: batch.cuSeqlens });
+      const hidden = this.hiddenStates(input, { recompute });
       const targets = tensor1d(Int32Array.from(batch.targets), 'int32');
       const logitScale = 1 / (this.config.mup?.logitsDivider ?? 1);
       return linearCrossEntropy(hidden, this.outputWeight(), targets, { logitScale });
@@ -154,9 +214,12 @@ export class LlamaModel {
     return { loss: value, gradients };
   }
 
-  /** An empty cache for one document, for `forward` and `lastLogits`; the caller disposes of it. */
+  /**
+   * An empty cache for one document, for `forward`, `nextLogits` and `tokenLosses`; the caller disposes of it. Its `fork` holds
+   * the same tokens without a copy of them, for several documents that begin alike.
+   */
   createCache(): KeyValueCache {
-    return new KeyValueCache();
+    return new KeyValueCache(this.pages);
   }
 
   /** Continues a prompt, one token at a time, until a stop token or `maxNewTokens`. */
@@ -164,30 +227,61 @@ export class LlamaModel {
     return generate(this, prompt, options);
   }
 
+  /**
+   * Continues many prompts at once, `batchSize` at a time: a finished one makes room for the next. Tokens come as they are
+   * made, each with the index of its prompt. A prompt's tokens do not depend on the others (see `BatchGenerator`).
+   */
+  generateBatch(
+    requests: Iterable<GenerationRequest> | AsyncIterable<GenerationRequest>,
+    options: BatchOptions = {},
+  ): AsyncGenerator<BatchedToken> {
+    return generateBatch(this, requests, options);
+  }
+
+  /**
+   * The log-probability of each continuation of one context. The context runs through the model once, and its cache is shared.
+   *
+   * @param context at least one token
+   * @param continuations each at least one token
+   * @throws UserError if either is empty, a token is not in the vocabulary, or a loss is not finite
+   */
+  scoreContinuations(
+    context: Ints,
+    continuations: readonly Ints[],
+    options: ScoreOptions = {},
+  ): Promise<ContinuationScore[]> {
+    return scoreContinuations(this, context, continuations, options);
+  }
+
   /** Frees the model's variables. */
   dispose(): void {
     for (const parameter of this.parameters.values()) parameter.dispose();
+    for (const factor of this.factors.values()) factor.dispose();
+    this.factors.clear();
+  }
+
+  /** Everything checked, and the new tokens' places in the caches. */
+  private inputOf(tokens: Ints, { cuSeqlens, cache, observe, onKeysRead }: ForwardOptions): ModelInput {
+    this.checkTokens(tokens, 0);
+    if (cache && observe) throw new UserError('Attention is observed without a cache: run the whole document.');
+    const boundaries = Int32Array.from(cuSeqlens ?? [0, tokens.length]);
+    const caches = cache instanceof KeyValueCache ? [cache] : cache;
+    return { tokens, boundaries, plan: caches && planCaches(caches, boundaries), observe, onKeysRead };
   }
 
   /** The normalised output of the last layer, [N, hiddenSize]. */
   private hiddenStates(
-    tokens: Ints,
-    { cuSeqlens, cache, observe, recompute = 'none' }: ForwardOptions & { recompute?: Recompute },
+    { tokens, ids = tensor1d(Int32Array.from(tokens), 'int32'), boundaries, plan, observe, onKeysRead }: ModelInput,
+    { recompute = 'none' }: { recompute?: Recompute | undefined } = {},
   ): Tensor2D {
-    this.checkTokens(tokens, 0);
-    if (cache && cuSeqlens && cuSeqlens.length !== 2) {
-      throw new UserError('A cache continues one document, but cuSeqlens names several.');
-    }
-    const boundaries = Int32Array.from(cuSeqlens ?? [0, tokens.length]);
     const { normEpsilon, mup } = this.config;
     const { layers, norm } = this.weights;
-    const ids = tensor1d(Int32Array.from(tokens), 'int32');
     const embedded = embedding(ids, this.weights.embedding);
-    let stream: Stream = { x: mup ? (mul(embedded, mup.embeddingMultiplier) as Tensor2D) : embedded };
+    let stream: Stream = { x: mup ? this.times(embedded, mup.embeddingMultiplier) : embedded };
     for (const [layer, weights] of layers.entries()) {
       const before = stream;
       const nextNorm = layers[layer + 1]?.inputNorm ?? norm;
-      const context = { layer, nextNorm, recompute, cuSeqlens: boundaries, cache, observe };
+      const context = { layer, nextNorm, recompute, cuSeqlens: boundaries, cache: plan, observe, onKeysRead };
       stream = tidy(() => runLayer(before, weights, this.config, context));
       before.x.dispose();
       before.normalised?.dispose();
@@ -195,10 +289,20 @@ export class LlamaModel {
     return stream.normalised ?? rmsNorm(stream.x, norm, normEpsilon);
   }
 
+  /** By a number that stays with the model as a tensor, which a recorded step of generation reads. */
+  private times(x: Tensor2D, factor: number): Tensor2D {
+    if (factor === 1) return x;
+    let kept = this.factors.get(factor);
+    if (!kept || kept.isDisposed) {
+      kept = keep(scalar(factor));
+      this.factors.set(factor, kept);
+    }
+    return mul(x, kept) as Tensor2D;
+  }
+
   private logits(hidden: Tensor2D): Tensor2D {
     const logits = linear(hidden, this.outputWeight());
-    const divider = this.config.mup?.logitsDivider ?? 1;
-    return divider === 1 ? logits : (mul(logits, 1 / divider) as Tensor2D);
+    return this.times(logits, 1 / (this.config.mup?.logitsDivider ?? 1));
   }
 
   private outputWeight(): Tensor2D {

@@ -7,9 +7,11 @@ import { ensureReferenceKernels, kernelNames } from './register.js';
 it('has every kernel of the contract', () => {
   expect([...kernelNames].sort()).toEqual([
     'AdamW',
+    'DecodeAttention',
     'Embedding',
     'EmbeddingGrad',
     'GlobalNorm',
+    'GrowPages',
     'HeadNorm',
     'HeadNormGrad',
     'LinearCrossEntropy',
@@ -18,6 +20,7 @@ it('has every kernel of the contract', () => {
     'LinearsGrad',
     'RMSNorm',
     'RMSNormGrad',
+    'ReadPages',
     'RemainderBias',
     'RemainderBiasGrad',
     'Residual',
@@ -34,6 +37,7 @@ it('has every kernel of the contract', () => {
     'SwiGLU',
     'SwiGLUGrad',
     'WeightGrads',
+    'WritePages',
   ]);
 });
 

@@ -2,11 +2,13 @@
 import { getKernel, type KernelFunc, registerKernel, type Tensor, type TensorInfo, tidy } from '@tensorflow/tfjs-core';
 import type { KernelAttributes, KernelInputs, KernelName, KernelOutputs, ReferenceKernel } from '../kernels.js';
 import { adamW } from './adamw.js';
+import { decodeAttention } from './decode_attention.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { globalNorm } from './global_norm.js';
 import { linearCrossEntropy, linearCrossEntropyGrad } from './linear_cross_entropy.js';
 import { linears, linearsGrad, weightGrads } from './linears.js';
 import { headNorm, headNormGrad, rmsNorm, rmsNormGrad } from './norms.js';
+import { growPages, readPages, writePages } from './pages.js';
 import { remainderBias, remainderBiasGrad } from './remainder_bias.js';
 import { residual, residualGrad, residualRmsNorm, residualRmsNormGrad } from './residual.js';
 import { rotaryEmbedding } from './rotary.js';
@@ -24,6 +26,10 @@ export const referenceKernels: { [Name in KernelName]: ReferenceKernel<Name> } =
   RotaryEmbedding: rotaryEmbedding,
   RotarySoftmaxAttention: rotarySoftmaxAttention,
   RotarySoftmaxAttentionGrad: rotarySoftmaxAttentionGrad,
+  GrowPages: growPages,
+  WritePages: writePages,
+  ReadPages: readPages,
+  DecodeAttention: decodeAttention,
   Linears: linears,
   LinearsGrad: linearsGrad,
   WeightGrads: weightGrads,

@@ -1,9 +1,10 @@
 /** One layer's attention, whatever its kind: from the normalised hidden states to the projected output. */
-import { linear, linears } from '@stickbreaking/core';
+import { decodeAttention, linear, linears, readPages, rotaryEmbedding, writePages } from '@stickbreaking/core';
 import { reshape, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
-import type { KeyValueCache } from '../cache.js';
+import type { CachePlan } from '../cache_plan.js';
 import type { LlamaConfig } from '../config.js';
 import { normal, parameter, type Weights } from '../parameter.js';
+import type { QueriesAndKeys } from './attention_kind.js';
 import { attentionKind } from './index.js';
 
 /** One layer's attention, for looking into a model. The tensors are valid only during the callback. */
@@ -21,9 +22,11 @@ export interface ObservedAttention {
 
 export interface AttentionContext {
   cuSeqlens: Int32Array;
-  /** Keys and values of earlier tokens; there is then only one document. */
-  cache?: KeyValueCache | undefined;
+  /** Where keys and values of earlier tokens lie, and the new ones go. */
+  cache?: CachePlan | undefined;
   observe?: ((attention: ObservedAttention) => void) | undefined;
+  /** Told how many keys each key-value head has read, int32 [N, numKvHeads], where single tokens attend to a cache. */
+  onKeysRead?: ((keysRead: Tensor2D) => void) | undefined;
 }
 
 /** The projections, which every kind has, and the parameters that the kind adds. */
@@ -49,7 +52,7 @@ export function attend(
   weights: Weights<ReturnType<typeof attentionParameters>>,
   config: LlamaConfig,
   layer: number,
-  { cuSeqlens, cache, observe }: AttentionContext,
+  { cuSeqlens, cache, observe, onKeysRead }: AttentionContext,
 ): Tensor2D {
   const { attention, numHeads, numKvHeads, headDim } = config;
   const kind = attentionKind(attention);
@@ -57,12 +60,50 @@ export function attend(
   const byHead = (flat: Tensor2D, heads: number) => reshape(flat, [x.shape[0], heads, headDim]) as Tensor3D;
   const q = byHead(projected[0], numHeads);
   const fresh = { k: byHead(projected[1], numKvHeads), v: byHead(projected[2], numKvHeads) };
-  const { k, v } = cache ? cache.append(layer, fresh.k, fresh.v) : fresh;
+  const { k, v } = fresh;
   const scale = config.mup?.attentionMultiplier ?? 1 / Math.sqrt(headDim);
-  const matrix = () => kind.matrix({ q, k, scale }, weights.own, attention, config);
-  observe?.({ layer, q, k, scale, weights: matrix });
-  const cuSeqlensK = cache ? Int32Array.of(0, k.shape[0]) : cuSeqlens;
-  const consumed = !cache && !observe;
-  const output = kind.attend({ q, k, v, cuSeqlens, cuSeqlensK, scale, consumed }, weights.own, attention, config);
+  const output = cache
+    ? attendCached({ q, k, v, scale }, weights.own, config, layer, cache, onKeysRead)
+    : kind.attend(
+        { q, k, v, cuSeqlens, cuSeqlensK: cuSeqlens, scale, consumed: !observe },
+        weights.own,
+        attention,
+        config,
+      );
+  observe?.({ layer, q, k, scale, weights: () => kind.matrix({ q, k, scale }, weights.own, attention, config) });
   return linear(reshape(output, [x.shape[0], numHeads * headDim]) as Tensor2D, weights.o);
+}
+
+/** Puts the new keys and values into the cache and attends to all that are there. */
+function attendCached(
+  { q, k, v, scale }: QueriesAndKeys & { v: Tensor3D },
+  own: Weights<ReturnType<typeof attentionParameters>>['own'],
+  config: LlamaConfig,
+  layer: number,
+  cache: CachePlan,
+  onKeysRead: AttentionContext['onKeysRead'],
+): Tensor3D {
+  const { attention } = config;
+  const kind = attentionKind(attention);
+  const pages = cache.layer(layer);
+  const inverseFrequencies = kind.turnedBy?.(attention, config);
+  const decoding = cache.single ? kind.decoding?.(attention, config) : undefined;
+  if (decoding) {
+    const { lengths, table } = cache;
+    const options = { lengths, table, scale, attention: decoding, keyPages: pages.k, valuePages: pages.v };
+    const turning = inverseFrequencies ? { inverseFrequencies } : {};
+    const { output, remainder, keysRead } = decodeAttention(q, k, v, { ...options, ...turning });
+    onKeysRead?.(keysRead);
+    return kind.finish ? kind.finish(output, remainder, own, attention, config) : output;
+  }
+  const { cuSeqlens, cuSeqlensK, firstPositions, slots } = cache;
+  const turned = inverseFrequencies
+    ? rotaryEmbedding(q, k, { cuSeqlens, firstPositions, inverseFrequencies })
+    : { q, k };
+  writePages(turned.k, v, pages.k, pages.v, slots);
+  const keys = cache.fresh
+    ? { k: turned.k, v }
+    : { k: readPages(pages.k, cache.keySlots()), v: readPages(pages.v, cache.keySlots()) };
+  const packed = { cuSeqlens, cuSeqlensK, scale, consumed: false, turned: inverseFrequencies !== undefined };
+  return kind.attend({ q: turned.q, ...keys, ...packed }, own, attention, config);
 }

@@ -1,5 +1,6 @@
 /** The interface of an attention kind to the rest of the model: everything that differs between kinds, in one place. */
-import type { Tensor3D } from '@tensorflow/tfjs-core';
+import type { DecodeAttributes } from '@stickbreaking/core';
+import type { Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import type { z } from 'zod';
 import type { Parameter, Weights } from '../parameter.js';
 import type { ModelSizes } from '../sizes.js';
@@ -30,6 +31,8 @@ export interface AttentionInputs extends QueriesAndKeys {
   cuSeqlensK: Int32Array;
   /** Whether q and k may be changed in place: nothing else reads them. */
   consumed: boolean;
+  /** Whether q and k have been turned by `turnedBy`. */
+  turned?: boolean;
 }
 
 /** How a kind is written in Hugging Face's `config.json`. */
@@ -54,6 +57,23 @@ export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends
   headDimFault?(attention: z.output<Schema>, headDim: number): string | undefined;
   /** The attention itself: [N, numHeads, headDim], differentiable in its inputs and parameters. */
   attend(inputs: AttentionInputs, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
+  /**
+   * RoPE's inverse frequencies, [headDim/2], where keys can be turned once and for all before they are cached; undefined where
+   * they are cached as they are.
+   */
+  turnedBy?(attention: z.output<Schema>, model: ModelSizes): Float64Array | undefined;
+  /** What `decodeAttention` is told of this kind; undefined where it does not serve it, and `attend` does. */
+  decoding?(attention: z.output<Schema>, model: ModelSizes): DecodeAttributes['attention'] | undefined;
+  /** What follows on `decodeAttention`: from output [N, numHeads, headDim] and remainder [N, numHeads]. */
+  finish?(
+    output: Tensor3D,
+    remainder: Tensor2D,
+    weights: Weights<P>,
+    attention: z.output<Schema>,
+    model: ModelSizes,
+  ): Tensor3D;
+  /** How many positions a trained model knows, where there is a limit. */
+  reach?(attention: z.output<Schema>, model: ModelSizes): number | undefined;
   /** The attention matrix of one document, [numHeads, N, N], for pictures: row the query, column the key. */
   matrix(inputs: QueriesAndKeys, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
   /** The kind in the keys of Hugging Face's `config.json`. */

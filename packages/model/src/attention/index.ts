@@ -1,6 +1,7 @@
 /** The attention kinds. A new one is a file beside these and an entry in `kinds`; nothing else asks which kind it is. */
 import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
+import type { ModelSizes } from '../sizes.js';
 import type { AttentionKind } from './attention_kind.js';
 import { softmax } from './softmax.js';
 import { stickBreaking } from './stick_breaking.js';
@@ -14,6 +15,11 @@ const byName: ReadonlyMap<string, AttentionKind> = new Map(kinds.map((one) => [o
 
 /** The kind that a configuration selects. */
 export const attentionKind = ({ kind }: AttentionConfig): AttentionKind => byName.get(kind)!;
+
+/** How many positions a model knows from training, where its attention has such a limit; undefined: any number. */
+export function contextReach(config: { attention: AttentionConfig } & ModelSizes): number | undefined {
+  return attentionKind(config.attention).reach?.(config.attention, config);
+}
 
 const shorthands: ReadonlyMap<string, AttentionConfig> = new Map(
   [...byName.values()].flatMap(({ schema, shorthands }) =>

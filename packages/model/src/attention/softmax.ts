@@ -32,13 +32,24 @@ export const softmax = defineAttentionKind({
 
   headDimFault: ({ position }, headDim) => positionKind(position).headDimFault?.(headDim),
 
-  attend({ q, k, v, ...packed }, weights, { position, window }, model) {
+  attend({ q, k, v, turned, ...packed }, weights, { position, window }, model) {
     return softmaxAttention(q, k, v, {
       ...packed,
       window,
-      position: positionKind(position).toCore(position, weights, model),
+      position: turned ? { kind: 'none' } : positionKind(position).toCore(position, weights, model),
     });
   },
+
+  turnedBy: ({ position }, model) => positionKind(position).turnedBy?.(position, model),
+
+  decoding({ position, window = 0 }, model) {
+    const decoding = positionKind(position).decoding?.(position, model);
+    return decoding && { kind: 'softmax', window, ...decoding };
+  },
+
+  // Within a window no distance is larger than in training.
+  reach: ({ position, window }, model) =>
+    window !== undefined && window <= model.contextLength ? undefined : positionKind(position).reach?.(position, model),
 
   matrix({ q, k, scale }, weights, { position, window }, model) {
     return softmaxWeights(q, k, { scale, window, position: positionKind(position).toCore(position, weights, model) });

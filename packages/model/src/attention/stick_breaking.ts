@@ -3,6 +3,7 @@
  * nearer keys take their share first.
  */
 import { headNorm, remainderBias, stickBreakingAttention, stickBreakingWeights } from '@stickbreaking/core';
+import type { Tensor, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { ones, parameter, zeros } from '../parameter.js';
 import { defineAttentionKind } from './attention_kind.js';
@@ -33,12 +34,15 @@ export const stickBreaking = defineAttentionKind({
     };
   },
 
-  attend({ q, k, v, ...packed }, weights, { attendCurrent }, { normEpsilon }) {
-    const { output, remainder } = stickBreakingAttention(q, k, v, { ...packed, attendCurrent });
-    const { remainderBias: bias, normWeight, normBias } = weights;
-    const whole = bias ? remainderBias(output, remainder, bias) : output;
-    return normWeight && normBias ? headNorm(whole, normWeight, normBias, normEpsilon) : whole;
+  attend({ q, k, v, cuSeqlens, cuSeqlensK, scale }, weights, attention, model) {
+    const options = { cuSeqlens, cuSeqlensK, scale, attendCurrent: attention.attendCurrent };
+    const { output, remainder } = stickBreakingAttention(q, k, v, options);
+    return finish(output, remainder, weights, model.normEpsilon);
   },
+
+  decoding: ({ attendCurrent }) => ({ kind: 'stick-breaking', attendCurrent }),
+
+  finish: (output, remainder, weights, _, { normEpsilon }) => finish(output, remainder, weights, normEpsilon),
 
   matrix({ q, k, scale }, _, { attendCurrent }) {
     return stickBreakingWeights(q, k, { scale, attendCurrent });
@@ -46,6 +50,23 @@ export const stickBreaking = defineAttentionKind({
 
   toHuggingFace: () => ({ keys: {} }),
 });
+
+interface FinishWeights {
+  remainderBias: Tensor | undefined;
+  normWeight: Tensor | undefined;
+  normBias: Tensor | undefined;
+}
+
+/** The paper's additions. */
+function finish(
+  output: Tensor3D,
+  remainder: Tensor2D,
+  { remainderBias: bias, normWeight, normBias }: FinishWeights,
+  normEpsilon: number,
+): Tensor3D {
+  const whole = bias ? remainderBias(output, remainder, bias) : output;
+  return normWeight && normBias ? headNorm(whole, normWeight, normBias, normEpsilon) : whole;
+}
 
 /** Whether a configuration selects stick-breaking attention. */
 export function isStickBreaking(attention: { kind: string }): attention is StickBreakingConfig {

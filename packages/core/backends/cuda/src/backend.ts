@@ -2,6 +2,7 @@
  * The TensorFlow.js backend for NVIDIA GPUs: tensors live in device memory, kernels are launched on one stream, and the
  * host runs ahead, waiting only when a value is read.
  */
+import type { DecodeStep } from '@stickbreaking/core/backend';
 import {
   type BackendValues,
   type DataId,
@@ -9,14 +10,18 @@ import {
   type DataType,
   engine,
   KernelBackend,
+  type Tensor,
+  type Tensor1D,
   type TensorInfo,
   util,
 } from '@tensorflow/tfjs-core';
 import { architecture, compileKernels } from './compiler.js';
 import { CublasLt, type Product } from './cublaslt.js';
 import { type Argument, CudaDriver, type CudaFunction, i32, i64, type LaunchShape, pointer } from './driver.js';
+import { Graphs } from './graphs.js';
 import { spread, vectorBlocks } from './grids.js';
 import { THREADS } from './kernel_interface.js';
+import { Residents } from './residents.js';
 import { type Extent, type Matrix, paddedRows, type Rows } from './rows.js';
 import { Scratch } from './scratch.js';
 import type { SharedMemory } from './shared_memory.js';
@@ -35,6 +40,9 @@ export class CudaBackend extends KernelBackend {
   }
   /** Whether stick-breaking attention skips tiles of keys for which every row's stick is exhausted. */
   blockSkipping = process.env.STICKBREAKING_BLOCK_SKIPPING !== '0';
+  readonly graphs: Graphs;
+  /** What stays on the GPU from one step of generation to the next. */
+  readonly residents: Residents;
   private readonly functions = new Map<string, CudaFunction>();
   private readonly modules = new Map<string, number>();
   private readonly uploads: Uploads;
@@ -49,6 +57,8 @@ export class CudaBackend extends KernelBackend {
     this.cublas = options.cublas ?? new CublasLt(driver, autotune);
     this.data = new DataStorage(this, engine());
     this.uploads = new Uploads(driver);
+    this.graphs = new Graphs(this);
+    this.residents = new Residents(this);
   }
 
   override numDataIds(): number {
@@ -207,16 +217,33 @@ export class CudaBackend extends KernelBackend {
     address: number;
     rows?: Rows;
     memory?: SharedMemory;
+    borrowed?: boolean;
   }): TensorInfo {
     const { shape, ...rest } = placed;
     const dataId = {};
-    this.data.set(dataId, { ...rest, size: util.sizeFromShape(shape), dtype: 'float32', refCount: 1 });
-    return { dataId, shape, dtype: 'float32' };
+    const dtype = placed.type === 'i32' ? 'int32' : 'float32';
+    this.data.set(dataId, { ...rest, size: util.sizeFromShape(shape), dtype, refCount: 1 });
+    return { dataId, shape, dtype };
   }
 
   /** The tensor as it is stored: for kernels that know of `rows`. */
   stored(tensor: TensorInfo): Entry {
-    return this.data.get(tensor.dataId);
+    const entry = this.data.get(tensor.dataId);
+    this.graphs.noteRead(entry);
+    return entry;
+  }
+
+  /** core's `decodeStep`: recorded as a graph. */
+  recordDecodeStep({ tokens, lengths, table }: DecodeStep, run: (tokens: Tensor1D) => Tensor): Tensor {
+    const { residents } = this;
+    residents.array('lengths', lengths);
+    residents.array('table', table);
+    const ids = residents.tensor('tokens', tokens);
+    try {
+      return this.graphs.run(`${tokens.length} rows of ${table.length} pages`, ids, run);
+    } finally {
+      ids.dispose();
+    }
   }
 
   /** The tensor with its elements one after another. */
@@ -274,8 +301,9 @@ export class CudaBackend extends KernelBackend {
 
   private releaseMemory(entry: Entry): void {
     if (entry.memory) entry.memory.release();
-    else this.driver.release(entry.address);
+    else if (!entry.borrowed) this.driver.release(entry.address);
     entry.memory = undefined;
+    entry.borrowed = undefined;
   }
 
   /** Device address as float32; `release` frees the conversion, if one was made. */

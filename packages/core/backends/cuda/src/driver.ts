@@ -4,6 +4,7 @@
  * waits. Device addresses are plain numbers (they stay below 2^53).
  */
 import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi';
+import type { Arena } from './arena.js';
 import { CudaError } from './errors.js';
 import { loadLibrary } from './libraries.js';
 import { float32, int32, int64 } from './numbers.js';
@@ -43,6 +44,12 @@ const SIGNATURES = {
     'uint64' /* kernelParams */,
     'uint64' /* extra */,
   ],
+  cuStreamBeginCapture_v2: ['uint64', 'int'],
+  cuStreamEndCapture: ['uint64', 'void*'],
+  cuGraphInstantiateWithFlags: ['void*', 'uint64', 'uint64'],
+  cuGraphLaunch: ['uint64', 'uint64'],
+  cuGraphExecDestroy: ['uint64'],
+  cuGraphDestroy: ['uint64'],
   cuEventCreate: ['void*', 'uint'],
   cuEventRecord: ['uint64', 'uint64'],
   cuEventQuery: ['uint64'],
@@ -102,6 +109,11 @@ export class CudaDriver {
   launches = 0;
   /** Called around every launch while profiling is on. */
   onLaunch: ((name: string, run: () => void) => void) | undefined;
+  /** Where memory comes from while a step is recorded. */
+  arena: Arena | undefined;
+  private readonly arenas: Arena[] = [];
+  /** What was given back while a step was recorded, of which it must know nothing. */
+  private readonly deferred: number[] = [];
   private readonly functions = new Map<Call, KoffiFunc<(...args: unknown[]) => unknown>>();
   private readonly library: LibraryHandle;
   private readonly errorName: KoffiFunc<(...args: unknown[]) => unknown>;
@@ -187,6 +199,7 @@ export class CudaDriver {
 
   /** Device memory, ordered with the stream. Size 0 gets a small block, so that every address is valid. */
   allocate(bytes: number): number {
+    if (this.arena) return this.arena.take(bytes);
     const size = Math.max(bytes, 16);
     let status = this.status('cuMemAllocAsync', this.out, size, this.stream);
     if (status === OUT_OF_MEMORY) {
@@ -205,7 +218,30 @@ export class CudaDriver {
   }
 
   release(address: number): void {
-    this.call('cuMemFreeAsync', address, this.stream);
+    const arena = this.arenas.find((one) => one.owns(address));
+    if (arena) arena.give(address);
+    else if (this.arena) this.deferred.push(address);
+    else this.call('cuMemFreeAsync', address, this.stream);
+  }
+
+  /** An arena, whose memory `release` knows from then on. */
+  addArena(arena: Arena): Arena {
+    this.arenas.push(arena);
+    return arena;
+  }
+
+  releaseDeferred(): void {
+    for (const address of this.deferred.splice(0)) this.release(address);
+  }
+
+  /** Ends the recording of the stream; undefined where it came to nothing. */
+  endCapture(): number | undefined {
+    const status = this.status('cuStreamEndCapture', this.stream, this.out);
+    return status === SUCCESS && this.out[0] !== 0n ? Number(this.out[0]) : undefined;
+  }
+
+  instantiate(graph: number): number {
+    return this.long((out) => this.call('cuGraphInstantiateWithFlags', out, graph, 0));
   }
 
   /** Bytes: free on the GPU, in use and most ever in use by this program's tensors. */

@@ -126,6 +126,14 @@ const kernels: Record<string, Kernel> = {
   copy_cast: ([y, yType, x, xType, n], get, set) => {
     for (let i = 0; i < n!; i++) set(y!, yType!, i, get(x!, xType!, i));
   },
+  rowwise16: ([y, yStride, x, xStride, weight, wStride, rows, outs, width], get, set) => {
+    for (let r = 0; r < rows!; r++)
+      for (let o = 0; o < outs!; o++) {
+        let sum = 0;
+        for (let k = 0; k < width!; k++) sum += get(x!, 1, r * xStride! + k) * get(weight!, 1, o * wStride! + k);
+        set(y!, 1, r * yStride! + o, sum);
+      }
+  },
   fill: ([y, type, value, n], _get, set) => {
     for (let i = 0; i < n!; i++) set(y!, type!, i, value!);
   },

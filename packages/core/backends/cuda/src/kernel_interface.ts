@@ -115,6 +115,38 @@ export const SPAN = new Struct('TensorSpan', { data: 'pointer', size: 'i64', typ
 export const MAX_RANK = 6;
 export const LAYOUT = new Struct('Layout', { size: ['i64', MAX_RANK], stride: ['i64', MAX_RANK] });
 
+/** decode.cu: what the kernels of a step of generation are told. */
+export const DECODE = new Struct('Decode', {
+  q: 'pointer',
+  k: 'pointer',
+  v: 'pointer',
+  keyPages: 'pointer',
+  valuePages: 'pointer',
+  lengths: 'pointer',
+  table: 'pointer',
+  angles: 'pointer',
+  slopes: 'pointer',
+  output: 'pointer',
+  remainder: 'pointer',
+  keysRead: 'pointer',
+  parts: 'pointer',
+  done: 'pointer',
+  states: 'pointer',
+  positions: 'i64',
+  qStride: 'i32',
+  kvStride: 'i32',
+  heads: 'i32',
+  kvHeads: 'i32',
+  tableWidth: 'i32',
+  window: 'i32',
+  attendCurrent: 'i32',
+  near: 'i32',
+  run: 'i32',
+  runs: 'i32',
+  scale: 'f32',
+  exhausted: 'f32',
+});
+
 /** Elements that a thread moves at once: load8, store8 of common.cuh. */
 export const VECTOR = 8;
 /** Threads of a block, where nothing asks for another number. */

@@ -38,9 +38,13 @@ function setUp() {
 
 describe.each([
   // tokens, inputs, outputs of each weight, matmuls forward, of the input's gradient, of the weights'
-  { N: 5, C: 24, outs: [32, 16, 16], forward: 1, back: 1, grads: 1 },
+  { N: 69, C: 24, outs: [32, 16, 16], forward: 1, back: 1, grads: 1 },
+  { N: 69, C: 20, outs: [33, 17], forward: 1, back: 1, grads: 1 },
+  { N: 69, C: 24, outs: [32, 3], forward: 2, back: 2, grads: 2 },
+  // Few rows have a kernel of their own forward, where their length is a multiple of eight.
+  { N: 5, C: 24, outs: [32, 16, 16], forward: 0, back: 1, grads: 1 },
+  { N: 5, C: 24, outs: [32, 3], forward: 0, back: 2, grads: 2 },
   { N: 5, C: 20, outs: [33, 17], forward: 1, back: 1, grads: 1 },
-  { N: 5, C: 24, outs: [32, 3], forward: 2, back: 2, grads: 2 },
   { N: 5, C: 7, outs: [9], forward: 1, back: 1, grads: 1 },
 ])('$N tokens, $C inputs to $outs', ({ N, C, outs, forward, back, grads }) => {
   it('forward, back, over two batches', () => {

@@ -22,6 +22,8 @@ export interface Entry {
   rows?: Rows | undefined;
   /** Where its memory is that of other tensors too. */
   memory?: SharedMemory | undefined;
+  /** Whether its memory is somebody else's, who gives it back. */
+  borrowed?: boolean | undefined;
   /** The bfloat16 copy of a float32 tensor, once one is needed. */
   copy?: number | undefined;
   copyMemory?: SharedMemory | undefined;

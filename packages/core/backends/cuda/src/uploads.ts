@@ -1,5 +1,6 @@
 /** Copies from the host to the device, in stream order, through a pinned buffer. */
 import koffi from 'koffi';
+import { NotRecordable } from './arena.js';
 import type { CudaDriver } from './driver.js';
 import { CudaError } from './errors.js';
 
@@ -15,6 +16,7 @@ export class Uploads {
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
     const { driver } = this;
     if (bytes.length === 0) return;
+    if (driver.arena) throw new NotRecordable('an upload');
     if (bytes.length > STAGING_BYTES / 4) {
       driver.call('cuMemcpyHtoDAsync_v2', address, bytes, bytes.length, driver.stream);
       driver.synchronize();

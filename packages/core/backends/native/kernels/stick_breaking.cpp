@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "decode.h"
 #include "parallel.h"
 #include "stick_block.h"
 
@@ -65,6 +66,8 @@ bool exhausted(const QueryBlock& block, const float* remainder, const float* out
 }
 
 }  // namespace
+
+bool block_skipping() { return blockSkipping; }
 
 extern "C" void sb_set_block_skipping(int32_t on) { blockSkipping = on != 0; }
 

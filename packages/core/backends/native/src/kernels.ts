@@ -1,6 +1,7 @@
 /** All kernels of the backend: those of this package and, separately, those of tfjs that it replaces. */
 import type { BackendKernels } from '@stickbreaking/core/backend';
 import type { KernelTools } from './backend.js';
+import { decodeKernels } from './decode.js';
 import { elementwiseKernels } from './elementwise.js';
 import { headKernels } from './heads.js';
 import { layerKernels } from './layers.js';
@@ -12,6 +13,7 @@ import { trainingKernels } from './training.js';
 
 export const nativeKernels = {
   own: {
+    ...decodeKernels,
     ...headKernels,
     ...layerKernels,
     ...matmulKernels,

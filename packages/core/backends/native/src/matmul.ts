@@ -35,7 +35,25 @@ export const tfjsMatmulKernels = {
   },
 } satisfies NativeTfjsKernels;
 
+/** Up to so many rows are multiplied each by itself. */
+const ROWWISE = 64;
+
 export const matmulKernels = {
+  Linears([x, ...weights], _attrs, { read, make, allocate }) {
+    const [rows, width] = x.shape as [number, number];
+    const rowwise = nativeFunction(
+      'void sb_rowwise(int64_t rows, int64_t outs, int64_t width, void *x, void *weight, void *y)',
+    );
+    const gemm = nativeFunction(signature);
+    return weights.map((weight) => {
+      const out = weight.shape[0]!;
+      const y = allocate(rows * out);
+      if (rows <= ROWWISE) rowwise(rows, out, width, read(x), read(weight), y);
+      else gemm(...[0, 1, rows, out, width], ...[read(x), width, read(weight), width, y, out, 0]);
+      return make([rows, out], 'float32', y);
+    });
+  },
+
   LinearsGrad(inputs, _attrs, { read, make, allocate }) {
     const [rows, width] = [inputs[0]!.shape[0]!, inputs[1]!.shape[1]!];
     const dx = allocate(rows * width);

@@ -15,7 +15,7 @@ interface Tables {
 /** Newest first. Queries and keys have separate tables if there is a cache of keys. */
 let kept: Tables[] = [];
 
-function tablesFor(
+export function rotaryTables(
   half: number,
   { cuSeqlens, firstPositions }: RowPositions,
   inverseFrequencies: Float64Array,
@@ -50,7 +50,7 @@ export const rotaryKernels = {
     );
     const turn = (x: TensorInfo, positions: RowPositions) => {
       const [rows, heads, headDim] = x.shape as [number, number, number];
-      const { cosines, sines } = tablesFor(headDim / 2, positions, inverseFrequencies);
+      const { cosines, sines } = rotaryTables(headDim / 2, positions, inverseFrequencies);
       const y = allocate(sizeOf(x));
       run(rows, heads, headDim, cosines, sines, inverse ? -1 : 1, read(x), y);
       return make(x.shape, 'float32', y);

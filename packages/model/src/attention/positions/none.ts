@@ -7,4 +7,5 @@ export const none = definePositionKind({
   shorthand: 'nope',
   parameters: () => ({}),
   toCore: (position) => position,
+  decoding: () => ({}),
 });

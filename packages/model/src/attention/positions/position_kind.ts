@@ -1,5 +1,5 @@
 /** The interface of a position scheme to softmax attention. */
-import type { Position } from '@stickbreaking/core';
+import type { DecodeAttributes, Position } from '@stickbreaking/core';
 import type { z } from 'zod';
 import type { Weights } from '../../parameter.js';
 import type { ModelSizes } from '../../sizes.js';
@@ -14,6 +14,15 @@ export interface PositionKind<Schema extends KindSchema = KindSchema, P extends 
   parameters(position: z.output<Schema>, model: ModelSizes): P;
   /** The scheme as the attention op takes it. */
   toCore(position: z.output<Schema>, weights: Weights<P>, model: ModelSizes): Position;
+  /** RoPE's inverse frequencies, [headDim/2], where a key is always turned by the same angles. */
+  turnedBy?(position: z.output<Schema>, model: ModelSizes): Float64Array | undefined;
+  /** What `decodeAttention` is told of the scheme; absent or undefined where it does not serve it. */
+  decoding?(
+    position: z.output<Schema>,
+    model: ModelSizes,
+  ): Omit<Extract<DecodeAttributes['attention'], { kind: 'softmax' }>, 'kind' | 'window'> | undefined;
+  /** How many positions a trained model knows, where there is a limit. */
+  reach?(position: z.output<Schema>, model: ModelSizes): number | undefined;
   /** Why a head dimension does not fit, as the end of a message that begins with its key; undefined if it fits. */
   headDimFault?(headDim: number): string | undefined;
   /** Its keys in Hugging Face's config.json; absent if `transformers` has no LLaMA with this scheme. */

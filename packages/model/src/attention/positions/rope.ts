@@ -1,6 +1,7 @@
 /** RoPE: queries and keys are rotated by angles that grow with their position (https://arxiv.org/abs/2104.09864). */
 
 import { UserError } from '@stickbreaking/base';
+import { ropeInverseFrequencies } from '@stickbreaking/core';
 import { z } from 'zod';
 import { count, positive } from '../../bounds.js';
 import { type Json, readKey, refuseOthers, say } from '../../huggingface_keys.js';
@@ -36,6 +37,17 @@ export const rope = definePositionKind({
     if (scaling.kind !== 'dynamic') return { kind: 'rope', theta, scaling };
     const originalContextLength = scaling.originalContextLength ?? contextLength;
     return { kind: 'rope', theta, scaling: { ...scaling, originalContextLength } };
+  },
+
+  // Dynamic scaling changes every angle as a document grows.
+  turnedBy: ({ theta, scaling }, { headDim }) =>
+    scaling?.kind === 'dynamic' ? undefined : ropeInverseFrequencies(headDim, theta, scaling),
+
+  decoding: ({ scaling }) => (scaling?.kind === 'dynamic' ? undefined : {}),
+
+  reach({ scaling }, { contextLength }) {
+    if (!scaling) return contextLength;
+    return scaling.kind === 'dynamic' ? undefined : scaling.factor * contextLength;
   },
 
   headDimFault: (headDim) =>

@@ -2,6 +2,7 @@
 import type { BackendKernels } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';
 import { attentionKernels } from './attention.js';
+import { decodeKernels } from './decode.js';
 import { tfjsElementwiseKernels } from './elementwise.js';
 import { lossKernels } from './loss.js';
 import { matmulKernels, tfjsMatmulKernels } from './matmul.js';
@@ -15,6 +16,7 @@ import { transformerKernels } from './transformer.js';
 export const cudaKernels = {
   own: {
     ...attentionKernels,
+    ...decodeKernels,
     ...lossKernels,
     ...matmulKernels,
     ...normKernels,

@@ -12,6 +12,7 @@ import { areBelow, areBeside, copiesBelow, makeBelow, makeBeside, makeMatrix, ma
 import { type Matrix, reachedSizes, roundUp } from '../rows.js';
 import { alias, type CudaKernel, type CudaKernels, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
 import { fillAt } from './elementwise.js';
+import { rowwise, servesRowwise } from './rowwise.js';
 
 const batchMatMul: CudaTfjsKernel<'BatchMatMul'> = ({ a, b }, { transposeA, transposeB }, backend) => {
   const [ra, rb] = [a.shape.length, b.shape.length];
@@ -68,16 +69,35 @@ function multiply(
   return y;
 }
 
+/** x·weightᵀ. */
+function project(backend: CudaBackend, x: TensorInfo, weight: TensorInfo): TensorInfo {
+  const [rows, outs] = [x.shape[0]!, weight.shape[0]!];
+  if (rows * outs * x.shape[1]! > 0) {
+    const [input, right] = [operandOf(backend, x), operandOf(backend, weight)];
+    if (servesRowwise(rows, input, right)) {
+      const y = makeMatrix(backend, [rows, outs], 'bf16', { rows, columns: right.rows });
+      rowwise(backend, { address: backend.stored(y).address, stride: right.rows }, input, right, rows, right.rows);
+      return y;
+    }
+  }
+  return multiply(backend, x, weight, false, true);
+}
+
 const linears: CudaKernel<'Linears'> = ([x, ...weights], _attrs, backend) => {
   const [m, k] = x.shape as [number, number];
   const below = weights.length > 1 && m * k > 0 ? copiesBelow(backend, weights) : undefined;
-  if (!below) return weights.map((weight) => multiply(backend, x, weight, false, true));
+  if (!below) return weights.map((weight) => project(backend, x, weight));
   const input = operandOf(backend, x);
   const parts = weights.map((weight) => {
     const columns = weight.shape[0]!;
     return { shape: [m, columns], columns, width: matrixOf(backend, weight).rows };
   });
   const results = makeBeside(backend, m, parts);
+  if (servesRowwise(m, input, below)) {
+    const { address } = backend.stored(results[0]!);
+    rowwise(backend, { address, stride: below.rows }, input, below, m, below.rows);
+    return results;
+  }
   const sizes = { m, n: below.rows, k, transposeA: false, transposeB: true };
   backend.matmul(input.address, below.address, backend.stored(results[0]!).address, {
     ...{ ...sizes, k: reachedSizes(sizes, input, below).k, output: 'bf16' },

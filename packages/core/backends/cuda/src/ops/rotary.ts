@@ -5,6 +5,7 @@
 
 import { type RotaryAttributes, type RowPositions, sameValues } from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
+import { NotRecordable } from '../arena.js';
 import type { CudaBackend } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
 import { ROTARY_HEADS, THREADS, VECTOR } from '../kernel_interface.js';
@@ -52,6 +53,47 @@ export function rotaryTable(
   for (const { address: old } of tables.slice(KEPT - 1)) backend.driver.release(old);
   kept.set(backend, [{ key: key.map((values) => values.slice()), address }, ...tables.slice(0, KEPT - 1)]);
   return address;
+}
+
+/** The angles of positions from 0, for kernels that look them up. */
+interface Angles {
+  inverseFrequencies: Float64Array;
+  address: number;
+  positions: number;
+}
+const anglesOf = new WeakMap<CudaBackend, Angles>();
+
+/** Cosines and sines of at least so many positions, [2, positions, half]; they stay until other frequencies are asked for. */
+export function rotaryAngles(
+  backend: CudaBackend,
+  half: number,
+  positions: number,
+  inverseFrequencies: Float64Array,
+): Angles {
+  const { graphs } = backend;
+  const old = anglesOf.get(backend);
+  if (old && old.positions >= positions && sameValues(old.inverseFrequencies, inverseFrequencies)) {
+    graphs.noteResident(old.address, () => anglesOf.get(backend)?.address);
+    return old;
+  }
+  if (graphs.isRecording) throw new NotRecordable('other angles');
+  if (old) backend.driver.release(old.address);
+  const size = 2 ** Math.ceil(Math.log2(Math.max(positions, 1024)));
+  const address = backend.driver.allocate(2 * size * half * 4);
+  backend.withScratch((scratch) => {
+    const lists = [Int32Array.of(0, size), Int32Array.of(0), inverseFrequencies].map((one) =>
+      pointer(scratch.upload(one)),
+    );
+    const shape = { grid: [Math.ceil((size * half) / THREADS)] as const, block: THREADS };
+    backend.launch('transformer.cu', 'rotary_table', shape, [
+      pointer(address),
+      ...lists,
+      ...[1, 0, size, half].map(i32),
+    ]);
+  });
+  const made = { inverseFrequencies: inverseFrequencies.slice(), address, positions: size };
+  anglesOf.set(backend, made);
+  return made;
 }
 
 /** q and k turned, each in new memory or in place. */

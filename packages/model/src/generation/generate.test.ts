@@ -1,7 +1,7 @@
 /** What is drawn from a model whose next token does not depend on the text: its frequencies are those asked for. */
 import { selectBackend } from '@stickbreaking/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type GenerateOptions, LlamaModel, parseConfig } from './index.js';
+import { type GenerateOptions, LlamaModel, parseConfig } from '../index.js';
 
 /** Logits of the next token, whatever came before. */
 const logits = [1.2, -0.5, 2, 0.4, 1.6, -1, 0.9, 0];

@@ -1,0 +1,62 @@
+/** The command line of sb-generate. */
+import type { SpecialTokenArguments } from '@stickbreaking/data';
+
+export interface GenerateArguments extends SpecialTokenArguments {
+  checkpoint: string;
+  prompt: string | undefined;
+  prompts: string | undefined;
+  output: string | undefined;
+  batch: number;
+  maxNewTokens: number;
+  temperature: number;
+  topK: number | undefined;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+  seed: number;
+  stop: string[];
+  echo: boolean | undefined;
+  json: boolean;
+  logprobs: number | undefined;
+  tokenizer: string | undefined;
+  verify: boolean;
+  backend: string;
+}
+
+export const generateOptions = {
+  checkpoint: { type: 'string', demandOption: true, describe: 'checkpoint or run directory' },
+  prompt: { type: 'string', describe: 'the text to continue; default: standard input' },
+  prompts: {
+    type: 'string',
+    describe: 'a JSON lines file of prompts: strings, or objects with "prompt" and, if wanted, "id" and "seed"',
+  },
+  output: {
+    type: 'string',
+    describe: 'where continuations of --prompts go, as JSON lines; what it has already is not made again',
+  },
+  batch: { type: 'number', default: 64, describe: 'prompts that run at once' },
+  'max-new-tokens': { type: 'number', default: 200 },
+  temperature: { type: 'number', default: 0.8, describe: '0 takes the most likely token' },
+  'top-k': { type: 'number', describe: 'sample from this many most likely tokens' },
+  'top-p': {
+    type: 'number',
+    default: 0.95,
+    describe: 'sample from the most likely with this probability together',
+  },
+  'min-p': {
+    type: 'number',
+    default: 0,
+    describe: 'sample from tokens at least this probable beside the most likely',
+  },
+  'repetition-penalty': { type: 'number', default: 1, describe: 'logits of tokens that came before are divided by it' },
+  seed: { type: 'number', default: 0, describe: 'of --prompts, each line adds its number' },
+  stop: { type: 'string', array: true, default: [] as string[], describe: 'texts that end the continuation' },
+  echo: { type: 'boolean', describe: 'the prompt in front of the text; default: for a single prompt as text' },
+  json: { type: 'boolean', default: false, describe: 'a single prompt’s continuation as JSON too' },
+  logprobs: {
+    type: 'number',
+    describe: 'each token’s log-probability, and those of this many most likely ones, as JSON',
+  },
+  tokenizer: { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' },
+  backend: { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' },
+} as const;

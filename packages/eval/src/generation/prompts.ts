@@ -1,0 +1,81 @@
+/** Prompts of a JSON lines file, and what an output file has of them already. */
+import { createReadStream, existsSync, readFileSync, truncateSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { EXIT, UserError } from '@stickbreaking/base';
+import { z } from 'zod';
+import type { ContinuationRecord } from './continuation.js';
+
+const PromptSchema = z.union([
+  z.string().transform((prompt) => ({ prompt })),
+  z.object({ prompt: z.string(), id: z.unknown().optional(), seed: z.int().optional() }),
+]);
+
+export interface Prompt {
+  /** Of the line, from 0. */
+  index: number;
+  prompt: string;
+  id?: unknown;
+  seed?: number | undefined;
+}
+
+/**
+ * Reads prompts one by one: each line a JSON string, or an object with `prompt` and, if wanted, `id` and `seed`.
+ *
+ * @throws UserError that names the file and the line
+ */
+export async function* readPrompts(path: string): AsyncGenerator<Prompt> {
+  const stream = createReadStream(path, 'utf8');
+  let index = 0;
+  let line = 0;
+  for await (const text of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
+    line++;
+    if (text.trim() === '') continue;
+    yield { index: index++, ...parsePrompt(text, `${path}, line ${line}`) };
+  }
+}
+
+function parsePrompt(text: string, where: string): Omit<Prompt, 'index'> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`${where}: ${(error as Error).message}; expected JSON.`);
+  }
+  const parsed = PromptSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  throw new UserError(`${where}: expected a string, or an object whose "prompt" is one (and "seed" a whole number).`);
+}
+
+/**
+ * The prompts that an output file has the continuations of, by index. A line that was cut off is taken away.
+ *
+ * @throws UserError if the file holds something else
+ */
+export function readFinished(path: string): Map<number, string> {
+  const finished = new Map<number, string>();
+  if (!existsSync(path)) return finished;
+  const bytes = readFileSync(path);
+  const end = bytes.lastIndexOf(10) + 1;
+  if (end < bytes.length) truncateSync(path, end);
+  const lines = bytes.toString('utf8', 0, end).split('\n').slice(0, -1);
+  for (const [i, text] of lines.entries()) {
+    const record = recordIn(text);
+    if (!record) {
+      throw new UserError(
+        `${path}, line ${i + 1} is no continuation that sb-generate wrote; name another file with --output.`,
+        { exitCode: EXIT.refused },
+      );
+    }
+    finished.set(record.index, record.prompt);
+  }
+  return finished;
+}
+
+function recordIn(text: string): Pick<ContinuationRecord, 'index' | 'prompt'> | undefined {
+  try {
+    const { index, prompt } = JSON.parse(text) as ContinuationRecord;
+    return Number.isInteger(index) && typeof prompt === 'string' ? { index, prompt } : undefined;
+  } catch {
+    return undefined;
+  }
+}
