@@ -313,7 +313,7 @@ describe('wrong input ends with one line, exit code 1 and nothing changed on dis
   it('leaves quietly when its reader has gone', () => {
     const sbGenerate = tool.replace('sb-eval', 'sb-generate');
     const command = `"$0" "$1" --backend cpu --checkpoint "$2" --prompt "The " --max-new-tokens 40 2>&1 >&3 | cat 1>&2`;
-    const options = ['-c', `{ ${command}; } 3>&1 | head -c 2`, process.execPath, sbGenerate, at('rope')];
+    const options = ['-c', `{ ${command}; } 3>&1 | head -c 2`, process.execPath, sbGenerate, at('stick-breaking')];
     const result = spawnSync('sh', options);
     expect([result.stdout.toString(), result.stderr.toString()]).toEqual(['Th', '']);
   });

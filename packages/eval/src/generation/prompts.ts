@@ -2,13 +2,7 @@
 import { createReadStream, existsSync, readFileSync, truncateSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { EXIT, UserError } from '@stickbreaking/base';
-import { z } from 'zod';
 import type { ContinuationRecord } from './continuation.js';
-
-const PromptSchema = z.union([
-  z.string().transform((prompt) => ({ prompt })),
-  z.object({ prompt: z.string(), id: z.unknown().optional(), seed: z.int().optional() }),
-]);
 
 export interface Prompt {
   /** Of the line, from 0. */
@@ -41,8 +35,8 @@ function parsePrompt(text: string, where: string): Omit<Prompt, 'index'> {
   } catch (error) {
     throw new UserError(`${where}: ${(error as Error).message}; expected JSON.`);
   }
-  const parsed = PromptSchema.safeParse(json);
-  if (parsed.success) return parsed.data;
+  const { prompt, id, seed } = typeof json === 'string' ? { prompt: json } : ((json ?? {}) as Partial<Prompt>);
+  if (typeof prompt === 'string' && (seed === undefined || Number.isSafeInteger(seed))) return { prompt, id, seed };
   throw new UserError(`${where}: expected a string, or an object whose "prompt" is one (and "seed" a whole number).`);
 }
 
