@@ -1,7 +1,7 @@
 /** The text of one continuation as its tokens come: whole characters, ended by stop texts, with what was asked to be told of it. */
 import type { Tokenizer } from '@stickbreaking/data';
 import type { EndReason, GenerationEvent } from '@stickbreaking/model';
-import { StopTexts } from './stop_texts.js';
+import { StopTexts } from '../stop_texts.js';
 
 type TokenEvent = Extract<GenerationEvent, { token: number }>;
 

@@ -6,9 +6,11 @@ import { cudaKernels } from './index.js';
 it('has kernels of its own for these, and leaves the rest to the reference', () => {
   expect(Object.keys(cudaKernels.own).sort()).toEqual([
     'AdamW',
+    'DecodeAttention',
     'Embedding',
     'EmbeddingGrad',
     'GlobalNorm',
+    'GrowPages',
     'HeadNorm',
     'HeadNormGrad',
     'LinearCrossEntropy',
@@ -17,6 +19,7 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
     'LinearsGrad',
     'RMSNorm',
     'RMSNormGrad',
+    'ReadPages',
     'RemainderBias',
     'RemainderBiasGrad',
     'Residual',
@@ -33,6 +36,7 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
     'SwiGLU',
     'SwiGLUGrad',
     'WeightGrads',
+    'WritePages',
   ]);
   expect(kernelNames.filter((name) => !Object.hasOwn(cudaKernels.own, name))).toEqual([]);
 });
