@@ -6,22 +6,22 @@ import { LARGEST_INT as LONGEST } from '@stickbreaking/model';
  *
  * @throws UserError if it is neither
  */
-export function parseLengths(text: string): number[] {
+export function parseLengths(text: string, option = '--lengths'): number[] {
   const expected = 'expected a range such as 2048..65536, or a list such as 1000,3000';
   const range = /^(\d+)\.\.(\d+)$/.exec(text.trim());
   if (range) {
     const [first, last] = [Number(range[1]), Number(range[2])];
-    if (last > LONGEST) throw new UserError(`--lengths ${shown(text)}: a length is at most ${LONGEST}; ${expected}.`);
-    if (first < 1) throw new UserError(`--lengths ${text}: a length must be at least 1; ${expected}.`);
+    if (last > LONGEST) throw new UserError(`${option} ${shown(text)}: a length is at most ${LONGEST}; ${expected}.`);
+    if (first < 1) throw new UserError(`${option} ${text}: a length must be at least 1; ${expected}.`);
     if (last < first)
-      throw new UserError(`--lengths ${text} is not a range: it ends below its beginning; ${expected}.`);
+      throw new UserError(`${option} ${text} is not a range: it ends below its beginning; ${expected}.`);
     const lengths = [];
     for (let length = first; length <= last; length *= 2) lengths.push(length);
     return lengths;
   }
   const lengths = text.split(',').map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : Number.NaN));
   if (lengths.some((length) => !Number.isSafeInteger(length) || length < 1 || length > LONGEST)) {
-    throw new UserError(`--lengths ${shown(text)} cannot be read; ${expected}.`);
+    throw new UserError(`${option} ${shown(text)} cannot be read; ${expected}.`);
   }
   return lengths;
 }

@@ -1,14 +1,20 @@
 /** sb-eval tasks and sb-eval score: what the suite has, and saved answers scored again. */
 import { alignColumns, shown, UserError } from '@stickbreaking/base';
 import { runCommand } from '@stickbreaking/base/node';
+import { parseLengths } from './lengths.js';
 import { readSamples, scoreSamples } from './results/samples.js';
+import { type RulerForm, rulerForms } from './ruler/context.js';
 import { metricsOf, summarise } from './tasks/scores.js';
 import { type Harness, harnesses, type Suite, suiteOf } from './tasks/suite/index.js';
+import { defaultRuler } from './tasks/suite/ruler.js';
 
 /** Which suite a command speaks of. */
 export interface SuiteArguments {
   harness: Harness;
   mathEqualStrings: boolean;
+  rulerForm: RulerForm;
+  rulerLengths: string;
+  rulerSamples: number;
 }
 
 /** The options of `SuiteArguments`. */
@@ -23,10 +29,23 @@ export const suiteOptions = {
     default: false,
     describe: 'MATH: answers that are the same text are right, also where they cannot be read',
   },
+  'ruler-form': {
+    choices: rulerForms,
+    default: defaultRuler.form,
+    describe: 'RULER: whose texts, NVIDIA’s (of the paper’s time) or lm-evaluation-harness’s',
+  },
+  'ruler-lengths': { type: 'string', default: '4096', describe: 'RULER: tokens of the texts, such as 4096..65536' },
+  'ruler-samples': { type: 'number', default: defaultRuler.samples, describe: 'RULER: texts of each length' },
 } as const;
 
-export const suiteFrom = ({ harness, mathEqualStrings }: SuiteArguments): Suite =>
-  suiteOf({ harness, equalStrings: mathEqualStrings });
+export const suiteFrom = (args: SuiteArguments): Suite => {
+  const { harness, mathEqualStrings, rulerForm, rulerLengths, rulerSamples } = args;
+  if (!(Number.isSafeInteger(rulerSamples) && rulerSamples > 0)) {
+    throw new UserError(`--ruler-samples is ${rulerSamples}; expected a whole number above 0.`);
+  }
+  const ruler = { form: rulerForm, lengths: parseLengths(rulerLengths, '--ruler-lengths'), samples: rulerSamples };
+  return suiteOf({ harness, equalStrings: mathEqualStrings, ruler });
+};
 
 /** sb-eval tasks */
 export function listMain(argv: string[]): Promise<number> {

@@ -203,6 +203,20 @@ describe('sb-eval --tasks', () => {
     expect(stdout).toMatch(/--- gsm8k, request 0\nQuestion: What is a stone made of, 0\?\nAnswer:\n--- tokens \d+ /);
   });
 
+  it('writes the texts of RULER, a figure for each length', async () => {
+    mkdirSync(join(data, 'ruler'), { recursive: true });
+    writeFileSync(join(data, 'ruler/nounlist.txt'), things.join('\n'));
+    writeFileSync(join(data, 'ruler/adjectivelist.txt'), 'old\nnew\n');
+    const lengths = ['--ruler-lengths', '1500,2000', '--ruler-samples', '2', '--max-length', '2000'];
+    const { results: found } = await results('niah_single_1', ...lengths, '--gen-kwargs', 'max_gen_toks=4');
+    expect(found.niah_single_1).toMatchObject({
+      '1500,none': 0,
+      '1500_stderr,none': 'N/A',
+      '2000,none': 0,
+      sample_len: 4,
+    });
+  });
+
   it('says what hangs on more than the task', async () => {
     const { stickbreaking, ...harness } = await results('wikitext', '--harness', '0.4.13', '--limit', '2');
     expect(stickbreaking).toMatchObject({

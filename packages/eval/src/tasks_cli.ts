@@ -153,10 +153,15 @@ async function evaluate(args: Arguments): Promise<number> {
   const date = new Date();
   const started = performance.now();
   const progress = progressLine();
+  const writing = {
+    directory,
+    count: async (text: string) => (await opened.tokenizer.encodeBatch([text]))[0]!.length,
+    encodesBos: opened.tokenizer.addsBos,
+  };
   const tasks: BuiltTask[] = [];
   for (const task of resolved.tasks) {
     progress.show(`building ${task.name}`);
-    const documents = await data.rows(task, task.split);
+    const documents = task.write ? await task.write(writing) : await data.rows(task, task.split);
     const from = task.shots?.from;
     const pool = typeof from === 'string' && shots(task) > 0 ? await data.rows(task, from) : [];
     const { numFewshot, limit, fewshotSeed: seed } = args;

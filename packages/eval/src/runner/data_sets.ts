@@ -34,6 +34,7 @@ export interface FoundData {
 /** The splits that tasks need. */
 export function splitsOf(tasks: readonly TaskDefinition[], numFewshotOf: (task: TaskDefinition) => number): Split[] {
   return tasks.flatMap((task) => {
+    if (task.write) return [];
     const from = task.shots?.from;
     const pool = typeof from === 'string' && numFewshotOf(task) > 0 ? [from] : [];
     return [task.split, ...pool].map((split) => ({ task, split }));

@@ -32,11 +32,23 @@ interface CommonDefinition {
   description?: string;
   /** Files of splits as the authors publish them, under the data set's folder; globs. */
   released?: Readonly<Record<string, readonly string[]>>;
+  /** Makes the rows of the scored split, for tasks whose texts are written rather than found. */
+  write?(tools: WritingTools): Promise<Row[]>;
   /** Puts a row of the original release into the columns of the Hub. */
   adapt?(row: Row): Row;
   /** Rows made ready, of the scored split and of the split that shots come from. */
   process?(row: Row): Row;
   shots?: Shots;
+}
+
+/** What texts are written with. */
+export interface WritingTools {
+  /** Of all data sets. */
+  directory: string;
+  /** Tokens of a text, without a beginning token. */
+  count(text: string): Promise<number>;
+  /** The tokenizer puts a beginning token before a text unless told not to. */
+  encodesBos: boolean;
 }
 
 /** Where the examples before a question come from. */
@@ -99,6 +111,8 @@ export interface AnswerFilter {
 export interface GenerationMetric {
   name: string;
   higherIsBetter: boolean;
+  /** A score that stands for none: such documents are left out of the mean, which then has no standard error. */
+  leftOut?: number;
   score(answer: string, row: Row): number;
 }
 

@@ -119,9 +119,10 @@ function scoreText(
 export function summarise(definition: TaskDefinition, scores: readonly DocumentScore[]): TaskResult {
   const filters = definition.kind === 'generate_until' ? definition.filters.map(({ name }) => name) : ['none'];
   const figures = filters.flatMap((filter) =>
-    metricsOf(definition).map(({ name, higherIsBetter }): TaskFigure => {
+    metricsOf(definition).map(({ name, higherIsBetter, leftOut }): TaskFigure => {
       const values = scores.map((score) => score[filter]!.metrics[name]!);
-      return { metric: name, filter, higherIsBetter, ...figureOf(name, values) };
+      const figure = leftOut === undefined ? figureOf(name, values) : meanWithout(leftOut, values as number[]);
+      return { metric: name, filter, higherIsBetter, ...figure };
     }),
   );
   const remarks: Record<string, number> = {};
@@ -133,10 +134,12 @@ export function summarise(definition: TaskDefinition, scores: readonly DocumentS
 }
 
 /** The metrics of a task in the order of tables. */
-export function metricsOf(definition: TaskDefinition): { name: string; higherIsBetter: boolean }[] {
+export function metricsOf(
+  definition: TaskDefinition,
+): { name: string; higherIsBetter: boolean; leftOut?: number | undefined }[] {
   switch (definition.kind) {
     case 'generate_until':
-      return definition.metrics.map(({ name, higherIsBetter }) => ({ name, higherIsBetter }));
+      return definition.metrics.map(({ name, higherIsBetter, leftOut }) => ({ name, higherIsBetter, leftOut }));
     case 'loglikelihood_rolling':
       return ['word_perplexity', 'byte_perplexity', 'bits_per_byte'].map((name) => ({ name, higherIsBetter: false }));
     default:
@@ -155,4 +158,10 @@ function figureOf(metric: string, values: readonly (number | Weighed)[]): Pick<T
   if (weighed) return { value: weighed(values as Weighed[]), standardError: undefined };
   const numbers = values as number[];
   return { value: mean(numbers), standardError: meanStandardError(numbers) };
+}
+
+/** As the harness has it: nothing to average is −1. */
+function meanWithout(leftOut: number, values: readonly number[]): Pick<TaskFigure, 'value' | 'standardError'> {
+  const counted = values.filter((value) => value !== leftOut);
+  return { value: counted.length === 0 ? -1 : mean(counted), standardError: undefined };
 }

@@ -9,6 +9,7 @@ import { openbookqa } from './openbookqa.js';
 import { pile10k } from './pile_10k.js';
 import { piqa } from './piqa.js';
 import { race } from './race.js';
+import { defaultRuler, type RulerOptions, rulerGroup, rulerSuite } from './ruler.js';
 import { sciq } from './sciq.js';
 import { wikitext } from './wikitext.js';
 import { winogrande } from './winogrande.js';
@@ -28,10 +29,11 @@ export interface SuiteOptions {
   harness: Harness;
   /** MATH: answers that are the same text are right, also where they cannot be read. Default false. */
   equalStrings?: boolean;
+  ruler?: RulerOptions;
 }
 
 /** The suite as a release of the harness has it. */
-export function suiteOf({ harness, equalStrings = false }: SuiteOptions): Suite {
+export function suiteOf({ harness, equalStrings = false, ruler = defaultRuler }: SuiteOptions): Suite {
   const tasks: TaskDefinition[] = [
     arcChallenge,
     arcEasy,
@@ -47,10 +49,11 @@ export function suiteOf({ harness, equalStrings = false }: SuiteOptions): Suite 
     gsm8kCot,
     ...minervaTasks({ version: harness === '0.4.4' ? 1 : 3, equalStrings }),
     pile10k,
+    ...rulerSuite(ruler),
   ];
   return {
     tasks: new Map(tasks.map((task) => [task.name, task])),
-    groups: new Map([...mmluGroups, minervaGroup, paper].map((group) => [group.name, group])),
+    groups: new Map([...mmluGroups, minervaGroup, rulerGroup(ruler), paper].map((group) => [group.name, group])),
   };
 }
 
