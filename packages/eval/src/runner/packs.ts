@@ -41,15 +41,17 @@ export function packsOf(sequences: readonly Sequence[], batchTokens: number): Pa
   return open.tokens > 0 ? [...packs, open] : packs;
 }
 
-/** Matmuls of few rows, or of a rest of them, round differently: a pack is filled up to a multiple of this many. */
+/** Matmuls of a rest of rows round differently, so a pack is filled up to a multiple of this many; */
 const ROWS = 64;
+/** and those of few rows take another kernel, so to this many at least. */
+const FEWEST_ROWS = 128;
 
 /**
  * The log-likelihood in nats of each sequence's targets, summed in double precision. It does not depend on what else is in
  * the pack: not on the place in it, and not on its size.
  */
 export async function scorePack(score: TokenScorer, { sequences, tokens }: Pack): Promise<number[]> {
-  const rows = Math.ceil(tokens / ROWS) * ROWS;
+  const rows = Math.max(FEWEST_ROWS, Math.ceil(tokens / ROWS) * ROWS);
   const inputs = new Int32Array(rows);
   const targets = new Int32Array(rows).fill(-1);
   // What fills the pack up is a document of its own, the last.
