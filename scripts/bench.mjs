@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 const benches = {
   cpu: 'the native CPU backend: matmuls, attention, a training step with its profile, long contexts',
   cuda: 'the fused attention kernels on one GPU, beside PyTorch with --pytorch',
-  'cuda-train': 'a training step of the 1B model on one GPU',
+  'cuda-train': 'a training step of the 1B model, on one GPU or with --gpus on several',
+  nccl: 'sums and copies between the GPUs of this machine (--gpus)',
   'cuda-skip': 'what block skipping saves on a trained model and real text',
   generate: 'generation: tokens/s alone and in batches, by context, beside another build',
   golden:

@@ -1,13 +1,15 @@
 // `npm run bench -- cuda-train`: what a training step of the 1B model costs on the GPU, through the very functions that sb-train
 // calls (forward, loss, backward on the tape, gradient norm, AdamW), on random tokens. Prints tokens/s, peak memory and time by
 // kernel, and writes them as JSON. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n
-// --micro-batches n --steps n --mup (keep the configuration's muP multipliers) --recompute none|attention|block --out folder
+// --micro-batches n (of each GPU) --steps n --mup (keep the configuration's muP multipliers) --recompute none|attention|block --out folder
+// --gpus n|all --silent (several GPUs that tell each other nothing: what a step costs without its communication)
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { seededRandom } from '@stickbreaking/base';
 import { LlamaModel, loadConfig, parseConfig } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import * as tf from '@tensorflow/tfjs-core';
-import { commandGiven, openGpu } from './gpu.mjs';
+import { commandGiven, joinGpus, openGpu } from './gpu.mjs';
 import { median } from './measure.mjs';
 
 const { values: o } = parseArgs({
@@ -21,9 +23,14 @@ const { values: o } = parseArgs({
     mup: { type: 'boolean', default: false },
     recompute: { type: 'string', default: 'none' },
     out: { type: 'string', default: 'benchmarks' },
+    gpus: { type: 'string' },
+    silent: { type: 'boolean', default: false },
   },
 });
-const backend = await openGpu();
+// With --gpus this program starts itself once for each, and goes on there.
+const world = o.gpus ? await joinGpus(o.gpus, o.silent) : undefined;
+const { rank, size } = world?.collective ?? { rank: 0, size: 1 };
+const backend = await openGpu(rank === 0);
 const { driver } = backend;
 
 const base = loadConfig(o.config);
@@ -39,12 +46,13 @@ const [sequences, length, microBatches, steps] = [
   Number(o['micro-batches']),
   Number(o.steps),
 ];
-const tokens = sequences * length * microBatches;
+const tokens = sequences * length * microBatches * size;
 
+const random = seededRandom(1, 'bench'); // every GPU's process draws the same
 // A little noise, repeated: made once on the host, so that a billion weights need no drawing of their own.
 const noise = Float32Array.from(
   { length: 2 ** 20 + 7 },
-  () => (Math.random() + Math.random() + Math.random() - 1.5) * 0.04,
+  () => (random.uniform() + random.uniform() + random.uniform() - 1.5) * 0.04,
 );
 const model = LlamaModel.from(config, (name, shape) => {
   const size = shape.reduce((product, n) => product * n, 1);
@@ -54,21 +62,26 @@ const model = LlamaModel.from(config, (name, shape) => {
   return values;
 });
 const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
-const optimizer = new Optimizer(model.parameters, OptimizerSchema.parse({}));
-console.log(
-  `${parameters.toLocaleString('en')} parameters, ${o.attention}, ${microBatches} × ${sequences} × ${length} tokens a step`,
+const weights = world?.collective.share(model);
+const optimizer = new Optimizer(weights?.owned ?? model.parameters, OptimizerSchema.parse({}));
+const say = rank === 0 ? console.log : () => {};
+say(
+  `${parameters.toLocaleString('en')} parameters, ${o.attention}, ${size} × ${microBatches} × ${sequences} × ${length} tokens a step`,
 );
 
 const cuSeqlens = Int32Array.from({ length: sequences + 1 }, (_, i) => i * length);
 function batch() {
-  const ids = Int32Array.from({ length: sequences * length + 1 }, () => Math.floor(Math.random() * config.vocabSize));
+  const ids = Int32Array.from({ length: sequences * length + 1 }, () => random.integer(config.vocabSize));
   return { tokens: ids.subarray(0, -1), targets: ids.subarray(1), cuSeqlens };
 }
 async function step() {
-  const batches = Array.from({ length: microBatches }, batch);
+  const batches = Array.from({ length: microBatches * size }, batch);
   const started = performance.now();
-  const { loss, gradients, gradientNorm } = await batchGradients(model, batches, { recompute: o.recompute });
+  const { collective } = world ?? {};
+  const options = { recompute: o.recompute, ...(collective ? { collective, weights } : {}) };
+  const { loss, gradients, gradientNorm } = await batchGradients(model, batches, options);
   optimizer.update(gradients, gradientNorm, 3e-4);
+  weights?.gatherWeights();
   tf.dispose([...gradients.values()]);
   return { loss, host: performance.now() - started };
 }
@@ -143,7 +156,9 @@ const result = {
   tokensPerStep: tokens,
   msPerStep: ms,
   tokensPerSecond: (tokens / ms) * 1e3,
-  modelFlopsUtilisation: (tokens * perToken) / (ms / 1e3) / 989e12,
+  gpus: size,
+  silent: o.silent,
+  modelFlopsUtilisation: (tokens * perToken) / (ms / 1e3) / 989e12 / size,
   peakGiB: after.peak / 2 ** 30,
   grownBytes: after.used - before.used,
   hostMsToEnqueueForwardAndBackward: hostMs,
@@ -152,15 +167,19 @@ const result = {
   losses,
   kernels: Object.fromEntries(kernels),
 };
-mkdirSync(o.out, { recursive: true });
 const variant = [o.attention.replace('+', '-'), config.numLayers, ...(backend.blockSkipping ? [] : ['no-skipping'])];
+if (size > 1) variant.push(`${size}-gpus`, ...(o.silent ? ['silent'] : []));
 if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);
 const file = `${o.out}/cuda-train-${variant.join('-')}.json`;
-writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`);
+if (rank === 0) {
+  mkdirSync(o.out, { recursive: true });
+  writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`);
+}
 for (const [name, { time, launches }] of kernels.slice(0, 24))
-  console.log(`${name.padEnd(30)} ${time.toFixed(2).padStart(9)} ms ${String(launches).padStart(6)} launches`);
-console.log(`losses ${losses.map((x) => x.toFixed(4)).join(' ')}`);
-console.log(
+  say(`${name.padEnd(30)} ${time.toFixed(2).padStart(9)} ms ${String(launches).padStart(6)} launches`);
+say(`losses ${losses.map((x) => x.toFixed(4)).join(' ')}`);
+say(
   `${o.attention}: ${ms.toFixed(1)} ms a step, ${result.tokensPerSecond.toFixed(0)} tokens/s, MFU ${(100 * result.modelFlopsUtilisation).toFixed(1)} %, peak ${result.peakGiB.toFixed(1)} GiB, ` +
     `kernels ${profiledMs.toFixed(1)} ms when profiled, GPU busy ${(100 * busyShare).toFixed(1)} %, enqueued by the host in ${hostMs.toFixed(1)} ms, grown ${result.grownBytes} bytes`,
 );
+await world?.close();

@@ -1,6 +1,7 @@
 // What every bench on a GPU begins with, and how one that cannot go on ends: one line, exit code 1.
 
-import { openCuda } from '@stickbreaking/core/cuda';
+import { countGpus, openCuda } from '@stickbreaking/core/cuda';
+import { joinByNccl, launchOnGpus, narrowGpus, placeOf } from '@stickbreaking/train';
 import * as tf from '@tensorflow/tfjs-core';
 
 // A mistake of the user's (an unknown option, a missing file, no GPU, too little memory) is told without a stack trace, from
@@ -12,11 +13,11 @@ process.on('uncaughtException', (error) => {
 });
 
 /** Opens the GPU, makes it TensorFlow.js's backend and says which it is; its `backend`. */
-export async function openGpu() {
+export async function openGpu(says = true) {
   const { backend, description } = openCuda();
   tf.setBackend('cuda');
   await tf.ready();
-  console.log(description);
+  if (says) console.log(description);
   return backend;
 }
 
@@ -25,4 +26,21 @@ export function commandGiven(name, out) {
   return [`npm run bench -- ${name}`, ...process.argv.slice(2).filter((one) => one !== '--out' && one !== out)].join(
     ' ',
   );
+}
+
+/**
+ * Starts this program once for each of so many GPUs and ends when they do; in those it joins the others.
+ *
+ * @param silent collectives do nothing, for all but single numbers
+ */
+export async function joinGpus(asked, silent = false) {
+  const place = placeOf(process.env);
+  if (!place) {
+    const count = asked === 'all' ? countGpus() : Number(asked);
+    if (!(count > 1))
+      throw Object.assign(new Error(`--gpus ${asked}; expected at least 2 of ${countGpus()}`), { code: 1 });
+    process.exit(await launchOnGpus(count, process.argv.slice(1)));
+  }
+  narrowGpus(place);
+  return await joinByNccl(place, { name: 'cuda' }, { identity: process.argv.slice(2), silent });
 }

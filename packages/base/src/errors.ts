@@ -26,6 +26,9 @@ export class UserError extends Error {
   }
 }
 
+/** A device has not the memory that it was asked for. What would take less, its catcher may know. */
+export class OutOfMemoryError extends UserError {}
+
 const reasons: Record<string, string> = {
   ENOENT: 'there is no such file or directory',
   EACCES: 'permission denied',

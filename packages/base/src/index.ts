@@ -1,4 +1,11 @@
-export { actionOf, explainSystemError, systemErrorIn, UserError, type UserErrorOptions } from './errors.js';
+export {
+  actionOf,
+  explainSystemError,
+  OutOfMemoryError,
+  systemErrorIn,
+  UserError,
+  type UserErrorOptions,
+} from './errors.js';
 export { EXIT } from './exit_codes.js';
 export { alignColumns, formatBytes, formatCount, formatDuration } from './format.js';
 export { chooseSeed, generator, type Random, SEED_VARIABLE, seededRandom, sfc32 } from './random.js';

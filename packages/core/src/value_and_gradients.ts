@@ -59,6 +59,8 @@ interface Recorder {
  *
  * @param f ops whose result is a scalar
  * @param sums gradients so far, one for each variable; they are consumed, and the new gradients are added to them
+ * @param onReady told of each variable's gradient as soon as nothing more is added to it, while others are still to come;
+ *   it may give another tensor for it, and has disposed of the first then
  * @returns the scalar and, for each variable, its gradient; undefined if the scalar does not depend on it
  * @throws Error inside another gradient computation: second derivatives are left to tfjs
  */
@@ -66,9 +68,12 @@ export function valueAndGradients(
   f: () => Scalar,
   variables: readonly Variable[],
   sums: readonly (Tensor | undefined)[] = [],
+  onReady?: OnReady,
 ): { value: Scalar; gradients: (Tensor | undefined)[] } {
-  return tidy(() => differentiate(f, variables, () => ones([]), sums));
+  return tidy(() => differentiate(f, variables, () => ones([]), sums, onReady));
 }
+
+type OnReady = (index: number, gradient: Tensor) => Tensor;
 
 /**
  * The value of `f(x)`, keeping only x for the backward, where f runs once more: less memory for more time.
@@ -105,10 +110,11 @@ function differentiate<T extends Tensor>(
   sources: readonly Tensor[],
   dValue: () => Tensor,
   sums: readonly (Tensor | undefined)[] = [],
+  onReady?: OnReady,
 ) {
   const { value, tape } = record(f);
   try {
-    return { value, gradients: backpropagate(value, dValue(), tape, sources, sums) };
+    return { value, gradients: backpropagate(value, dValue(), tape, sources, sums, onReady) };
   } finally {
     for (const node of tape) release(node);
   }
@@ -137,6 +143,7 @@ function backpropagate(
   tape: readonly TapeNode[],
   sources: readonly Tensor[],
   sums: readonly (Tensor | undefined)[],
+  onReady?: OnReady,
 ) {
   // Ops that depend on a source; the others need no gradient.
   const dependent = new Set(sources.map(({ id }) => id));
@@ -152,15 +159,59 @@ function backpropagate(
     if (sum) gradients.set(id, sum);
   });
   const zeros = new Zeros();
+  const ready = onReady && new Readers(sources, steps, gradients, onReady);
   try {
+    ready?.unread();
     for (const node of steps.reverse()) {
       if (node.outputs.some(({ id }) => gradients.has(id))) passOn(node, dependent, gradients, zeros);
+      ready?.passed(node);
       release(node);
     }
   } finally {
     zeros.dispose();
   }
   return sources.map(({ id }) => gradients.get(id));
+}
+
+/** How many ops that read each source are still to be passed: its gradient is complete after the last of them. */
+class Readers {
+  private readonly left = new Map<number, number>();
+  private readonly index = new Map<number, number>();
+
+  constructor(
+    sources: readonly Tensor[],
+    steps: readonly TapeNode[],
+    private readonly gradients: Map<number, Tensor>,
+    private readonly onReady: OnReady,
+  ) {
+    sources.forEach(({ id }, i) => {
+      this.index.set(id, i);
+      this.left.set(id, 0);
+    });
+    for (const node of steps) for (const id of this.readBy(node)) this.left.set(id, this.left.get(id)! + 1);
+  }
+
+  private readBy({ inputs }: TapeNode): Set<number> {
+    return new Set(Object.values(inputs).flatMap(({ id }) => (this.index.has(id) ? [id] : [])));
+  }
+
+  /** Sources that no op reads. */
+  unread(): void {
+    for (const [id, left] of this.left) if (left === 0) this.tell(id);
+  }
+
+  passed(node: TapeNode): void {
+    for (const id of this.readBy(node)) {
+      const left = this.left.get(id)! - 1;
+      this.left.set(id, left);
+      if (left === 0) this.tell(id);
+    }
+  }
+
+  private tell(id: number): void {
+    const gradient = this.gradients.get(id);
+    if (gradient) this.gradients.set(id, this.onReady(this.index.get(id)!, gradient));
+  }
 }
 
 /** Zeros of each shape, made once: most layers leave the same outputs unused. */

@@ -42,6 +42,7 @@ export function saveCheckpoint(
   directory: string,
   config: LlamaConfig,
   parameters: ReadonlyMap<string, Variable>,
+  valuesOf = (name: string) => parameters.get(name)!.dataSync() as Float32Array,
 ): void {
   makeDirectory(directory);
   // Those of what lay here before hold no longer.
@@ -51,7 +52,7 @@ export function saveCheckpoint(
     [...parameters].map(([name, parameter]) => ({
       name,
       shape: parameter.shape,
-      values: () => parameter.dataSync() as Float32Array,
+      values: () => valuesOf(name),
     })),
   );
   const json = `${JSON.stringify(toHuggingFace(config), null, 2)}\n`;

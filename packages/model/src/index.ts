@@ -17,6 +17,7 @@ export { BatchGenerator, type EndReason, type GenerationEvent } from './generati
 export type { BatchedToken, BatchOptions } from './generation/generate.js';
 export { checkGenerateOptions, type GenerateOptions, type GenerationRequest } from './generation/options.js';
 export type { TokenLogProbability } from './generation/sampling.js';
+export { estimateTrainingMemory, type TrainingMemory, type TrainingMemoryOptions } from './gpu_memory.js';
 export { hostMemory } from './host_memory.js';
 export type { Recompute } from './layer.js';
 export { loadConfig } from './load_config.js';

@@ -126,9 +126,13 @@ export class LlamaModel {
     return new LlamaModel(config, parameters);
   }
 
-  /** Writes `config.json` and `model.safetensors`, each replaced atomically. */
-  save(directory: string): void {
-    saveCheckpoint(directory, this.config, this.parameters);
+  /**
+   * Writes `config.json` and `model.safetensors`, each replaced atomically.
+   *
+   * @param valuesOf each parameter's values, asked for in the order of the parameters, where they are not its own
+   */
+  save(directory: string, valuesOf?: (name: string) => Float32Array): void {
+    saveCheckpoint(directory, this.config, this.parameters, valuesOf);
   }
 
   /**
@@ -195,6 +199,7 @@ export class LlamaModel {
   /**
    * The summed loss of the batch times `scale`, and its gradient for every parameter; `recompute` saves memory. If
    * gradients of other batches are passed as `sums`, they are consumed, and the returned gradients include them.
+   * `onReady` is told of each gradient as soon as it is complete, and may give another tensor in its place.
    */
   gradients(
     batch: TokenBatch,
@@ -202,13 +207,20 @@ export class LlamaModel {
       scale = 1,
       recompute = 'none',
       sums,
-    }: { scale?: number; recompute?: Recompute; sums?: ReadonlyMap<string, Tensor> | undefined } = {},
+      onReady,
+    }: {
+      scale?: number;
+      recompute?: Recompute;
+      sums?: ReadonlyMap<string, Tensor> | undefined;
+      onReady?: (name: string, gradient: Tensor) => Tensor;
+    } = {},
   ): { loss: Scalar; gradients: Map<string, Tensor> } {
     const parameters = [...this.parameters];
     const { value, gradients: all } = valueAndGradients(
       () => mul(sum(this.tokenLosses(batch, { recompute })), scale) as Scalar,
       parameters.map(([, one]) => one),
       parameters.map(([name]) => sums?.get(name)),
+      onReady && ((i, gradient) => onReady(parameters[i]![0], gradient)),
     );
     const gradients = new Map(parameters.map(([name, one], i) => [name, all[i] ?? zerosLike(one)]));
     return { loss: value, gradients };

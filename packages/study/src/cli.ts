@@ -1,10 +1,12 @@
 /** sb-study: trains and evaluates every arm of a study and writes its report. */
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { EXIT, UserError } from '@stickbreaking/base';
 import { after, progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
-import { type ArmMessage, startInProcess } from './jobs.js';
+import { hostMemory } from '@stickbreaking/model';
+import { type ArmMessage, gpuNames, jobsFor, startInProcess } from './jobs.js';
 import { loadStudy, shippedStudies } from './load.js';
 import { tellParent } from './own_process.js';
 import { publishStanding, type RunnerOptions, runOneArm, runStudy, standingOf } from './runner.js';
@@ -20,7 +22,7 @@ interface Arguments {
   timeLimit: number | undefined;
   only: string | undefined;
   skip: string | undefined;
-  jobs: number;
+  jobs: number | undefined;
   arm: string | undefined;
   measure: string | undefined;
 }
@@ -43,7 +45,10 @@ export function main(argv: string[]): Promise<number> {
         .option('time-limit', { type: 'number', describe: 'stop after this many minutes, to go on another time' })
         .option('only', { type: 'string', describe: 'run only arms whose name has this in it; several: a|b' })
         .option('skip', { type: 'string', describe: 'do not run arms whose name has this in it' })
-        .option('jobs', { type: 'number', default: 1, describe: 'arms at once, each in a process of its own' })
+        .option('jobs', {
+          type: 'number',
+          describe: 'arms at once, each in a process of its own; default: one on each GPU, or by cores and memory',
+        })
         .option('arm', { type: 'string', hidden: true })
         .option('measure', { type: 'string', hidden: true })
         .epilogue(`Study files that come with it: ${shippedStudies.names().join(', ')}`) as never,
@@ -60,11 +65,11 @@ async function run(args: Arguments): Promise<number> {
   if (args.timeLimit !== undefined && !(args.timeLimit > 0)) {
     throw new UserError(`--time-limit is ${args.timeLimit}; expected minutes above 0.`);
   }
-  if (!(Number.isInteger(args.jobs) && args.jobs >= 1)) {
+  if (args.jobs !== undefined && !(Number.isInteger(args.jobs) && args.jobs >= 1)) {
     throw new UserError(`--jobs is ${args.jobs}; expected a whole number from 1.`);
   }
   const { study, config } = loadStudy(args.config, args._.map(String));
-  if (args.jobs > 1 && study.measures) {
+  if ((args.jobs ?? 1) > 1 && study.measures) {
     throw new UserError(
       `The arms of a '${study.kind}' study measure the machine: they run one at a time, without --jobs.`,
     );
@@ -75,6 +80,9 @@ async function run(args: Arguments): Promise<number> {
   const commandLine = ['sb-study', ...given].map(quoted).join(' ');
   if (args.reportOnly) return reportOnly(study, config, commandLine);
   const backend = await selectBackend(args.backend ?? config.backend);
+  const gpus = backend.name === 'cuda' ? gpuNames(process.env.CUDA_VISIBLE_DEVICES, await countGpus()) : [];
+  const machine = { gpus: gpus.length, cores: availableParallelism(), memory: hostMemory() };
+  const jobs = args.jobs ?? (study.measures ? 1 : jobsFor(machine));
   const progress = progressLine();
   const log = (line: string) => {
     progress.clear();
@@ -95,7 +103,7 @@ async function run(args: Arguments): Promise<number> {
       commandLine,
       command: ownFile(),
       wanted,
-      ...(args.jobs > 1 ? { together: together(args, backend.name) } : {}),
+      ...(jobs > 1 ? { together: together(args, backend.name, jobs, gpus) } : {}),
       log,
       say,
     });
@@ -113,9 +121,11 @@ async function run(args: Arguments): Promise<number> {
   }
 }
 
-function together({ config, jobs, _: overrides }: Arguments, backend: string) {
+const countGpus = async () => (await import('@stickbreaking/core/cuda')).countGpus();
+
+function together({ config, _: overrides }: Arguments, backend: string, jobs: number, gpus: readonly string[]) {
   const args = [ownFile(), '--config', config!, '--backend', backend, ...overrides.map(String)];
-  return { jobs, start: startInProcess(args, jobs) };
+  return { jobs, start: startInProcess(args, jobs, gpus) };
 }
 
 /** What a study with `--jobs` starts for each arm. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Queue, runTogether } from './jobs.js';
+import { gpuNames, jobsFor, type Queue, runTogether } from './jobs.js';
 import type { Arm } from './study.js';
 
 const arm = (id: string): Arm => ({ id, settings: {} });
@@ -84,5 +84,24 @@ describe('runTogether', () => {
     });
     await runTogether(queue);
     expect(started).toEqual(['a']);
+  });
+});
+
+describe('how many arms run at once', () => {
+  const GIB = 2 ** 30;
+  it.each([
+    ['one on a small machine', { gpus: 0, cores: 2, memory: 16 * GIB }, 1],
+    ['by cores', { gpus: 0, cores: 64, memory: 512 * GIB }, 8],
+    ['by memory', { gpus: 0, cores: 64, memory: 24 * GIB }, 3],
+    ['one on each GPU', { gpus: 4, cores: 64, memory: 512 * GIB }, 4],
+    ['no more than the cores that feed them', { gpus: 8, cores: 6, memory: 512 * GIB }, 6],
+  ])('%s', (_, machine, jobs) => {
+    expect(jobsFor(machine)).toBe(jobs);
+  });
+
+  it('on the GPUs that are visible, whether or not a variable names them', () => {
+    expect(gpuNames(undefined, 3)).toEqual(['0', '1', '2']);
+    expect(gpuNames('5,GPU-a', 2)).toEqual(['5', 'GPU-a']);
+    expect(gpuNames('', 0)).toEqual([]);
   });
 });

@@ -65,14 +65,30 @@ export async function runTogether(queue: Queue): Promise<void> {
   if (failures.length > 0) throw failures[0];
 }
 
+/** The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them. */
+export function gpuNames(visible: string | undefined, count: number): string[] {
+  return visible?.split(',').filter(Boolean) ?? Array.from({ length: count }, (_, i) => String(i));
+}
+
+/** Cores and bytes of memory that an arm on the CPU should have for itself. */
+const CORES = 8;
+const MEMORY = 8 * 2 ** 30;
+
+/** How many arms to run at once where nobody says: one on each GPU, or as many as have enough cores and memory. */
+export function jobsFor({ gpus, cores, memory }: { gpus: number; cores: number; memory: number }): number {
+  const byCores = Math.floor(cores / (gpus > 0 ? 1 : CORES));
+  const byMemory = Math.floor(memory / MEMORY);
+  return Math.max(1, Math.min(gpus > 0 ? gpus : Infinity, byCores, byMemory));
+}
+
 /**
  * Starts this command again for one arm. The processes share the machine: each gets its part of the cores, and the GPUs
- * that CUDA_VISIBLE_DEVICES names are dealt out in turn.
+ * are dealt out in turn.
  *
  * @param args the command's file and the arguments that led to this study
+ * @param gpus as CUDA_VISIBLE_DEVICES names them; none where the backend is another
  */
-export function startInProcess(args: readonly string[], jobs: number): StartArm {
-  const gpus = (process.env.CUDA_VISIBLE_DEVICES ?? '').split(',').filter(Boolean);
+export function startInProcess(args: readonly string[], jobs: number, gpus: readonly string[]): StartArm {
   const threads = process.env.STICKBREAKING_THREADS ?? String(Math.max(1, Math.floor(cpus().length / jobs)));
   return async (arm, slot, say, signal) => {
     const gpu = gpus.length > 0 ? { CUDA_VISIBLE_DEVICES: gpus[slot % gpus.length]! } : {};

@@ -4,6 +4,7 @@ import { globalNorm } from '@stickbreaking/core';
 import type { LlamaModel, Recompute, TokenBatch } from '@stickbreaking/model';
 import { add, type Scalar, scalar, type Tensor, zerosLike } from '@tensorflow/tfjs-core';
 import { type Collective, oneProcess, shareOf } from './collective.js';
+import { type SharedWeights, sharedGradients } from './parallel/sharing.js';
 
 /** The gradients of one optimizer step. */
 export interface BatchGradients {
@@ -16,7 +17,8 @@ export interface BatchGradients {
 
 /**
  * The mean loss of the batches' scored tokens and its gradients, or undefined if `signal` was aborted meanwhile. With
- * several processes, each is given all batches, computes its own share and gets the loss and gradients of the whole.
+ * several processes, each is given all batches, computes its own share and gets the loss and gradients of the whole, or
+ * of its part of shared weights.
  */
 export async function batchGradients(
   model: LlamaModel,
@@ -25,9 +27,16 @@ export async function batchGradients(
     signal,
     recompute,
     collective = oneProcess,
-  }: { signal?: AbortSignal; recompute?: Recompute; collective?: Collective } = {},
+    weights,
+  }: {
+    signal?: AbortSignal | undefined;
+    recompute?: Recompute | undefined;
+    collective?: Collective | undefined;
+    weights?: SharedWeights | undefined;
+  } = {},
 ): Promise<BatchGradients | undefined> {
   const scale = 1 / Math.max(1, scoredTokens(batches));
+  if (weights) return await sharedGradients(model, batches, weights, collective, { scale, signal, recompute });
   let sum: { loss: Scalar; gradients: Map<string, Tensor> } | undefined;
   for (const batch of shareOf(batches, collective)) {
     if (signal?.aborted) break;
@@ -59,18 +68,30 @@ function nothing(model: LlamaModel): { loss: Scalar; gradients: Map<string, Tens
   return { loss: scalar(0), gradients: new Map([...model.parameters].map(([name, one]) => [name, zerosLike(one)])) };
 }
 
-/** The mean loss of the batches' scored tokens, in nats, without gradients. */
-export async function meanLoss(model: LlamaModel, batches: Iterable<TokenBatch>): Promise<number> {
-  let sum = 0;
+/**
+ * The mean loss of the batches' scored tokens, in nats, without gradients. Several processes work every `size`-th batch
+ * each, and add the batches' sums in order: the same number however many there are.
+ */
+export async function meanLoss(
+  model: LlamaModel,
+  batches: Iterable<TokenBatch>,
+  collective: Collective = oneProcess,
+): Promise<number> {
+  const sums: number[] = [];
   let scored = 0;
   for (const batch of batches) {
-    const losses = model.tokenLosses(batch);
-    for (const loss of await losses.data()) sum += loss;
-    losses.dispose();
+    let sum = 0;
+    if (sums.length % collective.size === collective.rank) {
+      const losses = model.tokenLosses(batch);
+      for (const loss of await losses.data()) sum += loss;
+      losses.dispose();
+      await nextTurn();
+    }
+    sums.push(sum);
     scored += scoredTokens([batch]);
-    await nextTurn();
   }
-  return sum / scored;
+  const all = await collective.sumNumbers(sums);
+  return all.reduce((sum, one) => sum + one, 0) / scored;
 }
 
 export function disposeAll(tensors: ReadonlyMap<string, Tensor>): void {

@@ -1,14 +1,24 @@
 /** sb-train: trains the model that a YAML file describes. */
-import { EXIT } from '@stickbreaking/base';
+import { basename, join } from 'node:path';
+import { EXIT, UserError } from '@stickbreaking/base';
 import { runCommand, stopOnSignals } from '@stickbreaking/base/node';
-import { selectBackend } from '@stickbreaking/core';
+import { type SelectedBackend, selectBackend } from '@stickbreaking/core';
+import { CheckpointStore } from './checkpoint.js';
+import type { Collective } from './collective.js';
+import { joinByNccl } from './parallel/gpu_world.js';
+import { holdLeash } from './parallel/launch.js';
+import type { Place } from './parallel/place.js';
+import { narrowGpus, type ParallelArguments, startProcesses } from './parallel/start.js';
+import type { Watchdog } from './parallel/watchdog.js';
+import { joinByMpi, type World } from './parallel/world.js';
 import { makePlan } from './plan.js';
 import { formatPlan } from './plan_text.js';
 import { runTraining } from './run.js';
-import { loadRunConfig, shippedRuns } from './run_config.js';
-import { watchRun } from './watch.js';
+import { loadRunConfig, type RunConfig, shippedRuns } from './run_config.js';
+import type { TrainHooks } from './train_options.js';
+import { watchRank, watchRun } from './watch.js';
 
-interface Arguments {
+interface Arguments extends ParallelArguments {
   _: (string | number)[];
   config: string;
   resume: boolean;
@@ -41,6 +51,11 @@ export function main(argv: string[]): Promise<number> {
         })
         .option('plan', { type: 'boolean', default: false, describe: 'check everything and say what would be done' })
         .option('json', { type: 'boolean', default: false, describe: 'with --plan: as JSON' })
+        .option('processes', { type: 'number', describe: 'run in so many processes on the CPU, through mpirun' })
+        .option('gpus', { type: 'string', describe: 'run on so many GPUs of this machine, or all' })
+        .option('nodes', { type: 'number', describe: 'of so many machines, each with as many GPUs …' })
+        .option('node', { type: 'number', describe: '… this is the one with this number, from 0 …' })
+        .option('master', { type: 'string', describe: '… and node 0 listens at this host:port' })
         .option('backend', { type: 'string', describe: 'auto, native, cpu, cuda, …; default: the file’s, or auto' })
         .example('$0 --config 350m --plan', 'parameters, steps, memory')
         .example('$0 --config run.yaml seed=1 stages.0.schedule.peak=0.003', 'the file, but for two values')
@@ -51,23 +66,65 @@ export function main(argv: string[]): Promise<number> {
 
 async function run(args: Arguments): Promise<number> {
   const config = loadRunConfig(args.config, args._.map(String));
-  const backend = await selectBackend(args.backend ?? config.backend);
-  if (args.plan) {
-    const plan = makePlan(config, backend, { resume: args.resume });
-    process.stdout.write(args.json ? `${JSON.stringify(plan, null, 2)}\n` : formatPlan(plan));
-    return plan.missing.length > 0 ? EXIT.unmet : EXIT.done;
-  }
-  const watch = watchRun(config, backend.description);
-  const stop = stopOnSignals((signal) => watch.say(`${signal}: saving and leaving (once more to leave at once)`));
+  const asked = args.backend ?? config.backend;
+  if (args.plan) return await plan(args, config, asked);
+  const started = await startProcesses(args, asked, countGpus);
+  if ('exitCode' in started) return started.exitCode;
+  const { place } = started;
+  if (place && (asked === 'cuda' || (asked === 'auto' && (await countGpus()) > 0))) narrowGpus(place);
+  const backend = await selectBackend(asked);
+  if (!place) return await trainHere(args, config, backend);
+  const world = await joinWorld(place, args, config, backend);
   try {
-    const { hooks, onTokenize } = watch;
+    const code = await trainHere(args, config, backend, world);
+    await world.close();
+    return code;
+  } catch (error) {
+    const { message, exitCode } = faultOf(error);
+    return await world.watchdog.fail(message, exitCode);
+  }
+}
+
+/** How many GPUs this machine shows. */
+const countGpus = async () => (await import('@stickbreaking/core/cuda')).countGpus();
+
+async function plan(args: Arguments, config: RunConfig, asked: string): Promise<number> {
+  const gpus = args.gpus === 'all' ? await countGpus() : args.gpus && Number(args.gpus) * (args.nodes ?? 1);
+  if (gpus !== undefined && !(Number.isInteger(gpus) && Number(gpus) >= 1))
+    throw new UserError(`--gpus is '${args.gpus}'; expected a whole number from 1, or all.`);
+  const backend = await selectBackend(asked);
+  const made = makePlan(config, backend, { resume: args.resume, gpus: gpus === undefined ? undefined : Number(gpus) });
+  process.stdout.write(args.json ? `${JSON.stringify(made, null, 2)}\n` : formatPlan(made));
+  return made.missing.length > 0 ? EXIT.unmet : EXIT.done;
+}
+
+/** Finds the other processes of the run, which must run the same. */
+async function joinWorld(place: Place, args: Arguments, config: RunConfig, backend: SelectedBackend): Promise<World> {
+  const latest =
+    args.resume && new CheckpointStore(join(config.output, 'checkpoints'), { last: 1, best: false }).latest();
+  const identity = { ...config, resume: args.resume, backend: backend.name, checkpoint: latest || 'none' };
+  return backend.name === 'cuda'
+    ? await joinByNccl(place, backend, { identity })
+    : await joinByMpi(place, { identity });
+}
+
+async function trainHere(args: Arguments, config: RunConfig, backend: SelectedBackend, world?: World): Promise<number> {
+  const { rank } = world?.place ?? { rank: 0 };
+  const description = world ? `${backend.description}; ${world.description}` : backend.description;
+  const watch = rank === 0 ? watchRun(config, description) : watchRank(config, rank);
+  const stop = stopOnSignals((signal) => watch.say(`${signal}: saving and leaving (once more to leave at once)`));
+  if (world) holdLeash(world.place, () => stop.stop());
+  try {
+    const { onTokenize } = watch;
     const result = await runTraining(config, {
       resume: args.resume,
       verify: args.verify,
       arithmetic: backend.arithmetic,
+      deviceMemory: backend.deviceMemory,
       signal: stop.signal,
-      hooks,
+      hooks: world ? watchedBy(world.watchdog, watch.hooks) : watch.hooks,
       onTokenize,
+      ...(world ? { collective: world.collective } : {}),
     });
     const { step, tokens } = result.state;
     const where = result.checkpoint ?? 'nothing, as no step was done';
@@ -79,5 +136,36 @@ async function run(args: Arguments): Promise<number> {
     watch.close();
     stop.release();
   }
-  return stop.exitCode;
+  return world ? await commonExitCode(world.collective, stop.exitCode) : stop.exitCode;
+}
+
+/** A signal to one process stopped all: they end alike. */
+async function commonExitCode(collective: Collective, own: number): Promise<number> {
+  const { rank, size } = collective;
+  const codes = await collective.sumNumbers(Array.from({ length: size }, (_, i) => (i === rank ? own : 0)));
+  return Math.max(...codes);
+}
+
+/** The hooks, which keep the watchdog told of where the run is. */
+function watchedBy(watchdog: Watchdog, hooks: TrainHooks): TrainHooks {
+  return {
+    ...hooks,
+    onStart: async (...started) => {
+      watchdog.step(started[1].step + 1);
+      await hooks.onStart?.(...started);
+    },
+    onStep: async (metrics, model) => {
+      watchdog.step(metrics.step + 1);
+      await hooks.onStep?.(metrics, model);
+    },
+    onCheckpoint: async (directory) => {
+      watchdog.checkpoint(basename(directory));
+      await hooks.onCheckpoint?.(directory);
+    },
+  };
+}
+
+function faultOf(error: unknown): { message: string; exitCode: number } {
+  if (error instanceof UserError) return error;
+  return { message: (error as Error)?.stack ?? String(error), exitCode: EXIT.internal };
 }

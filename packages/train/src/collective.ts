@@ -1,7 +1,9 @@
 // What a run needs of the other processes that work on it. Every process runs the same loop over the same data and keeps
 // its own share of the micro-batches; gradients and a few numbers are summed, and then each makes the same update. All
 // processes make the same calls in the same order.
+import type { LlamaModel } from '@stickbreaking/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { SharedWeights } from './parallel/sharing.js';
 
 /** What the training loop needs of the other processes of a run. */
 export interface Collective {
@@ -16,6 +18,8 @@ export interface Collective {
   sumTensors(tensors: readonly Tensor[]): Promise<readonly Tensor[]>;
   /** The sums of a few numbers over all processes, in the order of the ranks: the same bits everywhere. */
   sumNumbers(numbers: readonly number[]): Promise<readonly number[]>;
+  /** Takes over a model's weights where the processes share the optimizer's state. */
+  share?(model: LlamaModel): SharedWeights;
 }
 
 /** A run in one process. */

@@ -3,6 +3,12 @@ export { CheckpointStore, readState, type TrainingState } from './checkpoint.js'
 export { type Collective, oneProcess } from './collective.js';
 export { type MetricsLine, readMetrics, type StepMetrics, type ValidationMetrics } from './metrics.js';
 export { Optimizer, OptimizerSchema, type OptimizerSettings } from './optimizer.js';
+export { joinByNccl } from './parallel/gpu_world.js';
+export { launchOnGpus } from './parallel/launch.js';
+export { type Place, placeOf } from './parallel/place.js';
+export type { SharedWeights, WholeTensor } from './parallel/sharing.js';
+export { narrowGpus } from './parallel/start.js';
+export type { World } from './parallel/world.js';
 export { type RunOptions, runTraining } from './run.js';
 export { loadRunConfig, type RunConfig, type RunConfigInput, RunConfigSchema } from './run_config.js';
 export { learningRate, type Schedule, ScheduleSchema, type StageSchedule } from './schedule.js';

@@ -5,6 +5,7 @@ import { UserError } from '@stickbreaking/base';
 import type { SelectedBackend } from '@stickbreaking/core';
 import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stickbreaking/data';
 import { countParameters, resolveCheckpoint } from '@stickbreaking/model';
+import { type GpuPlan, gpuMemoryFault, planGpus } from './gpu_plan.js';
 import { checkpointToResume } from './resume.js';
 import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer, startOf } from './run.js';
 import type { RunConfig } from './run_config.js';
@@ -40,6 +41,8 @@ export interface Plan {
   tokens: number;
   /** at its largest, estimated */
   memoryBytes: number;
+  /** Where GPUs were asked for, or one is there. */
+  gpu: GpuPlan | null;
   /** checkpoints at their most and token shards, estimated */
   diskBytes: number;
   diskFreeBytes: number | null;
@@ -55,9 +58,14 @@ export interface Plan {
 /**
  * Plans a run.
  *
+ * @param gpus plan for so many, which need not be there: H100s where none is
  * @throws UserError if something is wrong; what is merely missing is listed in `missing`
  */
-export function makePlan(config: RunConfig, backend: SelectedBackend, { resume }: { resume: boolean }): Plan {
+export function makePlan(
+  config: RunConfig,
+  backend: SelectedBackend,
+  { resume, gpus }: { resume: boolean; gpus?: number | undefined },
+): Plan {
   const missing: string[] = [];
   const orMissing = <T>(look: () => T): T | undefined => {
     try {
@@ -69,7 +77,9 @@ export function makePlan(config: RunConfig, backend: SelectedBackend, { resume }
     }
   };
   const tokenizer = orMissing(() => openRunTokenizer(config));
-  const tooLittleMemory = memoryFault(config, backend.name);
+  const onGpus = gpus !== undefined || backend.name === 'cuda';
+  const gpu = onGpus ? planGpus(config, gpus ?? 1, backend.deviceMemory ?? H100_MEMORY) : undefined;
+  const tooLittleMemory = gpu ? gpuMemoryFault(config, gpu) : memoryFault(config, backend.name);
   if (tooLittleMemory) missing.push(tooLittleMemory);
   checkOutput(config, resume);
   const start = startOf(config, resume);
@@ -87,7 +97,8 @@ export function makePlan(config: RunConfig, backend: SelectedBackend, { resume }
     stages: stages.map((_, i) => planStage(stages, i)),
     steps: totalSteps(stages),
     tokens: totalTokens(stages),
-    memoryBytes: memoryOf(config, backend.name),
+    memoryBytes: gpu?.memoryBytes ?? memoryOf(config, backend.name),
+    gpu: gpu ?? null,
     diskBytes: checkpointBytes(config, parameters) + shardBytes,
     diskFreeBytes: freeBytes(config.output),
     sources: sourcePlans,
@@ -115,6 +126,8 @@ function planStage(stages: readonly PlacedStage[], index: number): StagePlan {
     })),
   };
 }
+
+const H100_MEMORY = 79.6 * 2 ** 30;
 
 /** A rule of thumb for English and code: bytes of text that make a token, and of text in a compressed byte. */
 const BYTES_PER_TOKEN = 4;

@@ -1,16 +1,18 @@
 // A plan as text.
 import { formatBytes, formatCount } from '@stickbreaking/base';
+import type { GpuPlan } from './gpu_plan.js';
 import type { Plan, StagePlan } from './plan.js';
 
 export function formatPlan(plan: Plan): string {
-  const { parameters, backend, stages, memoryBytes, diskBytes, diskFreeBytes, sources, missing } = plan;
+  const { parameters, backend, stages, memoryBytes, gpu, diskBytes, diskFreeBytes, sources, missing } = plan;
   const { resumesFrom, startsFrom } = plan;
   const free = diskFreeBytes === null ? '' : ` (${formatBytes(diskFreeBytes)} free)`;
   const lines = [
     `parameters   ${grouped(parameters)}`,
     `backend      ${backend.description} (${backend.reason})`,
     `length       ${grouped(plan.steps)} steps, ${formatCount(plan.tokens)} tokens`,
-    `memory       about ${formatBytes(memoryBytes)}${backend.name === 'cuda' ? ' on the device' : ''}`,
+    `memory       about ${formatBytes(memoryBytes)}${gpu ? ` of each GPU's ${formatBytes(gpu.capacityBytes ?? 0)}` : ''}`,
+    ...(gpu ? gpuLines(gpu) : []),
     `disk         about ${formatBytes(diskBytes)} for checkpoints and tokens${free}`,
     ...(resumesFrom ? [`goes on from ${resumesFrom}`] : []),
     ...(startsFrom ? [`starts from  ${startsFrom}`] : []),
@@ -24,6 +26,12 @@ export function formatPlan(plan: Plan): string {
     ...missing.map((line) => `  ${line}`),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function gpuLines({ gpus, trafficBytes, tokensPerSecond }: GpuPlan): string[] {
+  const speed = `about ${formatCount(tokensPerSecond)} tokens/s on H100s`;
+  if (gpus === 1) return [`speed        ${speed}`];
+  return [`gpus         ${gpus}: each sends ${formatBytes(trafficBytes)} a step; ${speed} of one host`];
 }
 
 function stageLines(stage: StagePlan): string[] {

@@ -12,6 +12,7 @@ import {
 import { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
 import { checkIdentity, firstDifference, type Identity, identityOf, say } from './identity.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
+import type { SharedWeights } from './parallel/sharing.js';
 import { placeStages } from './stage.js';
 import { checkStart, newModel } from './start.js';
 import type { TrainOptions } from './train_options.js';
@@ -64,6 +65,8 @@ export function identify(options: TrainOptions): Identity {
 export interface Beginning {
   model: LlamaModel;
   optimizer: Optimizer;
+  /** Where processes share the optimizer's state. */
+  weights: SharedWeights | undefined;
   state: TrainingState;
   /** The run's own checkpoint. */
   resumedFrom: string | undefined;
@@ -86,9 +89,10 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
       : newModel(identity.model, identity.seed, from.startedFrom);
     const before = resumed ? { ...resumed.state, identity } : initialState(identity);
     const state = { ...before, arithmetic: options.arithmetic ?? before.arithmetic };
-    const optimizer = new Optimizer(model.parameters, identity.optimizer, state.updates);
-    if (resumed) loadMoments(optimizer, resumed.directory);
-    return { model, optimizer, state, ...from };
+    const weights = options.collective?.share?.(model);
+    const optimizer = new Optimizer(weights?.owned ?? model.parameters, identity.optimizer, state.updates);
+    if (resumed) loadMoments(optimizer, resumed.directory, weights);
+    return { model, optimizer, weights, state, ...from };
   };
   let loaded: Beginning;
   try {
@@ -132,12 +136,14 @@ function initialState(identity: Identity): TrainingState {
   return { version: 1, ...zero, cursor: null, seed: identity.seed, best: null, identity };
 }
 
-function loadMoments(optimizer: Optimizer, directory: string): void {
+function loadMoments(optimizer: Optimizer, directory: string, weights?: SharedWeights): void {
   const file = readSafetensors(join(directory, OPTIMIZER_FILE));
   try {
-    optimizer.restore((name, shape) => {
+    optimizer.restore((name, ownShape) => {
+      const parameter = name.slice(name.indexOf('.') + 1);
+      const shape = weights?.shapeOf(parameter) ?? ownShape;
       const saved = file.shape(name);
-      if (saved.join() === shape.join()) return file.read(name);
+      if (saved.join() === shape.join()) return weights?.partOf(parameter, file.read(name)) ?? file.read(name);
       throw new UserError(`${directory}: '${name}' of the optimizer has shape [${saved}], not [${shape}].`);
     });
   } finally {

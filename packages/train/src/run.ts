@@ -1,12 +1,14 @@
 // A run as its configuration describes it: everything is checked, the text is tokenized, the model trains.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { formatBytes, UserError } from '@stickbreaking/base';
+import { formatBytes, OutOfMemoryError, UserError } from '@stickbreaking/base';
 import { lockOrRefuse } from '@stickbreaking/base/node';
 import { listFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
 import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { CheckpointStore } from './checkpoint.js';
+import type { Collective } from './collective.js';
+import { adviceToFit, planGpus } from './gpu_plan.js';
 import { checkpointToResume } from './resume.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 import { dataIdentity, RunData, sourcesOf } from './run_data.js';
@@ -21,6 +23,10 @@ export interface RunOptions {
   verify?: boolean;
   /** What the bits of results depend on, as the selected backend says. */
   arithmetic?: string;
+  /** Bytes of the device's own memory, to say what would fit where it runs out. */
+  deviceMemory?: number | undefined;
+  /** The processes that share the run; default: this one alone. */
+  collective?: Collective;
   signal?: AbortSignal;
   hooks?: TrainHooks;
   /** Called as text is tokenized. */
@@ -40,16 +46,26 @@ export async function runTraining(config: RunConfig, options: RunOptions = {}): 
   const described = describeRun(config, tokenizer, options);
   checkpointToResume(described);
   for (const source of sourcesOf(config)) listFiles(source);
-  const release = lockOrRefuse(config.output, 'trains');
+  const isFirst = !options.collective || options.collective.rank === 0;
+  const release = isFirst ? lockOrRefuse(config.output, 'trains') : () => {};
   let data: RunData | undefined;
   try {
     data = await RunData.prepare(config, tokenizer, { onProgress: options.onTokenize, signal: options.signal });
     const stages = described.stages.map((stage, i) => ({ ...stage, data: data!.stage(i) }));
-    return await train({ ...described, stages, validation: data.validation() });
+    return await train({ ...described, stages, validation: data.validation(options.collective) });
+  } catch (error) {
+    throw explained(error, config, options);
   } finally {
     data?.close();
     release();
   }
+}
+
+/** Where the device's memory runs out, says what would fit. */
+function explained(error: unknown, config: RunConfig, { deviceMemory, collective }: RunOptions): unknown {
+  if (!(error instanceof OutOfMemoryError) || deviceMemory === undefined) return error;
+  const message = `${error.message}; ${adviceToFit(config, collective?.size ?? 1, deviceMemory)}. The last checkpoint is safe.`;
+  return new UserError(message, { cause: error });
 }
 
 /**
@@ -117,13 +133,9 @@ export function checkOutput(config: RunConfig, resume: boolean): void {
 
 /** Bytes of memory that training takes at its largest. */
 export function memoryOf(config: RunConfig, backend: string): number {
+  if (backend === 'cuda') return planGpus(config, 1).memoryBytes;
   const tokens = Math.max(...stageSizes(config).map(({ microBatchTokens }) => microBatchTokens));
-  return estimateMemory(config.model, {
-    tokens,
-    training: true,
-    bfloat16: backend === 'cuda',
-    recompute: config.recompute,
-  });
+  return estimateMemory(config.model, { tokens, training: true, recompute: config.recompute });
 }
 
 /** One line if the machine does not have the memory that the run needs. */

@@ -12,6 +12,7 @@ import {
 } from '@stickbreaking/data';
 import type { LlamaModel } from '@stickbreaking/model';
 import { meanLoss } from './batch_gradients.js';
+import type { Collective } from './collective.js';
 import type { RunConfig } from './run_config.js';
 import type { StageData } from './stage.js';
 
@@ -92,7 +93,7 @@ export class RunData {
   }
 
   /** The validation loss of a model: always on the same tokens. */
-  validation(): { everySteps: number; loss(model: LlamaModel): Promise<number> } | undefined {
+  validation(collective?: Collective): { everySteps: number; loss(model: LlamaModel): Promise<number> } | undefined {
     const { validation, microBatchTokens, model } = this.config;
     if (!validation) return undefined;
     const mixture = this.mixture(validation.data);
@@ -111,7 +112,7 @@ export class RunData {
         const batches = (function* () {
           for (let i = 0; i < count; i++) yield loader.next();
         })();
-        return meanLoss(trained, batches);
+        return meanLoss(trained, batches, collective);
       },
     };
   }

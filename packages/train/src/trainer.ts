@@ -5,11 +5,13 @@ import { join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import { makeDirectory } from '@stickbreaking/base/node';
 import { globalNorm } from '@stickbreaking/core';
-import { type LlamaModel, MODEL_FILE, writeSafetensors } from '@stickbreaking/model';
+import { type LlamaModel, MODEL_FILE, type TensorToWrite, writeSafetensors } from '@stickbreaking/model';
+import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore, type TrainingState } from './checkpoint.js';
 import { MetricsFile, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import type { Optimizer } from './optimizer.js';
+import type { SharedWeights, WholeTensor } from './parallel/sharing.js';
 import { begin, OPTIMIZER_FILE } from './resume.js';
 import { learningRate } from './schedule.js';
 import { type BatchSource, type PlacedStage, placeStages } from './stage.js';
@@ -43,6 +45,9 @@ class Trainer {
     private readonly model: LlamaModel,
     private readonly optimizer: Optimizer,
     private state: TrainingState,
+    private readonly weights: SharedWeights | undefined,
+    /** The step of the newest checkpoint; 0 where there is none. */
+    private savedStep: number,
   ) {
     this.hooks = options.hooks ?? {};
     const { directory, collective, checkpoints: { keepLast = 3, keepBest = true } = {} } = options;
@@ -55,8 +60,8 @@ class Trainer {
 
   static async start(options: TrainOptions): Promise<Trainer> {
     const stages = placeStages(options.stages);
-    const { model, optimizer, state, resumedFrom, startedFrom } = await begin(options);
-    const trainer = new Trainer(options, stages, model, optimizer, state);
+    const { model, optimizer, weights, state, resumedFrom, startedFrom } = await begin(options);
+    const trainer = new Trainer(options, stages, model, optimizer, state, weights, resumedFrom ? state.step : 0);
     await options.hooks?.onStart?.(model, state, resumedFrom, startedFrom);
     return trainer;
   }
@@ -86,12 +91,15 @@ class Trainer {
     this.source ??= await this.openData(index);
     const { source } = this;
     const batches = Array.from({ length: stage.microBatches }, () => source.next());
-    const result = await batchGradients(this.model, batches, options);
+    const result = await batchGradients(this.model, batches, { ...options, weights: this.weights });
     if (!result) return false;
     const { loss, gradients, gradientNorm } = result;
     const rate = learningRate(this.stages, index, state.stageStep);
     const finite = Number.isFinite(loss) && Number.isFinite(gradientNorm);
-    if (finite) this.optimizer.update(gradients, gradientNorm, rate);
+    if (finite) {
+      this.optimizer.update(gradients, gradientNorm, rate);
+      this.weights?.gatherWeights();
+    }
     disposeAll(gradients);
     this.state = {
       ...state,
@@ -193,32 +201,60 @@ class Trainer {
   }
 
   private async save(): Promise<void> {
-    if (!this.store) return;
+    this.savedStep = this.state.step;
+    if (!this.store) return await this.giveParts();
     await this.checkFinite();
     this.metrics?.sync();
-    const { model, optimizer, state, options } = this;
+    const { model, optimizer, state, options, weights } = this;
+    const whole = (parts: ReadonlyMap<string, Tensor>) => inTurn(weights?.whole(parts));
     const directory = await this.store.save({
       state,
       tokenizer: options.tokenizer,
       writeTensors: (target, written) => {
-        model.save(target);
+        model.save(target, whole(optimizer.parameters));
         written(MODEL_FILE);
-        const moments = [...optimizer.state()].map(([name, moment]) => {
-          return { name, shape: moment.shape, values: () => moment.dataSync() as Float32Array };
-        });
-        writeSafetensors(join(target, OPTIMIZER_FILE), moments);
+        writeSafetensors(join(target, OPTIMIZER_FILE), this.momentsToWrite());
         written(OPTIMIZER_FILE);
       },
     });
     await this.hooks.onCheckpoint?.(directory);
   }
 
+  /** The moments under the names they are saved by; of shared weights' ones each process has a part. */
+  private momentsToWrite(): TensorToWrite[] {
+    const { optimizer, weights, model } = this;
+    if (!weights) {
+      return [...optimizer.state()].map(([name, moment]) => {
+        return { name, shape: moment.shape, values: () => moment.dataSync() as Float32Array };
+      });
+    }
+    return momentKinds(optimizer).flatMap(([kind, parts]) => {
+      const valuesOf = inTurn(weights.whole(parts))!;
+      return [...model.parameters.keys()].map((name) => {
+        return { name: `${kind}.${name}`, shape: weights.shapeOf(name), values: () => valuesOf(name) };
+      });
+    });
+  }
+
+  /** What the first process writes, it gets from all: the others take part in the same order. */
+  private async giveParts(): Promise<void> {
+    const { optimizer, weights } = this;
+    if (!weights) return;
+    await this.checkFinite();
+    const all = [optimizer.parameters, ...momentKinds(optimizer).map(([, parts]) => parts)];
+    for (const parts of all) for (const _ of weights.whole(parts));
+  }
+
   /** A loss says nothing about the update after it: what is saved is looked at itself. */
   private async checkFinite(): Promise<void> {
-    const norm = globalNorm([...this.model.parameters.values(), ...this.optimizer.state().values()]);
+    const { model, optimizer, weights, options } = this;
+    const own = weights ? optimizer.parameters : model.parameters;
+    const norm = globalNorm([...own.values(), ...optimizer.state().values()]);
     const [value] = await norm.data();
     norm.dispose();
-    if (Number.isFinite(value)) return;
+    // Of shared weights each process has looked at its part.
+    const [all] = weights ? await options.collective!.sumNumbers([value!]) : [value];
+    if (Number.isFinite(all)) return;
     const { step } = this.state;
     throw new UserError(
       `The weights or the optimizer's moments are not finite after step ${step}, so they are not saved. ` +
@@ -228,13 +264,32 @@ class Trainer {
 
   private async result(): Promise<Omit<TrainResult, 'finished'>> {
     const { model, state, store } = this;
-    const saved = state.step === 0 || store?.steps().at(-1) === state.step;
+    const saved = this.savedStep === state.step; // the same in all processes, of which one has the files
     if (!saved && state.nonFiniteSteps > 0) {
       // Weights that gave no finite loss are not worth what saving them would push out.
       this.hooks.onNotice?.(`the last ${state.nonFiniteSteps} steps were not finite, so they are not saved`);
     } else if (!saved) await this.save();
     return { model, state, checkpoint: store?.latest() };
   }
+}
+
+const momentKinds = ({ firstMoments, secondMoments }: Optimizer) =>
+  [
+    ['firstMoment', firstMoments],
+    ['secondMoment', secondMoments],
+  ] as const;
+
+/** The values of tensors that come one after another, by their names and in their order. */
+function inTurn(tensors: Iterable<WholeTensor> | undefined): ((name: string) => Float32Array) | undefined {
+  const iterator = tensors?.[Symbol.iterator]();
+  return (
+    iterator &&
+    ((name) => {
+      const { value } = iterator.next() as { value: WholeTensor | undefined };
+      if (value?.name !== name || !value.values) throw new Error(`'${name}' was asked for out of turn`);
+      return value.values;
+    })
+  );
 }
 
 const finiteOrNull = (value: number) => (Number.isFinite(value) ? value : null);

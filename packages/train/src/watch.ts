@@ -1,6 +1,7 @@
 // What people watch of a run: the progress line and notices on stderr, and train.log, one JSON object a line (pino).
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { formatCount } from '@stickbreaking/base';
+import { makeDirectory } from '@stickbreaking/base/node';
 import type { PrepareProgress } from '@stickbreaking/data';
 import { type Logger, pino } from 'pino';
 import { Progress, type ProgressOptions } from './progress.js';
@@ -13,6 +14,27 @@ export interface Watch {
   /** A line of its own, in the log too once the run has begun. */
   say(line: string): void;
   close(): void;
+}
+
+/** What is kept of a process that is not the first, which alone speaks to people: its notices, in a file of its own. */
+export function watchRank(config: RunConfig, rank: number): Watch {
+  const file = join(config.output, 'ranks', `rank-${String(rank).padStart(3, '0')}.log`);
+  const early: string[] = [];
+  let log: Logger | undefined;
+  const say = (line: string) => {
+    if (log) log.info(line);
+    else early.push(line);
+  };
+  const hooks: TrainHooks = {
+    onStart: (_, { step }) => {
+      makeDirectory(dirname(file));
+      log = pino({ base: { pid: process.pid, rank } }, pino.destination({ dest: file, sync: true }));
+      log.info({ step }, 'start');
+      for (const line of early) log.info(line);
+    },
+    onNotice: say,
+  };
+  return { hooks, say, onTokenize: () => {}, close: () => log?.flush() };
 }
 
 export function watchRun(

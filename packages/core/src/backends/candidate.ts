@@ -16,6 +16,8 @@ export interface Available {
    * the processor. Default: the description.
    */
   arithmetic?: string;
+  /** Bytes of a device's own memory. */
+  deviceMemory?: number;
 }
 
 export interface Unavailable {

@@ -23,6 +23,8 @@ export interface SelectedBackend {
    * What the bits of results depend on, as one short string. Where it is the same, the same inputs give the same bits.
    */
   arithmetic: string;
+  /** Bytes of the device's own memory, where it has any. */
+  deviceMemory?: number | undefined;
   /** Why this one: "asked for", or which ones were passed over and why. */
   reason: string;
 }
@@ -76,6 +78,6 @@ async function selectNamed(name: string): Promise<SelectedBackend> {
 async function activated(candidate: BackendCandidate, probed: Available, reason: string): Promise<SelectedBackend> {
   await candidate.activate();
   await ready();
-  const { description, arithmetic = description } = probed;
-  return { name: candidate.name, description, arithmetic, reason };
+  const { description, arithmetic = description, deviceMemory } = probed;
+  return { name: candidate.name, description, arithmetic, deviceMemory, reason };
 }

@@ -14,8 +14,10 @@ export interface FeedForwardKind<
   parameters(setting: z.output<Schema>, model: ModelSizes): P;
   /** From the normalised hidden states [N, hiddenSize] to what is added to the residual stream, [N, hiddenSize]. */
   forward(x: Tensor2D, weights: Weights<P>, setting: z.output<Schema>): Tensor2D;
-  /** How many numbers are saved for the backward for each token, including the norm in front. */
+  /** How many numbers are saved for the backward for each token, the residual stream and the norm in front included. */
   savedPerToken(setting: z.output<Schema>, model: ModelSizes): number;
+  /** How many numbers the backward holds for each token when it holds most, with those of the above that are left. */
+  backwardPerToken(setting: z.output<Schema>, model: ModelSizes): number;
   /** Keys of Hugging Face's config.json. */
   toHuggingFace(setting: z.output<Schema>): Record<string, unknown>;
   /** The setting in a `config.json` of `transformers`. @throws UserError that names the key if it does not fit */

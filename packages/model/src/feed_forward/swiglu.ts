@@ -24,7 +24,10 @@ export const swiGlu = defineFeedForwardKind({
     return linear(swiGluOp(gated, raised), down);
   },
 
-  savedPerToken: (intermediateSize, { hiddenSize }) => 3 * hiddenSize + 3 * intermediateSize,
+  savedPerToken: (intermediateSize, { hiddenSize }) => 2 * hiddenSize + 3 * intermediateSize,
+
+  // gate and up, the gradient of their product, and their own
+  backwardPerToken: (intermediateSize, { hiddenSize }) => 3 * hiddenSize + 5 * intermediateSize,
 
   toHuggingFace: (intermediateSize) => ({ intermediate_size: intermediateSize }),
 

@@ -128,10 +128,13 @@ extern "C" __global__ void __launch_bounds__(256)
   else rotate_unit<false>(y, yStride, x, stride, table, unit, rows, heads, half, sign);
 }
 
-extern "C" __global__ void embedding(bf16* y, const int* tokens, const float* weight, int columns) {
-  const float* row = weight + (i64)tokens[blockIdx.x] * columns;
+extern "C" __global__ void embedding(bf16* y, const int* tokens, const void* weight, int type, i64 stride, int columns) {
+  const i64 row = (i64)tokens[blockIdx.x] * stride;
   bf16* out = y + (i64)blockIdx.x * columns;
-  for (int c = threadIdx.x; c < columns; c += blockDim.x) out[c] = float_to_bf16(row[c]);
+  if (type == F32)
+    for (int c = threadIdx.x; c < columns; c += blockDim.x) out[c] = float_to_bf16(((const float*)weight)[row + c]);
+  else
+    for (int c = threadIdx.x; c < columns; c += blockDim.x) out[c] = ((const bf16*)weight)[row + c];
 }
 // Block b adds the gradients of every position that holds token `token[b]`: positions order[start[b]] … order[start[b+1]].
 extern "C" __global__ void embedding_grad(float* dWeight, const bf16* dy, const int* token, const int* start, const int* order, int columns) {

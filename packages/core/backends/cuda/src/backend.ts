@@ -157,7 +157,7 @@ export class CudaBackend extends KernelBackend {
   }
 
   override readSync(dataId: DataId): Float32Array | Int32Array | Uint8Array {
-    const entry = this.data.get(dataId);
+    const entry = this.stored({ dataId });
     if (entry.host) return entry.host.slice();
     const { driver } = this;
     const { size, type } = entry;
@@ -227,8 +227,12 @@ export class CudaBackend extends KernelBackend {
   }
 
   /** The tensor as it is stored: for kernels that know of `rows`. */
-  stored(tensor: TensorInfo): Entry {
+  stored(tensor: Pick<TensorInfo, 'dataId'>): Entry {
     const entry = this.data.get(tensor.dataId);
+    if (entry.ready !== undefined) {
+      this.driver.waitEvent(entry.ready);
+      entry.ready = undefined;
+    }
     this.graphs.noteRead(entry);
     return entry;
   }
@@ -299,7 +303,7 @@ export class CudaBackend extends KernelBackend {
     entry.copyMemory = undefined;
   }
 
-  private releaseMemory(entry: Entry): void {
+  releaseMemory(entry: Entry): void {
     if (entry.memory) entry.memory.release();
     else if (!entry.borrowed) this.driver.release(entry.address);
     entry.memory = undefined;
@@ -313,6 +317,13 @@ export class CudaBackend extends KernelBackend {
     const address = scratch.allocate(entry.size * 4);
     this.castInto(address, 'f32', entry.address, entry.type, entry.size);
     return address;
+  }
+
+  /** Writes so many elements of a tensor that lie one after another to an address. */
+  castTo(to: { address: number; type: StorageType }, from: Pick<Entry, 'address' | 'type'>, size: number): void {
+    if (to.type !== from.type) return this.castInto(to.address, to.type, from.address, from.type, size);
+    const bytes = size * BYTES[to.type];
+    this.driver.call('cuMemcpyDtoDAsync_v2', to.address, from.address, bytes, this.driver.stream);
   }
 
   private castInto(to: number, toType: StorageType, from: number, fromType: StorageType, size: number): void {

@@ -3,6 +3,8 @@
  * memory from the driver's stream-ordered pool. Calls are asynchronous: the host runs ahead of the GPU, and only a read
  * waits. Device addresses are plain numbers (they stay below 2^53).
  */
+
+import { OutOfMemoryError } from '@stickbreaking/base';
 import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi';
 import type { Arena } from './arena.js';
 import { CudaError } from './errors.js';
@@ -20,7 +22,11 @@ const SIGNATURES = {
   cuDevicePrimaryCtxRetain: ['void*', 'int'],
   cuCtxSetCurrent: ['uint64'],
   cuStreamCreate: ['void*', 'uint'],
+  cuStreamCreateWithPriority: ['void*', 'uint', 'int'],
+  cuStreamWaitEvent: ['uint64', 'uint64', 'uint'],
   cuStreamSynchronize: ['uint64'],
+  cuCtxGetStreamPriorityRange: ['void*', 'void*'],
+  cuDeviceGetUuid_v2: ['void*', 'int'],
   cuDeviceGetDefaultMemPool: ['void*', 'int'],
   cuMemPoolSetAttribute: ['uint64', 'int', 'void*'],
   cuMemPoolGetAttribute: ['uint64', 'int', 'void*'],
@@ -97,6 +103,8 @@ export interface CudaFunction {
 
 export class CudaDriver {
   readonly deviceName: string;
+  /** The GPU's own number, the same in every process of a machine. */
+  readonly uuid: string;
   /** 10 × major + minor, e.g. 90. */
   readonly computeCapability: number;
   readonly multiprocessors: number;
@@ -137,6 +145,9 @@ export class CudaDriver {
     const name = Buffer.alloc(128);
     this.call('cuDeviceGetName', name, 128, device);
     this.deviceName = name.toString('latin1').replace(/\0.*$/s, '');
+    const uuid = Buffer.alloc(16);
+    this.call('cuDeviceGetUuid_v2', uuid, device);
+    this.uuid = uuid.toString('hex');
     const attribute = (id: number) => this.int((out) => this.call('cuDeviceGetAttribute', out, id, device));
     this.computeCapability = attribute(75) * 10 + attribute(76);
     this.multiprocessors = attribute(16);
@@ -209,8 +220,8 @@ export class CudaDriver {
     }
     if (status === OUT_OF_MEMORY) {
       const { free, used } = this.memory();
-      throw new CudaError(
-        `out of GPU memory: ${mib(size)} asked, ${mib(free)} free of ${mib(this.totalMemory)}, ${mib(used)} in use by this program; lower microBatchTokens, or set recompute: block. The last checkpoint is safe`,
+      throw new OutOfMemoryError(
+        `out of GPU memory: ${mib(size)} asked, ${mib(free)} free of ${mib(this.totalMemory)}, ${mib(used)} in use by this program`,
       );
     }
     if (status !== SUCCESS) this.fail(status, 'cuMemAllocAsync');
@@ -323,8 +334,20 @@ export class CudaDriver {
     return this.long((out) => this.call('cuEventCreate', out, timing ? 0 : 2));
   }
 
-  recordEvent(event: number): void {
-    this.call('cuEventRecord', event, this.stream);
+  recordEvent(event: number, stream = this.stream): void {
+    this.call('cuEventRecord', event, stream);
+  }
+
+  /** A stream beside the one on which everything else happens, before which its kernels go. */
+  createUrgentStream(): number {
+    const [least, greatest] = [new Int32Array(1), new Int32Array(1)];
+    this.call('cuCtxGetStreamPriorityRange', least, greatest);
+    return this.long((out) => this.call('cuStreamCreateWithPriority', out, 1, greatest[0]!));
+  }
+
+  /** What comes on the stream from here on waits for the event. */
+  waitEvent(event: number, stream = this.stream): void {
+    this.call('cuStreamWaitEvent', stream, event, 0);
   }
 
   eventDone(event: number): boolean {
@@ -343,6 +366,18 @@ export class CudaDriver {
 }
 
 const LAUNCH_BLOCKING = process.env.CUDA_LAUNCH_BLOCKING === '1';
+
+/** How many GPUs this process may use; 0 where there is no driver. */
+export function countGpus(): number {
+  try {
+    const library = openDriverLibrary();
+    const count = new Int32Array(1);
+    if (library.func('cuInit', 'int', ['uint'])(0) !== SUCCESS) return 0;
+    return library.func('cuDeviceGetCount', 'int', ['void*'])(count) === SUCCESS ? count[0]! : 0;
+  } catch {
+    return 0;
+  }
+}
 
 export function openDriverLibrary(): LibraryHandle {
   for (const name of ['libcuda.so.1', 'libcuda.so', 'nvcuda.dll'])

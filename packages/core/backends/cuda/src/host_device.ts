@@ -29,6 +29,11 @@ export class HostDevice {
       call: (name: string, ...args: unknown[]) => this.call(name, args),
       synchronize: () => {},
       stream: 0,
+      createUrgentStream: () => 1,
+      createEvent: () => 0,
+      recordEvent: () => {},
+      waitEvent: () => {},
+      eventDone: () => true,
     } as unknown as CudaDriver;
     const cublas = {
       version: 'none',
@@ -67,10 +72,22 @@ export class HostDevice {
   }
 
   private call(name: string, args: unknown[]): void {
-    if (name !== 'cuMemcpyDtoHAsync_v2') throw new Error(`the host device does not know ${name}`);
-    const [values, address] = args as [ArrayBufferView, number];
-    const to = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    to.set(this.bytes.subarray(address - BASE, address - BASE + to.length));
+    if (name === 'cuMemcpyDtoHAsync_v2') {
+      const [values, address] = args as [ArrayBufferView, number];
+      const to = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+      to.set(this.memory(address, to.length));
+    } else if (name === 'cuMemcpyDtoDAsync_v2') {
+      const [to, from, bytes] = args as [number, number, number];
+      this.memory(to, bytes).set(this.memory(from, bytes));
+    } else if (name === 'cuMemsetD8Async') {
+      const [to, value, bytes] = args as [number, number, number];
+      this.memory(to, bytes).fill(value);
+    } else if (name !== 'cuEventDestroy_v2') throw new Error(`the host device does not know ${name}`);
+  }
+
+  /** Bytes of device memory, as they are and to be changed. */
+  memory(address: number, bytes: number): Uint8Array {
+    return this.bytes.subarray(address - BASE, address - BASE + bytes);
   }
 
   /** A float32 or bfloat16 at an index from an address. */

@@ -11,13 +11,24 @@ import { runOnCpu } from './ops/fallback.js';
 import { plainFire } from './ops/flash_attention.js';
 import { cudaKernels } from './ops/index.js';
 
+export { type CountingCuda, registerCountingCuda } from './counting_device.js';
+export { countGpus } from './driver.js';
+export { Gpus } from './parallel/gpus.js';
+export { Communicator, ncclId } from './parallel/nccl.js';
+export { ShardedWeights } from './parallel/sharded_weights.js';
+
 let opened: CudaBackend | undefined;
 
 /**
  * Opens the GPU once and registers the backend 'cuda' with TensorFlow.js.
  * @throws an error with one clear line: no driver, no GPU, a GPU too old, a library missing.
  */
-export function openCuda(): { backend: CudaBackend; description: string; arithmetic: string } {
+export function openCuda(): {
+  backend: CudaBackend;
+  description: string;
+  arithmetic: string;
+  deviceMemory: number;
+} {
   if (!opened) {
     const backend = new CudaBackend(new CudaDriver());
     registerBackend('cuda', () => backend, 0);
@@ -38,7 +49,7 @@ export function openCuda(): { backend: CudaBackend; description: string; arithme
   if (!opened.blockSkipping) parts.push('no block skipping');
   if (plainFire()) parts.push('plain FIRE');
   const arithmetic = `cuda: ${parts.join('; ')}`;
-  return { backend: opened, description, arithmetic };
+  return { backend: opened, description, arithmetic, deviceMemory: totalMemory };
 }
 
 /** NVIDIA GPUs through the CUDA driver API, as `selectBackend` sees them. */
@@ -46,8 +57,8 @@ export const cuda: BackendCandidate = {
   name: 'cuda',
   probe: async () => {
     try {
-      const { description, arithmetic } = openCuda();
-      return { available: true, description, arithmetic };
+      const { description, arithmetic, deviceMemory } = openCuda();
+      return { available: true, description, arithmetic, deviceMemory };
     } catch (error) {
       return { available: false, why: (error as Error).message };
     }

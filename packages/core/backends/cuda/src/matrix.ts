@@ -114,6 +114,16 @@ export function areBelow(backend: CudaBackend, tensors: readonly TensorInfo[]): 
 export function copiesBelow(backend: CudaBackend, weights: readonly TensorInfo[]): Matrix | undefined {
   const all = weights.map((weight) => ({ entry: backend.stored(weight), own: matrixOf(backend, weight) }));
   const [{ own: first }] = all as [(typeof all)[0]];
+  const rows = all.reduce((sum, { own }) => sum + own.rows, 0);
+  if (all.every(({ entry }) => entry.type === 'bf16')) {
+    // Weights that are kept in bfloat16 alone: where several processes share the rest.
+    const follow = all.every(({ entry, own }, i) => {
+      const next = all[i + 1]?.entry;
+      const whole = own.stride === first.stride && own.columns === own.stride && own.rows % 8 === 0;
+      return whole && (!next || next.address === entry.address + elementsOf(entry) * BYTES.bf16);
+    });
+    return follow ? { address: first.address, stride: first.stride, rows, columns: first.columns } : undefined;
+  }
   const alike = all.every(
     ({ entry, own }) =>
       entry.type === 'f32' && own.stride === first.stride && own.columns === own.stride && own.rows % 8 === 0,
@@ -136,6 +146,5 @@ export function copiesBelow(backend: CudaBackend, weights: readonly TensorInfo[]
       address += elementsOf(entry) * BYTES.bf16;
     }
   }
-  const rows = all.reduce((sum, { own }) => sum + own.rows, 0);
   return { address: all[0]!.entry.copy!, stride: first.stride, rows, columns: first.columns };
 }

@@ -12,6 +12,11 @@ export class SharedMemory {
     this.address = driver.allocate(bytes);
   }
 
+  /** Memory that stays, whatever lies in it comes and goes. */
+  static lasting(driver: CudaDriver, bytes: number): SharedMemory {
+    return new SharedMemory(driver, bytes, Infinity);
+  }
+
   release(): void {
     this.holders--;
     if (this.holders === 0) this.driver.release(this.address);

@@ -27,6 +27,8 @@ export interface Entry {
   /** The bfloat16 copy of a float32 tensor, once one is needed. */
   copy?: number | undefined;
   copyMemory?: SharedMemory | undefined;
+  /** An event on another stream that is to come before the tensor is read. */
+  ready?: number | undefined;
   /** The values of a small int32 tensor from the host, kept so that reading them does not wait for the GPU. */
   host?: Int32Array;
 }

@@ -6,6 +6,7 @@ import { spread, warpBlocks } from '../grids.js';
 import { THREADS, VECTOR } from '../kernel_interface.js';
 import { areBeside, makeBeside, makeMatrix, matrixOf, operandOf } from '../matrix.js';
 import type { Matrix } from '../rows.js';
+import { TYPE_CODE } from '../storage.js';
 import { byToken } from './by_token.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { fill } from './elementwise.js';
@@ -72,10 +73,15 @@ const embedding: CudaKernel<'Embedding'> = ({ tokens, weight }, _attrs, backend)
   const columns = weight.shape[1]!;
   const n = util.sizeFromShape(tokens.shape);
   const y = backend.make([...tokens.shape, columns], 'bf16');
-  backend.withScratch((scratch) => {
-    const args = [pointer(backend.address(y)), pointer(backend.address(tokens)), pointer(backend.f32(weight, scratch))];
-    backend.launch('transformer.cu', 'embedding', { grid: [n], block: THREADS }, [...args, i32(columns)]);
-  });
+  const { address, stride } = matrixOf(backend, weight);
+  backend.launch('transformer.cu', 'embedding', { grid: [n], block: THREADS }, [
+    pointer(backend.address(y)),
+    pointer(backend.address(tokens)),
+    pointer(address),
+    i32(TYPE_CODE[backend.stored(weight).type]),
+    i64(stride),
+    i32(columns),
+  ]);
   return [y];
 };
 

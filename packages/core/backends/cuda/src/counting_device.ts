@@ -1,0 +1,64 @@
+/**
+ * A GPU that only counts the memory asked of it: the backend runs on it as on a real one, kernels do nothing and every
+ * value read is zero. Estimates of memory are held to what it says, where no GPU is.
+ */
+import { registerKernels } from '@stickbreaking/core/backend';
+import { registerBackend } from '@tensorflow/tfjs-core';
+import { CudaBackend } from './backend.js';
+import type { CudaDriver } from './driver.js';
+import { runOnCpu } from './ops/fallback.js';
+import { cudaKernels } from './ops/index.js';
+
+/** The driver's pool gives memory in such pieces. */
+const GRANULE = 512;
+
+export interface CountingCuda {
+  /** Bytes in use and most ever in use since `reset`. */
+  memory(): { used: number; peak: number };
+  /** Forgets the most that was in use. */
+  reset(): void;
+}
+
+/** Registers such a device, an H100 but for that, as a tfjs backend of this name. */
+export function registerCountingCuda(name: string): CountingCuda {
+  const sizes = new Map<number, number>();
+  let [next, used, peak] = [2 ** 20, 0, 0];
+  const driver = {
+    computeCapability: 90,
+    multiprocessors: 132,
+    sharedPerBlock: 227 * 1024,
+    stream: 0,
+    allocate: (bytes: number) => {
+      const size = Math.ceil(Math.max(bytes, 1) / GRANULE) * GRANULE;
+      const address = next;
+      next += size;
+      sizes.set(address, size);
+      used += size;
+      peak = Math.max(peak, used);
+      return address;
+    },
+    release: (address: number) => {
+      const size = sizes.get(address);
+      if (size === undefined) throw new Error(`${address} was given back twice, or is no block`);
+      sizes.delete(address);
+      used -= size;
+    },
+    memory: () => ({ free: 0, used, peak }),
+    call: () => {},
+    launch: () => {},
+    synchronize: () => {},
+    createEvent: () => 0,
+    recordEvent: () => {},
+    eventDone: () => true,
+  } as unknown as CudaDriver;
+  const backend = new CudaBackend(driver, { cublas: { version: 'none', multiply: () => {} } });
+  Object.assign(backend, { uploads: { upload: () => {} }, function: () => ({ name, handle: 0, sharedLimit: 0 }) });
+  registerBackend(name, () => backend, 0);
+  registerKernels<CudaBackend>(name, cudaKernels, undefined, runOnCpu);
+  return {
+    memory: () => ({ used, peak }),
+    reset: () => {
+      peak = used;
+    },
+  };
+}

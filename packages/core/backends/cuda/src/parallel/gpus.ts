@@ -1,0 +1,70 @@
+/** The GPUs of a run, as one of them sees them: collectives on a stream beside the one that computes. */
+import type { CudaBackend } from '../backend.js';
+import type { Communicator } from './nccl.js';
+
+export class Gpus {
+  /** Its collectives go before what the other stream computes: others wait for them. */
+  private readonly stream: number;
+  private readonly computed: number;
+  private readonly communicated: number;
+
+  constructor(
+    readonly backend: CudaBackend,
+    readonly communicator: Communicator,
+    /** Collectives are left out, all but of single numbers: for measuring what they cost. */
+    private readonly silent = false,
+  ) {
+    this.stream = backend.driver.createUrgentStream();
+    [this.computed, this.communicated] = [backend.driver.createEvent(), backend.driver.createEvent()];
+  }
+
+  /** Puts collectives on their stream, behind all that has been computed so far. */
+  begin(calls: (communicator: Communicator, stream: number) => void): void {
+    const { driver } = this.backend;
+    driver.recordEvent(this.computed);
+    driver.waitEvent(this.computed, this.stream);
+    if (!this.silent) calls(this.communicator, this.stream);
+  }
+
+  /** Records an event behind all collectives so far. */
+  record(event: number): void {
+    this.backend.driver.recordEvent(event, this.stream);
+  }
+
+  /** What is computed from here on waits for all collectives so far. */
+  await(): void {
+    const { driver } = this.backend;
+    driver.recordEvent(this.communicated, this.stream);
+    driver.waitEvent(this.communicated);
+  }
+
+  /** Float64 numbers of every process, one process after another. */
+  async exchange(numbers: readonly number[]): Promise<number[][]> {
+    const { driver } = this.backend;
+    const { rank, size } = this.communicator;
+    const count = numbers.length;
+    const all = new Float64Array(count * size);
+    all.set(numbers, rank * count);
+    const address = driver.allocate(all.byteLength);
+    this.backend.upload(address, all);
+    driver.recordEvent(this.computed);
+    driver.waitEvent(this.computed, this.stream);
+    this.communicator.allGather(address, count, 'f64', this.stream);
+    this.await();
+    // The event loop goes on meanwhile: signals are heard, whoever is late.
+    const done = driver.createEvent();
+    driver.recordEvent(done);
+    while (!driver.eventDone(done)) await new Promise((resolve) => setImmediate(resolve));
+    driver.call('cuEventDestroy_v2', done);
+    driver.call('cuMemcpyDtoHAsync_v2', all, address, all.byteLength, driver.stream);
+    driver.synchronize();
+    driver.release(address);
+    this.communicator.check();
+    return Array.from({ length: size }, (_, i) => Array.from(all.subarray(i * count, (i + 1) * count)));
+  }
+
+  close(): void {
+    this.backend.driver.synchronize();
+    this.communicator.close();
+  }
+}

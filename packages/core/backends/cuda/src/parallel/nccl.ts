@@ -1,0 +1,160 @@
+/**
+ * NCCL through koffi: sums and copies between the GPUs of a run. Calls are put on a stream and return at once; every
+ * process makes the same calls in the same order. https://docs.nvidia.com/deeplearning/nccl/
+ */
+import koffi, { type KoffiFunc } from 'koffi';
+import { CudaError } from '../errors.js';
+import { loadLibrary } from '../libraries.js';
+import type { StorageType } from '../storage.js';
+
+/** The oldest whose configuration has the layout below. */
+const LEAST = 21_800;
+const ID_BYTES = 128;
+const UNSET = -(2 ** 31);
+/** ncclDataType_t */
+const TYPES = { u8: 1, i32: 2, f32: 7, f64: 8, bf16: 9 } as const satisfies Record<StorageType | 'f64', number>;
+const SUM = 0;
+const SUCCESS = 0;
+const IN_PROGRESS = 7;
+
+type Call = (...args: unknown[]) => number;
+
+interface Library {
+  version: number;
+  path: string;
+  call(name: string, ...args: unknown[]): void;
+  f: Record<string, Call>;
+}
+
+let opened: Library | undefined;
+
+function open(): Library {
+  if (opened) return opened;
+  const { handle, path } = loadLibrary('libnccl', ['libnccl.so.2']);
+  koffi.struct('ncclUniqueId', { internal: koffi.array('uint8', ID_BYTES, 'Typed') });
+  const buffers = ['uint64', 'uint64', 'size_t'];
+  const signatures: Record<string, string[]> = {
+    ncclGetVersion: ['void*'],
+    ncclGetUniqueId: ['void*'],
+    ncclCommInitRankConfig: ['void*', 'int', 'ncclUniqueId', 'int', 'void*'],
+    ncclCommGetAsyncError: ['uint64', 'void*'],
+    ncclCommDestroy: ['uint64'],
+    ncclCommAbort: ['uint64'],
+    ncclReduceScatter: [...buffers, 'int', 'int', 'uint64', 'uint64'],
+    ncclAllReduce: [...buffers, 'int', 'int', 'uint64', 'uint64'],
+    ncclAllGather: [...buffers, 'int', 'uint64', 'uint64'],
+    ncclGroupStart: [],
+    ncclGroupEnd: [],
+  };
+  const f = Object.fromEntries(
+    Object.entries(signatures).map(([name, types]) => [name, handle.func(name, 'int', types) as unknown as Call]),
+  );
+  const errorString = handle.func('ncclGetErrorString', 'str', ['int']) as KoffiFunc<(status: number) => string>;
+  const lastError = handle.func('ncclGetLastError', 'str', ['uint64']) as KoffiFunc<(comm: number) => string | null>;
+  const call = (name: string, ...args: unknown[]) => {
+    const status = f[name]!(...args);
+    if (status === SUCCESS || status === IN_PROGRESS) return;
+    const more = lastError(0)?.trim().split('\n').at(-1);
+    throw new CudaError(
+      `${name} failed: ${errorString(status)}${more ? ` (${more})` : ''}; set NCCL_DEBUG=WARN for more`,
+    );
+  };
+  const version = new Int32Array(1);
+  call('ncclGetVersion', version);
+  const found = `${Math.floor(version[0]! / 10_000)}.${Math.floor(version[0]! / 100) % 100}.${version[0]! % 100}`;
+  if (version[0]! < LEAST) throw new CudaError(`NCCL ${found} found (${path}), 2.18 or newer needed`);
+  opened = { version: version[0]!, path, call, f };
+  return opened;
+}
+
+/** What rank 0 makes and all others need to find it, as text. */
+export function ncclId(): string {
+  const id = new Uint8Array(ID_BYTES);
+  open().call('ncclGetUniqueId', id);
+  return Buffer.from(id).toString('base64');
+}
+
+/** ncclConfig_t as of 2.18: newer libraries take it by its size and version. */
+export function configBytes({ maxCtas = UNSET }: { maxCtas?: number } = {}): Uint8Array {
+  const view = new DataView(new ArrayBuffer(48));
+  view.setBigUint64(0, 48n, true);
+  view.setUint32(8, 0xcafebeef, true);
+  view.setUint32(12, LEAST, true);
+  // blocking, cgaClusterSize, minCTAs, maxCTAs; netName is a pointer; splitShare
+  for (const [at, value] of [
+    [16, 1],
+    [20, UNSET],
+    [24, UNSET],
+    [28, maxCtas],
+    [40, UNSET],
+  ] as const)
+    view.setInt32(at, value, true);
+  return new Uint8Array(view.buffer);
+}
+
+/** One process's end of a communicator over all GPUs of a run. Addresses are of device memory. */
+export class Communicator {
+  readonly version: string;
+  private readonly library = open();
+  private readonly comm: number;
+
+  /**
+   * Finds the others; every process must call it.
+   *
+   * @param id what rank 0's `ncclId` gave
+   */
+  constructor(
+    readonly rank: number,
+    readonly size: number,
+    id: string,
+    options: { maxCtas?: number } = {},
+  ) {
+    const { version } = this.library;
+    this.version = `NCCL ${Math.floor(version / 10_000)}.${Math.floor(version / 100) % 100}.${version % 100}`;
+    const out = new BigUint64Array(1);
+    const internal = new Uint8Array(Buffer.from(id, 'base64'));
+    this.library.call('ncclCommInitRankConfig', out, size, { internal }, rank, configBytes(options));
+    this.comm = Number(out[0]);
+  }
+
+  /** In place: of `size` parts of `count` elements, this process is left with the sum of all processes' part `rank`. */
+  reduceScatter(address: number, count: number, type: 'f32' | 'bf16', stream: number): void {
+    const part = address + this.rank * count * BYTES_OF[type];
+    this.library.call('ncclReduceScatter', address, part, count, TYPES[type], SUM, this.comm, stream);
+  }
+
+  /** In place: part `rank` of every process is copied to all others. */
+  allGather(address: number, count: number, type: 'f32' | 'bf16' | 'f64', stream: number): void {
+    const part = address + this.rank * count * BYTES_OF[type];
+    this.library.call('ncclAllGather', part, address, count, TYPES[type], this.comm, stream);
+  }
+
+  /** In place: the sum over all processes. */
+  allReduce(address: number, count: number, type: 'f32', stream: number): void {
+    this.library.call('ncclAllReduce', address, address, count, TYPES[type], SUM, this.comm, stream);
+  }
+
+  /** Several calls as one. */
+  group(calls: () => void): void {
+    this.library.call('ncclGroupStart');
+    try {
+      calls();
+    } finally {
+      this.library.call('ncclGroupEnd');
+    }
+  }
+
+  /** @throws CudaError if a collective has failed since */
+  check(): void {
+    const status = new Int32Array(1);
+    this.library.call('ncclCommGetAsyncError', this.comm, status);
+    if (status[0] !== SUCCESS && status[0] !== IN_PROGRESS)
+      throw new CudaError(`NCCL: a collective failed (${status[0]}); set NCCL_DEBUG=WARN for more`);
+  }
+
+  close(): void {
+    this.library.call('ncclCommDestroy', this.comm);
+  }
+}
+
+const BYTES_OF = { f32: 4, bf16: 2, f64: 8 } as const;

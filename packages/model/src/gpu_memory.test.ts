@@ -1,0 +1,105 @@
+/** The estimate, held to the cuda backend on a device that only counts, and to what GPUs measured. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { adamW, selectBackend } from '@stickbreaking/core';
+import { type CountingCuda, registerCountingCuda } from '@stickbreaking/core/cuda';
+import { dispose, type Tensor, type Variable, variable, zeros } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
+import {
+  estimateTrainingMemory,
+  type LlamaConfig,
+  LlamaModel,
+  loadConfig,
+  parseConfig,
+  type TrainingMemoryOptions,
+} from './index.js';
+
+const WORKSPACE = 64 * 2 ** 20;
+let device: CountingCuda;
+
+beforeAll(async () => {
+  device = registerCountingCuda('counting');
+  await selectBackend('counting');
+});
+
+function zeroLike({ shape }: Variable): Variable {
+  const initial = zeros(shape);
+  const result = variable(initial, false);
+  initial.dispose();
+  return result;
+}
+
+/** Peak of the second of two steps, with the library's workspace that the device has not. */
+function counted(config: LlamaConfig, { tokens, contextLength, recompute, accumulates }: TrainingMemoryOptions) {
+  const model = LlamaModel.from(config, (_, shape) => new Float32Array(shape.reduce((a, b) => a * b, 1)));
+  const parameters = [...model.parameters.values()];
+  const [firstMoments, secondMoments] = [parameters.map(zeroLike), parameters.map(zeroLike)];
+  const ids = new Int32Array(tokens);
+  const cuSeqlens = Int32Array.from({ length: tokens / contextLength! + 1 }, (_, i) => i * contextLength!);
+  for (let step = 1; step <= 2; step++) {
+    device.reset();
+    let sums: Map<string, Tensor> | undefined;
+    for (let i = 0; i < (accumulates ? 2 : 1); i++) {
+      const { loss, gradients } = model.gradients({ tokens: ids, targets: ids, cuSeqlens }, { recompute, sums });
+      loss.dispose();
+      sums = gradients;
+    }
+    const gradients = [...sums!.values()];
+    adamW({
+      ...{ parameters, gradients, firstMoments, secondMoments, weightDecays: parameters.map(() => 0) },
+      ...{ learningRate: 0, beta1: 0, beta2: 0, epsilon: 1, step, gradientScale: 1 },
+    });
+    dispose(gradients);
+  }
+  const { peak } = device.memory();
+  dispose([...firstMoments, ...secondMoments]);
+  model.dispose();
+  return peak + WORKSPACE;
+}
+
+const modelOf = (changed: object) =>
+  parseConfig({
+    ...{ vocabSize: 8192, hiddenSize: 512, intermediateSize: 1376, numLayers: 8, numHeads: 8, contextLength: 4096 },
+    ...changed,
+  });
+
+describe('the memory of a training step is within 3 %', () => {
+  it.each([
+    ['stick-breaking', {}],
+    ['grouped queries and a tied head', { numKvHeads: 2, tieEmbeddings: true }],
+    ['RoPE, with muP', { attention: 'softmax+rope', mup: { residualMultiplier: 0.22 } }],
+    ['heads of 128', { numHeads: 4 }],
+    ['FIRE', { attention: 'softmax+fire' }],
+    ['norms over heads', { attention: { kind: 'stick-breaking', headNorm: true, remainderBias: true } }],
+    ['a vocabulary whose logits are not kept', { vocabSize: 128_000 }],
+  ])('%s', (_, changed) => {
+    const config = modelOf(changed);
+    for (const recompute of ['none', 'attention', 'block'] as const) {
+      for (const options of [
+        { tokens: 512, contextLength: 512, recompute, accumulates: false },
+        { tokens: 16_384, contextLength: 4096, recompute, accumulates: true },
+        { tokens: 16_384, contextLength: 16_384, recompute, accumulates: false },
+      ]) {
+        const measured = counted(config, options);
+        const { total } = estimateTrainingMemory(config, options);
+        expect(Math.abs(total / measured - 1), `${JSON.stringify(options)}: ${total} for ${measured}`).toBeLessThan(
+          0.03,
+        );
+      }
+    }
+  });
+});
+
+const folder = new URL('../../../benchmarks/', import.meta.url);
+const kept = readdirSync(folder)
+  .filter((name) => /^cuda-train-.*\.json$/.test(name))
+  .map((name) => ({ name, ...JSON.parse(readFileSync(new URL(name, folder), 'utf8')) }));
+
+describe('the memory that an H100 measured is within 3 %', () => {
+  it.each(kept)('$name', ({ command, attention, layers, recompute, tokensPerStep, peakGiB }) => {
+    const file = /--config (\S+)/.exec(command)?.[1] ?? 'configs/1b.yaml';
+    const base = loadConfig(new URL(`../../../${file}`, import.meta.url).pathname);
+    const config = parseConfig({ ...base, attention, numLayers: layers, mup: undefined });
+    const { total } = estimateTrainingMemory(config, { tokens: tokensPerStep, recompute });
+    expect(Math.abs(total / 2 ** 30 / peakGiB - 1)).toBeLessThan(0.03);
+  });
+});

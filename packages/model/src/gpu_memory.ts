@@ -1,0 +1,131 @@
+/**
+ * How much GPU memory a training step needs: a list of what the cuda backend allocates. A test holds it to the backend
+ * itself on a device that only counts.
+ */
+import type { LlamaConfig } from './config.js';
+import { feedForwardOf } from './feed_forward/index.js';
+import type { Recompute } from './layer.js';
+import { parameterShapes } from './parameters.js';
+
+/** What the memory of a training step depends on, beside the model. */
+export interface TrainingMemoryOptions {
+  /** Tokens of a micro-batch. */
+  tokens: number;
+  /** Tokens of its longest document; default: the model's context length. */
+  contextLength?: number;
+  recompute?: Recompute;
+  /** Whether a step sums the gradients of several micro-batches: then they are there all the time. */
+  accumulates?: boolean;
+  /** GPUs that share the optimizer's state; default 1. With more, gradients lie in buckets that are there all the time. */
+  gpus?: number;
+}
+
+/** Bytes of GPU memory at a training step's peak. */
+export interface TrainingMemory {
+  /** Weights in float32 with their bfloat16 copies, and AdamW's two moments: of several GPUs, each has a part. */
+  state: number;
+  /** Gradients that are there at the peak. */
+  gradients: number;
+  /** What the forward saves for the backward and what the backward works with, at the peak. */
+  activations: number;
+  total: number;
+}
+
+const BFLOAT16 = 2;
+const FLOAT32 = 4;
+/** Of cuBLASLt, taken once. */
+const WORKSPACE = 64 * 2 ** 20;
+/** Logits that exist at a time, in float32. */
+const LOGITS_CHUNK = 256 * 2 ** 20;
+/** The gradient of all logits is kept from the forward up to here. */
+const KEPT_LOGITS = 2 ** 31;
+/** The most that an attention's backward keeps between its blocks or kernels. */
+const ATTENTION_SCRATCH = 2 ** 30;
+const TILE = 64;
+
+/** Bytes of GPU memory that a training step needs at its peak. The driver's own context, about half a GiB, comes on top. */
+export function estimateTrainingMemory(config: LlamaConfig, options: TrainingMemoryOptions): TrainingMemory {
+  const { tokens, recompute = 'none', gpus = 1 } = options;
+  const accumulates = options.accumulates || gpus > 1;
+  const { hiddenSize, numLayers, vocabSize } = config;
+  const { parameters, copied } = countWeights(config);
+  const state = (3 * FLOAT32 * parameters) / gpus + BFLOAT16 * (gpus > 1 ? parameters : copied) + WORKSPACE;
+  const allGradients = FLOAT32 * parameters;
+
+  const hidden = BFLOAT16 * hiddenSize * tokens;
+  const { attention, feedForward, inAttention, inFeedForward } = layerBytes(config, options);
+  const layer = attention + feedForward;
+  const kept = { none: layer, attention: hidden + feedForward, block: hidden }[recompute];
+  // The last norm reads and writes the hidden states; where layers keep only their input, the end of the last is there too.
+  const ends = 2 * hidden;
+
+  const logits = Math.min(LOGITS_CHUNK, FLOAT32 * vocabSize * tokens);
+  const keptLogits = BFLOAT16 * vocabSize * tokens <= KEPT_LOGITS ? BFLOAT16 * vocabSize * tokens : 0;
+  const headGradient = accumulates ? 0 : FLOAT32 * vocabSize * hiddenSize;
+  // Where the embedding is not the head too, its gradient is the last.
+  const embeddingGradient = config.tieEmbeddings ? 0 : FLOAT32 * vocabSize * hiddenSize;
+  const lossForward = keptLogits + logits;
+  const lossBackward = keptLogits + 2 * hidden + (keptLogits > 0 ? 0 : 1.5 * logits);
+
+  // A layer's backward: what it saved, made again or not, goes as the gradients of its two halves come.
+  const extra = recompute === 'block' ? 2 * hidden : 0;
+  const beside = recompute === 'attention' ? hidden : attention;
+  const backward = Math.max(beside + inFeedForward, inAttention) + extra;
+  const others = (layers: number) => Math.max(0, layers - 1) * kept + hidden;
+  const gradients = (made: number) => (accumulates ? allGradients : made);
+  const peaks = [
+    { gradients: gradients(0), activations: numLayers * kept + ends + lossForward },
+    { gradients: gradients(headGradient), activations: numLayers * kept + ends + lossBackward },
+    { gradients: gradients(headGradient), activations: others(numLayers) + backward },
+    { gradients: gradients(allGradients - embeddingGradient), activations: others(1) + backward },
+    { gradients: allGradients, activations: 2 * hidden },
+  ].map((one) => ({ state, ...one, total: state + one.gradients + one.activations }));
+  return peaks.reduce((most, one) => (one.total > most.total ? one : most));
+}
+
+/** All weights, and those that a matmul reads: in bfloat16, so of them there are copies. */
+function countWeights(config: LlamaConfig): { parameters: number; copied: number } {
+  let [parameters, copied] = [0, 0];
+  for (const [name, shape] of parameterShapes(config)) {
+    const size = shape.reduce((product, length) => product * length, 1);
+    parameters += size;
+    const isLookedUp = name === 'model.embed_tokens.weight' && !config.tieEmbeddings;
+    if (name.endsWith('.weight') && shape.length === 2 && !isLookedUp && !name.includes('head_norm')) copied += size;
+  }
+  return { parameters, copied };
+}
+
+/** Bytes that a layer's two halves save for their backward, and what their backward holds beside that. */
+function layerBytes(config: LlamaConfig, { tokens, contextLength = config.contextLength }: TrainingMemoryOptions) {
+  const { hiddenSize, numHeads, numKvHeads, headDim, attention } = config;
+  const { kind, setting } = feedForwardOf(config);
+  const [q, kv] = [numHeads * headDim, numKvHeads * headDim];
+  const stick = attention.kind === 'stick-breaking';
+  // Of each row the norm's factor; of each head's row what its softmax or stick came to.
+  const rows = FLOAT32 * (1 + numHeads * (stick ? 3 : 1));
+  const headNorm = stick && 'headNorm' in attention && attention.headNorm ? BFLOAT16 * q + 2 * FLOAT32 * numHeads : 0;
+  const attentionBytes = tokens * (BFLOAT16 * (2 * hiddenSize + 2 * q + 2 * kv) + rows + headNorm);
+  const feedForward = tokens * (BFLOAT16 * kind.savedPerToken(setting, config) + FLOAT32);
+  const scratch = attentionScratch(config, tokens, Math.min(contextLength, tokens));
+  return {
+    attention: attentionBytes,
+    feedForward,
+    /** The most that is there beside the attention's. */
+    inFeedForward: tokens * BFLOAT16 * kind.backwardPerToken(setting, config),
+    /** The most that is there, the feed-forward's being gone. */
+    inAttention: attentionBytes + tokens * BFLOAT16 * (hiddenSize + 2 * q + 2 * kv) + scratch,
+  };
+}
+
+/** What the attention's backward keeps between its blocks or kernels; it takes heads in turns where that would be much. */
+function attentionScratch(config: LlamaConfig, tokens: number, longest: number): number {
+  const { numHeads, numKvHeads, headDim, attention } = config;
+  const group = numHeads / numKvHeads;
+  const inOneKernel = headDim <= TILE && !('position' in attention && attention.position.kind === 'fire');
+  // In one kernel the sums of dK and dV, else two numbers for each row, of sticks for each tile of keys that it sees.
+  const perHead = inOneKernel
+    ? 2 * FLOAT32 * tokens * (headDim > TILE / 2 ? TILE : TILE / 2)
+    : 2 * FLOAT32 * tokens * group * (attention.kind === 'softmax' ? 1 : longest / (2 * TILE));
+  const turns = Math.ceil((perHead * numKvHeads) / ATTENTION_SCRATCH);
+  return perHead * Math.ceil(numKvHeads / turns);
+}

@@ -1,0 +1,133 @@
+// What a run needs of its GPUs: memory, traffic between them and time, and the settings that would fit where it does not.
+// The rates are those that H100s measured (benchmarks/, docs/performance.md).
+import { formatBytes } from '@stickbreaking/base';
+import { countParameters, estimateTrainingMemory, type Recompute } from '@stickbreaking/model';
+import { type RunConfig, stageSizes } from './run_config.js';
+
+export interface GpuPlan {
+  gpus: number;
+  /** of one GPU, at the peak of a step */
+  memoryBytes: number;
+  /** of one GPU, where it is known */
+  capacityBytes: number | null;
+  /** that each GPU sends in an optimizer step */
+  trafficBytes: number;
+  /** of all GPUs, on H100s */
+  tokensPerSecond: number;
+  /** the fastest settings that fit, as overrides; null where these settings fit, or none do */
+  instead: string[] | null;
+}
+
+/** The driver's context and what its memory pool leaves unused. */
+const RESERVED = 1.5 * 2 ** 30;
+const H100_FLOPS = 989e12;
+/** Bytes a second that a GPU reads and writes, and that it sends to others on its host. */
+const MEMORY_RATE = 2.5e12;
+const LINK_RATE = 300e9;
+
+/** The largest stage of a run. */
+interface Size {
+  microBatchTokens: number;
+  batchTokens: number;
+  contextLength: number;
+  recompute: Recompute;
+}
+
+export function planGpus(config: RunConfig, gpus: number, capacity?: number): GpuPlan {
+  const size = largest(config);
+  const fits = (bytes: number) => capacity === undefined || bytes + RESERVED <= capacity;
+  const memoryBytes = memoryOf(config, size, gpus);
+  const parameters = countParameters(config.model);
+  return {
+    gpus,
+    memoryBytes,
+    capacityBytes: capacity ?? null,
+    trafficBytes: Math.round(((4 + 2) * parameters * (gpus - 1)) / gpus),
+    tokensPerSecond: Math.round(size.batchTokens / secondsOf(config, size, gpus)),
+    instead: fits(memoryBytes) ? null : (cheapest(config, gpus, fits) ?? null),
+  };
+}
+
+/** The end of a message about too little memory: the cheapest settings that fit, of those that are not set already. */
+export function adviceToFit(config: RunConfig, gpus: number, capacity: number): string {
+  // What was asked for did not fit, whatever the estimate says: only less is worth a try.
+  const before = memoryOf(config, largest(config), gpus);
+  const fits = (bytes: number) => bytes + RESERVED <= capacity && bytes < before;
+  const instead = cheapest(config, gpus, fits);
+  if (instead) return `by the estimate it fits with ${instead.join(' ')}`;
+  const more = [2, 4, 8, 16, 32, 64].find((count) => count > gpus && cheapest(config, count, fits));
+  return more
+    ? `by the estimate it fits with --gpus ${[more, ...(cheapest(config, more, fits) ?? [])].join(' ')}`
+    : 'by the estimate no setting makes it fit: take a smaller model, or a shorter context';
+}
+
+/** One line where the GPUs do not have the memory that the run needs. */
+export function gpuMemoryFault(config: RunConfig, { gpus, memoryBytes, capacityBytes }: GpuPlan): string | undefined {
+  if (capacityBytes === null || memoryBytes + RESERVED <= capacityBytes) return undefined;
+  const each = gpus > 1 ? 'each GPU' : 'the GPU';
+  return (
+    `The run takes about ${formatBytes(memoryBytes)} of ${each}, which has ${formatBytes(capacityBytes)}; ` +
+    `${adviceToFit(config, gpus, capacityBytes)}.`
+  );
+}
+
+function largest(config: RunConfig): Size {
+  const sizes = stageSizes(config).map((stage) => ({ ...stage, recompute: config.recompute }));
+  return sizes.reduce((most, one) => (one.microBatchTokens > most.microBatchTokens ? one : most));
+}
+
+function memoryOf(config: RunConfig, size: Size, gpus: number): number {
+  const { microBatchTokens, batchTokens, contextLength, recompute } = size;
+  const accumulates = Math.ceil(batchTokens / microBatchTokens / gpus) > 1;
+  return estimateTrainingMemory(config.model, {
+    ...{ tokens: microBatchTokens, contextLength, recompute, accumulates, gpus },
+  }).total;
+}
+
+/** An optimizer step's time: what a token costs, what every micro-batch adds to the gradients, the update, the traffic. */
+function secondsOf({ model }: RunConfig, size: Size, gpus: number): number {
+  const { microBatchTokens, batchTokens, contextLength, recompute } = size;
+  const parameters = countParameters(model);
+  const attention = 6 * model.numLayers * model.numHeads * model.headDim * contextLength;
+  const again = { none: 0, attention: attention / 3 + parameters / 3, block: (6 * parameters + attention) / 3 }[
+    recompute
+  ];
+  // Narrow layers keep the matrix units less busy: measured at 1,024 and 1,536 units.
+  const efficiency = model.hiddenSize >= 1536 ? 0.495 : 0.43;
+  const perToken = (6 * parameters + attention + again) / (efficiency * H100_FLOPS);
+  const microBatch = microBatchTokens * perToken + (8 * parameters) / MEMORY_RATE;
+  const shared = gpus > 1 ? ((4 + 2) * parameters * (gpus - 1)) / gpus / LINK_RATE : 0;
+  return (
+    Math.ceil(batchTokens / microBatchTokens / gpus) * microBatch + (28 * parameters) / gpus / MEMORY_RATE + shared
+  );
+}
+
+/** The fastest settings whose memory fits, as overrides of those that are not set already. */
+function cheapest(config: RunConfig, gpus: number, fits: (bytes: number) => boolean): string[] | undefined {
+  const now = largest(config);
+  const micro: number[] = [];
+  const { batchTokens, contextLength } = now;
+  for (let tokens = now.microBatchTokens; tokens >= contextLength && batchTokens % tokens === 0; tokens /= 2)
+    micro.push(tokens);
+  const candidates = micro.flatMap((microBatchTokens) =>
+    (['none', 'attention', 'block'] as const).map((recompute) => ({ ...now, microBatchTokens, recompute })),
+  );
+  const best = candidates
+    .filter((size) => fits(memoryOf(config, size, gpus)))
+    .map((size) => ({ size, seconds: secondsOf(config, size, gpus) }))
+    .reduce<{ size: Size; seconds: number } | undefined>((a, b) => (a && a.seconds <= b.seconds ? a : b), undefined);
+  if (!best) return undefined;
+  const { microBatchTokens, recompute } = best.size;
+  return [
+    ...(microBatchTokens === now.microBatchTokens ? [] : microBatchKeys(config, microBatchTokens)),
+    ...(recompute === now.recompute ? [] : [`recompute=${recompute}`]),
+  ];
+}
+
+/** The run's own key, and those of the stages that say otherwise. */
+function microBatchKeys(config: RunConfig, tokens: number): string[] {
+  const own = config.stages.flatMap((stage, i) =>
+    (stage.microBatchTokens ?? 0) > tokens ? [`stages.${i}.microBatchTokens=${tokens}`] : [],
+  );
+  return config.microBatchTokens > tokens ? [`microBatchTokens=${tokens}`, ...own] : own;
+}

@@ -1,0 +1,79 @@
+// A process joins those that share its run on GPUs: NCCL moves the tensors, the watchdog's sockets carry NCCL's id.
+import type { SelectedBackend } from '@stickbreaking/core';
+import type { LlamaModel } from '@stickbreaking/model';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Collective } from '../collective.js';
+import { decays } from '../optimizer.js';
+import type { Place } from './place.js';
+import type { SharedWeights } from './sharing.js';
+import { Watchdog } from './watchdog.js';
+import { type JoinOptions, meetingOf, type World } from './world.js';
+
+type Cuda = typeof import('@stickbreaking/core/cuda');
+type Gpus = InstanceType<Cuda['Gpus']>;
+
+class GpuCollective implements Collective {
+  readonly rank: number;
+  readonly size: number;
+
+  constructor(
+    private readonly cuda: Cuda,
+    private readonly gpus: Gpus,
+    private readonly watchdog: Watchdog,
+  ) {
+    this.rank = gpus.communicator.rank;
+    this.size = gpus.communicator.size;
+  }
+
+  sumTensors(_tensors: readonly Tensor[]): Promise<readonly Tensor[]> {
+    throw new Error('on GPUs gradients are summed in the buckets of shared weights');
+  }
+
+  async sumNumbers(numbers: readonly number[]): Promise<readonly number[]> {
+    this.watchdog.begin('numbers');
+    const all = await this.gpus.exchange(numbers);
+    this.watchdog.end();
+    return numbers.map((_, i) => all.reduce((sum, one) => sum + one[i]!, 0));
+  }
+
+  share({ parameters }: LlamaModel): SharedWeights {
+    return new this.cuda.ShardedWeights(this.gpus, parameters, (name, { rank }) => decays(name, rank));
+  }
+}
+
+/**
+ * Joins the processes of a run on GPUs, one a GPU. The backend cuda must have been selected.
+ *
+ * @param silent tensors are not moved, to measure what moving them costs: results are wrong
+ * @throws UserError where NCCL is missing or too old, or the processes do not find each other
+ */
+export async function joinByNccl(
+  place: Place,
+  backend: Pick<SelectedBackend, 'name'>,
+  { identity, timeoutSeconds, silent = false }: JoinOptions & { silent?: boolean },
+): Promise<World & { gpus: Gpus }> {
+  const cuda = await import('@stickbreaking/core/cuda');
+  // The same bits in every run: rings add in one order, and sums inside a switch do not.
+  process.env.NCCL_NVLS_ENABLE ??= '0';
+  process.env.NCCL_ALGO ??= 'Ring';
+  const { rank, size } = place;
+  const { backend: opened } = cuda.openCuda();
+  const watchdog = new Watchdog({
+    ...{ rank, size, identity, device: `GPU ${opened.driver.uuid.slice(0, 8)}`, meeting: meetingOf(place) },
+    payload: rank === 0 ? cuda.ncclId() : undefined,
+    ...(timeoutSeconds ? { timeoutSeconds } : {}),
+  });
+  const id = (await watchdog.ready) as string;
+  const gpus = new cuda.Gpus(opened, new cuda.Communicator(rank, size, id), silent);
+  return {
+    place,
+    gpus,
+    watchdog,
+    collective: new GpuCollective(cuda, gpus, watchdog),
+    description: `${size} GPUs by ${gpus.communicator.version} (${backend.name})`,
+    close: async () => {
+      gpus.close();
+      await watchdog.close();
+    },
+  };
+}

@@ -1,0 +1,207 @@
+// sb-train in several processes over MPI, with each library that is installed: the losses of one, any number of processes
+// after a stop, and the whole run gone where one process is.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { seededRandom } from '@stickbreaking/base';
+import { trainTokenizer } from '@stickbreaking/data';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CheckpointStore, readState } from '../checkpoint.js';
+import { readMetrics, type StepMetrics, type ValidationMetrics } from '../metrics.js';
+
+const bin = fileURLToPath(new URL('../../bin/sb-train.js', import.meta.url));
+const base = mkdtempSync(join(tmpdir(), 'processes-'));
+const file = join(base, 'run.yaml');
+
+const config = `output: ${join(base, 'alone')}
+shards: ${join(base, 'tokens')}
+tokenizer: ${join(base, 'tokenizer.json')}
+batchTokens: 320
+microBatchTokens: 64
+model: { vocabSize: 300, hiddenSize: 32, intermediateSize: 48, numLayers: 2, numHeads: 2, contextLength: 32 }
+stages:
+  - steps: 12
+    schedule: { kind: constant, peak: 0.01 }
+    data: [{ path: ${join(base, 'text.jsonl')} }]
+validation: { data: [{ path: ${join(base, 'text.jsonl')} }], tokens: 320, everySteps: 4 }
+checkpoints: { everySteps: 3 }
+`;
+
+const has = (command: string) => spawnSync(command, ['--version']).error === undefined;
+/** Debian installs both libraries side by side, under these names. */
+const launchers = ['mpirun.openmpi', 'mpirun.mpich'].filter(has);
+const installed = has('mpirun');
+if (!installed) console.warn('no mpirun on the path: what needs MPI is skipped (Debian: openmpi-bin, mpich)');
+
+interface Ended {
+  code: number | null;
+  stderr: string;
+}
+
+function start(command: string, args: readonly string[]): { child: ChildProcess; ended: Promise<Ended> } {
+  const child = spawn(command, args, { env: { ...process.env, STICKBREAKING_THREADS: '1' } });
+  const ended = new Promise<Ended>((resolve, reject) => {
+    let stderr = '';
+    child.stderr.on('data', (data) => {
+      stderr += data;
+    });
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, stderr }));
+  });
+  return { child, ended };
+}
+
+const train = ['--config', file, '--backend', 'cpu'];
+const output = (name: string) => `output=${join(base, name)}`;
+/** sb-train, which starts the processes itself. */
+const run = (processes: number, ...args: string[]) =>
+  start(process.execPath, [bin, ...train, ...(processes > 1 ? ['--processes', String(processes)] : []), ...args]);
+
+/** mpirun, which starts processes of sb-train. */
+function under(launcher: string, processes: number, ...args: string[]) {
+  const asRoot = process.getuid?.() === 0 ? ['--allow-run-as-root'] : [];
+  const options = launcher.endsWith('openmpi') ? [...asRoot, '--oversubscribe', '--bind-to', 'none'] : [];
+  return start(launcher, [...options, '-n', String(processes), process.execPath, bin, ...train, ...args]);
+}
+
+const metrics = (name: string) => readMetrics(join(base, name, 'metrics.jsonl'));
+const isStep = (line: object): line is StepMetrics => 'loss' in line;
+const lossesOf = (name: string) =>
+  metrics(name)
+    .filter(isStep)
+    .map(({ loss }) => loss!);
+const validationOf = (name: string) =>
+  (metrics(name).filter((line) => !isStep(line)) as ValidationMetrics[]).map(({ validationLoss }) => validationLoss);
+const checkpoints = (name: string) => new CheckpointStore(join(base, name, 'checkpoints'), { last: 3, best: true });
+const stateOf = (name: string) => readState(checkpoints(name).latest()!);
+
+function expectClose(name: string, most: number): void {
+  for (const of of [lossesOf, validationOf]) {
+    expect(of(name)).toHaveLength(of('alone').length);
+    for (const [i, loss] of of(name).entries()) expect(Math.abs(loss - of('alone')[i]!)).toBeLessThan(most);
+  }
+  const { best: _, ...state } = stateOf(name);
+  expect(state).toEqual({ ...stateOf('alone'), best: undefined });
+}
+
+beforeAll(async () => {
+  const words = 'the of union state and nation people our congress to war peace treasury law with public'.split(' ');
+  const random = seededRandom(7, 'words');
+  const word = () => words[random.integer(words.length)];
+  const documents = Array.from({ length: 60 }, (_, i) => Array.from({ length: 20 + (i % 7) * 10 }, word).join(' '));
+  writeFileSync(join(base, 'text.jsonl'), documents.map((text) => `${JSON.stringify({ text })}\n`).join(''));
+  const source = { path: join(base, 'text.jsonl') };
+  await trainTokenizer({ sources: [source], vocabSize: 300, output: join(base, 'tokenizer.json') });
+  writeFileSync(file, config);
+  expect(await run(1).ended).toMatchObject({ code: 0 });
+});
+afterAll(() => rmSync(base, { recursive: true, force: true }));
+
+describe.skipIf(!installed)('several processes', () => {
+  it.each(launchers)('under %s have the losses, validation and data of one', async (launcher) => {
+    expect(await under(launcher, 2, output(launcher)).ended).toMatchObject({ code: 0 });
+    expectClose(launcher, 1e-6);
+  });
+
+  it('are started by --processes, give the same bits twice, and speak with one voice', async () => {
+    for (const name of ['three', 'three again']) {
+      const { code, stderr } = await run(3, output(name)).ended;
+      expect(code, stderr).toBe(0);
+      expect(stderr.match(/done after step 12/g)).toHaveLength(1);
+      expectClose(name, 1e-6);
+    }
+    const bytes = (name: string) => readFileSync(join(checkpoints(name).latest()!, 'model.safetensors'));
+    expect(lossesOf('three again')).toEqual(lossesOf('three'));
+    expect(bytes('three again').equals(bytes('three'))).toBe(true);
+  });
+
+  it('go on in another number: 4, 2, 1, 4', async () => {
+    for (const [i, processes] of [4, 2, 1, 4].entries()) {
+      const { code, stderr } = await run(processes, output('elastic'), '--resume', `stages.0.steps=${3 * i + 3}`).ended;
+      expect(code, stderr).toBe(0);
+    }
+    const of = (name: string) => lossesOf(name).length;
+    expect(of('elastic')).toBe(of('alone'));
+    for (const [i, loss] of lossesOf('elastic').entries()) expect(loss).toBeCloseTo(lossesOf('alone')[i]!, 5);
+    expect(stateOf('elastic').cursor).toEqual(stateOf('alone').cursor);
+  });
+});
+
+/** The process of a rank above 0, once it is in the given step. */
+async function processOf(name: string, rank: number, step: number): Promise<number> {
+  const log = join(base, name, 'ranks', `rank-00${rank}.log`);
+  while (!existsSync(log) || !existsSync(join(base, name, 'metrics.jsonl')) || metrics(name).length < step)
+    await new Promise((wait) => setTimeout(wait, 20));
+  return JSON.parse(readFileSync(log, 'utf8').split('\n')[0]!).pid;
+}
+
+describe.skipIf(!installed)('where one process', () => {
+  const long = ['stages.0.steps=100000', 'validation.everySteps=100000', 'checkpoints.everySteps=5'];
+
+  it('is killed, all end, it is named, and the last checkpoint is whole', async () => {
+    const { ended } = run(3, output('killed'), ...long);
+    process.kill(await processOf('killed', 2, 6), 'SIGKILL');
+    const { code, stderr } = await ended;
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(
+      /^rank 2 \(.*\), process \d+, ended in step \d+; all others end; go on with --resume from step-\d{8}$/m,
+    );
+    const { step } = stateOf('killed');
+    expect(step % 5).toBe(0);
+    expect(await run(2, output('killed'), '--resume', `stages.0.steps=${step + 1}`).ended).toMatchObject({ code: 0 });
+  });
+
+  it('is the first and is killed, another one says so', async () => {
+    const { ended } = run(2, output('headless'), ...long);
+    await processOf('headless', 1, 3);
+    const log = readFileSync(join(base, 'headless', 'train.log'), 'utf8');
+    process.kill(JSON.parse(log.split('\n')[0]!).pid, 'SIGKILL');
+    const { code, stderr } = await ended;
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(/^rank 0 ended \(step \d+\); all others end/m);
+  });
+
+  it('is told to stop, all save at the same step and end alike', async () => {
+    const { child, ended } = run(3, output('stopped'), ...long);
+    const pid = await processOf('stopped', 1, 4);
+    process.kill(pid, 'SIGTERM');
+    expect(await ended).toMatchObject({ code: 143 });
+    expect(child.exitCode).toBe(143);
+    expect(stateOf('stopped').step).toBe(metrics('stopped').filter(isStep).length);
+  });
+
+  it('hangs, all others end and name it', async () => {
+    const { ended } = run(3, output('asleep'), ...long);
+    const pid = await processOf('asleep', 2, 4);
+    process.kill(pid, 'SIGSTOP');
+    try {
+      const { code, stderr } = await ended;
+      expect(code).not.toBe(0);
+      expect(stderr).toMatch(/^rank 2 \(.*\), process \d+, has not answered for \d+ s in step \d+; all others end/m);
+    } finally {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {}
+    }
+  });
+
+  it('fails, its message is the one that is read', async () => {
+    rmSync(join(base, 'gone'), { recursive: true, force: true });
+    const { code, stderr } = await run(2, output('failing'), 'optimizer.beta2=0.5', 'startFrom=/nowhere').ended;
+    expect(code).toBe(1);
+    expect(stderr.match(/There is no checkpoint at \/nowhere/g)).toHaveLength(1);
+  });
+
+  it.each(launchers)('runs another configuration under %s, that is refused with the key', async (launcher) => {
+    const asRoot = process.getuid?.() === 0 && launcher.endsWith('openmpi') ? ['--allow-run-as-root'] : [];
+    const options = launcher.endsWith('openmpi') ? [...asRoot, '--oversubscribe'] : [];
+    const own = [process.execPath, bin, ...train, output('other')];
+    const { ended } = start(launcher, [...options, '-n', '1', ...own, ':', '-n', '1', ...own, 'optimizer.beta2=0.99']);
+    const { code, stderr } = await ended;
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^rank 1 \(.*\) runs another configuration \(optimizer\.beta2 0\.99, rank 0 has 0\.95\)$/m);
+    expect(existsSync(join(base, 'other', 'metrics.jsonl'))).toBe(false);
+  });
+});

@@ -1,0 +1,81 @@
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { commandLine, narrowGpus, type ParallelArguments, startProcesses } from './start.js';
+
+const nothing: ParallelArguments = {
+  ...{ processes: undefined, gpus: undefined, nodes: undefined, node: undefined, master: undefined },
+};
+const start = (args: Partial<ParallelArguments>, backend = 'auto', gpus = 4) =>
+  startProcesses({ ...nothing, ...args }, backend, () => Promise.resolve(gpus));
+
+afterEach(() => vi.unstubAllEnvs());
+
+describe('the options for several processes', () => {
+  it.each([
+    [{}, 'auto'],
+    [{ processes: 1 }, 'native'],
+    [{ gpus: '1' }, 'cuda'],
+  ])('leave the process alone: %o', async (args, backend) => {
+    expect(await start(args, backend)).toEqual({ place: undefined });
+  });
+
+  it.each([
+    [{ processes: 0 }, 'auto', /^--processes is 0; expected a whole number from 1/],
+    [{ processes: 2 }, 'cuda', /^--processes is for the CPU, and the backend is cuda: use --gpus/],
+    [{ processes: 2, gpus: '2' }, 'auto', /leave one of the two out/],
+    [{ gpus: 'many' }, 'auto', /^--gpus is 'many'; expected a whole number from 1, or all/],
+    [{ gpus: '2' }, 'native', /^--gpus needs the backend cuda, and it is native/],
+    [{ gpus: '8' }, 'auto', /^--gpus 8: this machine shows 4 GPUs/],
+    [{ nodes: 2, gpus: '2' }, 'auto', /^--nodes, --node and --master go together/],
+    [{ nodes: 2, node: 2, master: 'a:1', gpus: '2' }, 'auto', /^--node is 2; expected a whole number from 0 to 1/],
+    [{ nodes: 2, node: 0, master: 'a', gpus: '2' }, 'auto', /^--master is 'a'; expected host:port/],
+  ])('that do not fit are refused: %o', async (args, backend, message) => {
+    await expect(start(args, backend)).rejects.toThrow(message);
+  });
+
+  it('are refused in a process that a launcher has started', async () => {
+    vi.stubEnv('RANK', '1');
+    vi.stubEnv('WORLD_SIZE', '2');
+    vi.stubEnv('MASTER_ADDR', 'a');
+    vi.stubEnv('MASTER_PORT', '1');
+    await expect(start({ gpus: '2' })).rejects.toThrow(/process 1 of 2 that torchrun started/);
+    expect(await start({})).toMatchObject({ place: { rank: 1, size: 2 } });
+  });
+
+  it('are not passed on', () => {
+    const argv = [
+      'sb-train.js',
+      '--config',
+      'a.yaml',
+      '--gpus',
+      '4',
+      '--nodes=2',
+      'seed=1',
+      '--resume',
+      '--processes',
+      '2',
+    ];
+    expect(commandLine(argv)).toEqual(['sb-train.js', '--config', 'a.yaml', 'seed=1', '--resume']);
+  });
+});
+
+describe('the GPU of a process', () => {
+  const place = { rank: 5, size: 8, localRank: 1, localSize: 4, launcher: 'srun' } as const;
+  it.each([
+    [undefined, '1'],
+    ['4,6,7,9', '6'],
+    ['GPU-a,GPU-b,GPU-c,GPU-d', 'GPU-b'],
+    // Slurm has bound it.
+    ['3', '3'],
+  ])('of CUDA_VISIBLE_DEVICES %s is %s', (visible, own) => {
+    vi.stubEnv('CUDA_VISIBLE_DEVICES', visible);
+    narrowGpus(place);
+    expect(process.env.CUDA_VISIBLE_DEVICES).toBe(own);
+  });
+
+  it('is missing where there are fewer than processes', () => {
+    vi.stubEnv('CUDA_VISIBLE_DEVICES', '0,1');
+    expect(() => narrowGpus(place)).toThrow(
+      /^srun started 4 processes on this machine, and CUDA_VISIBLE_DEVICES shows 2/,
+    );
+  });
+});

@@ -1,0 +1,117 @@
+// How many processes a command asks for, and whether this is one of them or the one that starts them.
+import { UserError } from '@stickbreaking/base';
+import type { Nodes } from './launch.js';
+import { launchOnCpu, launchOnGpus } from './launch.js';
+import { type Place, placeOf } from './place.js';
+
+/** The options of a command that may run in several processes. */
+export interface ParallelArguments {
+  processes: number | undefined;
+  gpus: string | undefined;
+  nodes: number | undefined;
+  node: number | undefined;
+  master: string | undefined;
+}
+
+const NAMES = ['processes', 'gpus', 'nodes', 'node', 'master'] as const;
+
+/**
+ * Starts the processes that the command asks for and waits for them, or says which of them this is.
+ *
+ * @param visibleGpus how many GPUs this machine shows
+ * @returns the processes' exit code; or this process's place, undefined where it is alone
+ * @throws UserError where the options do not fit together, or this machine has not what they ask for
+ */
+export async function startProcesses(
+  args: ParallelArguments,
+  backend: string,
+  visibleGpus: () => Promise<number>,
+): Promise<{ exitCode: number } | { place: Place | undefined }> {
+  check(args, backend);
+  const place = placeOf(process.env);
+  const { processes, nodes } = args;
+  const gpus = args.gpus === undefined ? undefined : await numberOfGpus(args.gpus, visibleGpus);
+  if (place) {
+    if ((processes ?? gpus ?? 1) > 1) {
+      throw new UserError(
+        `--${processes ? 'processes' : 'gpus'} starts processes of its own, but this is process ${place.rank} of ` +
+          `${place.size} that ${place.launcher} started: leave one of the two out.`,
+      );
+    }
+    return { place };
+  }
+  if (processes !== undefined && processes > 1) {
+    const own = backend === 'auto' ? ['--backend', 'native'] : [];
+    return { exitCode: await launchOnCpu(processes, [...commandLine(), ...own]) };
+  }
+  if (gpus !== undefined && gpus * (nodes ?? 1) > 1) {
+    const own = backend === 'auto' ? ['--backend', 'cuda'] : [];
+    return { exitCode: await launchOnGpus(gpus, [...commandLine(), ...own], nodesOf(args)) };
+  }
+  return { place: undefined };
+}
+
+function check({ processes, gpus, nodes, node, master }: ParallelArguments, backend: string): void {
+  if (processes !== undefined && !(Number.isInteger(processes) && processes >= 1))
+    throw new UserError(`--processes is ${processes}; expected a whole number from 1.`);
+  if (processes !== undefined && gpus !== undefined)
+    throw new UserError('--processes is for the CPU and --gpus for GPUs: leave one of the two out.');
+  if (processes !== undefined && processes > 1 && backend === 'cuda')
+    throw new UserError('--processes is for the CPU, and the backend is cuda: use --gpus.');
+  if (gpus !== undefined && gpus !== 'all' && !/^[1-9]\d*$/.test(gpus))
+    throw new UserError(`--gpus is '${gpus}'; expected a whole number from 1, or all.`);
+  if (gpus !== undefined && backend !== 'cuda' && backend !== 'auto')
+    throw new UserError(`--gpus needs the backend cuda, and it is ${backend}: leave one of the two out.`);
+  const given = [nodes, node, master].filter((one) => one !== undefined).length;
+  if (given > 0 && (given < 3 || gpus === undefined))
+    throw new UserError('--nodes, --node and --master go together, with --gpus: this machine is one of several.');
+  if (nodes !== undefined && !(Number.isInteger(node) && node! >= 0 && node! < nodes))
+    throw new UserError(`--node is ${node}; expected a whole number from 0 to ${nodes - 1}, as --nodes is ${nodes}.`);
+}
+
+async function numberOfGpus(asked: string, visible: () => Promise<number>): Promise<number> {
+  const there = await visible();
+  if (asked === 'all') {
+    if (there === 0) throw new UserError('--gpus all: this machine shows no NVIDIA GPU; see nvidia-smi.');
+    return there;
+  }
+  if (Number(asked) <= there) return Number(asked);
+  const visibleTo = process.env.CUDA_VISIBLE_DEVICES;
+  throw new UserError(
+    `--gpus ${asked}: this machine shows ${there} ${there === 1 ? 'GPU' : 'GPUs'}` +
+      `${visibleTo === undefined ? '' : ` (CUDA_VISIBLE_DEVICES is '${visibleTo}')`}.`,
+  );
+}
+
+function nodesOf({ nodes, node, master }: ParallelArguments): Nodes | undefined {
+  if (nodes === undefined) return undefined;
+  const [, host, port] = /^\[?([^\]]+?)\]?:(\d+)$/.exec(master!) ?? [];
+  if (!host) throw new UserError(`--master is '${master}'; expected host:port, where node 0 listens, such as a:29500.`);
+  return { count: nodes, own: node!, master: { host, port: Number(port) } };
+}
+
+/** This command's file and arguments, without those that ask for processes. */
+export function commandLine(argv: readonly string[] = process.argv.slice(1)): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < argv.length; i++) {
+    const [, name, value] = /^--([a-z]+)(=.*)?$/.exec(argv[i]!) ?? [];
+    if (!NAMES.some((one) => one === name)) kept.push(argv[i]!);
+    else if (value === undefined) i++;
+  }
+  return kept;
+}
+
+/** Leaves this process only the GPU that is its own, before anything looks for one. */
+export function narrowGpus({ localRank, localSize, launcher }: Place): void {
+  const visible = process.env.CUDA_VISIBLE_DEVICES;
+  const list = visible?.split(',').filter(Boolean);
+  // Slurm may have bound each task to its own GPU.
+  if (list?.length === 1) return;
+  if (list && list.length < localSize) {
+    throw new UserError(
+      `${launcher} started ${localSize} processes on this machine, and CUDA_VISIBLE_DEVICES shows ${list.length} GPUs: ` +
+        'start one process for each GPU.',
+    );
+  }
+  process.env.CUDA_VISIBLE_DEVICES = list ? list[localRank]! : String(localRank);
+}
