@@ -4,7 +4,8 @@ import { globalNorm } from '@stickbreaking/core';
 import type { LlamaModel, Recompute, TokenBatch } from '@stickbreaking/model';
 import { add, type Scalar, scalar, type Tensor, zerosLike } from '@tensorflow/tfjs-core';
 import { type Collective, oneProcess, shareOf } from './collective.js';
-import { type SharedWeights, sharedGradients } from './parallel/sharing.js';
+import { sharedGradients } from './parallel/shared_gradients.js';
+import type { SharedWeights } from './parallel/shared_weights.js';
 
 /** The gradients of one optimizer step. */
 export interface BatchGradients {

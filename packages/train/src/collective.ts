@@ -3,7 +3,7 @@
 // processes make the same calls in the same order.
 import type { LlamaModel } from '@stickbreaking/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { SharedWeights } from './parallel/sharing.js';
+import type { SharedWeights } from './parallel/shared_weights.js';
 
 /** What the training loop needs of the other processes of a run. */
 export interface Collective {

@@ -12,7 +12,7 @@ import {
 import { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
 import { checkIdentity, firstDifference, type Identity, identityOf, say } from './identity.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
-import type { SharedWeights } from './parallel/sharing.js';
+import type { SharedWeights } from './parallel/shared_weights.js';
 import { placeStages } from './stage.js';
 import { checkStart, newModel } from './start.js';
 import type { TrainOptions } from './train_options.js';

@@ -11,7 +11,7 @@ import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore, type TrainingState } from './checkpoint.js';
 import { MetricsFile, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import type { Optimizer } from './optimizer.js';
-import type { SharedWeights, WholeTensor } from './parallel/sharing.js';
+import type { SharedWeights, WholeTensor } from './parallel/shared_weights.js';
 import { begin, OPTIMIZER_FILE } from './resume.js';
 import { learningRate } from './schedule.js';
 import { type BatchSource, type PlacedStage, placeStages } from './stage.js';

@@ -5,7 +5,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Collective } from '../collective.js';
 import { decays } from '../optimizer.js';
 import type { Place } from './place.js';
-import type { SharedWeights } from './sharing.js';
+import type { SharedWeights } from './shared_weights.js';
 import { Watchdog } from './watchdog.js';
 import { type JoinOptions, meetingOf, type World } from './world.js';
 

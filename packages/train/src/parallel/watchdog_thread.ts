@@ -42,6 +42,20 @@ export type ToThread = { fail: string; code: number } | { close: true } | { chec
 
 export const EXCHANGES = ['none', 'sum', 'numbers', 'reduce-scatter', 'all-gather', 'all-reduce', 'gather'] as const;
 
+/** What passes over a connection, or comes from the main thread: one of these. */
+interface Message {
+  hello?: Hello;
+  token?: string;
+  beat?: number[];
+  bye?: true;
+  ready?: unknown;
+  end?: number;
+  fail?: string;
+  code?: number;
+  checkpoint?: string;
+  close?: true;
+}
+
 interface Member {
   hello: Hello;
   socket: import('node:net').Socket | undefined;
@@ -71,7 +85,7 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
   const ranks = (list: number[]) => `${list.length === 1 ? 'rank' : 'ranks'} ${list.join(', ')}`;
   const send = (socket: import('node:net').Socket | undefined, message: object) =>
     socket?.write(`${JSON.stringify(message)}\n`);
-  const lines = (socket: import('node:net').Socket, use: (message: any) => void) => {
+  const lines = (socket: import('node:net').Socket, use: (message: Message) => void) => {
     let text = '';
     socket.setNoDelay(true);
     socket.setEncoding('utf8');
@@ -81,9 +95,9 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
       const parts = text.split('\n');
       text = parts.pop()!;
       for (const part of parts) {
-        let message: unknown;
+        let message: Message;
         try {
-          message = JSON.parse(part);
+          message = JSON.parse(part) as Message;
         } catch {
           socket.destroy(); // no member of this run
           return;
@@ -100,12 +114,16 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
   const own = () => [...integers, floats[0]!];
 
   /** The first key in which two pieces of plain JSON differ. */
-  const difference = (a: any, b: any, path: string[] = []): { path: string; a: unknown; b: unknown } | undefined => {
+  const difference = (
+    a: unknown,
+    b: unknown,
+    path: string[] = [],
+  ): { path: string; a: unknown; b: unknown } | undefined => {
     if (JSON.stringify(a) === JSON.stringify(b)) return undefined;
-    const isMapping = (x: unknown) => typeof x === 'object' && x !== null;
-    if (!isMapping(a) || !isMapping(b)) return { path: path.join('.'), a, b };
-    for (const key of new Set<string>([...Object.keys(a as object), ...Object.keys(b as object)])) {
-      const inner = difference((a as any)[key], (b as any)[key], [...path, key]);
+    if (typeof a !== 'object' || typeof b !== 'object' || !a || !b) return { path: path.join('.'), a, b };
+    const [left, right] = [a as Record<string, unknown>, b as Record<string, unknown>];
+    for (const key of new Set([...Object.keys(left), ...Object.keys(right)])) {
+      const inner = difference(left[key], right[key], [...path, key]);
       if (inner) return inner;
     }
     return undefined;
@@ -175,7 +193,7 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
             members.delete(member.hello.rank);
             socket.end();
           }
-          if (message.fail) end(`${nameOf(member.hello)}: ${message.fail}`, message.code);
+          if (message.fail) end(`${nameOf(member.hello)}: ${message.fail}`, message.code ?? 1);
         }
         return undefined;
       });
@@ -206,7 +224,7 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
       }
       for (const member of members.values()) {
         if (!member.socket) continue;
-        send(member.socket, { beat: true });
+        send(member.socket, { beat: [] });
         if (now - member.heard > 3 * beat)
           return gone(member, `has not answered for ${Math.round((now - member.heard) / 1000)} s`);
       }
@@ -276,14 +294,14 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
 
   const server = hello.rank === 0 ? serve() : undefined;
   if (!server) connect(0);
-  port.on('message', (message: any) => {
+  port.on('message', (message: Message) => {
     if (message.checkpoint) checkpoint = message.checkpoint;
     if (message.fail) {
       // Rank 0 says it, once.
-      if (server) end(`${nameOf(hello)}: ${message.fail}`, message.code);
+      if (server) end(`${nameOf(hello)}: ${message.fail}`, message.code ?? 1);
       else {
         send(connection, message);
-        setTimeout(() => leave(message.code), 2000);
+        setTimeout(() => leave(message.code ?? 1), 2000);
       }
     }
     if (message.close) {

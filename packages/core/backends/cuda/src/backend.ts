@@ -321,9 +321,9 @@ export class CudaBackend extends KernelBackend {
 
   /** Writes so many elements of a tensor that lie one after another to an address. */
   castTo(to: { address: number; type: StorageType }, from: Pick<Entry, 'address' | 'type'>, size: number): void {
-    if (to.type !== from.type) return this.castInto(to.address, to.type, from.address, from.type, size);
-    const bytes = size * BYTES[to.type];
-    this.driver.call('cuMemcpyDtoDAsync_v2', to.address, from.address, bytes, this.driver.stream);
+    const { driver } = this;
+    if (to.type !== from.type) this.castInto(to.address, to.type, from.address, from.type, size);
+    else driver.call('cuMemcpyDtoDAsync_v2', to.address, from.address, size * BYTES[to.type], driver.stream);
   }
 
   private castInto(to: number, toType: StorageType, from: number, fromType: StorageType, size: number): void {

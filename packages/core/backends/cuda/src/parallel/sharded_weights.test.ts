@@ -16,7 +16,9 @@ function communicators(devices: readonly HostDevice[]): Communicator[] {
   const calls = new Array<number>(size).fill(0);
   const floats = ({ buffer }: Uint8Array) => new Float32Array(buffer as ArrayBuffer);
   const ask = (rank: number, kind: string, address: number, count: number, type: Type) => {
-    const call = (asked[calls[rank]!++] ??= { kind, count, type, address: [], given: [] });
+    const number = calls[rank]!++;
+    asked[number] ??= { kind, count, type, address: [], given: [] };
+    const call = asked[number];
     expect({ kind, count, type }).toEqual({ kind: call.kind, count: call.count, type: call.type });
     const bytes = count * BYTES[type];
     const all = kind === 'allReduce' ? bytes : bytes * size;
