@@ -57,6 +57,10 @@ beforeAll(async () => {
     things.map((goal, i) => ({ goal, sol1: 'wash it', sol2: 'burn it down', label: i % 2 })),
   );
   put(
+    'cais/mmlu/anatomy/dev.jsonl',
+    things.map((thing, i) => ({ question: question(thing, i), choices: ['4', '3', '2', '1'], answer: i % 4 })),
+  );
+  put(
     'gsm8k/main/test.jsonl',
     things.slice(0, 2).map((thing, i) => ({ question: question(thing, i), answer: `#### ${i}` })),
   );
@@ -152,12 +156,12 @@ describe('sb-eval --tasks', () => {
   });
 
   it('gives the same figures to the digit in other packs, in another order, and alone', async () => {
-    const tasks = 'arc_easy,piqa,wikitext';
+    const tasks = 'arc_easy,mmlu_anatomy,piqa,wikitext';
     const { results: whole } = await results(tasks, '--num-fewshot', '1', '--batch-tokens', '4096');
     const figures = async (...options: string[]) => (await results(...(options as [string]))).results;
     expect(await figures(tasks, '--num_fewshot', '1', '--batch-tokens', '1')).toEqual(whole);
     expect(await figures(tasks, '--num-fewshot=1', '--batch-tokens', '200')).toEqual(whole);
-    expect(await figures('wikitext,piqa,arc_easy', '--num-fewshot', '1')).toEqual(whole);
+    expect(await figures('wikitext,piqa,arc_easy,mmlu_anatomy', '--num-fewshot', '1')).toEqual(whole);
     expect((await figures('piqa', '--num-fewshot', '1')).piqa).toEqual(whole.piqa);
   });
 
@@ -201,6 +205,35 @@ describe('sb-eval --tasks', () => {
     expect(stdout).toMatch(/\|gsm8k\|\s+3\|strict-match\s*\|\s+0\|exact_match\|↑\s*\|0\.0000\|±\s*\|\s*N\/A\|/);
     expect(stdout).toContain('A part of the documents was scored');
     expect(stdout).toMatch(/--- gsm8k, request 0\nQuestion: What is a stone made of, 0\?\nAnswer:\n--- tokens \d+ /);
+  });
+
+  it('generates what the model gives one prompt at a time, in batches and after a common beginning', async () => {
+    const [first, second] = [at('whole.json'), at('single.json')];
+    const options = ['--gen-kwargs', 'max_gen_toks=6', '--max-length', '4000', '--log-samples'];
+    await results('gsm8k_cot', ...options, '--output', first);
+    await results('gsm8k_cot', ...options, '--output', second, '--samples', '{"gsm8k_cot":[1]}');
+    const samples = (stem: string) => {
+      const file = readdirSync(folder).find((name) => name.startsWith(`${stem}_samples_gsm8k_cot`))!;
+      return readFileSync(at(file), 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
+    };
+    const { tokenizer, model } = {
+      tokenizer: openTokenizer(at('model/tokenizer.json')),
+      model: LlamaModel.load(at('model')),
+    };
+    const lines = samples('whole').filter((line) => line.filter === 'strict-match');
+    expect(lines).toHaveLength(2);
+    for (const { answers, arguments: given } of lines) {
+      const tokens: number[] = [];
+      const prompt = tokenizer.encode(given.gen_args_0.arg_0);
+      const stop = [...tokenizer.stopIds];
+      for await (const token of model.generate(prompt, { maxNewTokens: 6, temperature: 0, stop })) tokens.push(token);
+      expect(answers).toEqual([tokenizer.decode(tokens)]);
+    }
+    expect(samples('single')[0].answers).toEqual(lines[1]!.answers);
+    model.dispose();
   });
 
   it('writes the texts of RULER, a figure for each length', async () => {

@@ -2,19 +2,19 @@
 import { UserError } from '@stickbreaking/base';
 import type { Tokenizer } from '@stickbreaking/data';
 import type { LlamaModel } from '@stickbreaking/model';
-import { scorerOf, type TokenScorer } from '../scoring.js';
+import { scorerOf } from '../scoring.js';
 import type { BuiltTask } from '../tasks/build.js';
 import { rollingWindows } from '../tasks/rolling.js';
 import type { DocumentScore, TaskResult } from '../tasks/scores.js';
 import { type AnswerOf, type RequestKind, type RequestOf, requestsOf, scoreExamples } from '../tasks/task.js';
 import type { Answers } from './answers.js';
-import { type GenerationJob, generateText, generationJob } from './generate.js';
-import { packsOf, type Sequence, scorePack, sequenceOf } from './packs.js';
-import { encodePairs, encodePrompts, encodeWholeTexts, type TokenRules } from './tokens.js';
+import { type GeneratingModel, type GenerationJob, generateTexts, generationJob } from './generate.js';
+import { MOST_NEXT, packsOf, type Sequence, scoreNextTokens, scorePack, sequenceOf } from './packs.js';
+import { encodePairs, encodePrefix, encodePrompts, encodeWholeTexts, type TokenRules } from './tokens.js';
 
 /** A model with what it reads. */
 export interface AskedModel {
-  model: Pick<LlamaModel, 'tokenLosses' | 'generate'>;
+  model: Pick<LlamaModel, 'tokenLosses'> & GeneratingModel;
   tokenizer: Tokenizer;
 }
 
@@ -64,14 +64,13 @@ export async function runTasks(
   const all = jobs.flat();
   await scoreSequences(
     all.flatMap((job) => ('sequences' in job ? job.sequences : [])),
-    scorerOf(asked.model as LlamaModel),
+    asked.model,
     options,
   );
-  await generateAll(
-    all.flatMap((job) => ('generation' in job ? [job.generation] : [])),
-    asked,
-    options,
-  );
+  for (const [t, task] of tasks.entries()) {
+    const own = jobs[t]!.flatMap((job) => ('generation' in job ? [job.generation] : []));
+    if (own.length > 0) await generateAll(task, own, asked, options);
+  }
   return tasks.map((task, t) => outcomeOf(task, jobs[t]!, options.answers));
 }
 
@@ -113,32 +112,72 @@ function windowsOf(tokens: readonly number[], { maxLength, tokenizer }: TokenRul
   });
 }
 
-async function scoreSequences(sequences: readonly Sequence[], score: TokenScorer, options: AskOptions): Promise<void> {
-  const { answers, batchTokens, onProgress, signal } = options;
+async function scoreSequences(
+  sequences: readonly Sequence[],
+  model: AskedModel['model'],
+  { answers, batchTokens, onProgress, signal }: AskOptions,
+): Promise<void> {
   const isKnown = ({ key }: Sequence) => answers.get(key) !== undefined;
-  const packs = packsOf(sequences, batchTokens).filter((pack) => !pack.sequences.every(isKnown));
-  const total = packs.reduce((sum, { tokens }) => sum + tokens, 0);
+  // Single tokens after the same input, such as the letters of choices, take one pass.
+  const singles = new Map<string, Sequence[]>();
+  for (const one of sequences) {
+    if (one.targets.length !== 1) continue;
+    const input = one.input.join();
+    singles.set(input, [...(singles.get(input) ?? []), one]);
+  }
+  const alike = new Map([...singles.values()].map((group) => [group[0]!.key, group]));
+  const score = scorerOf(model as LlamaModel);
+  const long = packsOf(
+    sequences.filter((one) => one.targets.length !== 1),
+    batchTokens,
+  ).map((pack) => ({ pack, all: pack.sequences, run: () => scorePack(score, pack) }));
+  const short = packsOf(
+    [...singles.values()].map(([first]) => first!),
+    batchTokens,
+    MOST_NEXT,
+  ).map((pack) => ({
+    pack,
+    all: pack.sequences.flatMap(({ key }) => alike.get(key)!),
+    run: async () => {
+      const targets = ({ key }: Sequence) => alike.get(key)!.map((one) => one.targets[0]!);
+      return (await scoreNextTokens(model, pack, targets)).flat();
+    },
+  }));
+  const open = [...long, ...short].filter(({ all }) => !all.every(isKnown));
+  const total = open.reduce((sum, { pack }) => sum + pack.tokens, 0);
   let done = 0;
-  for (const pack of packs) {
+  for (const { pack, all, run } of open) {
     signal?.throwIfAborted();
     onProgress?.(done, total, 'tokens scored');
-    const likelihoods = await scorePack(score, pack);
-    answers.add(pack.sequences.flatMap((one, i) => (isKnown(one) ? [] : [[one.key, likelihoods[i]!] as const])));
+    const likelihoods = await run();
+    const fresh = new Map(all.flatMap((one, i) => (isKnown(one) ? [] : [[one.key, likelihoods[i]!] as const])));
+    answers.add([...fresh]);
     done += pack.tokens;
   }
   if (total > 0) onProgress?.(done, total, 'tokens scored');
 }
 
-async function generateAll(jobs: readonly GenerationJob[], asked: AskedModel, options: AskOptions): Promise<void> {
-  const { answers, onProgress, signal } = options;
+async function generateAll(
+  task: BuiltTask,
+  jobs: readonly GenerationJob[],
+  { model, tokenizer }: AskedModel,
+  { answers, onProgress, signal, rules }: AskOptions,
+): Promise<void> {
   const each = new Map(jobs.map((job) => [job.key, job]));
   const open = [...each.values()].filter(({ key }) => answers.get(key) === undefined);
-  for (const [done, job] of open.entries()) {
-    signal?.throwIfAborted();
-    onProgress?.(done, open.length, 'answers generated');
-    answers.add([[job.key, await generateText(asked.model, asked.tokenizer, job)]]);
-  }
-  if (open.length > 0) onProgress?.(open.length, open.length, 'answers generated');
+  const what = `answers of ${task.name}`;
+  let done = 0;
+  if (open.length > 0) onProgress?.(done, open.length, what);
+  const prefix = await encodePrefix(task.sharedBeginning, rules);
+  await generateTexts(model, open, {
+    tokenizer,
+    prefix,
+    signal,
+    onText: (job, text) => {
+      answers.add([[job.key, text]]);
+      onProgress?.(++done, open.length, what);
+    },
+  });
 }
 
 function outcomeOf(task: BuiltTask, jobs: readonly Job[], known: Answers): TaskOutcome {

@@ -148,3 +148,15 @@ export async function encodePrompts(
     return { tokens: tokens.slice(cut), cut };
   });
 }
+
+/**
+ * The tokens with which prompts begin that begin with a text: all but the last few, which the tokenizer may join with what
+ * follows.
+ */
+export async function encodePrefix(text: string, rules: TokenRules): Promise<readonly number[]> {
+  if (text === '') return [];
+  const [tokens] = await encodeWholeTexts([text], rules);
+  return tokens!.slice(0, -SEAM_TOKENS);
+}
+
+const SEAM_TOKENS = 4;

@@ -20,6 +20,8 @@ export interface BuiltTask extends Task<RequestKind, BuiltDocument, DocumentScor
   readonly definition: TaskDefinition;
   /** Examples before each question. */
   readonly numFewshot: number;
+  /** What every prompt begins with: the description, and examples that are the same for all. */
+  readonly sharedBeginning: string;
   /** Documents of the split, of which `examples` may be a part. */
   readonly documentsInSplit: number;
 }
@@ -63,10 +65,14 @@ export function buildTask(definition: TaskDefinition, rows: TaskRows, options: B
   const ready = (row: Row) => process(adapt(row));
   const shots = samplerOf(definition, rows, numFewshot, options.seed ?? 1234);
   const shotOf = shotTexts(definition, ready);
+  const { description = '' } = definition;
+  const fixed = definition.shots?.sampler === 'first_n' && !definition.shots.drawsOneMore;
+  const begin = (row: Row) => [description, ...shots.next(row).map(shotOf)].join('');
+  const shared = fixed ? begin({}) : description;
   const examples = chosen(definition.name, rows.documents, options).map(({ id, row }) =>
     placed(`${definition.name}, document ${id + 1}`, () => {
       checkColumns(definition, adapt(row));
-      const before = [definition.description ?? '', ...shots.next(row).map(shotOf)].join('');
+      const before = fixed ? shared : begin(row);
       const made = ready(row);
       return {
         id,
@@ -81,6 +87,7 @@ export function buildTask(definition: TaskDefinition, rows: TaskRows, options: B
     name: definition.name,
     kind: kindOf(definition),
     numFewshot,
+    sharedBeginning: shared,
     documentsInSplit: rows.documents.length,
     examples,
     requests: (document) => document.requests,
