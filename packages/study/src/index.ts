@@ -1,3 +1,4 @@
+export { loadStudy, shippedStudies, studies } from './load.js';
 export {
   answerPositions,
   checkTask,

@@ -12,6 +12,8 @@ export const studies = [mqrarStudy, extrapolationStudy, extensionStudy, speedStu
 
 /** The study files that come with this package. */
 export const shippedStudies = new ShippedFiles(import.meta.url, 'configs/studies');
+/** A study file may extend one of them, or another of the user's. */
+const composed = { composed: shippedStudies };
 
 /**
  * @param given the path of a study's file, or the name of one that comes with this package, such as `mqrar-small`
@@ -21,9 +23,9 @@ export function loadStudy(given: string, overrides: readonly string[] = []): { s
   const file = shippedStudies.find(given);
   const names = studies.map(({ kind }) => kind);
   const Kind = z.looseObject({ study: z.enum(names, { error: `expected one of ${names.join(', ')}` }) });
-  const { study: name } = readYaml(file, Kind, { overrides });
+  const { study: name } = readYaml(file, Kind, { ...composed, overrides });
   const study = studies.find(({ kind }) => kind === name)!;
-  const config = readYaml(file, study.schema, { overrides });
+  const config = readYaml(file, study.schema, { ...composed, overrides });
   const ids = study.arms(config).map(({ id }) => id);
   const twice = ids.find((id, i) => ids.indexOf(id) !== i);
   if (twice !== undefined)

@@ -112,6 +112,8 @@ export type RunConfigInput = z.input<typeof RunConfigSchema>;
 
 /** The run files that come with this package. */
 export const shippedRuns = new ShippedFiles(import.meta.url, 'configs');
+/** A run file may extend one of them, or another of the user's. */
+const composed = { composed: shippedRuns };
 
 /**
  * Reads a run's YAML file, with values replaced by `key.path=value` overrides.
@@ -121,14 +123,14 @@ export const shippedRuns = new ShippedFiles(import.meta.url, 'configs');
  */
 export function loadRunConfig(given: string, overrides: readonly string[] = []): RunConfig {
   const file = shippedRuns.find(given);
-  return readYaml(file, RunConfigSchema, { overrides: [...inherited(file, overrides), ...overrides] });
+  return readYaml(file, RunConfigSchema, { ...composed, overrides: [...inherited(file, overrides), ...overrides] });
 }
 
 /** Where the file names no model, that of the checkpoint which the run starts from, as the first of the overrides. */
 function inherited(file: string, overrides: readonly string[]): string[] {
   const loose = z.looseObject({});
-  if ('model' in readYaml(file, loose)) return [];
-  const start = StartSchema.safeParse(readYaml(file, loose, { overrides }).startFrom);
+  if ('model' in readYaml(file, loose, composed)) return [];
+  const start = StartSchema.safeParse(readYaml(file, loose, { ...composed, overrides }).startFrom);
   if (!start.success) return [];
   return [`model=${JSON.stringify(loadConfig(resolveCheckpoint(startOfSchema(start.data).path)))}`];
 }

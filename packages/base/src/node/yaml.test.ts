@@ -1,4 +1,7 @@
-import { describe, expect, it } from 'vitest';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { parseYaml, readYaml } from './yaml.js';
 
@@ -85,6 +88,105 @@ describe('a file that is no configuration', () => {
     const overrides = ['stages.1.x=2'];
     expect(parseYaml('stages: [{ x: 1 }]\n', 'run.yaml', loose, { overrides })).toEqual({
       stages: [{ x: 1 }, { x: 2 }],
+    });
+  });
+});
+
+describe('a file that people compose', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'yaml-'));
+  afterAll(() => rmSync(directory, { recursive: true }));
+  afterEach(() => vi.unstubAllEnvs());
+
+  const schema = z.strictObject({
+    output: z.string(),
+    seed: z.int().default(0),
+    attention: z.union([
+      z.strictObject({ kind: z.literal('stick-breaking'), attendCurrent: z.boolean().optional() }),
+      z.strictObject({ kind: z.literal('softmax'), window: z.int().optional() }),
+    ]),
+    stages: z.array(z.strictObject({ steps: z.int(), peak: z.number() })),
+    validation: z.strictObject({ tokens: z.int() }).optional(),
+  });
+  const file = (name: string, text: string) => {
+    const path = join(directory, name);
+    mkdirSync(join(path, '..'), { recursive: true });
+    writeFileSync(path, text);
+    return path;
+  };
+  const base = file(
+    'base.yaml',
+    'output: runs/a\nattention: { kind: stick-breaking, attendCurrent: true }\n' +
+      'stages:\n  - steps: 5\n    peak: 1e-3\n  - steps: 6\n    peak: 2e-3\nvalidation: { tokens: 9 }\n',
+  );
+  const composed = { find: (name: string) => (name === 'shipped' ? base : name) };
+  const read = (text: string, overrides: string[] = []) =>
+    readYaml(file('run.yaml', text), schema, { composed, overrides });
+
+  it('has what the other has, but for what it says itself', () => {
+    expect(read('extends: base.yaml\noutput: runs/b\n')).toEqual({
+      output: 'runs/b',
+      seed: 0,
+      attention: { kind: 'stick-breaking', attendCurrent: true },
+      stages: [
+        { steps: 5, peak: 1e-3 },
+        { steps: 6, peak: 2e-3 },
+      ],
+      validation: { tokens: 9 },
+    });
+    expect(read('extends: shipped\n').output).toBe('runs/a');
+  });
+
+  it('replaces lists and mappings of another kind, merges other mappings, and takes out what is null', () => {
+    const run = read(
+      'extends: base.yaml\nattention: { kind: softmax }\nvalidation: ~\nstages: [{ steps: 1, peak: 1 }]\n',
+    );
+    expect(run.attention).toEqual({ kind: 'softmax' });
+    expect(run.validation).toBeUndefined();
+    expect(run.stages).toHaveLength(1);
+    const kept = read('extends: base.yaml\nattention: { attendCurrent: false }\n', ['stages.1.steps=7']);
+    expect(kept.attention).toEqual({ kind: 'stick-breaking', attendCurrent: false });
+    expect(kept.stages[1]).toEqual({ steps: 7, peak: 2e-3 });
+  });
+
+  it('may extend a file that extends one, each path relative to its own file', () => {
+    file('deeper/middle.yaml', 'extends: ../base.yaml\nseed: 3\noutput: runs/m\n');
+    expect(read('extends: deeper/middle.yaml\noutput: runs/c\n')).toMatchObject({ output: 'runs/c', seed: 3 });
+  });
+
+  it.each([
+    ['extends: base.yaml\nstages:\n  - steps: 5\n', /run\.yaml:3: key 'stages\.0\.peak' is missing/],
+    ['extends: bad.yaml\n', /bad\.yaml:3: validation\.tokens/],
+    ['extends: bad.yaml\nvalidation: { tokens: x }\n', /run\.yaml:2: validation\.tokens/],
+    ['extends: nowhere.yaml\n', /run\.yaml:1: extends: cannot read nowhere\.yaml: there is no such file/],
+    ['seed: 1\nextends: [a]\n', /run\.yaml:2: extends: expected the path of a file/],
+    ['extends: run.yaml\n', /run\.yaml:1: extends: run\.yaml in turn extends this file/],
+    ['extends: circle.yaml\n', /circle\.yaml:1: extends: run\.yaml in turn extends this file/],
+    [`seed: 1\noutput: \${NOT_SET_ANYWHERE}\n`, /run\.yaml:2: \$\{NOT_SET_ANYWHERE\} is not set/],
+  ])('names the file and line that is wrong: %j', (text, message) => {
+    file('bad.yaml', 'extends: base.yaml\nvalidation:\n  tokens: many\n');
+    file('circle.yaml', 'extends: run.yaml\n');
+    expect(() => read(text)).toThrow(message);
+  });
+
+  it('reads the environment and knows the home directory', () => {
+    vi.stubEnv('SEED', '7');
+    vi.stubEnv('WHERE', 'a: b');
+    const rest = 'extends: base.yaml\n';
+    expect(read(`${rest}seed: \${SEED}\noutput: ~/runs/\${WHERE}\n`)).toMatchObject({
+      seed: 7,
+      output: `${homedir()}/runs/a: b`,
+    });
+    expect(read(`${rest}seed: \${OTHER_SEED:-9}\noutput: $\${SEED}\n`)).toMatchObject({ seed: 9, output: `\${SEED}` });
+    expect(() => read(`${rest}seed: "\${SEED}"\n`)).toThrow(/seed/);
+    expect(read(rest, ['output=~/b']).output).toBe(`${homedir()}/b`);
+  });
+
+  it('leaves other YAML files as they are', () => {
+    const loose = z.looseObject({});
+    expect(parseYaml(`extends: x\na: ~/b\nc: \${D}\n`, 'x.yaml', loose)).toEqual({
+      extends: 'x',
+      a: '~/b',
+      c: `\${D}`,
     });
   });
 });

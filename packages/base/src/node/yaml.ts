@@ -1,10 +1,14 @@
 /** YAML files checked by a zod schema; a mistake is one line that names file, line, key and what was expected. */
-import { type Document, isMap, isNode, isSeq, LineCounter, parse, parseDocument } from 'yaml';
+import { existsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { Document, isMap, isNode, isSeq, LineCounter, parse, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { UserError } from '../errors.js';
 import { shown } from '../shown.js';
 import { readWhole } from './read_whole.js';
+import { type Layered, layerAt, layerOf, layOver, valuesOf } from './yaml_layers.js';
 import { describeProblem } from './yaml_problem.js';
+import { substituteEnvironment, substituteHome } from './yaml_substitute.js';
 
 type Path = readonly PropertyKey[];
 
@@ -16,6 +20,18 @@ export interface YamlOptions {
   overrides?: readonly string[];
   /** Read only this top-level key. */
   section?: string;
+  /**
+   * The file is one that people write: `${NAME}` is the environment's, `~/` the home directory, and `extends: FILE`
+   * names a file that this one is laid over, relative to this file, or else what `find` makes of it.
+   */
+  composed?: { find(name: string): string };
+}
+
+/** A file of a chain in which each extends the one before. */
+interface Layer {
+  file: string;
+  document: Document;
+  lines: LineCounter;
 }
 
 /**
@@ -31,21 +47,17 @@ export function readYaml<Schema extends z.ZodType>(
   return parseYaml(readWhole(file).toString(), file, schema, options);
 }
 
-/** The same for a text; `file` only appears in messages. */
+/** The same for a text; `file` appears in messages, and `extends` is relative to it. */
 export function parseYaml<Schema extends z.ZodType>(
   text: string,
   file: string,
   schema: Schema,
-  { overrides = [], section }: YamlOptions = {},
+  { overrides = [], section, composed }: YamlOptions = {},
 ): z.output<Schema> {
-  const lines = new LineCounter();
-  const document = documentOf(text, file, lines);
-  const broken = document.errors[0];
-  if (broken) {
-    const line = lines.linePos(broken.pos[0]).line;
-    throw new UserError(`${file}:${line}: this is not YAML: ${firstLine(broken.message)}`);
-  }
-  const overridden = overrides.map((override) => applyOverride(document, override));
+  const layered = composed ? composedOf(text, file, composed) : undefined;
+  const own = layered ? undefined : readLayer(text, file);
+  const document = own ? own.document : new Document(valuesOf(layered!));
+  const overridden = overrides.map((override) => applyOverride(document, override, composed !== undefined));
   const content = contentOf(document, file);
   const base = section === undefined ? [] : [section];
   const value = section === undefined ? content : (content as Record<string, unknown> | null)?.[section];
@@ -54,8 +66,48 @@ export function parseYaml<Schema extends z.ZodType>(
   const problem = describeProblem(result.error.issues, schema, value);
   const path = [...base, ...problem.path];
   const source = overridden.find((one) => startsWith(path, one.path));
-  const where = source ? `override '${source.text}'` : `${file}:${lineOf(document, path, lines)}`;
+  const at = own ?? layerAt(layered!, path);
+  const where = source ? `override '${source.text}'` : `${at.file}:${lineOf(at.document, path, at.lines)}`;
   throw new UserError(`${where}: ${problem.message(path.map(String).join('.'))}`);
+}
+
+function readLayer(text: string, file: string): Layer {
+  const lines = new LineCounter();
+  const document = documentOf(text, file, lines);
+  const broken = document.errors[0];
+  if (broken) {
+    const line = lines.linePos(broken.pos[0]).line;
+    throw new UserError(`${file}:${line}: this is not YAML: ${firstLine(broken.message)}`);
+  }
+  return { file, document, lines };
+}
+
+/** A file laid over the one that it extends, and that over the next. */
+function composedOf(
+  text: string,
+  file: string,
+  { find }: { find(name: string): string },
+  above: readonly string[] = [],
+): Layered<Layer> {
+  const layer = readLayer(text, file);
+  const lineOfScalar = (at: number | undefined) => (at === undefined ? 1 : layer.lines.linePos(at).line);
+  substituteEnvironment(layer.document, (scalar) => `${file}:${lineOfScalar(scalar.range?.[0])}`);
+  substituteHome(layer.document);
+  const { extends: base, ...content } = { ...(contentOf(layer.document, file) as Record<string, unknown> | null) };
+  if (base === undefined) return layerOf(contentOf(layer.document, file), layer);
+  const where = `${file}:${lineOf(layer.document, ['extends'], layer.lines)}`;
+  if (typeof base !== 'string' || base === '') throw new UserError(`${where}: extends: expected the path of a file.`);
+  const near = resolve(dirname(file), base);
+  const path = existsSync(near) ? near : find(base);
+  const chain = [...above, resolve(file)];
+  if (chain.includes(resolve(path))) throw new UserError(`${where}: extends: ${base} in turn extends this file.`);
+  let below: string;
+  try {
+    below = readWhole(path).toString();
+  } catch (error) {
+    throw new UserError(`${where}: extends: ${(error as Error).message}`);
+  }
+  return layOver(composedOf(below, path, { find }, chain), layerOf(content, layer));
 }
 
 /** Nesting beyond what the parser's recursion bears is no configuration. */
@@ -80,7 +132,7 @@ function startsWith(path: Path, prefix: Path): boolean {
   return prefix.every((key, i) => String(key) === String(path[i]));
 }
 
-function applyOverride(document: Document, text: string): { text: string; path: Path } {
+function applyOverride(document: Document, text: string, composed: boolean): { text: string; path: Path } {
   const equals = text.indexOf('=');
   const path = text
     .slice(0, Math.max(0, equals))
@@ -89,7 +141,9 @@ function applyOverride(document: Document, text: string): { text: string; path: 
   if (path.includes('')) throw new UserError(`override '${shown(text)}': expected key.path=value, such as seed=1.`);
   checkIndices(document, path, text);
   try {
-    document.setIn(path, document.createNode(parse(text.slice(equals + 1))));
+    const value = new Document(parse(text.slice(equals + 1)));
+    if (composed) substituteHome(value);
+    document.setIn(path, document.createNode(value.toJS()));
   } catch (error) {
     throw new UserError(`override '${shown(text)}' cannot be applied: ${firstLine((error as Error).message)}.`);
   }
