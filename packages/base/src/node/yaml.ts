@@ -86,7 +86,7 @@ function readLayer(text: string, file: string): Layer {
 function composedOf(
   text: string,
   file: string,
-  { find }: { find(name: string): string },
+  shipped: { find(name: string): string },
   above: readonly string[] = [],
 ): Layered<Layer> {
   const layer = readLayer(text, file);
@@ -98,7 +98,7 @@ function composedOf(
   const where = `${file}:${lineOf(layer.document, ['extends'], layer.lines)}`;
   if (typeof base !== 'string' || base === '') throw new UserError(`${where}: extends: expected the path of a file.`);
   const near = resolve(dirname(file), base);
-  const path = existsSync(near) ? near : find(base);
+  const path = existsSync(near) ? near : shipped.find(base);
   const chain = [...above, resolve(file)];
   if (chain.includes(resolve(path))) throw new UserError(`${where}: extends: ${base} in turn extends this file.`);
   let below: string;
@@ -107,7 +107,7 @@ function composedOf(
   } catch (error) {
     throw new UserError(`${where}: extends: ${(error as Error).message}`);
   }
-  return layOver(composedOf(below, path, { find }, chain), layerOf(content, layer));
+  return layOver(composedOf(below, path, shipped, chain), layerOf(content, layer));
 }
 
 /** Nesting beyond what the parser's recursion bears is no configuration. */
