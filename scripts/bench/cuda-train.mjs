@@ -2,6 +2,7 @@
 // calls (forward, loss, backward on the tape, gradient norm, AdamW), on random tokens. Prints tokens/s, peak memory and time by
 // kernel, and writes them as JSON. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n
 // --micro-batches n (of each GPU) --steps n --mup (keep the configuration's muP multipliers) --recompute none|attention|block --out folder
+// --precision default|fp8 --moments float32|bfloat16
 // --gpus n|all --silent (several GPUs that tell each other nothing: what a step costs without its communication)
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -22,6 +23,8 @@ const { values: o } = parseArgs({
     steps: { type: 'string', default: '6' },
     mup: { type: 'boolean', default: false },
     recompute: { type: 'string', default: 'none' },
+    precision: { type: 'string', default: 'default' },
+    moments: { type: 'string', default: 'float32' },
     out: { type: 'string', default: 'benchmarks' },
     gpus: { type: 'string' },
     silent: { type: 'boolean', default: false },
@@ -63,7 +66,7 @@ const model = LlamaModel.from(config, (name, shape) => {
 });
 const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
 const weights = world?.collective.share(model);
-const optimizer = new Optimizer(weights?.owned ?? model.parameters, OptimizerSchema.parse({}));
+const optimizer = new Optimizer(weights?.owned ?? model.parameters, OptimizerSchema.parse({ momentType: o.moments }));
 const say = rank === 0 ? console.log : () => {};
 say(
   `${parameters.toLocaleString('en')} parameters, ${o.attention}, ${size} × ${microBatches} × ${sequences} × ${length} tokens a step`,
@@ -74,11 +77,12 @@ function batch() {
   const ids = Int32Array.from({ length: sequences * length + 1 }, () => random.integer(config.vocabSize));
   return { tokens: ids.subarray(0, -1), targets: ids.subarray(1), cuSeqlens };
 }
+const compute = { recompute: o.recompute, precision: o.precision };
 async function step() {
   const batches = Array.from({ length: microBatches * size }, batch);
   const started = performance.now();
   const { collective } = world ?? {};
-  const options = { recompute: o.recompute, ...(collective ? { collective, weights } : {}) };
+  const options = { ...compute, ...(collective ? { collective, weights } : {}) };
   const { loss, gradients, gradientNorm } = await batchGradients(model, batches, options);
   optimizer.update(gradients, gradientNorm, 3e-4);
   weights?.gatherWeights();
@@ -118,7 +122,7 @@ async function profile() {
 function enqueue() {
   driver.synchronize();
   const started = performance.now();
-  const { loss, gradients } = model.gradients(batch(), { scale: 1 / (sequences * length) });
+  const { loss, gradients } = model.gradients(batch(), { scale: 1 / (sequences * length), ...compute });
   const time = performance.now() - started;
   tf.dispose([loss, ...gradients.values()]);
   return time;
@@ -151,6 +155,8 @@ const result = {
   attention: o.attention,
   blockSkipping: backend.blockSkipping,
   recompute: o.recompute,
+  precision: o.precision,
+  momentType: o.moments,
   layers: config.numLayers,
   parameters,
   tokensPerStep: tokens,
@@ -170,6 +176,8 @@ const result = {
 const variant = [o.attention.replace('+', '-'), config.numLayers, ...(backend.blockSkipping ? [] : ['no-skipping'])];
 if (size > 1) variant.push(`${size}-gpus`, ...(o.silent ? ['silent'] : []));
 if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);
+if (o.precision !== 'default') variant.push(o.precision);
+if (o.moments !== 'float32') variant.push(`moments-${o.moments}`);
 const file = `${o.out}/cuda-train-${variant.join('-')}.json`;
 if (rank === 0) {
   mkdirSync(o.out, { recursive: true });
@@ -177,6 +185,9 @@ if (rank === 0) {
 }
 for (const [name, { time, launches }] of kernels.slice(0, 24))
   say(`${name.padEnd(30)} ${time.toFixed(2).padStart(9)} ms ${String(launches).padStart(6)} launches`);
+const { tuned } = backend.cublas;
+if (Object.keys(tuned).length > 0)
+  say(`matmuls for which another than the first algorithm was chosen: ${JSON.stringify(tuned)}`);
 say(`losses ${losses.map((x) => x.toFixed(4)).join(' ')}`);
 say(
   `${o.attention}: ${ms.toFixed(1)} ms a step, ${result.tokensPerSecond.toFixed(0)} tokens/s, MFU ${(100 * result.modelFlopsUtilisation).toFixed(1)} %, peak ${result.peakGiB.toFixed(1)} GiB, ` +

@@ -21,8 +21,12 @@ export type {
   KernelOutputs,
   Kernels,
   KernelTable,
+  MatmulAttributes,
+  MatmulPrecision,
+  MomentType,
   NoAttributes,
   PackedAttributes,
+  ReadByAttributes,
   ReferenceKernel,
   RotaryAttributes,
   RowPositions,
@@ -33,3 +37,4 @@ export { gradientsOf } from './reference/linears.js';
 export { kernelNames, runReference } from './reference/register.js';
 export { runKernel } from './run_kernel.js';
 export { sameValues } from './same_values.js';
+export { momentSeed, roundingBits, roundStochastically } from './stochastic_rounding.js';

@@ -30,8 +30,12 @@ export type {
   KernelOutputs,
   Kernels,
   KernelTable,
+  MatmulAttributes,
+  MatmulPrecision,
+  MomentType,
   NoAttributes,
   PackedAttributes,
+  ReadByAttributes,
   ReferenceKernel,
   RotaryAttributes,
   RowPositions,
@@ -51,4 +55,5 @@ export { residual } from './ops/residual.js';
 export { type ResidualRmsNormOptions, residualRmsNorm } from './ops/residual_rms_norm.js';
 export { rmsNorm } from './ops/rms_norm.js';
 export { swiGlu } from './ops/swiglu.js';
+export { toBfloat16 } from './ops/to_bfloat16.js';
 export { recomputed, valueAndGradients } from './value_and_gradients.js';

@@ -91,6 +91,32 @@ export interface AdamWAttributes {
   step: number;
   /** Every gradient is multiplied by it first (clipping, averaging). */
   gradientScale: number;
+  /**
+   * The form in which the moments are kept. In bfloat16 they are rounded up or down at random, in proportion to what is lost, so
+   * that small changes add up; the random numbers follow from the step, the parameter's and the number's place alone. Default:
+   * float32.
+   */
+  momentType?: MomentType;
+}
+
+export type MomentType = 'float32' | 'bfloat16';
+
+/**
+ * How a layer's matmuls take their operands: as the backend holds them, or each row of both rounded to eight bits (e4m3, with a
+ * float32 scale a row: the row's largest magnitude ÷ 448) and summed in float32. Gradients of weights are made as ever.
+ */
+export type MatmulPrecision = 'default' | 'fp8';
+
+/** Attributes of matmuls. */
+export interface MatmulAttributes {
+  /** Default: 'default'. */
+  precision?: MatmulPrecision;
+}
+
+/** A hint, which changes no result: with it, a backend may write what those matmuls read beside the result. */
+export interface ReadByAttributes {
+  /** The precision of the matmuls that read the result, or in a gradient the gradient. */
+  readBy?: MatmulPrecision;
 }
 
 /** Attributes of the output head with cross-entropy. */
@@ -184,10 +210,10 @@ export interface Kernels {
     attrs: DecodeAttributes;
     outputs: [output: Tensor, remainder: Tensor, keysRead: Tensor];
   };
-  /** x [N,C], weights [F,C]; x·weightᵀ of each. With N ≤ 64 a row's bits do not depend on the other rows. */
-  Linears: { inputs: [x: Tensor, ...weights: Tensor[]]; attrs: NoAttributes; outputs: Tensor[] };
-  /** dy [N,F] and weight [F,C] of each, alternating; dx is the sum of all dy·weight. */
-  LinearsGrad: { inputs: Tensor[]; attrs: NoAttributes; outputs: [dx: Tensor] };
+  /** x [N,C], weights [F,C]; x·weightᵀ of each. With N ≤ 64 and not in fp8 a row's bits do not depend on the other rows. */
+  Linears: { inputs: [x: Tensor, ...weights: Tensor[]]; attrs: MatmulAttributes; outputs: Tensor[] };
+  /** dy [N,F] and weight [F,C] of each, alternating; dx is the sum of all dy·weight. In fp8 a row has all dy of a token. */
+  LinearsGrad: { inputs: Tensor[]; attrs: MatmulAttributes; outputs: [dx: Tensor] };
   /** x [N,C], dy0 [N,F], dy1, …; dyᵢᵀ·x of each, and sumᵢ [F,C] with it where that is given: the sum is consumed: it may be changed in place. */
   WeightGrads: {
     inputs: { x: Tensor } & { [name: `${'dy' | 'sum'}${number}`]: Tensor };
@@ -197,7 +223,7 @@ export interface Kernels {
   /** x [N,C], weight [C]; inverseRms [N]. */
   RMSNorm: {
     inputs: { x: Tensor; weight: Tensor };
-    attrs: { epsilon: number };
+    attrs: { epsilon: number } & ReadByAttributes;
     outputs: [y: Tensor, inverseRms: Tensor];
   };
   RMSNormGrad: {
@@ -212,20 +238,20 @@ export interface Kernels {
   /** x, branch [N,C], weight [C]; sum = x + multiplier·branch, its RMSNorm y, inverseRms [N]. */
   ResidualRMSNorm: {
     inputs: { x: Tensor; branch: Tensor; weight: Tensor };
-    attrs: { epsilon: number; multiplier: number };
+    attrs: { epsilon: number; multiplier: number } & ReadByAttributes;
     outputs: [sum: Tensor, y: Tensor, inverseRms: Tensor];
   };
-  /** dBranch = multiplier·dx is returned if multiplier is not 1. */
+  /** dBranch = multiplier·dx is returned if multiplier is not 1; it, or dx, is what `readBy` speaks of. */
   ResidualRMSNormGrad: {
     inputs: { sum: Tensor; weight: Tensor; inverseRms: Tensor; dSum: Tensor; dy: Tensor };
-    attrs: { multiplier: number };
+    attrs: { multiplier: number } & ReadByAttributes;
     outputs: [dx: Tensor, dWeight: Tensor, dBranch?: Tensor];
   };
   /** gate, up [N,F]; silu(gate)·up. */
-  SwiGLU: { inputs: { gate: Tensor; up: Tensor }; attrs: NoAttributes; outputs: [y: Tensor] };
+  SwiGLU: { inputs: { gate: Tensor; up: Tensor }; attrs: ReadByAttributes; outputs: [y: Tensor] };
   SwiGLUGrad: {
     inputs: { gate: Tensor; up: Tensor; dy: Tensor };
-    attrs: NoAttributes;
+    attrs: ReadByAttributes;
     outputs: [dGate: Tensor, dUp: Tensor];
   };
   /** x [N,H,D], weight and bias [H,D]; mean and inverseStd [N,H]. */
@@ -251,6 +277,8 @@ export interface Kernels {
     attrs: NoAttributes;
     outputs: [dRemainder: Tensor, dBias: Tensor];
   };
+  /** x, each number rounded to the nearest bfloat16: a backend may keep it in half the memory. */
+  ToBfloat16: { inputs: { x: Tensor }; attrs: NoAttributes; outputs: [y: Tensor] };
   /** tokens int32 [N], weight [V,C]; rows [N,C]. */
   Embedding: { inputs: { tokens: Tensor; weight: Tensor }; attrs: NoAttributes; outputs: [rows: Tensor] };
   /** dWeight [V,C], and `sum` with it where that is given: it may change in place. */

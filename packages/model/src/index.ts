@@ -22,7 +22,7 @@ export { hostMemory } from './host_memory.js';
 export type { Recompute } from './layer.js';
 export { loadConfig } from './load_config.js';
 export { estimateMemory } from './memory.js';
-export { type ForwardOptions, LlamaModel, type TokenBatch } from './model.js';
+export { type ComputeOptions, type ForwardOptions, LlamaModel, type TokenBatch } from './model.js';
 export { countParameters, parameterShapes } from './parameters.js';
 export {
   readSafetensors,

@@ -1,5 +1,5 @@
 /** One layer of a decoder: RMSNorm, attention, RMSNorm and feed-forward, with residual connections. */
-import { recomputed, residual, residualRmsNorm, rmsNorm } from '@stickbreaking/core';
+import { type MatmulPrecision, recomputed, residual, residualRmsNorm, rmsNorm } from '@stickbreaking/core';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { type AttentionContext, attend } from './attention/attend.js';
 import type { LlamaConfig } from './config.js';
@@ -24,6 +24,8 @@ export interface LayerContext extends AttentionContext {
   /** The weight of the norm that reads the layer's output. */
   nextNorm: Tensor1D;
   recompute: Recompute;
+  /** Of the layer's matmuls. */
+  precision: MatmulPrecision;
 }
 
 /**
@@ -40,11 +42,15 @@ export function runLayer(
   const epsilon = config.normEpsilon;
   const multiplier = config.mup?.residualMultiplier ?? 1;
   const { kind, setting } = feedForwardOf(config);
-  const attention = (input: Tensor2D, known?: Tensor2D) =>
-    attend(known ?? rmsNorm(input, weights.inputNorm, epsilon), weights.attention, config, layer, context);
-  const feedForward = (input: Tensor2D) => kind.forward(input, weights.feedForward, setting);
+  const { precision } = context;
+  const readBy = precision;
+  const attention = (input: Tensor2D, known?: Tensor2D) => {
+    const normalised = known ?? rmsNorm(input, weights.inputNorm, epsilon, { readBy });
+    return attend(normalised, weights.attention, config, layer, context);
+  };
+  const feedForward = (input: Tensor2D) => kind.forward(input, weights.feedForward, setting, precision);
   const join = (input: Tensor2D, branch: Tensor2D, weight: Tensor1D) =>
-    residualRmsNorm(input, branch, weight, { epsilon, multiplier });
+    residualRmsNorm(input, branch, weight, { epsilon, multiplier, readBy });
   const whole = (input: Tensor2D, branch: Tensor2D) => {
     const middle = join(input, branch, weights.middleNorm);
     return residual(middle.sum, feedForward(middle.normalised), multiplier);

@@ -8,6 +8,7 @@ import {
   type Ints,
   linear,
   linearCrossEntropy,
+  type MatmulPrecision,
   rmsNorm,
   valueAndGradients,
 } from '@stickbreaking/core';
@@ -74,6 +75,14 @@ interface ModelInput {
   plan: CachePlan | undefined;
   observe: ForwardOptions['observe'];
   onKeysRead: ForwardOptions['onKeysRead'];
+}
+
+/** How a training step is computed. */
+export interface ComputeOptions {
+  /** What the backward computes again instead of keeping it; default: nothing. */
+  recompute?: Recompute | undefined;
+  /** Of the layers' matmuls; the output head's and the gradients of weights are made as ever. */
+  precision?: MatmulPrecision | undefined;
 }
 
 /**
@@ -178,12 +187,12 @@ export class LlamaModel {
   }
 
   /** The loss of every token in nats, [N], 0 where the target is −1; never holds all [N, vocabSize] logits. */
-  tokenLosses(batch: TokenBatch, options: Pick<ForwardOptions, 'cache'> & { recompute?: Recompute } = {}): Tensor1D {
+  tokenLosses(batch: TokenBatch, options: Pick<ForwardOptions, 'cache'> & ComputeOptions = {}): Tensor1D {
     return tidy(() => {
       this.checkTokens(batch.targets, -1);
-      const { recompute, cache } = options;
+      const { cache, ...compute } = options;
       const input = this.inputOf(batch.tokens, { cache, cuSeqlens: batch.cuSeqlens });
-      const hidden = this.hiddenStates(input, { recompute });
+      const hidden = this.hiddenStates(input, compute);
       const targets = tensor1d(Int32Array.from(batch.targets), 'int32');
       const logitScale = 1 / (this.config.mup?.logitsDivider ?? 1);
       return linearCrossEntropy(hidden, this.outputWeight(), targets, { logitScale });
@@ -197,27 +206,26 @@ export class LlamaModel {
   }
 
   /**
-   * The summed loss of the batch times `scale`, and its gradient for every parameter; `recompute` saves memory. If
-   * gradients of other batches are passed as `sums`, they are consumed, and the returned gradients include them.
-   * `onReady` is told of each gradient as soon as it is complete, and may give another tensor in its place.
+   * The summed loss of the batch times `scale`, and its gradient for every parameter. If gradients of other batches are
+   * passed as `sums`, they are consumed, and the returned gradients include them. `onReady` is told of each gradient as
+   * soon as it is complete, and may give another tensor in its place.
    */
   gradients(
     batch: TokenBatch,
     {
       scale = 1,
-      recompute = 'none',
       sums,
       onReady,
-    }: {
+      ...compute
+    }: ComputeOptions & {
       scale?: number;
-      recompute?: Recompute;
       sums?: ReadonlyMap<string, Tensor> | undefined;
       onReady?: (name: string, gradient: Tensor) => Tensor;
     } = {},
   ): { loss: Scalar; gradients: Map<string, Tensor> } {
     const parameters = [...this.parameters];
     const { value, gradients: all } = valueAndGradients(
-      () => mul(sum(this.tokenLosses(batch, { recompute })), scale) as Scalar,
+      () => mul(sum(this.tokenLosses(batch, compute)), scale) as Scalar,
       parameters.map(([, one]) => one),
       parameters.map(([name]) => sums?.get(name)),
       onReady && ((i, gradient) => onReady(parameters[i]![0], gradient)),
@@ -284,7 +292,7 @@ export class LlamaModel {
   /** The normalised output of the last layer, [N, hiddenSize]. */
   private hiddenStates(
     { tokens, ids = tensor1d(Int32Array.from(tokens), 'int32'), boundaries, plan, observe, onKeysRead }: ModelInput,
-    { recompute = 'none' }: { recompute?: Recompute | undefined } = {},
+    { recompute = 'none', precision = 'default' }: ComputeOptions = {},
   ): Tensor2D {
     const { normEpsilon, mup } = this.config;
     const { layers, norm } = this.weights;
@@ -293,7 +301,7 @@ export class LlamaModel {
     for (const [layer, weights] of layers.entries()) {
       const before = stream;
       const nextNorm = layers[layer + 1]?.inputNorm ?? norm;
-      const context = { layer, nextNorm, recompute, cuSeqlens: boundaries, cache: plan, observe, onKeysRead };
+      const context = { layer, nextNorm, recompute, precision, cuSeqlens: boundaries, cache: plan, observe, onKeysRead };
       stream = tidy(() => runLayer(before, weights, this.config, context));
       before.x.dispose();
       before.normalised?.dispose();

@@ -1,7 +1,7 @@
 // The gradients of one optimizer step: summed over its micro-batches, each weighted by the tokens it scores.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { globalNorm } from '@stickbreaking/core';
-import type { LlamaModel, Recompute, TokenBatch } from '@stickbreaking/model';
+import type { ComputeOptions, LlamaModel, TokenBatch } from '@stickbreaking/model';
 import { add, type Scalar, scalar, type Tensor, zerosLike } from '@tensorflow/tfjs-core';
 import { type Collective, oneProcess, shareOf } from './collective.js';
 import { sharedGradients } from './parallel/shared_gradients.js';
@@ -27,21 +27,21 @@ export async function batchGradients(
   {
     signal,
     recompute,
+    precision,
     collective = oneProcess,
     weights,
-  }: {
+  }: ComputeOptions & {
     signal?: AbortSignal | undefined;
-    recompute?: Recompute | undefined;
     collective?: Collective | undefined;
     weights?: SharedWeights | undefined;
   } = {},
 ): Promise<BatchGradients | undefined> {
   const scale = 1 / Math.max(1, scoredTokens(batches));
-  if (weights) return await sharedGradients(model, batches, weights, collective, { scale, signal, recompute });
+  if (weights) return await sharedGradients(model, batches, weights, collective, { scale, signal, recompute, precision });
   let sum: { loss: Scalar; gradients: Map<string, Tensor> } | undefined;
   for (const batch of shareOf(batches, collective)) {
     if (signal?.aborted) break;
-    const options = { scale, sums: sum?.gradients, ...(recompute ? { recompute } : {}) };
+    const options = { scale, sums: sum?.gradients, recompute, precision };
     const { loss, gradients }: { loss: Scalar; gradients: Map<string, Tensor> } = model.gradients(batch, options);
     sum = { loss: sum ? addTo(sum.loss, loss) : loss, gradients };
     await nextTurn(); // kernels keep the thread; signals and timers get their turn here

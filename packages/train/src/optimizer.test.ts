@@ -71,38 +71,41 @@ describe('the rate and the decay', () => {
   });
 });
 
-it('gives its moments by name, and goes on from them as if it had never stopped', () => {
-  const model = LlamaModel.create(sizes, { seed: 2 });
-  const twin = LlamaModel.create(sizes, { seed: 2 });
-  const settings = OptimizerSchema.parse({});
-  const gradients = new Map(
-    [...model.parameters].map(([name, { shape, size }]) => {
-      return [
-        name,
-        tensor(
-          Float32Array.from({ length: size }, (_, i) => Math.cos(i)),
-          shape,
-        ),
-      ] as const;
-    }),
-  );
-  const first = new Optimizer(model.parameters, settings);
-  first.update(gradients, 1, 0.1);
-  const state = first.state();
-  expect([...state.keys()]).toEqual([
-    ...[...model.parameters.keys()].map((name) => `firstMoment.${name}`),
-    ...[...model.parameters.keys()].map((name) => `secondMoment.${name}`),
-  ]);
-  for (const [name, one] of twin.parameters) one.assign(model.parameters.get(name)!);
-  const tensors = memory().numTensors;
-  const second = new Optimizer(twin.parameters, settings, first.updates);
-  second.restore((name) => state.get(name)!.dataSync() as Float32Array);
-  expect(memory().numTensors - tensors).toBe(state.size);
-  for (const one of [first, second]) one.update(gradients, 1, 0.1);
-  for (const [name, one] of twin.parameters) expect(one.dataSync()).toEqual(model.parameters.get(name)!.dataSync());
-  second.dispose();
-  expect(memory().numTensors).toBe(tensors);
-});
+it.each(['float32', 'bfloat16'] as const)(
+  'gives its %s moments by name, and goes on from them as if it had never stopped',
+  (momentType) => {
+    const model = LlamaModel.create(sizes, { seed: 2 });
+    const twin = LlamaModel.create(sizes, { seed: 2 });
+    const settings = OptimizerSchema.parse({ momentType });
+    const gradients = new Map(
+      [...model.parameters].map(([name, { shape, size }]) => {
+        return [
+          name,
+          tensor(
+            Float32Array.from({ length: size }, (_, i) => Math.cos(i)),
+            shape,
+          ),
+        ] as const;
+      }),
+    );
+    const first = new Optimizer(model.parameters, settings);
+    first.update(gradients, 1, 0.1);
+    const state = first.state();
+    expect([...state.keys()]).toEqual([
+      ...[...model.parameters.keys()].map((name) => `firstMoment.${name}`),
+      ...[...model.parameters.keys()].map((name) => `secondMoment.${name}`),
+    ]);
+    for (const [name, one] of twin.parameters) one.assign(model.parameters.get(name)!);
+    const tensors = memory().numTensors;
+    const second = new Optimizer(twin.parameters, settings, first.updates);
+    second.restore((name) => state.get(name)!.dataSync() as Float32Array);
+    expect(memory().numTensors - tensors).toBe(state.size);
+    for (const one of [first, second]) one.update(gradients, 1, 0.1);
+    for (const [name, one] of twin.parameters) expect(one.dataSync()).toEqual(model.parameters.get(name)!.dataSync());
+    second.dispose();
+    expect(memory().numTensors).toBe(tensors);
+  },
+);
 
 describe('AdamW over several updates', () => {
   it('follows its formula in float64, whatever the gradients do', () => {
@@ -140,4 +143,22 @@ describe('AdamW over several updates', () => {
       });
     }
   });
+});
+
+it('keeps moments in bfloat16 where it is told to, and in the mean as they are', () => {
+  const model = LlamaModel.create({ ...sizes, vocabSize: 300, hiddenSize: 64, intermediateSize: 64 }, { seed: 4 });
+  const exact = new Optimizer(model.parameters, OptimizerSchema.parse({}));
+  const narrow = new Optimizer(model.parameters, OptimizerSchema.parse({ momentType: 'bfloat16' }));
+  const gradients = new Map(
+    [...model.parameters].map(([name, { shape, size }]) => [name, tensor(new Float32Array(size).fill(0.3), shape)]),
+  );
+  // Changes of a thousandth, which rounding to the nearest would lose: bfloat16's steps are of a 128th.
+  for (let i = 0; i < 5; i++) for (const one of [exact, narrow]) one.update(gradients, 1, 0);
+  const name = 'model.embed_tokens.weight';
+  const [wanted, got] = [exact, narrow].map((one) => one.secondMoments.get(name)!.dataSync() as Float32Array);
+  const bits = new Uint32Array(Float32Array.from(got!).buffer);
+  expect(bits.every((one) => (one & 0xffff) === 0)).toBe(true);
+  expect(new Set(got).size).toBeGreaterThan(1);
+  const mean = (values: Float32Array) => values.reduce((a, b) => a + b, 0) / values.length;
+  expect(mean(got!) / mean(wanted!)).toBeCloseTo(1, 3);
 });

@@ -1,5 +1,5 @@
 // AdamW over all of a model's parameters at once, with the gradients clipped by their common norm.
-import { adamW } from '@stickbreaking/core';
+import { adamW, toBfloat16 } from '@stickbreaking/core';
 import { nonNegative, positive } from '@stickbreaking/model';
 import { type Tensor, tensor, type Variable, variable, zeros } from '@tensorflow/tfjs-core';
 import { z } from 'zod';
@@ -18,6 +18,11 @@ export const OptimizerSchema = z.strictObject({
    * / hidden size of the model that was tuned); embeddings, head, norms and biases keep the rate.
    */
   hiddenLearningRateScale: positive().default(1),
+  /**
+   * 'bfloat16': the moments take half the memory; they are rounded up or down at random, so that small changes add up. The
+   * random numbers follow from the step, so a run that goes on gives the same bits.
+   */
+  momentType: z.enum(['float32', 'bfloat16']).optional(),
 });
 
 /** The optimizer's settings, with all defaults filled in. */
@@ -36,8 +41,8 @@ export class Optimizer {
     public updates = 0,
   ) {
     for (const [name, parameter] of parameters) {
-      this.firstMoments.set(name, zeroLike(parameter));
-      this.secondMoments.set(name, zeroLike(parameter));
+      this.firstMoments.set(name, this.moment(parameter.shape));
+      this.secondMoments.set(name, this.moment(parameter.shape));
     }
     const names = [...parameters.keys()];
     const { hiddenLearningRateScale: rateScale } = settings;
@@ -50,7 +55,7 @@ export class Optimizer {
 
   /** Updates the parameters. `gradientNorm` is the gradients' global norm before clipping. */
   update(gradients: ReadonlyMap<string, Tensor>, gradientNorm: number, learningRate: number): void {
-    const { beta1, beta2, epsilon, gradientClip, weightDecay } = this.settings;
+    const { beta1, beta2, epsilon, gradientClip, weightDecay, momentType } = this.settings;
     this.updates++;
     for (const { names, rateScale } of this.groups) {
       const of = <T>(tensors: ReadonlyMap<string, T>) => names.map((name) => tensors.get(name)!);
@@ -65,6 +70,7 @@ export class Optimizer {
         beta2,
         epsilon,
         step: this.updates,
+        ...(momentType ? { momentType } : {}),
         gradientScale: gradientClip > 0 && gradientNorm > gradientClip ? gradientClip / gradientNorm : 1,
       });
     }
@@ -80,10 +86,25 @@ export class Optimizer {
   /** Restores saved moments, by the names of `state`. */
   restore(values: (name: string, shape: readonly number[]) => Float32Array): void {
     for (const [name, moment] of this.state()) {
-      const saved = tensor(values(name, moment.shape), moment.shape);
+      const saved = this.kept(tensor(values(name, moment.shape), moment.shape));
       moment.assign(saved);
       saved.dispose();
     }
+  }
+
+  /** In the form that moments are kept in; consumes `values`. */
+  private kept(values: Tensor): Tensor {
+    if (this.settings.momentType !== 'bfloat16') return values;
+    const narrow = toBfloat16(values);
+    values.dispose();
+    return narrow;
+  }
+
+  private moment(shape: number[]): Variable {
+    const initial = this.kept(zeros(shape));
+    const moment = variable(initial, false);
+    initial.dispose();
+    return moment;
   }
 
   /** Frees the moments. */
@@ -100,11 +121,4 @@ export function decays(name: string, rank: number): boolean {
 /** The weight matrices inside the layers: all that turn hidden states into hidden states. */
 function isHidden(name: string, rank: number): boolean {
   return decays(name, rank) && name.startsWith('model.layers.');
-}
-
-function zeroLike(parameter: Variable): Variable {
-  const initial = zeros(parameter.shape);
-  const result = variable(initial, false);
-  initial.dispose();
-  return result;
 }

@@ -82,6 +82,7 @@ export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined,
     model: config.model,
     seed: config.seed,
     recompute: config.recompute,
+    precision: config.precision,
     optimizer: config.optimizer,
     stages: stageSizes(config).map((stage, i) => {
       const sources = config.stages[i]!.data;

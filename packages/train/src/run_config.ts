@@ -49,6 +49,11 @@ export const RunConfigSchema = z
     microBatchTokens: count(),
     /** What the backward recomputes instead of keeping it in memory; losses stay the same. */
     recompute: z.enum(['none', 'attention', 'block']).default('none'),
+    /**
+     * 'fp8': the layers' matmuls, but for the weights' gradients, take operands of eight bits (cuda on a Hopper GPU; other
+     * backends imitate it). Default: the backend's own.
+     */
+    precision: z.enum(['default', 'fp8']).default('default'),
     /** How many documents are read in turns, so that a step of long documents covers more than one. */
     interleave: count().default(16),
     optimizer: OptimizerSchema.prefault({}),

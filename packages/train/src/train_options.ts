@@ -1,4 +1,6 @@
 // Options, hooks and result of a run.
+
+import type { MatmulPrecision } from '@stickbreaking/core';
 import type { SavedTokenizer } from '@stickbreaking/data';
 import type { LlamaConfig, LlamaConfigInput, LlamaModel, Recompute } from '@stickbreaking/model';
 import type { z } from 'zod';
@@ -16,6 +18,8 @@ export interface TrainOptions {
   optimizer?: z.input<typeof OptimizerSchema>;
   /** What the backward recomputes instead of keeping it; losses stay the same. Default: nothing. */
   recompute?: Recompute;
+  /** Of the layers' matmuls; default: the backend's own. A run that goes on must have the same. */
+  precision?: MatmulPrecision;
   /** Determines the initial weights; default 0. */
   seed?: number;
   /** A checkpoint directory whose weights the run starts from, and what of its configuration may differ. */

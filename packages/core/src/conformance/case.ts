@@ -36,11 +36,12 @@ export interface Expected {
   leastNorm?: number;
 }
 
-export const output = (name: string, values: Float64Array, row: number): Expected => ({
+export const output = (name: string, values: Float64Array, row: number, leastNorm?: number): Expected => ({
   name,
   values,
   row,
   kind: 'output',
+  leastNorm,
 });
 export const gradient = (name: string, values: Float64Array, row: number, leastNorm?: number): Expected => ({
   name,

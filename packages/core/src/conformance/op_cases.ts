@@ -16,6 +16,7 @@ import { embedding } from '../ops/embedding.js';
 import { globalNorm } from '../ops/global_norm.js';
 import { linearCrossEntropy } from '../ops/linear_cross_entropy.js';
 import { runKernel } from '../run_kernel.js';
+import { roundToBfloat16 } from './bfloat16.js';
 import { type ConformanceCase, gradient, output, withGradients } from './case.js';
 import { adamW64, embedding64, globalNorm64, linearCrossEntropy64 } from './float64/layers.js';
 import { layerCases } from './layer_cases.js';
@@ -38,6 +39,7 @@ export function opCases(): ConformanceCase[] {
     crossEntropyCase(31, 32, 100, 1, 40),
     globalNormCase(),
     adamWCase(),
+    narrowMomentsCase(),
     additionCase(),
   ];
 }
@@ -219,6 +221,69 @@ function adamWCase(): ConformanceCase {
           for (const one of [...parameters, ...firstMoments, ...secondMoments]) one.dispose();
           return results;
         },
+      };
+    },
+  };
+}
+
+/**
+ * Moments in bfloat16: rounded to one of the two numbers around what float64 gives, and right in the mean. The parameters follow
+ * from moments before they are rounded, so one step's are exact.
+ */
+function narrowMomentsCase(): ConformanceCase {
+  const [rows, columns] = [67, 64];
+  const size = rows * columns;
+  const constants = { learningRate: 0.02, beta1: 0.9, beta2: 0.95, epsilon: 1e-8, gradientScale: 0.5 };
+  return {
+    name: 'adamW, moments in bfloat16',
+    prepare(random, input) {
+      const [start, gradientValues] = [input(random.normals(size)), input(random.normals(size, 0.1))];
+      const [first, second] = [input(random.normals(size, 0.1)), input(random.normals(size, 0.1).map((x) => x * x))];
+      const state = {
+        ...{ parameter: Float64Array.from(start), m: Float64Array.from(first), v: Float64Array.from(second) },
+      };
+      for (const moment of [first, second]) roundToBfloat16(moment);
+      state.m.set(first);
+      state.v.set(second);
+      adamW64(state, gradientValues, { ...constants, weightDecay: 0.1, step: 7 });
+      const wanted = [state.m, state.v];
+      return {
+        expected: [
+          output('parameter', state.parameter, size),
+          // Rounding is looked at below.
+          ...wanted.map((values, i) => output(`moment ${i}`, values, size, 1e6)),
+        ],
+        run: () => {
+          const [parameter, m, v] = [start, first, second].map((values) =>
+            variable(tensor2d(values, [rows, columns]), false),
+          ) as [Variable, Variable, Variable];
+          const moments = { firstMoments: [m], secondMoments: [v], momentType: 'bfloat16' as const };
+          const gradients = [tensor2d(gradientValues, [rows, columns])];
+          adamW({ ...constants, parameters: [parameter], gradients, ...moments, weightDecays: [0.1], step: 7 });
+          const results = [parameter, m, v].map((one): Tensor => one.mul(scalar(1)));
+          for (const one of [parameter, m, v]) one.dispose();
+          return results;
+        },
+        exact: ([, ...moments]) =>
+          moments.flatMap((values, which) => {
+            const errors = Array.from(values, (value, i) => {
+              const exact = wanted[which]![i]!;
+              return (value - exact) / 2 ** (Math.floor(Math.log2(Math.abs(exact))) - 7);
+            });
+            const far = errors.findIndex((error) => Math.abs(error) > 1.01);
+            const mean = errors.reduce((a, b) => a + b, 0) / size;
+            // Uniform between two neighbours, an error has a deviation of less than half of their distance.
+            const biased = Math.abs(mean) > (5 * 0.5) / Math.sqrt(size);
+            const nearest = errors.filter((error) => Math.abs(error) <= 0.5).length;
+            return [
+              ...(values.every((value, i) => value === roundToBfloat16(values.slice(i, i + 1))[0])
+                ? []
+                : [`moment ${which} is not in bfloat16`]),
+              ...(far < 0 ? [] : [`moment ${which} is off by ${errors[far]} steps at ${far}`]),
+              ...(biased ? [`moment ${which} is off by ${mean} steps in the mean`] : []),
+              ...(nearest < size * 0.95 ? [] : [`moment ${which} is rounded to the nearest, not at random`]),
+            ];
+          }),
       };
     },
   };

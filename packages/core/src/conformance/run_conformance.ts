@@ -9,6 +9,7 @@ import { attentionCases } from './attention_cases.js';
 import { roundToBfloat16 } from './bfloat16.js';
 import type { ConformanceCase, Expected, PreparedCase } from './case.js';
 import { decodeCases } from './decode_cases.js';
+import { fp8Cases } from './fp8_cases.js';
 import { opCases } from './op_cases.js';
 
 /** The largest errors allowed, relative in norm, of a whole tensor. A single row may be off by 20 times as much. */
@@ -66,7 +67,7 @@ export interface ConformanceResult {
 
 /** All cases of the suite. */
 export function conformanceCases(): ConformanceCase[] {
-  return [...attentionCases(), ...decodeCases(), ...opCases()];
+  return [...attentionCases(), ...decodeCases(), ...opCases(), ...fp8Cases()];
 }
 
 /** Inputs and expected values of one case: the same for every backend, whatever other cases ran. */

@@ -36,6 +36,8 @@ export function adamW(options: AdamWOptions): void {
     if (!(beta >= 0 && beta < 1)) throw new UserError(`${op}: ${name} is ${beta}; expected a number from 0, below 1.`);
   }
   checkInt(op, 'step', attrs.step, 1);
+  if (attrs.momentType !== undefined && !['float32', 'bfloat16'].includes(attrs.momentType))
+    throw new UserError(`${op}: momentType is ${attrs.momentType}; expected 'float32' or 'bfloat16'.`);
   const inputs: Kernels['AdamW']['inputs'] = {};
   parameters.forEach((parameter, i) => {
     const parts = { grad: gradients[i], m: firstMoments[i], v: secondMoments[i] };

@@ -1,6 +1,7 @@
 import { UserError } from '@stickbreaking/base';
 import { matMul, registerGradient, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkShape } from '../checks.js';
+import type { MatmulAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 import { addable } from '../value_and_gradients.js';
 
@@ -11,10 +12,10 @@ import { addable } from '../value_and_gradients.js';
  * @param weight [out, C]
  * @returns [N, out]
  */
-export function linear(x: Tensor, weight: Tensor): Tensor2D {
+export function linear(x: Tensor, weight: Tensor, attrs: MatmulAttributes = {}): Tensor2D {
   checkShape('linear', 'x', x, [-1, -1]);
   checkShape('linear', 'weight', weight, [-1, x.shape[1]]);
-  return linears(x, [weight])[0];
+  return linears(x, [weight], attrs)[0];
 }
 
 /**
@@ -28,13 +29,14 @@ export function linear(x: Tensor, weight: Tensor): Tensor2D {
 export function linears<const Weights extends readonly Tensor[]>(
   x: Tensor,
   weights: Weights,
+  attrs: MatmulAttributes = {},
 ): { [Index in keyof Weights]: Tensor2D } {
   checkShape('linears', 'x', x, [-1, -1]);
   if (weights.length === 0) throw new UserError('linears: no weights; expected at least one.');
   weights.forEach((weight, i) => {
     checkShape('linears', `weight ${i}`, weight, [-1, x.shape[1]]);
   });
-  return tidy(() => runKernel('Linears', [x, ...weights], {})) as { [Index in keyof Weights]: Tensor2D };
+  return tidy(() => runKernel('Linears', [x, ...weights], attrs)) as { [Index in keyof Weights]: Tensor2D };
 }
 
 /** Kernel inputs dy0, dy1, … of those that there are. */
@@ -46,7 +48,7 @@ function numbered<Name extends string>(name: Name, tensors: readonly (Tensor | u
 registerGradient({
   kernelName: 'Linears',
   saveAllInputs: true,
-  gradFunc: (dy, saved) => {
+  gradFunc: (dy, saved, attrs) => {
     const [x, ...weights] = saved as [Tensor, ...Tensor[]];
     const dys = [dy].flat();
     const gradients = [
@@ -54,7 +56,7 @@ registerGradient({
         runKernel(
           'LinearsGrad',
           dys.flatMap((one, i) => [one, weights[i]!]),
-          {},
+          attrs as MatmulAttributes,
         )[0]!,
       ...addable(
         dys.map((dy) => () => matMul(dy, x, true, false)),

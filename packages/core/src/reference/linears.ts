@@ -1,13 +1,20 @@
 /** Several matmuls of one input in plain tfjs ops. */
-import { add, addN, matMul } from '@tensorflow/tfjs-core';
+import { add, addN, concat, matMul, type Tensor, transpose } from '@tensorflow/tfjs-core';
 import type { ReferenceKernel } from '../kernels.js';
+import { fp8Rows } from './fewer_bits.js';
 
-export const linears: ReferenceKernel<'Linears'> = ([x, ...weights]) =>
-  weights.map((weight) => matMul(x!, weight, false, true));
+export const linears: ReferenceKernel<'Linears'> = ([x, ...weights], { precision }) => {
+  const rows = (one: Tensor) => (precision === 'fp8' ? fp8Rows(one) : one);
+  const left = rows(x);
+  return weights.map((weight) => matMul(left, rows(weight), false, true));
+};
 
-export const linearsGrad: ReferenceKernel<'LinearsGrad'> = (inputs) => [
-  addN(inputs.flatMap((dy, i) => (i % 2 === 0 ? [matMul(dy, inputs[i + 1]!)] : []))),
-];
+export const linearsGrad: ReferenceKernel<'LinearsGrad'> = (inputs, { precision }) => {
+  const dys = inputs.filter((_, i) => i % 2 === 0);
+  const weights = inputs.filter((_, i) => i % 2 === 1);
+  if (precision !== 'fp8') return [addN(dys.map((dy, i) => matMul(dy, weights[i]!)))];
+  return [matMul(fp8Rows(concat(dys, 1)), fp8Rows(transpose(concat(weights, 0))), false, true)];
+};
 
 export const weightGrads: ReferenceKernel<'WeightGrads'> = ({ x, ...others }) =>
   gradientsOf(others).map(({ dy, sum }) => {

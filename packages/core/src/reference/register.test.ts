@@ -36,6 +36,7 @@ it('has every kernel of the contract', () => {
     'StickBreakingAttentionGrad',
     'SwiGLU',
     'SwiGLUGrad',
+    'ToBfloat16',
     'WeightGrads',
     'WritePages',
   ]);

@@ -17,6 +17,7 @@ import { softmaxAttention } from './softmax.js';
 import { softmaxAttentionGrad } from './softmax_grad.js';
 import { stickBreakingAttention, stickBreakingAttentionGrad } from './stick_breaking.js';
 import { swiGlu, swiGluGrad } from './swiglu.js';
+import { toBfloat16 } from './to_bfloat16.js';
 
 export const referenceKernels: { [Name in KernelName]: ReferenceKernel<Name> } = {
   StickBreakingAttention: stickBreakingAttention,
@@ -45,6 +46,7 @@ export const referenceKernels: { [Name in KernelName]: ReferenceKernel<Name> } =
   HeadNormGrad: headNormGrad,
   RemainderBias: remainderBias,
   RemainderBiasGrad: remainderBiasGrad,
+  ToBfloat16: toBfloat16,
   Embedding: embedding,
   EmbeddingGrad: embeddingGrad,
   LinearCrossEntropy: linearCrossEntropy,

@@ -1,5 +1,13 @@
 /** One layer's attention, whatever its kind: from the normalised hidden states to the projected output. */
-import { decodeAttention, linear, linears, readPages, rotaryEmbedding, writePages } from '@stickbreaking/core';
+import {
+  decodeAttention,
+  linear,
+  linears,
+  type MatmulPrecision,
+  readPages,
+  rotaryEmbedding,
+  writePages,
+} from '@stickbreaking/core';
 import { reshape, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
 import type { CachePlan } from '../cache_plan.js';
 import type { LlamaConfig } from '../config.js';
@@ -27,6 +35,8 @@ export interface AttentionContext {
   observe?: ((attention: ObservedAttention) => void) | undefined;
   /** Told how many keys each key-value head has read, int32 [N, numKvHeads], where single tokens attend to a cache. */
   onKeysRead?: ((keysRead: Tensor2D) => void) | undefined;
+  /** Of the projections; default: the backend's own. */
+  precision?: MatmulPrecision;
 }
 
 /** The projections, which every kind has, and the parameters that the kind adds. */
@@ -52,11 +62,11 @@ export function attend(
   weights: Weights<ReturnType<typeof attentionParameters>>,
   config: LlamaConfig,
   layer: number,
-  { cuSeqlens, cache, observe, onKeysRead }: AttentionContext,
+  { cuSeqlens, cache, observe, onKeysRead, precision = 'default' }: AttentionContext,
 ): Tensor2D {
   const { attention, numHeads, numKvHeads, headDim } = config;
   const kind = attentionKind(attention);
-  const projected = linears(x, [weights.q, weights.k, weights.v]);
+  const projected = linears(x, [weights.q, weights.k, weights.v], { precision });
   const byHead = (flat: Tensor2D, heads: number) => reshape(flat, [x.shape[0], heads, headDim]) as Tensor3D;
   const q = byHead(projected[0], numHeads);
   const fresh = { k: byHead(projected[1], numKvHeads), v: byHead(projected[2], numKvHeads) };
@@ -71,7 +81,7 @@ export function attend(
         config,
       );
   observe?.({ layer, q, k, scale, weights: () => kind.matrix({ q, k, scale }, weights.own, attention, config) });
-  return linear(reshape(output, [x.shape[0], numHeads * headDim]) as Tensor2D, weights.o);
+  return linear(reshape(output, [x.shape[0], numHeads * headDim]) as Tensor2D, weights.o, { precision });
 }
 
 /** Puts the new keys and values into the cache and attends to all that are there. */

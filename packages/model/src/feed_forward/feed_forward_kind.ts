@@ -1,4 +1,5 @@
 /** The interface of a feed-forward kind to the rest of the model: everything that differs between kinds. */
+import type { MatmulPrecision } from '@stickbreaking/core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import type { z } from 'zod';
 import type { Parameter, Weights } from '../parameter.js';
@@ -13,7 +14,7 @@ export interface FeedForwardKind<
   /** Names, shapes and initial values. */
   parameters(setting: z.output<Schema>, model: ModelSizes): P;
   /** From the normalised hidden states [N, hiddenSize] to what is added to the residual stream, [N, hiddenSize]. */
-  forward(x: Tensor2D, weights: Weights<P>, setting: z.output<Schema>): Tensor2D;
+  forward(x: Tensor2D, weights: Weights<P>, setting: z.output<Schema>, precision: MatmulPrecision): Tensor2D;
   /** How many numbers are saved for the backward for each token, the residual stream and the norm in front included. */
   savedPerToken(setting: z.output<Schema>, model: ModelSizes): number;
   /** How many numbers the backward holds for each token when it holds most, with those of the above that are left. */

@@ -19,9 +19,9 @@ export const swiGlu = defineFeedForwardKind({
     };
   },
 
-  forward(x, { gate, up, down }) {
-    const [gated, raised] = linears(x, [gate, up]);
-    return linear(swiGluOp(gated, raised), down);
+  forward(x, { gate, up, down }, _setting, precision) {
+    const [gated, raised] = linears(x, [gate, up], { precision });
+    return linear(swiGluOp(gated, raised, { readBy: precision }), down, { precision });
   },
 
   savedPerToken: (intermediateSize, { hiddenSize }) => 2 * hiddenSize + 3 * intermediateSize,

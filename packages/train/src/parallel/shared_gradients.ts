@@ -1,7 +1,7 @@
 // The gradients of one optimizer step where processes share the optimizer's state: summed while the backward goes on.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { globalNorm } from '@stickbreaking/core';
-import type { LlamaModel, Recompute, TokenBatch } from '@stickbreaking/model';
+import type { ComputeOptions, LlamaModel, TokenBatch } from '@stickbreaking/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { type Collective, shareOf } from '../collective.js';
 import type { SharedWeights } from './shared_weights.js';
@@ -12,7 +12,7 @@ export async function sharedGradients(
   batches: readonly TokenBatch[],
   weights: SharedWeights,
   collective: Collective,
-  { scale, signal, recompute }: { scale: number; signal?: AbortSignal | undefined; recompute?: Recompute | undefined },
+  { scale, signal, ...compute }: ComputeOptions & { scale: number; signal?: AbortSignal | undefined },
 ): Promise<{ loss: number; gradients: Map<string, Tensor>; gradientNorm: number } | undefined> {
   const own = shareOf(batches, collective);
   let gradients = weights.zeroSums();
@@ -21,7 +21,7 @@ export async function sharedGradients(
     if (signal?.aborted) break;
     const isLast = i === own.length - 1;
     const result = model.gradients(batch, {
-      ...{ scale, sums: gradients, ...(recompute ? { recompute } : {}) },
+      ...{ scale, sums: gradients, ...compute },
       onReady: (name, gradient) => weights.settle(name, gradient, isLast),
     });
     losses.push(result.loss);

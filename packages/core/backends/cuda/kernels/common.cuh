@@ -119,6 +119,14 @@ __device__ __forceinline__ float reciprocal(float x) {
   return y;
 }
 
+__device__ __forceinline__ float sigmoid(float x) { return 1.f / (1.f + __expf(-x)); }
+// Turns gate and up into their gradients, dy being that of silu(gate)·up.
+__device__ __forceinline__ void swiglu_gradient(float& gate, float& up, float dy) {
+  const float s = sigmoid(gate), silu = gate * s;
+  gate = dy * up * (s + silu * (1.f - s));
+  up = dy * silu;
+}
+
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
   for (int o = 16; o; o >>= 1) x += __shfl_xor_sync(0xffffffffu, x, o);

@@ -4,15 +4,17 @@
 // Of the root-mean-square norm one block works a row: each thread has the columns 8·(thread + k·threads) … +8, for k below
 // GROUPS. All that is read of a row is on its way before the sum over the row is taken, and what is read once stays in
 // registers.
-#include "common.cuh"
+#include "fp8.cuh"
 
 // NORM_THREADS of a block at most; and of a multiprocessor at least, which bounds the registers of a thread.
 #define NORM_BOUNDS(GROUPS) __launch_bounds__(NORM_THREADS, GROUPS == 1 ? 2 : 1)
 
-// y = norm of x, or of sum = x + multiplier·branch where there is a branch. The norm is that of the sum as it is stored.
+// y = norm of x, or of sum = x + multiplier·branch where there is a branch. The norm is that of the sum as it is stored. Where y8
+// is not null it gets y in eight bits, in rows of `width`; columns are then a multiple of eight.
 template <int GROUPS, bool ALIGNED>
 __device__ __forceinline__ void rms_norm_row(bf16* y, bf16* sum, float* inverseRms, const bf16* x, const bf16* branch,
-                                             const float* weight, float multiplier, int columns, float epsilon) {
+                                             const float* weight, float multiplier, int columns, float epsilon, e4m3* y8,
+                                             float* scales, int width) {
   const i64 row = (i64)blockIdx.x * columns;
   uint4 kept[GROUPS], added[GROUPS] = {};
 #pragma unroll
@@ -45,14 +47,19 @@ __device__ __forceinline__ void rms_norm_row(bf16* y, bf16* sum, float* inverseR
 #pragma unroll
   for (int k = 0; k < GROUPS; k++) {
     const int c = (threadIdx.x + k * blockDim.x) * 8;
-    if (c >= columns) continue;
+    if (c >= columns) {
+      kept[k] = make_uint4(0, 0, 0, 0);
+      continue;
+    }
     float v[8], w[8];
     unpack8(kept[k], v);
     load_row<ALIGNED>(weight, c, columns, w);
 #pragma unroll
     for (int j = 0; j < 8; j++) v[j] *= r * w[j];
     store_row<ALIGNED>(y + row, c, columns, v);
+    kept[k] = pack8(v);
   }
+  if (y8) write_row_e4m3(y8 + (i64)blockIdx.x * width, scales + blockIdx.x, kept, width);
 }
 
 // What the gradient reads of a row.
@@ -77,11 +84,13 @@ struct NormRow {
 };
 
 // dx = dSum + r (w·dy − x r² mean(w·dy·x)), without dSum where it is null; dBranch = multiplier·dx where it is not null.
-// partial[block, c] collects dy·x·r over the rows of the block.
-template <int GROUPS, bool ALIGNED>
+// partial[block, c] collects dy·x·r over the rows of the block. In EIGHT_BITS d8 gets dBranch, or without it dx, in rows of
+// `width`.
+template <int GROUPS, bool ALIGNED, bool EIGHT_BITS>
 __device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, bf16* dBranch, float* partial, const bf16* x,
                                                    const float* weight, const float* inverseRms, const bf16* dy,
-                                                   const bf16* dSum, float multiplier, int rows, int columns) {
+                                                   const bf16* dSum, float multiplier, int rows, int columns,
+                                                   e4m3* d8 = nullptr, float* scales = nullptr, int width = 0) {
   // With few columns a thread the next row is on its way while this one is worked.
   constexpr bool AHEAD = GROUPS == 1;
   float dw[GROUPS][8] = {};
@@ -113,9 +122,11 @@ __device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, bf16* dBranch, floa
     }
     const float m = block_sum(dot) / columns * now.r * now.r;
     const i64 base = (i64)row * columns;
+    uint4 last[GROUPS];
 #pragma unroll
     for (int k = 0; k < GROUPS; k++) {
       const int c = (threadIdx.x + k * blockDim.x) * 8;
+      if (EIGHT_BITS) last[k] = make_uint4(0, 0, 0, 0);
       if (c >= columns) continue;
       float xs[8], gs[8], w[8], d[8];
       unpack8(now.x[k], xs);
@@ -125,11 +136,14 @@ __device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, bf16* dBranch, floa
 #pragma unroll
       for (int j = 0; j < 8; j++) d[j] += now.r * (gs[j] * w[j] - xs[j] * m);
       store_row<ALIGNED>(dx + base, c, columns, d);
-      if (!dBranch) continue;
+      if (dBranch) {
 #pragma unroll
-      for (int j = 0; j < 8; j++) d[j] *= multiplier;
-      store_row<ALIGNED>(dBranch + base, c, columns, d);
+        for (int j = 0; j < 8; j++) d[j] *= multiplier;
+        store_row<ALIGNED>(dBranch + base, c, columns, d);
+      }
+      if (EIGHT_BITS) last[k] = pack8(d);
     }
+    if constexpr (EIGHT_BITS) write_row_e4m3(d8 + (i64)row * width, scales + row, last, width);
   }
 #pragma unroll
   for (int k = 0; k < GROUPS; k++) {
@@ -141,25 +155,32 @@ __device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, bf16* dBranch, floa
   }
 }
 
-#define RMS_NORM(GROUPS)                                                                                              \
-  extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                      \
-      rms_norm##GROUPS(bf16* y, bf16* sum, float* inverseRms, const bf16* x, const bf16* branch, const float* weight, \
-                       float multiplier, int columns, float epsilon) {                                                \
-    if (columns % 8 == 0)                                                                                             \
-      rms_norm_row<GROUPS, true>(y, sum, inverseRms, x, branch, weight, multiplier, columns, epsilon);                \
-    else                                                                                                              \
-      rms_norm_row<GROUPS, false>(y, sum, inverseRms, x, branch, weight, multiplier, columns, epsilon);               \
-  }                                                                                                                   \
-  extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                      \
-      rms_norm_grad##GROUPS(bf16* dx, bf16* dBranch, float* partial, const bf16* x, const float* weight,              \
-                            const float* inverseRms, const bf16* dy, const bf16* dSum, float multiplier, int rows,    \
-                            int columns) {                                                                            \
-    if (columns % 8 == 0)                                                                                             \
-      rms_norm_grad_rows<GROUPS, true>(dx, dBranch, partial, x, weight, inverseRms, dy, dSum, multiplier, rows,       \
-                                       columns);                                                                      \
-    else                                                                                                              \
-      rms_norm_grad_rows<GROUPS, false>(dx, dBranch, partial, x, weight, inverseRms, dy, dSum, multiplier, rows,      \
-                                        columns);                                                                     \
+#define RMS_NORM(GROUPS)                                                                                               \
+  extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                       \
+      rms_norm##GROUPS(bf16* y, bf16* sum, float* inverseRms, const bf16* x, const bf16* branch, const float* weight,  \
+                       float multiplier, int columns, float epsilon, e4m3* y8, float* scales, int width) {             \
+    if (columns % 8 == 0)                                                                                              \
+      rms_norm_row<GROUPS, true>(y, sum, inverseRms, x, branch, weight, multiplier, columns, epsilon, y8, scales, width); \
+    else                                                                                                               \
+      rms_norm_row<GROUPS, false>(y, sum, inverseRms, x, branch, weight, multiplier, columns, epsilon, nullptr, nullptr, 0); \
+  }                                                                                                                    \
+  extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                       \
+      rms_norm_grad##GROUPS(bf16* dx, bf16* dBranch, float* partial, const bf16* x, const float* weight,               \
+                            const float* inverseRms, const bf16* dy, const bf16* dSum, float multiplier, int rows,     \
+                            int columns) {                                                                             \
+    if (columns % 8 == 0)                                                                                              \
+      rms_norm_grad_rows<GROUPS, true, false>(dx, dBranch, partial, x, weight, inverseRms, dy, dSum, multiplier, rows, \
+                                              columns);                                                                \
+    else                                                                                                               \
+      rms_norm_grad_rows<GROUPS, false, false>(dx, dBranch, partial, x, weight, inverseRms, dy, dSum, multiplier, rows, \
+                                               columns);                                                               \
+  }                                                                                                                    \
+  extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                       \
+      rms_norm_grad_fp8_##GROUPS(bf16* dx, bf16* dBranch, float* partial, const bf16* x, const float* weight,          \
+                                 const float* inverseRms, const bf16* dy, const bf16* dSum, float multiplier,          \
+                                 int rows, int columns, e4m3* d8, float* scales, int width) {                          \
+    rms_norm_grad_rows<GROUPS, true, true>(dx, dBranch, partial, x, weight, inverseRms, dy, dSum, multiplier, rows,    \
+                                           columns, d8, scales, width);                                                \
   }
 RMS_NORM(1)
 RMS_NORM(4)

@@ -1,8 +1,6 @@
 // The small ops of a transformer block: SwiGLU, rotary position embedding, token embedding, remainder bias.
 #include "common.cuh"
 
-__device__ __forceinline__ float sigmoid(float x) { return 1.f / (1.f + __expf(-x)); }
-
 // Where eight elements of a matrix begin that a thread works on: `rows` of `columns`, rows a multiple of eight or but one.
 struct Place {
   i64 row, column;
@@ -36,12 +34,7 @@ extern "C" __global__ void swiglu_grad(bf16* dGate, bf16* dUp, i64 dStride, cons
   load_row(up + at.row * upStride, at.column, columns, u);
   load_row(dy + at.row * dyStride, at.column, columns, d);
 #pragma unroll
-  for (int j = 0; j < 8; j++) {
-    const float s = sigmoid(g[j]), silu = g[j] * s;
-    const float dg = d[j] * u[j] * (s + silu * (1.f - s));
-    u[j] = d[j] * silu;
-    g[j] = dg;
-  }
+  for (int j = 0; j < 8; j++) swiglu_gradient(g[j], u[j], d[j]);
   store_row(dGate + at.row * dStride, at.column, columns, g);
   store_row(dUp + at.row * dStride, at.column, columns, u);
 }

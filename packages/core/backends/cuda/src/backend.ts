@@ -296,11 +296,20 @@ export class CudaBackend extends KernelBackend {
     this.releaseCopy(this.stored(tensor));
   }
 
+  /** What is kept beside a tensor in fewer bits. */
   releaseCopy(entry: Entry): void {
+    if (entry.eight) this.driver.release(entry.eight.address);
+    entry.eight = undefined;
+    this.releaseEightWeight(entry);
     if (entry.copyMemory) entry.copyMemory.release();
     else if (entry.copy !== undefined) this.driver.release(entry.copy);
     entry.copy = undefined;
     entry.copyMemory = undefined;
+  }
+
+  releaseEightWeight(entry: Entry): void {
+    if (entry.eightWeight) this.driver.release(entry.eightWeight.address);
+    entry.eightWeight = undefined;
   }
 
   releaseMemory(entry: Entry): void {
@@ -326,7 +335,7 @@ export class CudaBackend extends KernelBackend {
     else driver.call('cuMemcpyDtoDAsync_v2', to.address, from.address, size * BYTES[to.type], driver.stream);
   }
 
-  private castInto(to: number, toType: StorageType, from: number, fromType: StorageType, size: number): void {
+  castInto(to: number, toType: StorageType, from: number, fromType: StorageType, size: number): void {
     if (fromType === 'f32' && toType === 'bf16')
       this.launch('elementwise.cu', 'cast_to_bf16', { grid: [vectorBlocks(size)], block: THREADS }, [
         pointer(to),

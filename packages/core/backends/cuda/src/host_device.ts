@@ -9,8 +9,23 @@ import type { Argument, CudaDriver } from './driver.js';
 
 const BASE = 2 ** 20;
 const ALIGNMENT = 256;
-/** storage.ts: F32, BF16. */
-const BYTES_OF = [4, 2];
+/** Types of numbers: storage.ts's F32 and BF16, and e4m3. */
+const BYTES_OF = [4, 2, 1];
+const E4M3 = 2;
+
+/** The numbers of e4m3 from zero on, by their seven bits; the last is no number. */
+const EIGHT_BITS = Float32Array.from({ length: 127 }, (_, code) => {
+  const [exponent, mantissa] = [code >> 3, code & 7];
+  return exponent === 0 ? mantissa * 2 ** -9 : (8 + mantissa) * 2 ** (exponent - 10);
+});
+const decode = (byte: number) => (byte & 128 ? -1 : 1) * EIGHT_BITS[byte & 127]!;
+function encode(x: number): number {
+  let best = 0;
+  EIGHT_BITS.forEach((value, code) => {
+    if (Math.abs(value - Math.abs(x)) < Math.abs(EIGHT_BITS[best]! - Math.abs(x))) best = code;
+  });
+  return x < 0 ? best | 128 : best;
+}
 
 export class HostDevice {
   private readonly bytes = new Uint8Array(64 * 2 ** 20).fill(0xff);
@@ -34,6 +49,7 @@ export class HostDevice {
       recordEvent: () => {},
       waitEvent: () => {},
       eventDone: () => true,
+      computeCapability: 90,
     } as unknown as CudaDriver;
     const cublas = {
       version: 'none',
@@ -43,7 +59,7 @@ export class HostDevice {
     const uploads = { upload: (address: number, values: ArrayBufferView) => this.write(address, values) };
     Object.assign(this.backend, {
       uploads,
-      launch: (_file: string, name: string, _shape: unknown, args: Argument[]) => this.launch(name, args),
+      launch: (_file: string, name: string, shape: unknown, args: Argument[]) => this.launch(name, shape, args),
     });
   }
 
@@ -90,43 +106,65 @@ export class HostDevice {
     return this.bytes.subarray(address - BASE, address - BASE + bytes);
   }
 
-  /** A float32 or bfloat16 at an index from an address. */
+  /** A number of a type at an index from an address. */
   private get(address: number, type: number, index: number): number {
     const at = (address - BASE) / BYTES_OF[type]! + index;
     if (type === 0) return this.floats[at]!;
+    if (type === E4M3) return decode(this.bytes[at]!);
     return new Float32Array(Uint32Array.of(this.halves[at]! << 16).buffer)[0]!;
   }
   private set(address: number, type: number, index: number, value: number): void {
     const at = (address - BASE) / BYTES_OF[type]! + index;
     if (type === 0) this.floats[at] = value;
+    else if (type === E4M3) this.bytes[at] = encode(value);
     else this.halves[at] = (new Uint32Array(Float32Array.of(value).buffer)[0]! + 0x8000) >>> 16;
   }
 
   private multiply(a: number, b: number, c: number, product: Product): void {
     this.products.push(product);
-    const { m, n, k, transposeA, transposeB, output, beta = 0 } = product;
+    const { m, n, k, transposeA, transposeB, output, scales, beta = 0 } = product;
     const { lda = transposeA ? m : k, ldb = transposeB ? k : n, ldc = n } = product;
     const type = output === 'f32' ? 0 : 1;
+    const input = scales ? E4M3 : 1;
     for (let i = 0; i < m; i++)
       for (let j = 0; j < n; j++) {
-        let sum = beta ? this.get(c, type, i * ldc + j) : 0;
+        let sum = 0;
         for (let l = 0; l < k; l++) {
-          const left = this.get(a, 1, transposeA ? l * lda + i : i * lda + l);
-          sum += left * this.get(b, 1, transposeB ? j * ldb + l : l * ldb + j);
+          const left = this.get(a, input, transposeA ? l * lda + i : i * lda + l);
+          sum += left * this.get(b, input, transposeB ? j * ldb + l : l * ldb + j);
         }
+        if (scales) sum *= this.get(scales.a, 0, i) * this.get(scales.b, 0, j);
+        if (beta) sum += this.get(c, type, i * ldc + j);
         this.set(c, type, i * ldc + j, sum);
       }
   }
 
-  private launch(name: string, args: Argument[]): void {
+  private launch(name: string, shape: unknown, args: Argument[]): void {
     const kernel = kernels[name];
     if (!kernel) throw new Error(`the host device has no kernel ${name}`);
     const numbers = args.map((arg) => Object.values(arg)[0] as number);
-    kernel(numbers, this.get.bind(this), this.set.bind(this));
+    const blocks = (shape as { grid: readonly number[] }).grid[0]!;
+    kernel(numbers, this.get.bind(this), this.set.bind(this), blocks);
   }
 }
 
-type Kernel = (args: number[], get: HostDevice['get'], set: HostDevice['set']) => void;
+type Kernel = (args: number[], get: HostDevice['get'], set: HostDevice['set'], blocks: number) => void;
+
+/** `count` numbers in eight bits from `to` on, zeros beyond `own`; their scale. */
+function quantize(
+  to: number,
+  values: (i: number) => number,
+  own: number,
+  count: number,
+  set: HostDevice['set'],
+): number {
+  const all = Array.from({ length: count }, (_, i) => (i < own ? values(i) : 0));
+  const scale = Math.max(...all.map(Math.abs)) / 448 || 1;
+  all.forEach((value, i) => {
+    set(to, E4M3, i, value / scale);
+  });
+  return scale;
+}
 
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 
@@ -153,6 +191,33 @@ const kernels: Record<string, Kernel> = {
   },
   fill: ([y, type, value, n], _get, set) => {
     for (let i = 0; i < n!; i++) set(y!, type!, i, value!);
+  },
+  quantize_rows1: ([y, scales, x, stride, columns, width], get, set, blocks) => {
+    for (let r = 0; r < blocks; r++) {
+      const scale = quantize(y! + r * width!, (c) => get(x!, 1, r * stride! + c), columns!, width!, set);
+      set(scales!, 0, r, scale);
+    }
+  },
+  weight_maxima: () => {},
+  quantize_weight: (args, get, set) => {
+    const [byRow, rowScales, byColumn, columnScales, , , w, stride, rows, columns, width, turnedWidth] = args as [
+      ...[number, number, number, number, number, number, number, number, number, number, number, number],
+    ];
+    const at = (r: number, c: number) => get(w, 1, r * stride + c);
+    for (let r = 0; r < rows; r++)
+      set(
+        rowScales,
+        0,
+        r,
+        quantize(byRow + r * width, (c) => at(r, c), columns, width, set),
+      );
+    for (let c = 0; c < columns; c++)
+      set(
+        columnScales,
+        0,
+        c,
+        quantize(byColumn + c * turnedWidth, (r) => at(r, c), rows, turnedWidth, set),
+      );
   },
   swiglu: ([y, yStride, gate, gateStride, up, upStride, rows, columns], get, set) => {
     for (let r = 0; r < rows!; r++)

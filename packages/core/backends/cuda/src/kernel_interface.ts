@@ -153,6 +153,9 @@ export const VECTOR = 8;
 export const THREADS = 256;
 /** norm.cu: threads of a block at most. */
 export const NORM_THREADS = 512;
+/** fp8.cu: threads of a block that has a row, at most; and the side of a block's square of a weight. */
+export const ROW_THREADS = 512;
+export const WEIGHT_SIDE = 128;
 /** transformer.cu: heads that a thread of the rotary embedding turns. */
 export const ROTARY_HEADS = 4;
 /** adamw.cu and reduce.cu: elements of a tensor that a block works on. */
@@ -175,6 +178,7 @@ const SIZES: Record<string, Record<string, number>> = {
   'flash_backward.cu': FLASH,
   'flash_backward_queries.cu': FLASH,
   'flash_backward_keys.cu': FLASH,
+  'fp8.cu': { ROW_THREADS, WEIGHT_SIDE },
   'norm.cu': { NORM_THREADS },
   'reduce.cu': { SPAN_ELEMENTS, PARTIALS_SIDE, THREADS },
   'transformer.cu': { ROTARY_HEADS },

@@ -14,6 +14,10 @@ export class Scratch {
     this.addresses.push(address);
     return address;
   }
+  /** Memory that was another's, to be given back with this. */
+  adopt(address: number): void {
+    this.addresses.push(address);
+  }
   upload(values: ArrayBufferView): number {
     const address = this.allocate(values.byteLength);
     this.uploads.upload(address, values);

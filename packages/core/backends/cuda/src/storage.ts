@@ -12,6 +12,27 @@ export type StorageType = 'f32' | 'bf16' | 'i32' | 'u8';
 export const TYPE_CODE: Record<StorageType, number> = { f32: 0, bf16: 1, i32: 2, u8: 3 };
 export const BYTES: Record<StorageType, number> = { f32: 4, bf16: 2, i32: 4, u8: 1 };
 
+/** A matrix in eight bits. */
+export interface Eight {
+  address: number;
+  /** Device address of a float32 for each row. */
+  scales: number;
+  /** Numbers of a row, without those that fill it up. */
+  columns: number;
+  /** Bytes from one row to the next. */
+  width: number;
+}
+
+/** What is kept with a weight, or with the first of several that lie one below the other. */
+export interface EightWeight {
+  /** One block of memory, which everything lies in. */
+  address: number;
+  byRow: Eight;
+  byColumn: Eight;
+  /** Of which weights it was made, and which of their updates it has. */
+  of: { entry: Entry; updates: number }[];
+}
+
 export interface Entry {
   address: number;
   size: number;
@@ -29,6 +50,12 @@ export interface Entry {
   copyMemory?: SharedMemory | undefined;
   /** An event on another stream that is to come before the tensor is read. */
   ready?: number | undefined;
+  /** How often the optimizer has changed it. */
+  updates?: number;
+  /** The same in eight bits, written with it for the matmul that reads it next. */
+  eight?: Eight | undefined;
+  /** A weight in eight bits, alone or with those that lie below it. */
+  eightWeight?: EightWeight | undefined;
   /** The values of a small int32 tensor from the host, kept so that reading them does not wait for the GPU. */
   host?: Int32Array;
 }

@@ -85,7 +85,7 @@ function toolsOf(backend: NativeBackend): KernelTools {
     },
     make: (shape, dtype, values) => backend.makeOwn(shape, dtype, values),
     allocate: (length) => backend.pool.take(length),
-    zeros: (length) => new Float32Array(length),
+    zeros: (length) => backend.pool.takeZeros(length),
   };
 }
 

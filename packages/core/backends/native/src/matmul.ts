@@ -1,7 +1,7 @@
 /**
  * tfjs's batched matmul, with its broadcasting of the batch, on the C++ library; and the ops that sum several matmuls.
  */
-import { gradientsOf } from '@stickbreaking/core/backend';
+import { gradientsOf, runReference } from '@stickbreaking/core/backend';
 import { broadcast_util, type TensorInfo } from '@tensorflow/tfjs-core';
 import { isUnseen, type NativeKernels, type NativeTfjsKernels, share } from './backend.js';
 import { nativeFunction } from './library.js';
@@ -39,7 +39,9 @@ export const tfjsMatmulKernels = {
 const ROWWISE = 64;
 
 export const matmulKernels = {
-  Linears([x, ...weights], _attrs, { read, make, allocate }) {
+  Linears(inputs, attrs, { read, make, allocate }) {
+    if (attrs.precision === 'fp8') return runReference('Linears', inputs, attrs);
+    const [x, ...weights] = inputs;
     const [rows, width] = x.shape as [number, number];
     const rowwise = nativeFunction(
       'void sb_rowwise(int64_t rows, int64_t outs, int64_t width, void *x, void *weight, void *y)',
@@ -54,7 +56,8 @@ export const matmulKernels = {
     });
   },
 
-  LinearsGrad(inputs, _attrs, { read, make, allocate }) {
+  LinearsGrad(inputs, attrs, { read, make, allocate }) {
+    if (attrs.precision === 'fp8') return runReference('LinearsGrad', inputs, attrs);
     const [rows, width] = [inputs[0]!.shape[0]!, inputs[1]!.shape[1]!];
     const dx = allocate(rows * width);
     const gemm = nativeFunction(signature);

@@ -22,3 +22,15 @@ it('does not take in views of a larger array', () => {
   pool.give(view);
   expect(pool.take(4096)).not.toBe(view);
 });
+
+it('gives zeros from what it holds, too', () => {
+  const pool = new ArrayPool();
+  const used = pool.take(5000).fill(7);
+  pool.give(used);
+  const zeros = pool.takeZeros(5000);
+  expect(zeros).toBe(used);
+  expect(zeros.every((value) => value === 0)).toBe(true);
+  const fresh = pool.takeZeros(5000);
+  expect(fresh).not.toBe(used);
+  expect(fresh.every((value) => value === 0)).toBe(true);
+});

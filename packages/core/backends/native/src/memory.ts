@@ -33,13 +33,20 @@ export class ArrayPool {
 
   /** An array of the length, not initialised. */
   take(length: number): Float32Array {
-    const found = this.free.get(length)?.pop();
-    if (found) {
-      this.bytes -= found.byteLength;
-      return found;
-    }
     // Node's only way to memory that is not filled with zeros first.
-    return new Float32Array(Buffer.allocUnsafeSlow(length * 4).buffer);
+    return this.taken(length) ?? new Float32Array(Buffer.allocUnsafeSlow(length * 4).buffer);
+  }
+
+  /** An array of zeros of the length. */
+  takeZeros(length: number): Float32Array {
+    // Pages of a new array are zero before they are touched.
+    return this.taken(length)?.fill(0) ?? new Float32Array(length);
+  }
+
+  private taken(length: number): Float32Array | undefined {
+    const found = this.free.get(length)?.pop();
+    if (found) this.bytes -= found.byteLength;
+    return found;
   }
 
   give(values: Float32Array): void {

@@ -1,5 +1,6 @@
 /** The fused output head with cross-entropy, AdamW and the gradients' norm on the C++ library. */
 
+import { momentSeed, roundStochastically } from '@stickbreaking/core/backend';
 import { engine, type Tensor, type Variable } from '@tensorflow/tfjs-core';
 import { isSoleOwner, type KernelTools, type NativeKernels } from './backend.js';
 import { accumulate } from './elementwise.js';
@@ -55,7 +56,7 @@ export const trainingKernels = {
     return [make([], 'float32', Float32Array.of(Math.sqrt(total)))];
   },
 
-  AdamW(inputs, { weightDecays, learningRate, beta1, beta2, epsilon, step, gradientScale }, tools) {
+  AdamW(inputs, { weightDecays, learningRate, beta1, beta2, epsilon, step, gradientScale, momentType }, tools) {
     const run = nativeFunction(
       'void sb_adamw(int64_t count, float decay, float learningRate, float beta1, float beta2, float epsilon, float unbias1, float unbias2, float gradientScale, void *gradient, void *parameter, void *m, void *v)',
     );
@@ -66,6 +67,10 @@ export const trainingKernels = {
         ...[gradient.length, 1 - learningRate * weightDecay, learningRate, beta1, beta2, epsilon],
         ...[1 / (1 - beta1 ** step), 1 / (1 - beta2 ** step), gradientScale, gradient, ...changed],
       );
+      if (momentType !== 'bfloat16') return;
+      const [, first, second] = changed as [unknown, Float32Array, Float32Array];
+      roundStochastically(first, momentSeed(step, i), 'first');
+      roundStochastically(second, momentSeed(step, i), 'second');
     });
     return [];
   },

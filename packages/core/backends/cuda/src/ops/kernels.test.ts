@@ -35,6 +35,7 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
     'StickBreakingAttentionGrad',
     'SwiGLU',
     'SwiGLUGrad',
+    'ToBfloat16',
     'WeightGrads',
     'WritePages',
   ]);

@@ -8,10 +8,12 @@
 import { gradientsOf } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
+import { checkServesEight } from '../fp8.js';
 import { areBelow, areBeside, copiesBelow, makeBelow, makeBeside, makeMatrix, matrixOf, operandOf } from '../matrix.js';
 import { type Matrix, reachedSizes, roundUp } from '../rows.js';
 import { alias, type CudaKernel, type CudaKernels, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
 import { fillAt } from './elementwise.js';
+import { linearsEight, linearsGradEight } from './matmul_fp8.js';
 import { rowwise, servesRowwise } from './rowwise.js';
 
 const batchMatMul: CudaTfjsKernel<'BatchMatMul'> = ({ a, b }, { transposeA, transposeB }, backend) => {
@@ -83,7 +85,12 @@ function project(backend: CudaBackend, x: TensorInfo, weight: TensorInfo): Tenso
   return multiply(backend, x, weight, false, true);
 }
 
-const linears: CudaKernel<'Linears'> = ([x, ...weights], _attrs, backend) => {
+const linears: CudaKernel<'Linears'> = ([x, ...weights], { precision }, backend) => {
+  if (precision === 'fp8') {
+    checkServesEight(backend);
+    const results = linearsEight(backend, x, weights);
+    if (results) return results;
+  }
   const [m, k] = x.shape as [number, number];
   const below = weights.length > 1 && m * k > 0 ? copiesBelow(backend, weights) : undefined;
   if (!below) return weights.map((weight) => project(backend, x, weight));
@@ -106,7 +113,7 @@ const linears: CudaKernel<'Linears'> = ([x, ...weights], _attrs, backend) => {
   return results;
 };
 
-const linearsGrad: CudaKernel<'LinearsGrad'> = (tensors, _attrs, backend) => {
+const linearsGrad: CudaKernel<'LinearsGrad'> = (tensors, { precision }, backend) => {
   const dys = tensors.filter((_, i) => i % 2 === 0);
   const weights = tensors.filter((_, i) => i % 2 === 1);
   const [m, n] = [dys[0]!.shape[0]!, weights[0]!.shape[1]!];
@@ -116,11 +123,13 @@ const linearsGrad: CudaKernel<'LinearsGrad'> = (tensors, _attrs, backend) => {
     fillAt(backend, backend.address(dx), 'bf16', 0, m * n);
     return [dx];
   }
-  const below = dys.length > 1 && areBeside(backend, dys) ? copiesBelow(backend, weights) : undefined;
-  const parts: [Matrix, Matrix, number][] =
-    below && isAs(backend, weights, dys)
-      ? [[operandOf(backend, dys[0]!), below, below.rows]]
-      : used.map(({ dy, weight }) => [operandOf(backend, dy), operandOf(backend, weight), weight.shape[0]!]);
+  const copies = dys.length > 1 && areBeside(backend, dys) ? copiesBelow(backend, weights) : undefined;
+  const below = copies && isAs(backend, weights, dys) ? copies : undefined;
+  const eight = precision === 'fp8' ? linearsGradEight(backend, dys, weights, below) : undefined;
+  if (eight) return [eight];
+  const parts: [Matrix, Matrix, number][] = below
+    ? [[operandOf(backend, dys[0]!), below, below.rows]]
+    : used.map(({ dy, weight }) => [operandOf(backend, dy), operandOf(backend, weight), weight.shape[0]!]);
   const columns = parts.every(([, weight]) => weight.columns >= roundUp(n)) ? roundUp(n) : n;
   const dx = makeMatrix(backend, [m, n], 'bf16', { rows: m, columns });
   parts.forEach(([dy, weight, k], i) => {

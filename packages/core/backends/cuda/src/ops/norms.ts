@@ -1,12 +1,14 @@
 /** Norms over rows, alone and with the residual connection before them, and over heads. */
 
 import { UserError } from '@stickbreaking/base';
-import type { KernelAttributes, KernelInputs, KernelOutputs } from '@stickbreaking/core/backend';
+import type { KernelAttributes, KernelInputs, KernelOutputs, MatmulPrecision } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
+import { attachEight } from '../fp8.js';
 import { vectorBlocks, warpBlocks } from '../grids.js';
 import { NORM_THREADS, THREADS, VECTOR } from '../kernel_interface.js';
+import type { Eight } from '../storage.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { sumPartials } from './reduce.js';
 
@@ -31,15 +33,32 @@ function normShape(x: TensorInfo): NormShape {
   return { rows, columns, groups, threads };
 }
 
+/** Memory for rows in eight bits beside a tensor whose op was told of such readers; the kernels need whole vectors. */
+function eightBeside(
+  backend: CudaBackend,
+  tensor: TensorInfo,
+  { rows, columns }: NormShape,
+  readBy: MatmulPrecision | undefined,
+): Eight | undefined {
+  return readBy === 'fp8' && columns % VECTOR === 0 ? attachEight(backend, tensor, rows, columns) : undefined;
+}
+
+const eightArguments = (eight: Eight | undefined) => [
+  pointer(eight?.address ?? 0),
+  pointer(eight?.scales ?? 0),
+  i32(eight?.width ?? 0),
+];
+
 /** RMSNorm of x, or of x + multiplier·branch, which is then the sum. */
 function normalise(
   backend: CudaBackend,
   { x, weight, branch }: KernelInputs<'RMSNorm'> & { branch?: TensorInfo },
-  { epsilon, multiplier = 1 }: KernelAttributes<'RMSNorm'> & { multiplier?: number },
+  { epsilon, multiplier = 1, readBy }: KernelAttributes<'RMSNorm'> & { multiplier?: number },
 ) {
   const { rows, columns, groups, threads } = normShape(x);
   const sum = branch && backend.make(x.shape, 'bf16');
   const [y, inverseRms] = [backend.make(x.shape, 'bf16'), backend.make([rows], 'f32')];
+  const eight = eightBeside(backend, y, normShape(x), readBy);
   backend.withScratch((scratch) =>
     backend.launch('norm.cu', `rms_norm${groups}`, { grid: [rows], block: threads }, [
       pointer(backend.address(y)),
@@ -51,6 +70,7 @@ function normalise(
       f32(multiplier),
       i32(columns),
       f32(epsilon),
+      ...eightArguments(eight),
     ]),
   );
   return { sum, y, inverseRms };
@@ -70,7 +90,7 @@ const residualRmsNorm: CudaKernel<'ResidualRMSNorm'> = (inputs, attrs, backend) 
 function normaliseGrad(
   backend: CudaBackend,
   { x, weight, inverseRms, dy, dSum }: KernelInputs<'RMSNormGrad'> & { dSum?: TensorInfo },
-  multiplier = 1,
+  { multiplier = 1, readBy }: Partial<KernelAttributes<'ResidualRMSNormGrad'>> = {},
 ): KernelOutputs<'ResidualRMSNormGrad'> {
   const { rows, columns, groups, threads } = normShape(x);
   // As many blocks as are at work at once, by the registers that norm.cu allows a thread.
@@ -78,9 +98,10 @@ function normaliseGrad(
   const grid = Math.min(rows, backend.driver.multiprocessors * Math.min(perMultiprocessor, 8));
   const [dx, dWeight] = [backend.make(x.shape, 'bf16'), backend.make([columns], 'f32')];
   const dBranch = multiplier === 1 ? undefined : backend.make(x.shape, 'bf16');
+  const eight = eightBeside(backend, dBranch ?? dx, normShape(x), readBy);
   backend.withScratch((scratch) => {
     const partial = scratch.allocate(grid * columns * 4);
-    backend.launch('norm.cu', `rms_norm_grad${groups}`, { grid: [grid], block: threads }, [
+    backend.launch('norm.cu', `rms_norm_grad${eight ? '_fp8_' : ''}${groups}`, { grid: [grid], block: threads }, [
       pointer(backend.address(dx)),
       pointer(dBranch ? backend.address(dBranch) : 0),
       pointer(partial),
@@ -92,6 +113,7 @@ function normaliseGrad(
       f32(multiplier),
       i32(rows),
       i32(columns),
+      ...(eight ? eightArguments(eight) : []),
     ]);
     sumPartials(backend, backend.address(dWeight), partial, grid, columns);
   });
@@ -103,8 +125,8 @@ const rmsNormGrad: CudaKernel<'RMSNormGrad'> = (inputs, _attrs, backend) => {
   return [dx, dWeight];
 };
 
-const residualRmsNormGrad: CudaKernel<'ResidualRMSNormGrad'> = ({ sum, ...inputs }, { multiplier }, backend) =>
-  normaliseGrad(backend, { x: sum, ...inputs }, multiplier);
+const residualRmsNormGrad: CudaKernel<'ResidualRMSNormGrad'> = ({ sum, ...inputs }, attrs, backend) =>
+  normaliseGrad(backend, { x: sum, ...inputs }, attrs);
 
 /** x + multiplier·branch; without x the gradient of the branch. */
 function addBranch(backend: CudaBackend, x: TensorInfo | undefined, branch: TensorInfo, multiplier: number) {

@@ -4,21 +4,29 @@ import type { CudaBackend } from '../backend.js';
 import { f32, i32, pointer } from '../driver.js';
 import { ADAMW_ELEMENTS, PARAMETER, THREADS } from '../kernel_interface.js';
 import { flatEntry } from '../matrix.js';
-import { type Entry, elementsInUse, TYPE_CODE } from '../storage.js';
+import { BYTES, type Entry, elementsInUse, elementsOf, TYPE_CODE } from '../storage.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 
-/** Master weights and moments are float32, whatever computed their first values. */
-function master(backend: CudaBackend, tensor: TensorInfo): Entry {
-  if (backend.stored(tensor).type !== 'bf16') return backend.stored(tensor);
-  const entry = backend.entry(tensor);
-  const wide = backend.cast(tensor, 'f32', 'float32');
-  const { address } = backend.entry(wide);
-  backend.entry(wide).address = entry.address;
-  entry.copy = undefined;
-  entry.address = address;
-  entry.type = 'f32';
-  backend.disposeData(wide.dataId);
-  return entry;
+/** Master weights are float32 and moments of the type asked for, whatever computed their first values. */
+function keepAs(backend: CudaBackend, tensor: TensorInfo, type: 'f32' | 'bf16'): void {
+  const entry = backend.stored(tensor);
+  if (entry.type === type) return;
+  const other = inType(backend, tensor, type);
+  const made = backend.stored(other);
+  backend.releaseCopy(entry);
+  const { address, memory, rows } = entry;
+  Object.assign(entry, { address: made.address, type, rows: made.rows, memory: undefined });
+  Object.assign(made, { address, memory, rows });
+  backend.disposeData(other.dataId);
+}
+
+/** A new tensor of the same numbers in another type, its rows with the same padding. */
+function inType(backend: CudaBackend, tensor: TensorInfo, type: 'f32' | 'bf16'): TensorInfo {
+  const entry = flatEntry(backend, tensor);
+  const elements = elementsOf(entry);
+  const address = backend.driver.allocate(elements * BYTES[type]);
+  backend.castInto(address, type, entry.address, entry.type, elements);
+  return backend.place({ shape: tensor.shape, type, address, ...(entry.rows ? { rows: entry.rows } : {}) });
 }
 
 /** The entries of a parameter's tensors, padded alike or not at all. */
@@ -36,14 +44,18 @@ function rowStep({ rows }: Entry): number {
 
 const adamW: CudaKernel<'AdamW'> = (
   inputs,
-  { learningRate, beta1, beta2, epsilon, step, gradientScale, weightDecays },
+  { learningRate, beta1, beta2, epsilon, step, gradientScale, weightDecays, momentType = 'float32' },
   backend,
 ) => {
+  const narrow = momentType === 'bfloat16';
   let blocks = 0;
   const table = weightDecays.map((decay, p) => {
     const own = [inputs[`param${p}`]!, inputs[`m${p}`]!, inputs[`v${p}`]!];
-    for (const tensor of own) master(backend, tensor);
+    own.forEach((tensor, i) => {
+      keepAs(backend, tensor, narrow && i > 0 ? 'bf16' : 'f32');
+    });
     const [weight, first, second, gradient] = alike(backend, [...own, inputs[`grad${p}`]!]);
+    weight.updates = (weight.updates ?? 0) + 1;
     const firstBlock = blocks;
     const size = elementsInUse(weight);
     blocks += Math.ceil(size / ADAMW_ELEMENTS);
@@ -60,7 +72,7 @@ const adamW: CudaKernel<'AdamW'> = (
     };
   });
   backend.withScratch((scratch) =>
-    backend.launch('adamw.cu', 'adamw', { grid: [blocks], block: THREADS }, [
+    backend.launch('adamw.cu', narrow ? 'adamw_bf16' : 'adamw', { grid: [blocks], block: THREADS }, [
       pointer(scratch.upload(PARAMETER.array(table))),
       i32(table.length),
       f32(learningRate),
@@ -70,9 +82,12 @@ const adamW: CudaKernel<'AdamW'> = (
       f32(1 / (1 - beta1 ** step)),
       f32(1 / (1 - beta2 ** step)),
       f32(gradientScale),
+      i32(step),
     ]),
   );
   return [];
 };
 
-export const optimizerKernels = { AdamW: adamW } satisfies CudaKernels;
+const toBfloat16: CudaKernel<'ToBfloat16'> = ({ x }, _attrs, backend) => [inType(backend, x, 'bf16')];
+
+export const optimizerKernels = { AdamW: adamW, ToBfloat16: toBfloat16 } satisfies CudaKernels;

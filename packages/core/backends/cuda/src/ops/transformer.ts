@@ -2,11 +2,12 @@
 import { util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { i32, i64, pointer } from '../driver.js';
+import { attachEight, canBeEight, rowShape } from '../fp8.js';
 import { spread, warpBlocks } from '../grids.js';
 import { THREADS, VECTOR } from '../kernel_interface.js';
 import { areBeside, makeBeside, makeMatrix, matrixOf, operandOf } from '../matrix.js';
 import type { Matrix } from '../rows.js';
-import { TYPE_CODE } from '../storage.js';
+import { type Eight, TYPE_CODE } from '../storage.js';
 import { byToken } from './by_token.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { fill } from './elementwise.js';
@@ -16,16 +17,27 @@ import { sumPartials } from './reduce.js';
 /** Parts into which a sum over tokens is split before the fixed-order addition. */
 const PARTS = 128;
 
-const swiGlu: CudaKernel<'SwiGLU'> = ({ gate, up }, _attrs, backend) => {
+const swiGlu: CudaKernel<'SwiGLU'> = ({ gate, up }, { readBy }, backend) => {
   const [count, columns] = gate.shape as [number, number];
   const inputs = [operandOf(backend, gate), operandOf(backend, up)];
   const width = widthOf(inputs, columns);
   const y = makeMatrix(backend, [count, columns], 'bf16', { rows: count, columns: width });
-  launchGate('swiglu', backend, count, width, [matrixOf(backend, y)], inputs);
+  const fits = readBy === 'fp8' && count > 0 && [...inputs, matrixOf(backend, y)].every((one) => canBeEight(one));
+  if (fits)
+    launchGateEight(
+      'swiglu_fp8',
+      backend,
+      count,
+      width,
+      [matrixOf(backend, y)],
+      inputs,
+      attachEight(backend, y, count, width),
+    );
+  else launchGate('swiglu', backend, count, width, [matrixOf(backend, y)], inputs);
   return [y];
 };
 
-const swiGluGrad: CudaKernel<'SwiGLUGrad'> = ({ gate, up, dy }, _attrs, backend) => {
+const swiGluGrad: CudaKernel<'SwiGLUGrad'> = ({ gate, up, dy }, { readBy }, backend) => {
   const [count, columns] = gate.shape as [number, number];
   const inputs = [operandOf(backend, gate), operandOf(backend, up), operandOf(backend, dy)];
   const width = widthOf(inputs, columns);
@@ -37,7 +49,17 @@ const swiGluGrad: CudaKernel<'SwiGLUGrad'> = ({ gate, up, dy }, _attrs, backend)
         [gate, up].map(({ shape }) => ({ shape, columns, width })),
       )
     : [0, 1].map(() => makeMatrix(backend, [count, columns], 'bf16', { rows: count, columns: width }));
-  launchGate('swiglu_grad', backend, count, width, [matrixOf(backend, dGate!), matrixOf(backend, dUp!)], inputs);
+  const outputs = [matrixOf(backend, dGate!), matrixOf(backend, dUp!)];
+  // One row has both, as the matmul over both reads it.
+  if (
+    readBy === 'fp8' &&
+    beside &&
+    count > 0 &&
+    [...inputs, { ...outputs[0]!, columns: 2 * width }].every(canBeEight)
+  ) {
+    const eight = attachEight(backend, dGate!, count, 2 * width);
+    launchGateEight('swiglu_grad_fp8', backend, count, width, outputs, inputs, eight);
+  } else launchGate('swiglu_grad', backend, count, width, outputs, inputs);
   return [dGate!, dUp!];
 };
 
@@ -66,6 +88,26 @@ function launchGate(
     ...inputs.flatMap(({ address, stride }) => [pointer(address), i64(stride)]),
     i64(rows),
     i64(columns),
+  ]);
+}
+
+/** The same with rows in eight bits beside the result: a block has a row, and takes its columns and those that fill it up. */
+function launchGateEight(
+  name: 'swiglu_fp8' | 'swiglu_grad_fp8',
+  backend: CudaBackend,
+  count: number,
+  width: number,
+  outputs: readonly Matrix[],
+  inputs: readonly Matrix[],
+  eight: Eight,
+): void {
+  const { threads, groups } = rowShape(Math.max(width, eight.width / outputs.length))!;
+  backend.launch('fp8.cu', `${name}_${groups}`, { grid: [count], block: threads }, [
+    ...outputs.map(({ address }) => pointer(address)),
+    i64(outputs[0]!.stride),
+    ...[pointer(eight.address), pointer(eight.scales)],
+    ...inputs.flatMap(({ address, stride }) => [pointer(address), i64(stride)]),
+    ...[i32(width), i32(eight.width)],
   ]);
 }
 

@@ -242,7 +242,11 @@ export class ShardedWeights {
         communicator.allGather(weights.address, size / communicator.size, 'bf16', stream);
       });
       gpus.record(gathered);
-      for (const { name } of slots) gpus.backend.data.get(this.parameters.get(name)!.dataId).ready = gathered;
+      for (const { name } of slots) {
+        const entry = gpus.backend.data.get(this.parameters.get(name)!.dataId);
+        entry.ready = gathered;
+        entry.updates = (entry.updates ?? 0) + 1;
+      }
     });
   }
 
