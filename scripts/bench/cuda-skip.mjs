@@ -59,6 +59,32 @@ function attentionMs() {
     totals[name === 'flash_forward' ? 'forward' : 'backward'] += driver.elapsed(start, end);
   return totals;
 }
+/**
+ * The share of the tiles of 64 queries and 64 keys that a block of queries visits before its sticks are exhausted: the forward runs
+ * once more on each layer's q and k, and keeps where each block stopped.
+ */
+function tilesKept() {
+  backend.blockSkipping = true;
+  let [kept, all] = [0, 0];
+  const observe = ({ q, k, scale }) => {
+    const [rows, heads] = q.shape;
+    const attrs = { cuSeqlens: batch.cuSeqlens, cuSeqlensK: batch.cuSeqlens, scale, attendCurrent: false };
+    const outputs = tf.engine().runKernel('StickBreakingAttention', { q, k, v: k }, attrs);
+    // flash.cuh, struct Saved: two numbers a row and head, then the last tile that any row of a block reached.
+    const stops = new Float32Array(heads * Math.ceil(rows / 64));
+    const address = backend.address(outputs[2]) + 4 * 2 * rows * heads;
+    driver.call('cuMemcpyDtoHAsync_v2', stops, address, stops.byteLength, driver.stream);
+    driver.synchronize();
+    tf.dispose(outputs);
+    stops.forEach((stop, i) => {
+      const block = i % Math.ceil(rows / 64);
+      kept += block + 1 - stop;
+      all += block + 1;
+    });
+  };
+  model.forward(tokens, { cuSeqlens: batch.cuSeqlens, observe }).dispose();
+  return kept / all;
+}
 const result = {
   command: commandGiven('cuda-skip', o.out),
   gpu: driver.deviceName,
@@ -78,6 +104,8 @@ for (const key of ['forward', 'backward', 'wall']) {
     `${key}: ${wo.toFixed(2)} ms without, ${w.toFixed(2)} ms with block skipping, ratio ${(w / wo).toFixed(2)}`,
   );
 }
+result.tilesKept = tilesKept();
+console.log(`tiles kept: ${(100 * result.tilesKept).toFixed(1)} %`);
 console.log(`losses ${result.without[0].loss.toFixed(5)} and ${result.withSkipping[0].loss.toFixed(5)}`);
 mkdirSync(o.out, { recursive: true });
 writeFileSync(join(o.out, 'cuda-skip.json'), `${JSON.stringify(result, null, 2)}\n`);

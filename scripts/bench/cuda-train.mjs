@@ -142,8 +142,9 @@ for (let i = 0; i < steps; i++) {
 driver.synchronize();
 const after = driver.memory();
 const ms = median(times);
-const hostMs = enqueue();
+// First the step: what follows an update once, as weights in eight bits do, belongs to it.
 const { busyShare, kernels } = await profile();
+const hostMs = enqueue();
 const profiledMs = kernels.reduce((sum, [, { time }]) => sum + time, 0);
 const perToken = 6 * parameters + 6 * config.numLayers * config.numHeads * config.headDim * length;
 const result = {
