@@ -30,16 +30,18 @@ process.exitCode = failed > 0 ? 1 : 0;
 
 /** The same inputs again: errors that are equal to the last digit come from equal bits. */
 async function twice() {
-  const options = { seed: 7, bfloat16Inputs: true, only: (one) => wanted(one) && /D (32|64|128)|fp8|moments/.test(one.name) };
+  const options = {
+    seed: 7,
+    bfloat16Inputs: true,
+    only: (one) => wanted(one) && /D (32|64|128)|fp8|moments/.test(one.name),
+  };
   const [first, second] = [
     await runConformance('cuda', bfloat16Tolerances, options),
     await runConformance('cuda', bfloat16Tolerances, options),
   ];
   const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors));
   failed += changed.length;
-  console.log(
-    `${first.length} cases twice: ${changed.length} differ ${changed.map(({ name }) => name).join('; ')}`,
-  );
+  console.log(`${first.length} cases twice: ${changed.length} differ ${changed.map(({ name }) => name).join('; ')}`);
 }
 
 /** 65,536 tokens of one head, some rows against float64. */

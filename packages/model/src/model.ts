@@ -301,7 +301,16 @@ export class LlamaModel {
     for (const [layer, weights] of layers.entries()) {
       const before = stream;
       const nextNorm = layers[layer + 1]?.inputNorm ?? norm;
-      const context = { layer, nextNorm, recompute, precision, cuSeqlens: boundaries, cache: plan, observe, onKeysRead };
+      const context = {
+        layer,
+        nextNorm,
+        recompute,
+        precision,
+        cuSeqlens: boundaries,
+        cache: plan,
+        observe,
+        onKeysRead,
+      };
       stream = tidy(() => runLayer(before, weights, this.config, context));
       before.x.dispose();
       before.normalised?.dispose();

@@ -37,7 +37,8 @@ export async function batchGradients(
   } = {},
 ): Promise<BatchGradients | undefined> {
   const scale = 1 / Math.max(1, scoredTokens(batches));
-  if (weights) return await sharedGradients(model, batches, weights, collective, { scale, signal, recompute, precision });
+  if (weights)
+    return await sharedGradients(model, batches, weights, collective, { scale, signal, recompute, precision });
   let sum: { loss: Scalar; gradients: Map<string, Tensor> } | undefined;
   for (const batch of shareOf(batches, collective)) {
     if (signal?.aborted) break;
