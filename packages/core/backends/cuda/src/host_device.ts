@@ -20,11 +20,11 @@ const EIGHT_BITS = Float32Array.from({ length: 127 }, (_, code) => {
 });
 const decode = (byte: number) => (byte & 128 ? -1 : 1) * EIGHT_BITS[byte & 127]!;
 function encode(x: number): number {
-  let best = 0;
-  EIGHT_BITS.forEach((value, code) => {
-    if (Math.abs(value - Math.abs(x)) < Math.abs(EIGHT_BITS[best]! - Math.abs(x))) best = code;
-  });
-  return x < 0 ? best | 128 : best;
+  const size = Math.min(Math.abs(x), 448);
+  const exponent = Math.max(Math.floor(Math.log2(size)), -6);
+  const steps = Math.round(size / 2 ** (exponent - 3));
+  const code = size < 2 ** -6 ? steps : (exponent + 7) * 8 + steps - 8;
+  return x < 0 ? code | 128 : code;
 }
 
 export class HostDevice {
