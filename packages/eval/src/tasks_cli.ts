@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { formatDuration, UserError, VERSION } from '@stickbreaking/base';
 import { progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
-import { type SpecialTokenArguments, specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
-import { type OpenedCheckpoint, openCheckpoint, verifyOption } from './checkpoint.js';
+import { specialTokensFrom } from '@stickbreaking/data';
+import { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
 import { type OutputPlaces, outputPlaces, writeResults } from './results/files.js';
 import { groupOutcomes, type RunFacts, resultsJson } from './results/results.js';
 import { resultsTable } from './results/table.js';
@@ -14,35 +14,13 @@ import { answersInFile, answersInMemory } from './runner/answers.js';
 import { findData, splitsOf } from './runner/data_sets.js';
 import { runTasks, type TaskOutcome } from './runner/run.js';
 import { parseGenerationSettings, parseSamples } from './runner/settings.js';
-import { type BosRule, putsBos, type TokenRules } from './runner/tokens.js';
-import { BATCH_TOKENS } from './scoring.js';
-import { listMain, type SuiteArguments, scoreMain, suiteFrom, suiteOptions } from './suite_cli.js';
+import { putsBos, type TokenRules } from './runner/tokens.js';
+import { listMain, scoreMain, suiteFrom } from './suite_cli.js';
 import { type BuiltTask, buildTask, numFewshotOf } from './tasks/build.js';
 import type { TaskDefinition } from './tasks/definition.js';
-import { resolveTasks } from './tasks/resolve.js';
-
-interface Arguments extends SuiteArguments, SpecialTokenArguments {
-  checkpoint: string;
-  tasks: string;
-  dataDir: string | undefined;
-  numFewshot: number | undefined;
-  limit: number | undefined;
-  samples: string | undefined;
-  seed: number;
-  fewshotSeed: number;
-  genKwargs: string | undefined;
-  batchTokens: number;
-  maxLength: number | undefined;
-  strictLength: boolean;
-  bos: BosRule;
-  output: string | undefined;
-  logSamples: boolean;
-  writeOut: boolean;
-  tokenizer: string | undefined;
-  verify: boolean;
-  backend: string;
-  json: boolean;
-}
+import { type ResolvedTasks, resolveTasks } from './tasks/resolve.js';
+import { withTaskFiles } from './tasks/yaml/load.js';
+import { type TaskArguments as Arguments, checkTaskArguments, taskOptions } from './tasks_options.js';
 
 /** Whether the arguments ask for tasks rather than for perplexity by length. */
 export function asksForTasks(argv: readonly string[]): boolean {
@@ -54,97 +32,20 @@ export function asksForTasks(argv: readonly string[]): boolean {
 export function main(argv: string[]): Promise<number> {
   if (argv[0] === 'tasks') return listMain(argv.slice(1));
   if (argv[0] === 'score') return scoreMain(argv);
-  return runCommand<Arguments>(
-    argv,
-    (parser) =>
-      parser
-        .scriptName('sb-eval')
-        .usage('$0 --checkpoint DIR --tasks arc_easy,mmlu --data-dir DIR\n\nScores of a checkpoint on tasks.')
-        .option('checkpoint', { type: 'string', demandOption: true, describe: 'checkpoint or run directory' })
-        .option('tasks', {
-          type: 'string',
-          demandOption: true,
-          describe: 'tasks, groups and globs; `sb-eval tasks` lists them',
-        })
-        .option('data-dir', {
-          type: 'string',
-          describe: 'folder of data sets, as <owner>/<name>/<config>/<split>-*.parquet',
-        })
-        .option('num-fewshot', {
-          type: 'number',
-          alias: 'num_fewshot',
-          describe: 'examples before each question; default: the task’s own',
-        })
-        .option('limit', {
-          type: 'number',
-          describe: 'only the first documents of each task: a number, or a share below 1',
-        })
-        .option('samples', { type: 'string', describe: 'only these documents: {"arc_easy":[0,5]}, or a file of it' })
-        .option('seed', { type: 'number', default: 0, describe: 'of generation that draws' })
-        .option('fewshot-seed', { type: 'number', default: 1234, describe: 'of the choice of examples' })
-        .option('gen-kwargs', {
-          type: 'string',
-          alias: 'gen_kwargs',
-          describe: 'max_gen_toks=64,temperature=0.7,…; or as JSON',
-        })
-        .option('batch-tokens', {
-          type: 'number',
-          default: BATCH_TOKENS,
-          describe: 'tokens that run through the model together',
-        })
-        .option('max-length', {
-          type: 'number',
-          describe: 'tokens of context at most; default: the model’s contextLength',
-        })
-        .option('strict-length', {
-          type: 'boolean',
-          default: false,
-          describe: 'refuse contexts that do not fit instead of cutting them on the left',
-        })
-        .option('bos', {
-          choices: ['auto', 'never', 'always'] as const,
-          default: 'auto' as const,
-          describe: 'a beginning token before contexts: as the harness does, never, or always',
-        })
-        .options(suiteOptions)
-        .option('output', {
-          type: 'string',
-          alias: 'output_path',
-          describe: 'folder for results and answers, or a .json file; a killed evaluation goes on from there',
-        })
-        .option('log-samples', {
-          type: 'boolean',
-          default: false,
-          alias: 'log_samples',
-          describe: 'write every document with its answers too',
-        })
-        .option('write-out', {
-          type: 'boolean',
-          default: false,
-          alias: 'write_out',
-          describe: 'print the first prompts of each task with their tokens',
-        })
-        .option('tokenizer', { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' })
-        .options(specialTokenOptions)
-        .options(verifyOption)
-        .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' })
-        .option('json', {
-          type: 'boolean',
-          default: false,
-          describe: 'print the results as JSON and nothing else',
-        }) as never,
-    evaluate,
-  );
+  return runCommand<Arguments>(argv, (parser) => taskOptions(parser) as never, evaluate);
 }
 
 async function evaluate(args: Arguments): Promise<number> {
-  checkNumbers(args);
-  const resolved = resolveTasks(suiteFrom(args), args.tasks);
+  checkTaskArguments(args);
+  const resolved = resolvedFrom(args);
   const settings = args.genKwargs === undefined ? undefined : parseGenerationSettings(args.genKwargs);
   const samples = args.samples === undefined ? undefined : parseSamples(args.samples, resolved.tasks);
   const places = args.output === undefined ? undefined : outputPlaces(args.output, args.checkpoint);
-  const directory = args.dataDir ?? process.env.STICKBREAKING_DATA;
-  if (directory === undefined) throw new UserError('Missing --data-dir, the folder of the data sets (see --help).');
+  const given = args.dataDir ?? process.env.STICKBREAKING_DATA;
+  if (given === undefined && !resolved.tasks.every(({ files }) => files)) {
+    throw new UserError('Missing --data-dir, the folder of the data sets (see --help).');
+  }
+  const directory = given ?? '.';
   const shots = (task: TaskDefinition) => numFewshotOf(task, args.numFewshot);
   const data = findData(directory, splitsOf(resolved.tasks, shots));
   const backend = await selectBackend(args.backend);
@@ -213,21 +114,20 @@ async function evaluate(args: Arguments): Promise<number> {
   return 0;
 }
 
-function checkNumbers({ numFewshot, limit, batchTokens, maxLength }: Arguments): void {
-  const expect = (fits: boolean, name: string, value: number | undefined, expected: string) => {
-    if (!fits) throw new UserError(`--${name} is ${value}; expected ${expected}.`);
-  };
-  const isWhole = (value: number | undefined, least: number) =>
-    value === undefined || (Number.isSafeInteger(value) && value >= least);
-  expect(isWhole(numFewshot, 0), 'num-fewshot', numFewshot, 'a whole number');
-  expect(
-    limit === undefined || (limit > 0 && (limit < 1 || Number.isInteger(limit))),
-    'limit',
-    limit,
-    'a whole number above 0, or a share below 1',
+/** Names of tasks, groups and globs, of the suite or of task files; a path of a task file stands for what it defines. */
+function resolvedFrom(args: Arguments): ResolvedTasks {
+  const names = args.tasks.split(/[\s,]+/).filter((name) => name !== '');
+  const isFile = (name: string) => /\.ya?ml$/.test(name);
+  const suite = withTaskFiles(suiteFrom(args), args.includePath === undefined ? [] : [args.includePath]);
+  const named = names.map((name) => {
+    if (!isFile(name)) return { name, files: [] };
+    return { name: withTaskFiles(suite, [name]).added.join(), files: [name] };
+  });
+  const whole = withTaskFiles(
+    suite,
+    named.flatMap(({ files }) => files),
   );
-  expect(isWhole(batchTokens, 1), 'batch-tokens', batchTokens, 'a whole number above 0');
-  expect(isWhole(maxLength, 1), 'max-length', maxLength, 'a whole number above 0');
+  return resolveTasks(whole, named.map(({ name }) => name).join());
 }
 
 function rulesOf({ bos, harness, maxLength }: Arguments, { tokenizer, model }: OpenedCheckpoint): TokenRules {

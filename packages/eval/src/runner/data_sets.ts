@@ -70,8 +70,10 @@ export function findData(directory: string, splits: readonly Split[]): FoundData
   };
 }
 
-function keyOf({ task: { dataset }, split }: Split): string {
-  return [dataset.path, ...(dataset.name === undefined ? [] : [dataset.name]), split].join(' ');
+function keyOf({ task: { name, files, dataset }, split }: Split): string {
+  return [...(files ? [name] : []), dataset.path, ...(dataset.name === undefined ? [] : [dataset.name]), split].join(
+    ' ',
+  );
 }
 
 async function load(
@@ -133,6 +135,9 @@ function patternsOf({ task: { dataset, released = {} }, split }: Split): string[
 }
 
 function filesOf(directory: string, split: Split): SourceFile[] | undefined {
+  const own = split.task.files?.[split.split];
+  if (own) return listFiles({ path: [...own] });
+  if (split.task.files) return undefined;
   for (const folder of foldersOf(split.task.dataset.path)) {
     const names = namesIn(join(directory, folder));
     for (const pattern of patternsOf(split)) {
@@ -165,6 +170,10 @@ function notFound(directory: string, missing: readonly Split[]): UserError {
   const { path, name } = task.dataset;
   const which = `the split '${split}' of ${path}${name === undefined ? '' : ` (${name})`}`;
   const more = missing.length > 1 ? `; ${missing.length - 1} more are missing, of ${listed(missing.slice(1))}` : '';
+  if (task.files) {
+    const splits = Object.keys(task.files).join(', ');
+    return new UserError(`${task.name}: its data_files have no split '${split}', but ${splits}.`);
+  }
   const pattern = `${path}/${patternsOf({ task, split })[0]}`;
   return new UserError(
     `${task.name}: ${which} is not under ${shown(directory)}; expected ${pattern} or .jsonl with the columns ${task.columns.join(', ')}, as published at https://huggingface.co/datasets/${path}${more}.`,

@@ -140,7 +140,8 @@ function checkColumns({ columns }: TaskDefinition, row: Row): void {
 
 /** What one example says, up to the next. */
 function shotTexts(definition: TaskDefinition, ready: (row: Row) => Row): (row: Row) => string {
-  const answered = (text: string, answer: string) => `${text} ${answer}\n\n`;
+  const { targetDelimiter = ' ', fewshotDelimiter = '\n\n' } = definition;
+  const answered = (text: string, answer: string) => text + targetDelimiter + answer + fewshotDelimiter;
   switch (definition.kind) {
     case 'multiple_choice':
       return (raw) => {
@@ -184,15 +185,16 @@ function requestsAbout(
   before: string,
   options: BuildOptions,
 ): RequestOf<RequestKind>[] {
+  const { targetDelimiter = ' ' } = definition;
   switch (definition.kind) {
     case 'multiple_choice': {
       const context = before + definition.text(row);
       const choices = definition.choices(row);
       checkGold(definition.gold(row), choices.length);
-      return choices.map((choice) => ({ context, continuation: ` ${choice}` }));
+      return choices.map((choice) => ({ context, continuation: targetDelimiter + choice }));
     }
     case 'multiple_context': {
-      const continuation = ` ${definition.continuation(row)}`;
+      const continuation = targetDelimiter + definition.continuation(row);
       const contexts = definition.contexts(row);
       checkGold(definition.gold(row), contexts.length);
       return contexts.map((context) => ({ context: before + context, continuation }));

@@ -28,8 +28,14 @@ interface CommonDefinition {
   split: string;
   /** Columns that `text` and the others read. */
   columns: readonly string[];
+  /** Files of splits, where the task names them itself; else they are found by the data set's name. */
+  files?: Readonly<Record<string, readonly string[]>> | undefined;
   /** Stands before the first example. */
   description?: string;
+  /** Between a question and its answer; default a space. */
+  targetDelimiter?: string;
+  /** Between examples; default a blank line. */
+  fewshotDelimiter?: string;
   /** Files of splits as the authors publish them, under the data set's folder; globs. */
   released?: Readonly<Record<string, readonly string[]>>;
   /** Makes the rows of the scored split, for tasks whose texts are written rather than found. */
