@@ -8,6 +8,7 @@ const benches = {
   'cuda-train': 'a training step of the 1B model, on one GPU or with --gpus on several',
   nccl: 'sums and copies between the GPUs of this machine (--gpus)',
   'cuda-curves': 'losses of training runs in each precision, beside another seed',
+  'cuda-generate': 'generation by the 1B model on one GPU',
   'cuda-skip': 'what block skipping saves on a trained model and real text',
   generate: 'generation: tokens/s alone and in batches, by context, beside another build',
   golden:

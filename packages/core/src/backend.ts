@@ -7,7 +7,7 @@ export type { Available, BackendCandidate, Unavailable } from './backends/candid
 export { silenceGreeting } from './backends/cpu.js';
 export { type BackendKernels, cpuKernels, type KernelCall, registerKernels } from './backends/register.js';
 export type { TfjsKernel, TfjsKernelName, TfjsKernelTable } from './backends/tfjs_kernels.js';
-export type { DecodeStep } from './decode_step.js';
+export type { DecodeStep, SampledTokens, SamplingRow } from './decode_step.js';
 export { fireInputNames, fireInputsOf } from './fire_inputs.js';
 export type {
   AdamWAttributes,

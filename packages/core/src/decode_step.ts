@@ -1,5 +1,5 @@
 /** A step of generation as a whole, which a backend may record once and then repeat. */
-import { engine, type Tensor, type Tensor1D, tensor1d } from '@tensorflow/tfjs-core';
+import { engine, type Tensor, type Tensor1D, type Tensor2D, tensor1d } from '@tensorflow/tfjs-core';
 
 /** What changes from step to step: the new tokens, and the documents' lengths and pages as `decodeAttention` takes them. */
 export interface DecodeStep {
@@ -27,4 +27,38 @@ export function decodeStep<T extends Tensor>(step: DecodeStep, run: (tokens: Ten
   const backend = engine().backend as RecordingBackend;
   if (backend.recordDecodeStep) return backend.recordDecodeStep(step, run) as T;
   return run(tensor1d(step.tokens, 'int32'));
+}
+
+/** How one row's next token is drawn; `model`'s sampling says what each means. */
+export interface SamplingRow {
+  /** 0: the most likely token. */
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  /** In [0, 1): the one random number that a draw takes. */
+  uniform: number;
+}
+
+/** What was drawn for each row, and the logarithm of its probability in the row's softmax, before any selection. */
+export interface SampledTokens {
+  /** [N]; −1 where the largest logit is not finite, which is then in `logProbabilities`. */
+  tokens: Int32Array;
+  /** [N] */
+  logProbabilities: Float32Array;
+}
+
+/** A backend that draws tokens where the logits are. */
+interface SamplingBackend {
+  sampleTokens?(logits: Tensor2D, rows: readonly SamplingRow[]): Promise<SampledTokens>;
+}
+
+/**
+ * Draws the next token of each row where the logits lie, so that they need not be downloaded.
+ *
+ * @param logits [N, V]
+ * @returns undefined where the active backend has no kernel for it
+ */
+export function sampleTokens(logits: Tensor2D, rows: readonly SamplingRow[]): Promise<SampledTokens> | undefined {
+  return (engine().backend as SamplingBackend).sampleTokens?.(logits, rows);
 }

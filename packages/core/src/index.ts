@@ -17,7 +17,13 @@ export {
 export { MOST_WEIGHTED_TOKENS, softmaxWeights, stickBreakingWeights } from './attention/weights.js';
 export { type BackendName, type SelectedBackend, selectBackend } from './backends/select.js';
 export type { Ints } from './checks.js';
-export { type DecodeStep, decodeStep } from './decode_step.js';
+export {
+  type DecodeStep,
+  decodeStep,
+  type SampledTokens,
+  type SamplingRow,
+  sampleTokens,
+} from './decode_step.js';
 export type {
   AdamWAttributes,
   BackendKernel,

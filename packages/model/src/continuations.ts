@@ -35,7 +35,7 @@ interface ScoringModel {
 }
 
 /** How many tokens of a context run through the model at once. */
-const CONTEXT_TOKENS = 1024;
+const CONTEXT_TOKENS = 4096;
 
 export async function scoreContinuations(
   model: ScoringModel,

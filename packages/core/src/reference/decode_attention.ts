@@ -1,10 +1,15 @@
 /** Decoding by the kernels for whole documents: the cached keys are put end to end, and each document has one query. */
-import { gather, type Tensor, tensor1d, tidy, zeros } from '@tensorflow/tfjs-core';
-import type { DecodeAttributes, ReferenceKernel } from '../kernels.js';
-import { readPages, writePages } from './pages.js';
-import { rotaryEmbedding } from './rotary.js';
-import { softmaxAttention } from './softmax.js';
-import { stickBreakingAttention } from './stick_breaking.js';
+import {
+  engine,
+  gather,
+  type NamedAttrMap,
+  type NamedTensorMap,
+  type Tensor,
+  tensor1d,
+  tidy,
+  zeros,
+} from '@tensorflow/tfjs-core';
+import type { DecodeAttributes, KernelAttributes, KernelName, Kernels, ReferenceKernel } from '../kernels.js';
 
 export const decodeAttention: ReferenceKernel<'DecodeAttention'> = (inputs, attrs) => {
   const { keyPages, valuePages } = inputs;
@@ -17,29 +22,41 @@ export const decodeAttention: ReferenceKernel<'DecodeAttention'> = (inputs, attr
   const own = (x: Tensor) => gather(x, tensor1d(used, 'int32'));
   const { q, k } = turned(own(inputs.q), own(inputs.k), used, attrs);
   const slots = used.map((row) => slotsOf(row, attrs, pageTokens));
-  writePages({ k, v: own(inputs.v), keyPages, valuePages }, { slots: Int32Array.from(slots, (all) => all.at(-1)!) });
+  const newSlots = { slots: Int32Array.from(slots, (all) => all.at(-1)!) };
+  run('WritePages', { k, v: own(inputs.v), keyPages, valuePages }, newSlots);
   const all = { slots: Int32Array.from(slots.flat()) };
   const packed = {
     cuSeqlens: Int32Array.from({ length: used.length + 1 }, (_, i) => i),
     cuSeqlensK: boundaries(slots.map((some) => some.length)),
     scale,
   };
-  const qkv = { q, k: readPages({ pages: keyPages }, all)[0], v: readPages({ pages: valuePages }, all)[0] };
+  const read = (pages: Tensor) => run('ReadPages', { pages }, all)[0];
+  const qkv = { q, k: read(keyPages), v: read(valuePages) };
   const [output, remainder] = tidy(() => {
     if (attention.kind === 'stick-breaking') {
-      return stickBreakingAttention(qkv, { ...packed, attendCurrent: attention.attendCurrent }).slice(0, 2);
+      return run('StickBreakingAttention', qkv, { ...packed, attendCurrent: attention.attendCurrent }).slice(0, 2);
     }
     const { window, alibiSlopes } = attention;
     const bias = alibiSlopes ? ({ bias: 'alibi', alibiSlopes } as const) : ({ bias: 'none' } as const);
-    return [softmaxAttention(qkv, { ...packed, window, ...bias })[0], zeros([used.length, heads])];
+    return [run('SoftmaxAttention', qkv, { ...packed, window, ...bias })[0], zeros([used.length, heads])];
   });
   // Rows without a document get zeros: the one row behind those that there are.
   const place = Int32Array.from({ length: rows }, (_, row) => (used.includes(row) ? used.indexOf(row) : used.length));
   const spread = (x: Tensor) =>
     used.length === rows ? x : gather(x.concat(zeros([1, ...x.shape.slice(1)])), tensor1d(place, 'int32'));
-  const read = Int32Array.from({ length: rows * kvHeads }, (_, i) => lengths[Math.floor(i / kvHeads)]!);
-  return [spread(output!), spread(remainder!), tensor1d(read, 'int32').reshape([rows, kvHeads])];
+  const keysRead = Int32Array.from({ length: rows * kvHeads }, (_, i) => lengths[Math.floor(i / kvHeads)]!);
+  return [spread(output!), spread(remainder!), tensor1d(keysRead, 'int32').reshape([rows, kvHeads])];
 };
+
+/** The active backend's kernel: its pages are its own affair. */
+function run<Name extends KernelName>(
+  name: Name,
+  inputs: Kernels[Name]['inputs'],
+  attrs: KernelAttributes<Name>,
+): Kernels[Name]['outputs'] {
+  const [named, given] = [inputs as unknown as NamedTensorMap, attrs as unknown as NamedAttrMap];
+  return [engine().runKernel(name, named, given)].flat() as unknown as Kernels[Name]['outputs'];
+}
 
 /** Where the keys of a row's document lie, the new one last. */
 function slotsOf(row: number, { lengths, table }: DecodeAttributes, pageTokens: number): number[] {
@@ -54,7 +71,8 @@ function turned(q: Tensor, k: Tensor, used: readonly number[], { lengths, invers
   if (!inverseFrequencies) return { q, k };
   const cuSeqlens = Int32Array.from({ length: used.length + 1 }, (_, i) => i);
   const positions = { cuSeqlens, firstPositions: Int32Array.from(used, (row) => lengths[row]! - 1) };
-  const [turnedQ, turnedK] = rotaryEmbedding(
+  const [turnedQ, turnedK] = run(
+    'RotaryEmbedding',
     { q, k },
     { queries: positions, keys: positions, inverseFrequencies, inverse: false },
   );

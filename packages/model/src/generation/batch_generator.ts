@@ -7,12 +7,12 @@
  * random numbers are its seed's, counted by its own tokens.
  */
 import { UserError } from '@stickbreaking/base';
-import type { Ints } from '@stickbreaking/core';
+import { type Ints, type SamplingRow, sampleTokens } from '@stickbreaking/core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import type { KeyValueCache } from '../cache.js';
 import { checkGenerateOptions, type GenerationRequest } from './options.js';
 import { uniformAt } from './random.js';
-import { logProbabilities, sample, type TokenLogProbability } from './sampling.js';
+import { logProbabilities, notFinite, sample, type TokenLogProbability } from './sampling.js';
 
 /** What generation asks of a model. */
 export interface GeneratingModel {
@@ -41,7 +41,7 @@ interface Row {
 }
 
 /** How many prompt tokens run through the model at once, which bounds the memory of a long prompt. */
-export const PREFILL_TOKENS = 1024;
+export const PREFILL_TOKENS = 4096;
 /** Rows that one pass decodes: as many as the kernels compute each by itself. */
 export const MOST_ROWS = 64;
 
@@ -164,27 +164,42 @@ export class BatchGenerator {
 
   /** The next token of each row from its logits, which are consumed. */
   private async take(rows: readonly Row[], logits: Tensor2D): Promise<GenerationEvent[]> {
-    const values = (await logits.data()) as Float32Array;
-    logits.dispose();
-    const { vocabSize } = this.model.config;
-    return rows
-      .filter((row) => this.rows.includes(row))
-      .flatMap((row) => {
-        const at = rows.indexOf(row) * vocabSize;
-        return this.choose(row, values.subarray(at, at + vocabSize));
+    try {
+      const drawn = rows.every(isDrawnAnywhere) ? sampleTokens(logits, rows.map(samplingOf)) : undefined;
+      if (drawn) {
+        const { tokens, logProbabilities } = await drawn;
+        return rows.flatMap((row, i) => {
+          if (!this.rows.includes(row)) return [];
+          if (tokens[i] === -1) throw notFinite(logProbabilities[i]!);
+          return this.choose(row, tokens[i]!, { logProbability: logProbabilities[i]!, top: [] });
+        });
+      }
+      const values = (await logits.data()) as Float32Array;
+      const { vocabSize } = this.model.config;
+      return rows.flatMap((row, i) => {
+        if (!this.rows.includes(row)) return [];
+        const own = values.subarray(i * vocabSize, (i + 1) * vocabSize);
+        const token = sample(own, row.request, samplingOf(row).uniform, row.earlier);
+        const { logProbabilities: wanted } = row.request;
+        return this.choose(row, token, wanted === undefined ? undefined : logProbabilities(own, token, wanted));
       });
+    } finally {
+      logits.dispose();
+    }
   }
 
-  private choose(row: Row, logits: Float32Array): GenerationEvent[] {
+  private choose(
+    row: Row,
+    token: number,
+    scores: { logProbability: number; top: TokenLogProbability[] } | undefined,
+  ): GenerationEvent[] {
     const { id, request, earlier } = row;
-    const { maxNewTokens = 256, seed = 0, stop = [], logProbabilities: wanted } = request;
-    const token = sample(logits, request, uniformAt(seed, row.made), earlier);
+    const { maxNewTokens = 256, stop = [], logProbabilities: wanted } = request;
     if (stop.includes(token)) return [this.end(row, 'stop')];
     row.made++;
     row.last = token;
     earlier?.add(token);
-    const scores = wanted === undefined ? {} : logProbabilities(logits, token, wanted);
-    const event: GenerationEvent = { id, token, ...scores };
+    const event: GenerationEvent = { id, token, ...(wanted === undefined ? {} : scores) };
     return row.made < maxNewTokens ? [event] : [event, this.end(row, 'length')];
   }
 
@@ -193,4 +208,14 @@ export class BatchGenerator {
     row.cache.dispose();
     return { id: row.id, end };
   }
+}
+
+/** Whether a backend's own kernel may draw: it knows of no penalties and tells no other token's probability. */
+function isDrawnAnywhere({ earlier, request }: Row): boolean {
+  return !earlier && !request.logProbabilities;
+}
+
+function samplingOf({ request, made }: Row): SamplingRow {
+  const { temperature = 1, topK = 2 ** 31 - 1, topP = 1, minP = 0, seed = 0 } = request;
+  return { temperature, topK, topP, minP, uniform: temperature === 0 ? 0 : uniformAt(seed, made) };
 }

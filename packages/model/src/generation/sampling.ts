@@ -27,15 +27,18 @@ export function sample(
   const penalised = repetitionPenalty === 1 || !earlier ? logits : penalise(logits, repetitionPenalty, earlier);
   const first = likeliest(penalised);
   const highest = penalised[first]!;
-  if (!Number.isFinite(highest)) {
-    throw new UserError(
-      `The model gives no finite logits: the largest is ${highest}. Its weights may have diverged; take an earlier checkpoint.`,
-    );
-  }
+  if (!Number.isFinite(highest)) throw notFinite(highest);
   if (temperature === 0) return first;
   const weight = (token: number) => Math.exp((penalised[token]! - highest) / temperature);
   if (topK >= logits.length && topP === 1 && minP === 0) return draw(logits.keys(), weight, uniform);
   return draw(selected(penalised, { highest, temperature, topK, topP, minP, weight }), weight, uniform);
+}
+
+/** What a user is told of logits whose largest is this. */
+export function notFinite(highest: number): UserError {
+  return new UserError(
+    `The model gives no finite logits: the largest is ${highest}. Its weights may have diverged; take an earlier checkpoint.`,
+  );
 }
 
 interface Selection {

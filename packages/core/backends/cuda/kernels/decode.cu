@@ -1,5 +1,5 @@
 // Attention of one new token for each of several documents, whose keys and values lie in pages. A block works one key-value
-// head of a row, with all query heads that share it, from the newest key to the oldest: sixteen warps take 32 keys each, and
+// head of a row, with all query heads that share it, from the newest key to the oldest: its warps take 32 keys each, and
 // what they come to is combined in order. `decode_near` works the newest keys, `decode_far` runs of those further back, each
 // by itself; its last block combines the runs. Stick-breaking attention stops where every stick of the group is exhausted: the
 // far blocks then have nothing to do. A row's result does not depend on the other rows, nor on which far blocks came first: what
@@ -19,7 +19,8 @@
 #define PAGE 16
 #endif
 
-#define WARPS 16
+// Of softmax attention all keys are read, so many at once; of stick-breaking attention often few.
+#define WARPS (STICK ? 8 : 16)
 #define CHUNK 32
 #define LANES_PER_KEY (HEAD_DIM / 8)
 #define KEYS_PER_LOAD (32 / LANES_PER_KEY)
@@ -176,7 +177,7 @@ __device__ __forceinline__ bool is_exhausted(const Shared& sh, const Decode& p) 
   return nothing;
 }
 
-// Keys [begin, end) of the row from the newest, 512 at a time, into sh.total; returns how many were read, in every thread.
+// Keys [begin, end) of the row from the newest, a chunk for each warp at a time, into sh.total; returns how many were read, in every thread.
 __device__ __forceinline__ int walk(Shared& sh, const Decode& p, const int* table, int kvHead, int begin, int end, int last) {
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   for (int i = threadIdx.x; i < GROUP * RESULT; i += WARPS * 32) empty_result(sh.total[i / RESULT], i % RESULT);

@@ -2,7 +2,7 @@
  * The TensorFlow.js backend for NVIDIA GPUs: tensors live in device memory, kernels are launched on one stream, and the
  * host runs ahead, waiting only when a value is read.
  */
-import type { DecodeStep } from '@stickbreaking/core/backend';
+import type { DecodeStep, SampledTokens, SamplingRow } from '@stickbreaking/core/backend';
 import {
   type BackendValues,
   type DataId,
@@ -236,6 +236,9 @@ export class CudaBackend extends KernelBackend {
     this.graphs.noteRead(entry);
     return entry;
   }
+
+  /** core's `sampleTokens`. */
+  sampleTokens?: (logits: TensorInfo, rows: readonly SamplingRow[]) => Promise<SampledTokens>;
 
   /** core's `decodeStep`: recorded as a graph. */
   recordDecodeStep({ tokens, lengths, table }: DecodeStep, run: (tokens: Tensor1D) => Tensor): Tensor {

@@ -10,6 +10,7 @@ import { CudaDriver } from './driver.js';
 import { runOnCpu } from './ops/fallback.js';
 import { plainFire } from './ops/flash_attention.js';
 import { cudaKernels } from './ops/index.js';
+import { sampleTokens } from './ops/sample.js';
 
 export { type CountingCuda, registerCountingCuda } from './counting_device.js';
 export { countGpus } from './driver.js';
@@ -37,6 +38,7 @@ export function openCuda(): {
       if (getKernel(kernelName, 'cuda')) continue;
       registerKernel({ kernelName, backendName: 'cuda', kernelFunc: (call) => runOnCpu(kernelName, call) });
     }
+    backend.sampleTokens = (logits, rows) => sampleTokens(backend, logits, rows);
     opened = backend;
   }
   const { deviceName, computeCapability, totalMemory, driverVersion } = opened.driver;

@@ -147,6 +147,16 @@ export const DECODE = new Struct('Decode', {
   exhausted: 'f32',
 });
 
+/** sample.cu: how a row's next token is drawn. */
+export const SAMPLE_ROW = new Struct('SampleRow', {
+  inverseTemperature: 'f32',
+  topP: 'f32',
+  minP: 'f32',
+  topK: 'i32',
+  uniform: 'i32',
+  unused: 'i32',
+});
+
 /** Elements that a thread moves at once: load8, store8 of common.cuh. */
 export const VECTOR = 8;
 /** Threads of a block, where nothing asks for another number. */

@@ -14,8 +14,8 @@ import type { CudaKernel, CudaKernels } from './define.js';
 import { leastStick } from './flash_blocks.js';
 import { rotaryAngles } from './rotary.js';
 
-/** decode.cu: threads of a block, keys of a warp, the newest keys that one block works, and keys of a run behind them. */
-const DECODE_THREADS = 512;
+/** decode.cu: warps of a block, keys of a warp, the newest keys that one block works, and keys of a run behind them. */
+const warpsOf = (kind: DecodeAttributes['attention']['kind']) => (kind === 'stick-breaking' ? 8 : 16);
 const CHUNK = 32;
 const NEAR = 512;
 const RUN = 1024;
@@ -82,8 +82,7 @@ export function decodeMacros(
 }
 
 /** decode.cu: the size of `Shared`. */
-function sharedBytes(group: number, dim: number): number {
-  const warps = DECODE_THREADS / 32;
+function sharedBytes(group: number, dim: number, warps: number): number {
   return 4 * (group * dim + warps * CHUNK + (warps + 1) * group * (dim + 2) + 1);
 }
 
@@ -130,7 +129,8 @@ const decodeAttention: CudaKernel<'DecodeAttention'> = (inputs, attrs, backend) 
     scale: attrs.scale * Math.LOG2E,
     exhausted: leastStick(backend.blockSkipping),
   });
-  const shape = { block: DECODE_THREADS, shared: sharedBytes(group, dim) };
+  const warps = warpsOf(attention.kind);
+  const shape = { block: 32 * warps, shared: sharedBytes(group, dim, warps) };
   const launch = (name: string, ...grid: [number, number, number?]) =>
     backend.driver.launch(backend.function('decode.cu', name, macros), { grid, ...shape }, [argument]);
   launch('decode_near', kvHeads, rows);

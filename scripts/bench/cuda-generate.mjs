@@ -1,0 +1,204 @@
+// `npm run bench -- cuda-generate`: generation by the 1B model on one GPU, random weights: tokens/s alone and in batches, the
+// rate at which prompts are read beside the training forward's, what a step's kernels take, and that rows of a batch are those
+// of one. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n --out folder --quick
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { LlamaModel, loadConfig, parseConfig } from '@stickbreaking/model';
+import { commandGiven, openGpu } from './gpu.mjs';
+import { median } from './measure.mjs';
+
+const { values: o } = parseArgs({
+  options: {
+    attention: { type: 'string', default: 'stick-breaking' },
+    config: { type: 'string', default: 'configs/1b.yaml' },
+    layers: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    out: { type: 'string', default: 'benchmarks' },
+  },
+});
+const backend = await openGpu();
+const { driver } = backend;
+const config = parseConfig({
+  ...loadConfig(o.config),
+  attention: o.attention,
+  ...(o.layers ? { numLayers: Number(o.layers) } : {}),
+});
+const noise = Float32Array.from(
+  { length: 2 ** 20 + 7 },
+  () => (Math.random() + Math.random() + Math.random() - 1.5) * 0.04,
+);
+const model = LlamaModel.from(config, (name, shape) => {
+  const size = shape.reduce((product, n) => product * n, 1);
+  if (/norm/.test(name)) return new Float32Array(size).fill(1);
+  const values = new Float32Array(size);
+  for (let at = 0; at < size; at += noise.length) values.set(noise.subarray(0, Math.min(noise.length, size - at)), at);
+  return values;
+});
+const promptOf = (i, length) =>
+  Int32Array.from({ length }, (_, at) => (at * at * 31 + at * 7 + i * 1013 + 1) % config.vocabSize);
+
+/** Tokens of each row, and when each token came. */
+async function generate(requests, batchSize) {
+  const rows = requests.map(() => []);
+  const at = [];
+  const start = performance.now();
+  for await (const event of model.generateBatch(requests, { batchSize })) {
+    if (!('token' in event)) continue;
+    rows[event.index].push(event.token);
+    at.push(performance.now() - start);
+  }
+  return { rows, at };
+}
+
+async function rate(batch, prompt, tokens, options) {
+  const requests = Array.from({ length: batch }, (_, i) => ({
+    ...{ prompt: promptOf(i, prompt), maxNewTokens: tokens, seed: i },
+    ...options,
+  }));
+  await generate(requests, batch);
+  const { at } = await generate(requests, batch);
+  // From where all prompts are read and the step is recorded.
+  const from = batch * 4;
+  return {
+    ...{ batch, prompt, tokens, options: JSON.stringify(options) },
+    tokensPerSecond: ((at.length - from) * 1000) / (at.at(-1) - at[from - 1]),
+    prefillMs: at[batch - 1],
+  };
+}
+
+async function timed(run, times = 5) {
+  const all = [];
+  for (let i = 0; i < times; i++) {
+    driver.synchronize();
+    const start = performance.now();
+    await run();
+    driver.synchronize();
+    all.push(performance.now() - start);
+  }
+  return median(all.slice(1));
+}
+
+/** What the kernels of one step take, launched one by one. */
+function profile(batch, context) {
+  const caches = Array.from({ length: batch }, () => model.createCache());
+  const prompt = promptOf(0, context);
+  for (const cache of caches) model.nextLogits(prompt, { cache }).dispose();
+  const step = () => {
+    const cuSeqlens = Int32Array.from({ length: batch + 1 }, (_, i) => i);
+    // Counting what is read keeps the step from being recorded.
+    const onKeysRead = () => {};
+    model.nextLogits(new Int32Array(batch).fill(5), { cuSeqlens, cache: caches, onKeysRead }).dispose();
+  };
+  step();
+  const spans = [];
+  driver.onLaunch = (name, run) => {
+    const [start, end] = [driver.createEvent(true), driver.createEvent(true)];
+    driver.recordEvent(start);
+    run();
+    driver.recordEvent(end);
+    spans.push({ name, start, end });
+  };
+  step();
+  driver.onLaunch = undefined;
+  const totals = new Map();
+  for (const { name, start, end } of spans) {
+    const { ms = 0, launches = 0 } = totals.get(name) ?? {};
+    totals.set(name, { ms: ms + driver.elapsed(start, end), launches: launches + 1 });
+  }
+  for (const cache of caches) cache.dispose();
+  return [...totals].map(([name, one]) => ({ batch, context, name, ...one })).sort((a, b) => b.ms - a.ms);
+}
+
+const report = { command: commandGiven('cuda-generate', o.out), layers: config.numLayers, attention: o.attention };
+
+// Rows of a batch against the same alone.
+const mixed = Array.from({ length: 40 }, (_, i) => ({
+  ...{ prompt: promptOf(i, 1 + ((i * 37) % 900)), maxNewTokens: 24, seed: i },
+  ...(i % 2 ? { temperature: 0 } : { topK: 40 }),
+}));
+const together = await generate(mixed, 64);
+const few = await generate(mixed, 5);
+let apart = 0;
+for (let i = 0; i < mixed.length; i += 5) {
+  const alone = await generate([mixed[i]], 1);
+  if (JSON.stringify(alone.rows[0]) !== JSON.stringify(together.rows[i])) apart++;
+}
+const differing = together.rows.filter((row, i) => JSON.stringify(row) !== JSON.stringify(few.rows[i])).length;
+console.log(`rows that differ: ${differing} of 40 between batches of 64 and 5, ${apart} of 8 from the same alone`);
+report.rowsThatDiffer = differing + apart;
+
+// Logits of a step against those of the full forward.
+{
+  const prompt = promptOf(3, 700);
+  const cache = model.createCache();
+  model.nextLogits(prompt.slice(0, 690), { cache }).dispose();
+  let worst = 0;
+  let agree = 0;
+  let scale = 0;
+  for (let at = 690; at < 700; at++) {
+    const step = model.nextLogits(prompt.slice(at, at + 1), { cache });
+    const whole = model.lastLogits(prompt.slice(0, at + 1));
+    const [a, b] = [step.dataSync(), whole.dataSync()];
+    for (let i = 0; i < a.length; i++) worst = Math.max(worst, Math.abs(a[i] - b[i]));
+    scale = Math.max(
+      scale,
+      b.reduce((most, x) => Math.max(most, Math.abs(x)), 0),
+    );
+    if (a.indexOf(a.reduce((m, x) => Math.max(m, x))) === b.indexOf(b.reduce((m, x) => Math.max(m, x)))) agree++;
+    step.dispose();
+    whole.dispose();
+  }
+  cache.dispose();
+  console.log(
+    `step against full forward: logits differ by ${worst.toFixed(4)} of ${scale.toFixed(2)}; most likely alike ${agree}/10`,
+  );
+  report.logitDifference = worst / scale;
+}
+
+report.rates = [];
+const runs = o.quick
+  ? [[1, 512, 64]]
+  : [
+      [1, 512, 128],
+      [1, 4096, 64],
+      [16, 512, 64],
+      [64, 960, 64],
+    ];
+for (const [batch, prompt, tokens] of runs) {
+  for (const options of batch === 1 ? [{ temperature: 0 }, { topK: 50, temperature: 0.8 }] : [{ temperature: 0 }]) {
+    report.rates.push(await rate(batch, prompt, tokens, options));
+  }
+}
+{
+  const record = backend.recordDecodeStep;
+  backend.recordDecodeStep = undefined;
+  report.rates.push({ ...(await rate(1, 512, 64, { temperature: 0 })), options: 'greedy, launched one by one' });
+  backend.recordDecodeStep = record;
+}
+console.table(report.rates);
+
+const length = 4096;
+const prompt = promptOf(1, length);
+const targets = Int32Array.from(prompt, () => -1);
+targets[length - 1] = 1;
+report.prefillMs = await timed(async () => {
+  const cache = model.createCache();
+  const logits = model.nextLogits(prompt, { cache });
+  await logits.data();
+  logits.dispose();
+  cache.dispose();
+});
+report.forwardMs = await timed(async () => {
+  const losses = model.tokenLosses({ tokens: prompt, targets, cuSeqlens: [0, length] });
+  await losses.data();
+  losses.dispose();
+});
+console.log(
+  `prompt of ${length}: ${report.prefillMs.toFixed(1)} ms; forward with losses ${report.forwardMs.toFixed(1)} ms`,
+);
+
+report.kernels = o.quick ? profile(1, 512) : [...profile(1, 512), ...profile(64, 1000)];
+console.table(report.kernels.slice(0, 40));
+mkdirSync(o.out, { recursive: true });
+const name = `cuda-generate-${o.attention.replace('+', '-')}-${config.numLayers}.json`;
+writeFileSync(`${o.out}/${name}`, `${JSON.stringify(report, undefined, 2)}\n`);
