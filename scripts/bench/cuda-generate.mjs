@@ -41,13 +41,15 @@ const promptOf = (i, length) =>
 async function generate(requests, batchSize) {
   const rows = requests.map(() => []);
   const at = [];
+  let begun = 0;
   const start = performance.now();
   for await (const event of model.generateBatch(requests, { batchSize })) {
     if (!('token' in event)) continue;
+    if (rows[event.index].length === 0) begun = at.length;
     rows[event.index].push(event.token);
     at.push(performance.now() - start);
   }
-  return { rows, at };
+  return { rows, at, begun };
 }
 
 async function rate(batch, prompt, tokens, options) {
@@ -56,13 +58,13 @@ async function rate(batch, prompt, tokens, options) {
     ...options,
   }));
   await generate(requests, batch);
-  const { at } = await generate(requests, batch);
-  // From where all prompts are read and the step is recorded.
-  const from = batch * 4;
+  const { at, begun } = await generate(requests, batch);
+  // From where all prompts have been read, and some steps more.
+  const from = begun + 4 * batch;
   return {
     ...{ batch, prompt, tokens, options: JSON.stringify(options) },
-    tokensPerSecond: ((at.length - from) * 1000) / (at.at(-1) - at[from - 1]),
-    prefillMs: at[batch - 1],
+    tokensPerSecond: ((at.length - 1 - from) * 1000) / (at.at(-1) - at[from]),
+    prefillMs: at[begun],
   };
 }
 

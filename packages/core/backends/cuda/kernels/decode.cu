@@ -243,7 +243,7 @@ __device__ __forceinline__ void write_output(const Decode& p, const float* total
     const float factor = STICK ? 1.f : (total[HEAD_DIM + 1] > 0.f ? 1.f / total[HEAD_DIM + 1] : 0.f);
     p.output[head * HEAD_DIM + d] = float_to_bf16(total[d] * factor);
   } else if (d == HEAD_DIM) {
-    p.remainder[head] = STICK ? total[HEAD_DIM] : 0.f;
+    p.remainder[head] = STICK && p.lengths[row] > 0 ? total[HEAD_DIM] : 0.f;
   }
 }
 
