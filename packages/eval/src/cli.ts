@@ -64,7 +64,11 @@ export function main(argv: string[]): Promise<number> {
             '  its scores on tasks; `$0 tasks` lists them, `$0 score` scores saved answers again',
           ].join('\n'),
         )
-        .option('checkpoint', { type: 'string', demandOption: true, describe: 'checkpoint or run directory' })
+        .option('checkpoint', {
+          type: 'string',
+          demandOption: true,
+          describe: 'checkpoint, run directory (its latest), or RUN/best',
+        })
         .option('lengths', {
           type: 'string',
           describe: 'a range, which doubles (2048..65536), or a list (1000,3000)',

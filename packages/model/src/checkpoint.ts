@@ -1,6 +1,6 @@
 /** A model on disk: `config.json` and `model.safetensors` (or Hugging Face's shards) in one directory. */
-import { existsSync, readdirSync, rmSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import { makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
 import type { Variable } from '@tensorflow/tfjs-core';
@@ -14,28 +14,47 @@ import { readSafetensors, type SafetensorsFile, writeSafetensors } from './safet
 /** The file of a checkpoint that holds the weights. */
 export const MODEL_FILE = 'model.safetensors';
 
+/** Names of a run's checkpoints; each is also a file of `checkpoints/` that holds the name of one of its directories. */
+const POINTERS = ['latest', 'best'] as const;
+
 /**
- * The checkpoint directory that a path stands for: itself, or the latest checkpoint of a run directory.
+ * The checkpoint directory that a path stands for: itself, the latest checkpoint of a run directory, or one of a run's
+ * checkpoints by name: `runs/a/best`, `runs/a/latest`, `runs/a/step-00000600`, with or without `checkpoints/` between.
  *
  * @throws UserError if there is none
  */
 export function resolveCheckpoint(path: string): string {
-  if (!existsSync(path)) throw new UserError(`There is no checkpoint at ${path}: no such directory.`);
   if (existsSync(join(path, 'config.json'))) return path;
-  const all = join(path, 'checkpoints');
-  const pointer = join(all, 'latest');
-  if (existsSync(pointer)) {
-    const latest = join(all, readWhole(pointer).toString().trim());
-    if (existsSync(join(latest, 'config.json'))) return latest;
+  const [run, name] = runOf(path);
+  const all = join(run, 'checkpoints');
+  if (!existsSync(all)) {
+    if (!existsSync(path)) throw new UserError(`There is no checkpoint at ${path}: no such directory.`);
+    throw new UserError(`${path} is neither a checkpoint (it has no config.json) nor a run with checkpoints.`);
   }
-  const steps = existsSync(all)
-    ? readdirSync(all)
-        .filter((name) => /^step-\d+$/.test(name))
-        .sort()
-    : [];
-  const newest = steps.at(-1);
-  if (newest) return join(all, newest);
-  throw new UserError(`${path} is neither a checkpoint (it has no config.json) nor a run with checkpoints.`);
+  const pointer = join(all, name);
+  if (existsSync(pointer) && statSync(pointer).isFile()) {
+    const pointed = join(all, readWhole(pointer).toString().trim());
+    if (existsSync(join(pointed, 'config.json'))) return pointed;
+  }
+  if (existsSync(join(pointer, 'config.json'))) return pointer;
+  const steps = readdirSync(all).filter((entry) => /^step-\d+$/.test(entry));
+  const newest = steps.sort().at(-1);
+  if (name === 'latest' && newest) return join(all, newest);
+  const names = [...POINTERS.filter((one) => existsSync(join(all, one))), ...steps];
+  throw new UserError(
+    names.length > 0
+      ? `${run} has no checkpoint '${name}'; it has ${names.join(', ')}.`
+      : `${path} is neither a checkpoint (it has no config.json) nor a run with checkpoints.`,
+  );
+}
+
+/** A run's directory and which of its checkpoints is meant. */
+function runOf(path: string): [run: string, name: string] {
+  const name = basename(path);
+  const isName = (POINTERS as readonly string[]).includes(name) || /^step-\d+$/.test(name);
+  if (!isName || (existsSync(path) && statSync(path).isDirectory())) return [path, 'latest'];
+  const above = dirname(path);
+  return [basename(above) === 'checkpoints' ? dirname(above) : above, name];
 }
 
 export function saveCheckpoint(

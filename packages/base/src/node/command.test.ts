@@ -99,6 +99,18 @@ describe('arguments', () => {
   });
 });
 
+describe('completion', () => {
+  it('prints a script for the shell, and what that script asks for, and runs nothing', async () => {
+    const work = vi.fn();
+    expect((await run(['completion'], work)).code).toBe(EXIT.done);
+    expect(stdout).toMatch(/###-begin-sb-test-completions-###.*--get-yargs-completions/s);
+    stdout = '';
+    expect((await run(['--get-yargs-completions', 'sb-test', '--pr'], work)).code).toBe(EXIT.done);
+    expect(stdout.split('\n')).toContain('--prompt');
+    expect(work).not.toHaveBeenCalled();
+  });
+});
+
 describe('the end of a command', () => {
   it('answers --version', async () => {
     expect((await run(['--version'])).code).toBe(EXIT.done);

@@ -26,12 +26,14 @@ export async function runCommand<Args>(
         .strict()
         .version(VERSION)
         .help()
+        .completion('completion', 'Prints a script for bash or zsh that completes this command’s options')
         .exitProcess(false)
         .parserConfiguration({ 'parse-positional-numbers': false })
         .fail((message, error) => {
           throw error && error.name !== 'YError' ? error : new UsageError(restore(message ?? error.message));
         }),
     );
+    if (await completed(argv, parser)) return EXIT.done;
     const kindsNow = () => (parser as unknown as { getOptions(): OptionKinds }).getOptions();
     const kinds = kindsNow();
     const misuse = misused(argv, kinds);
@@ -50,6 +52,19 @@ export async function runCommand<Args>(
   } catch (error) {
     return tell(error);
   }
+}
+
+/** Prints the script for a shell's completion, or what that script asks for; nothing else of the command is run. */
+async function completed(argv: readonly string[], parser: Argv): Promise<boolean> {
+  if (argv.length === 1 && argv[0] === 'completion') {
+    (parser as unknown as { showCompletionScript(): void }).showCompletionScript();
+    return true;
+  }
+  if (argv[0] !== '--get-yargs-completions') return false;
+  // Half a command line may lack what the command asks for; then there is nothing to offer, and nobody to tell.
+  const words = await parser.getCompletion(argv.slice(1) as string[]).catch(() => []);
+  for (const word of words) process.stdout.write(`${word}\n`);
+  return true;
 }
 
 /** Says on stderr what went wrong. @returns the exit code */

@@ -24,7 +24,7 @@ export interface GenerateArguments extends SpecialTokenArguments {
 }
 
 export const generateOptions = {
-  checkpoint: { type: 'string', demandOption: true, describe: 'checkpoint or run directory' },
+  checkpoint: { type: 'string', demandOption: true, describe: 'checkpoint, run directory (its latest), or RUN/best' },
   prompt: { type: 'string', describe: 'the text to continue; default: standard input' },
   prompts: {
     type: 'string',

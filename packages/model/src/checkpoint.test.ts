@@ -1,0 +1,51 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { resolveCheckpoint } from './checkpoint.js';
+
+describe('resolveCheckpoint', () => {
+  const root = mkdtempSync(join(tmpdir(), 'resolve-'));
+  const run = join(root, 'run');
+  const at = (...names: string[]) => join(run, 'checkpoints', ...names);
+  beforeAll(() => {
+    for (const step of ['step-00000010', 'step-00000020', 'step-00000030']) {
+      mkdirSync(at(step), { recursive: true });
+      writeFileSync(at(step, 'config.json'), '{}');
+    }
+    writeFileSync(at('latest'), 'step-00000030\n');
+    writeFileSync(at('best'), 'step-00000020\n');
+    mkdirSync(join(root, 'young/checkpoints'), { recursive: true });
+    mkdirSync(join(root, 'best'));
+    writeFileSync(join(root, 'best/config.json'), '{}');
+    mkdirSync(join(root, 'text'));
+  });
+  afterAll(() => rmSync(root, { recursive: true }));
+
+  it.each([
+    ['run', 'step-00000030'],
+    ['run/latest', 'step-00000030'],
+    ['run/best', 'step-00000020'],
+    ['run/best/', 'step-00000020'],
+    ['run/checkpoints/best', 'step-00000020'],
+    ['run/step-00000010', 'step-00000010'],
+    ['run/checkpoints/step-00000010', 'step-00000010'],
+  ])('%s is %s', (path, step) => {
+    expect(resolveCheckpoint(join(root, path))).toBe(at(step));
+  });
+
+  it('a directory of that name comes first', () => {
+    expect(resolveCheckpoint(join(root, 'best'))).toBe(join(root, 'best'));
+  });
+
+  it.each([
+    ['run/step-00000015', /run has no checkpoint 'step-00000015'; it has latest, best, step-00000010, step-00000020/],
+    ['young', /neither a checkpoint/],
+    ['young/best', /neither a checkpoint/],
+    ['text', /neither a checkpoint/],
+    ['nothing', /There is no checkpoint at .*nothing: no such directory/],
+    ['nothing/best', /There is no checkpoint at .*best: no such directory/],
+  ])('%s is none', (path, message) => {
+    expect(() => resolveCheckpoint(join(root, path))).toThrow(message);
+  });
+});
