@@ -35,7 +35,11 @@ export function taskOptions(parser: Argv) {
   return parser
     .scriptName('sb-eval')
     .usage('$0 --checkpoint DIR --tasks arc_easy,mmlu --data-dir DIR\n\nScores of a checkpoint on tasks.')
-    .option('checkpoint', { type: 'string', demandOption: true, describe: 'checkpoint, run directory (its latest), or RUN/best' })
+    .option('checkpoint', {
+      type: 'string',
+      demandOption: true,
+      describe: 'checkpoint, run directory (its latest), or RUN/best',
+    })
     .option('tasks', {
       type: 'string',
       demandOption: true,
