@@ -5,6 +5,7 @@
 // --precision default|fp8 --moments float32|bfloat16
 // --gpus n|all --silent (several GPUs that tell each other nothing: what a step costs without its communication)
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { seededRandom } from '@stickbreaking/base';
 import { LlamaModel, loadConfig, parseConfig } from '@stickbreaking/model';
@@ -175,6 +176,8 @@ const result = {
   kernels: Object.fromEntries(kernels),
 };
 const variant = [o.attention.replace('+', '-'), config.numLayers, ...(backend.blockSkipping ? [] : ['no-skipping'])];
+// The two whose numbers of layers tell them apart need no name.
+if (!/\b(1b|350m)\b/.test(o.config)) variant.unshift(basename(o.config, '.yaml'));
 if (size > 1) variant.push(`${size}-gpus`, ...(o.silent ? ['silent'] : []));
 if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);
 if (o.precision !== 'default') variant.push(o.precision);

@@ -1,6 +1,6 @@
 /** The estimate, held to the cuda backend on a device that only counts, and to what GPUs measured. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { adamW, selectBackend } from '@stickbreaking/core';
+import { adamW, selectBackend, toBfloat16 } from '@stickbreaking/core';
 import { type CountingCuda, registerCountingCuda } from '@stickbreaking/core/cuda';
 import { dispose, type Tensor, type Variable, variable, zeros } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -21,32 +21,39 @@ beforeAll(async () => {
   await selectBackend('counting');
 });
 
-function zeroLike({ shape }: Variable): Variable {
-  const initial = zeros(shape);
+function zeroLike({ shape }: Variable, momentType?: string): Variable {
+  const wide = zeros(shape);
+  const initial = momentType === 'bfloat16' ? toBfloat16(wide) : wide;
+  if (initial !== wide) wide.dispose();
   const result = variable(initial, false);
   initial.dispose();
   return result;
 }
 
 /** Peak of the second of two steps, with the library's workspace that the device has not. */
-function counted(config: LlamaConfig, { tokens, contextLength, recompute, accumulates }: TrainingMemoryOptions) {
+function counted(config: LlamaConfig, options: TrainingMemoryOptions) {
+  const { tokens, contextLength, recompute, precision, momentType = 'float32', accumulates } = options;
   const model = LlamaModel.from(config, (_, shape) => new Float32Array(shape.reduce((a, b) => a * b, 1)));
   const parameters = [...model.parameters.values()];
-  const [firstMoments, secondMoments] = [parameters.map(zeroLike), parameters.map(zeroLike)];
+  const moments = () => parameters.map((parameter) => zeroLike(parameter, momentType));
+  const [firstMoments, secondMoments] = [moments(), moments()];
   const ids = new Int32Array(tokens);
   const cuSeqlens = Int32Array.from({ length: tokens / contextLength! + 1 }, (_, i) => i * contextLength!);
   for (let step = 1; step <= 2; step++) {
     device.reset();
     let sums: Map<string, Tensor> | undefined;
     for (let i = 0; i < (accumulates ? 2 : 1); i++) {
-      const { loss, gradients } = model.gradients({ tokens: ids, targets: ids, cuSeqlens }, { recompute, sums });
+      const { loss, gradients } = model.gradients(
+        { tokens: ids, targets: ids, cuSeqlens },
+        { recompute, precision, sums },
+      );
       loss.dispose();
       sums = gradients;
     }
     const gradients = [...sums!.values()];
     adamW({
       ...{ parameters, gradients, firstMoments, secondMoments, weightDecays: parameters.map(() => 0) },
-      ...{ learningRate: 0, beta1: 0, beta2: 0, epsilon: 1, step, gradientScale: 1 },
+      ...{ learningRate: 0, beta1: 0, beta2: 0, epsilon: 1, step, gradientScale: 1, momentType },
     });
     dispose(gradients);
   }
@@ -63,7 +70,7 @@ const modelOf = (changed: object) =>
   });
 
 describe('the memory of a training step is within 3 %', () => {
-  it.each([
+  it.each<[string, object, Partial<TrainingMemoryOptions>?]>([
     ['stick-breaking', {}],
     ['grouped queries and a tied head', { numKvHeads: 2, tieEmbeddings: true }],
     ['RoPE, with muP', { attention: 'softmax+rope', mup: { residualMultiplier: 0.22 } }],
@@ -71,14 +78,15 @@ describe('the memory of a training step is within 3 %', () => {
     ['FIRE', { attention: 'softmax+fire' }],
     ['norms over heads', { attention: { kind: 'stick-breaking', headNorm: true, remainderBias: true } }],
     ['a vocabulary whose logits are not kept', { vocabSize: 128_000 }],
-  ])('%s', (_, changed) => {
+    ['matmuls in eight bits, moments in bfloat16', {}, { precision: 'fp8', momentType: 'bfloat16' }],
+  ])('%s', (_, changed, fewer = {}) => {
     const config = modelOf(changed);
     for (const recompute of ['none', 'attention', 'block'] as const) {
       for (const options of [
         { tokens: 512, contextLength: 512, recompute, accumulates: false },
         { tokens: 16_384, contextLength: 4096, recompute, accumulates: true },
         { tokens: 16_384, contextLength: 16_384, recompute, accumulates: false },
-      ]) {
+      ].map((one): TrainingMemoryOptions => ({ ...one, ...fewer }))) {
         const measured = counted(config, options);
         const { total } = estimateTrainingMemory(config, options);
         expect(Math.abs(total / measured - 1), `${JSON.stringify(options)}: ${total} for ${measured}`).toBeLessThan(
@@ -95,11 +103,11 @@ const kept = readdirSync(folder)
   .map((name) => ({ name, ...JSON.parse(readFileSync(new URL(name, folder), 'utf8')) }));
 
 describe('the memory that an H100 measured is within 3 %', () => {
-  it.each(kept)('$name', ({ command, attention, layers, recompute, tokensPerStep, peakGiB }) => {
+  it.each(kept)('$name', ({ command, attention, layers, recompute, precision, momentType, tokensPerStep, peakGiB }) => {
     const file = /--config (\S+)/.exec(command)?.[1] ?? 'configs/1b.yaml';
     const base = loadConfig(new URL(`../../../${file}`, import.meta.url).pathname);
     const config = parseConfig({ ...base, attention, numLayers: layers, mup: undefined });
-    const { total } = estimateTrainingMemory(config, { tokens: tokensPerStep, recompute });
+    const { total } = estimateTrainingMemory(config, { tokens: tokensPerStep, recompute, precision, momentType });
     expect(Math.abs(total / 2 ** 30 / peakGiB - 1)).toBeLessThan(0.03);
   });
 });

@@ -2,6 +2,7 @@
  * How much GPU memory a training step needs: a list of what the cuda backend allocates. A test holds it to the backend
  * itself on a device that only counts.
  */
+import type { MatmulPrecision, MomentType } from '@stickbreaking/core';
 import type { LlamaConfig } from './config.js';
 import { feedForwardOf } from './feed_forward/index.js';
 import type { Recompute } from './layer.js';
@@ -14,6 +15,10 @@ export interface TrainingMemoryOptions {
   /** Tokens of its longest document; default: the model's context length. */
   contextLength?: number;
   recompute?: Recompute;
+  /** Of the layers' matmuls. */
+  precision?: MatmulPrecision | undefined;
+  /** The form in which AdamW keeps its moments. */
+  momentType?: MomentType | undefined;
   /** Whether a step sums the gradients of several micro-batches: then they are there all the time. */
   accumulates?: boolean;
   /** GPUs that share the optimizer's state; default 1. With more, gradients lie in buckets that are there all the time. */
@@ -22,7 +27,7 @@ export interface TrainingMemoryOptions {
 
 /** Bytes of GPU memory at a training step's peak. */
 export interface TrainingMemory {
-  /** Weights in float32 with their bfloat16 copies, and AdamW's two moments: of several GPUs, each has a part. */
+  /** Weights in float32 with their copies in fewer bits, and AdamW's two moments: of several GPUs, each has a part. */
   state: number;
   /** Gradients that are there at the peak. */
   gradients: number;
@@ -33,6 +38,8 @@ export interface TrainingMemory {
 
 const BFLOAT16 = 2;
 const FLOAT32 = 4;
+/** A layer's weight in eight bits, by its rows and by its columns. */
+const BOTH_SIDES = 2;
 /** Of cuBLASLt, taken once. */
 const WORKSPACE = 64 * 2 ** 20;
 /** Logits that exist at a time, in float32. */
@@ -48,8 +55,11 @@ export function estimateTrainingMemory(config: LlamaConfig, options: TrainingMem
   const { tokens, recompute = 'none', gpus = 1 } = options;
   const accumulates = options.accumulates || gpus > 1;
   const { hiddenSize, numLayers, vocabSize } = config;
-  const { parameters, copied } = countWeights(config);
-  const state = (3 * FLOAT32 * parameters) / gpus + BFLOAT16 * (gpus > 1 ? parameters : copied) + WORKSPACE;
+  const { parameters, copied, inLayers } = countWeights(config);
+  const moments = 2 * (options.momentType === 'bfloat16' ? BFLOAT16 : FLOAT32);
+  const eight = options.precision === 'fp8' ? BOTH_SIDES * inLayers : 0;
+  const copies = BFLOAT16 * (gpus > 1 ? parameters : copied) + eight;
+  const state = ((FLOAT32 + moments) * parameters) / gpus + copies + WORKSPACE;
   const allGradients = FLOAT32 * parameters;
 
   const hidden = BFLOAT16 * hiddenSize * tokens;
@@ -83,16 +93,18 @@ export function estimateTrainingMemory(config: LlamaConfig, options: TrainingMem
   return peaks.reduce((most, one) => (one.total > most.total ? one : most));
 }
 
-/** All weights, and those that a matmul reads: in bfloat16, so of them there are copies. */
-function countWeights(config: LlamaConfig): { parameters: number; copied: number } {
-  let [parameters, copied] = [0, 0];
+/** All weights; those that a matmul reads, in bfloat16, so that there are copies of them; and of these the layers'. */
+function countWeights(config: LlamaConfig): { parameters: number; copied: number; inLayers: number } {
+  let [parameters, copied, inLayers] = [0, 0, 0];
   for (const [name, shape] of parameterShapes(config)) {
     const size = shape.reduce((product, length) => product * length, 1);
     parameters += size;
     const isLookedUp = name === 'model.embed_tokens.weight' && !config.tieEmbeddings;
-    if (name.endsWith('.weight') && shape.length === 2 && !isLookedUp && !name.includes('head_norm')) copied += size;
+    if (!name.endsWith('.weight') || shape.length !== 2 || isLookedUp || name.includes('head_norm')) continue;
+    copied += size;
+    if (name.startsWith('model.layers.')) inLayers += size;
   }
-  return { parameters, copied };
+  return { parameters, copied, inLayers };
 }
 
 /** Bytes that a layer's two halves save for their backward, and what their backward holds beside that. */

@@ -81,6 +81,7 @@ function memoryOf(config: RunConfig, size: Size, gpus: number): number {
   const accumulates = Math.ceil(batchTokens / microBatchTokens / gpus) > 1;
   return estimateTrainingMemory(config.model, {
     ...{ tokens: microBatchTokens, contextLength, recompute, accumulates, gpus },
+    ...{ precision: config.precision, momentType: config.optimizer.momentType },
   }).total;
 }
 
