@@ -8,6 +8,7 @@ import { LlamaModel } from '@stickbreaking/model';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { main } from './cli.js';
+import { exactMcNemar } from './results/compare.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sb-tasks-'));
 const at = (name: string) => join(folder, name);
@@ -316,6 +317,48 @@ describe('sb-eval --tasks', () => {
       ...output,
     );
     expect(stderr).toContain('holds answers of another model');
+  });
+});
+
+describe('sb-eval --report and compare', () => {
+  it('write scores with intervals beside the paper’s, and documents', async () => {
+    const file = at('report.html');
+    await results('arc_easy,mmlu_anatomy', '--num-fewshot', '0', '--report', file);
+    const html = readFileSync(file, 'utf8');
+    expect(html).toContain('<td>arc_easy</td>');
+    expect(html).toMatch(
+      /acc_norm<\/td><td[^>]*>\d+\.\d ± \d+\.\d<\/td><td[^>]*>6<\/td><td[^>]*>65\.6<\/td><td[^>]*>67\.6/,
+    );
+    expect(html).toContain('What is a stone made of, 0?');
+    expect(html).toContain('right: 0');
+  });
+
+  it('tell two evaluations apart: prompts, likelihoods, who is right', async () => {
+    const [a, b] = [at('a.json'), at('b.json')];
+    const sampled = (stem: string) =>
+      at(readdirSync(folder).find((name) => name.startsWith(`${stem}_samples_arc_easy`))!);
+    await results('arc_easy', '--output', a, '--log-samples');
+    await results('arc_easy', '--num-fewshot', '1', '--output', b, '--log-samples', '--limit', '4');
+    const self = await run('compare', '--json', sampled('a'), sampled('a'));
+    expect(JSON.parse(self.stdout)).toMatchObject({ common: 6, samePrompts: 6, largestDifference: { value: 0 } });
+    const { stdout } = await run('compare', sampled('a'), sampled('b'));
+    expect(stdout).toMatch(
+      /^4 samples in common, 2 only in the first and 0 only in the second; 0 ask the same\.\nThe first difference is in document 0 at byte \d+: /,
+    );
+    const { figures } = JSON.parse((await run('compare', '--json', sampled('a'), sampled('b'))).stdout);
+    const [{ first, second, discordant, pValue }] = figures;
+    expect(4 * (first - second)).toBeCloseTo(discordant[0] - discordant[1], 12);
+    expect(pValue).toBeGreaterThan(0);
+    expect((await run('compare', at('text.txt'), sampled('b'))).stderr).toMatch(
+      /text\.txt, line 1: this is no JSON\.\n$/,
+    );
+  });
+
+  it('McNemar’s exact test', () => {
+    expect([exactMcNemar(0, 0), exactMcNemar(3, 3)]).toEqual([1, 1]);
+    // 2 · (1 + 10) / 2^10
+    expect(exactMcNemar(9, 1)).toBeCloseTo(22 / 1024, 12);
+    expect(exactMcNemar(2000, 2200)).toBeLessThan(0.01);
   });
 });
 

@@ -3,11 +3,13 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatDuration, UserError, VERSION } from '@stickbreaking/base';
-import { progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { checkOutput, progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { specialTokensFrom } from '@stickbreaking/data';
 import { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
+import { writeReport } from './report/report.js';
 import { type OutputPlaces, outputPlaces, writeResults } from './results/files.js';
+import { evaluationBlocks } from './results/report_blocks.js';
 import { groupOutcomes, type RunFacts, resultsJson } from './results/results.js';
 import { resultsTable } from './results/table.js';
 import { answersInFile, answersInMemory } from './runner/answers.js';
@@ -15,7 +17,7 @@ import { findData, splitsOf } from './runner/data_sets.js';
 import { runTasks, type TaskOutcome } from './runner/run.js';
 import { parseGenerationSettings, parseSamples } from './runner/settings.js';
 import { putsBos, type TokenRules } from './runner/tokens.js';
-import { listMain, scoreMain, suiteFrom } from './suite_cli.js';
+import { compareMain, listMain, scoreMain, suiteFrom } from './suite_cli.js';
 import { type BuiltTask, buildTask, numFewshotOf } from './tasks/build.js';
 import type { TaskDefinition } from './tasks/definition.js';
 import { type ResolvedTasks, resolveTasks } from './tasks/resolve.js';
@@ -25,13 +27,15 @@ import { type TaskArguments as Arguments, checkTaskArguments, taskOptions } from
 /** Whether the arguments ask for tasks rather than for perplexity by length. */
 export function asksForTasks(argv: readonly string[]): boolean {
   return (
-    argv[0] === 'tasks' || argv[0] === 'score' || argv.some((one) => one === '--tasks' || one.startsWith('--tasks='))
+    ['tasks', 'score', 'compare'].includes(argv[0] ?? '') ||
+    argv.some((one) => one === '--tasks' || one.startsWith('--tasks='))
   );
 }
 
 export function main(argv: string[]): Promise<number> {
   if (argv[0] === 'tasks') return listMain(argv.slice(1));
   if (argv[0] === 'score') return scoreMain(argv);
+  if (argv[0] === 'compare') return compareMain(argv);
   return runCommand<Arguments>(argv, (parser) => taskOptions(parser) as never, evaluate);
 }
 
@@ -41,6 +45,7 @@ async function evaluate(args: Arguments): Promise<number> {
   const settings = args.genKwargs === undefined ? undefined : parseGenerationSettings(args.genKwargs);
   const samples = args.samples === undefined ? undefined : parseSamples(args.samples, resolved.tasks);
   const places = args.output === undefined ? undefined : outputPlaces(args.output, args.checkpoint);
+  if (args.report !== undefined) checkOutput(args.report);
   const given = args.dataDir ?? process.env.STICKBREAKING_DATA;
   if (given === undefined && !resolved.tasks.every(({ files }) => files)) {
     throw new UserError('Missing --data-dir, the folder of the data sets (see --help).');
@@ -108,6 +113,10 @@ async function evaluate(args: Arguments): Promise<number> {
   };
   const groups = groupOutcomes(resolved, outcomes);
   const results = resultsJson(outcomes, groups, facts);
+  if (args.report !== undefined) {
+    const title = `${args.tasks} of ${args.checkpoint}`;
+    writeReport(args.report, { title, blocks: evaluationBlocks(outcomes, groups, facts) });
+  }
   if (places) writeResults(places, results, args.logSamples ? outcomes : [], date);
   if (args.json) process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
   else process.stdout.write(report(args, outcomes, resultsTable(outcomes, groups), rules, places));

@@ -29,6 +29,7 @@ export interface TaskArguments extends SuiteArguments, SpecialTokenArguments {
   verify: boolean;
   backend: string;
   json: boolean;
+  report: string | undefined;
 }
 
 export function taskOptions(parser: Argv) {
@@ -112,6 +113,7 @@ export function taskOptions(parser: Argv) {
     .options(specialTokenOptions)
     .options(verifyOption)
     .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' })
+    .option('report', { type: 'string', describe: 'write scores, intervals and documents as an HTML file' })
     .option('json', {
       type: 'boolean',
       default: false,

@@ -5,6 +5,7 @@ import { PythonRandom } from '../../python/random.js';
 import { strip } from '../../python/text.js';
 import { type RulerForm, SHUFFLE_SEED } from '../../ruler/context.js';
 import { materialsIn } from '../../ruler/material_files.js';
+import type { RulerMaterials } from '../../ruler/materials.js';
 import { type RulerTask, rulerTasks } from '../../ruler/tasks.js';
 import {
   defineTask,
@@ -37,7 +38,14 @@ const names: Readonly<Record<string, string>> = {
 };
 
 export function rulerSuite(options: RulerOptions): TaskDefinition[] {
-  return rulerTasks.map((task) => defined(task, options));
+  // Read and cut once for all tasks.
+  const known = new Map<string, RulerMaterials>();
+  const materials = (directory: string) => {
+    const found = known.get(directory) ?? materialsIn(directory, options.form);
+    known.set(directory, found);
+    return found;
+  };
+  return rulerTasks.map((task) => defined(task, options, materials));
 }
 
 export function rulerGroup({ lengths }: RulerOptions): GroupDefinition {
@@ -49,7 +57,11 @@ export function rulerGroup({ lengths }: RulerOptions): GroupDefinition {
   };
 }
 
-function defined(task: RulerTask, options: RulerOptions): TaskDefinition {
+function defined(
+  task: RulerTask,
+  options: RulerOptions,
+  materialsOf: (directory: string) => RulerMaterials,
+): TaskDefinition {
   const isHarness = options.form === 'harness';
   // The harness's port gives a share to answers that are several spellings of one.
   const any = task.anyOutput && !isHarness;
@@ -62,7 +74,7 @@ function defined(task: RulerTask, options: RulerOptions): TaskDefinition {
     columns: ['prompt', 'outputs', 'max_length'],
     write: async ({ directory, count, encodesBos }) => {
       const rows: Row[] = [];
-      const materials = materialsIn(directory, options.form);
+      const materials = materialsOf(directory);
       // The harness counts a beginning token that its tokenizer adds.
       const counted = async (text: string) => (await count(text)) + (isHarness && encodesBos ? 1 : 0);
       const [seed, numpySeed] = isHarness ? [0, 1234] : [SHUFFLE_SEED, SHUFFLE_SEED];
