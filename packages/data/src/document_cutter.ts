@@ -9,7 +9,7 @@ export interface Piece {
 }
 
 /** Characters of a piece, at most, not counting what may begin an end text. Few documents are longer. */
-export const PIECE_CHARACTERS = 2 ** 22;
+export const PIECE_CHARACTERS = 2 ** 20;
 
 /**
  * Cuts text that comes bit by bit. Blank documents are left out. A piece ends where a word does, as far as there are

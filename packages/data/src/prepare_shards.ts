@@ -72,7 +72,7 @@ export async function prepareShards(options: PrepareOptions): Promise<TokenDatas
 }
 
 /** How much text goes through the tokenizer at once, in UTF-16 units. */
-const BATCH_CHARACTERS = 2 ** 21;
+const BATCH_CHARACTERS = 2 ** 22;
 const BATCH_TEXTS = 8192;
 
 class Preparation {
