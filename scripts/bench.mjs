@@ -11,6 +11,7 @@ const benches = {
   'cuda-generate': 'generation by the 1B model on one GPU',
   'cuda-skip': 'what block skipping saves on a trained model and real text',
   generate: 'generation: tokens/s alone and in batches, by context, beside another build',
+  checkpoint: 'what the checksums of a checkpoint cost when it is saved and loaded',
   golden:
     'the losses of a tiny training run for each kind of attention, compared with recorded ones (a check, not a timing)',
   'cuda-check': 'every GPU kernel compared with float64 (a check, not a timing)',

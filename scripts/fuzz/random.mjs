@@ -1,17 +1,12 @@
-// A small seeded source of choices: every case of the fuzzer follows from its seed and number alone.
-/** @returns functions that draw from one stream (mulberry32) */
+// Every case of the fuzzer follows from its seed and number alone.
+import { mulberry32 } from '@stickbreaking/base';
+
+/** @returns functions that draw from one stream */
 export function chooser(seed) {
-  let state = seed >>> 0;
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const next = mulberry32(seed);
   const below = (n) => Math.floor(next() * n);
   const pick = (list) => list[below(list.length)];
-  return { next, below, pick, seed: () => below(2 ** 32) };
+  return { below, pick, seed: () => below(2 ** 32) };
 }
 
 /** One seed of two numbers, so that neighbouring cases have nothing in common. */

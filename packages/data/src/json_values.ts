@@ -22,11 +22,14 @@ class ValueCutter {
   private depth = 0;
   private inString = false;
   private escaped = false;
+  /** In an array: its last comma has no member after it yet. */
+  private afterComma = false;
   /** The array has ended. */
   private closed = false;
   private line = 1;
   private offset = 0;
   private first = { number: 1, offset: 0 };
+  private hasMembers = false;
   private readonly value: Gathered;
 
   constructor(private readonly path: string) {
@@ -53,6 +56,7 @@ class ValueCutter {
       }
       if (start === undefined) {
         start = at;
+        this.afterComma = false;
         this.first = { number: this.line, offset: this.offset + at };
       }
       if (byte === QUOTE) this.inString = true;
@@ -80,8 +84,13 @@ class ValueCutter {
       this.depth = this.base;
       return this.base === 1;
     }
-    this.closed = this.base === 1 && byte === CLOSE_ARRAY;
-    return this.base === 1 && (byte === CLOSE_ARRAY || byte === COMMA);
+    if (this.base === 0 || (byte !== CLOSE_ARRAY && byte !== COMMA)) return false;
+    if (this.afterComma || (byte === COMMA && !this.hasMembers)) {
+      throw new UserError(`${shown(this.path)}, line ${this.line}: a member of the JSON array is missing.`);
+    }
+    this.closed = byte === CLOSE_ARRAY;
+    this.afterComma = byte === COMMA;
+    return true;
   }
 
   /** Whether the value at hand ends before this byte. */
@@ -97,6 +106,7 @@ class ValueCutter {
   }
 
   private take(): Line {
+    this.hasMembers = true;
     return { bytes: this.value.take(), ...this.first };
   }
 }

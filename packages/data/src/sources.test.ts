@@ -149,6 +149,16 @@ describe('refusing', () => {
     expect(await refusal({ path: folder })).toMatch(/the directory .* holds no/);
   });
 
+  test.each([
+    '[,{"text":"a"}]',
+    '[{"text":"a"},]',
+    '[{"text":"a"},,{"text":"b"}]',
+    '[,]',
+    '[{"text":"a"} {"text":"b"}]',
+  ])('a JSON array in which something is missing: %s', async (json) => {
+    expect(await refusal({ path: write('.json', json) })).toMatch(/line 1: (a member .* is missing|invalid JSON)/);
+  });
+
   test('a Zstandard file cut anywhere', async () => {
     const frame = zstdFrame(Buffer.from('{"text":"some text"}\n{"text":"more"}\n'));
     for (let length = 1; length < frame.length; length++) {

@@ -236,4 +236,25 @@ describe('sb-tokenizer refuses in one line, before it writes', () => {
     expect(text).toMatch(message);
     expect(text).toMatch(/^[^\n]+\n$/);
   });
+
+  test.each([
+    ['a directory', () => at('.'), '300', /^cannot read the tokenizer .*: it is a directory, and a file was expected/],
+    ['nothing there', () => at('no.json'), '300', /^cannot read the tokenizer .*no\.json: there is no such file/],
+    ['a path through a file', () => at('cli.json/x'), '300', /^cannot read the tokenizer .*ENOTDIR/],
+    ['a name too long', () => 'n'.repeat(5000), '300', /^cannot read the tokenizer n+….*: the name is too long/],
+    ['a device without end', () => '/dev/zero', '300', /^cannot read the tokenizer .*: it is a device/],
+    ['no JSON', () => few.path, '300', /cannot be used as a tokenizer: it is not valid JSON/],
+    ['a fraction', () => at('tokenizer.json'), '300.5', /^vocabSize is 300\.5; expected a whole number/],
+    ['too few', () => at('tokenizer.json'), '-3', /^a vocabulary of -3 is too small/],
+    ['no number', () => at('tokenizer.json'), 'Infinity', /^vocabSize is Infinity/],
+  ])('shrink: %s', async (_, input, size, message) => {
+    const written = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    const output = at('refused.json');
+    const code = await main(['shrink', '--input', input(), '--vocab-size', size, '--output', output]);
+    const text = written.mock.calls.join('');
+    written.mockRestore();
+    expect(text).toMatch(message);
+    expect(text).toMatch(/^[^\n]+\n$/);
+    expect([code, existsSync(output)]).toEqual([1, false]);
+  });
 });

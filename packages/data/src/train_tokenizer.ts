@@ -33,7 +33,7 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
   if (new Set(specialTokens).size < specialTokens.length || specialTokens.includes('')) {
     throw new UserError(`the special tokens (${shown(specialTokens.join(', '))}) must differ, and none may be empty.`);
   }
-  if (!Number.isInteger(vocabSize)) throw new UserError(`vocabSize is ${vocabSize}; expected a whole number.`);
+  checkSize(vocabSize);
   if (!(maxBytes > 0)) throw new UserError(`maxBytes is ${maxBytes}; expected a number above 0.`);
   if (vocabSize < smallest) {
     throw new UserError(
@@ -57,10 +57,18 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
  * Ids change; the text of a model's tokens, and so the model, does not carry over.
  */
 export async function shrinkTokenizer(input: string, vocabSize: number, output: string): Promise<void> {
+  checkSize(vocabSize);
   const file = resolve(input);
   const json = parseJson(readTokenizerFile(file), file);
   const { added_tokens } = checkTokenizerJson(json, file);
-  writeTokenizer(cutVocabulary({ ...(json as TokenizerJson), added_tokens }, vocabSize), output);
+  const cut = cutVocabulary({ ...(json as TokenizerJson), added_tokens }, vocabSize);
+  checkTokenizerJson(cut, `what is left of ${shown(file)}`);
+  writeTokenizer(cut, output);
+}
+
+function checkSize(vocabSize: number): void {
+  if (Number.isInteger(vocabSize)) return;
+  throw new UserError(`vocabSize is ${vocabSize}; expected a whole number.`);
 }
 
 function writeTokenizer(json: TokenizerJson, output: string): void {

@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import { makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
 import type { Variable } from '@tensorflow/tfjs-core';
-import { CHECKSUMS_FILE } from './checksums.js';
+import { CHECKSUMS_FILE, type FileChecksum } from './checksums.js';
 import type { LlamaConfig } from './config.js';
 import { toHuggingFace } from './huggingface_config.js';
 import { loadConfig } from './load_config.js';
@@ -57,25 +57,31 @@ function runOf(path: string): [run: string, name: string] {
   return [basename(above) === 'checkpoints' ? dirname(above) : above, name];
 }
 
+/** Options of `LlamaModel.save`. */
+export interface SaveOptions {
+  /** Each parameter's values, asked for in the order of the parameters, where they are not its own. */
+  valuesOf?: (name: string) => Float32Array;
+  /** Sum the weights' file while it is written. */
+  checksum?: boolean;
+}
+
 export function saveCheckpoint(
   directory: string,
   config: LlamaConfig,
   parameters: ReadonlyMap<string, Variable>,
-  valuesOf = (name: string) => parameters.get(name)!.dataSync() as Float32Array,
-): void {
+  {
+    valuesOf = (name) => parameters.get(name)!.dataSync() as Float32Array,
+    checksum = false,
+  }: SaveOptions = {},
+): FileChecksum | undefined {
   makeDirectory(directory);
   // Those of what lay here before hold no longer.
   rmSync(join(directory, CHECKSUMS_FILE), { force: true });
-  writeSafetensors(
-    join(directory, MODEL_FILE),
-    [...parameters].map(([name, parameter]) => ({
-      name,
-      shape: parameter.shape,
-      values: () => valuesOf(name),
-    })),
-  );
+  const tensors = [...parameters].map(([name, { shape }]) => ({ name, shape, values: () => valuesOf(name) }));
+  const sum = writeSafetensors(join(directory, MODEL_FILE), tensors, { checksum });
   const json = `${JSON.stringify(toHuggingFace(config), null, 2)}\n`;
   replaceFile(join(directory, 'config.json'), json);
+  return sum;
 }
 
 export function loadCheckpoint<Model>(

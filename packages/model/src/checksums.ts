@@ -30,7 +30,7 @@ export type FileChecksum = Checksums['files'][string];
 /** The content of `checksums.json` for the files of a directory, some of which may have been summed already. */
 export async function checksumsOf(
   directory: string,
-  known: ReadonlyMap<string, Promise<FileChecksum>> = new Map(),
+  known: ReadonlyMap<string, FileChecksum> = new Map(),
 ): Promise<string> {
   const names = readdirSync(directory, { withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name !== CHECKSUMS_FILE)
@@ -94,11 +94,13 @@ export async function checksumOfFile(path: string): Promise<FileChecksum> {
   try {
     const { size } = statSync(path);
     const { bytes, sum } = size < SMALL_BYTES ? sumHere(path) : await sumInThread(path);
-    return { bytes, crc32: sum.toString(16).padStart(8, '0') };
+    return { bytes, crc32: hexadecimal(sum) };
   } catch (error) {
     throw explainSystemError(error, `cannot read ${path}`);
   }
 }
+
+export const hexadecimal = (sum: number) => sum.toString(16).padStart(8, '0');
 
 interface Sum {
   bytes: number;

@@ -184,6 +184,20 @@ describe('config.json of others', () => {
     return LlamaModel.load(directory);
   };
 
+  it.each([
+    { rope_theta: 777 },
+    { rms_norm_eps: 1e-6 },
+    { num_key_value_heads: 1 },
+    { model_type: 'mistral' },
+    { tie_word_embeddings: true },
+  ])('refuses a file whose keys say something else than our own part of it: %j', (change) => {
+    LlamaModel.create({ ...base, attention: 'softmax+rope', numKvHeads: 2, numHeads: 2 }, { seed }).save(directory);
+    const json = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8'));
+    const [key] = Object.keys(change);
+    expect(() => opened({ ...json, ...change })).toThrow(new RegExp(`config.json contradicts itself: ${key} is `));
+    expect(() => opened({ ...json, torch_dtype: 'bfloat16', transformers_version: '5.0' })).not.toThrow();
+  });
+
   it('reads the keys of version 5 and the defaults of what is left out', () => {
     const { rope_theta, rope_scaling, rms_norm_eps, ...json } = written();
     const { config } = opened({ ...json, rope_parameters: { rope_type: 'linear', factor: 2, rope_theta: 777 } });

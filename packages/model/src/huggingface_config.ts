@@ -69,10 +69,29 @@ function familyOf({ family }: HuggingFaceAttention, multipliers: boolean): Json 
 
 /** Reads a `config.json`, ours or one written by `transformers`. */
 export function fromHuggingFace(json: Json, file: string): LlamaConfig {
-  const result = LlamaConfigSchema.safeParse(json[OWN_KEY] ?? mapped(json, file));
-  if (result.success) return result.data;
+  const own = json[OWN_KEY];
+  const result = LlamaConfigSchema.safeParse(own ?? mapped(json, file));
+  if (result.success) {
+    if (own) checkAgreement(json, result.data, file);
+    return result.data;
+  }
   const issue = result.error.issues[0]!;
   throw new UserError(`${file}: ${issue.path.join('.')}: ${issue.message}.`);
+}
+
+/** Keys that say nothing of what the model computes, or that the tokenizer knows better. */
+const apart = ['architectures', 'torch_dtype', 'use_cache', 'bos_token_id', 'eos_token_id', 'initializer_range'];
+
+/** Other programs read the keys around our own part: a change that only one of them was told makes two models of one. */
+function checkAgreement(json: Json, config: LlamaConfig, file: string): void {
+  const text = (value: unknown) => JSON.stringify(value ?? null);
+  for (const [key, expected] of Object.entries(toHuggingFace(config))) {
+    if (key === OWN_KEY || apart.includes(key) || !(key in json) || text(json[key]) === text(expected)) continue;
+    throw new UserError(
+      `${file} contradicts itself: ${key} is ${say(json[key])}, and ${say(expected)} by its part '${OWN_KEY}'; ` +
+        'change both, or remove that part.',
+    );
+  }
 }
 
 /** The configuration as `transformers` understands it for the file's model type, its defaults included. */

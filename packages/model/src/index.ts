@@ -4,7 +4,7 @@ export { type AttentionConfig, attentionKind, contextReach } from './attention/i
 export { isStickBreaking } from './attention/stick_breaking.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache } from './cache.js';
-export { MODEL_FILE, resolveCheckpoint } from './checkpoint.js';
+export { MODEL_FILE, resolveCheckpoint, type SaveOptions } from './checkpoint.js';
 export { CHECKSUMS_FILE, checksumOfFile, checksumsOf, type FileChecksum, verifyChecksums } from './checksums.js';
 export {
   type LlamaConfig,
@@ -28,5 +28,6 @@ export {
   readSafetensors,
   type SafetensorsFile,
   type TensorToWrite,
+  type WriteSafetensorsOptions,
   writeSafetensors,
 } from './safetensors.js';

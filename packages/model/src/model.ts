@@ -32,7 +32,8 @@ import {
 import type { ObservedAttention } from './attention/attend.js';
 import { CachePages, KeyValueCache } from './cache.js';
 import { type CachePlan, planCaches } from './cache_plan.js';
-import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
+import { loadCheckpoint, type SaveOptions, saveCheckpoint } from './checkpoint.js';
+import type { FileChecksum } from './checksums.js';
 import { type LlamaConfig, type LlamaConfigInput, parseConfig } from './config.js';
 import { type ContinuationScore, type ScoreOptions, scoreContinuations } from './continuations.js';
 import { type BatchedToken, type BatchOptions, generate, generateBatch } from './generation/generate.js';
@@ -138,10 +139,10 @@ export class LlamaModel {
   /**
    * Writes `config.json` and `model.safetensors`, each replaced atomically.
    *
-   * @param valuesOf each parameter's values, asked for in the order of the parameters, where they are not its own
+   * @returns the checksum of the weights' file, if it was asked for
    */
-  save(directory: string, valuesOf?: (name: string) => Float32Array): void {
-    saveCheckpoint(directory, this.config, this.parameters, valuesOf);
+  save(directory: string, options: SaveOptions = {}): FileChecksum | undefined {
+    return saveCheckpoint(directory, this.config, this.parameters, options);
   }
 
   /**

@@ -1,8 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
-import { readSafetensors, writeSafetensors } from './index.js';
+import { afterAll, describe, expect, it, vi } from 'vitest';
+import { FollowingSum } from './following_sum.js';
+import { checksumOfFile, readSafetensors, writeSafetensors } from './index.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-safetensors-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -33,6 +34,30 @@ describe('safetensors', () => {
     expect(file.read('a')).toEqual(a);
     expect(file.shape('empty')).toEqual([0, 4]);
     file.close();
+  });
+
+  it.each([
+    ['small', 1000],
+    ['large', 10_000_000],
+  ])('sums a %s file while it writes it', async (_, length) => {
+    const values = Float32Array.from({ length }, (_, i) => i % 1009);
+    const tensors = ['a', 'b'].map((name) => ({ name, shape: [length], values: () => values }));
+    expect(writeSafetensors(path, tensors)).toBeUndefined();
+    expect(writeSafetensors(path, tensors, { checksum: true })).toEqual(await checksumOfFile(path));
+    const failing = [...tensors, { name: 'c', shape: [9], values: () => values }];
+    expect(() => writeSafetensors(path, failing, { checksum: true })).toThrow(/its shape needs 9/);
+    expect(readdirSync(directory)).toEqual(['x.safetensors']);
+  });
+
+  it('sums a file itself where no thread can', () => {
+    const file = openSync(path, 'w+');
+    writeSync(file, 'abc');
+    const wait = vi.spyOn(Atomics, 'wait').mockReturnValue('timed-out');
+    const sum = new FollowingSum(file);
+    sum.wrote(3);
+    expect(sum.end().toString(16)).toBe('352441c2');
+    wait.mockRestore();
+    closeSync(file);
   });
 
   it('widens half precision exactly', () => {

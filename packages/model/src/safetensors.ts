@@ -4,8 +4,11 @@
  * written one at a time, so a file may be larger than the largest buffer.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
 import { explainSystemError, UserError } from '@stickbreaking/base';
 import { replaceFile } from '@stickbreaking/base/node';
+import { type FileChecksum, hexadecimal } from './checksums.js';
+import { FollowingSum } from './following_sum.js';
 
 /** The format's own limit: no program reads more. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -170,16 +173,28 @@ export interface TensorToWrite {
   values: () => Float32Array;
 }
 
+/** Options of `writeSafetensors`. */
+export interface WriteSafetensorsOptions {
+  /** Goes into the header. */
+  metadata?: Record<string, string>;
+  /** Sum the file while it is written. */
+  checksum?: boolean;
+}
+
+/** Bytes that are written at once. */
+const CHUNK_BYTES = 2 ** 25;
+
 /**
  * Writes float32 tensors, atomically and durably: a crash leaves the old file whole.
  *
+ * @returns the file's checksum, if it was asked for
  * @throws UserError where the disk is full or not writable
  */
 export function writeSafetensors(
   path: string,
   tensors: readonly TensorToWrite[],
-  metadata: Record<string, string> = {},
-): void {
+  { metadata = {}, checksum = false }: WriteSafetensorsOptions = {},
+): FileChecksum | undefined {
   const header: Record<string, unknown> = { __metadata__: { format: 'pt', ...metadata } };
   let offset = 0;
   for (const { name, shape } of tensors) {
@@ -191,15 +206,48 @@ export function writeSafetensors(
   const padded = Buffer.concat([json, Buffer.alloc((8 - (json.length % 8)) % 8, ' ')]);
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(padded.length));
-  replaceFile(path, (write) => {
-    write(length);
-    write(padded);
-    for (const { name, shape, values } of tensors) {
-      const numbers = values();
-      const expected = shape.reduce((product, size) => product * size, 1);
-      if (numbers.length !== expected)
-        throw new Error(`tensor '${name}' has ${numbers.length} numbers; its shape needs ${expected}`);
-      write(new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength));
+  const bytes = length.length + padded.length + offset;
+  let sum: number | undefined;
+  replaceFile(path, (writeOnly, file) => {
+    const summed = checksum ? summing(file, bytes, writeOnly) : undefined;
+    const write = summed?.write ?? writeOnly;
+    try {
+      write(length);
+      write(padded);
+      for (const tensor of tensors) write(bytesOfTensor(tensor));
+      sum = summed?.end();
+    } finally {
+      summed?.stop();
     }
   });
+  return sum === undefined ? undefined : { bytes, crc32: hexadecimal(sum) };
+}
+
+function bytesOfTensor({ name, shape, values }: TensorToWrite): Uint8Array {
+  const numbers = values();
+  const expected = shape.reduce((product, size) => product * size, 1);
+  if (numbers.length !== expected)
+    throw new Error(`tensor '${name}' has ${numbers.length} numbers; its shape needs ${expected}`);
+  return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
+}
+
+/** Writes and sums: a large file by a thread that follows, a small one at once, as a thread takes longer to start. */
+function summing(file: number, total: number, writeOnly: (bytes: Uint8Array) => void) {
+  if (total < CHUNK_BYTES) {
+    let sum = 0;
+    const write = (bytes: Uint8Array) => {
+      writeOnly(bytes);
+      sum = crc32(bytes, sum);
+    };
+    return { write, end: () => sum, stop: () => {} };
+  }
+  const following = new FollowingSum(file);
+  const write = (bytes: Uint8Array) => {
+    for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
+      const chunk = bytes.subarray(start, start + CHUNK_BYTES);
+      writeOnly(chunk);
+      following.wrote(chunk.length);
+    }
+  };
+  return { write, end: () => following.end(), stop: () => following.stop() };
 }

@@ -143,7 +143,7 @@ async function oneArm(
       backend,
       signal: stop.signal,
       ...{ commandLine: '', command: ownFile() },
-      log: () => {},
+      log: (noticed) => tellParent<ArmMessage>({ noticed }),
       say: (said) => tellParent<ArmMessage>({ said }),
     };
     if (!(await runOneArm(study, config, id, options))) return stop.exitCode;

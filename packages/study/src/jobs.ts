@@ -3,14 +3,18 @@ import { setMaxListeners } from 'node:events';
 import { cpus } from 'node:os';
 import { UserError } from '@stickbreaking/base';
 import { runOwnProcess } from './own_process.js';
-import type { Arm } from './study.js';
+import type { Arm, ArmContext } from './study.js';
 
 /** Starts an arm in another process. Resolves to whether it was done, which is false if the signal stopped it. */
-export type StartArm = (arm: Arm, slot: number, say: (text: string) => void, signal: AbortSignal) => Promise<boolean>;
+export type StartArm = (arm: Arm, slot: number, told: Told, signal: AbortSignal) => Promise<boolean>;
+
+/** What an arm's process says while it works. */
+export type Told = Pick<ArmContext, 'say' | 'notice'>;
 
 /** The messages of an arm's process. */
 export interface ArmMessage {
   said?: string;
+  noticed?: string;
   done?: boolean;
 }
 
@@ -33,9 +37,9 @@ export interface Queue {
  * @throws what the first arm that failed threw, once the others have ended; no arm is started after it
  */
 export async function runTogether(queue: Queue): Promise<void> {
-  setMaxListeners(queue.jobs + 10, queue.signal); // each running arm listens; Node warns of more than ten
+  setMaxListeners(queue.arms.length + 10, queue.signal); // each running arm listens; Node warns of more than ten
   const waiting = [...queue.arms];
-  const free = Array.from({ length: queue.jobs }, (_, slot) => slot);
+  const free = Array.from({ length: Math.min(queue.jobs, queue.arms.length) }, (_, slot) => slot);
   const running = new Map<string, Promise<void>>();
   const failures: unknown[] = [];
   const settled = (id: string) => !running.has(id) && !waiting.some((arm) => arm.id === id);
@@ -90,7 +94,7 @@ export function jobsFor({ gpus, cores, memory }: { gpus: number; cores: number; 
  */
 export function startInProcess(args: readonly string[], jobs: number, gpus: readonly string[]): StartArm {
   const threads = process.env.STICKBREAKING_THREADS ?? String(Math.max(1, Math.floor(cpus().length / jobs)));
-  return async (arm, slot, say, signal) => {
+  return async (arm, slot, { say, notice }, signal) => {
     const gpu = gpus.length > 0 ? { CUDA_VISIBLE_DEVICES: gpus[slot % gpus.length]! } : {};
     let finished = false;
     const { lastLine } = await runOwnProcess({
@@ -98,8 +102,9 @@ export function startInProcess(args: readonly string[], jobs: number, gpus: read
       env: { ...process.env, STICKBREAKING_THREADS: threads, ...gpu },
       signal,
       stopWith: 'SIGTERM',
-      onMessage: ({ said, done }: ArmMessage) => {
+      onMessage: ({ said, noticed, done }: ArmMessage) => {
         if (said !== undefined) say(said);
+        if (noticed !== undefined) notice(noticed);
         if (done) finished = true;
       },
     });

@@ -1,5 +1,6 @@
 /** This command again in a process of its own, which sends messages and may fail with a last line. */
 import { spawn } from 'node:child_process';
+import { after } from '@stickbreaking/base/node';
 
 export interface OwnProcess {
   /** The command's file and its arguments. */
@@ -23,20 +24,23 @@ export function runOwnProcess({ args, env, signal, stopWith, timeout, onMessage 
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, {
       ...(env ? { env } : {}),
-      ...(timeout === undefined ? {} : { timeout }),
-      killSignal: stopWith,
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
     const stop = () => child.kill(stopWith);
+    const forget = timeout === undefined ? undefined : after(timeout, stop);
     let complaint = '';
     signal.addEventListener('abort', stop);
     child.stderr!.on('data', (chunk) => {
       complaint = `${complaint}${chunk}`.slice(-4000);
     });
     child.on('message', (message) => onMessage(message as never));
-    child.on('error', reject);
+    child.on('error', (error) => {
+      forget?.();
+      reject(error);
+    });
     child.on('close', (code, killedBy) => {
       signal.removeEventListener('abort', stop);
+      forget?.();
       const lastLine = complaint.trim().split('\n').at(-1) || `its process ended with ${killedBy ?? code}`;
       resolve({ code, killedBy, lastLine });
     });

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { StudyFolder } from './folder.js';
 import { elapsedOf, toCsv } from './publish.js';
 import { runStudy, standingOf } from './runner.js';
-import type { Study, StudyConfig } from './study.js';
+import type { ArmContext, Study, StudyConfig } from './study.js';
 
 interface CountConfig extends StudyConfig {
   arms: { name: string; value: number }[];
@@ -15,6 +15,8 @@ interface CountConfig extends StudyConfig {
 
 let ran: string[] = [];
 let stopAt: string | undefined;
+/** Called by `prepare` and by each arm. */
+let meanwhile: (what: string, context: Pick<ArmContext, 'notice' | 'signal'>) => void = () => {};
 
 /** A study whose arms say their value. */
 const counting: Study<CountConfig, { value: number }, string> = {
@@ -22,10 +24,14 @@ const counting: Study<CountConfig, { value: number }, string> = {
   schema: z.any(),
   result: z.object({ value: z.number() }),
   arms: ({ arms }) => arms.map(({ name, value }) => ({ id: name, settings: { value } })),
-  prepare: async () => 'prepared',
+  prepare: async (_config, context) => {
+    meanwhile('prepare', context);
+    return 'prepared';
+  },
   whySkipped: (arm, results) => (arm.id.startsWith('spare') && results.size > 0 ? 'it is spare' : undefined),
-  run: async (arm, _config, { directory, signal }, prepared) => {
+  run: async (arm, _config, { directory, signal, notice }, prepared) => {
     expect(prepared).toBe('prepared');
+    meanwhile(arm.id, { notice, signal });
     ran.push(arm.id);
     if (arm.id === stopAt) return undefined;
     writeFileSync(join(directory, 'work'), 'done');
@@ -57,6 +63,7 @@ describe('runStudy', () => {
   beforeEach(() => {
     ran = [];
     stopAt = undefined;
+    meanwhile = () => {};
     rmSync(folder, { recursive: true, force: true });
     const arms = ['a', 'b', 'c'].map((name, value) => ({ name, value }));
     config = { study: 'counting', output: join(folder, 'out'), backend: 'cpu', arms };
@@ -142,6 +149,42 @@ describe('runStudy', () => {
     await expect(runStudy(study, config, options)).rejects.toThrow(/Another process .* wait for it/);
     release();
     expect(await runStudy(study, config, options)).toBe(true);
+  });
+
+  it('waits for a process that is still at work in an arm, and says so', async () => {
+    const directory = StudyFolder.open(config.output, study).armDirectory(study.arms(config)[0]!);
+    const release = lockOrRefuse(directory, 'trains');
+    const said: string[] = [];
+    const running = runStudy(study, config, { ...options, log: (line) => said.push(line) });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(ran).toEqual([]);
+    release();
+    expect(await running).toBe(true);
+    expect(said).toContain(`[1/3] a: waiting for process ${process.pid}, which is at work in ${directory}`);
+  });
+
+  it('is stopped, and does not fail, while it waits or prepares', async () => {
+    const directory = StudyFolder.open(config.output, study).armDirectory(study.arms(config)[0]!);
+    const release = lockOrRefuse(directory, 'trains');
+    const stop = new AbortController();
+    setTimeout(() => stop.abort(), 50);
+    expect(await runStudy(study, config, { ...options, signal: stop.signal })).toBe(false);
+    release();
+    const preparing = new AbortController();
+    meanwhile = (what) => {
+      if (what !== 'prepare') return;
+      preparing.abort();
+      preparing.signal.throwIfAborted();
+    };
+    expect(await runStudy(study, config, { ...options, signal: preparing.signal })).toBe(false);
+    expect(ran).toEqual([]);
+  });
+
+  it('passes on what arms have to tell', async () => {
+    meanwhile = (what, { notice }) => what === 'b' && notice('odd');
+    const said: string[] = [];
+    await runStudy(study, config, { ...options, log: (line) => said.push(line) });
+    expect(said).toContain('[2/3] b: odd');
   });
 
   it('skips an arm that the results so far make needless', async () => {

@@ -3,7 +3,7 @@
  * report after each arm.
  */
 import { UserError } from '@stickbreaking/base';
-import { lockOrRefuse } from '@stickbreaking/base/node';
+import { lockOrRefuse, withLock } from '@stickbreaking/base/node';
 import type { SelectedBackend } from '@stickbreaking/core';
 import { environmentOf } from './environment.js';
 import { type ArmRecord, StudyFolder } from './folder.js';
@@ -59,7 +59,7 @@ export async function runStudy(study: Study, config: StudyConfig, options: Runne
   folder.create();
   const release = lockOrRefuse(folder.directory, 'trains');
   try {
-    await runArms(study, config, standing, options);
+    await unlessStopped(options.signal, () => runArms(study, config, standing, options));
   } finally {
     release();
   }
@@ -76,6 +76,10 @@ async function runArms(study: Study, config: StudyConfig, standing: Standing, op
   const next = standing.open.filter(({ id }) => wanted(id));
   const prepared = next.length > 0 ? await study.prepare(config, shared, next) : undefined;
   const placed = (arm: Arm) => `[${arms.indexOf(arm) + 1}/${arms.length}] ${arm.id}`;
+  const toldBy = (name: string) => ({
+    say: (text: string) => options.say(`${name}: ${text}`),
+    notice: (line: string) => log(`${name}: ${line}`),
+  });
   const isNeeded = (arm: Arm) => {
     const whySkipped = study.whySkipped?.(arm, results, config);
     if (whySkipped) log(`${placed(arm)}: skipped: ${whySkipped}`);
@@ -94,26 +98,28 @@ async function runArms(study: Study, config: StudyConfig, standing: Standing, op
       signal,
       after: (arm) => study.after?.(arm, config) ?? [],
       wanted: isNeeded,
-      start: (arm, slot) => together.start(arm, slot, (text) => options.say(`${placed(arm)}: ${text}`), signal),
+      start: (arm, slot) => together.start(arm, slot, toldBy(placed(arm)), signal),
       done: (arm) => done(arm, standing.folder.read(arm)!),
     });
     return;
   }
   for (const arm of arms) {
     if (records.has(arm.id) || signal.aborted || !wanted(arm.id) || !isNeeded(arm)) continue;
-    const say = (text: string) => options.say(`${placed(arm)}: ${text}`);
-    const record = await runArm(study, config, standing, options, { ...shared, say }, arm, prepared);
+    const record = await runArm(study, config, standing, options, { ...shared, ...toldBy(placed(arm)) }, arm, prepared);
     if (record === undefined) break;
     done(arm, record);
   }
 }
 
-function sharedContext({ folder, arms }: Standing, { backend, signal, say, command }: RunnerOptions) {
+function sharedContext({ folder, arms }: Standing, { backend, signal, say, log, command }: RunnerOptions) {
   const folderOf = (id: string) => folder.armDirectory(arms.find((arm) => arm.id === id)!);
-  return { shared: folder.shared, backend, signal, say, command, folderOf };
+  return { shared: folder.shared, backend, signal, say, notice: log, command, folderOf };
 }
 
-/** Runs an arm and keeps its result; undefined when the signal stopped it. */
+/**
+ * Runs an arm and keeps its result; undefined when the signal stopped it. Its folder has a lock of its own: where a study
+ * was killed, the process of an arm may still be saving when the study is started again.
+ */
 async function runArm(
   study: Study,
   config: StudyConfig,
@@ -123,14 +129,31 @@ async function runArm(
   arm: Arm,
   prepared: unknown,
 ): Promise<ArmRecord | undefined> {
-  const start = performance.now();
-  const result = await study.run(arm, config, { ...shared, directory: folder.openArm(arm) }, prepared);
-  if (result === undefined) return undefined;
-  const seconds = (performance.now() - start) / 1000;
-  const environment = environmentOf(options.backend.description);
-  const record: ArmRecord = { ...arm, seconds, finished: new Date().toISOString(), environment, result };
-  folder.write(arm, record);
-  return record;
+  const directory = folder.openArm(arm);
+  const work = async () => {
+    const done = folder.read(arm);
+    if (done) return done;
+    const start = performance.now();
+    const result = await study.run(arm, config, { ...shared, directory }, prepared);
+    if (result === undefined) return undefined;
+    const seconds = (performance.now() - start) / 1000;
+    const environment = environmentOf(options.backend.description);
+    const record: ArmRecord = { ...arm, seconds, finished: new Date().toISOString(), environment, result };
+    folder.write(arm, record);
+    return record;
+  };
+  const onWait = (holder: number) => shared.notice(`waiting for process ${holder}, which is at work in ${directory}`);
+  return withLock(directory, { signal: options.signal, onWait }, work);
+}
+
+/** What is stopped while it waits or prepares throws the signal's reason, which is no failure: then undefined. */
+async function unlessStopped<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (signal.aborted && error === signal.reason) return undefined;
+    throw error;
+  }
 }
 
 /**
@@ -147,8 +170,11 @@ export async function runOneArm(
   const arm = standing.arms.find((one) => one.id === id);
   if (!arm) throw new UserError(`the study has no arm '${id}'`);
   const shared = sharedContext(standing, options);
-  const prepared = await study.prepare(config, shared, [arm]);
-  return (await runArm(study, config, standing, options, shared, arm, prepared)) !== undefined;
+  const record = await unlessStopped(options.signal, async () => {
+    const prepared = await study.prepare(config, shared, [arm]);
+    return runArm(study, config, standing, options, shared, arm, prepared);
+  });
+  return record !== undefined;
 }
 
 function missingArms(study: Study, config: StudyConfig, { arms, records, results }: Standing): string[] {

@@ -25,6 +25,8 @@ export interface ArmContext {
   signal: AbortSignal;
   /** Shows progress. */
   say(text: string): void;
+  /** Tells of something out of the ordinary, which stays to be read. */
+  notice(line: string): void;
   /** The folder of an arm that is done. */
   folderOf(id: string): string;
   /** The file of this command, to start a process of its own. */

@@ -29,7 +29,11 @@ function content(step: number, best: TrainingState['best'] = null) {
     identity: {},
   };
   const tokenizer = { path: tokenizerPath, bosToken: undefined, eosToken: '<end>' };
-  return { state, tokenizer, writeTensors: (d: string) => writeFileSync(join(d, 'model.safetensors'), `${step}`) };
+  const writeTensors = (d: string) => {
+    writeFileSync(join(d, 'model.safetensors'), `${step}`);
+    return new Map();
+  };
+  return { state, tokenizer, writeTensors };
 }
 
 describe('CheckpointStore', () => {
@@ -118,7 +122,27 @@ describe('MetricsFile', () => {
     expect(readMetrics(path).map(({ step }) => step)).toEqual([1, 2, 4]);
     const said: string[] = [];
     new MetricsFile(path, 4, (notice) => void said.push(notice)).close();
-    expect(said).toEqual([`${path}: line 2, 4, 5, 6, 7, 8 is not a line of metrics and is removed`]);
+    expect(said).toEqual([
+      `${path}: line 2, 4, 5, 6, 7, 8 is not a line of metrics that belongs there and is removed`,
+      `${path} lacks the metrics of 4 of 4 steps`,
+    ]);
     expect(readFileSync(path, 'utf8')).toBe(line(1) + line(2) + line(4));
+  });
+
+  it.each([
+    ['a step that is there twice', [1, 2, 2, 3, 4], [1, 2, 3, 4], /: line [23] is not/],
+    ['a step far ahead', [1, 2, 300, 3, 4], [1, 2, 3, 4], /: line 3 is not/],
+    ['a first step far ahead', [300, 1, 2, 3, 4], [1, 2, 3, 4], /: line 1 is not/],
+    ['a step of before', [1, 2, 3, 1, 4], [1, 2, 3, 4], /: line 4 is not/],
+    ['a step that is missing', [1, 2, 4], [1, 2, 4], / lacks the metrics of 1 of 4 steps/],
+    ['no step', [], [], / lacks the metrics of 4 of 4 steps/],
+  ])('tells of %s', (_, steps, kept, message) => {
+    const path = join(tokenizerPath, '..', 'metrics.jsonl');
+    const line = (step: number) => JSON.stringify({ step, loss: 1, tokensPerSecond: 1 });
+    writeFileSync(path, steps.map((step) => `${line(step)}\n`).join(''));
+    const said: string[] = [];
+    new MetricsFile(path, 4, (notice) => void said.push(notice)).close();
+    expect(said).toEqual([expect.stringMatching(message)]);
+    expect(readMetrics(path).map(({ step }) => step)).toEqual(kept);
   });
 });

@@ -12,7 +12,7 @@ import {
   syncDirectoryWithFiles,
 } from '@stickbreaking/base/node';
 import { type SavedTokenizer, saveTokenizer } from '@stickbreaking/data';
-import { CHECKSUMS_FILE, checksumOfFile, checksumsOf, type FileChecksum, verifyChecksums } from '@stickbreaking/model';
+import { CHECKSUMS_FILE, checksumsOf, type FileChecksum, verifyChecksums } from '@stickbreaking/model';
 import { z } from 'zod';
 
 const count = z.int().nonnegative();
@@ -47,8 +47,8 @@ export interface CheckpointContent {
   state: TrainingState;
   /** copied into the checkpoint, which then stands on its own */
   tokenizer?: SavedTokenizer | undefined;
-  /** Write the model's and the optimizer's files into the directory; `written` is told of each that is done. */
-  writeTensors(directory: string, written: (name: string) => void): void | Promise<void>;
+  /** Writes the model's and the optimizer's files into the directory. @returns checksums that it knows, by file name */
+  writeTensors(directory: string): ReadonlyMap<string, FileChecksum>;
 }
 
 /** The checkpoints of a run's directory. */
@@ -128,14 +128,7 @@ export class CheckpointStore {
     try {
       rmSync(temporary, { recursive: true, force: true });
       mkdirSync(temporary, { recursive: true });
-      // The first file's checksum is made while the second is written.
-      const sums = new Map<string, Promise<FileChecksum>>();
-      const written = (name: string) => {
-        const sum = checksumOfFile(join(temporary, name));
-        sum.catch(() => {}); // awaited below, unless writing fails first
-        sums.set(name, sum);
-      };
-      await content.writeTensors(temporary, written);
+      const sums = content.writeTensors(temporary);
       if (content.tokenizer) saveTokenizer(content.tokenizer, temporary);
       replaceFile(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
       replaceFile(join(temporary, CHECKSUMS_FILE), await checksumsOf(temporary, sums));

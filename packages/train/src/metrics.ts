@@ -3,7 +3,7 @@
 import { closeSync, existsSync, fsyncSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { explainSystemError } from '@stickbreaking/base';
-import { readWhole, removeLeftovers, replaceFile, writeFully } from '@stickbreaking/base/node';
+import { readWhole, removeLeftovers, replaceFile, syncDirectory, writeFully } from '@stickbreaking/base/node';
 
 /** One optimizer step. */
 export interface StepMetrics {
@@ -43,17 +43,18 @@ export class MetricsFile {
     onNotice?: (line: string) => void,
   ) {
     removeLeftovers(dirname(path), 'anyone');
-    if (existsSync(path)) {
-      const { lines, odd } = parseMetrics(path);
-      if (odd.length > 0)
-        onNotice?.(`${path}: line ${odd.slice(0, 10).join(', ')} is not a line of metrics and is removed`);
-      const text = lines
-        .filter((line) => line.step <= keepSteps)
-        .map((line) => `${JSON.stringify(line)}\n`)
-        .join('');
-      if (text !== readWhole(path).toString()) replaceFile(path, text);
-    }
+    const { lines, odd } = existsSync(path) ? parseMetrics(path) : { lines: [], odd: [] };
+    if (odd.length > 0)
+      onNotice?.(
+        `${path}: line ${odd.slice(0, 10).join(', ')} is not a line of metrics that belongs there and is removed`,
+      );
+    const kept = lines.filter((line) => line.step <= keepSteps);
+    const steps = kept.filter((line) => 'loss' in line).length;
+    if (steps < keepSteps) onNotice?.(`${path} lacks the metrics of ${keepSteps - steps} of ${keepSteps} steps`);
+    const text = kept.map((line) => `${JSON.stringify(line)}\n`).join('');
+    if (existsSync(path) && text !== readWhole(path).toString()) replaceFile(path, text);
     this.file = openSync(path, 'a');
+    syncDirectory(dirname(path));
   }
 
   append(line: MetricsLine): void {
@@ -83,11 +84,29 @@ export function readMetrics(path: string): MetricsLine[] {
   return parseMetrics(path).lines;
 }
 
-/** The lines, and the numbers (from 1) of those that are none. */
+/**
+ * The lines, and the numbers (from 1) of those that are none or do not follow on those before: a step comes once, and its
+ * validation after it.
+ */
 function parseMetrics(path: string): { lines: MetricsLine[]; odd: number[] } {
-  const parsed = readWhole(path).toString().split('\n').slice(0, -1).map(parseLine); // what follows the last line break is half a line
-  const odd = parsed.flatMap((line, i) => (line ? [] : [i + 1]));
-  return { lines: parsed.filter((line) => line !== undefined), odd };
+  const texts = readWhole(path).toString().split('\n').slice(0, -1); // what follows the last line break is half a line
+  const parsed = texts.map(parseLine);
+  const steps = parsed.flatMap((line) => (line && 'loss' in line ? [line.step] : []));
+  const lines: MetricsLine[] = [];
+  const odd: number[] = [];
+  let [last, at] = [0, 0];
+  for (const [i, line] of parsed.entries()) {
+    if (line && 'loss' in line) {
+      const next = steps[++at] ?? Number.POSITIVE_INFINITY;
+      // Where the next one goes back, but not behind the last, this one is too far ahead.
+      const follows = line.step > last && !(next > last && next <= line.step);
+      if (follows) last = line.step;
+      if (follows) lines.push(line);
+      else odd.push(i + 1);
+    } else if (line && line.step >= last) lines.push(line);
+    else odd.push(i + 1);
+  }
+  return { lines, odd };
 }
 
 function parseLine(line: string): MetricsLine | undefined {

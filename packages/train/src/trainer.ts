@@ -210,11 +210,12 @@ class Trainer {
     const directory = await this.store.save({
       state,
       tokenizer: options.tokenizer,
-      writeTensors: (target, written) => {
-        model.save(target, whole(optimizer.parameters));
-        written(MODEL_FILE);
-        writeSafetensors(join(target, OPTIMIZER_FILE), this.momentsToWrite());
-        written(OPTIMIZER_FILE);
+      writeTensors: (target) => {
+        const valuesOf = whole(optimizer.parameters);
+        return new Map([
+          [MODEL_FILE, model.save(target, { checksum: true, ...(valuesOf ? { valuesOf } : {}) })!],
+          [OPTIMIZER_FILE, writeSafetensors(join(target, OPTIMIZER_FILE), this.momentsToWrite(), { checksum: true })!],
+        ]);
       },
     });
     await this.hooks.onCheckpoint?.(directory);

@@ -19,8 +19,8 @@ import { dirname, join } from 'node:path';
 import { explainSystemError } from '../errors.js';
 import { isAlive } from './process.js';
 
-/** What a file is to hold: all of it, or what writes it piece by piece. */
-export type Content = string | Uint8Array | ((write: (bytes: Uint8Array) => void) => void);
+/** What a file is to hold: all of it, or what writes it piece by piece, which may read in the open file what it wrote. */
+export type Content = string | Uint8Array | ((write: (bytes: Uint8Array) => void, file: number) => void);
 
 /**
  * Creates or replaces a file, atomically and durably: once this returns, the file survives a power cut. If it fails, no
@@ -38,7 +38,7 @@ export function replaceFile(path: string, content: Content, { mode = 0o666 } = {
   }
   const beside = `${target}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   try {
-    writeInto(beside, 'wx', content, action, mode);
+    writeInto(beside, 'wx+', content, action, mode);
     renameSync(beside, target);
     syncDirectory(dirname(target));
   } catch (error) {
@@ -67,13 +67,13 @@ function targetOf(path: string, action: string): string | undefined {
   }
 }
 
-function writeInto(path: string, flags: 'w' | 'wx', content: Content, action: string, mode?: number): void {
+function writeInto(path: string, flags: 'w' | 'wx+', content: Content, action: string, mode?: number): void {
   try {
     const file = openSync(path, flags, mode);
     try {
-      if (typeof content === 'function') content((bytes) => writeFully(file, bytes));
+      if (typeof content === 'function') content((bytes) => writeFully(file, bytes), file);
       else writeFully(file, typeof content === 'string' ? Buffer.from(content) : content);
-      if (flags === 'wx') fsyncSync(file);
+      if (flags === 'wx+') fsyncSync(file);
     } finally {
       closeSync(file);
     }
@@ -103,9 +103,17 @@ export function writeFully(file: number, bytes: Uint8Array): void {
     done += writeSync(file, bytes, done, Math.min(2 ** 30, bytes.length - done));
 }
 
-/** Makes renames in a directory survive a power cut. Windows cannot open a directory, and does not need it. */
+/**
+ * Makes what was renamed or made in a directory survive a power cut. Windows cannot open a directory, and does not need
+ * it; where a directory may be written to and not read, or its file system flushes none, there is no way to.
+ */
 export function syncDirectory(directory: string): void {
-  if (process.platform !== 'win32') syncPath(directory);
+  if (process.platform === 'win32') return;
+  try {
+    syncPath(directory);
+  } catch (error) {
+    if (!['EACCES', 'EPERM', 'EINVAL', 'ENOTSUP'].includes((error as NodeJS.ErrnoException).code!)) throw error;
+  }
 }
 
 /** Flushes every file that lies in a directory, and then the directory itself. */
@@ -127,7 +135,7 @@ function syncPath(path: string): void {
 }
 
 /**
- * Makes a directory and what it stands in, where they are not there yet. Node's own recursive way hides a read-only file
+ * Makes a directory and what it stands in, where they are not there yet, durably. Node's own recursive way hides a read-only file
  * system behind ENOENT.
  *
  * @returns the first directory that had to be made
@@ -156,6 +164,7 @@ function make(path: string): string | undefined {
 function makeOne(path: string): string | undefined {
   try {
     mkdirSync(path);
+    syncDirectory(dirname(path));
     return path;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST' && statSync(path).isDirectory()) return undefined;

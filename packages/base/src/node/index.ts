@@ -1,5 +1,6 @@
 export type { Argv } from 'yargs';
 export { after } from './after.js';
+export { cacheDirectory, homeDirectory } from './cache_directory.js';
 export { checkOutput, runCommand } from './command.js';
 export {
   makeDirectory,

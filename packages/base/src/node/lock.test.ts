@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { lockOrRefuse, withLock } from './lock.js';
 import { takeLock } from './lock_file.js';
 
@@ -166,6 +166,32 @@ describe('on a file system without locks', () => {
     left();
     const lock = takeLock(directory, without);
     expect(lock.taken).toBe(true);
+    if (lock.taken) lock.release();
+  });
+
+  it('is taken over by one of two that saw the same file', () => {
+    leave(holder({ pid: dead() }));
+    // The first comes and goes through while the second, which has read the file, asks how old it is.
+    let first: ReturnType<typeof takeLock> | undefined;
+    const clock = vi.spyOn(Date, 'now').mockImplementationOnce(() => {
+      first = takeLock(directory, without);
+      return performance.timeOrigin + performance.now();
+    });
+    const second = takeLock(directory, without);
+    clock.mockRestore();
+    expect(first!.taken).toBe(true);
+    expect(second).toMatchObject({ taken: false, holder: { pid: process.pid } });
+    if (first!.taken) first.release();
+  });
+
+  it('is not taken while another taker is at it, unless that was killed', () => {
+    leave(holder({ pid: dead() }));
+    mkdirSync(`${file()}.taking`);
+    expect(takeLock(directory, without).taken).toBe(false);
+    utimesSync(`${file()}.taking`, 1, 1);
+    const lock = takeLock(directory, without);
+    expect(lock.taken).toBe(true);
+    expect(existsSync(`${file()}.taking`)).toBe(false);
     if (lock.taken) lock.release();
   });
 });

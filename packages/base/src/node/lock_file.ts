@@ -7,6 +7,7 @@ import {
   closeSync,
   fstatSync,
   ftruncateSync,
+  mkdirSync,
   openSync,
   readFileSync,
   rmdirSync,
@@ -80,7 +81,7 @@ function takeFile(path: string, system: typeof flock): TakenFile {
     if (answer === 'taken') continue; // of a file that its holder has removed
     const standing = look(path);
     if (answer === 'held' || (standing && !isLeft(standing))) return { holder: standing?.holder };
-    remove(path);
+    if (!removeLeft(path)) return { holder: standing?.holder };
   }
 }
 
@@ -117,12 +118,46 @@ function look(path: string): StandingLock | undefined {
 /** Whether a lock that only its presence makes was left by a process that is gone. */
 const isLeft = ({ holder, age }: StandingLock) => (holder ? isGone(holder) || age > SILENT_MS : age > WRITING_MS);
 
+const guardOf = (path: string) => `${path}.taking`;
+
+/**
+ * Removes what a process left that is gone, one taker at a time: another one, which saw the same file, must not remove
+ * what the first has put in its place.
+ *
+ * @returns false while another taker is at it
+ */
+function removeLeft(path: string): boolean {
+  const guard = guardOf(path);
+  try {
+    mkdirSync(guard);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    const stats = statSync(guard, { throwIfNoEntry: false });
+    if (!stats || Date.now() - stats.mtimeMs <= WRITING_MS) return false;
+    removeGuard(path); // left by a taker that was killed just there
+    return true;
+  }
+  const standing = look(path);
+  if (standing && isLeft(standing)) remove(path);
+  removeGuard(path);
+  return true;
+}
+
+function removeGuard(path: string): void {
+  try {
+    rmdirSync(guardOf(path));
+  } catch {
+    // there is none
+  }
+}
+
 /** Touches the file while it is held, for those on other machines. @returns what gives it back */
 function holdByPresence(path: string): () => void {
   const timer = setInterval(() => touch(path), TOUCH_MS);
   timer.unref(); // it keeps no process alive
   return () => {
     clearInterval(timer);
+    removeGuard(path);
     remove(path);
   };
 }

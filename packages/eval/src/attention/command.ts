@@ -101,13 +101,16 @@ function besideEachOther(tokens: number, blocks: ReportBlock[]): ReportBlock[] {
 
 /** No model has more layers or heads. */
 const MOST_INDEX = 2 ** 16;
+const MOST_PARTS = 100;
 
 /** `0,2..4` as [0, 2, 3, 4]. */
 export function parseIndices(option: string, text: string): number[] {
-  const indices = text.split(',').flatMap((part) => {
+  const parts = text.split(',');
+  const indices = parts.flatMap((part) => {
     const match = /^\s*(\d+)(?:\.\.(\d+))?\s*$/.exec(part);
     const [first, last] = match ? [Number(match[1]), Number(match[2] ?? match[1])] : [0, -1];
     if (last > MOST_INDEX) throw new UserError(`${option} ${shown(text)}: numbers go up to ${MOST_INDEX}.`);
+    if (parts.length > MOST_PARTS) throw new UserError(`${option}: ${parts.length} parts are more than anybody needs.`);
     if (last < first)
       throw new UserError(`${option} ${shown(text)} cannot be read; expected numbers from 0 such as 0,2..3.`);
     return Array.from({ length: last - first + 1 }, (_, i) => first + i);

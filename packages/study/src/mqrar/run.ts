@@ -92,6 +92,7 @@ function trainOptions(settings: MqrarSettings, context: ArmContext, solved: Abor
     maxNonFiniteSteps: training.steps,
     identity: { task: trained, solvedAt: training.solvedAt },
     checkpoints: { everySteps: 4 * checkEvery, keepLast: 1, keepBest: false },
+    arithmetic: context.backend.arithmetic,
     signal: AbortSignal.any([context.signal, solved.signal]),
     stages: [
       {
@@ -109,6 +110,7 @@ function trainOptions(settings: MqrarSettings, context: ArmContext, solved: Abor
       loss: async (model) => 1 - (await accuracyOf(model, task, training.checkSequences, 'check', seed)),
     },
     hooks: {
+      onNotice: context.notice,
       onStep: ({ step, loss }) => {
         if (step % 10 === 0) context.say(`step ${step}/${training.steps}, loss ${loss?.toFixed(3) ?? 'not finite'}`);
       },

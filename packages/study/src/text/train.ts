@@ -53,6 +53,7 @@ export async function trainOnText(
       tokenizer,
       identity: { tokenizer: tokenizer.hash, data: dataset.hash, interleave: INTERLEAVE },
       checkpoints: { everySteps: 500, keepLast: 1, keepBest: false },
+      arithmetic: context.backend.arithmetic,
       signal: context.signal,
       stages: recipe.stages.map((stage, i) => ({
         ...stage,
@@ -60,6 +61,7 @@ export async function trainOnText(
         ...(i === 0 ? { data } : {}),
       })),
       hooks: {
+        onNotice: context.notice,
         onStep: ({ step, loss, tokensPerSecond }) =>
           context.say(
             `step ${step}/${steps}, loss ${loss?.toFixed(3) ?? 'not finite'}, ${Math.round(tokensPerSecond)} tokens/s`,

@@ -5,10 +5,9 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
+import { cacheDirectory, makeDirectory, replaceFile } from '@stickbreaking/base/node';
 import { CudaError } from './errors.js';
 import { sizesOf } from './kernel_interface.js';
 import { loadLibrary } from './libraries.js';
@@ -22,11 +21,8 @@ export function sourceFolder(): string {
   }
 }
 
-/** Where compiled kernels are kept: STICKBREAKING_CACHE, or stickbreaking/ in the user's cache folder. */
-export function cacheFolder(): string {
-  const own = process.env.STICKBREAKING_CACHE;
-  return join(own || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'stickbreaking'), 'cuda');
-}
+/** Where compiled kernels are kept. */
+export const cacheFolder = () => join(cacheDirectory(), 'cuda');
 
 /** The source with every `#include "file"` replaced, once, by the file's text. */
 export function expandIncludes(path: string, seen = new Set<string>()): string {

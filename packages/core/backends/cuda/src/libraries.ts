@@ -3,15 +3,16 @@
  * Nothing is installed or downloaded; if a library is not found, the message names it and the places that were tried.
  */
 import { existsSync, readdirSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { homeDirectory } from '@stickbreaking/base/node';
 import koffi, { type LibraryHandle } from 'koffi';
 import { CudaError } from './errors.js';
 
 /** Folders of Python environments that may hold wheels named `nvidia-*`. */
 function sitePackages(): string[] {
   const roots = [process.env.VIRTUAL_ENV, process.env.CONDA_PREFIX, '/usr', '/usr/local', '/opt/conda'];
-  roots.push(join(homedir(), '.local'));
+  const home = homeDirectory();
+  if (home !== undefined) roots.push(join(home, '.local'));
   for (const folder of (process.env.PATH ?? '').split(':'))
     if (existsSync(join(folder, 'python3'))) roots.push(join(folder, '..'));
   const found = new Set<string>();

@@ -23,7 +23,14 @@ import { buildLibrary } from './library.js';
 const here = await native.probe();
 /** The compiled package, which another process can run. */
 const distribution = new URL('../../../dist/native', import.meta.url).href;
-const variables = ['CXX', 'PATH', 'STICKBREAKING_CACHE', 'STICKBREAKING_BLAS', 'STICKBREAKING_THREADS'] as const;
+const variables = [
+  'CXX',
+  'PATH',
+  'STICKBREAKING_CACHE',
+  'STICKBREAKING_BLAS',
+  'STICKBREAKING_THREADS',
+  'TMPDIR',
+] as const;
 const saved = Object.fromEntries(variables.map((name) => [name, process.env[name]]));
 let directory: string;
 let cache: string;
@@ -116,6 +123,21 @@ describe('the library of native kernels', () => {
     expect((await buildLibrary()).path).toBe(path);
     expect(compiler.calls()).toBe(1);
   });
+
+  it.skipIf(process.platform === 'win32')(
+    'needs no place for temporary files, and says what is wrong without any',
+    async () => {
+      useCompiler('echo library > "$out"');
+      process.env.TMPDIR = join(directory, 'nowhere');
+      const { path } = await buildLibrary();
+      expect(readdirSync(dirname(path))).toEqual([basename(path)]);
+      process.env.STICKBREAKING_CACHE = process.env.CXX; // a file
+      expect(await messageOf(buildLibrary())).toBe(
+        `cannot make a directory in ${directory}/nowhere, where temporary files go (see TMPDIR): ` +
+          'there is no such file or directory (ENOENT).',
+      );
+    },
+  );
 
   it('compiles a truncated or changed library anew', async () => {
     const compiler = useCompiler('echo library > "$out"');

@@ -4,9 +4,10 @@
  */
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { cpus, homedir, tmpdir } from 'node:os';
+import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
+import { explainSystemError } from '@stickbreaking/base';
+import { cacheDirectory, makeDirectory, replaceFile } from '@stickbreaking/base/node';
 import koffi from 'koffi';
 import { chooseBlas } from './blas.js';
 import { checked } from './checked.js';
@@ -28,13 +29,6 @@ function buildOf(compiler: Compiler, cpu: readonly string[]): string {
   return hash.digest('hex').slice(0, 24);
 }
 
-/** Where libraries are kept, each build in a directory of its own. */
-function cacheDirectory(): string {
-  return (
-    process.env.STICKBREAKING_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'stickbreaking')
-  );
-}
-
 /**
  * An intact library for this machine, compiled now if the cache has none.
  *
@@ -46,7 +40,7 @@ export async function buildLibrary({ cpu = cpuIdentity(), anew = false } = {}): 
   const directory = join(cacheDirectory(), build);
   const cached = anew ? undefined : wholeLibrary(directory);
   if (cached) return { path: cached, compiler, build };
-  const workshop = mkdtempSync(join(tmpdir(), 'stickbreaking-'));
+  const workshop = makeWorkshop(directory);
   let keepWorkshop = false;
   try {
     const fresh = await compile(compiler, workshop, [directory, tmpdir()]);
@@ -59,6 +53,21 @@ export async function buildLibrary({ cpu = cpuIdentity(), anew = false } = {}): 
   } finally {
     if (!keepWorkshop) rmSync(workshop, { recursive: true, force: true });
     else process.once('exit', () => rmSync(workshop, { recursive: true, force: true }));
+  }
+}
+
+/** A directory to compile in: among temporary files or, where there is no place for those, beside what is kept. */
+function makeWorkshop(directory: string): string {
+  try {
+    return mkdtempSync(join(tmpdir(), 'stickbreaking-'));
+  } catch (error) {
+    try {
+      makeDirectory(directory);
+      return mkdtempSync(join(directory, 'compiling-'));
+    } catch {
+      const action = `cannot make a directory in ${tmpdir()}, where temporary files go (see TMPDIR)`;
+      throw explainSystemError(error, action);
+    }
   }
 }
 

@@ -1,0 +1,110 @@
+// `npm run bench -- checkpoint`: what the checksums of a checkpoint cost. A model and its optimizer are saved and loaded with
+// and without them, in turns, as a run does it. Writes benchmarks/checkpoint.json.
+// Options: --config NAME (a run file, default 350m) --layers N (in place of its own) --pairs N --folder DIR (default: where
+// temporary files go)
+import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { replaceFile, syncDirectoryWithFiles } from '@stickbreaking/base/node';
+import { selectBackend } from '@stickbreaking/core';
+import { LlamaModel, MODEL_FILE, readSafetensors, verifyChecksums, writeSafetensors } from '@stickbreaking/model';
+import { CheckpointStore, loadRunConfig, Optimizer, OptimizerSchema } from '@stickbreaking/train';
+import { machine, median, writeReport } from './measure.mjs';
+
+const { values } = parseArgs({
+  options: {
+    config: { type: 'string', default: '350m' },
+    layers: { type: 'string' },
+    pairs: { type: 'string', default: '7' },
+    folder: { type: 'string', default: tmpdir() },
+  },
+});
+const OPTIMIZER_FILE = 'optimizer.safetensors';
+const root = mkdtempSync(join(values.folder, 'checkpoint-'));
+process.on('exit', () => rmSync(root, { recursive: true, force: true }));
+
+const { description } = await selectBackend('native');
+const { model: sizes } = loadRunConfig(values.config, values.layers ? [`model.numLayers=${values.layers}`] : []);
+const model = LlamaModel.create(sizes);
+const optimizer = new Optimizer(model.parameters, OptimizerSchema.parse({}));
+const zero = { step: 1, updates: 1, tokens: 1, stage: 0, stageStep: 1, nonFiniteSteps: 0, seed: 0 };
+const state = { version: 1, ...zero, cursor: null, best: null, identity: {} };
+
+function writeTensors(directory, checksum) {
+  const moments = [...optimizer.state()].map(([name, moment]) => {
+    return { name, shape: moment.shape, values: () => moment.dataSync() };
+  });
+  return new Map([
+    [MODEL_FILE, model.save(directory, { checksum })],
+    [OPTIMIZER_FILE, writeSafetensors(join(directory, OPTIMIZER_FILE), moments, { checksum })],
+  ]);
+}
+
+const folder = (name) => join(root, name);
+const checkpoints = { summed: join(folder('summed'), 'step-00000001'), plain: folder('plain') };
+const save = {
+  summed: () =>
+    new CheckpointStore(folder('summed'), { last: 1, best: false }).save({
+      state,
+      writeTensors: (directory) => writeTensors(directory, true),
+    }),
+  plain: () => {
+    mkdirSync(folder('plain'));
+    writeTensors(folder('plain'), false);
+    replaceFile(join(folder('plain'), 'state.json'), JSON.stringify(state));
+    syncDirectoryWithFiles(folder('plain'));
+  },
+};
+
+function load(directory) {
+  LlamaModel.load(directory).dispose();
+  const file = readSafetensors(join(directory, OPTIMIZER_FILE));
+  optimizer.restore((name) => file.read(name));
+  file.close();
+}
+const loading = {
+  summed: async () => {
+    const verified = verifyChecksums(checkpoints.summed);
+    load(checkpoints.summed);
+    if (!(await verified)) throw new Error('it has no checksums');
+  },
+  plain: () => load(checkpoints.plain),
+};
+
+async function seconds(work) {
+  const start = performance.now();
+  await work();
+  return (performance.now() - start) / 1000;
+}
+
+const times = { save: { summed: [], plain: [] }, load: { summed: [], plain: [] } };
+for (let pair = 0; pair <= Number(values.pairs); pair++) {
+  const order = pair % 2 === 0 ? ['summed', 'plain'] : ['plain', 'summed'];
+  for (const kind of order) {
+    rmSync(folder(kind), { recursive: true, force: true });
+    const saved = await seconds(save[kind]);
+    const loaded = await seconds(loading[kind]);
+    if (pair === 0) continue; // warms up
+    times.save[kind].push(saved);
+    times.load[kind].push(loaded);
+    console.log(`pair ${pair}, ${kind}: saved in ${saved.toFixed(2)} s, loaded in ${loaded.toFixed(2)} s`);
+  }
+}
+
+const bytes = (name) => statSync(join(checkpoints.plain, name)).size;
+const result = { modelBytes: bytes(MODEL_FILE), optimizerBytes: bytes(OPTIMIZER_FILE) };
+for (const [what, { summed, plain }] of Object.entries(times)) {
+  const cost = median(summed.map((one, i) => one / plain[i])) - 1;
+  result[what] = {
+    summedSeconds: summed,
+    plainSeconds: plain,
+    medianSummed: median(summed),
+    medianPlain: median(plain),
+    cost,
+  };
+  console.log(
+    `${what}: ${median(summed).toFixed(2)} s with checksums, ${median(plain).toFixed(2)} without: ${(100 * cost).toFixed(1)} %`,
+  );
+}
+writeReport('checkpoint', { ...machine(description), config: values.config, layers: sizes.numLayers, ...result });

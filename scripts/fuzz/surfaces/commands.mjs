@@ -1,0 +1,75 @@
+// Command lines, and studies: their files and their folders.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { mutateArguments } from '../mutate.mjs';
+import { evalArguments, filesUnder, mutatedBytes, mutatedTree, mutateFile, yamlText } from './shared.mjs';
+
+const run = (base) => ['--checkpoint', join(base, 'run'), '--backend', 'cpu'];
+
+export const commands = {
+  /** The command lines of every command. */
+  async arguments({ base, folder, choose, mutations }) {
+    const path = (name) => join(base, name);
+    const own = (name) => join(folder, name);
+    const train = ['train', '--data', path('text.jsonl'), '--vocab-size', '270', '--max-bytes', '2000'];
+    const drawn = ['--attention', '--text', 'It is so', '--layers', '0', '--heads', '0..1', '--tokens', '8'];
+    const plan = ['--plan', '--json', `output=${own('run')}`, 'seed=1', 'stages.0.schedule.peak=0.003'];
+    const sampled = ['--temperature', '0.7', '--top-k', '5', '--top-p', '0.9', '--seed', '3', '--stop', 'the'];
+    const study = ['--config', path('study.yaml'), '--only', 'stick', '--time-limit', '5', '--jobs', '1'];
+    const lines = [
+      ['sb-train', '--config', path('run.yaml'), ...plan],
+      ['sb-train', '--config', path('run.yaml'), ...plan, '--resume', '--no-verify', `output=${path('run')}`],
+      ['sb-eval', ...evalArguments(base)],
+      [
+        'sb-eval',
+        ...evalArguments(base),
+        '--protocol',
+        'documents',
+        '--format',
+        'jsonl',
+        '--output',
+        own('scores.json'),
+      ],
+      ['sb-eval', ...run(base), ...drawn, '--output', own('a.html'), '--pictures', own('pictures')],
+      ['sb-generate', ...run(base), '--prompt', 'It is', '--max-new-tokens', '3', ...sampled],
+      ['sb-tokenizer', 'shrink', '--input', path('tokenizer.json'), '--vocab-size', '290', '--output', own('t.json')],
+      ['sb-tokenizer', ...train, '--special-token', '<|a|>', '--output', own('t.json')],
+      ['sb-study', '--config', 'speed-small', '--plan', `output=${own('study')}`],
+      ['sb-study', ...study, '--report-only'],
+    ];
+    const [command, ...line] = choose.pick(lines);
+    const args = mutations.reduce((at, seed) => mutateArguments(at, seed), line);
+    // What was to be planned or reported must not be run instead, which would take its time.
+    const needed = ['--plan', '--report-only'].filter((option) => line.includes(option) && !args.includes(option));
+    return { command, args: [...needed, ...args] };
+  },
+
+  /** A study's file. */
+  async study({ folder, choose, mutations }) {
+    const kinds = ['length-extrapolation', 'context-extension', 'mqrar', 'speed'];
+    const name = `../../../configs/studies/${choose.pick(kinds)}-${choose.pick(['small', 'full'])}.yaml`;
+    const text = readFileSync(new URL(name, import.meta.url));
+    const file = join(folder, 'study.yaml');
+    const asTree = choose.below(2) === 0;
+    writeFileSync(
+      file,
+      asTree ? yamlText(mutatedTree(parse(text.toString()), mutations)) : mutatedBytes(text, mutations),
+    );
+    return { command: 'sb-study', args: ['--config', file, '--plan', `output=${join(folder, 'study')}`] };
+  },
+
+  /** A file that a study left: its kind, an arm's result, the numbers of its report. */
+  async 'study-folder'({ base, folder, choose, mutations, copy }) {
+    copy('study');
+    const files = filesUnder(join(folder, 'study')).filter((path) => path.endsWith('.json') && !path.includes('/run/'));
+    const file = choose.pick(files);
+    if (choose.below(2) === 0) mutateFile(file, mutations);
+    else writeFileSync(file, JSON.stringify(mutatedTree(JSON.parse(readFileSync(file)), mutations)));
+    const what = choose.pick(['--plan', '--report-only']);
+    return {
+      command: 'sb-study',
+      args: ['--config', join(base, 'study.yaml'), what, `output=${join(folder, 'study')}`],
+    };
+  },
+};

@@ -1,0 +1,86 @@
+// What a run that nobody stops leaves behind: every case is held to it.
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { commands as dataCommands } from '@stickbreaking/data/commands';
+import { commands as trainCommands } from '@stickbreaking/train/commands';
+import { makeFixtures, runOf } from '../fuzz/fixtures.mjs';
+import { start } from './processes.mjs';
+
+/** The run that is tortured: two stages, validations, more checkpoints than are kept. */
+const tortured = (base) => {
+  const run = runOf(base);
+  const [first, second] = run.stages;
+  return {
+    ...run,
+    stages: [
+      { ...first, steps: 4 },
+      { ...second, steps: 3 },
+    ],
+    checkpoints: { everySteps: 2, keepLast: 2 },
+  };
+};
+
+export const trainArguments = (base, folder) => [
+  ...['--config', join(base, 'torture.yaml'), '--backend', 'cpu', '--resume'],
+  ...[`output=${join(folder, 'run')}`, `shards=${join(folder, 'tokens')}`],
+];
+export const tokenizerArguments = (base, folder) => [
+  ...['train', '--data', join(base, 'text.jsonl'), '--vocab-size', '290'],
+  ...['--output', join(folder, 'tokenizer.json')],
+];
+
+/** @returns `{ run, tokens, checkpoints, tokenizer, changes }`: hashes of files by name, and how many changes a run makes */
+export async function makeReference(base) {
+  await makeFixtures(base, { ...dataCommands, ...trainCommands });
+  writeFileSync(join(base, 'torture.yaml'), JSON.stringify(tortured(base)));
+  const folder = join(base, 'reference');
+  const changes = {};
+  for (const [command, args] of [
+    ['sb-train', trainArguments(base, folder)],
+    ['sb-tokenizer', tokenizerArguments(base, folder)],
+  ]) {
+    const count = join(base, 'count');
+    const { code, stderr } = await start(command, args, undefined, { count });
+    if (code !== 0) throw new Error(`${command} failed without being killed: ${stderr}`);
+    changes[command] = Number(readFileSync(count, 'utf8'));
+  }
+  // Every checkpoint of the run, also those that it does not keep.
+  const all = join(base, 'all');
+  const { code, stderr } = await start('sb-train', [...trainArguments(base, all), 'checkpoints.keepLast=100']);
+  if (code !== 0) throw new Error(stderr);
+  return { ...lookAt(folder), checkpoints: hashesUnder(join(all, 'run/checkpoints')), changes };
+}
+
+/** What a case's folder holds: hashes by name, and the metrics without what depends on the clock. */
+export function lookAt(folder) {
+  const run = hashesUnder(join(folder, 'run'));
+  delete run['train.log'];
+  delete run['metrics.jsonl'];
+  return {
+    run,
+    metrics: metricsOf(folder),
+    tokens: hashesUnder(join(folder, 'tokens')),
+    tokenizer: hashesUnder(folder)['tokenizer.json'],
+  };
+}
+
+/** The lines of metrics.jsonl; half a line at its end is none. */
+export function metricsOf(folder) {
+  const path = join(folder, 'run/metrics.jsonl');
+  if (!existsSync(path)) return [];
+  const lines = readFileSync(path, 'utf8').split('\n').slice(0, -1);
+  return lines.map((line) => line.replace(/,"tokensPerSecond":[\d.e+-]+/, ''));
+}
+
+export function hashesUnder(folder) {
+  if (!existsSync(folder)) return {};
+  const files = readdirSync(folder, { withFileTypes: true, recursive: true }).filter((entry) => entry.isFile());
+  const hash = (path) => createHash('sha256').update(readFileSync(path)).digest('hex');
+  return Object.fromEntries(
+    files
+      .map(({ parentPath, name }) => join(parentPath, name))
+      .sort()
+      .map((path) => [path.slice(folder.length + 1), hash(path)]),
+  );
+}
