@@ -2,13 +2,13 @@
 // Runs the project's commands on mutated inputs and counts what came of them (scripts/fuzz/judge.mjs says of which
 // classes). What should never come is made as small as it gets and kept with the command that shows it again.
 import { fork } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { classes, faults } from './fuzz/judge.mjs';
 import { mutationsOf } from './fuzz/random.mjs';
+import { scratchFolder } from './fuzz/scratch.mjs';
 import { surfaces } from './fuzz/surfaces.mjs';
 
 const { values, positionals } = parseArgs({
@@ -32,14 +32,14 @@ for (const name of wanted) {
 /** Longer than any case takes on a busy machine. */
 const CASE_MS = 60_000;
 const MOST_MEMORY = 3 * 2 ** 30;
-const folder = mkdtempSync(join(tmpdir(), 'fuzz-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+const folder = scratchFolder('fuzz');
 
 /** A process that runs one case after the other; a new one takes its place where a case ends it. */
 class Runner {
   async start(make = false) {
     this.child = fork(fileURLToPath(new URL('fuzz/worker.mjs', import.meta.url)), {
       execArgv: ['--max-old-space-size=2000'],
+      env: { ...process.env, STICKBREAKING_THREADS: '1' },
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     const { ended } = await this.ask({ setup: { folder: join(folder, 'fixtures'), make } }, 300_000);

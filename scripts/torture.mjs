@@ -2,10 +2,10 @@
 // Kills a small training by SIGKILL at changes to the file system and at random moments, goes on with it, and compares
 // every checkpoint and metric with those of a run that nobody stopped; several processes at once take the lock that a
 // killed one left. A case that fails is made as small as it gets and kept with the command that shows it again.
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { scratchFolder } from './fuzz/scratch.mjs';
 import { planOf, runCase } from './torture/cases.mjs';
 import { makeReference } from './torture/reference.mjs';
 
@@ -20,8 +20,7 @@ const { values } = parseArgs({
   },
 });
 const seed = Number(values.seed);
-const base = mkdtempSync(join(tmpdir(), 'torture-'));
-process.on('exit', () => rmSync(base, { recursive: true, force: true }));
+const base = scratchFolder('torture');
 const reference = await makeReference(base);
 
 const only = values.case === undefined ? undefined : Number(values.case);

@@ -4,7 +4,11 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { native } from '@stickbreaking/core/native';
 import { runHere } from './run_here.mjs';
+
+/** The fastest one for models as small as these. */
+export const backend = (await native.probe()).available ? 'native' : 'cpu';
 
 const model = {
   vocabSize: 300,
@@ -22,7 +26,7 @@ export const runOf = (base) => ({
   shards: join(base, 'tokens'),
   tokenizer: join(base, 'tokenizer.json'),
   seed: 3,
-  backend: 'cpu',
+  backend,
   batchTokens: 64,
   microBatchTokens: 32,
   model,
@@ -45,7 +49,7 @@ export const runOf = (base) => ({
 export const studyOf = (base) => ({
   study: 'mqrar',
   output: join(base, 'study'),
-  backend: 'cpu',
+  backend,
   task: { sequenceLength: 12, variables: 4, values: 4 },
   pairs: [2],
   learningRates: [0.001],

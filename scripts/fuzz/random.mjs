@@ -1,10 +1,9 @@
 // Every case of the fuzzer follows from its seed and number alone.
-import { mulberry32 } from '@stickbreaking/base';
+import { seededRandom } from '@stickbreaking/base';
 
 /** @returns functions that draw from one stream */
 export function chooser(seed) {
-  const next = mulberry32(seed);
-  const below = (n) => Math.floor(next() * n);
+  const { integer: below } = seededRandom(seed);
   const pick = (list) => list[below(list.length)];
   return { below, pick, seed: () => below(2 ** 32) };
 }

@@ -5,7 +5,6 @@ import fs from 'node:fs';
 import Module, { syncBuiltinESMExports } from 'node:module';
 import { join, resolve, sep } from 'node:path';
 import { isMainThread } from 'node:worker_threads';
-import { PowerCut } from './power_cut.mjs';
 
 const { at, how, stash, trace, within, noLocks, count } = JSON.parse(process.env.STICKBREAKING_TORTURE ?? '{}');
 
@@ -55,14 +54,16 @@ function note(name, args) {
   if (path.startsWith(`${within}${sep}`) && !path.endsWith('.lock')) appendFileSync(trace, `${process.pid}\n`);
 }
 
-const power = how === 'cut' ? new PowerCut(stash) : undefined;
+const power = how === 'cut' ? new (await import('./power_cut.mjs')).PowerCut(stash) : undefined;
 
 function wrap(holder, key, name, form) {
   const real = holder[key];
   if (typeof real !== 'function') return;
   const counted = function (...args) {
     if (inside > 0) return real.apply(this, args);
-    if (!isChange(name, args)) return power && name === 'open' ? watched(real, name, args) : real.apply(this, args);
+    if (!isChange(name, args)) {
+      return power && name === 'open' && form === 'sync' ? watched(real, name, args) : real.apply(this, args);
+    }
     const isNow = ++changes === at;
     inside++;
     try {
@@ -118,9 +119,19 @@ if (isMainThread) {
 // Without the system's locks, as on some network file systems.
 if (noLocks) {
   const load = Module._load;
+  const withoutFlock = (library) => ({
+    func(signature) {
+      if (signature.includes('flock')) throw new Error('not here');
+      return library.func(signature);
+    },
+  });
   Module._load = (request, ...rest) => {
-    if (request === 'koffi') throw new Error('not here');
-    return load(request, ...rest);
+    const loaded = load(request, ...rest);
+    if (request !== 'koffi') return loaded;
+    return {
+      ...loaded,
+      load: (path) => (/libc|libSystem/.test(path) ? withoutFlock(loaded.load(path)) : loaded.load(path)),
+    };
   };
 }
 

@@ -1,11 +1,11 @@
 // What a run that nobody stops leaves behind: every case is held to it.
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { commands as dataCommands } from '@stickbreaking/data/commands';
 import { commands as trainCommands } from '@stickbreaking/train/commands';
 import { makeFixtures, runOf } from '../fuzz/fixtures.mjs';
-import { start } from './processes.mjs';
+import { bundleCommands, start, warm } from './processes.mjs';
 
 /** The run that is tortured: two stages, validations, more checkpoints than are kept. */
 const tortured = (base) => {
@@ -13,16 +13,19 @@ const tortured = (base) => {
   const [first, second] = run.stages;
   return {
     ...run,
+    batchTokens: 32,
+    model: { ...run.model, numLayers: 1 },
     stages: [
       { ...first, steps: 4 },
       { ...second, steps: 3 },
     ],
+    validation: { ...run.validation, tokens: 32 },
     checkpoints: { everySteps: 2, keepLast: 2 },
   };
 };
 
 export const trainArguments = (base, folder) => [
-  ...['--config', join(base, 'torture.yaml'), '--backend', 'cpu', '--resume'],
+  ...['--config', join(base, 'torture.yaml'), '--resume'],
   ...[`output=${join(folder, 'run')}`, `shards=${join(folder, 'tokens')}`],
 ];
 export const tokenizerArguments = (base, folder) => [
@@ -32,9 +35,13 @@ export const tokenizerArguments = (base, folder) => [
 
 /** @returns `{ run, tokens, checkpoints, tokenizer, changes }`: hashes of files by name, and how many changes a run makes */
 export async function makeReference(base) {
+  await bundleCommands(base);
   await makeFixtures(base, { ...dataCommands, ...trainCommands });
   writeFileSync(join(base, 'torture.yaml'), JSON.stringify(tortured(base)));
   const folder = join(base, 'reference');
+  warm('sb-train', trainArguments(base, join(base, 'warm')));
+  mkdirSync(folder);
+  warm('sb-tokenizer', tokenizerArguments(base, join(base, 'warm')));
   const changes = {};
   for (const [command, args] of [
     ['sb-train', trainArguments(base, folder)],

@@ -76,7 +76,7 @@ export function fromHuggingFace(json: Json, file: string): LlamaConfig {
     return result.data;
   }
   const issue = result.error.issues[0]!;
-  throw new UserError(`${file}: ${issue.path.join('.')}: ${issue.message}.`);
+  throw new UserError(`${file}: ${(own ? [OWN_KEY, ...issue.path] : issue.path).join('.')}: ${issue.message}.`);
 }
 
 /** Keys that say nothing of what the model computes, or that the tokenizer knows better. */

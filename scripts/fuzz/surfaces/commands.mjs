@@ -1,11 +1,13 @@
 // Command lines, and studies: their files and their folders.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parse } from 'yaml';
+import { parseYaml } from '@stickbreaking/base/node';
+import { z } from 'zod';
+import { backend } from '../fixtures.mjs';
 import { mutateArguments } from '../mutate.mjs';
-import { evalArguments, filesUnder, mutatedBytes, mutatedTree, mutateFile, yamlText } from './shared.mjs';
+import { evalArguments, filesUnder, mutateAnyFile, mutatedBytes, mutatedTree, yamlText } from './shared.mjs';
 
-const run = (base) => ['--checkpoint', join(base, 'run'), '--backend', 'cpu'];
+const run = (base) => ['--checkpoint', join(base, 'run'), '--backend', backend];
 
 export const commands = {
   /** The command lines of every command. */
@@ -54,7 +56,9 @@ export const commands = {
     const asTree = choose.below(2) === 0;
     writeFileSync(
       file,
-      asTree ? yamlText(mutatedTree(parse(text.toString()), mutations)) : mutatedBytes(text, mutations),
+      asTree
+        ? yamlText(mutatedTree(parseYaml(text.toString(), name, z.any()), mutations))
+        : mutatedBytes(text, mutations),
     );
     return { command: 'sb-study', args: ['--config', file, '--plan', `output=${join(folder, 'study')}`] };
   },
@@ -64,8 +68,7 @@ export const commands = {
     copy('study');
     const files = filesUnder(join(folder, 'study')).filter((path) => path.endsWith('.json') && !path.includes('/run/'));
     const file = choose.pick(files);
-    if (choose.below(2) === 0) mutateFile(file, mutations);
-    else writeFileSync(file, JSON.stringify(mutatedTree(JSON.parse(readFileSync(file)), mutations)));
+    mutateAnyFile(file, choose, mutations);
     const what = choose.pick(['--plan', '--report-only']);
     return {
       command: 'sb-study',

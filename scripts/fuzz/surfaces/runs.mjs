@@ -3,7 +3,7 @@ import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runOf } from '../fixtures.mjs';
 import { oddText } from '../mutate.mjs';
-import { expected, filesUnder, lossesOf, mutatedBytes, mutatedTree, mutateFile, yamlText } from './shared.mjs';
+import { expected, filesUnder, lossesOf, mutateAnyFile, mutatedBytes, mutatedTree, yamlText } from './shared.mjs';
 
 function planFault({ stdout }) {
   const plan = JSON.parse(stdout);
@@ -78,15 +78,19 @@ export const runs = {
     const metrics = join(folder, 'run/metrics.jsonl');
     const target = choose.pick([...files, metrics, metrics]);
     const isMetrics = target === metrics;
-    mutateFile(target, mutations);
+    // Without its checksums a damaged checkpoint is looked at more closely; not all of it can be found then.
+    const isTrusted = choose.below(3) === 0;
+    mutateAnyFile(target, choose, mutations);
     if (choose.below(20) === 0) writeFileSync(join(folder, 'run/.lock'), oddText(choose));
     const accepted = () => {
       const losses = lossesOf(join(folder, 'run')).join();
+      if (isTrusted) return /\d/.test(losses) ? undefined : `losses ${losses}`;
       // What was written of earlier steps is not computed again.
       const same = isMetrics ? losses.split(',').at(-1) === want.split(',').at(-1) : losses === want;
       return same ? undefined : `losses ${losses}, not ${want}`;
     };
-    return { command: 'sb-train', args: args(folder), accepted };
+    const rest = isTrusted ? ['--no-verify'] : [];
+    return { command: 'sb-train', args: [...args(folder), ...rest], accepted };
   },
 
   /** A file of tokenized text, trained on. */
@@ -105,7 +109,8 @@ export const runs = {
     });
     tools.fresh();
     copy('tokens');
-    mutateFile(choose.pick(filesUnder(join(folder, 'tokens')).filter((path) => statSync(path).size > 0)), mutations);
+    const files = filesUnder(join(folder, 'tokens')).filter((path) => statSync(path).size > 0);
+    mutateAnyFile(choose.pick(files), choose, mutations);
     const accepted = () => {
       const losses = lossesOf(join(folder, 'run')).join();
       return losses === want ? undefined : `losses ${losses}, not ${want}`;

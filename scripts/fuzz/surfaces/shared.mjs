@@ -1,6 +1,7 @@
 // What surfaces have in common: how files are mutated, and what a command gives on unmutated ones.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { backend } from '../fixtures.mjs';
 import { mutateBytes, mutateTree } from '../mutate.mjs';
 
 /** JSON that keeps what YAML can say and JSON cannot. */
@@ -16,6 +17,12 @@ export function mutateFile(path, mutations) {
   writeFileSync(path, mutatedBytes(readFileSync(path), mutations));
 }
 
+/** A file of JSON is changed as a tree half of the time, anything else as bytes. */
+export function mutateAnyFile(path, choose, mutations) {
+  if (!path.endsWith('.json') || choose.below(2) === 0) return mutateFile(path, mutations);
+  writeFileSync(path, JSON.stringify(mutatedTree(JSON.parse(readFileSync(path)), mutations)));
+}
+
 /** All files under a folder. */
 export function filesUnder(folder) {
   return readdirSync(folder, { withFileTypes: true, recursive: true })
@@ -26,7 +33,7 @@ export function filesUnder(folder) {
 
 export const evalArguments = (base, rest = []) => [
   ...['--checkpoint', join(base, 'run'), '--data', join(base, 'held-out.jsonl'), '--lengths', '16,32'],
-  ...['--max-tokens', '64', '--backend', 'cpu', '--json', ...rest],
+  ...['--max-tokens', '64', '--backend', backend, '--json', ...rest],
 ];
 
 /** The numbers of sb-eval --json that do not depend on the clock or on paths. */

@@ -1,5 +1,6 @@
 // Text: sources in each of their formats, and prompts.
 import { join } from 'node:path';
+import { backend } from '../fixtures.mjs';
 import { oddText } from '../mutate.mjs';
 import { evalArguments, expectedScores, finiteScores, mutatedBytes, mutateFile, sameScores } from './shared.mjs';
 
@@ -27,7 +28,7 @@ export const text = {
       .pick([words, words, oddText(choose)])
       .replaceAll('\0', '')
       .toWellFormed();
-    const rest = ['--max-new-tokens', '2', '--backend', 'cpu', '--seed', String(choose.below(100))];
+    const rest = ['--max-new-tokens', '2', '--backend', backend, '--seed', String(choose.below(100))];
     const accepted = ({ stdout }) =>
       stdout.startsWith(prompt) ? undefined : `${JSON.stringify(stdout.slice(0, 100))} does not begin with the prompt`;
     return { command: 'sb-generate', args: ['--checkpoint', join(base, 'run'), '--prompt', prompt, ...rest], accepted };

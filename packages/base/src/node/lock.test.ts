@@ -181,7 +181,7 @@ describe('on a file system without locks', () => {
     clock.mockRestore();
     expect(first!.taken).toBe(true);
     expect(second).toMatchObject({ taken: false, holder: { pid: process.pid } });
-    if (first!.taken) first.release();
+    if (first?.taken) first.release();
   });
 
   it('is not taken while another taker is at it, unless that was killed', () => {
