@@ -67,6 +67,8 @@ async function work(job) {
     cases++;
     const plan = planned(number);
     const result = await runCase(plan, place, reference);
+    if (Math.floor((kills + result.kills) / 100) > Math.floor(kills / 100))
+      console.log(`${kills + result.kills} kills, ${bad} faults`);
     kills += result.kills;
     if (result.faults.length === 0) continue;
     bad++;

@@ -1,4 +1,5 @@
 // What came of a command on a mutated input.
+import { EXIT } from '@stickbreaking/base';
 
 /**
  * - `right`: it did its work, and nothing shows that the mutation bent it
@@ -34,7 +35,7 @@ export function judge(ended, accepted) {
     const wrong = accepted?.(ended);
     return wrong ? { class: 'silent acceptance', detail: wrong } : { class: 'right' };
   }
-  const line = stderr.trimEnd().split('\n').at(-1) ?? '';
+  const line = (stderr || unmet(ended)).trimEnd().split('\n').at(-1) ?? '';
   if (line.trim() === '') return { class: 'internal error', detail: `exit code ${code} and no message` };
   if (line.length > MOST_CHARACTERS) return { class: 'internal error', detail: `a line of ${line.length} characters` };
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
@@ -42,6 +43,12 @@ export function judge(ended, accepted) {
     return { class: 'internal error', detail: `control characters in: ${JSON.stringify(line)}` };
   if (program.test(line)) return { class: 'internal error', detail: line };
   return { class: 'refusal', detail: line };
+}
+
+/** A plan says on standard output what it needs that is not there. */
+function unmet({ code, stdout }) {
+  if (code !== EXIT.unmet) return '';
+  return stdout.startsWith('{') ? JSON.parse(stdout).missing.join('\n') : stdout;
 }
 
 const firstLines = (text) => text.trim().split('\n').slice(-6, -1).join(' | ').slice(0, 600);

@@ -24,7 +24,8 @@ let inside = 0;
 const die = () => process.kill(process.pid, 'SIGKILL');
 
 /** Opening changes something where it may make a file or empty it. */
-const isChange = (name, args) => name !== 'open' || (typeof args[1] === 'string' && /[wa]/.test(args[1]));
+const isChange = (name, [, flags]) =>
+  name !== 'open' || (typeof flags === 'number' ? (flags & fs.constants.O_CREAT) > 0 : /[wa]/.test(flags ?? 'r'));
 
 const bytesOf = (data) =>
   typeof data === 'string' ? Buffer.from(data) : Buffer.from(data.buffer, data.byteOffset, data.byteLength);
@@ -51,7 +52,8 @@ const halfway = {
 function note(name, args) {
   if (trace === undefined || (name !== 'rename' && name !== 'open')) return;
   const path = resolve(String(args[name === 'rename' ? 1 : 0]));
-  if (path.startsWith(`${within}${sep}`) && !path.endsWith('.lock')) appendFileSync(trace, `${process.pid}\n`);
+  if (path.startsWith(`${within}${sep}`) && !path.startsWith(join(within, '.lock')))
+    appendFileSync(trace, `${process.pid}\n`);
 }
 
 const power = how === 'cut' ? new (await import('./power_cut.mjs')).PowerCut(stash) : undefined;

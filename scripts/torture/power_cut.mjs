@@ -48,7 +48,7 @@ export class PowerCut {
 
   #renaming(from, to) {
     const old = statSync(to, { throwIfNoEntry: false })?.isFile()
-      ? join(this.#stash, String(this.#stashed++))
+      ? join(this.#stash, `${process.pid}-${this.#stashed++}`)
       : undefined;
     if (old !== undefined) linkSync(to, old);
     return () => {

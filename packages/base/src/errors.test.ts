@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { explainSystemError, systemErrorIn, UserError } from './errors.js';
+import { explainSystemError, reasonIn, systemErrorIn, UserError } from './errors.js';
 
 const systemError = (code: string) => Object.assign(new Error(`${code}: as Node says it`), { code });
 
@@ -34,4 +34,11 @@ describe("a system's error", () => {
       expect(systemErrorIn(other)).toBe(other);
     },
   );
+});
+
+it('passes on what a library says of its input, and not what it says of itself', () => {
+  expect(reasonIn(new Error('parquet file invalid (footer)'))).toBe('parquet file invalid (footer)');
+  expect(reasonIn(new TypeError("Cannot read properties of undefined (reading 'map')"))).toBeUndefined();
+  expect(reasonIn(new RangeError('Offset is outside the bounds of the DataView'))).toBeUndefined();
+  expect(reasonIn('text')).toBeUndefined();
 });

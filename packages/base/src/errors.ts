@@ -1,6 +1,7 @@
 /** Mistakes that a user can fix (a missing file, a damaged archive, a full disk), reported in one line. */
 
 import { EXIT } from './exit_codes.js';
+import { shown } from './shown.js';
 
 /** What a `UserError` may carry beside its message. */
 export interface UserErrorOptions extends ErrorOptions {
@@ -72,7 +73,15 @@ export function explainSystemError(error: unknown, action: string): unknown {
   if (code === undefined) return error;
   const reason = reasons[code] ?? (isSystemError(error) ? 'the system refuses it' : undefined);
   if (reason === undefined) return error;
-  return new UserError(`${action}: ${reason} (${code}).`, { cause: error, missing: code === 'ENOENT' });
+  const named = code.startsWith('ERR_') ? '' : ` (${code})`; // those are Node's, not the system's
+  return new UserError(`${action}: ${reason}${named}.`, { cause: error, missing: code === 'ENOENT' });
+}
+
+/** What a library says of its input; undefined where the error speaks of the library's own code. */
+export function reasonIn(error: unknown): string | undefined {
+  const { name, message } = (error ?? {}) as Partial<Error>;
+  const isOwn = name === undefined || /^(Type|Range|Reference|Syntax|Eval|Assertion)Error/.test(name);
+  return isOwn || !message ? undefined : shown(message);
 }
 
 /** Says what was being done, where nothing nearer knew it: the system call and the path that the error itself names. */

@@ -2,6 +2,7 @@ export {
   actionOf,
   explainSystemError,
   OutOfMemoryError,
+  reasonIn,
   systemErrorIn,
   UserError,
   type UserErrorOptions,

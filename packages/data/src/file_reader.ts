@@ -1,8 +1,9 @@
 // Files read at random with pread. A mapping would be a little faster and ends the process by a signal (SIGBUS) when a
 // file is cut short under it; here that is an error with the file's name. Few files are open at a time, however many
 // there are.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
+import { openFile } from '@stickbreaking/base/node';
 
 /** Open files, the one used last at the end. */
 const open = new Map<FileReader, number>();
@@ -48,18 +49,10 @@ export class FileReader {
   private descriptor(): number {
     let descriptor = open.get(this);
     if (descriptor === undefined) {
-      descriptor = openFile(this.path);
+      descriptor = openFile(this.path, 'reading', shown(this.path));
       if (open.size >= MOST_OPEN) open.keys().next().value?.close();
     } else open.delete(this);
     open.set(this, descriptor);
     return descriptor;
-  }
-}
-
-function openFile(path: string): number {
-  try {
-    return openSync(path, 'r');
-  } catch (error) {
-    throw explainSystemError(error, `cannot read ${shown(path)}`);
   }
 }

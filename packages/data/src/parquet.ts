@@ -1,6 +1,6 @@
 // Parquet, one row group at a time: one column as text, or whole rows.
 import { type FileHandle, open } from 'node:fs/promises';
-import { explainSystemError, shown, UserError } from '@stickbreaking/base';
+import { explainSystemError, reasonIn, shown, UserError } from '@stickbreaking/base';
 import {
   type AsyncBuffer,
   type FileMetaData,
@@ -116,7 +116,8 @@ async function damaged<T>(path: string, read: () => Promise<T>): Promise<T> {
   } catch (error) {
     const told = explainSystemError(error, `cannot read ${shown(path)}`);
     if (told instanceof UserError) throw told;
-    const reason = shown(String((error as Error)?.message ?? error));
-    throw new UserError(`${shown(path)}: the Parquet file is damaged or cut short (${reason}).`, { cause: error });
+    const reason = reasonIn(error);
+    const said = reason === undefined ? '' : ` (${reason})`;
+    throw new UserError(`${shown(path)}: the Parquet file is damaged or cut short${said}.`, { cause: error });
   }
 }

@@ -3,7 +3,7 @@
 // agree: text is tokenized by the one and prompts by the other.
 import { createRequire } from 'node:module';
 import { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
-import { shown, UserError } from '@stickbreaking/base';
+import { reasonIn, shown, UserError } from '@stickbreaking/base';
 import type { Tokenizer as RustTokenizer } from 'tokenizers';
 import type { CheckedTokenizer } from './tokenizer_schema.js';
 
@@ -44,7 +44,8 @@ function explained<T>(file: string, open: () => T): T {
   try {
     return open();
   } catch (error) {
-    throw new UserError(`${shown(file)} cannot be used as a tokenizer: ${shown((error as Error).message)}.`, {
+    const reason = reasonIn(error) ?? 'the library that reads it cannot make sense of it';
+    throw new UserError(`${shown(file)} cannot be used as a tokenizer: ${reason}.`, {
       cause: error,
     });
   }

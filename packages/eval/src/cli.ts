@@ -1,6 +1,6 @@
 /** sb-eval: perplexity by context length of a checkpoint on a text. */
 import { UserError } from '@stickbreaking/base';
-import { checkOutput, progressLine, replaceFile, runCommand } from '@stickbreaking/base/node';
+import { checkDirectory, checkOutput, progressLine, replaceFile, runCommand } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import {
   listFiles,
@@ -104,9 +104,12 @@ export function main(argv: string[]): Promise<number> {
 }
 
 async function attention(args: Arguments): Promise<void> {
+  const { output = 'attention.html', pictures } = args;
+  checkOutput(output);
+  if (pictures !== undefined) checkDirectory(pictures);
   await selectBackend(args.backend);
   const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
-  await drawAttention(opened, { ...args, output: args.output ?? 'attention.html' });
+  await drawAttention(opened, { ...args, output });
 }
 
 async function evaluate(args: Arguments): Promise<void> {

@@ -3,10 +3,10 @@
  * tensors. A header is trusted only after everything in it has been checked against the file. Tensors are read and
  * written one at a time, so a file may be larger than the largest buffer.
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, readSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
-import { explainSystemError, UserError } from '@stickbreaking/base';
-import { replaceFile } from '@stickbreaking/base/node';
+import { UserError } from '@stickbreaking/base';
+import { openFile, replaceFile } from '@stickbreaking/base/node';
 import { type FileChecksum, hexadecimal } from './checksums.js';
 import { FollowingSum } from './following_sum.js';
 
@@ -42,12 +42,7 @@ export interface SafetensorsFile {
  * @throws UserError that names the file and its first fault
  */
 export function readSafetensors(path: string): SafetensorsFile {
-  let fd: number;
-  try {
-    fd = openSync(path, 'r');
-  } catch (error) {
-    throw explainSystemError(error, `cannot read ${path}`);
-  }
+  const fd = openFile(path, 'reading');
   try {
     const { entries, metadata } = readHeader(fd, path);
     return {

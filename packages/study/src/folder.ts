@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
-import { makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
+import { checkDirectory, makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import { EnvironmentSchema } from './environment.js';
 import type { Arm, Study } from './study.js';
@@ -39,6 +39,7 @@ export class StudyFolder {
    * @throws UserError where it holds something else
    */
   static open(directory: string, study: Pick<Study, 'kind' | 'result'>): StudyFolder {
+    checkDirectory(directory);
     const { kind } = study;
     const file = join(directory, 'study.json');
     const elsewhere = 'name another folder with output=FOLDER';

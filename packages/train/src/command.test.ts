@@ -254,7 +254,11 @@ describe('what is wrong is told in one line', () => {
       [`startFrom=${join(base, 'reference')}`, 'model.numLayers=2', 'stages.0.data.0.path=untouched.jsonl'],
       /startFrom: .* is of another model: 'model\.layers\.1\./,
     ],
-    ['a directory that is a file', [`output=${configFile}`], /cannot write to .*run\.yaml/],
+    [
+      'a directory that is a file',
+      [`output=${configFile}`],
+      /cannot make the directory .*run\.yaml: .*run\.yaml is no directory/,
+    ],
   ])('%s', async (_, args, message) => {
     const files = before();
     const { code, stderr, stdout } = await runHere([`output=${join(base, 'wrong')}`, ...args]);

@@ -1,9 +1,9 @@
 // metrics.jsonl: one line a step (and a validation), in the order of the run. A resumed run first drops what lies past
 // its checkpoint, so that the file is the one of a run that never stopped.
-import { closeSync, existsSync, fsyncSync, openSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { explainSystemError } from '@stickbreaking/base';
-import { readWhole, removeLeftovers, replaceFile, syncDirectory, writeFully } from '@stickbreaking/base/node';
+import { openFile, readWhole, removeLeftovers, replaceFile, syncDirectory, writeFully } from '@stickbreaking/base/node';
 
 /** One optimizer step. */
 export interface StepMetrics {
@@ -53,7 +53,7 @@ export class MetricsFile {
     if (steps < keepSteps) onNotice?.(`${path} lacks the metrics of ${keepSteps - steps} of ${keepSteps} steps`);
     const text = kept.map((line) => `${JSON.stringify(line)}\n`).join('');
     if (existsSync(path) && text !== readWhole(path).toString()) replaceFile(path, text);
-    this.file = openSync(path, 'a');
+    this.file = openFile(path, 'appending');
     syncDirectory(dirname(path));
   }
 

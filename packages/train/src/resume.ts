@@ -22,13 +22,40 @@ export const OPTIMIZER_FILE = 'optimizer.safetensors';
 /** The checkpoint that a resumed run would go on from, checked against the run's options. */
 export function checkpointToResume(options: TrainOptions): { directory: string; state: TrainingState } | undefined {
   if (!options.resume || !options.directory) return undefined;
-  const directory = new CheckpointStore(join(options.directory, 'checkpoints'), { last: 1, best: false }).latest();
+  const store = new CheckpointStore(join(options.directory, 'checkpoints'), { last: 1, best: false });
+  const directory = store.latest();
   if (!directory) return undefined;
-  const state = readState(directory);
+  const state = readable(store, directory);
   const identity = identify(options);
   checkIdentity(state.identity, identity, state, directory);
-  checkModel(directory, state);
   return { directory, state: placeIn(identity, state) };
+}
+
+/** The state of a checkpoint whose parts agree. @throws UserError that names the newest older one of which that is true */
+function readable(store: CheckpointStore, directory: string): TrainingState {
+  const read = (one: string) => {
+    const state = readState(one);
+    checkModel(one, state);
+    return state;
+  };
+  try {
+    return read(directory);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const older = store
+      .steps()
+      .map((step) => store.path(step))
+      .filter((path) => path < directory)
+      .findLast((path) => {
+        try {
+          return read(path);
+        } catch {
+          return false;
+        }
+      });
+    const advice = older ? `${older} can be read: delete ${directory} to go on from there` : 'no older one can be read';
+    throw new UserError(`${error.message.replace(/\.$/, '')}; ${advice}.`, { cause: error, exitCode: EXIT.refused });
+  }
 }
 
 /** The model saved beside the state must belong to it. */

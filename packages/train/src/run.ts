@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatBytes, OutOfMemoryError, UserError } from '@stickbreaking/base';
-import { lockOrRefuse } from '@stickbreaking/base/node';
+import { checkDirectory, lockOrRefuse } from '@stickbreaking/base/node';
 import { listFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
 import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';
@@ -120,6 +120,7 @@ const newestCheckpoint = ({ output }: RunConfig) =>
 
 /** @throws UserError where the directory holds a run and this one is not to go on with it */
 export function checkOutput(config: RunConfig, resume: boolean): void {
+  checkDirectory(config.output);
   if (resume) return;
   const latest = newestCheckpoint(config);
   if (latest) {

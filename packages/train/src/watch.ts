@@ -1,7 +1,7 @@
 // What people watch of a run: the progress line and notices on stderr, and train.log, one JSON object a line (pino).
 import { dirname, join } from 'node:path';
 import { formatCount } from '@stickbreaking/base';
-import { makeDirectory } from '@stickbreaking/base/node';
+import { makeDirectory, openFile } from '@stickbreaking/base/node';
 import type { PrepareProgress } from '@stickbreaking/data';
 import { type Logger, pino } from 'pino';
 import { Progress, type ProgressOptions } from './progress.js';
@@ -28,7 +28,7 @@ export function watchRank(config: RunConfig, rank: number): Watch {
   const hooks: TrainHooks = {
     onStart: (_, { step }) => {
       makeDirectory(dirname(file));
-      log = pino({ base: { pid: process.pid, rank } }, pino.destination({ dest: file, sync: true }));
+      log = pino({ base: { pid: process.pid, rank } }, pino.destination({ fd: openFile(file, 'appending'), sync: true }));
       log.info({ step }, 'start');
       for (const line of early) log.info(line);
     },
@@ -58,7 +58,7 @@ export function watchRun(
     onStart: (model, state, resumedFrom, startedFrom) => {
       log = pino(
         { base: { pid: process.pid } },
-        pino.destination({ dest: join(config.output, 'train.log'), sync: true }),
+        pino.destination({ fd: openFile(join(config.output, 'train.log'), 'appending'), sync: true }),
       );
       for (const line of early) log.warn(line);
       log.info({ config, backend, resumedFrom, startedFrom, step: state.step }, 'start');

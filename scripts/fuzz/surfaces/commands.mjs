@@ -44,7 +44,9 @@ export const commands = {
     const args = mutations.reduce((at, seed) => mutateArguments(at, seed), line);
     // What was to be planned or reported must not be run instead, which would take its time.
     const needed = ['--plan', '--report-only'].filter((option) => line.includes(option) && !args.includes(option));
-    return { command, args: [...needed, ...args] };
+    const isUndone = (word) =>
+      /^--(no-)?(plan|report-only)(=|$)/.test(word) && word !== '--plan' && word !== '--report-only';
+    return { command, args: [...needed, ...args.filter((word) => !isUndone(word))] };
   },
 
   /** A study's file. */

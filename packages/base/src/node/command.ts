@@ -104,6 +104,7 @@ class UsageError extends UserError {
 
 /** Checks the directory of a file to be written, before the work, which may take hours. */
 export function checkOutput(path: string): void {
+  if (path === '') throw new UserError('The file to be written has an empty name.');
   const directory = dirname(resolve(path));
   try {
     if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {

@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkOutput } from './command.js';
-import { makeDirectory, removeLeftovers, replaceFile, writeFully } from './files.js';
+import { checkDirectory, makeDirectory, removeLeftovers, replaceFile, writeFully } from './files.js';
 
 let root: string;
 let path: string;
@@ -27,6 +27,26 @@ beforeEach(() => {
   path = join(root, 'file');
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+describe('checkDirectory', () => {
+  it('takes what is one or can be made, and makes nothing', () => {
+    for (const good of [root, join(root, 'a/b/c')]) expect(() => checkDirectory(good)).not.toThrow();
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  it('says what stands in the way', () => {
+    writeFileSync(path, '');
+    symlinkSync('/nowhere/at/all', join(root, 'link'));
+    symlinkSync('circle', join(root, 'circle'));
+    for (const name of ['file', 'file/a/b', 'link', 'link/a', 'circle/a', 'n'.repeat(300)]) {
+      expect(() => checkDirectory(join(root, name))).toThrow(/^cannot make the directory [^\n]*$/);
+    }
+    expect(() => checkDirectory(path)).toThrow(`: ${path} is no directory.`);
+    expect(() => checkDirectory(join(root, 'file/a/b'))).toThrow(
+      `a/b: a part of the path is not a directory (ENOTDIR).`,
+    );
+  });
+});
 
 describe('replaceFile', () => {
   it('writes text, bytes, and what comes piece by piece', () => {

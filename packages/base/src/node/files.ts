@@ -4,8 +4,11 @@
  */
 import { randomBytes } from 'node:crypto';
 import {
+  accessSync,
   closeSync,
+  constants,
   fsyncSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -15,8 +18,8 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { explainSystemError } from '../errors.js';
+import { dirname, join, resolve } from 'node:path';
+import { explainSystemError, UserError } from '../errors.js';
 import { isAlive } from './process.js';
 
 /** What a file is to hold: all of it, or what writes it piece by piece, which may read in the open file what it wrote. */
@@ -146,6 +149,26 @@ export function makeDirectory(path: string): string | undefined {
     return make(path);
   } catch (error) {
     throw explainSystemError(error, `cannot make the directory ${path}`);
+  }
+}
+
+/**
+ * Whether a directory can be made at a path, or is there, without making it: nothing else may stand in its way.
+ *
+ * @throws UserError that says what does
+ */
+export function checkDirectory(path: string): void {
+  const action = `cannot make the directory ${path}`;
+  try {
+    for (let at = resolve(path); ; at = dirname(at)) {
+      if (!lstatSync(at, { throwIfNoEntry: false })) continue;
+      if (!statSync(at, { throwIfNoEntry: false })?.isDirectory())
+        throw new UserError(`${action}: ${at} is no directory.`);
+      accessSync(at, constants.W_OK);
+      return;
+    }
+  } catch (error) {
+    throw explainSystemError(error, action);
   }
 }
 

@@ -3,6 +3,7 @@ export { after } from './after.js';
 export { cacheDirectory, homeDirectory } from './cache_directory.js';
 export { checkOutput, runCommand } from './command.js';
 export {
+  checkDirectory,
   makeDirectory,
   removeLeftovers,
   replaceFile,
@@ -12,7 +13,7 @@ export {
 } from './files.js';
 export { type LockOptions, lockOrRefuse, withLock } from './lock.js';
 export { type ProgressLine, type ProgressLineOptions, type ProgressStream, progressLine } from './progress_line.js';
-export { readWhole } from './read_whole.js';
+export { openFile, readWhole } from './read_whole.js';
 export { ShippedFiles } from './shipped.js';
 export { type Stop, stopOnSignals } from './signals.js';
 export { parseYaml, readYaml, type YamlOptions } from './yaml.js';

@@ -1,6 +1,15 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -94,6 +103,16 @@ describe('who is refused', () => {
     expect(existsSync(file())).toBe(false);
   });
 
+  it('takes over a link to nothing, and removes what a taker left that was killed', () => {
+    mkdirSync(directory, { recursive: true });
+    symlinkSync('/nowhere/at/all', file());
+    writeFileSync(`${file()}.${dead()}-0123abcd.tmp`, '');
+    const release = lockOrRefuse(directory, 'trains');
+    expect(readdirSync(directory)).toEqual(['.lock']);
+    release();
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
   it('says in one line that nothing can be written there', () => {
     writeFileSync(join(root, 'a'), '');
     expect(() => lockOrRefuse(directory, 'trains')).toThrow(/^cannot write to [^\n]*\(ENOTDIR\)\.$/);
@@ -150,7 +169,6 @@ describe('on a file system without locks', () => {
   it.each([
     ['a process that lives', () => leave(holder({})), 0],
     ['one of another machine', () => leave(holder({ host: 'elsewhere' }), 60), 0],
-    ['whoever is just writing it', () => leave(''), 0],
   ])('stays with %s', (_, left) => {
     left();
     expect(takeLock(directory, without).taken).toBe(false);
@@ -161,7 +179,8 @@ describe('on a file system without locks', () => {
     ['another start of the machine', () => leave(holder({ boot: 'another' }))],
     ['a process whose number another program has now', () => leave(holder({ pid: process.pid, start: '1' }))],
     ['one of another machine, silent for long', () => leave(holder({ host: 'elsewhere' }), 3600)],
-    ['whoever was killed while writing it', () => leave('', 60)],
+    ['whoever was killed while writing it', () => leave('')],
+    ['a link to nothing', () => [mkdirSync(directory, { recursive: true }), symlinkSync('/nowhere/at/all', file())]],
   ])('is taken over from %s', (_, left) => {
     left();
     const lock = takeLock(directory, without);

@@ -3,10 +3,15 @@
  * is for people. Where the file system has no such locks, the file's being there is the lock, and it is held by the
  * process that it names as long as that lives.
  */
+import { randomBytes } from 'node:crypto';
 import {
   closeSync,
+  constants,
+  copyFileSync,
   fstatSync,
   ftruncateSync,
+  linkSync,
+  lstatSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -18,7 +23,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { explainSystemError, systemErrorIn } from '../errors.js';
-import { makeDirectory } from './files.js';
+import { makeDirectory, removeLeftovers } from './files.js';
 import { flock } from './flock.js';
 import { isGone, type LockHolder, ownHolder, parseHolder } from './holder.js';
 
@@ -29,7 +34,7 @@ export const lockPath = (directory: string) => join(directory, '.lock');
 /** Where only the file's being there locks: how often a holder touches it, and when one of another machine is gone. */
 const TOUCH_MS = 10_000;
 const SILENT_MS = 600_000;
-/** A file without a holder is being written, or was left by a crash. */
+/** Without links a file that names nobody may be being written, or was left by a crash. */
 const WRITING_MS = 5_000;
 
 /**
@@ -46,6 +51,7 @@ export function takeLock(directory: string, system: typeof flock = flock): Lock 
       made = makeDirectory(directory) ?? made;
       const taken = takeFile(lockPath(directory), system);
       if (!('release' in taken)) return { taken: false, holder: taken.holder };
+      removeLeftovers(directory, 'the dead');
       const release = () => {
         taken.release();
         removeMade(directory, made);
@@ -63,42 +69,118 @@ export function takeLock(directory: string, system: typeof flock = flock): Lock 
 type TakenFile = { release(): void } | { holder: LockHolder | undefined };
 
 function takeFile(path: string, system: typeof flock): TakenFile {
-  for (;;) {
-    const { file, isOurs } = open(path);
-    if (file === undefined) continue; // removed between two looks
-    const answer = system(file);
-    if (answer === 'taken' && isAt(path, file)) {
-      write(file);
-      // Removed before it is given back: whoever opened it meanwhile finds that it is no longer at its place.
-      return { release: () => [remove(path), closeSync(file)] };
+  const own = ownFile(path, system);
+  try {
+    for (;;) {
+      const answer = own.putAt(path) ?? takeStanding(path, system, own);
+      if (answer) return answer;
     }
-    if (answer === 'unsupported' && isOurs) {
-      write(file);
-      closeSync(file);
-      return { release: holdByPresence(path) };
-    }
-    closeSync(file);
-    if (answer === 'taken') continue; // of a file that its holder has removed
-    const standing = look(path);
-    if (answer === 'held' || (standing && !isLeft(standing))) return { holder: standing?.holder };
-    if (!removeLeft(path)) return { holder: standing?.holder };
+  } finally {
+    own.discard();
   }
 }
 
-/** The file, made where it is not there. */
-function open(path: string): { file: number | undefined; isOurs: boolean } {
-  for (const [flag, isOurs] of [
-    ['wx+', true],
-    ['r+', false],
-  ] as const) {
-    try {
-      return { file: openSync(path, flag), isOurs };
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code !== (isOurs ? 'EEXIST' : 'ENOENT')) throw error;
-    }
+/** The lock's file, made whole and locked beside its place, so that nobody ever sees half of it. */
+interface OwnFile {
+  /** Undefined where a file stands there. */
+  putAt(path: string): TakenFile | undefined;
+  /** Whether its file system can put a file at a place that is empty, at once. */
+  canLink(): boolean;
+  /** Ends it, unless it has been put at its place. */
+  discard(): void;
+}
+
+function ownFile(path: string, system: typeof flock): OwnFile {
+  const beside = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+  const file = openSync(beside, 'wx+');
+  let isOpen = true;
+  const close = () => {
+    if (isOpen) closeSync(file);
+    isOpen = false;
+  };
+  try {
+    const isLocked = system(file) === 'taken';
+    write(file, isLocked);
+    return {
+      putAt: () => {
+        if (!isPut(beside, path)) return undefined;
+        if (isLocked) {
+          isOpen = false; // until it is given back
+          return { release: () => [remove(path), closeSync(file)] };
+        }
+        return { release: holdByPresence(path) };
+      },
+      canLink: () => {
+        const probe = beside.replace(/\.tmp$/, '0.tmp');
+        const can = isLinked(beside, probe);
+        remove(probe);
+        return can === true;
+      },
+      discard: () => {
+        close();
+        remove(beside);
+      },
+    };
+  } catch (error) {
+    close();
+    remove(beside);
+    throw error;
   }
-  return { file: undefined, isOurs: false };
+}
+
+/** Puts a file at a place that is empty; false where it is not. */
+function isPut(from: string, to: string): boolean {
+  const linked = isLinked(from, to);
+  if (linked !== undefined) return linked;
+  try {
+    copyFileSync(from, to, constants.COPYFILE_EXCL);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** Undefined where the file system has no links. */
+function isLinked(from: string, to: string): boolean | undefined {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return false;
+    if (code === 'ENOENT' || code === 'EACCES' || code === 'EROFS' || code === 'ENOSPC') throw error;
+    return undefined;
+  }
+}
+
+/** Takes the file that stands there, or says who has it; undefined where the place is empty by now. */
+function takeStanding(path: string, system: typeof flock, own: OwnFile): TakenFile | undefined {
+  const file = openStanding(path);
+  if (file === undefined) return undefined;
+  const answer = system(file);
+  if (answer === 'taken' && isAt(path, file)) {
+    write(file, true);
+    // Removed before it is given back: whoever opened it meanwhile finds that it is no longer at its place.
+    return { release: () => [remove(path), closeSync(file)] };
+  }
+  closeSync(file);
+  if (answer === 'taken') return undefined; // of a file that its holder has removed
+  const standing = look(path);
+  if (answer === 'held' || (standing && !isLeft(standing, own.canLink()))) return { holder: standing?.holder };
+  return removeLeft(path, own.canLink()) ? undefined : { holder: standing?.holder };
+}
+
+/** Undefined where it is not there. */
+function openStanding(path: string): number | undefined {
+  try {
+    return openSync(path, 'r+');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    // A link that leads to nothing is held by nobody.
+    if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) remove(path);
+    return undefined;
+  }
 }
 
 interface StandingLock {
@@ -115,8 +197,13 @@ function look(path: string): StandingLock | undefined {
   }
 }
 
-/** Whether a lock that only its presence makes was left by a process that is gone. */
-const isLeft = ({ holder, age }: StandingLock) => (holder ? isGone(holder) || age > SILENT_MS : age > WRITING_MS);
+/**
+ * Whether a lock that only its presence makes was left by a process that is gone. Where files are put there whole, one that
+ * names nobody is never being written.
+ */
+function isLeft({ holder, age }: StandingLock, isWhole: boolean): boolean {
+  return holder ? isGone(holder) || age > SILENT_MS : isWhole || age > WRITING_MS;
+}
 
 const guardOf = (path: string) => `${path}.taking`;
 
@@ -126,7 +213,7 @@ const guardOf = (path: string) => `${path}.taking`;
  *
  * @returns false while another taker is at it
  */
-function removeLeft(path: string): boolean {
+function removeLeft(path: string, isWhole: boolean): boolean {
   const guard = guardOf(path);
   try {
     mkdirSync(guard);
@@ -138,7 +225,7 @@ function removeLeft(path: string): boolean {
     return true;
   }
   const standing = look(path);
-  if (standing && isLeft(standing)) remove(path);
+  if (standing && isLeft(standing, isWhole)) remove(path);
   removeGuard(path);
   return true;
 }
@@ -170,9 +257,15 @@ function isAt(path: string, file: number): boolean {
   return there?.ino === open.ino && there.dev === open.dev;
 }
 
-function write(file: number): void {
-  ftruncateSync(file);
-  writeSync(file, `${JSON.stringify(ownHolder())}\n`, 0);
+/** @param isLocked by the system, so that what it says is only for people, and a full disk is not in the way */
+function write(file: number, isLocked: boolean): void {
+  try {
+    ftruncateSync(file);
+    writeSync(file, `${JSON.stringify(ownHolder())}\n`, 0);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (!isLocked || (code !== 'ENOSPC' && code !== 'EDQUOT')) throw error;
+  }
 }
 
 function touch(path: string): void {

@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, rmSync, symlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, it } from 'vitest';
 import { z } from 'zod';
-import { readWhole } from './read_whole.js';
+import { openFile, readWhole } from './read_whole.js';
 import { readYaml } from './yaml.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-whole-'));
@@ -28,11 +28,25 @@ it('refuses what is no file, in one line that names it', () => {
     [at('circle'), `cannot read ${at('circle')}: its symbolic links lead in a circle (ELOOP).`],
     [at('none'), `cannot read ${at('none')}: there is no such file or directory (ENOENT).`],
     [at('x'.repeat(300)), `cannot read ${at('x'.repeat(300))}: the name is too long (ENAMETOOLONG).`],
-    ['a\0b', 'cannot read a\0b: a path cannot hold a NUL character (ERR_INVALID_ARG_VALUE).'],
+    ['a\0b', 'cannot read a\0b: a path cannot hold a NUL character.'],
     ['/proc/self/mem', 'cannot read /proc/self/mem: input/output error, the disk may be failing (EIO).'],
   ];
   for (const [path, message] of wrong) {
     expect(() => readWhole(path)).toThrow(message);
     expect(() => readYaml(path, z.any())).toThrow(message);
   }
+});
+
+it('opens nothing but files for appending, and does not wait for a reader', () => {
+  const wrong: [string, RegExp][] = [
+    ['/dev/full', /^cannot write \/dev\/full: it is a device, and a file was expected\.$/],
+    [directory, /^cannot write .*: it is a directory \(EISDIR\)\.$/],
+    [at('pipe'), /^cannot write .*pipe: there is no such device, or nobody at its other end \(ENXIO\)\.$/],
+    [at('a/b'), /^cannot write .*: a part of the path is not a directory/],
+  ];
+  for (const [path, message] of wrong) expect(() => openFile(path, 'appending')).toThrow(message);
+  const file = openFile(at('new'), 'appending');
+  writeSync(file, 'more');
+  closeSync(file);
+  expect(readWhole(at('new')).toString()).toBe('more');
 });

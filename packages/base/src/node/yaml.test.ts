@@ -52,6 +52,8 @@ describe('alternatives, lists and overrides', () => {
     ],
     [good, ['model.numLayers=x'], /^override 'model.numLayers=x': model.numLayers: .*got "x"/],
     [good, ['=3'], "override '=3': expected key.path=value"],
+    [good, ['model.hiddenSize=%s%n'], /^override 'model.hiddenSize=%s%n' cannot be applied: /],
+    [good, ['model.hiddenSize=[1'], /^override 'model.hiddenSize=\[1' cannot be applied: /],
   ])('says in one line what is wrong with %j %j', (text, overrides, message) => {
     expect(() => parse(text, overrides)).toThrow(message);
     expect(() => parse(text, overrides)).not.toThrow('\n');
@@ -74,6 +76,7 @@ describe('a file that is no configuration', () => {
     ['aliases that unfold without end', bomb],
     ['nesting without end', '['.repeat(100_000)],
     ['a tab', 'a:\n\t- b\n'],
+    ['a directive that nobody knows', '%s%n\n---\na: 1\n'],
   ])('is refused in one line: %s', (_, text) => {
     expect(() => parseYaml(text, 'run.yaml', loose)).toThrow(/^run\.yaml[^\n]*$/);
     expect(() => parseYaml(text, 'run.yaml', loose)).toThrow(expect.objectContaining({ name: 'UserError' }));

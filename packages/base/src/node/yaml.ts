@@ -1,7 +1,7 @@
 /** YAML files checked by a zod schema; a mistake is one line that names file, line, key and what was expected. */
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { Document, isMap, isNode, isSeq, LineCounter, parse, parseDocument } from 'yaml';
+import { Document, isMap, isNode, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import { UserError } from '../errors.js';
 import { shown } from '../shown.js';
@@ -74,7 +74,7 @@ export function parseYaml<Schema extends z.ZodType>(
 function readLayer(text: string, file: string): Layer {
   const lines = new LineCounter();
   const document = documentOf(text, file, lines);
-  const broken = document.errors[0];
+  const broken = document.errors[0] ?? document.warnings[0];
   if (broken) {
     const line = lines.linePos(broken.pos[0]).line;
     throw new UserError(`${file}:${line}: this is not YAML: ${firstLine(broken.message)}`);
@@ -141,13 +141,21 @@ function applyOverride(document: Document, text: string, composed: boolean): { t
   if (path.includes('')) throw new UserError(`override '${shown(text)}': expected key.path=value, such as seed=1.`);
   checkIndices(document, path, text);
   try {
-    const value = new Document(parse(text.slice(equals + 1)));
+    const value = parsedValue(text.slice(equals + 1));
     if (composed) substituteHome(value);
     document.setIn(path, document.createNode(value.toJS()));
   } catch (error) {
     throw new UserError(`override '${shown(text)}' cannot be applied: ${firstLine((error as Error).message)}.`);
   }
   return { text, path };
+}
+
+/** A value as YAML has it. @throws what makes it none */
+function parsedValue(text: string): Document {
+  const value = parseDocument(text, { prettyErrors: false });
+  const broken = value.errors[0] ?? value.warnings[0];
+  if (broken) throw broken;
+  return value;
 }
 
 /** A list grows by one element at a time: a number far beyond its end would fill it up with nothing. */
