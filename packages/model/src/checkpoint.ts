@@ -69,10 +69,7 @@ export function saveCheckpoint(
   directory: string,
   config: LlamaConfig,
   parameters: ReadonlyMap<string, Variable>,
-  {
-    valuesOf = (name) => parameters.get(name)!.dataSync() as Float32Array,
-    checksum = false,
-  }: SaveOptions = {},
+  { valuesOf = (name) => parameters.get(name)!.dataSync() as Float32Array, checksum = false }: SaveOptions = {},
 ): FileChecksum | undefined {
   makeDirectory(directory);
   // Those of what lay here before hold no longer.

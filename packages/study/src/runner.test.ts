@@ -152,6 +152,7 @@ describe('runStudy', () => {
   });
 
   it('waits for a process that is still at work in an arm, and says so', async () => {
+    await runStudy(study, config, { ...options, wanted: () => false });
     const directory = StudyFolder.open(config.output, study).armDirectory(study.arms(config)[0]!);
     const release = lockOrRefuse(directory, 'trains');
     const said: string[] = [];
@@ -164,6 +165,7 @@ describe('runStudy', () => {
   });
 
   it('is stopped, and does not fail, while it waits or prepares', async () => {
+    await runStudy(study, config, { ...options, wanted: () => false });
     const directory = StudyFolder.open(config.output, study).armDirectory(study.arms(config)[0]!);
     const release = lockOrRefuse(directory, 'trains');
     const stop = new AbortController();

@@ -28,7 +28,10 @@ export function watchRank(config: RunConfig, rank: number): Watch {
   const hooks: TrainHooks = {
     onStart: (_, { step }) => {
       makeDirectory(dirname(file));
-      log = pino({ base: { pid: process.pid, rank } }, pino.destination({ fd: openFile(file, 'appending'), sync: true }));
+      log = pino(
+        { base: { pid: process.pid, rank } },
+        pino.destination({ fd: openFile(file, 'appending'), sync: true }),
+      );
       log.info({ step }, 'start');
       for (const line of early) log.info(line);
     },
