@@ -178,7 +178,7 @@ const result = {
 const variant = [o.attention.replace('+', '-'), config.numLayers, ...(backend.blockSkipping ? [] : ['no-skipping'])];
 // The two whose numbers of layers tell them apart need no name.
 if (!/\b(1b|350m)\b/.test(o.config)) variant.unshift(basename(o.config, '.yaml'));
-if (size > 1) variant.push(`${size}-gpus`, ...(o.silent ? ['silent'] : []));
+if (world) variant.push(`${size}-gpus`, ...(o.silent ? ['silent'] : []));
 if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);
 if (o.precision !== 'default') variant.push(o.precision);
 if (o.moments !== 'float32') variant.push(`moments-${o.moments}`);

@@ -34,7 +34,9 @@ export function commandGiven(name, out) {
  * @param silent collectives do nothing, for all but single numbers
  */
 export async function joinGpus(asked, silent = false) {
-  const place = placeOf(process.env);
+  // One GPU goes the way of several, alone.
+  const alone = { rank: 0, size: 1, localRank: 0, localSize: 1, launcher: 'torchrun' };
+  const place = asked === '1' ? { ...alone, master: { host: '127.0.0.1', port: 0 } } : placeOf(process.env);
   if (!place) {
     const count = asked === 'all' ? countGpus() : Number(asked);
     if (!(count > 1))

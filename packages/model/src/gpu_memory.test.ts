@@ -1,7 +1,13 @@
 /** The estimate, held to the cuda backend on a device that only counts, and to what GPUs measured. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { adamW, selectBackend, toBfloat16 } from '@stickbreaking/core';
-import { type CountingCuda, registerCountingCuda } from '@stickbreaking/core/cuda';
+import {
+  type Communicator,
+  type CountingCuda,
+  Gpus,
+  registerCountingCuda,
+  ShardedWeights,
+} from '@stickbreaking/core/cuda';
 import { dispose, type Tensor, type Variable, variable, zeros } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -63,6 +69,39 @@ function counted(config: LlamaConfig, options: TrainingMemoryOptions) {
   return peak + WORKSPACE;
 }
 
+/** The same of one of several GPUs that share the optimizer's state; what others would send is left out. */
+function countedShared(config: LlamaConfig, { tokens, contextLength, recompute, gpus }: TrainingMemoryOptions) {
+  const model = LlamaModel.from(config, (_, shape) => new Float32Array(shape.reduce((a, b) => a * b, 1)));
+  const communicator = { rank: 0, size: gpus! } as Communicator;
+  const isMatrix = (name: string, { rank }: Variable) => rank === 2 && !/norm|bias/.test(name);
+  const weights = new ShardedWeights(new Gpus(device.backend, communicator, true), model.parameters, isMatrix);
+  const parameters = [...weights.owned.values()];
+  const [firstMoments, secondMoments] = [parameters.map(zeroLike), parameters.map(zeroLike)];
+  const ids = new Int32Array(tokens);
+  const cuSeqlens = Int32Array.from({ length: tokens / contextLength! + 1 }, (_, i) => i * contextLength!);
+  for (let step = 1; step <= 2; step++) {
+    device.reset();
+    let gradients = weights.zeroSums();
+    for (let i = 0; i < 2; i++) {
+      const onReady = (name: string, gradient: Tensor) => weights.settle(name, gradient, i === 1);
+      const result = model.gradients({ tokens: ids, targets: ids, cuSeqlens }, { recompute, sums: gradients, onReady });
+      result.loss.dispose();
+      gradients = result.gradients;
+    }
+    const sums = weights.finishSums(gradients);
+    adamW({
+      ...{ parameters, gradients: [...sums.values()], firstMoments, secondMoments },
+      ...{ weightDecays: parameters.map(() => 0), learningRate: 0, beta1: 0, beta2: 0, epsilon: 1, step },
+      gradientScale: 1,
+    });
+    dispose([...sums.values()]);
+    weights.gatherWeights();
+  }
+  const { peak } = device.memory();
+  dispose([...firstMoments, ...secondMoments, ...parameters]);
+  return peak + WORKSPACE;
+}
+
 const modelOf = (changed: object) =>
   parseConfig({
     ...{ vocabSize: 8192, hiddenSize: 512, intermediateSize: 1376, numLayers: 8, numHeads: 8, contextLength: 4096 },
@@ -93,6 +132,20 @@ describe('the memory of a training step is within 3 %', () => {
           0.03,
         );
       }
+    }
+  });
+});
+
+describe('the memory of each of several GPUs is within 3 %', () => {
+  it.each([2, 4])('%d', (gpus) => {
+    // Once each: what several share stays, as it does until a run ends.
+    const config = modelOf({ numKvHeads: 2, tieEmbeddings: true, mup: { residualMultiplier: 0.22 } });
+    for (const recompute of ['none', 'block'] as const) {
+      const before = device.memory().used;
+      const options = { tokens: 16_384, contextLength: 4096, recompute, gpus };
+      const measured = countedShared(config, options) - before;
+      const { total } = estimateTrainingMemory(config, options);
+      expect(Math.abs(total / measured - 1), `${recompute}: ${total} for ${measured}`).toBeLessThan(0.03);
     }
   });
 });

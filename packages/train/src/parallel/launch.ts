@@ -122,7 +122,10 @@ function freePort(): Promise<number> {
 
 /** Asks the run to stop once the launcher that started this process is gone. */
 export function holdLeash({ rank }: Place, stop: () => void): void {
-  if (process.env[LEASH] === 'channel') process.once('disconnect', stop);
+  if (process.env[LEASH] === 'channel') {
+    process.once('disconnect', stop);
+    process.channel?.unref(); // it alone keeps no process that is done
+  }
   if (process.env[LEASH] === 'stdin' && rank === 0) {
     process.stdin.on('end', stop).on('error', () => {});
     process.stdin.resume();

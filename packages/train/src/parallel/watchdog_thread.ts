@@ -293,6 +293,10 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
   };
 
   const server = hello.rank === 0 ? serve() : undefined;
+  if (server && hello.size === 1) {
+    ready = true;
+    port.postMessage({ ready: data.payload, hosts: 1 });
+  }
   if (!server) connect(0);
   port.on('message', (message: Message) => {
     if (message.checkpoint) checkpoint = message.checkpoint;

@@ -13,6 +13,7 @@ import { cudaKernels } from './ops/index.js';
 const GRANULE = 512;
 
 export interface CountingCuda {
+  backend: CudaBackend;
   /** Bytes in use and most ever in use since `reset`. */
   memory(): { used: number; peak: number };
   /** Forgets the most that was in use. */
@@ -48,6 +49,8 @@ export function registerCountingCuda(name: string): CountingCuda {
     launch: () => {},
     synchronize: () => {},
     createEvent: () => 0,
+    createUrgentStream: () => 1,
+    waitEvent: () => {},
     recordEvent: () => {},
     eventDone: () => true,
   } as unknown as CudaDriver;
@@ -56,6 +59,7 @@ export function registerCountingCuda(name: string): CountingCuda {
   registerBackend(name, () => backend, 0);
   registerKernels<CudaBackend>(name, cudaKernels, undefined, runOnCpu);
   return {
+    backend,
     memory: () => ({ used, peak }),
     reset: () => {
       peak = used;
