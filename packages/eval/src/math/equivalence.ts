@@ -1,6 +1,6 @@
 /**
  * Whether two answers are the same number or expression, as sympy's `simplify(a - b) == 0` would find: both are read with
- * sympy's grammar, and their difference is computed with 80 digits at several complex points. Where it vanishes at all of
+ * sympy's grammar, and their difference is computed with 80 digits at six complex points. Where it vanishes at all of
  * them to 50 digits, it is zero; where that cannot be told, the answer is "undecided", never "equal".
  */
 import { createHash } from 'node:crypto';
@@ -17,7 +17,7 @@ import {
   scale,
   subtract,
 } from './complex.js';
-import type { Expression } from './expression.js';
+import { type Expression, other } from './expression.js';
 import { parseLatex } from './latex.js';
 import { LatexError } from './latex_tokens.js';
 
@@ -25,7 +25,7 @@ import { LatexError } from './latex_tokens.js';
 export type Equivalence = 'equal' | 'different' | 'unreadable' | 'undecided';
 
 /** Points at which expressions are compared. */
-const POINTS = 3;
+const POINTS = 6;
 /** A difference below this share of the values is none, above `APART` it is one. */
 const TOGETHER = 1e-50;
 const APART = 1e-30;
@@ -53,6 +53,8 @@ function parsed(text: string): Expression | undefined {
     return parseLatex(text);
   } catch (error) {
     if (error instanceof LatexError) return undefined;
+    // Thousands of brackets in each other are more than a call stack holds.
+    if (error instanceof RangeError) return other('unsupported');
     throw error;
   }
 }
@@ -130,15 +132,27 @@ function wholeNumber({ re, im }: Complex): number {
   return re.toNumber();
 }
 
-/** A point in general position, the same for the same name: both parts between 1/2 and 3/2, of either sign. */
+/** Signs of both parts: a root of a square, say, is its root on one side of the plane only. */
+const QUADRANTS = [
+  [1, 1],
+  [-1, 1],
+  [-1, -1],
+  [1, -1],
+] as const;
+
+/**
+ * A point in general position, the same for the same name: both parts between 1/2 and 3/2. All names go through the four
+ * quadrants together, and then each through one of its own.
+ */
 function pointOf(name: string, point: number): Complex {
   const digest = createHash('sha256').update(`${point}:${name}`).digest();
+  const [re, im] = QUADRANTS[point < QUADRANTS.length ? point : digest[30]! % QUADRANTS.length]!;
   const part = (begin: number, sign: number) => {
     const share = BigInt(`0x${digest.subarray(begin, begin + 15).toString('hex')}`);
-    const size = complex(share.toString())
+    return complex(share.toString())
       .re.div((2n ** 120n).toString())
-      .plus(0.5);
-    return sign & 1 ? size.negated() : size;
+      .plus(0.5)
+      .times(sign);
   };
-  return complex(part(0, digest[30]!), part(15, digest[31]!));
+  return complex(part(0, re), part(15, im));
 }

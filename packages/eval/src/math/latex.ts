@@ -40,8 +40,16 @@ const OPENING: Readonly<Record<string, string>> = { '(': ')', '[': ']', '{': '}'
 
 /** @throws LatexError where no beginning of the text is an expression */
 export function parseLatex(text: string): Expression {
-  return new LatexParser(new LatexTokens(text)).relation();
+  try {
+    return new LatexParser(new LatexTokens(text)).relation();
+  } catch (error) {
+    if (error instanceof Unsupported) return other('unsupported');
+    throw error;
+  }
 }
+
+/** An integral, sum, limit or the like, of which sympy makes something and this program nothing. */
+class Unsupported extends Error {}
 
 class LatexParser {
   /** Depth of |…|, inside of which a bar ends the group. */
@@ -110,7 +118,7 @@ class LatexParser {
       this.tokens.peek(),
       this.bars === 0 && this.tokens.peek().text === '|' && this.tokens.peek(1),
     ];
-    if (bar.type === 'sign' && after && (after.text === '_' || after.text === '^')) return other('unsupported');
+    if (bar.type === 'sign' && after && (after.text === '_' || after.text === '^')) throw new Unsupported();
     return value;
   }
 
@@ -145,7 +153,7 @@ class LatexParser {
       return call('abs', inside);
     }
     if (type === 'command') return this.command();
-    if (type === 'letter' || type === 'symbol') return this.application() ?? this.atom();
+    if (type === 'letter' || type === 'symbol') return this.letter();
     return this.atom();
   }
 
@@ -187,7 +195,7 @@ class LatexParser {
       case 'prod':
       case 'lim':
       case 'langle':
-        return other('unsupported');
+        throw new Unsupported();
       default:
         return this.atom();
     }
@@ -219,19 +227,10 @@ class LatexParser {
     return all;
   }
 
-  /** A letter with arguments in parentheses. */
-  private application(): Expression | undefined {
-    const { place } = this.tokens;
+  /** A letter with arguments in parentheses, or by itself. */
+  private letter(): Expression {
     const name = this.name();
-    if (this.peekIs('(')) {
-      try {
-        return { kind: 'application', name, arguments: this.parenthesised() };
-      } catch (error) {
-        if (!(error instanceof LatexError)) throw error;
-      }
-    }
-    this.tokens.place = place;
-    return undefined;
+    return this.peekIs('(') ? { kind: 'application', name, arguments: this.parenthesised() } : symbol(name);
   }
 
   /** A letter or symbol with a subscript and quotes. */
@@ -262,9 +261,9 @@ class LatexParser {
         return call('binomial', this.braces(), this.braces());
       }
       if (text === 'mathit') return this.italic();
-      if (text === 'langle') return other('unsupported');
+      if (text === 'langle') throw new Unsupported();
     }
-    if (type === 'sign' && (text === '|' || text === '\\left|')) return other('unsupported');
+    if (type === 'sign' && (text === '|' || text === '\\left|')) throw new Unsupported();
     throw this.unexpected(this.tokens.peek());
   }
 

@@ -60,15 +60,6 @@ export class LatexTokens {
     return token;
   }
 
-  /** A place to come back to. */
-  get place(): number {
-    return this.next_;
-  }
-
-  set place(place: number) {
-    this.next_ = place;
-  }
-
   private cut(): Token {
     const skipped = SKIPPED.exec(this.text.slice(this.at));
     // `\left|` and `\right|` are tokens of their own.
