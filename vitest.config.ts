@@ -16,6 +16,7 @@ const entries: Record<string, string> = {
   '@stickbreaking/data': 'data/src/index.ts',
   '@stickbreaking/model': 'model/src/index.ts',
   '@stickbreaking/eval': 'eval/src/index.ts',
+  '@stickbreaking/serve': 'serve/src/index.ts',
   '@stickbreaking/train': 'train/src/index.ts',
   '@stickbreaking/study': 'study/src/index.ts',
   stickbreaking: 'stickbreaking/src/index.ts',

@@ -17,8 +17,9 @@ const mayImport: Record<string, readonly string[]> = {
   model: ['base', 'core'],
   train: ['base', 'core', 'data', 'model'],
   eval: ['base', 'core', 'data', 'model'],
+  serve: ['base', 'core', 'data', 'model', 'eval'],
   study: ['base', 'core', 'data', 'model', 'train', 'eval'],
-  stickbreaking: ['base', 'core', 'data', 'model', 'train', 'eval', 'study'],
+  stickbreaking: ['base', 'core', 'data', 'model', 'train', 'eval', 'serve', 'study'],
 };
 
 const packages = find('packages/*/package.json').map((path) => {

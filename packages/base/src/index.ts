@@ -10,5 +10,5 @@ export {
 export { EXIT } from './exit_codes.js';
 export { alignColumns, formatBytes, formatCount, formatDuration } from './format.js';
 export { chooseSeed, generator, type Random, SEED_VARIABLE, seededRandom, sfc32 } from './random.js';
-export { shown } from './shown.js';
+export { oneLine, shown } from './shown.js';
 export { VERSION } from './version.js';

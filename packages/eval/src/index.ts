@@ -1,6 +1,6 @@
 export { type AttentionMap, type AttentionMapOptions, attentionMaps } from './attention/maps.js';
 export { type AttentionPictureOptions, attentionPicture, tokenLabels } from './attention/picture.js';
-export { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
+export { type OpenedCheckpoint, openCheckpoint, verifyOption } from './checkpoint.js';
 export { type DocumentsOptions, evaluateDocuments } from './documents.js';
 export { parseLengths } from './lengths.js';
 export { type Finding, sortFindings, summariseFindings } from './report/findings.js';
@@ -20,6 +20,7 @@ export {
   scorerOf,
   type TokenScorer,
 } from './scoring.js';
+export { StopTexts } from './stop_texts.js';
 export { evaluateStream, type StreamOptions, type StreamText } from './stream.js';
 export { formatTable } from './table.js';
 export { type BuildOptions, type BuiltDocument, type BuiltTask, buildTask, type TaskRows } from './tasks/build.js';

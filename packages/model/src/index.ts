@@ -16,7 +16,7 @@ export type { ContinuationScore, ScoreOptions } from './continuations.js';
 export { BatchGenerator, type EndReason, type GenerationEvent } from './generation/batch_generator.js';
 export type { BatchedToken, BatchOptions } from './generation/generate.js';
 export { checkGenerateOptions, type GenerateOptions, type GenerationRequest } from './generation/options.js';
-export type { TokenLogProbability } from './generation/sampling.js';
+export { logProbabilities, type TokenLogProbability } from './generation/sampling.js';
 export { estimateTrainingMemory, type TrainingMemory, type TrainingMemoryOptions } from './gpu_memory.js';
 export { hostMemory } from './host_memory.js';
 export type { Recompute } from './layer.js';

@@ -1,0 +1,78 @@
+/** Running a request's prompts, as often as it wants each, within its limits. */
+
+import { ApiError, serverError } from './api_error.js';
+import type { Api } from './api_options.js';
+import type { Completion, CompletionRequest } from './engine.js';
+
+export interface Prompts {
+  prompts: readonly (readonly number[])[];
+  /** Continuations of each. */
+  n: number;
+  /** One continuation, but for its prompt and seed. */
+  options: Omit<CompletionRequest, 'prompt' | 'seed' | 'signal' | 'onText'>;
+  seed: number;
+}
+
+/**
+ * Continues every prompt; results in the order of the prompts, and of one prompt's continuations by seed.
+ *
+ * @param onText called with the number of the continuation and each piece of its text
+ * @throws ApiError if a prompt is too long, or time runs out
+ */
+export async function runPrompts(
+  api: Api,
+  { prompts, n, options, seed }: Prompts,
+  client: AbortSignal,
+  onText?: (index: number, piece: string) => void,
+): Promise<Completion[]> {
+  for (const prompt of prompts) checkLength(api, prompt);
+  const { maxNewTokens = 0 } = options;
+  if (maxNewTokens > api.maxTokens) {
+    throw new ApiError(400, `max_tokens is ${maxNewTokens}; this server makes at most ${api.maxTokens}.`, 'max_tokens');
+  }
+  api.engine.checkRoom(prompts.length * n);
+  const time = AbortSignal.timeout(api.seconds * 1000);
+  // Whichever fails takes the others with it.
+  const failed = new AbortController();
+  const signal = AbortSignal.any([client, time, failed.signal]);
+  const requests = prompts.flatMap((prompt, i) =>
+    Array.from({ length: n }, (_, k) => {
+      const index = i * n + k;
+      return api.engine.complete({
+        ...{ ...options, prompt, signal, seed: seed + k },
+        ...(onText ? { onText: (piece: string) => onText(index, piece) } : {}),
+      });
+    }),
+  );
+  const completions = await Promise.all(requests).catch((error) => {
+    failed.abort();
+    throw serverError(error);
+  });
+  if (time.aborted && completions.some(({ finish }) => finish === 'abort')) {
+    throw new ApiError(504, `The request took longer than ${api.seconds} seconds.`, null, 'timeout');
+  }
+  return completions;
+}
+
+export function checkLength({ maxPromptTokens }: Api, prompt: readonly number[]): void {
+  if (prompt.length <= maxPromptTokens) return;
+  throw new ApiError(
+    400,
+    `The prompt has ${prompt.length} tokens; this server reads at most ${maxPromptTokens}.`,
+    'prompt',
+    'context_length_exceeded',
+  );
+}
+
+/** A seed for a request that names none: each call then has a text of its own, as clients expect. */
+export const seedOf = (seed: number | null | undefined) => seed ?? Math.floor(Math.random() * 2 ** 31);
+
+export function usageOf(prompts: readonly (readonly number[])[], completions: readonly Completion[]) {
+  const promptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
+  const completionTokens = completions.reduce((sum, { tokens }) => sum + tokens, 0);
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+  };
+}

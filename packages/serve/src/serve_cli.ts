@@ -1,0 +1,120 @@
+/** sb-serve: a checkpoint behind an HTTP interface like OpenAI's. */
+import { once } from 'node:events';
+import { statSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { join, resolve } from 'node:path';
+import { createAdaptorServer, type ServerType } from '@hono/node-server';
+import { EXIT, UserError } from '@stickbreaking/base';
+import { runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { createApi } from './api.js';
+import { Engine } from './engine.js';
+import { type ModelArguments, modelOptions, openModel } from './open_model.js';
+
+interface Arguments extends ModelArguments {
+  port: number;
+  host: string;
+  modelName: string | undefined;
+  batch: number;
+  queue: number;
+  maxTokens: number;
+  maxPromptTokens: number;
+  timeout: number;
+  apiKey: string | undefined;
+}
+
+const KEY_VARIABLE = 'STICKBREAKING_API_KEY';
+
+export function main(argv: string[]): Promise<number> {
+  return runCommand<Arguments>(
+    argv,
+    (parser) =>
+      parser
+        .scriptName('sb-serve')
+        .usage(
+          '$0 --checkpoint DIR [--port N]\n\nServes a model over HTTP as OpenAI does: /v1/completions, /v1/chat/completions, /v1/models, and /health.',
+        )
+        .options(modelOptions)
+        .options({
+          port: { type: 'number', default: 8000, describe: '0 takes a free one' },
+          host: {
+            type: 'string',
+            default: '127.0.0.1',
+            describe: 'the address to listen at; by default this machine’s alone',
+          },
+          'model-name': {
+            type: 'string',
+            describe: 'what clients call the model; default: the checkpoint as it is given',
+          },
+          batch: { type: 'number', default: 16, describe: 'continuations that run at once' },
+          queue: { type: 'number', default: 64, describe: 'continuations that run or wait; more are refused (429)' },
+          'max-tokens': { type: 'number', default: 4096, describe: 'that one continuation may have' },
+          'max-prompt-tokens': { type: 'number', default: 65536, describe: 'that a prompt may have' },
+          timeout: { type: 'number', default: 600, describe: 'seconds that a request may take' },
+          'api-key': {
+            type: 'string',
+            describe: `asked of clients, if given; or in ${KEY_VARIABLE}, where nobody sees it`,
+          },
+        }) as never,
+    serve,
+  );
+}
+
+async function serve(args: Arguments): Promise<number> {
+  checkArguments(args);
+  const { model, tokenizer, template, directory, backend } = await openModel(args);
+  const engine = new Engine(model, tokenizer, { batchSize: args.batch, queue: args.queue });
+  const modelName = args.modelName ?? args.checkpoint;
+  const app = createApi({
+    ...{ engine, template, modelName },
+    created: Math.floor(statSync(join(resolve(directory), 'config.json')).mtimeMs / 1000),
+    ...{ maxTokens: args.maxTokens, maxPromptTokens: args.maxPromptTokens, seconds: args.timeout },
+    apiKey: args.apiKey ?? process.env[KEY_VARIABLE],
+  });
+  const server = createAdaptorServer({ fetch: app.fetch });
+  const stop = stopOnSignals();
+  try {
+    const port = await listen(server, args);
+    const host = isIP(args.host) === 6 ? `[${args.host}]` : args.host;
+    process.stdout.write(`${modelName} at http://${host}:${port}/v1 (${backend}); Ctrl-C ends it\n`);
+    process.stdout.write(`chat template: ${template.source}\n`);
+    if (!stop.signal.aborted) await once(stop.signal, 'abort');
+    return stop.exitCode;
+  } finally {
+    server.close();
+    engine.dispose();
+    if ('closeAllConnections' in server) server.closeAllConnections();
+    stop.release();
+  }
+}
+
+/** @returns the port */
+async function listen(server: ServerType, { port, host }: Arguments): Promise<number> {
+  server.listen(port, host);
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const why: Record<string, string> = {
+      EADDRINUSE: `port ${port} is taken; name another with --port, or 0 for a free one`,
+      EACCES: `port ${port} is not open to this user; name one from 1024 with --port`,
+      EADDRNOTAVAIL: 'this machine has no such address; name one of its own with --host',
+      ENOTFOUND: 'there is no such host; name an address of this machine with --host',
+    };
+    throw new UserError(`cannot listen at ${host}: ${why[code ?? ''] ?? (error as Error).message}.`);
+  }
+  return (server.address() as { port: number }).port;
+}
+
+function checkArguments(args: Arguments): void {
+  const check = (fits: boolean, name: string, value: number, expected: string) => {
+    if (!fits) throw new UserError(`--${name} is ${value}; expected ${expected}.`, { exitCode: EXIT.usage });
+  };
+  const { port, batch, queue, maxTokens, maxPromptTokens, timeout } = args;
+  const isCount = (value: number) => Number.isSafeInteger(value) && value > 0;
+  check(Number.isInteger(port) && port >= 0 && port < 65536, 'port', port, '0 to 65535');
+  check(isCount(batch), 'batch', batch, 'a positive whole number');
+  check(isCount(queue) && queue >= batch, 'queue', queue, `a whole number from --batch (${batch})`);
+  check(isCount(maxTokens), 'max-tokens', maxTokens, 'a positive whole number');
+  check(isCount(maxPromptTokens), 'max-prompt-tokens', maxPromptTokens, 'a positive whole number');
+  check(timeout > 0 && timeout <= 2_000_000, 'timeout', timeout, 'seconds above 0 and up to 2,000,000');
+}
