@@ -40,7 +40,7 @@ import { type BatchedToken, type BatchOptions, generate, generateBatch } from '.
 import type { GenerateOptions, GenerationRequest } from './generation/options.js';
 import { type Recompute, runLayer, type Stream } from './layer.js';
 import { type Parameter, parametersIn, type Weights, weightsOf } from './parameter.js';
-import { initialValues, modelParameters } from './parameters.js';
+import { initialValues, modelParameters, sizeOf } from './parameters.js';
 
 /** Packed documents with the token that follows each one. */
 export interface TokenBatch {
@@ -106,10 +106,21 @@ export class LlamaModel {
     this.pages = new CachePages(config);
   }
 
-  /** A new model with seeded initial weights, the same for the same seed on every machine. */
-  static create(config: LlamaConfigInput | LlamaConfig, { seed = 0 }: { seed?: number } = {}): LlamaModel {
+  /**
+   * A new model with seeded initial weights, the same for the same seed on every machine.
+   *
+   * @param share draw every `size`-th parameter alone, and leave the others zero: several processes' models sum to the whole
+   */
+  static create(
+    config: LlamaConfigInput | LlamaConfig,
+    { seed = 0, share }: { seed?: number; share?: { rank: number; size: number } } = {},
+  ): LlamaModel {
     const parsed = parseConfig(config as LlamaConfigInput);
-    return LlamaModel.make(parsed, (parameter) => initialValues(parameter, seed));
+    let next = 0;
+    const isOwn = () => !share || next++ % share.size === share.rank;
+    return LlamaModel.make(parsed, (parameter) =>
+      isOwn() ? initialValues(parameter, seed) : new Float32Array(sizeOf(parameter)),
+    );
   }
 
   /**

@@ -37,14 +37,15 @@ export function parameterShapes(config: LlamaConfig): Map<string, number[]> {
 
 /** The number of parameters; allocates none of them. */
 export function countParameters(config: LlamaConfig): number {
-  return parametersIn(modelParameters(config)).reduce((total, one) => total + size(one), 0);
+  return parametersIn(modelParameters(config)).reduce((total, one) => total + sizeOf(one), 0);
 }
 
 /** Initial values of one parameter, the same for the same seed and name on every machine. */
 export function initialValues(parameter: Parameter, seed: number): Float32Array {
-  const values = new Float32Array(size(parameter));
+  const values = new Float32Array(sizeOf(parameter));
   parameter.initial(values, generator(seed, parameter.name));
   return values;
 }
 
-const size = ({ shape }: Parameter) => shape.reduce((product, length) => product * length, 1);
+/** How many numbers it has. */
+export const sizeOf = ({ shape }: Parameter) => shape.reduce((product, length) => product * length, 1);

@@ -14,7 +14,7 @@ import { checkIdentity, firstDifference, type Identity, identityOf, say } from '
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
 import { placeStages } from './stage.js';
-import { checkStart, newModel } from './start.js';
+import { checkStart, drawModel, newModel } from './start.js';
 import type { TrainOptions } from './train_options.js';
 
 export const OPTIMIZER_FILE = 'optimizer.safetensors';
@@ -111,11 +111,13 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
   const from = { resumedFrom: resumed?.directory, startedFrom: resumed ? undefined : start?.path };
   const verified = verify(options, from);
   verified.catch(() => {}); // awaited below
-  const load = () => {
+  const load = async () => {
     if (!resumed && start) checkStart(identity.model, start);
     const model = resumed
       ? LlamaModel.load(resumed.directory)
-      : newModel(identity.model, identity.seed, from.startedFrom);
+      : start
+        ? newModel(identity.model, identity.seed, from.startedFrom)
+        : await drawModel(identity.model, identity.seed, options.collective);
     const before = resumed ? { ...resumed.state, identity } : initialState(identity);
     const state = { ...before, arithmetic: options.arithmetic ?? before.arithmetic };
     const weights = options.collective?.share?.(model);
@@ -125,7 +127,7 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
   };
   let loaded: Beginning;
   try {
-    loaded = load();
+    loaded = await load();
   } catch (error) {
     await verified; // says more of a damaged file than what stumbled over it
     throw error;

@@ -6,6 +6,7 @@ import { UserError } from '@stickbreaking/base';
 import { openTokenizer, type Tokenizer } from '@stickbreaking/data';
 import { type LlamaConfig, LlamaModel, loadConfig, parameterShapes } from '@stickbreaking/model';
 import { z } from 'zod';
+import { type Collective, oneProcess } from './collective.js';
 import { firstDifference, say } from './identity.js';
 
 export const StartSchema = z.union(
@@ -74,6 +75,24 @@ export function checkStart(config: LlamaConfig, { path, allow = [] }: Start, tok
     `startFrom: ${path} was trained with another tokenizer than ${tokenizer.path}, so its weights know other tokens; ` +
       `set tokenizer to ${path}, or ${advice('tokenizer')}.`,
   );
+}
+
+/** A model with seeded weights. Drawing a billion numbers takes a minute: several processes draw a part each. */
+export async function drawModel(
+  config: LlamaConfig,
+  seed: number,
+  collective: Collective = oneProcess,
+): Promise<LlamaModel> {
+  if (collective.size === 1) return newModel(config, seed);
+  const model = LlamaModel.create(config, { seed, share: collective });
+  const drawn = [...model.parameters.values()];
+  const sums = await collective.sumTensors(drawn.map((one) => one.clone()));
+  for (const [i, sum] of sums.entries()) {
+    // A sum in place is there already.
+    if (sum.dataId !== drawn[i]!.dataId) drawn[i]!.assign(sum);
+    sum.dispose();
+  }
+  return model;
 }
 
 /** The first difference that is neither free nor allowed, if any. */

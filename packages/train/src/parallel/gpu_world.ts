@@ -25,8 +25,10 @@ class GpuCollective implements Collective {
     this.size = gpus.communicator.size;
   }
 
-  sumTensors(_tensors: readonly Tensor[]): Promise<readonly Tensor[]> {
-    throw new Error('on GPUs gradients are summed in the buckets of shared weights');
+  /** In place. Gradients are summed in the buckets of shared weights instead. */
+  sumTensors(tensors: readonly Tensor[]): Promise<readonly Tensor[]> {
+    this.gpus.sum(tensors);
+    return Promise.resolve(tensors);
   }
 
   async sumNumbers(numbers: readonly number[]): Promise<readonly number[]> {

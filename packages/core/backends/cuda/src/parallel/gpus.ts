@@ -1,5 +1,7 @@
 /** The GPUs of a run, as one of them sees them: collectives on a stream beside the one that computes. */
+import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
+import { elementsOf } from '../storage.js';
 import type { Communicator } from './nccl.js';
 
 export class Gpus {
@@ -36,6 +38,18 @@ export class Gpus {
     const { driver } = this.backend;
     driver.recordEvent(this.communicated, this.stream);
     driver.waitEvent(this.communicated);
+  }
+
+  /** Sums float32 tensors over all processes, in place. */
+  sum(tensors: readonly TensorInfo[]): void {
+    this.begin((communicator, stream) => {
+      for (const tensor of tensors) {
+        const entry = this.backend.stored(tensor);
+        if (entry.type !== 'f32') throw new Error(`a tensor to be summed is stored as ${entry.type}`);
+        communicator.allReduce(entry.address, elementsOf(entry), 'f32', stream);
+      }
+    });
+    this.await();
   }
 
   /** Float64 numbers of every process, one process after another. */

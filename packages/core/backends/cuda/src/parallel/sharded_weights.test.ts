@@ -184,3 +184,17 @@ describe('weights shared by two processes', () => {
     tearDown(processes);
   });
 });
+
+it('sums tensors in place, padding and all', () => {
+  const devices = [new HostDevice(), new HostDevice()];
+  const ends = communicators(devices);
+  const name = 'model.layers.0.gate.weight';
+  const sums = devices.map(({ backend }, rank) => {
+    const dataId = backend.write(values(name, 10 * rank), SHAPES[name]!, 'float32');
+    const info = { dataId, shape: SHAPES[name]!, dtype: 'float32' as const };
+    new Gpus(backend, ends[rank]!).sum([info]);
+    return { backend, dataId };
+  });
+  for (const { backend, dataId } of sums)
+    expect(backend.readSync(dataId)).toEqual(values(name, 0).map((x, i) => x + values(name, 10)[i]!));
+});
