@@ -1,5 +1,5 @@
 // The watchdog alone, in processes that do nothing else.
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -124,4 +124,50 @@ describe('the watchdog', () => {
     const list = await together([forever, forever], { 1: { meeting: undefined, rank: 0 } }, { startSeconds: 1 });
     expect(list[0]).toMatchObject({ code: 1, stderr: 'rank 1 did not come in 1 s\n' });
   });
+});
+
+/** Two machines as network namespaces with a cable between them; that takes root and iproute2. */
+const NAMES = [0, 1].map((i) => `sbt-${process.pid}-${i}`);
+const ip = (...args: string[]) => execFileSync('ip', args);
+const hasNamespaces =
+  spawnSync('ip', ['netns', 'add', NAMES[0]!]).status === 0 &&
+  spawnSync('ip', ['netns', 'del', NAMES[0]!]).status === 0;
+if (!hasNamespaces) console.warn('no network namespaces here: the test of a cut link is skipped (root, iproute2)');
+
+it.skipIf(!hasNamespaces)('two machines whose link is cut both leave, and say so', async () => {
+  for (const name of NAMES) ip('netns', 'add', name);
+  try {
+    ip('link', 'add', 'sbt0', 'netns', NAMES[0]!, 'type', 'veth', 'peer', 'name', 'sbt1', 'netns', NAMES[1]!);
+    for (const [i, name] of NAMES.entries()) {
+      ip('-n', name, 'addr', 'add', `10.77.0.${i + 1}/24`, 'dev', `sbt${i}`);
+      for (const device of ['lo', `sbt${i}`]) ip('-n', name, 'link', 'set', device, 'up');
+    }
+    const meeting = { hosts: ['10.77.0.1'], port: 7777, token: 'word' };
+    const ended = NAMES.map((name, rank) => {
+      const options = { rank, size: 2, identity: {}, meeting, heartbeatSeconds: 0.3 };
+      const script = `watchdog.step(5); await pause(700); process.stdout.write('up'); ${forever}`;
+      const args = ['netns', 'exec', name, process.execPath, program, JSON.stringify({ options, script })];
+      const child = spawn('ip', args);
+      const isUp = new Promise((resolve) => child.stdout.once('data', resolve));
+      const end = new Promise<Ended>((resolve) => {
+        let stderr = '';
+        child.stderr.on('data', (data) => {
+          stderr += data;
+        });
+        child.on('close', (code) => resolve({ code, stderr }));
+      });
+      return { isUp, end };
+    });
+    await Promise.all(ended.map(({ isUp }) => isUp));
+    ip('-n', NAMES[1]!, 'link', 'set', 'sbt1', 'down');
+    const [first, second] = await Promise.all(ended.map(({ end }) => end));
+    expect(first).toMatchObject({ code: 75 });
+    expect(first!.stderr).toMatch(
+      /^rank 1 \([^)]+\), process \d+, has not answered for \d+ s in step 5; all others end\n$/,
+    );
+    expect(second).toMatchObject({ code: 75 });
+    expect(second!.stderr).toMatch(/^rank 0 does not answer \(step 5\); all others end\n$/);
+  } finally {
+    for (const name of NAMES) spawnSync('ip', ['netns', 'del', name]);
+  }
 });
