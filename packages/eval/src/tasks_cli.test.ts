@@ -179,6 +179,22 @@ describe('sb-eval --tasks', () => {
     expect(JSON.parse(readFileSync(output, 'utf8')).results).toEqual(whole.results);
   });
 
+  it('gives the same digits in two processes', async () => {
+    const options = ['--num-fewshot', '0', '--gen-kwargs', 'max_gen_toks=3', '--batch-tokens', '300'];
+    const tasks = 'arc_easy,mmlu_anatomy,wikitext,gsm8k';
+    const alone = await results(tasks, ...options, '--output', at('one.json'));
+    const both = await results(tasks, ...options, '--output', at('two.json'), '--processes', '2');
+    expect(both.results).toEqual(alone.results);
+    expect(readdirSync(folder).filter((name) => /^two\..*part/.test(name))).toEqual([]);
+    const answers = (stem: string) =>
+      readFileSync(at(`${stem}.answers.jsonl`), 'utf8')
+        .split('\n')
+        .sort();
+    expect(answers('two')).toEqual(answers('one'));
+    const { stderr } = await evaluating('arc_easy', '--processes', '2');
+    expect(stderr).toBe('--processes needs --output, where they put their answers together.\n');
+  });
+
   it('pools the parts of a group', async () => {
     // Only two subjects are there.
     const { results: found, groups, versions } = await results('mmlu_anatomy,mmlu_virology');

@@ -12,8 +12,9 @@ import { type OutputPlaces, outputPlaces, writeResults } from './results/files.j
 import { evaluationBlocks } from './results/report_blocks.js';
 import { groupOutcomes, type RunFacts, resultsJson } from './results/results.js';
 import { resultsTable } from './results/table.js';
-import { answersInFile, answersInMemory } from './runner/answers.js';
+import { type Answers, answersInFile, answersInMemory, gatherAnswers } from './runner/answers.js';
 import { findData, splitsOf } from './runner/data_sets.js';
+import { ownPart, type Part, partFile, runParts } from './runner/parts.js';
 import { runTasks, type TaskOutcome } from './runner/run.js';
 import { parseGenerationSettings, parseSamples } from './runner/settings.js';
 import { putsBos, type TokenRules } from './runner/tokens.js';
@@ -36,10 +37,14 @@ export function main(argv: string[]): Promise<number> {
   if (argv[0] === 'tasks') return listMain(argv.slice(1));
   if (argv[0] === 'score') return scoreMain(argv);
   if (argv[0] === 'compare') return compareMain(argv);
-  return runCommand<Arguments>(argv, (parser) => taskOptions(parser) as never, evaluate);
+  return runCommand<Arguments>(
+    argv,
+    (parser) => taskOptions(parser) as never,
+    (args) => evaluate(args, argv),
+  );
 }
 
-async function evaluate(args: Arguments): Promise<number> {
+async function evaluate(args: Arguments, argv: readonly string[]): Promise<number> {
   checkTaskArguments(args);
   const resolved = resolvedFrom(args);
   const settings = args.genKwargs === undefined ? undefined : parseGenerationSettings(args.genKwargs);
@@ -53,6 +58,17 @@ async function evaluate(args: Arguments): Promise<number> {
   const directory = given ?? '.';
   const shots = (task: TaskDefinition) => numFewshotOf(task, args.numFewshot);
   const data = findData(directory, splitsOf(resolved.tasks, shots));
+  const part = ownPart();
+  const parts = places ? Array.from({ length: args.processes }, (_, index) => partFile(places.answers, index)) : [];
+  if (args.processes > 1 && !part) {
+    const stop = stopOnSignals();
+    try {
+      const code = await runParts(args.processes, argv, stop.signal);
+      if (code !== 0) return stop.exitCode || code;
+    } finally {
+      stop.release();
+    }
+  }
   const backend = await selectBackend(args.backend);
   const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
   const rules = rulesOf(args, opened);
@@ -75,7 +91,7 @@ async function evaluate(args: Arguments): Promise<number> {
       buildTask(task, { documents, pool }, { numFewshot, limit, samples: samples?.get(task.name), seed, settings }),
     );
   }
-  const answers = places ? answersInFile(places.answers, modelKey(opened, rules)) : answersInMemory();
+  const answers = answersOf(places, modelKey(opened, rules), parts, part);
   const stop = stopOnSignals();
   let outcomes: TaskOutcome[];
   try {
@@ -86,6 +102,7 @@ async function evaluate(args: Arguments): Promise<number> {
       seed: args.seed,
       strictLength: args.strictLength,
       signal: stop.signal,
+      part,
       onProgress: timed((line) => progress.show(line)),
     });
   } catch (error) {
@@ -98,6 +115,7 @@ async function evaluate(args: Arguments): Promise<number> {
     answers.close();
   }
   progress.clear();
+  if (part) return 0;
   const facts: RunFacts = {
     ...args,
     settings,
@@ -137,6 +155,21 @@ function resolvedFrom(args: Arguments): ResolvedTasks {
     named.flatMap(({ files }) => files),
   );
   return resolveTasks(whole, named.map(({ name }) => name).join());
+}
+
+/** Where answers are kept: of a part in its own file; else in the one, to which those of parts are added. */
+function answersOf(
+  places: OutputPlaces | undefined,
+  model: string,
+  parts: readonly string[],
+  part: Part | undefined,
+): Answers {
+  if (!places) return answersInMemory();
+  if (part)
+    return answersInFile(parts[part.index]!, model, [places.answers, ...parts.filter((_, i) => i !== part.index)]);
+  const answers = answersInFile(places.answers, model, parts);
+  gatherAnswers(answers, parts);
+  return answers;
 }
 
 function rulesOf({ bos, harness, maxLength }: Arguments, { tokenizer, model }: OpenedCheckpoint): TokenRules {

@@ -29,6 +29,7 @@ export interface TaskArguments extends SuiteArguments, SpecialTokenArguments {
   verify: boolean;
   backend: string;
   json: boolean;
+  processes: number;
   report: string | undefined;
 }
 
@@ -113,6 +114,11 @@ export function taskOptions(parser: Argv) {
     .options(specialTokenOptions)
     .options(verifyOption)
     .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' })
+    .option('processes', {
+      type: 'number',
+      default: 1,
+      describe: 'share the work among so many processes, each with a GPU of its own where there are; needs --output',
+    })
     .option('report', { type: 'string', describe: 'write scores, intervals and documents as an HTML file' })
     .option('json', {
       type: 'boolean',
@@ -122,7 +128,8 @@ export function taskOptions(parser: Argv) {
 }
 
 /** @throws UserError that names the first option with an impossible number */
-export function checkTaskArguments({ numFewshot, limit, batchTokens, maxLength }: TaskArguments): void {
+export function checkTaskArguments(args: TaskArguments): void {
+  const { numFewshot, limit, batchTokens, maxLength, processes, output } = args;
   const expect = (fits: boolean, name: string, value: number | undefined, expected: string) => {
     if (!fits) throw new UserError(`--${name} is ${value}; expected ${expected}.`);
   };
@@ -137,4 +144,8 @@ export function checkTaskArguments({ numFewshot, limit, batchTokens, maxLength }
   );
   expect(isWhole(batchTokens, 1), 'batch-tokens', batchTokens, 'a whole number above 0');
   expect(isWhole(maxLength, 1), 'max-length', maxLength, 'a whole number above 0');
+  expect(isWhole(processes, 1), 'processes', processes, 'a whole number above 0');
+  if (processes > 1 && output === undefined) {
+    throw new UserError('--processes needs --output, where they put their answers together.');
+  }
 }

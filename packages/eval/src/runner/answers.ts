@@ -2,7 +2,7 @@
  * Answers of the model as they come, a line each, in a file that outlives a kill: whoever evaluates the same model again
  * goes on from there.
  */
-import { closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import { writeFully } from '@stickbreaking/base/node';
 
@@ -33,11 +33,13 @@ export function answersInMemory(): Answers {
  * Answers kept in a file. A line that a kill cut short is taken out.
  *
  * @param model what the answers are of; it stands in the first line
- * @throws UserError if the file holds answers of another model
+ * @param others files whose answers are known too
+ * @throws UserError if a file holds answers of another model
  */
-export function answersInFile(path: string, model: string): Answers {
+export function answersInFile(path: string, model: string, others: readonly string[] = []): Answers {
   const known = answersInMemory();
   const header = `${JSON.stringify({ answersOf: model })}\n`;
+  for (const other of others) if (existsSync(other)) read(other, header, known);
   const whole = existsSync(path) ? read(path, header, known) : 0;
   const file = opened(path);
   ftruncateSync(file, whole);
@@ -55,6 +57,15 @@ export function answersInFile(path: string, model: string): Answers {
     },
     close: () => closeSync(file),
   };
+}
+
+/** Moves the answers of parts into a file. */
+export function gatherAnswers(answers: Answers, parts: readonly string[]): void {
+  for (const path of parts.filter(existsSync)) {
+    const lines = readFileSync(path, 'utf8').split('\n').slice(1, -1);
+    answers.add(lines.map((line, i) => parse(line, `${shown(path)}, line ${i + 2}`)));
+    rmSync(path);
+  }
 }
 
 function opened(path: string): number {

@@ -10,6 +10,7 @@ import { type AnswerOf, type RequestKind, type RequestOf, requestsOf, scoreExamp
 import type { Answers } from './answers.js';
 import { type GeneratingModel, type GenerationJob, generateTexts, generationJob } from './generate.js';
 import { MOST_NEXT, packsOf, type Sequence, scoreNextTokens, scorePack, sequenceOf } from './packs.js';
+import { isOwn, type Part } from './parts.js';
 import { encodePairs, encodePrefix, encodePrompts, encodeWholeTexts, type TokenRules } from './tokens.js';
 
 /** A model with what it reads. */
@@ -28,6 +29,8 @@ export interface AskOptions {
   seed: number;
   /** Told how far it is, in tokens: of what was asked anew, and of that all. */
   onProgress?: (done: number, total: number, what: string) => void;
+  /** Only this part of the work is done, and no task gets its answers. */
+  part?: Part | undefined;
   /** Contexts that do not fit are refused instead of cut. */
   strictLength?: boolean;
   /** Asks to stop; what has been answered is kept. */
@@ -71,6 +74,7 @@ export async function runTasks(
     const own = jobs[t]!.flatMap((job) => ('generation' in job ? [job.generation] : []));
     if (own.length > 0) await generateAll(task, own, asked, options);
   }
+  if (options.part) return [];
   return tasks.map((task, t) => outcomeOf(task, jobs[t]!, options.answers));
 }
 
@@ -115,7 +119,7 @@ function windowsOf(tokens: readonly number[], { maxLength, tokenizer }: TokenRul
 async function scoreSequences(
   sequences: readonly Sequence[],
   model: AskedModel['model'],
-  { answers, batchTokens, onProgress, signal }: AskOptions,
+  { answers, batchTokens, onProgress, signal, part }: AskOptions,
 ): Promise<void> {
   const isKnown = ({ key }: Sequence) => answers.get(key) !== undefined;
   // Single tokens after the same input, such as the letters of choices, take one pass.
@@ -143,7 +147,7 @@ async function scoreSequences(
       return (await scoreNextTokens(model, pack, targets)).flat();
     },
   }));
-  const open = [...long, ...short].filter(({ all }) => !all.every(isKnown));
+  const open = [...long, ...short].filter(({ all }, number) => isOwn(part, number) && !all.every(isKnown));
   const total = open.reduce((sum, { pack }) => sum + pack.tokens, 0);
   let done = 0;
   for (const { pack, all, run } of open) {
@@ -161,10 +165,10 @@ async function generateAll(
   task: BuiltTask,
   jobs: readonly GenerationJob[],
   { model, tokenizer }: AskedModel,
-  { answers, onProgress, signal, rules }: AskOptions,
+  { answers, onProgress, signal, rules, part }: AskOptions,
 ): Promise<void> {
   const each = new Map(jobs.map((job) => [job.key, job]));
-  const open = [...each.values()].filter(({ key }) => answers.get(key) === undefined);
+  const open = [...each.values()].filter(({ key }, number) => isOwn(part, number) && answers.get(key) === undefined);
   const what = `answers of ${task.name}`;
   let done = 0;
   if (open.length > 0) onProgress?.(done, open.length, what);
