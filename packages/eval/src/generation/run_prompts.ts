@@ -49,7 +49,8 @@ export async function runPrompts(
   const end = (id: number, reason: 'stop' | 'length') => {
     const { prompt, continuation } = running.get(id)!;
     running.delete(id);
-    onText?.(continuation.finish());
+    const rest = continuation.finish();
+    onText?.(rest);
     totals.prompts++;
     totals.tokens += continuation.tokens;
     onRecord(continuation.record(prompt, reason, echo));
@@ -66,7 +67,8 @@ export async function runPrompts(
         const found = running.get(event.id);
         if (!found) continue;
         if ('token' in event) {
-          onText?.(found.continuation.push(event));
+          const piece = found.continuation.push(event);
+          onText?.(piece);
           if (!found.continuation.met) continue;
           batch.remove(event.id);
           end(event.id, 'stop');
