@@ -33,6 +33,17 @@ test('rows come whole, the same from every kind of file', async () => {
   expect(await rows({ path: parquet })).toEqual(given.map((row) => ({ ...row, big: 2 ** 40 })));
 });
 
+/** Two rows as pyarrow writes them: a struct of lists, a text, a 64-bit integer. */
+const NESTED =
+  'UEFSMRUAFTQVNiwVBhUAFQYVBhwAAAAaGAIAAAADAgQBBjikAAACAAAAdXACAAAAw6kVABUwFTIsFQYVABUGFQYcAAAAGBgCAAAAAwIEAQYwpAAAAQAAAEEBAAAAQhUAFR4VIiwVBBUAFQYVBhwAAAAPOAIAAAAEAQEAAABBAAAAABUAFSwVMCwVBBUAFQYVBhwAAAAWVAIAAAAEAQAAAAAAAQAA//////////8VBBmsNQAYBnNjaGVtYRUGADUCGAdjaG9pY2VzFQQANQIYBHRleHQVAhUGTDwAAAA1BBgEbGlzdBUCABUMJQIYB2VsZW1lbnQlAEwcAAAANQIYBWxhYmVsFQIVBkw8AAAANQQYBGxpc3QVAgAVDCUCGAdlbGVtZW50JQBMHAAAABUMJQIYCWFuc3dlcktleSUATBwAAAAVBCUCGAFuABYEGRwZTCYAHBUMGSUGABlIB2Nob2ljZXMEdGV4dARsaXN0B2VsZW1lbnQVAhYGFloWXCYISRwVABUAFQIAPBYIGSYEAhlWAAACAAQAAAAmABwVDBklBgAZSAdjaG9pY2VzBWxhYmVsBGxpc3QHZWxlbWVudBUCFgYWVhZYJmRJHBUAFQAVAgA8FgQZJgQCGVYAAAIABAAAACYAHBUMGSUGABkYCWFuc3dlcktleRUCFgQWRBZIJrwBSRwVABUAFQIAPBYCGQYZJgAEAAAAJgAcFQQZJQYAGRgBbhUCFgQWUhZWJoQCSRwVABUAFQIAPCkGGSYABAAAABbGAhYEJggW0gIAKCBwYXJxdWV0LWNwcC1hcnJvdyB2ZXJzaW9uIDI1LjAuMRlMHAAAHAAAHAAAHAAAANMBAABQQVIx';
+
+test('structs of lists come as the Hub has them', async () => {
+  expect(await rows({ path: folder.write('.parquet', Buffer.from(NESTED, 'base64')) })).toEqual([
+    { choices: { text: ['up', 'é'], label: ['A', 'B'] }, answerKey: 'A', n: 2 ** 40 },
+    { choices: { text: [], label: [] }, answerKey: '', n: -1 },
+  ]);
+});
+
 test('what is no row is refused in one line', async () => {
   await expect(rows({ path: folder.write('.txt', 'text') })).rejects.toThrow('is running text; expected rows');
   await expect(rows({ path: folder.write('.jsonl', '[1]') })).rejects.toThrow('line 1: expected a JSON object');

@@ -80,10 +80,12 @@ async function evaluate(args: Arguments, argv: readonly string[]): Promise<numbe
     count: async (text: string) => (await opened.tokenizer.encodeBatch([text]))[0]!.length,
     encodesBos: opened.tokenizer.addsBos,
   };
+  // Side by side: while one counts tokens, which the tokenizer does in threads of its own, another writes.
+  const written = await Promise.all(resolved.tasks.map((task) => task.write?.(writing)));
   const tasks: BuiltTask[] = [];
-  for (const task of resolved.tasks) {
+  for (const [t, task] of resolved.tasks.entries()) {
     progress.show(`building ${task.name}`);
-    const documents = task.write ? await task.write(writing) : await data.rows(task, task.split);
+    const documents = written[t] ?? (await data.rows(task, task.split));
     const from = task.shots?.from;
     const pool = typeof from === 'string' && shots(task) > 0 ? await data.rows(task, from) : [];
     const { numFewshot, limit, fewshotSeed: seed } = args;
