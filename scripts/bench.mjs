@@ -9,6 +9,7 @@ const benches = {
   nccl: 'sums and copies between the GPUs of this machine (--gpus)',
   'cuda-curves': 'losses of training runs in each precision, beside another seed',
   'cuda-generate': 'generation by the 1B model on one GPU',
+  'cuda-distance': 'how far a run in bfloat16 parts from one in float32, beside PyTorch with --pytorch',
   'cuda-skip': 'what block skipping saves on a trained model and real text',
   generate: 'generation: tokens/s alone and in batches, by context, beside another build',
   checkpoint: 'what the checksums of a checkpoint cost when it is saved and loaded',
