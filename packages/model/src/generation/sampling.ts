@@ -1,7 +1,7 @@
 /**
  * The next token from its logits. In this order: repetition penalty, temperature, the topK most likely, the most likely of
- * them that have probability topP together, those at least minP as probable as the first. Nothing sorts the vocabulary:
- * only tokens near the most likely one are put in order, as many as are needed.
+ * them that have probability topP together, those at least minP as probable as the first. Nothing sorts the
+ * vocabulary.
  */
 import { UserError } from '@stickbreaking/base';
 import type { GenerateOptions } from './options.js';
@@ -29,9 +29,117 @@ export function sample(
   const highest = penalised[first]!;
   if (!Number.isFinite(highest)) throw notFinite(highest);
   if (temperature === 0) return first;
-  const weight = (token: number) => Math.exp((penalised[token]! - highest) / temperature);
-  if (topK >= logits.length && topP === 1 && minP === 0) return draw(logits.keys(), weight, uniform);
-  return draw(selected(penalised, { highest, temperature, topK, topP, minP, weight }), weight, uniform);
+  const weights = scratch(0, logits.length);
+  for (let token = 0; token < weights.length; token++) {
+    weights[token] = Math.exp((penalised[token]! - highest) / temperature);
+  }
+  return draw(weights, selection(weights, { topK, topP, minP }), uniform);
+}
+
+/** The tokens that a draw is among: those of a larger weight than `least`, and the first `ties` of just that weight. */
+interface Selection {
+  least: number;
+  ties: number;
+}
+
+const ALL: Selection = { least: -1, ties: 0 };
+
+function selection(
+  weights: Float64Array,
+  { topK, topP, minP }: { topK: number; topP: number; minP: number },
+): Selection {
+  let kept = ALL;
+  let mass = 0;
+  if (topK < weights.length) {
+    const { least, count, mass: above } = leastOf(weights, topK, 0);
+    kept = { least, ties: topK - count };
+    mass = above + kept.ties * least;
+  } else if (topP < 1) {
+    for (const weight of weights) mass += weight;
+  }
+  if (topP < 1) {
+    const { least, mass: above } = leastOf(weights, 1, topP * mass);
+    const ties = Math.max(1, Math.ceil((topP * mass - above) / least));
+    kept = { least, ties: least === kept.least ? Math.min(ties, kept.ties) : ties };
+  }
+  // The most likely token's weight is 1.
+  return minP > kept.least && minP > 0 ? { least: minP, ties: weights.length } : kept;
+}
+
+/**
+ * The largest weight so that the tokens of at least it are `count` or more and have `mass` or more; and how many are of a
+ * larger one, and their mass. Like quickselect: each turn keeps the part in which it must lie.
+ */
+function leastOf(weights: Float64Array, count: number, mass: number): { least: number; count: number; mass: number } {
+  const values = scratch(1, weights.length);
+  values.set(weights);
+  let [from, to] = [0, values.length];
+  const above = { count: 0, mass: 0 };
+  for (;;) {
+    const pivot = middle(values[from]!, values[(from + to) >> 1]!, values[to - 1]!);
+    // [from, larger) is larger than the pivot, [larger, i) equal, [smaller, to) smaller.
+    let [larger, i, smaller] = [from, from, to];
+    let sum = 0;
+    while (i < smaller) {
+      const value = values[i]!;
+      if (value > pivot) {
+        sum += value;
+        values[i++] = values[larger]!;
+        values[larger++] = value;
+      } else if (value < pivot) {
+        values[i] = values[--smaller]!;
+        values[smaller] = value;
+      } else {
+        i++;
+      }
+    }
+    const next = { count: above.count + larger - from, mass: above.mass + sum };
+    const equal = smaller - larger;
+    if (larger > from && next.count >= count && next.mass >= mass) to = larger;
+    else if ((next.count + equal >= count && next.mass + equal * pivot >= mass) || smaller === to) {
+      return { least: pivot, ...next };
+    } else {
+      above.count = next.count + equal;
+      above.mass = next.mass + equal * pivot;
+      from = smaller;
+    }
+  }
+}
+
+function middle(a: number, b: number, c: number): number {
+  return Math.max(Math.min(a, b), Math.min(Math.max(a, b), c));
+}
+
+/** By the weights in the order of the tokens. */
+function draw(weights: Float64Array, { least, ties }: Selection, uniform: number): number {
+  const isAmong = (weight: number, seen: number) => weight > least || (weight === least && seen < ties);
+  let whole = 0;
+  let seen = 0;
+  for (const weight of weights) {
+    if (isAmong(weight, seen)) whole += weight;
+    if (weight === least) seen++;
+  }
+  let point = uniform * whole;
+  let last = 0;
+  seen = 0;
+  for (let token = 0; token < weights.length; token++) {
+    const weight = weights[token]!;
+    if (isAmong(weight, seen)) {
+      last = token;
+      point -= weight;
+      if (point < 0) return token;
+    }
+    if (weight === least) seen++;
+  }
+  return last;
+}
+
+/** Memory for numbers of all tokens, used again by the next draw. */
+const kept: [Float64Array, Float64Array] = [new Float64Array(), new Float64Array()];
+
+function scratch(which: 0 | 1, length: number): Float64Array {
+  if (kept[which].length < length) kept[which] = new Float64Array(length);
+  return kept[which].subarray(0, length);
 }
 
 /** What a user is told of logits whose largest is this. */
@@ -39,42 +147,6 @@ export function notFinite(highest: number): UserError {
   return new UserError(
     `The model gives no finite logits: the largest is ${highest}. Its weights may have diverged; take an earlier checkpoint.`,
   );
-}
-
-interface Selection {
-  highest: number;
-  temperature: number;
-  topK: number;
-  topP: number;
-  minP: number;
-  weight(token: number): number;
-}
-
-/** The tokens that a draw is among, the most likely first. */
-function selected(logits: Float32Array, { highest, temperature, topK, topP, minP, weight }: Selection): number[] {
-  const massOf = (tokens: Iterable<number>) => {
-    let sum = 0;
-    for (const token of tokens) sum += weight(token);
-    return sum;
-  };
-  let near: number[];
-  let wanted = Number.POSITIVE_INFINITY;
-  if (topK < logits.length) {
-    near = nearest(logits, highest, temperature, (some) => some.length >= topK).slice(0, topK);
-    if (topP < 1) wanted = topP * massOf(near);
-  } else if (topP < 1) {
-    wanted = topP * massOf(logits.keys());
-    near = nearest(logits, highest, temperature, (some) => massOf(some) >= wanted);
-  } else {
-    near = nearTokens(logits, highest + temperature * Math.log(minP));
-  }
-  let mass = 0;
-  const end = near.findIndex((token, i) => {
-    const enough = i > 0 && (mass >= wanted || weight(token) < minP);
-    mass += weight(token);
-    return enough;
-  });
-  return end < 0 ? near : near.slice(0, end);
 }
 
 /** The first of the largest logits. */
@@ -96,7 +168,11 @@ export function logProbabilities(
   const of = (one: number) => logits[one]! - highest - Math.log(sum);
   const top: TokenLogProbability[] = [];
   if (count > 0) {
-    const near = nearest(logits, highest, 1, (some) => some.length >= count);
+    const weights = scratch(0, logits.length);
+    for (let one = 0; one < weights.length; one++) weights[one] = Math.exp(logits[one]! - highest);
+    const { least } = count < logits.length ? leastOf(weights, count, 0) : ALL;
+    const near = [...logits.keys()].filter((one) => weights[one]! >= least);
+    near.sort((x, y) => logits[y]! - logits[x]! || x - y);
     for (const one of near.slice(0, count)) top.push({ token: one, logProbability: of(one) });
   }
   return { logProbability: of(token), top };
@@ -109,39 +185,4 @@ function penalise(logits: Float32Array, penalty: number, earlier: ReadonlySet<nu
     changed[token] = logit > 0 ? logit / penalty : logit * penalty;
   }
   return changed;
-}
-
-/** The most likely tokens in order, as many as are enough, or all. */
-function nearest(
-  logits: Float32Array,
-  highest: number,
-  temperature: number,
-  enough: (tokens: readonly number[]) => boolean,
-): number[] {
-  for (let reach = 4 * temperature; ; reach *= 4) {
-    const near = nearTokens(logits, highest - reach);
-    if (enough(near) || near.length === logits.length || reach === Number.POSITIVE_INFINITY) return near;
-  }
-}
-
-/** Tokens with at least this logit, the most likely first; of equal ones the lower number. */
-function nearTokens(logits: Float32Array, least: number): number[] {
-  const near: number[] = [];
-  for (let token = 0; token < logits.length; token++) if (logits[token]! >= least) near.push(token);
-  return near.sort((a, b) => logits[b]! - logits[a]! || a - b);
-}
-
-/** By the cumulated weights, in the order given. */
-function draw(tokens: Iterable<number>, weight: (token: number) => number, uniform: number): number {
-  const candidates: number[] = [];
-  const sums: number[] = [];
-  let sum = 0;
-  for (const token of tokens) {
-    sum += weight(token);
-    candidates.push(token);
-    sums.push(sum);
-  }
-  const point = uniform * sum;
-  const at = sums.findIndex((below) => point < below);
-  return candidates[at < 0 ? candidates.length - 1 : at]!;
 }
