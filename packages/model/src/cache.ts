@@ -25,7 +25,10 @@ export interface LayerPages {
   v: Variable;
 }
 
-/** The pages of a model's caches. Its memory is freed when no cache holds a page. */
+/** Pages of so many tokens. */
+export const pagesOf = (tokens: number) => Math.ceil(tokens / PAGE_TOKENS);
+
+/** The pages of a model's caches. Its memory is freed when the last cache gives its pages back. */
 export class CachePages {
   private layers: LayerPages[] = [];
   /** How many caches hold each page. */
@@ -45,13 +48,18 @@ export class CachePages {
     return this.holders.length * PAGE_TOKENS;
   }
 
+  /** Makes room for so many more pages at once, as memory that grows is copied. */
+  reserve(count: number): void {
+    if (count > this.free.length) this.grow(this.holders.length + count - this.free.length);
+  }
+
   layer(index: number): LayerPages {
     return this.layers[index]!;
   }
 
   /** Pages that nobody holds, now held once. */
   take(count: number): number[] {
-    if (count > this.free.length) this.grow(this.holders.length + count - this.free.length);
+    this.reserve(count);
     const taken = this.free.splice(this.free.length - count, count);
     for (const page of taken) this.holders[page] = 1;
     return taken;
@@ -70,7 +78,7 @@ export class CachePages {
       this.holders[page]!--;
       if (this.holders[page] === 0) this.free.push(page);
     }
-    if (this.free.length === this.holders.length) this.dispose();
+    if (pages.length > 0 && this.free.length === this.holders.length) this.dispose();
   }
 
   /** A page of one's own with what another holds. */
@@ -160,7 +168,7 @@ export class KeyValueCache {
       this.pages[last] = this.all.copy(shared);
       this.all.release([shared]);
     }
-    const missing = Math.ceil((this.tokens + count) / PAGE_TOKENS) - this.pages.length;
+    const missing = pagesOf(this.tokens + count) - this.pages.length;
     if (missing > 0) this.pages.push(...this.all.take(missing));
     this.tokens += count;
     return this.pages;

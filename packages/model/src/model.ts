@@ -30,7 +30,7 @@ import {
   zerosLike,
 } from '@tensorflow/tfjs-core';
 import type { ObservedAttention } from './attention/attend.js';
-import { CachePages, KeyValueCache } from './cache.js';
+import { CachePages, KeyValueCache, pagesOf } from './cache.js';
 import { type CachePlan, planCaches } from './cache_plan.js';
 import { loadCheckpoint, type SaveOptions, saveCheckpoint } from './checkpoint.js';
 import type { FileChecksum } from './checksums.js';
@@ -252,6 +252,17 @@ export class LlamaModel {
    */
   createCache(): KeyValueCache {
     return new KeyValueCache(this.pages);
+  }
+
+  /**
+   * Makes room for the keys and values of documents of these lengths at once: memory that grows document by document is
+   * copied each time.
+   *
+   * @param lengths tokens that each document is going to have more
+   * @throws UserError if there is not so much memory
+   */
+  reserveCache(lengths: readonly number[]): void {
+    this.pages.reserve(lengths.reduce((sum, tokens) => sum + pagesOf(tokens), 0));
   }
 
   /** Continues a prompt, one token at a time, until a stop token or `maxNewTokens`. */

@@ -128,6 +128,23 @@ describe('rows', () => {
     cache.dispose();
   });
 
+  it('take about the memory that they need, and give it back', async () => {
+    const numbers = () => memory().numBytes / 4;
+    const before = numbers();
+    const batch = new BatchGenerator(model, { batchSize: 8 });
+    for (let i = 0; i < 8; i++) batch.add({ prompt: text(300 + i, i), maxNewTokens: 100, seed: i });
+    const { numLayers, numKvHeads, headDim } = model.config;
+    let tokens = 8 * 304;
+    while (batch.size > 0) {
+      tokens += (await batch.step()).filter((event) => 'token' in event).length;
+      if (batch.size < 8) break;
+      const needed = 2 * tokens * numLayers * numKvHeads * headDim;
+      expect((numbers() - before) / needed).toBeLessThan(1.1);
+    }
+    batch.dispose();
+    expect(numbers()).toBe(before);
+  });
+
   it('end at their signal, and where they are removed', async () => {
     const batch = new BatchGenerator(model, { batchSize: 2 });
     const controller = new AbortController();

@@ -9,7 +9,7 @@
 import { UserError } from '@stickbreaking/base';
 import { type Ints, type SamplingRow, sampleTokens } from '@stickbreaking/core';
 import type { Tensor2D } from '@tensorflow/tfjs-core';
-import type { KeyValueCache } from '../cache.js';
+import { type KeyValueCache, PAGE_TOKENS } from '../cache.js';
 import { checkGenerateOptions, type GenerationRequest } from './options.js';
 import { uniformAt } from './random.js';
 import { logProbabilities, notFinite, sample, type TokenLogProbability } from './sampling.js';
@@ -18,6 +18,7 @@ import { logProbabilities, notFinite, sample, type TokenLogProbability } from '.
 export interface GeneratingModel {
   readonly config: { vocabSize: number };
   createCache(): KeyValueCache;
+  reserveCache?(lengths: readonly number[]): void;
   /** [S, vocabSize] */
   nextLogits(tokens: Ints, options: { cuSeqlens: Ints; cache: KeyValueCache | readonly KeyValueCache[] }): Tensor2D;
 }
@@ -138,6 +139,8 @@ export class BatchGenerator {
   /** Prompts for which there is room, one at least and until a step has read enough. */
   private async admit(): Promise<GenerationEvent[]> {
     const events: GenerationEvent[] = [];
+    const next = this.waiting.slice(0, this.batchSize - this.rows.length);
+    if (next.length > 0) this.model.reserveCache?.(next.map(({ request }) => expectedLength(request)));
     let read = 0;
     while (this.rows.length < this.batchSize && read < PREFILL_TOKENS) {
       const next = this.waiting.shift();
@@ -208,6 +211,11 @@ export class BatchGenerator {
     row.cache.dispose();
     return { id: row.id, end };
   }
+}
+
+/** Tokens to make room for: the prompt, and some new ones, a sixteenth of it at most. */
+function expectedLength({ prompt, maxNewTokens = 256 }: GenerationRequest): number {
+  return prompt.length + Math.min(maxNewTokens, Math.floor(prompt.length / PAGE_TOKENS));
 }
 
 /** Whether a backend's own kernel may draw: it knows of no penalties and tells no other token's probability. */
