@@ -167,6 +167,96 @@ describe('sb-generate', () => {
   });
 });
 
+describe('sb-generate with a file of prompts', () => {
+  const prompts = ['The line', { prompt: 'of a text', id: 'x' }, { prompt: 'has words', seed: 4 }, 'so they say'];
+  const files = (...more: string[]) =>
+    run(generate, '--backend', 'cpu', '--checkpoint', at('stick-breaking'), '--prompts', at('prompts.jsonl'), ...more);
+  const lines = (text: string) =>
+    text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .sort((a, b) => (a.index as number) - (b.index as number));
+  const options = ['--max-new-tokens', '9', '--seed', '3'];
+  beforeAll(() => {
+    writeFileSync(at('prompts.jsonl'), prompts.map((one) => `${JSON.stringify(one)}\n`).join('\n'));
+  });
+
+  it('writes a line for each, whatever the batch, as each alone', async () => {
+    const { code, stdout } = await files(...options, '--logprobs', '2');
+    expect(code).toBe(0);
+    const made = lines(stdout);
+    expect(made.map(({ index, id, prompt }) => [index, id, prompt])).toEqual([
+      [0, undefined, 'The line'],
+      [1, 'x', 'of a text'],
+      [2, undefined, 'has words'],
+      [3, undefined, 'so they say'],
+    ]);
+    for (const { text, tokens, end, logprobs } of made) {
+      expect([typeof text, tokens, end]).toEqual(['string', 9, 'length']);
+      for (const { logprob, top } of logprobs as { logprob: number; top: { logprob: number }[] }[]) {
+        expect(top).toHaveLength(2);
+        expect(logprob).toBeLessThanOrEqual(top[0]!.logprob);
+      }
+    }
+    const texts = made.map(({ text }) => text);
+    expect(lines((await files(...options, '--batch', '1')).stdout).map(({ text }) => text)).toEqual(texts);
+    const alone = ['--checkpoint', at('stick-breaking'), '--backend', 'cpu', '--max-new-tokens', '9'];
+    const third = await run(generate, ...alone, '--prompt', 'has words', '--seed', '4', '--no-echo');
+    expect(third.stdout).toBe(`${texts[2]}\n`);
+    const echoed = await run(generate, ...alone, '--prompt', 'has words', '--seed', '4', '--echo', '--json');
+    expect(JSON.parse(echoed.stdout)).toMatchObject({ text: `has words${texts[2]}`, tokens: 9 });
+  });
+
+  it('goes on with an output file, a line that was cut off included', async () => {
+    const whole = await files(...options, '--output', at('whole.jsonl'));
+    expect([whole.code, whole.stdout]).toEqual([0, '']);
+    expect(whole.stderr).toMatch(/^4 prompts, 36 tokens in [\d.]+ s: [\d.]+ tokens\/s\n$/m);
+    const made = lines(readFileSync(at('whole.jsonl'), 'utf8'));
+    writeFileSync(at('part.jsonl'), `${JSON.stringify(made[1])}\n{"index": 2, "pro`);
+    const rest = await files(...options, '--output', at('part.jsonl'));
+    expect(rest.stderr).toMatch(/^3 prompts/m);
+    expect(lines(readFileSync(at('part.jsonl'), 'utf8'))).toEqual(made);
+    expect((await files(...options, '--output', at('part.jsonl'))).stderr).toMatch(/^0 prompts/m);
+  });
+
+  it('refuses what does not fit with one line', async () => {
+    writeFileSync(at('other.jsonl'), '{"index":0,"prompt":"another"}\n');
+    writeFileSync(at('notes.txt'), 'notes\n');
+    writeFileSync(at('bad.jsonl'), '"good"\n{"text": 1}\n');
+    const cases: [string[], RegExp, number][] = [
+      [['--output', at('other.jsonl')], /other\.jsonl has another prompt 0 than the prompts file/, 1],
+      [['--output', at('notes.txt')], /notes\.txt, line 1 is no continuation that sb-generate wrote/, 4],
+      [['--prompt', 'x'], /Both --prompt and --prompts are given/, 2],
+      [['--batch', '0'], /batch is 0; expected a positive whole number/, 1],
+    ];
+    for (const [more, message, expected] of cases) {
+      const { code, stderr } = await files(...options, ...more);
+      expect([code, stderr]).toEqual([expected, expect.stringMatching(message)]);
+    }
+    const alone = ['--checkpoint', at('stick-breaking'), '--backend', 'cpu', '--max-new-tokens', '1'];
+    const bad = await run(generate, ...alone, '--prompts', at('bad.jsonl'));
+    expect([bad.code, bad.stderr]).toEqual([
+      1,
+      expect.stringMatching(/bad\.jsonl, line 2: expected a string, or an object/),
+    ]);
+    expect((await run(generate, ...alone, '--prompts', at('none.jsonl'))).stderr).toMatch(/none\.jsonl.*no such file/i);
+    expect((await run(generate, ...alone, '--prompt', 'x', '--output', 'y')).code).toBe(2);
+  });
+
+  it('reads a prompt that is piped in, and says where positions end', () => {
+    const program = fileURLToPath(new URL('../bin/sb-generate.js', import.meta.url));
+    const args = [program, '--checkpoint', at('rope'), '--backend', 'cpu', '--max-new-tokens', '30', '--no-echo'];
+    const piped = spawnSync(process.execPath, args, { input: 'The line\n', encoding: 'utf8' });
+    const typed = spawnSync(process.execPath, [...args, '--prompt', 'The line'], { encoding: 'utf8' });
+    expect(piped.status).toBe(0);
+    expect(piped.stdout).toBe(typed.stdout);
+    expect(piped.stderr).toMatch(/reach past the 16 positions that this model was trained for/);
+    const empty = spawnSync(process.execPath, args, { input: '', encoding: 'utf8' });
+    expect([empty.status, empty.stderr]).toEqual([1, expect.stringMatching(/prompt on standard input is empty/)]);
+  });
+});
+
 describe('wrong input ends with one line, exit code 1 and nothing changed on disk', () => {
   const whole = () => readFileSync(at('rope/model.safetensors'));
   /** A checkpoint like `rope` with other weights, header edited or bytes cut. */
