@@ -35,9 +35,7 @@ export class CudaBackend extends KernelBackend {
   readonly driver: CudaDriver;
   readonly cublas: Pick<CublasLt, 'multiply' | 'version'>;
   /** Whether kernels may use Hopper's own instructions; `STICKBREAKING_CUDA_PORTABLE=1` tries the others there. */
-  get hopper(): boolean {
-    return this.driver.computeCapability === 90 && process.env.STICKBREAKING_CUDA_PORTABLE !== '1';
-  }
+  readonly hopper: boolean;
   /** Whether stick-breaking attention skips tiles of keys for which every row's stick is exhausted. */
   blockSkipping = process.env.STICKBREAKING_BLOCK_SKIPPING !== '0';
   readonly graphs: Graphs;
@@ -53,6 +51,7 @@ export class CudaBackend extends KernelBackend {
   ) {
     super();
     this.driver = driver;
+    this.hopper = driver.computeCapability === 90 && process.env.STICKBREAKING_CUDA_PORTABLE !== '1';
     const autotune = options.autotune ?? process.env.STICKBREAKING_AUTOTUNE === '1';
     this.cublas = options.cublas ?? new CublasLt(driver, autotune);
     this.data = new DataStorage(this, engine());

@@ -4,7 +4,7 @@
  * process, so that a resumed run repeats its bits; or (autotune) the fastest of its best eight, timed on the real operands, which
  * may differ from one process to the next.
  */
-import type { LibraryHandle } from 'koffi';
+import { bindCublasLt } from './cublaslt_functions.js';
 import type { CudaDriver } from './driver.js';
 import { CudaError } from './errors.js';
 import { loadLibrary } from './libraries.js';
@@ -99,7 +99,7 @@ export class CublasLt {
   ) {
     const { handle: library, path } = loadLibrary('libcublasLt', ['libcublasLt.so.13', 'libcublasLt.so.12']);
     this.path = path;
-    this.f = bind(library);
+    this.f = bindCublasLt(library);
     const version = library.func('cublasLtGetVersion', 'size_t', [])();
     this.choices = matmulChoices(version, driver.deviceName);
     const { hash } = this.choices;
@@ -310,34 +310,4 @@ function planKey(p: Product): string {
 /** From C's first byte to its last. */
 function bytesOf({ m, n, ldc = n, batch = 1, strideC = m * n, output }: Product): number {
   return ((batch - 1) * strideC + (m - 1) * ldc + n) * (output === 'f32' ? 4 : 2);
-}
-
-/** Where alpha and beta lie: in the host's memory or the device's. */
-function matmul(factor: 'void*' | 'uint64'): string[] {
-  const operands = (count: number) => Array<string>(count).fill('uint64');
-  return [...operands(2), factor, ...operands(4), factor, ...operands(4), 'void*', 'uint64', 'size_t', 'uint64'];
-}
-
-function bind(library: LibraryHandle): Record<string, (...args: unknown[]) => number> {
-  const signatures: Record<string, string[]> = {
-    cublasLtCreate: ['void*'],
-    cublasLtMatmulDescCreate: ['void*', 'int', 'int'],
-    cublasLtMatmulDescSetAttribute: ['uint64', 'int', 'void*', 'size_t'],
-    cublasLtMatrixLayoutCreate: ['void*', 'int', 'uint64', 'uint64', 'int64'],
-    cublasLtMatrixLayoutSetAttribute: ['uint64', 'int', 'void*', 'size_t'],
-    cublasLtMatmulPreferenceCreate: ['void*'],
-    cublasLtMatmulPreferenceDestroy: ['uint64'],
-    cublasLtMatmulDescDestroy: ['uint64'],
-    cublasLtMatrixLayoutDestroy: ['uint64'],
-    cublasLtMatmulPreferenceSetAttribute: ['uint64', 'int', 'void*', 'size_t'],
-    cublasLtMatmulAlgoGetHeuristic: [...Array<string>(7).fill('uint64'), 'int', 'void*', 'void*'],
-    cublasLtMatmul: matmul('void*'),
-    cublasLtMatmulOnDevice: matmul('uint64'),
-  };
-  return Object.fromEntries(
-    Object.entries(signatures).map(([name, types]) => [
-      name,
-      library.func(name.replace('OnDevice', ''), 'int', types) as (...a: unknown[]) => number,
-    ]),
-  );
 }
