@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { seededRandom } from '@stickbreaking/base';
+import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { trainTokenizer } from '@stickbreaking/data';
 import { readSafetensors } from '@stickbreaking/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -41,8 +41,26 @@ interface Ended {
   stderr: string;
 }
 
-function start(command: string, args: readonly string[]): { child: ChildProcess; ended: Promise<Ended> } {
-  const child = spawn(command, args, { env: { ...process.env, STICKBREAKING_THREADS: '1' } });
+/** Loaded before the command: ends the process at its n-th change to the disk. */
+const killAtChange = `import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+let changes = 0;
+for (const name of ['writeSync', 'renameSync', 'fsyncSync', 'mkdirSync', 'rmSync', 'copyFileSync']) {
+  const real = fs[name];
+  fs[name] = (...args) => {
+    if (++changes === Number(process.env.FAULT_AT)) process.kill(process.pid, 'SIGKILL');
+    return real(...args);
+  };
+}
+syncBuiltinESMExports();
+`;
+
+function start(
+  command: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = {},
+): { child: ChildProcess; ended: Promise<Ended> } {
+  const child = spawn(command, args, { env: { ...process.env, STICKBREAKING_THREADS: '1', ...env } });
   const ended = new Promise<Ended>((resolve, reject) => {
     let stderr = '';
     child.stderr.on('data', (data) => {
@@ -151,6 +169,26 @@ describe.skipIf(!installed)('where one process', () => {
     expect(step % 5).toBe(0);
     for (const name of ['model', 'optimizer'])
       readSafetensors(join(checkpoints('killed').latest()!, `${name}.safetensors`)).close();
+  });
+
+  it('is the first and is killed while it saves, what is called a checkpoint is whole, and the run goes on from it', async () => {
+    const random = seededRandom(chooseSeed(), 'kill points');
+    const preload = join(base, 'preload.mjs');
+    writeFileSync(preload, killAtChange);
+    // The first of three saves or so: a save makes some twenty changes to the disk.
+    const at = String(10 + random.integer(50));
+    const ranks = ['-n', '1', process.execPath, '--import', preload, bin, ...train, output('saving')];
+    const others = [':', '-n', '1', process.execPath, bin, ...train, output('saving')];
+    const launcher = launchers[0] ?? 'mpirun';
+    const asRoot =
+      process.getuid?.() === 0 && launcher.endsWith('openmpi') ? ['--allow-run-as-root', '--oversubscribe'] : [];
+    const { code } = await start(launcher, [...asRoot, ...ranks, ...others], { FAULT_AT: at }).ended;
+    expect(code, `killed at change ${at}`).not.toBe(0);
+    const latest = checkpoints('saving').latest();
+    if (latest) for (const name of ['model', 'optimizer']) readSafetensors(join(latest, `${name}.safetensors`)).close();
+    const resumed = await run(1, output('saving'), '--resume').ended;
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expectClose('saving', 1e-5);
   });
 
   it('is the first and is killed, another one says so', async () => {
