@@ -67,7 +67,7 @@ async function work(job) {
     cases++;
     const plan = planned(number);
     const result = await runCase(plan, place, reference);
-    if (Math.floor((kills + result.kills) / 100) > Math.floor(kills / 100))
+    if (Math.floor((kills + result.kills) / 50) > Math.floor(kills / 50))
       console.log(`${kills + result.kills} kills, ${bad} faults`);
     kills += result.kills;
     if (result.faults.length === 0) continue;

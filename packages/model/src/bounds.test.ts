@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type LlamaConfigInput, parseConfig } from './index.js';
+import { type LlamaConfigInput, nonNegative, parseConfig } from './index.js';
 
 const model: LlamaConfigInput = { vocabSize: 20, hiddenSize: 16, intermediateSize: 24, numLayers: 1, numHeads: 2 };
 const softmax = (rest: object) => ({ attention: { kind: 'softmax', ...rest } });
@@ -27,5 +27,12 @@ describe('a number that a compiled kernel could not hold', () => {
   it('and the largest that it could is taken', () => {
     const attention = { kind: 'softmax' as const, window: 2 ** 31 - 1 };
     expect(parseConfig({ ...model, attention }).attention).toMatchObject(attention);
+  });
+
+  it('or 0, where that says something, but nothing that would become 0', () => {
+    expect([0, 1.2e-38, 1, 3.4e38].map((value) => nonNegative().safeParse(value).success)).toEqual(Array(4).fill(true));
+    expect([1e-320, 1e-39, -1, 1e39].map((value) => nonNegative().safeParse(value).success)).toEqual(
+      Array(4).fill(false),
+    );
   });
 });

@@ -17,4 +17,11 @@ export const natural = () => z.int().min(0).max(LARGEST_INT);
 /** A number above 0 that float32 can hold. */
 export const positive = () => z.number().min(SMALLEST_FLOAT).max(LARGEST_FLOAT);
 /** 0, or such a number. */
-export const nonNegative = () => z.number().min(0).max(LARGEST_FLOAT);
+export const nonNegative = () =>
+  z
+    .number()
+    .min(0)
+    .max(LARGEST_FLOAT)
+    .refine((value) => value === 0 || value >= SMALLEST_FLOAT, {
+      error: `too small: expected 0 or a number from ${SMALLEST_FLOAT}`,
+    });

@@ -38,6 +38,18 @@ describe('resolveCheckpoint', () => {
     expect(resolveCheckpoint(join(root, 'best'))).toBe(join(root, 'best'));
   });
 
+  it.each(['../../other/checkpoints/step-00000010', '..', 'a\0b', '', 'step-00000099'])(
+    'a pointer that names no step of the run leads nowhere: %j',
+    (text) => {
+      const pointed = join(root, 'pointed/checkpoints');
+      for (const step of ['step-99999999', 'step-100000000']) mkdirSync(join(pointed, step), { recursive: true });
+      mkdirSync(join(root, 'other/checkpoints/step-00000010'), { recursive: true });
+      writeFileSync(join(root, 'other/checkpoints/step-00000010/config.json'), '{}');
+      writeFileSync(join(pointed, 'latest'), text);
+      expect(resolveCheckpoint(join(root, 'pointed'))).toBe(join(pointed, 'step-100000000'));
+    },
+  );
+
   it.each([
     ['run/step-00000015', /run has no checkpoint 'step-00000015'; it has latest, best, step-00000010, step-00000020/],
     ['young', /neither a checkpoint/],

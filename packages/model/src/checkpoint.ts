@@ -1,7 +1,7 @@
 /** A model on disk: `config.json` and `model.safetensors` (or Hugging Face's shards) in one directory. */
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { UserError } from '@stickbreaking/base';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import { makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
 import type { Variable } from '@tensorflow/tfjs-core';
 import { CHECKSUMS_FILE, type FileChecksum } from './checksums.js';
@@ -13,6 +13,8 @@ import { readSafetensors, type SafetensorsFile, writeSafetensors } from './safet
 
 /** The file of a checkpoint that holds the weights. */
 export const MODEL_FILE = 'model.safetensors';
+
+const STEP = /^step-\d+$/;
 
 /** Names of a run's checkpoints; each is also a file of `checkpoints/` that holds the name of one of its directories. */
 const POINTERS = ['latest', 'best'] as const;
@@ -33,12 +35,13 @@ export function resolveCheckpoint(path: string): string {
   }
   const pointer = join(all, name);
   if (existsSync(pointer) && statSync(pointer).isFile()) {
-    const pointed = join(all, readWhole(pointer).toString().trim());
-    if (existsSync(join(pointed, 'config.json'))) return pointed;
+    const pointed = readWhole(pointer).toString().trim();
+    // What is no step's name was not written by a run, and may lead anywhere.
+    if (STEP.test(pointed) && existsSync(join(all, pointed, 'config.json'))) return join(all, pointed);
   }
   if (existsSync(join(pointer, 'config.json'))) return pointer;
-  const steps = readdirSync(all).filter((entry) => /^step-\d+$/.test(entry));
-  const newest = steps.sort().at(-1);
+  const steps = namesIn(all).filter((entry) => STEP.test(entry));
+  const newest = steps.sort((a, b) => Number(a.slice(5)) - Number(b.slice(5))).at(-1);
   if (name === 'latest' && newest) return join(all, newest);
   const names = [...POINTERS.filter((one) => existsSync(join(all, one))), ...steps];
   throw new UserError(
@@ -48,10 +51,18 @@ export function resolveCheckpoint(path: string): string {
   );
 }
 
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    throw explainSystemError(error, `cannot read ${directory}`);
+  }
+}
+
 /** A run's directory and which of its checkpoints is meant. */
 function runOf(path: string): [run: string, name: string] {
   const name = basename(path);
-  const isName = (POINTERS as readonly string[]).includes(name) || /^step-\d+$/.test(name);
+  const isName = (POINTERS as readonly string[]).includes(name) || STEP.test(name);
   if (!isName || (existsSync(path) && statSync(path).isDirectory())) return [path, 'latest'];
   const above = dirname(path);
   return [basename(above) === 'checkpoints' ? dirname(above) : above, name];

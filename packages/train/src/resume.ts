@@ -31,6 +31,17 @@ export function checkpointToResume(options: TrainOptions): { directory: string; 
   return { directory, state: placeIn(identity, state) };
 }
 
+/** The same, which looks at the checksums where something is wrong: a damaged file may look like another configuration. */
+export async function intactToResume(options: TrainOptions): Promise<ReturnType<typeof checkpointToResume>> {
+  try {
+    return checkpointToResume(options);
+  } catch (error) {
+    const store = new CheckpointStore(join(options.directory!, 'checkpoints'), { last: 1, best: false });
+    if (options.verify ?? true) await store.verify(store.latest()!);
+    throw error;
+  }
+}
+
 /** The state of a checkpoint whose parts agree. @throws UserError that names the newest older one of which that is true */
 function readable(store: CheckpointStore, directory: string): TrainingState {
   const read = (one: string) => {
@@ -44,8 +55,8 @@ function readable(store: CheckpointStore, directory: string): TrainingState {
     if (!(error instanceof UserError)) throw error;
     const older = store
       .steps()
+      .slice(0, -1)
       .map((step) => store.path(step))
-      .filter((path) => path < directory)
       .findLast((path) => {
         try {
           return read(path);
@@ -106,7 +117,7 @@ export interface Beginning {
 /** @throws UserError if the checkpoint belongs to another run or model, or is damaged */
 export async function begin(options: TrainOptions): Promise<Beginning> {
   const identity = identify(options);
-  const resumed = checkpointToResume(options);
+  const resumed = await intactToResume(options);
   const start = typeof options.startFrom === 'string' ? { path: options.startFrom } : options.startFrom;
   const from = { resumedFrom: resumed?.directory, startedFrom: resumed ? undefined : start?.path };
   const verified = verify(options, from);

@@ -9,7 +9,7 @@ import { getBackend } from '@tensorflow/tfjs-core';
 import { CheckpointStore } from './checkpoint.js';
 import type { Collective } from './collective.js';
 import { adviceToFit, planGpus } from './gpu_plan.js';
-import { checkpointToResume } from './resume.js';
+import { intactToResume } from './resume.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 import { dataIdentity, RunData, sourcesOf } from './run_data.js';
 import { checkStart, type Start, startOfSchema } from './start.js';
@@ -44,7 +44,7 @@ export async function runTraining(config: RunConfig, options: RunOptions = {}): 
   if (tooLittleMemory) throw new UserError(tooLittleMemory);
   checkOutput(config, options.resume ?? false);
   const described = describeRun(config, tokenizer, options);
-  checkpointToResume(described);
+  await intactToResume(described);
   for (const source of sourcesOf(config)) listFiles(source);
   const isFirst = !options.collective || options.collective.rank === 0;
   const release = isFirst ? lockOrRefuse(config.output, 'trains') : () => {};

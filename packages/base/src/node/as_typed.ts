@@ -66,11 +66,14 @@ export function putAway(argv: readonly string[], kinds: OptionKinds): AsTyped {
 export function misused(argv: readonly string[], kinds: OptionKinds): string | undefined {
   const names = namesOf(kinds);
   const upTo = argv.indexOf('--');
-  for (const word of upTo < 0 ? argv : argv.slice(0, upTo)) {
+  const words = upTo < 0 ? argv : argv.slice(0, upTo);
+  for (const [i, word] of words.entries()) {
     const [, no, name, value] = /^--(no-)?([^=\s]+)(?:=(.*))?$/s.exec(word) ?? [];
     if (name === undefined || !names.all.has(name)) continue;
     const isSwitch = !names.text.has(name) && !names.numbers.has(name);
     if (no && !isSwitch) return `--no-${name} is not an option; --${name} takes a value`;
+    // A text of nothing would be taken for 0.
+    if (names.numbers.has(name) && (value ?? words[i + 1])?.trim() === '') return `--${name} expects a number`;
     if (isSwitch && value !== undefined && !/^(true|false)$/.test(value)) {
       return `--${name} is a switch and takes no value`;
     }

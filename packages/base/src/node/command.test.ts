@@ -87,6 +87,8 @@ describe('arguments', () => {
     [['--prompt', '--json'], /prompt/],
     [['--promt', 'x'], /Unknown argument: promt/],
     [['--top-k', 'many'], /--top-k expects a number/],
+    [['--top-k', ''], /--top-k expects a number/],
+    [['--topK= '], /--topK expects a number/],
     [['--no-prompt'], /--no-prompt is not an option/],
     [['--no-top-k', '--json'], /--no-top-k is not an option/],
     [['--json=1e-8'], /--json is a switch and takes no value/],
