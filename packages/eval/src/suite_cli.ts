@@ -33,7 +33,7 @@ export const suiteOptions = {
   'ruler-form': {
     choices: rulerForms,
     default: defaultRuler.form,
-    describe: 'RULER: whose texts, NVIDIA’s (of the paper’s time) or lm-evaluation-harness’s',
+    describe: 'RULER: whose texts, NVIDIA’s (of the paper’s time or its present ones) or lm-evaluation-harness’s',
   },
   'ruler-lengths': { type: 'string', default: '4096', describe: 'RULER: tokens of the texts, such as 4096..65536' },
   'ruler-samples': { type: 'number', default: defaultRuler.samples, describe: 'RULER: texts of each length' },

@@ -31,7 +31,8 @@ export function writeCommonWords(name: string, context: RulerContext): Promise<R
   const make = (words: number): Draft => {
     const shown = short ? list(20, 3, 1) : list(40, 10, 3);
     const own = short ? list(words, 6, 1) : list(words, 30, 3);
-    const example = filled(QUESTION + ANSWER, { context: shown.text }) + numbered(shown.common);
+    const example =
+      filled(QUESTION + ANSWER, { context: shown.text }) + (form === 'nvidia' ? ' ' : '') + numbered(shown.common);
     const question = filled(QUESTION, { context: own.text });
     const prompt = `${example}\n${question}${ANSWER}`;
     const counted = `${prompt} ${numbered(own.common)}`;
@@ -48,6 +49,7 @@ export function writeCommonWords(name: string, context: RulerContext): Promise<R
   return fitted(context, {
     task: name,
     step: 10,
+    guess: { units: Math.min(4096, all.length), factor: 2 },
     answerTokens: ANSWER_TOKENS,
     downToOne: isHarness,
     limit: { units: all.length, after: 'growing' },

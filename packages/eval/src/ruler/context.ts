@@ -8,10 +8,10 @@ import { PythonRandom } from '../python/random.js';
 import type { RulerMaterials } from './materials.js';
 
 /**
- * Whose texts: NVIDIA's generator of October 2024 (which the stick-breaking paper can have used), or the port that
- * lm-evaluation-harness has since 0.4.9. No two of them make the same texts.
+ * Whose texts: NVIDIA's generator of October 2024 (which the stick-breaking paper can have used), its present one, or the
+ * port that lm-evaluation-harness has since 0.4.9. No two of them make the same texts.
  */
-export const rulerForms = ['nvidia-2024-10', 'harness'] as const;
+export const rulerForms = ['nvidia-2024-10', 'nvidia', 'harness'] as const;
 export type RulerForm = (typeof rulerForms)[number];
 
 /** One text with its question. */
@@ -71,12 +71,22 @@ export interface Fitting {
   extraTokens?: number;
   /** The most units there are; what happens past it. */
   limit?: { units: number; after: 'growing' | 'counting' };
+  /** NVIDIA's present generator guesses the most units from a text of so many, times a factor; default one step, 3. */
+  guess?: { units: number; factor: number };
   /** The harness steps down to a single unit rather than to one step. */
   downToOne?: boolean;
   make(units: number, sample: number): Draft;
   /** What is put round a text once it fits. */
   after?(sample: RulerSample): RulerSample;
 }
+
+/**
+ * How often a text of the smallest size is drawn, which may be shorter by chance: the originals try for ever. If after some
+ * tries none was near, none will be.
+ */
+const MOST_TRIES = 50_000;
+const TRIES = 200;
+const NEAR = 1.25;
 
 /**
  * Finds the size by stepping up until a text is too long, then makes the samples, each of which steps down while it is.
@@ -91,6 +101,8 @@ export async function fitted(context: RulerContext, fitting: Fitting): Promise<R
   const units = await largestUnits(context, fitting, room);
   const made: RulerSample[] = [];
   for (let sample = 0; sample < samples; sample++) {
+    let tries = 0;
+    let shortest = Number.POSITIVE_INFINITY;
     for (let used = downToOne ? Math.max(1, units) : units; ; ) {
       const draft = attempted(() => make(used, sample));
       const tokens = draft && (await count(draft.measured ?? draft.prompt));
@@ -100,8 +112,10 @@ export async function fitted(context: RulerContext, fitting: Fitting): Promise<R
         break;
       }
       const next = downToOne ? Math.max(1, used - step) : used > step ? used - step : used;
-      // Where the original goes on for ever, or leaves the text out.
-      if (next === used) throw tooLong(fitting.task, maxLength);
+      shortest = Math.min(shortest, tokens ?? shortest);
+      const hopeless = downToOne || tries >= MOST_TRIES || (tries >= TRIES && shortest > NEAR * room);
+      if (next === used && hopeless) throw tooLong(fitting.task, maxLength);
+      tries += next === used ? 1 : 0;
       used = next;
     }
   }
@@ -118,8 +132,10 @@ function attempted(make: () => Draft): Draft | undefined {
   }
 }
 
-async function largestUnits({ count }: RulerContext, fitting: Fitting, room: number): Promise<number> {
+async function largestUnits(context: RulerContext, fitting: Fitting, room: number): Promise<number> {
+  const { count, form } = context;
   const { step, make, limit } = fitting;
+  if (form === 'nvidia') return halvedUnits(context, fitting, room);
   let units = step;
   for (let tokens = 0; tokens < room; ) {
     tokens = await count(make(units, 0).counted);
@@ -129,6 +145,26 @@ async function largestUnits({ count }: RulerContext, fitting: Fitting, room: num
     if (limit?.after === 'growing' && units > limit.units) return limit.units;
   }
   return units;
+}
+
+/** By halving between one step and a guess; answers do not count. */
+async function halvedUnits({ count, maxLength }: RulerContext, fitting: Fitting, room: number): Promise<number> {
+  const { step, make, guess = { units: step, factor: 3 } } = fitting;
+  const tokensOf = async (units: number) => {
+    const draft = attempted(() => make(units, 0));
+    return draft ? count(draft.measured ?? draft.prompt) : Number.POSITIVE_INFINITY;
+  };
+  const perUnit = (await tokensOf(guess.units)) / guess.units;
+  let [low, high] = [step, Math.max(Math.trunc((maxLength / perUnit) * guess.factor), 2 * step)];
+  let found = step;
+  while (low <= high) {
+    const middle = Math.floor((low + high) / 2);
+    if ((await tokensOf(middle)) <= room) {
+      found = middle;
+      low = middle + 1;
+    } else high = middle - 1;
+  }
+  return found;
 }
 
 function tooLong(task: string, maxLength: number): UserError {

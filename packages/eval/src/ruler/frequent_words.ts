@@ -13,9 +13,10 @@ const QUESTION =
   "{context}\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What are the three most frequently appeared words in the above coded text?";
 const ANSWER = ' Answer: According to the coded text above, the three most frequently appeared words are:';
 
-/** As in the original, the answer's tokens come on top of the length. */
+/** As in the original, the answer's tokens come on top of the length; NVIDIA has taken them off since. */
 export async function writeFrequentWords(context: RulerContext): Promise<RulerSample[]> {
-  const { maxLength, count, samples } = context;
+  const { count, samples } = context;
+  const maxLength = roomOf(context);
   const step = Math.floor(maxLength / 32);
   const written = (vocabulary: readonly string[], words: number) => textOf(vocabulary, words);
   let words = Math.floor(maxLength / WORD_LENGTH);
@@ -38,8 +39,13 @@ export async function writeFrequentWords(context: RulerContext): Promise<RulerSa
   return made;
 }
 
-function vocabularyOf({ random, maxLength }: RulerContext): string[] {
-  const size = Math.floor(maxLength / 50);
+function roomOf({ form, maxLength }: RulerContext): number {
+  return form === 'nvidia' ? maxLength - ANSWER_TOKENS : maxLength;
+}
+
+function vocabularyOf(context: RulerContext): string[] {
+  const { random } = context;
+  const size = Math.floor(roomOf(context) / 50);
   const word = () => random.choices(LETTERS, WORD_LENGTH).join('');
   const drawn = new Set(Array.from({ length: size }, word));
   while (drawn.size < size) drawn.add(word());

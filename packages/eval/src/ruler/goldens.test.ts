@@ -50,15 +50,16 @@ const list = (name: string) =>
     .map((word) => word.trim())
     .filter((word) => word !== '');
 
-const materialsWith = (essay: () => readonly string[]): RulerMaterials => ({
+const materialsWith = (essay: () => readonly string[], repeats = false): RulerMaterials => ({
   essay,
-  sentences: sentencesOf(punkt, essay),
+  sentences: sentencesOf(punkt, essay, repeats),
   needleWords: once(() => pairsInOrder(list('adjective'), list('noun'))),
   allWords: once(() => wordsInOrder(list('noun'), list('adjective'), list('verb'))),
   squad: once(() => squadQuestions(goldenJson('ruler_inputs/squad_small.json'))),
   hotpot: once(() => hotpotQuestions(goldenJson('ruler_inputs/hotpot_small.json'))),
 });
 const nvidia = materialsWith(essays(''));
+const repeating = materialsWith(essays(''), true);
 const harness = materialsWith(essays(' '));
 
 /** The goldens' tokenizer: words, and every other character by itself. */
@@ -89,6 +90,7 @@ interface Nvidia {
   input_sha256?: string;
   outputs: string[];
   length: number;
+  answer_prefix?: string;
 }
 
 describe.skipIf(!goldens)(`RULER${unlessSkipped}`, () => {
@@ -130,6 +132,25 @@ describe.skipIf(!goldens)(`RULER${unlessSkipped}`, () => {
         if (input !== undefined) expect(found.prompt).toBe(input);
         else expect(sha256(found.prompt), JSON.stringify(rest)).toBe(rest.input_sha256);
         expect([found.outputs, found.length]).toEqual([outputs, length]);
+      }
+    });
+  }
+
+  const present = linesOf<Nvidia>('ruler_nvidia.jsonl');
+  for (const key of new Set(present.map((one) => `${one.task} ${one.max_seq_length}`))) {
+    it(`writes NVIDIA's present texts: ${key}`, async () => {
+      const own = present.filter((one) => `${one.task} ${one.max_seq_length}` === key);
+      const { max_seq_length: maxLength, num_samples: samples, seed, task } = own[0]!;
+      const [random, numpy] = [new PythonRandom(seed), new NumpyRandom(seed)];
+      const made = await rulerTasks
+        .find(({ name }) => name === task)!
+        .write({ form: 'nvidia', random, numpy, materials: repeating, count, maxLength, samples });
+      for (const { sample, input, input_sha256, answer_prefix, outputs, length } of own) {
+        const { prompt, begun, ...found } = made[sample]!;
+        const question = prompt.slice(0, prompt.length - begun.length);
+        if (input === undefined) expect(sha256(question)).toBe(input_sha256);
+        else expect([question, begun]).toEqual([input, answer_prefix]);
+        expect(found).toEqual({ outputs, length });
       }
     });
   }

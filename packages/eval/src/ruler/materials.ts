@@ -94,10 +94,16 @@ const isPlain = (text: string) => !/[\ud800-\udfff]/.test(text);
 export function sentencesOf(
   punkt: () => { sentences(text: string): string[] },
   words: () => readonly string[],
+  repeats = false,
 ): (count: number) => readonly string[] {
   const cut = new Map<number, readonly string[]>();
   return (count) => {
-    if (!cut.has(count)) cut.set(count, punkt().sentences(words().slice(0, count).join(' ').trim()));
+    if (!cut.has(count)) {
+      const all = words();
+      // More words than there are come from the beginning again, where a text is asked to be longer.
+      const taken = repeats ? Array.from({ length: count }, (_, i) => all[i % all.length]!) : all.slice(0, count);
+      cut.set(count, punkt().sentences(taken.join(' ').trim()));
+    }
     return cut.get(count)!;
   };
 }

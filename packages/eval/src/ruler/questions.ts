@@ -25,6 +25,7 @@ export async function writeQuestions(name: string, set: QuestionSet, context: Ru
     const { own, near } = questions[sample]!;
     // Whoever takes all of them shuffles the list itself, and the next find it so.
     if (units >= list.documents.length) {
+      if (context.form === 'nvidia') return shuffled(repeated(list.documents, units));
       list.documents = shuffled(list.documents);
       return list.documents;
     }
@@ -56,4 +57,9 @@ export async function writeQuestions(name: string, set: QuestionSet, context: Ru
       return { prompt, begun: ANSWER, outputs, counted: `${measured} ${reprOfList(outputs)}`, measured };
     },
   });
+}
+
+/** So many of them, from the beginning again where they end. */
+function repeated<T>(items: readonly T[], count: number): T[] {
+  return Array.from({ length: count }, (_, i) => items[i % items.length]!);
 }

@@ -12,32 +12,37 @@ const NOISE = 'The grass is green. The sky is blue. The sun is yellow. Here we g
 const QUESTION =
   'Memorize and track the chain(s) of variable assignment hidden in the following text.\n\n{context}\n' +
   'Question: Find all variables that are assigned the value {query} in the text above.';
-// The misspelling is the original's.
+// The misspelling is the original's; NVIDIA has mended it since.
 const ANSWER =
   ' Answer: According to the chain(s) of variable assignment in the text above, {num_v} variables are assgined the value {query}, they are: ';
 
+/** The value of the example, which each text replaces by one of its own. */
+const EXAMPLE_VALUE = 12345;
+
 export async function writeVariables(name: string, context: RulerContext): Promise<RulerSample[]> {
   const flat = words(QUESTION).slice(0, -1).join(' ');
-  const isHarness = context.form === 'harness';
+  const { form } = context;
+  const isOld = form === 'nvidia-2024-10';
   const [shown] = await fitted(
     { ...context, maxLength: 500, samples: 1 },
     {
       task: name,
       step: 5,
-      answerTokens: ANSWER_TOKENS,
-      make: (units) => draft(isHarness ? QUESTION : flat, 3, units, context),
+      answerTokens: form === 'nvidia' ? 0 : ANSWER_TOKENS,
+      make: (units) => draft(isOld ? flat : QUESTION, 3, units, context),
     },
   );
   const example = `${shown!.prompt} ${shown!.outputs.join(' ')}\n\n`;
   const samples = await fitted(context, {
     task: name,
     step: 10,
+    guess: { units: 10, factor: 2 },
     answerTokens: ANSWER_TOKENS,
     extraTokens: await context.count(example),
     make: (units) => draft(QUESTION, 5, units, context),
     after: (made) => ({
       ...made,
-      prompt: `${isHarness ? renamed(example, context) : ` ${example}`}\n\n${made.prompt}`,
+      prompt: `${isOld ? ` ${example}` : renamed(example, context)}${form === 'nvidia' ? '' : '\n\n'}${made.prompt}`,
     }),
   });
   return samples;
@@ -48,28 +53,32 @@ function draft(question: string, letters: number, units: number, { form, random,
   const variables = Array.from({ length: HOPS + 1 }, name);
   while (new Set(variables).size < HOPS + 1) variables.push(name());
   const own = variables.slice(0, HOPS + 1);
-  const value = numpy.randint(10000, 99999);
+  const value = form === 'nvidia' && letters === 3 ? EXAMPLE_VALUE : numpy.randint(10000, 99999);
   const chain = [`VAR ${own[0]} = ${value}`, ...own.slice(1).map((one, j) => `VAR ${one} = VAR ${own[j]} `)];
-  let lines = Array.from({ length: units }, () => NOISE);
+  // NVIDIA's present texts have the line feeds between the lines, not in them.
+  const [noise, between] = form === 'nvidia' ? [NOISE.trimEnd(), '\n'] : [NOISE, ' '];
+  let lines = Array.from({ length: units }, () => noise);
   if (lines.length <= chain.length) {
     lines = lines.flatMap((line) => line.split('.')).map((part) => (part.trim() === '' ? part : `${part}.`));
   }
   const places = random.sampleIndices(lines.length, chain.length).sort((a, b) => a - b);
   for (const [j, place] of places.entries()) lines.splice(place + j, 0, chain[j]!);
-  const text = lines.join(' ').replaceAll('. \n', '.\n');
+  const text = lines.join(between).replaceAll('. \n', '.\n');
+  const answer = form === 'nvidia' ? ANSWER.replace('assgined', 'assigned') : ANSWER;
   // The harness's joint takes the space at the end away.
-  const begun = filled(form === 'harness' && letters === 5 ? ANSWER.trimEnd() : ANSWER, {
+  const begun = filled(form === 'harness' && letters === 5 ? answer.trimEnd() : answer, {
     query: value,
     num_v: HOPS + 1,
   });
   const asked = filled(question, { context: text, query: value });
-  const measured = asked + filled(ANSWER, { query: value, num_v: HOPS + 1 });
+  const measured = asked + filled(answer, { query: value, num_v: HOPS + 1 });
   return { prompt: asked + begun, begun, outputs: own, counted: `${measured} ${reprOfList(own)}`, measured };
 }
 
-/** The example with other names, which are drawn anew for every sample. */
-function renamed(example: string, { random }: RulerContext): string {
+/** The example with other names, and in NVIDIA's form with another value, which are drawn anew for every sample. */
+function renamed(example: string, { form, random, numpy }: RulerContext): string {
   const end = ANSWER.slice(-10);
   const names = words(example.slice(example.indexOf(end) + end.length));
-  return names.reduce((text, name) => text.replaceAll(name, random.choices(CAPITALS, name.length).join('')), example);
+  const text = form === 'nvidia' ? example.replaceAll(`${EXAMPLE_VALUE}`, `${numpy.randint(10000, 99999)}`) : example;
+  return names.reduce((text, name) => text.replaceAll(name, random.choices(CAPITALS, name.length).join('')), text);
 }
