@@ -100,13 +100,19 @@ export class CachePages {
     const empty = () => zeros([0, numKvHeads, PAGE_TOKENS, headDim]) as Tensor4D;
     const larger = (old?: Tensor) =>
       tidy(() => variable(growPages(old ?? empty(), count), false) as Variable) satisfies Variable;
-    for (let layer = 0; layer < numLayers; layer++) {
-      const old = this.layers[layer];
-      const k = larger(old?.k);
-      old?.k.dispose();
-      const v = larger(old?.v);
-      old?.v.dispose();
-      this.layers[layer] = { k, v };
+    try {
+      for (let layer = 0; layer < numLayers; layer++) {
+        const old = this.layers[layer];
+        const k = larger(old?.k);
+        old?.k.dispose();
+        const v = larger(old?.v);
+        old?.v.dispose();
+        this.layers[layer] = { k, v };
+      }
+    } catch (error) {
+      if (/out of GPU memory/.test((error as Error).message))
+        throw this.tooLarge(count * PAGE_TOKENS, 'this GPU has no more');
+      throw error;
     }
     for (let page = count - 1; page >= this.holders.length; page--) this.free.push(page);
     while (this.holders.length < count) this.holders.push(0);
@@ -115,8 +121,12 @@ export class CachePages {
   private checkMemory(tokens: number): void {
     const needed = this.bytes(tokens);
     if (engine().backendName === 'cuda' || needed <= hostMemory()) return;
-    throw new UserError(
-      `The keys and values of ${tokens} tokens need ${formatBytes(needed)}; this machine has ${formatBytes(hostMemory())}. Use shorter prompts or fewer at once.`,
+    throw this.tooLarge(tokens, `this machine has ${formatBytes(hostMemory())}`);
+  }
+
+  private tooLarge(tokens: number, limit: string): UserError {
+    return new UserError(
+      `The keys and values of ${tokens} tokens need ${formatBytes(this.bytes(tokens))}; ${limit}. Use shorter prompts, or fewer at once.`,
     );
   }
 
