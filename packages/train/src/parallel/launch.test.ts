@@ -3,12 +3,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
-import { launchOnGpus } from './launch.js';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { launchOnCpu, launchOnGpus } from './launch.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'launch-'));
 const dist = fileURLToPath(new URL('../../dist/parallel', import.meta.url));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+afterEach(() => vi.unstubAllEnvs());
 
 /** Starts a program in two processes. */
 function launch(program: string, nodes?: Parameters<typeof launchOnGpus>[2]): Promise<number> {
@@ -57,4 +59,11 @@ writeFileSync('${folder}/up' + place.rank, '');`;
     process.kill(process.pid, 'SIGTERM');
     expect(await ended).toBe(143);
   });
+});
+
+it('--processes names what is missing where there is no mpirun', async () => {
+  vi.stubEnv('PATH', folder);
+  await expect(launchOnCpu(2, [])).rejects.toThrow(
+    /^--processes needs MPI, and there is no mpirun on the path: install/,
+  );
 });

@@ -1,0 +1,90 @@
+// What a run is told of GPUs' memory: that of the paper's models on an H100, and what would fit instead.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { OutOfMemoryError } from '@stickbreaking/base';
+import { selectBackend } from '@stickbreaking/core';
+import { trainTokenizer } from '@stickbreaking/data';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { adviceToFit, gpuMemoryFault, planGpus } from './gpu_plan.js';
+import { runTraining } from './run.js';
+import { loadRunConfig } from './run_config.js';
+
+const GIB = 2 ** 30;
+const H100 = 79.6 * GIB;
+
+describe('a plan for GPUs', () => {
+  it('shares the optimizer’s state out, and says what is sent', () => {
+    const config = loadRunConfig('1b');
+    const plans = [1, 2, 4, 8].map((gpus) => planGpus(config, gpus, H100));
+    const parameters = 1_208_083_968;
+    for (const [i, { gpus, memoryBytes, trafficBytes, instead }] of plans.entries()) {
+      expect(instead).toBeNull();
+      expect(trafficBytes).toBeCloseTo((6 * parameters * (gpus - 1)) / gpus, -1);
+      // Of the twelve bytes a parameter that are shared out, a GPU of twice as many has half.
+      const next = plans[i + 1];
+      if (next && gpus > 1) expect(memoryBytes - next.memoryBytes).toBeCloseTo((12 * parameters) / next.gpus, -1);
+    }
+    // Measured on two H100s: 45.6 GiB for one micro-batch each.
+    expect(planGpus({ ...config, batchTokens: 2 * 16_384 }, 2).memoryBytes / GIB).toBeCloseTo(45.6, 0);
+    expect(plans.map(({ tokensPerSecond }) => tokensPerSecond)).toEqual(
+      plans.map(({ tokensPerSecond }) => tokensPerSecond).toSorted((a, b) => a - b),
+    );
+  });
+
+  it('fits a larger model by the fastest settings that are not set already', () => {
+    const config = loadRunConfig('3b');
+    const plan = planGpus(config, 1, H100);
+    expect(plan.instead).toEqual(['microBatchTokens=4096']);
+    expect(gpuMemoryFault(config, plan)).toBe(
+      'The run takes about 117.4 GiB of the GPU, which has 79.6 GiB; by the estimate it fits with microBatchTokens=4096.',
+    );
+    const there = loadRunConfig('3b', ['microBatchTokens=4096']);
+    expect(planGpus(there, 1, H100).instead).toBeNull();
+    expect(gpuMemoryFault(there, planGpus(there, 1, H100))).toBeUndefined();
+  });
+
+  it.each([
+    // Its own recomputation is not advised to it, and what is tried takes less than what did not fit.
+    [['recompute=block'], 60, /^by the estimate it fits with --gpus 2/],
+    [['recompute=block', 'microBatchTokens=8192'], 75, /fits with microBatchTokens=4096$/],
+    [[], 30, /fits with --gpus \d+ microBatchTokens=\d+ recompute=block$/],
+    [[], 8, /^by the estimate no setting makes it fit: take a smaller model, or a shorter context$/],
+  ])('advises %j on %d GiB', (overrides, gib, message) => {
+    expect(adviceToFit(loadRunConfig('3b', overrides), 1, gib * GIB)).toMatch(message);
+  });
+});
+
+describe('a device without memory left', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'memory-'));
+  beforeAll(() => selectBackend('cpu'));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('is told with what would fit', async () => {
+    const text = join(folder, 'text.jsonl');
+    writeFileSync(text, `${JSON.stringify({ text: 'a rose is a rose '.repeat(60) })}\n`.repeat(5));
+    await trainTokenizer({ sources: [{ path: text }], vocabSize: 260, output: join(folder, 'tokenizer.json') });
+    const file = join(folder, 'run.yaml');
+    writeFileSync(
+      file,
+      `output: ${join(folder, 'run')}
+tokenizer: ${join(folder, 'tokenizer.json')}
+batchTokens: 64
+microBatchTokens: 64
+model: { vocabSize: 300, hiddenSize: 16, intermediateSize: 24, numLayers: 1, numHeads: 2, contextLength: 32 }
+stages: [{ steps: 1, schedule: { kind: constant, peak: 0.01 }, data: [{ path: ${text} }] }]
+`,
+    );
+    const hooks = {
+      onStart: () => {
+        throw new OutOfMemoryError('out of GPU memory: 5 MiB asked, 1 MiB free');
+      },
+    };
+    const run = (deviceMemory: number) => runTraining(loadRunConfig(file), { hooks, deviceMemory });
+    await expect(run(GIB)).rejects.toThrow(
+      'out of GPU memory: 5 MiB asked, 1 MiB free; by the estimate no setting makes it fit: take a smaller model, or a ' +
+        'shorter context. The last checkpoint is safe.',
+    );
+    await expect(run(2 * GIB)).rejects.toThrow(/; by the estimate it fits with recompute=attention\. The last/);
+  });
+});
