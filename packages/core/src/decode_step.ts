@@ -3,6 +3,8 @@ import { engine, type Tensor, type Tensor1D, type Tensor2D, tensor1d } from '@te
 
 /** What changes from step to step: the new tokens, and the documents' lengths and pages as `decodeAttention` takes them. */
 export interface DecodeStep {
+  /** Whose step it is, such as a model: what is recorded for one is not repeated for another. */
+  owner: object;
   /** [N] */
   tokens: Int32Array;
   /** [N] */
@@ -21,7 +23,7 @@ interface RecordingBackend {
  * launch it as one piece: `run` is then not called again while the tensors that it reads stay where they are.
  *
  * @param run from the new tokens, int32 [N], to one tensor; it gives `decodeAttention` the very arrays of `step`
- * @returns what `run` returns, valid until the next step
+ * @returns what `run` returns
  */
 export function decodeStep<T extends Tensor>(step: DecodeStep, run: (tokens: Tensor1D) => T): T {
   const backend = engine().backend as RecordingBackend;

@@ -30,6 +30,7 @@ import {
   zerosLike,
 } from '@tensorflow/tfjs-core';
 import type { ObservedAttention } from './attention/attend.js';
+import { isDecoded } from './attention/index.js';
 import { CachePages, KeyValueCache, pagesOf } from './cache.js';
 import { type CachePlan, planCaches } from './cache_plan.js';
 import { loadCheckpoint, type SaveOptions, saveCheckpoint } from './checkpoint.js';
@@ -183,8 +184,8 @@ export class LlamaModel {
     return tidy(() => {
       const input = this.inputOf(tokens, options);
       const { plan } = input;
-      if (plan?.single && !options.onKeysRead) {
-        const step = { tokens: Int32Array.from(tokens), lengths: plan.lengths, table: plan.table };
+      if (plan?.single && !options.onKeysRead && isDecoded(this.config)) {
+        const step = { owner: this, tokens: Int32Array.from(tokens), lengths: plan.lengths, table: plan.table };
         return decodeStep(step, (ids) => tidy(() => this.logits(this.hiddenStates({ ...input, ids }))));
       }
       const hidden = this.hiddenStates(input);

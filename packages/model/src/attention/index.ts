@@ -21,6 +21,11 @@ export function contextReach(config: { attention: AttentionConfig } & ModelSizes
   return attentionKind(config.attention).reach?.(config.attention, config);
 }
 
+/** Whether the kernel for single new tokens serves a model's attention. */
+export function isDecoded(config: { attention: AttentionConfig } & ModelSizes): boolean {
+  return attentionKind(config.attention).decoding?.(config.attention, config) !== undefined;
+}
+
 const shorthands: ReadonlyMap<string, AttentionConfig> = new Map(
   [...byName.values()].flatMap(({ schema, shorthands }) =>
     Object.entries(shorthands).map(([name, input]) => [name, schema.parse(input) as AttentionConfig]),

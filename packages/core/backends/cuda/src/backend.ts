@@ -240,13 +240,13 @@ export class CudaBackend extends KernelBackend {
   sampleTokens?: (logits: TensorInfo, rows: readonly SamplingRow[]) => Promise<SampledTokens>;
 
   /** core's `decodeStep`: recorded as a graph. */
-  recordDecodeStep({ tokens, lengths, table }: DecodeStep, run: (tokens: Tensor1D) => Tensor): Tensor {
+  recordDecodeStep({ owner, tokens, lengths, table }: DecodeStep, run: (tokens: Tensor1D) => Tensor): Tensor {
     const { residents } = this;
     residents.array('lengths', lengths);
     residents.array('table', table);
     const ids = residents.tensor('tokens', tokens);
     try {
-      return this.graphs.run(`${tokens.length} rows of ${table.length} pages`, ids, run);
+      return this.graphs.run(owner, `${tokens.length} rows of ${table.length} pages`, ids, run);
     } finally {
       ids.dispose();
     }

@@ -3,11 +3,11 @@
  * writes the same addresses every time, so what it makes lies in an arena of its own, what changes from step to step is uploaded
  * to places that stay, and a step is recorded anew when a tensor that it read has moved.
  */
-import { engine, type Tensor, type Tensor1D, type TensorInfo } from '@tensorflow/tfjs-core';
+import { engine, type Tensor, type Tensor1D, type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { ARENA_BYTES, Arena, NotRecordable } from './arena.js';
 import type { CudaDriver } from './driver.js';
 import type { Rows } from './rows.js';
-import type { Entry, StorageType } from './storage.js';
+import { BYTES, type Entry, elementsOf, type StorageType } from './storage.js';
 
 /** What recording asks of the backend. */
 interface Recorded {
@@ -39,7 +39,7 @@ const THREAD_LOCAL = 1;
 
 export class Graphs {
   private arena: Arena | undefined;
-  private readonly known = new Map<string, Known>();
+  private readonly knownOf = new WeakMap<object, Map<string, Known>>();
   private recording: { reads: Map<Entry, Read>; residents: Graph['residents'] } | undefined;
 
   constructor(private readonly backend: Recorded) {}
@@ -60,22 +60,30 @@ export class Graphs {
     this.recording?.residents.push({ address, where });
   }
 
-  run(key: string, tokens: Tensor1D, step: (tokens: Tensor1D) => Tensor): Tensor {
-    let known = this.known.get(key);
+  /** @param key tells an owner's steps apart that launch something else */
+  run(owner: object, key: string, tokens: Tensor1D, step: (tokens: Tensor1D) => Tensor): Tensor {
+    const all = this.knownOf.get(owner) ?? new Map<string, Known>();
+    this.knownOf.set(owner, all);
+    let known = all.get(key);
     if (typeof known === 'object' && !this.isValid(known)) {
       this.backend.driver.call('cuGraphExecDestroy', known.executable);
       known = 'seen';
     }
     if (known === undefined || known === 'unrecordable') {
-      this.known.set(key, known ?? 'seen');
+      all.set(key, known ?? 'seen');
       return step(tokens);
     }
     if (known === 'seen') known = this.record(tokens, step) ?? 'unrecordable';
-    this.known.set(key, known);
+    all.set(key, known);
     if (known === 'unrecordable') return step(tokens);
     const { driver } = this.backend;
     driver.call('cuGraphLaunch', known.executable, driver.stream);
-    return engine().makeTensorFromTensorInfo(this.backend.place(known.result));
+    // The next step writes over what this one made.
+    const { result } = known;
+    const bytes = elementsOf({ ...result, size: util.sizeFromShape(result.shape) }) * BYTES[result.type];
+    const address = driver.allocate(bytes);
+    driver.call('cuMemcpyDtoDAsync_v2', address, result.address, bytes, driver.stream);
+    return engine().makeTensorFromTensorInfo(this.backend.place({ ...result, address }));
   }
 
   private isValid({ reads, residents }: Graph): boolean {

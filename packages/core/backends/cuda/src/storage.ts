@@ -66,7 +66,7 @@ export function elementsInUse({ rows, size }: Entry): number {
 }
 
 /** Elements in a tensor's own memory, padding included. */
-export function elementsOf({ rows, size }: Entry): number {
+export function elementsOf({ rows, size }: Pick<Entry, 'rows' | 'size'>): number {
   return rows ? rows.count * rows.stride : size;
 }
 

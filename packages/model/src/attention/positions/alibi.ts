@@ -8,5 +8,14 @@ export const alibi = definePositionKind({
   shorthand: 'alibi',
   parameters: () => ({}),
   toCore: (position) => position,
-  decoding: (_, { numHeads }) => ({ alibiSlopes: Float32Array.from(alibiSlopes(numHeads)) }),
+  decoding: (_, { numHeads }) => ({ alibiSlopes: slopesOf(numHeads) }),
 });
+
+/** The same array every time: a backend uploads it once. */
+const slopes = new Map<number, Float32Array>();
+
+function slopesOf(numHeads: number): Float32Array {
+  const known = slopes.get(numHeads) ?? Float32Array.from(alibiSlopes(numHeads));
+  slopes.set(numHeads, known);
+  return known;
+}
