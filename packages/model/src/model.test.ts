@@ -214,6 +214,7 @@ describe('LlamaModel', () => {
     const file = join(directory, 'config.json');
     const json = JSON.parse(readFileSync(file, 'utf8'));
     json.stickbreaking.intermediateSize = 41;
+    json.intermediate_size = 41; // the file must not contradict itself
     writeFileSync(file, JSON.stringify(json));
     expect(() => LlamaModel.load(directory)).toThrow(
       /gate_proj.weight' has shape \[40, 24\]; config.json calls for \[41, 24\]/,
