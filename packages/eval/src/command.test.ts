@@ -293,7 +293,7 @@ describe('wrong input ends with one line, exit code 1 and nothing changed on dis
     cpSync(at('rope'), at('other-config'), { recursive: true });
     cpSync(at('alibi/config.json'), at('other-config/config.json'));
     const config = JSON.parse(readFileSync(at('other-config/config.json'), 'utf8'));
-    config.stickbreaking.numLayers = 3;
+    config.num_hidden_layers = config.stickbreaking.numLayers = 3;
     writeFileSync(at('other-config/config.json'), JSON.stringify(config));
     const first = 'model.embed_tokens.weight';
     damaged('lying-shape', (header) => (header[first]!.shape = [2 ** 31, 2 ** 31]));
