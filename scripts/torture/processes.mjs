@@ -1,7 +1,7 @@
 // The commands in processes of their own that may be killed. They are bundled first and loaded from V8's cache of compiled
 // code, which lets them start in a fraction of the time.
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -24,7 +24,9 @@ let programs;
 export async function bundleCommands(folder) {
   programs = join(folder, 'programs');
   mkdirSync(join(folder, 'backends/native'), { recursive: true });
-  symlinkSync(file('../../packages/core/backends/native/kernels'), join(folder, 'backends/native/kernels'));
+  cpSync(file('../../packages/core/backends/native/kernels'), join(folder, 'backends/native/kernels'), {
+    recursive: true,
+  });
   for (const [name, path] of Object.entries(commands)) {
     const contents = `import { main } from ${JSON.stringify(file(path))};
       main(process.argv.slice(2)).then((code) => { process.exitCode = code; });`;

@@ -1,7 +1,7 @@
 /** sb-train: trains the model that a YAML file describes. */
 import { basename, join } from 'node:path';
 import { EXIT, UserError } from '@stickbreaking/base';
-import { runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { parsing, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { type SelectedBackend, selectBackend } from '@stickbreaking/core';
 import { CheckpointStore } from './checkpoint.js';
 import type { Collective } from './collective.js';
@@ -35,7 +35,7 @@ export function main(argv: string[]): Promise<number> {
       parser
         .strict(false)
         .strictOptions() // what is no option is an override
-        .parserConfiguration({ 'duplicate-arguments-array': false, 'parse-positional-numbers': false }) // the last counts
+        .parserConfiguration({ ...parsing, 'duplicate-arguments-array': false }) // the last counts
         .scriptName('sb-train')
         .usage('$0 --config FILE [--resume] [key.path=value …]\n\nTrains the model that a YAML file describes.')
         .option('config', {

@@ -46,6 +46,7 @@ export async function intactToResume(options: TrainOptions): Promise<ReturnType<
 function readable(store: CheckpointStore, directory: string): TrainingState {
   const read = (one: string) => {
     const state = readState(one);
+    checkProgress(one, state);
     checkModel(one, state);
     return state;
   };
@@ -67,6 +68,21 @@ function readable(store: CheckpointStore, directory: string): TrainingState {
     const advice = older ? `${older} can be read: delete ${directory} to go on from there` : 'no older one can be read';
     throw new UserError(`${error.message.replace(/\.$/, '')}; ${advice}.`, { cause: error, exitCode: EXIT.refused });
   }
+}
+
+/** How far the run had come must follow from its stages: a step that none of them has would never be the last. */
+function checkProgress(directory: string, { step, tokens, updates, stage, stageStep, identity }: TrainingState): void {
+  const listed = Array.isArray(identity.stages) ? identity.stages : [];
+  const stages = listed as ({ steps?: number; batchTokens?: number } | null)[];
+  const done = stages.slice(0, stage).map((one) => one?.steps ?? Number.NaN);
+  if (stageStep > 0) done.push(stageStep);
+  const steps = done.reduce((sum, one) => sum + one, 0);
+  const seen = done.reduce((sum, one, i) => sum + one * (stages[i]?.batchTokens ?? Number.NaN), 0);
+  if (steps === step && seen === tokens && updates <= step && stageStep <= (stages[stage]?.steps ?? 0)) return;
+  throw new UserError(
+    `${join(directory, 'state.json')} is damaged: step ${step} (${tokens} tokens, ${updates} updates) is not where ` +
+      `stage ${stage} has come to after ${stageStep} of its steps.`,
+  );
 }
 
 /** The model saved beside the state must belong to it. */

@@ -171,6 +171,22 @@ describe('train', () => {
     await expect(other).rejects.toThrow('stages.0.data.sources.0.weight was 1 and is 2 now');
   });
 
+  it.each([{ step: 2 }, { stageStep: 400 }, { stage: 1 }, { stage: 5, stageStep: 0 }, { tokens: 1 }, { updates: 9 }])(
+    'refuses a state that its stages cannot have come to: %j',
+    async (change) => {
+      const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+      const stop = new AbortController();
+      const { checkpoint } = await train({
+        ...{ model, directory, stages: [stage({ steps: 6 })], signal: stop.signal },
+        hooks: { onStep: ({ step }) => void (step === 3 && stop.abort()) },
+      });
+      const file = join(checkpoint!, 'state.json');
+      writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), ...change }));
+      const resumed = train({ model, stages: [stage({ steps: 6 })], directory, resume: true, verify: false });
+      await expect(resumed).rejects.toThrow(/state\.json is (damaged: step \d+|of step 2)/);
+    },
+  );
+
   it('refuses a checkpoint whose config.json is of another model than its state', async () => {
     const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
     const { checkpoint } = await train({ model, stages: [stage({ steps: 3 })], directory });

@@ -89,6 +89,8 @@ describe('arguments', () => {
     [['--top-k', 'many'], /--top-k expects a number/],
     [['--top-k', ''], /--top-k expects a number/],
     [['--topK= '], /--topK expects a number/],
+    [['--prompt.', 'x'], /Unknown argument: prompt\./],
+    [['--prompt.a', 'x'], /Unknown argument: prompt\.a/],
     [['--no-prompt'], /--no-prompt is not an option/],
     [['--no-top-k', '--json'], /--no-top-k is not an option/],
     [['--json=1e-8'], /--json is a switch and takes no value/],

@@ -9,6 +9,9 @@ import { VERSION } from '../version.js';
 import { misused, type OptionKinds, putAway } from './as_typed.js';
 import { watchOutput } from './output.js';
 
+/** How every command reads its line: digits stay as they are typed, and `--name.x` is no part of `--name`. */
+export const parsing = { 'parse-positional-numbers': false, 'dot-notation': false } as const;
+
 /**
  * Parses `argv` and runs the command, which may give an exit code. A user's mistake is its message on stderr, alone, and
  * the error's exit code; a fault of the program is told as such, with its stack. `EXIT` has the codes.
@@ -28,7 +31,7 @@ export async function runCommand<Args>(
         .help()
         .completion('completion', 'Prints a script for bash or zsh that completes this command’s options')
         .exitProcess(false)
-        .parserConfiguration({ 'parse-positional-numbers': false })
+        .parserConfiguration(parsing)
         .fail((message, error) => {
           throw error && error.name !== 'YError' ? error : new UsageError(restore(message ?? error.message));
         }),
