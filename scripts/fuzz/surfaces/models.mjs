@@ -6,6 +6,7 @@ import {
   expectedScores,
   filesUnder,
   finiteScores,
+  jsonText,
   mutateAnyFile,
   mutatedBytes,
   mutatedTree,
@@ -33,10 +34,7 @@ export const models = {
     const text = readFileSync(join(base, 'tokenizer.json'));
     const file = join(folder, 'tokenizer.json');
     const asTree = choose.below(2) === 0;
-    writeFileSync(
-      file,
-      asTree ? JSON.stringify(mutatedTree(JSON.parse(text), mutations)) : mutatedBytes(text, mutations),
-    );
+    writeFileSync(file, asTree ? jsonText(mutatedTree(JSON.parse(text), mutations)) : mutatedBytes(text, mutations));
     if (choose.below(3) === 0) {
       const output = join(folder, 'small.json');
       return {
@@ -76,7 +74,7 @@ export const models = {
       const { stickbreaking, ...rest } = JSON.parse(readFileSync(config));
       const own = choose.below(2) === 0 ? { stickbreaking } : {};
       const tree = { ...rest, ...own, ...choose.pick(foreign) };
-      writeFileSync(config, JSON.stringify(mutatedTree(tree, mutations)));
+      writeFileSync(config, jsonText(mutatedTree(tree, mutations)));
     } else mutateAnyFile(target, choose, mutations);
     const args = evalArguments(base).map((one) => (one === join(base, 'run') ? join(folder, 'model') : one));
     return { command: 'sb-eval', args, accepted: finiteScores };

@@ -17,10 +17,13 @@ export function mutateFile(path, mutations) {
   writeFileSync(path, mutatedBytes(readFileSync(path), mutations));
 }
 
+/** A tree as a file holds it; nothing is left of one that became undefined. */
+export const jsonText = (tree) => JSON.stringify(tree) ?? '';
+
 /** A file of JSON is changed as a tree half of the time, anything else as bytes. */
 export function mutateAnyFile(path, choose, mutations) {
   if (!path.endsWith('.json') || choose.below(2) === 0) return mutateFile(path, mutations);
-  writeFileSync(path, JSON.stringify(mutatedTree(JSON.parse(readFileSync(path)), mutations)));
+  writeFileSync(path, jsonText(mutatedTree(JSON.parse(readFileSync(path)), mutations)));
 }
 
 /** All files under a folder. */
