@@ -64,10 +64,13 @@ export function lookAt(folder) {
   const run = hashesUnder(join(folder, 'run'));
   delete run['train.log'];
   delete run['metrics.jsonl'];
+  const tokens = hashesUnder(join(folder, 'tokens'));
+  // Of tokens that are whole nobody takes the lock again: the file that a killed process left holds nobody up.
+  for (const name of Object.keys(tokens)) if (/\/\.lock[^/]*$/.test(name)) delete tokens[name];
   return {
     run,
     metrics: metricsOf(folder),
-    tokens: hashesUnder(join(folder, 'tokens')),
+    tokens,
     tokenizer: hashesUnder(folder)['tokenizer.json'],
   };
 }

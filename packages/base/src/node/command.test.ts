@@ -115,6 +115,26 @@ describe('completion', () => {
   });
 });
 
+describe('a command that has commands', () => {
+  const call = (...argv: string[]) =>
+    runCommand<{ _: string[] }>(
+      argv,
+      (parser) => parser.scriptName('sb-test').command('one', 'One').command('two', 'Two').demandCommand(1) as never,
+      async ({ _: [name] }) => {
+        stdout += name;
+      },
+    );
+
+  it('takes one of them, and what follows -- for none', async () => {
+    expect(await call('two')).toBe(EXIT.done);
+    expect(stdout).toBe('two');
+    for (const argv of [['--', 'x'], ['three'], [], ['--', '--input', 'x']])
+      expect(await call(...argv)).toBe(EXIT.usage);
+    expect(stdout).toBe('two');
+    expect(stderr).toMatch(/Name a command: one, two\. \(see --help\)/);
+  });
+});
+
 describe('the end of a command', () => {
   it('answers --version', async () => {
     expect((await run(['--version'])).code).toBe(EXIT.done);

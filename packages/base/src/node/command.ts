@@ -50,11 +50,23 @@ export async function runCommand<Args>(
     parser.middleware(unsorted, true).check((values) => checkValues(values, kindsNow()), true);
     const args = (await parser.parseAsync(typed.argv)) as Args & { help?: boolean; version?: boolean };
     if (args.help || args.version) return EXIT.done;
+    checkCommand(args as { _?: unknown[] }, parser);
     const code = await run(args);
     return typeof code === 'number' ? code : EXIT.done;
   } catch (error) {
     return tell(error);
   }
+}
+
+/** Of a command that has commands one must have been named; what follows `--` names none. */
+function checkCommand({ _: words = [] }: { _?: unknown[] }, parser: Argv): void {
+  interface Internal {
+    getInternalMethods(): { getCommandInstance(): { getCommands(): string[] } };
+  }
+  const internal = (parser as unknown as Internal).getInternalMethods();
+  const names = internal.getCommandInstance().getCommands();
+  const own = names.filter((name) => name !== 'completion');
+  if (own.length > 0 && !own.includes(String(words[0]))) throw new UsageError(`Name a command: ${own.join(', ')}.`);
 }
 
 /** Prints the script for a shell's completion, or what that script asks for; nothing else of the command is run. */
