@@ -1,5 +1,5 @@
 /** sb-eval: perplexity by context length of a checkpoint on a text. */
-import { UserError } from '@stickbreaking/base';
+import { EXIT, UserError } from '@stickbreaking/base';
 import { checkDirectory, checkOutput, progressLine, replaceFile, runCommand } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import {
@@ -149,6 +149,7 @@ async function evaluate(args: Arguments): Promise<void> {
       ...(await evaluateDocuments(score, await readText(source, tokenizer), { lengths, tokenizer, onProgress })),
     );
   progress.clear();
+  checkLosses(results, directory);
   const record = {
     checkpoint: directory,
     data,
@@ -159,6 +160,16 @@ async function evaluate(args: Arguments): Promise<void> {
   const json = `${JSON.stringify(record, null, 2)}\n`;
   if (args.output) replaceFile(args.output, json);
   process.stdout.write(args.json ? json : report(record.checkpoint, data, backend.description, results));
+}
+
+/** No text has such a loss under weights that were trained, and JSON has no number for its perplexity. */
+function checkLosses(results: readonly LengthResult[], directory: string): void {
+  const odd = results.find(({ perplexity }) => !Number.isFinite(perplexity));
+  if (!odd) return;
+  throw new UserError(
+    `${directory}: at length ${odd.length} the loss is ${odd.nll} nats a token, which is beyond any perplexity; its weights are damaged, or its training diverged.`,
+    { exitCode: EXIT.refused },
+  );
 }
 
 function checkMemory(needed: number, length: number): void {

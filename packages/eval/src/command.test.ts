@@ -438,6 +438,31 @@ describe('a checkpoint that is not as it was saved', () => {
     }
   });
 
+  it('whose loss is beyond any perplexity gives no numbers', async () => {
+    const model = LlamaModel.load(at('rope'));
+    const head = model.parameters.get('lm_head.weight')!;
+    head.assign(
+      tensor(
+        head.dataSync().map((weight) => weight * 1e15),
+        head.shape,
+      ),
+    );
+    cpSync(at('rope'), at('huge'), { recursive: true });
+    model.save(at('huge'));
+    model.dispose();
+    const options = ['--lengths', '16', '--backend', 'cpu', '--json'];
+    const { code, stdout, stderr } = await run(
+      evaluate,
+      '--checkpoint',
+      at('huge'),
+      '--data',
+      at('text.txt'),
+      ...options,
+    );
+    expect([code, stdout]).toEqual([4, '']);
+    expect(stderr).toMatch(/huge: at length 16 the loss is \S+ nats a token, which is beyond any perplexity/);
+  });
+
   it.each([Number.NaN, Number.POSITIVE_INFINITY])('with a weight of %s gives no numbers and no text', async (value) => {
     const name = `weights-${value}`;
     const model = LlamaModel.load(at('rope'));
