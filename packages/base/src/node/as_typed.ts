@@ -81,6 +81,14 @@ export function misused(argv: readonly string[], kinds: OptionKinds): string | u
   return undefined;
 }
 
+/** Names that yargs keeps what it has sorted under; set by a line, they would take its place. */
+export function reserved(argv: readonly string[]): string | undefined {
+  const upTo = argv.indexOf('--');
+  const words = upTo < 0 ? argv : argv.slice(0, upTo);
+  // Letters after one dash are an option each.
+  return words.find((word) => /^--(no-)?(_|\$0)(=|$)/.test(word) || /^-[^-\d][^=]*[_$]|^-[_$]/.test(word));
+}
+
 /** The names of options as they may be typed, with dashes or as one word. */
 function namesOf({ string, number, boolean, array, alias }: OptionKinds) {
   const spelt = (given: readonly string[]) =>

@@ -6,7 +6,7 @@ import { actionOf, explainSystemError, UserError } from '../errors.js';
 import { EXIT } from '../exit_codes.js';
 import { oneLine } from '../shown.js';
 import { VERSION } from '../version.js';
-import { misused, type OptionKinds, putAway } from './as_typed.js';
+import { misused, type OptionKinds, putAway, reserved } from './as_typed.js';
 import { watchOutput } from './output.js';
 
 /** How every command reads its line: digits stay as they are typed, and `--name.x` is no part of `--name`. */
@@ -43,6 +43,8 @@ export async function runCommand<Args>(
     if (misuse) throw new UsageError(misuse);
     const typed = putAway(argv, kinds);
     restore = typed.restore;
+    const taken = reserved(typed.argv);
+    if (taken !== undefined) throw new UsageError(`Unknown argument: ${taken}`);
     const unsorted = (values: Record<string, unknown>) => {
       for (const [name, value] of Object.entries(values)) values[name] = restore(value);
     };
