@@ -11,9 +11,10 @@ import { trainTokenizer } from '@stickbreaking/data';
 import { CHECKSUMS_FILE, checksumsOf, type LlamaConfigInput, LlamaModel } from '@stickbreaking/model';
 import { tensor } from '@tensorflow/tfjs-core';
 import { parquetWriteBuffer } from 'hyparquet-writer';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { main as evaluate } from './cli.js';
 import { main as generate } from './generate_cli.js';
+import { runHere as run } from './run_here.fixture.js';
 import { readText } from './text.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sb-eval-'));
@@ -47,24 +48,6 @@ beforeAll(async () => {
   }
 });
 afterAll(() => rmSync(folder, { recursive: true }));
-
-type Command = (argv: string[]) => Promise<number>;
-
-/** Runs a command in this process; gives its exit code and what it wrote. */
-async function run(command: Command, ...argv: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const written = { stdout: '', stderr: '' };
-  const spies = (['stdout', 'stderr'] as const).map((name) =>
-    vi.spyOn(process[name], 'write').mockImplementation((chunk) => {
-      written[name] += String(chunk);
-      return true;
-    }),
-  );
-  try {
-    return { code: await command(argv), ...written };
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
 
 const evaluating = (checkpoint: string, ...more: string[]) =>
   run(evaluate, '--backend', 'cpu', '--checkpoint', at(checkpoint), ...more);
@@ -421,7 +404,7 @@ describe('a checkpoint that is not as it was saved', () => {
       [evaluate, ...checkpoint, '--data', at('text.txt'), '--lengths', '16'],
       [evaluate, ...checkpoint, '--attention', '--text', 'The line', '--output', at('drawn.html')],
       [generate, ...checkpoint, '--prompt', 'The', '--max-new-tokens', '2'],
-    ] as [Command, ...string[]][];
+    ] as [Parameters<typeof run>[0], ...string[]][];
 
   it('with one bit changed is refused, and used where --no-verify says so', async () => {
     const checkpoint = await spoilt('flipped', (directory) => {

@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { selectBackend } from '@stickbreaking/core';
 import { trainTokenizer } from '@stickbreaking/data';
 import { LlamaModel, parseConfig } from '@stickbreaking/model';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { main } from './generate_cli.js';
 import type { ContinuationRecord } from './generation/continuation.js';
+import { runHere } from './run_here.fixture.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sb-generate-'));
 const at = (name: string) => join(folder, name);
@@ -24,21 +25,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Runs the command in this process; gives its exit code and what it wrote. */
-async function run(...argv: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const written = { stdout: '', stderr: '' };
-  const spies = (['stdout', 'stderr'] as const).map((name) =>
-    vi.spyOn(process[name], 'write').mockImplementation((chunk) => {
-      written[name] += String(chunk);
-      return true;
-    }),
-  );
-  try {
-    return { code: await main(['--backend', 'cpu', '--checkpoint', at('model'), ...argv]), ...written };
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
+const run = (...argv: string[]) => runHere(main, '--backend', 'cpu', '--checkpoint', at('model'), ...argv);
 const limits = ['--max-new-tokens', '6', '--temperature', '1', '--top-p', '1'];
 const recordsIn = (text: string) =>
   text

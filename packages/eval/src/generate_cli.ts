@@ -7,7 +7,7 @@ import { selectBackend } from '@stickbreaking/core';
 import { specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
 import { checkGenerateOptions, contextReach, type GenerateOptions } from '@stickbreaking/model';
 import { openCheckpoint, verifyOption } from './checkpoint.js';
-import { type GenerateArguments, generateOptions } from './generation/options.js';
+import { type GenerateArguments, generateOptions, samplingFrom } from './generation/options.js';
 import { type Prompt, readFinished, readPrompts } from './generation/prompts.js';
 import { type RunTotals, runPrompts, withoutFinished } from './generation/run_prompts.js';
 
@@ -28,10 +28,9 @@ export function main(argv: string[]): Promise<number> {
 }
 
 async function generate(args: GenerateArguments): Promise<number> {
-  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, seed, logprobs } = args;
+  const { maxNewTokens, seed, logprobs } = args;
   const options: GenerateOptions = {
-    ...{ maxNewTokens, temperature, topP, minP, repetitionPenalty, seed },
-    ...(topK === undefined ? {} : { topK }),
+    ...{ ...samplingFrom(args), maxNewTokens, seed },
     ...(logprobs === undefined ? {} : { logProbabilities: logprobs }),
   };
   checkGenerateOptions(options);

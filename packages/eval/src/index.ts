@@ -2,6 +2,7 @@ export { type AttentionMap, type AttentionMapOptions, attentionMaps } from './at
 export { type AttentionPictureOptions, attentionPicture, tokenLabels } from './attention/picture.js';
 export { type OpenedCheckpoint, openCheckpoint, verifyOption } from './checkpoint.js';
 export { type DocumentsOptions, evaluateDocuments } from './documents.js';
+export { modelOptions, type SamplingArguments, samplingFrom, samplingOptions } from './generation/options.js';
 export { parseLengths } from './lengths.js';
 export { type Finding, sortFindings, summariseFindings } from './report/findings.js';
 export {

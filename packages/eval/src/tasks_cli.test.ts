@@ -6,9 +6,10 @@ import { selectBackend } from '@stickbreaking/core';
 import { openTokenizer, trainTokenizer } from '@stickbreaking/data';
 import { LlamaModel } from '@stickbreaking/model';
 import { parquetWriteBuffer } from 'hyparquet-writer';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { main } from './cli.js';
 import { exactMcNemar } from './results/compare.js';
+import { runHere } from './run_here.fixture.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'sb-tasks-'));
 const at = (name: string) => join(folder, name);
@@ -88,21 +89,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-async function run(...argv: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const written = { stdout: '', stderr: '' };
-  const spies = (['stdout', 'stderr'] as const).map((name) =>
-    vi.spyOn(process[name], 'write').mockImplementation((chunk) => {
-      written[name] += String(chunk);
-      return true;
-    }),
-  );
-  try {
-    return { code: await main(argv), ...written };
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
-
+const run = (...argv: string[]) => runHere(main, ...argv);
 const evaluating = (tasks: string, ...more: string[]) =>
   run('--backend', 'native', '--checkpoint', at('model'), '--data-dir', data, '--tasks', tasks, ...more);
 

@@ -1,11 +1,12 @@
 /** sb-eval --tasks: a checkpoint's scores on tasks. */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatDuration, UserError, VERSION } from '@stickbreaking/base';
-import { checkOutput, progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { checkOutput, progressLine, readWhole, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { specialTokensFrom } from '@stickbreaking/data';
+import { CHECKSUMS_FILE } from '@stickbreaking/model';
 import { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
 import { writeReport } from './report/report.js';
 import { type OutputPlaces, outputPlaces, writeResults } from './results/files.js';
@@ -186,12 +187,17 @@ function rulesOf({ bos, harness, maxLength }: Arguments, { tokenizer, model }: O
 /** What answers hang on beside the request: the weights, the tokenizer. */
 function modelKey({ directory, tokenizer }: OpenedCheckpoint, { bos }: TokenRules): string {
   const hash = createHash('sha256');
-  const files = ['config.json', 'checksums.json'].map((name) => join(directory, name));
-  for (const file of files) if (existsSync(file)) hash.update(readFileSync(file));
-  const weights = join(directory, 'model.safetensors');
-  if (!existsSync(files[1]!) && existsSync(weights)) {
-    const { size, mtimeMs } = statSync(weights);
-    hash.update(`${size} ${mtimeMs}`);
+  for (const name of ['config.json', CHECKSUMS_FILE]) {
+    const file = join(directory, name);
+    if (existsSync(file)) hash.update(readWhole(file));
+  }
+  if (!existsSync(join(directory, CHECKSUMS_FILE))) {
+    // Weights of others have no checksums, and may be in several files.
+    for (const name of readdirSync(directory).sort()) {
+      if (!name.endsWith('.safetensors')) continue;
+      const { size, mtimeMs } = statSync(join(directory, name));
+      hash.update(`${size} ${mtimeMs}`);
+    }
   }
   return hash.update(`${tokenizer.hash} ${tokenizer.beginId} ${bos}`).digest('hex');
 }

@@ -2,20 +2,16 @@
 import { createInterface } from 'node:readline';
 import { EXIT, UserError } from '@stickbreaking/base';
 import { runCommand } from '@stickbreaking/base/node';
+import { type SamplingArguments, samplingFrom, samplingOptions } from '@stickbreaking/eval';
 import { checkGenerateOptions, contextReach } from '@stickbreaking/model';
 import type { ChatMessage } from './chat_template.js';
 import { conversationIds } from './conversation.js';
 import { Engine } from './engine.js';
-import { type ModelArguments, modelOptions, openModel } from './open_model.js';
+import { type ModelArguments, openModel, openOptions } from './open_model.js';
 
-interface Arguments extends ModelArguments {
+interface Arguments extends ModelArguments, SamplingArguments {
   system: string | undefined;
   maxNewTokens: number;
-  temperature: number;
-  topK: number | undefined;
-  topP: number;
-  minP: number;
-  repetitionPenalty: number;
   seed: number | undefined;
 }
 
@@ -28,27 +24,11 @@ export function main(argv: string[]): Promise<number> {
         .usage(
           '$0 --checkpoint DIR\n\nA conversation with a model. /new begins another one, /quit or Ctrl-D ends; Ctrl-C stops an answer. Where no terminal is, each line of standard input is a turn.',
         )
-        .options(modelOptions)
+        .options(openOptions)
         .options({
           system: { type: 'string', describe: 'what the model is told before the conversation' },
           'max-new-tokens': { type: 'number', default: 512, describe: 'of one answer' },
-          temperature: { type: 'number', default: 0.8, describe: '0 takes the most likely token' },
-          'top-k': { type: 'number', describe: 'sample from this many most likely tokens' },
-          'top-p': {
-            type: 'number',
-            default: 0.95,
-            describe: 'sample from the most likely with this probability together',
-          },
-          'min-p': {
-            type: 'number',
-            default: 0,
-            describe: 'sample from tokens at least this probable beside the most likely',
-          },
-          'repetition-penalty': {
-            type: 'number',
-            default: 1,
-            describe: 'logits of tokens that came before are divided by it',
-          },
+          ...samplingOptions,
           seed: { type: 'number', describe: 'the same one gives the same answers; default: another each time' },
         }) as never,
     chat,
@@ -56,11 +36,8 @@ export function main(argv: string[]): Promise<number> {
 }
 
 async function chat(args: Arguments): Promise<number> {
-  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty } = args;
-  const sampling = {
-    ...{ maxNewTokens, temperature, topP, minP, repetitionPenalty },
-    ...(topK === undefined ? {} : { topK }),
-  };
+  const { maxNewTokens } = args;
+  const sampling = { ...samplingFrom(args), maxNewTokens };
   let seed = args.seed ?? Math.floor(Math.random() * 2 ** 31);
   checkGenerateOptions({ ...sampling, seed });
   const { model, tokenizer, template, directory, backend } = await openModel(args);

@@ -2,7 +2,7 @@
 import { dirname } from 'node:path';
 import { selectBackend } from '@stickbreaking/core';
 import { type SpecialTokenArguments, specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
-import { type OpenedCheckpoint, openCheckpoint, verifyOption } from '@stickbreaking/eval';
+import { modelOptions, type OpenedCheckpoint, openCheckpoint, verifyOption } from '@stickbreaking/eval';
 import { ChatTemplate } from './chat_template.js';
 
 export interface ModelArguments extends SpecialTokenArguments {
@@ -13,14 +13,12 @@ export interface ModelArguments extends SpecialTokenArguments {
   backend: string;
 }
 
-export const modelOptions = {
-  checkpoint: { type: 'string', demandOption: true, describe: 'checkpoint, run directory (its latest), or RUN/best' },
+export const openOptions = {
+  ...modelOptions,
   'chat-template': {
     type: 'string',
     describe: 'a Jinja file; default: the one beside the tokenizer, or a plain one where it has none',
   },
-  tokenizer: { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' },
-  backend: { type: 'string', default: 'auto', describe: 'auto, native, cpu, cuda, …' },
   ...specialTokenOptions,
   ...verifyOption,
 } as const;

@@ -8,7 +8,7 @@ import { EXIT, UserError } from '@stickbreaking/base';
 import { runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { createApi } from './api.js';
 import { Engine } from './engine.js';
-import { type ModelArguments, modelOptions, openModel } from './open_model.js';
+import { type ModelArguments, openModel, openOptions } from './open_model.js';
 
 interface Arguments extends ModelArguments {
   port: number;
@@ -33,7 +33,7 @@ export function main(argv: string[]): Promise<number> {
         .usage(
           '$0 --checkpoint DIR [--port N]\n\nServes a model over HTTP as OpenAI does: /v1/completions, /v1/chat/completions, /v1/models, and /health.',
         )
-        .options(modelOptions)
+        .options(openOptions)
         .options({
           port: { type: 'number', default: 8000, describe: '0 takes a free one' },
           host: {

@@ -1,18 +1,13 @@
 /** The command line of sb-generate. */
 import type { SpecialTokenArguments } from '@stickbreaking/data';
 
-export interface GenerateArguments extends SpecialTokenArguments {
+export interface GenerateArguments extends SpecialTokenArguments, SamplingArguments {
   checkpoint: string;
   prompt: string | undefined;
   prompts: string | undefined;
   output: string | undefined;
   batch: number;
   maxNewTokens: number;
-  temperature: number;
-  topK: number | undefined;
-  topP: number;
-  minP: number;
-  repetitionPenalty: number;
   seed: number;
   stop: string[];
   echo: boolean | undefined;
@@ -23,19 +18,15 @@ export interface GenerateArguments extends SpecialTokenArguments {
   backend: string;
 }
 
-export const generateOptions = {
+/** Which model, of every command that generates. */
+export const modelOptions = {
   checkpoint: { type: 'string', demandOption: true, describe: 'checkpoint, run directory (its latest), or RUN/best' },
-  prompt: { type: 'string', describe: 'the text to continue; default: standard input' },
-  prompts: {
-    type: 'string',
-    describe: 'a JSON lines file of prompts: strings, or objects with "prompt" and, if wanted, "id" and "seed"',
-  },
-  output: {
-    type: 'string',
-    describe: 'where continuations of --prompts go, as JSON lines; what it has already is not made again',
-  },
-  batch: { type: 'number', default: 64, describe: 'prompts that run at once' },
-  'max-new-tokens': { type: 'number', default: 200 },
+  tokenizer: { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' },
+  backend: { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' },
+} as const;
+
+/** How a token is drawn. */
+export const samplingOptions = {
   temperature: { type: 'number', default: 0.8, describe: '0 takes the most likely token' },
   'top-k': { type: 'number', describe: 'sample from this many most likely tokens' },
   'top-p': {
@@ -49,6 +40,36 @@ export const generateOptions = {
     describe: 'sample from tokens at least this probable beside the most likely',
   },
   'repetition-penalty': { type: 'number', default: 1, describe: 'logits of tokens that came before are divided by it' },
+} as const;
+
+/** What those options give. */
+export interface SamplingArguments {
+  temperature: number;
+  topK: number | undefined;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+}
+
+/** As a generation takes them. */
+export function samplingFrom({ temperature, topK, topP, minP, repetitionPenalty }: SamplingArguments) {
+  return { temperature, topP, minP, repetitionPenalty, ...(topK === undefined ? {} : { topK }) };
+}
+
+export const generateOptions = {
+  ...modelOptions,
+  prompt: { type: 'string', describe: 'the text to continue; default: standard input' },
+  prompts: {
+    type: 'string',
+    describe: 'a JSON lines file of prompts: strings, or objects with "prompt" and, if wanted, "id" and "seed"',
+  },
+  output: {
+    type: 'string',
+    describe: 'where continuations of --prompts go, as JSON lines; what it has already is not made again',
+  },
+  batch: { type: 'number', default: 64, describe: 'prompts that run at once' },
+  'max-new-tokens': { type: 'number', default: 200 },
+  ...samplingOptions,
   seed: { type: 'number', default: 0, describe: 'of --prompts, each line adds its number' },
   stop: { type: 'string', array: true, default: [] as string[], describe: 'texts that end the continuation' },
   echo: { type: 'boolean', describe: 'the prompt in front of the text; default: for a single prompt as text' },
@@ -57,6 +78,4 @@ export const generateOptions = {
     type: 'number',
     describe: 'each token’s log-probability, and those of this many most likely ones, as JSON',
   },
-  tokenizer: { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' },
-  backend: { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' },
 } as const;

@@ -1,7 +1,8 @@
 /** Prompts of a JSON lines file, and what an output file has of them already. */
-import { createReadStream, existsSync, readFileSync, truncateSync } from 'node:fs';
+import { createReadStream, existsSync, truncateSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { EXIT, UserError } from '@stickbreaking/base';
+import { readWhole } from '@stickbreaking/base/node';
 import type { ContinuationRecord } from './continuation.js';
 
 export interface Prompt {
@@ -48,7 +49,7 @@ function parsePrompt(text: string, where: string): Omit<Prompt, 'index'> {
 export function readFinished(path: string): Map<number, string> {
   const finished = new Map<number, string>();
   if (!existsSync(path)) return finished;
-  const bytes = readFileSync(path);
+  const bytes = readWhole(path);
   const end = bytes.lastIndexOf(10) + 1;
   if (end < bytes.length) truncateSync(path, end);
   const lines = bytes.toString('utf8', 0, end).split('\n').slice(0, -1);

@@ -1,7 +1,7 @@
 /** Two files of samples beside each other: whether they asked the same, how far their answers are apart, and which is right. */
-import { readFileSync } from 'node:fs';
-import { explainSystemError, shown, UserError } from '@stickbreaking/base';
+import { shown, UserError } from '@stickbreaking/base';
 import { z } from 'zod';
+import { readJsonLines } from './json_lines.js';
 
 /** A line of samples, ours or the harness's. */
 const SampleSchema = z.looseObject({
@@ -65,24 +65,11 @@ export function compareSamples(first: string, second: string): Comparison {
 }
 
 function samplesOf(path: string): Map<string, Sample> {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw explainSystemError(error, `cannot read ${shown(path)}`);
-  }
-  const lines = text.split('\n').filter((line) => line.trim() !== '');
-  const samples = lines.map((line, i) => sampleOf(line, `${shown(path)}, line ${i + 1}`));
+  const samples = readJsonLines(path).map(sampleOf);
   return new Map(samples.map((one) => [`${one.doc_id} ${one.filter}`, one]));
 }
 
-function sampleOf(line: string, where: string): Sample {
-  let json: unknown;
-  try {
-    json = JSON.parse(line);
-  } catch {
-    throw new UserError(`${where}: this is no JSON.`);
-  }
+function sampleOf({ json, where }: { json: unknown; where: string }): Sample {
   const parsed = SampleSchema.safeParse(json);
   if (!parsed.success) throw new UserError(`${where}: this is no sample.`);
   return parsed.data;

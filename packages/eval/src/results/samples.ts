@@ -1,12 +1,12 @@
 /** Samples: a line for every document and filter, as lm-evaluation-harness writes them and leaderboards read them. */
-import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { explainSystemError, shown, UserError } from '@stickbreaking/base';
+import { shown, UserError } from '@stickbreaking/base';
 import type { TaskOutcome } from '../runner/run.js';
 import type { Row, TaskDefinition } from '../tasks/definition.js';
 import { documentHashes } from '../tasks/hashes.js';
 import { type DocumentScore, kindOf, scoreDocument } from '../tasks/scores.js';
 import type { AnswerOf, RequestKind, RequestOf } from '../tasks/task.js';
+import { readJsonLines } from './json_lines.js';
 
 /** The lines of a task; `answers` holds as numbers what the harness writes as text. */
 export function sampleLines({ task, scores, answers }: TaskOutcome): string[] {
@@ -99,21 +99,9 @@ export function scoreSamples(definition: TaskDefinition, { documents }: ReadSamp
 }
 
 function readLines(path: string): SampleLine[] {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw explainSystemError(error, `cannot read ${shown(path)}`);
-  }
-  const lines = text.split('\n').filter((line) => line.trim() !== '');
+  const lines = readJsonLines(path);
   if (lines.length === 0) throw new UserError(`${shown(path)} holds no sample.`);
-  return lines.map((line, i) => {
-    try {
-      return JSON.parse(line) as SampleLine;
-    } catch {
-      throw new UserError(`${shown(path)}, line ${i + 1}: this is no JSON.`);
-    }
-  });
+  return lines.map(({ json }) => json as SampleLine);
 }
 
 function answerOf(kind: RequestKind, given: Bare, where: string): AnswerOf<RequestKind> {

@@ -1,7 +1,8 @@
 /** RULER's materials from files under a folder; each is read when it is first needed. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { shown, UserError } from '@stickbreaking/base';
+import { readWhole } from '@stickbreaking/base/node';
 import { words } from '../python/text.js';
 import type { RulerForm } from './context.js';
 import { hotpotQuestions, type RulerMaterials, sentencesOf, squadQuestions } from './materials.js';
@@ -43,10 +44,10 @@ export function materialsIn(directory: string, form: RulerForm): RulerMaterials 
     });
   };
   const list = (what: 'nouns' | 'adjectives' | 'verbs') => {
-    const lines = readFileSync(find(what), 'utf8').split('\n');
+    const lines = textOf(find(what)).split('\n');
     return lines.map((word) => word.trim()).filter((word) => word !== '');
   };
-  const json = (what: 'squad' | 'hotpot') => parsed(find(what));
+  const json = (what: 'squad' | 'hotpot') => parsedFile(find(what));
   const essay = once(() => words(essaysIn(find('essays'), form)));
   return {
     essay,
@@ -69,19 +70,23 @@ function once<T>(make: () => T): () => T {
   };
 }
 
-function parsed(path: string): unknown {
+const textOf = (path: string) => readWhole(path, shown(path)).toString();
+const parsedFile = (path: string) => parsed(textOf(path), shown(path));
+
+function parsed(text: string, where: string): unknown {
   try {
-    return JSON.parse(readFileSync(path, 'utf8'));
+    return JSON.parse(text);
   } catch (error) {
-    throw new UserError(`${shown(path)} is no JSON (${shown((error as Error).message)}).`);
+    throw new UserError(`${where} is no JSON (${shown((error as Error).message)}).`);
   }
 }
 
 /** One text, or one a line: NVIDIA puts them together as they are, the harness with a space between. */
 function essaysIn(path: string, form: RulerForm): string {
-  if (path.endsWith('.json')) return (parsed(path) as { text: string }).text;
-  const lines = readFileSync(path, 'utf8')
+  if (path.endsWith('.json')) return (parsedFile(path) as { text: string }).text;
+  const lines = textOf(path)
     .split('\n')
     .filter((line) => line !== '');
-  return lines.map((line) => (JSON.parse(line) as { text: string }).text).join(form === 'harness' ? ' ' : '');
+  const essay = (line: string, i: number) => parsed(line, `${shown(path)}, line ${i + 1},`) as { text: string };
+  return lines.map((line, i) => essay(line, i).text).join(form === 'harness' ? ' ' : '');
 }

@@ -1,7 +1,7 @@
 /** The parameters of NLTK's English Punkt model as NLTK publishes them: the folder `punkt_tab/english`. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { shown, UserError } from '@stickbreaking/base';
+import { readWhole } from '@stickbreaking/base/node';
 import type { PunktParameters } from './punkt.js';
 
 /** Their names, for those who look for them. */
@@ -10,7 +10,9 @@ export const PUNKT_FILES = ['abbrev_types.txt', 'collocations.tab', 'sent_starte
 /** @throws UserError where a line is none of its file */
 export function readPunkt(folder: string): PunktParameters {
   const linesOf = (name: string) => {
-    const lines = readFileSync(join(folder, name), 'utf8').split(/\r?\n/);
+    const lines = readWhole(join(folder, name), shown(join(folder, name)))
+      .toString()
+      .split(/\r?\n/);
     return lines.filter((line) => line !== '');
   };
   const [abbreviations, collocations, starters, orthography] = PUNKT_FILES.map(linesOf) as [

@@ -2,9 +2,9 @@
  * Answers of the model as they come, a line each, in a file that outlives a kill: whoever evaluates the same model again
  * goes on from there.
  */
-import { closeSync, existsSync, fsyncSync, ftruncateSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, ftruncateSync, rmSync } from 'node:fs';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
-import { writeFully } from '@stickbreaking/base/node';
+import { openFile, readWhole, writeFully } from '@stickbreaking/base/node';
 
 /** A log-likelihood, or a generated text. */
 export type Answer = number | string;
@@ -41,7 +41,7 @@ export function answersInFile(path: string, model: string, others: readonly stri
   const header = `${JSON.stringify({ answersOf: model })}\n`;
   for (const other of others) if (existsSync(other)) read(other, header, known);
   const whole = existsSync(path) ? read(path, header, known) : 0;
-  const file = opened(path);
+  const file = openFile(path, 'appending', shown(path));
   ftruncateSync(file, whole);
   if (whole === 0) writeFully(file, Buffer.from(header));
   return {
@@ -62,23 +62,15 @@ export function answersInFile(path: string, model: string, others: readonly stri
 /** Moves the answers of parts into a file. */
 export function gatherAnswers(answers: Answers, parts: readonly string[]): void {
   for (const path of parts.filter(existsSync)) {
-    const lines = readFileSync(path, 'utf8').split('\n').slice(1, -1);
+    const lines = readWhole(path, shown(path)).toString().split('\n').slice(1, -1);
     answers.add(lines.map((line, i) => parse(line, `${shown(path)}, line ${i + 2}`)));
     rmSync(path);
   }
 }
 
-function opened(path: string): number {
-  try {
-    return openSync(path, 'a');
-  } catch (error) {
-    throw explainSystemError(error, `cannot write ${shown(path)}`);
-  }
-}
-
 /** @returns the bytes of the lines that are whole */
 function read(path: string, header: string, known: Answers): number {
-  const bytes = readFileSync(path);
+  const bytes = readWhole(path, shown(path));
   const end = bytes.lastIndexOf(0x0a) + 1;
   const [first = '', ...lines] = bytes.subarray(0, end).toString().split('\n');
   if (end === 0) return 0;

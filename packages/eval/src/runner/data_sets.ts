@@ -2,9 +2,10 @@
  * The rows of a task's data set from files under a folder, as the Hugging Face Hub publishes them or as their authors did.
  * Nothing is fetched.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { shown, UserError } from '@stickbreaking/base';
+import { readWhole } from '@stickbreaking/base/node';
 import { hashFile, listFiles, readRows, type SourceFile, wikiTextPages } from '@stickbreaking/data';
 import type { Row, TaskDefinition } from '../tasks/definition.js';
 
@@ -100,7 +101,7 @@ async function load(
 
 async function wikiTextRows(path: string): Promise<Row[]> {
   const rows: Row[] = [];
-  for await (const page of wikiTextPages(readFileSync(path, 'utf8').split('\n'))) rows.push({ page });
+  for await (const page of wikiTextPages(readWhole(path, shown(path)).toString().split('\n'))) rows.push({ page });
   return rows;
 }
 

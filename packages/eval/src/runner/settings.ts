@@ -1,6 +1,7 @@
 /** Settings of a run as they are typed: how answers are generated, and which documents are scored. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { shown, UserError } from '@stickbreaking/base';
+import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import type { TaskDefinition } from '../tasks/definition.js';
 import type { GenerationSettings } from '../tasks/task.js';
@@ -60,7 +61,7 @@ function typedValue(text: string): unknown {
  * @throws UserError where it is none, or names a task that is not evaluated
  */
 export function parseSamples(text: string, tasks: readonly TaskDefinition[]): Map<string, readonly number[]> {
-  const given = json(existsSync(text) ? readFileSync(text, 'utf8') : text, '--samples');
+  const given = json(existsSync(text) ? readWhole(text, shown(text)).toString() : text, '--samples');
   const parsed = z.record(z.string(), z.array(z.int().nonnegative())).safeParse(given);
   if (!parsed.success)
     throw new UserError('--samples expects numbers of documents by task, such as {"arc_easy":[0,5]}.');
