@@ -3,9 +3,11 @@
 // of one. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n --out folder --quick
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { LlamaModel, loadConfig, parseConfig } from '@stickbreaking/model';
+import { seededRandom } from '@stickbreaking/base';
+import { loadConfig, parseConfig } from '@stickbreaking/model';
 import { commandGiven, openGpu } from './gpu.mjs';
 import { median } from './measure.mjs';
+import { noisyModel } from './noisy_model.mjs';
 
 const { values: o } = parseArgs({
   options: {
@@ -23,17 +25,7 @@ const config = parseConfig({
   attention: o.attention,
   ...(o.layers ? { numLayers: Number(o.layers) } : {}),
 });
-const noise = Float32Array.from(
-  { length: 2 ** 20 + 7 },
-  () => (Math.random() + Math.random() + Math.random() - 1.5) * 0.04,
-);
-const model = LlamaModel.from(config, (name, shape) => {
-  const size = shape.reduce((product, n) => product * n, 1);
-  if (/norm/.test(name)) return new Float32Array(size).fill(1);
-  const values = new Float32Array(size);
-  for (let at = 0; at < size; at += noise.length) values.set(noise.subarray(0, Math.min(noise.length, size - at)), at);
-  return values;
-});
+const model = noisyModel(config, seededRandom(1, 'bench'));
 const promptOf = (i, length) =>
   Int32Array.from({ length }, (_, at) => (at * at * 31 + at * 7 + i * 1013 + 1) % config.vocabSize);
 

@@ -8,11 +8,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { seededRandom } from '@stickbreaking/base';
-import { LlamaModel, loadConfig, parseConfig } from '@stickbreaking/model';
+import { loadConfig, parseConfig } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import * as tf from '@tensorflow/tfjs-core';
 import { commandGiven, joinGpus, openGpu } from './gpu.mjs';
 import { median } from './measure.mjs';
+import { noisyModel } from './noisy_model.mjs';
 
 const { values: o } = parseArgs({
   options: {
@@ -53,18 +54,7 @@ const [sequences, length, microBatches, steps] = [
 const tokens = sequences * length * microBatches * size;
 
 const random = seededRandom(1, 'bench'); // every GPU's process draws the same
-// A little noise, repeated: made once on the host, so that a billion weights need no drawing of their own.
-const noise = Float32Array.from(
-  { length: 2 ** 20 + 7 },
-  () => (random.uniform() + random.uniform() + random.uniform() - 1.5) * 0.04,
-);
-const model = LlamaModel.from(config, (name, shape) => {
-  const size = shape.reduce((product, n) => product * n, 1);
-  if (/norm/.test(name)) return new Float32Array(size).fill(1);
-  const values = new Float32Array(size);
-  for (let at = 0; at < size; at += noise.length) values.set(noise.subarray(0, Math.min(noise.length, size - at)), at);
-  return values;
-});
+const model = noisyModel(config, random);
 const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
 const weights = world?.collective.share(model);
 const optimizer = new Optimizer(weights?.owned ?? model.parameters, OptimizerSchema.parse({ momentType: o.moments }));

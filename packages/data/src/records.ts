@@ -16,26 +16,6 @@ export interface PlacedRecord {
 }
 
 /** One record a line (.jsonl, .ndjson). Blank lines are none. */
-export async function* readJsonLines(
-  file: SourceFile,
-  bytes: AsyncIterable<Uint8Array>,
-  check: TextCheck,
-): AsyncGenerator<RowText> {
-  for await (const one of readJsonLineRecords(file, bytes, check))
-    yield textIn(one.record, file.field, one.where, check);
-}
-
-/** One array of records, or records one after the other, over as many lines as they like (.json). */
-export async function* readJsonValues(
-  file: SourceFile,
-  bytes: AsyncIterable<Uint8Array>,
-  check: TextCheck,
-): AsyncGenerator<RowText> {
-  for await (const one of readJsonValueRecords(file, bytes, check))
-    yield textIn(one.record, file.field, one.where, check);
-}
-
-/** As `readJsonLines`, whole. */
 export async function* readJsonLineRecords(
   file: SourceFile,
   bytes: AsyncIterable<Uint8Array>,
@@ -44,7 +24,7 @@ export async function* readJsonLineRecords(
   for await (const line of readLines(bytes, file.path)) yield* recordOfLine(file, line, check);
 }
 
-/** As `readJsonValues`, whole. */
+/** One array of records, or records one after the other, over as many lines as they like (.json). */
 export async function* readJsonValueRecords(
   file: SourceFile,
   bytes: AsyncIterable<Uint8Array>,
@@ -52,6 +32,14 @@ export async function* readJsonValueRecords(
 ): AsyncGenerator<PlacedRecord> {
   for await (const value of splitValues(bytes, file.path)) yield* recordOfLine(file, value, check);
 }
+
+/** The text of each record. */
+const textsOf = (read: typeof readJsonLineRecords) =>
+  async function* (file: SourceFile, bytes: AsyncIterable<Uint8Array>, check: TextCheck): AsyncGenerator<RowText> {
+    for await (const { record, where } of read(file, bytes, check)) yield textIn(record, file.field, where, check);
+  };
+export const readJsonLines = textsOf(readJsonLineRecords);
+export const readJsonValues = textsOf(readJsonValueRecords);
 
 function* recordOfLine(file: SourceFile, { bytes, number, offset }: Line, check: TextCheck): Generator<PlacedRecord> {
   const where = `${shown(file.path)}, line ${number}`;

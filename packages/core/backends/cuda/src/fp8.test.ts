@@ -1,28 +1,20 @@
-// Matmuls of eight bits on a device of host memory (host_device.ts): which are made so, over what, and when weights are made anew.
+// Matmuls of eight bits on a device of host memory (host_device.fixture.ts): which are made so, over what, and when weights are made anew.
 import { seededRandom } from '@stickbreaking/base';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { attachEight } from './fp8.js';
-import { HostDevice } from './host_device.js';
+import type { HostDevice } from './host_device.fixture.js';
+import { hostMatrices, type Rows, times, turned } from './host_matrices.fixture.js';
 import { matmulKernels } from './ops/matmul.js';
 
-type Rows = number[][];
 const fp8 = { precision: 'fp8' } as const;
 const random = seededRandom(5);
 /** Numbers that a row in eight bits holds: its largest is 4, and all are powers of two. */
 const draw = (rows: number, columns: number): Rows =>
   Array.from({ length: rows }, () => Array.from({ length: columns }, () => [0, 1, -1, 2, -4, 4][random.integer(6)]!));
-const times = (a: Rows, b: Rows): Rows =>
-  a.map((row) => b[0]!.map((_, j) => row.reduce((sum, x, l) => sum + x * b[l]![j]!, 0)));
-const turned = (a: Rows): Rows => a[0]!.map((_, j) => a.map((row) => row[j]!));
 
 function setUp() {
-  const device = new HostDevice();
-  const { backend } = device;
-  const put = (rows: Rows): TensorInfo => {
-    const shape = [rows.length, rows[0]!.length];
-    return { dataId: backend.write(Float32Array.from(rows.flat()), shape, 'float32'), shape, dtype: 'float32' };
-  };
+  const { device, backend, put } = hostMatrices();
   const near = ({ dataId }: TensorInfo, wanted: Rows) => {
     const values = backend.readSync(dataId) as Float32Array;
     const flat = wanted.flat();

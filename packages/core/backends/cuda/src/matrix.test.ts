@@ -1,19 +1,15 @@
-// A layer's matmuls on a device of host memory (host_device.ts): padded and merged ones give the numbers of plain ones.
+// A layer's matmuls on a device of host memory (host_device.fixture.ts): padded and merged ones give the numbers of plain ones.
 import { seededRandom } from '@stickbreaking/base';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { HostDevice } from './host_device.js';
+import { hostMatrices, type Rows, times, turned } from './host_matrices.fixture.js';
 import { matmulKernels } from './ops/matmul.js';
 import { transformerKernels } from './ops/transformer.js';
 
-type Rows = number[][];
 const random = seededRandom(3);
 /** Numbers that bfloat16 holds, so that sums in the tests are exact. */
 const draw = (rows: number, columns: number): Rows =>
   Array.from({ length: rows }, () => Array.from({ length: columns }, () => random.integer(9) - 4));
-const times = (a: Rows, b: Rows): Rows =>
-  a.map((row) => b[0]!.map((_, j) => row.reduce((sum, x, l) => sum + x * b[l]![j]!, 0)));
-const turned = (a: Rows): Rows => a[0]!.map((_, j) => a.map((row) => row[j]!));
 const plus = (a: Rows, b: Rows): Rows => a.map((row, i) => row.map((x, j) => x + b[i]![j]!));
 
 /** Within bfloat16's rounding. */
@@ -23,12 +19,7 @@ const near = (actual: Rows, wanted: Rows) => {
 };
 
 function setUp() {
-  const device = new HostDevice();
-  const { backend } = device;
-  const put = (rows: Rows): TensorInfo => {
-    const shape = [rows.length, rows[0]!.length];
-    return { dataId: backend.write(Float32Array.from(rows.flat()), shape, 'float32'), shape, dtype: 'float32' };
-  };
+  const { device, backend, put } = hostMatrices();
   const read = ({ dataId, shape }: TensorInfo): Rows => {
     const values = backend.readSync(dataId) as Float32Array;
     return Array.from({ length: shape[0]! }, (_, i) => [...values.subarray(i * shape[1]!, (i + 1) * shape[1]!)]);

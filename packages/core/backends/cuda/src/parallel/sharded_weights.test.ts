@@ -1,7 +1,7 @@
 // Weights shared by two processes, each on a device of host memory: a collective happens once both have asked for it.
 import { registerBackend, setBackend, type Tensor, tensor, type Variable, variable } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
-import { HostDevice } from '../host_device.js';
+import { HostDevice } from '../host_device.fixture.js';
 import { Gpus } from './gpus.js';
 import type { Communicator } from './nccl.js';
 import { ShardedWeights } from './sharded_weights.js';
