@@ -203,18 +203,22 @@ export function writeSafetensors(
   length.writeBigUInt64LE(BigInt(padded.length));
   const bytes = length.length + padded.length + offset;
   let sum: number | undefined;
-  replaceFile(path, (writeOnly, file) => {
-    const summed = checksum ? summing(file, bytes, writeOnly) : undefined;
-    const write = summed?.write ?? writeOnly;
-    try {
+  let summed: ReturnType<typeof summing> | undefined;
+  try {
+    replaceFile(path, (writeOnly, file) => {
+      summed = checksum ? summing(file, bytes, writeOnly) : undefined;
+      const write = summed?.write ?? writeOnly;
       write(length);
       write(padded);
       for (const tensor of tensors) write(bytesOfTensor(tensor));
-      sum = summed?.end();
-    } finally {
-      summed?.stop();
-    }
-  });
+      // The thread catches up while the file is flushed.
+      return () => {
+        sum = summed?.end();
+      };
+    });
+  } finally {
+    summed?.stop();
+  }
   return sum === undefined ? undefined : { bytes, crc32: hexadecimal(sum) };
 }
 

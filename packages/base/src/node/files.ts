@@ -22,8 +22,15 @@ import { dirname, join, resolve } from 'node:path';
 import { explainSystemError, UserError } from '../errors.js';
 import { isAlive } from './process.js';
 
-/** What a file is to hold: all of it, or what writes it piece by piece, which may read in the open file what it wrote. */
-export type Content = string | Uint8Array | ((write: (bytes: Uint8Array) => void, file: number) => void);
+/**
+ * What a file is to hold: all of it, or what writes it piece by piece. That may read in the open file what it wrote, and
+ * what it returns is called when all of it is flushed and the file still open.
+ */
+export type Content =
+  | string
+  | Uint8Array
+  // biome-ignore lint/suspicious/noConfusingVoidType: most return nothing
+  | ((write: (bytes: Uint8Array) => void, file: number) => (() => void) | void);
 
 /**
  * Creates or replaces a file, atomically and durably: once this returns, the file survives a power cut. If it fails, no
@@ -74,9 +81,10 @@ function writeInto(path: string, flags: 'w' | 'wx+', content: Content, action: s
   try {
     const file = openSync(path, flags, mode);
     try {
-      if (typeof content === 'function') content((bytes) => writeFully(file, bytes), file);
-      else writeFully(file, typeof content === 'string' ? Buffer.from(content) : content);
+      const flushed = typeof content === 'function' ? content((bytes) => writeFully(file, bytes), file) : undefined;
+      if (typeof content !== 'function') writeFully(file, typeof content === 'string' ? Buffer.from(content) : content);
       if (flags === 'wx+') fsyncSync(file);
+      flushed?.();
     } finally {
       closeSync(file);
     }
