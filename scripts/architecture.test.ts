@@ -58,7 +58,7 @@ function importsOf(file: string): Import[] {
 
 const files = find('{packages,scripts}/**/*.{ts,mjs,js}');
 const imports = files.flatMap(importsOf);
-const isTest = (file: string) => file.endsWith('.test.ts');
+const isTest = (file: string) => /\.(test|fixture)\.ts$/.test(file);
 const isOurs = (specifier: string) => specifier.startsWith('@stickbreaking/');
 const isRelative = (specifier: string) => specifier.startsWith('.');
 const target = ({ file, specifier }: Import) => normalize(join(dirname(file), specifier));

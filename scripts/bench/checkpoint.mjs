@@ -8,7 +8,14 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { replaceFile, syncDirectoryWithFiles } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
-import { LlamaModel, MODEL_FILE, readSafetensors, verifyChecksums, writeSafetensors } from '@stickbreaking/model';
+import {
+  LlamaModel,
+  MODEL_FILE,
+  OPTIMIZER_FILE,
+  readSafetensors,
+  verifyChecksums,
+  writeSafetensors,
+} from '@stickbreaking/model';
 import { CheckpointStore, loadRunConfig, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import { machine, median, writeReport } from './measure.mjs';
 
@@ -20,7 +27,6 @@ const { values } = parseArgs({
     folder: { type: 'string', default: tmpdir() },
   },
 });
-const OPTIMIZER_FILE = 'optimizer.safetensors';
 const root = mkdtempSync(join(values.folder, 'checkpoint-'));
 process.on('exit', () => rmSync(root, { recursive: true, force: true }));
 
@@ -72,10 +78,12 @@ const loading = {
   plain: () => load(checkpoints.plain),
 };
 
-async function seconds(work) {
-  const start = performance.now();
+/** By the clock, and of all threads' processor time. */
+async function timed(work) {
+  const [start, cpu] = [performance.now(), process.cpuUsage()];
   await work();
-  return (performance.now() - start) / 1000;
+  const { user, system } = process.cpuUsage(cpu);
+  return { seconds: (performance.now() - start) / 1000, cpuSeconds: (user + system) / 1e6 };
 }
 
 const times = { save: { summed: [], plain: [] }, load: { summed: [], plain: [] } };
@@ -83,28 +91,34 @@ for (let pair = 0; pair <= Number(values.pairs); pair++) {
   const order = pair % 2 === 0 ? ['summed', 'plain'] : ['plain', 'summed'];
   for (const kind of order) {
     rmSync(folder(kind), { recursive: true, force: true });
-    const saved = await seconds(save[kind]);
-    const loaded = await seconds(loading[kind]);
+    const saved = await timed(save[kind]);
+    const loaded = await timed(loading[kind]);
     if (pair === 0) continue; // warms up
     times.save[kind].push(saved);
     times.load[kind].push(loaded);
-    console.log(`pair ${pair}, ${kind}: saved in ${saved.toFixed(2)} s, loaded in ${loaded.toFixed(2)} s`);
+    const said = ({ seconds, cpuSeconds }) => `${seconds.toFixed(2)} s (${cpuSeconds.toFixed(2)} s of processors)`;
+    console.log(`pair ${pair}, ${kind}: saved in ${said(saved)}, loaded in ${said(loaded)}`);
   }
 }
 
 const bytes = (name) => statSync(join(checkpoints.plain, name)).size;
 const result = { modelBytes: bytes(MODEL_FILE), optimizerBytes: bytes(OPTIMIZER_FILE) };
+const of = (key, runs) => runs.map((run) => run[key]);
 for (const [what, { summed, plain }] of Object.entries(times)) {
-  const cost = median(summed.map((one, i) => one / plain[i])) - 1;
+  const cost = (key) => median(summed.map((one, i) => one[key] / plain[i][key])) - 1;
   result[what] = {
-    summedSeconds: summed,
-    plainSeconds: plain,
-    medianSummed: median(summed),
-    medianPlain: median(plain),
-    cost,
+    summedSeconds: of('seconds', summed),
+    plainSeconds: of('seconds', plain),
+    summedCpuSeconds: of('cpuSeconds', summed),
+    plainCpuSeconds: of('cpuSeconds', plain),
+    medianSummed: median(of('seconds', summed)),
+    medianPlain: median(of('seconds', plain)),
+    cost: cost('seconds'),
+    cpuCost: cost('cpuSeconds'),
   };
+  const { medianSummed, medianPlain, cost: lost } = result[what];
   console.log(
-    `${what}: ${median(summed).toFixed(2)} s with checksums, ${median(plain).toFixed(2)} without: ${(100 * cost).toFixed(1)} %`,
+    `${what}: ${medianSummed.toFixed(2)} s with checksums, ${medianPlain.toFixed(2)} without: ${(100 * lost).toFixed(1)} %`,
   );
 }
 writeReport('checkpoint', { ...machine(description), config: values.config, layers: sizes.numLayers, ...result });

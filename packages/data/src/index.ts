@@ -2,7 +2,7 @@ export { type OpenDatasetOptions, openDataset, type TokenDataset } from './datas
 export { type ReadOptions, readDocuments, readPieces, type TextDocument, type TextPiece } from './documents.js';
 export { hashFile } from './hash_file.js';
 export { formats, knownEndings, type SourceFormat } from './kinds.js';
-export type { OnNotice } from './notices.js';
+export { type OnNotice, tellOnce } from './notices.js';
 export {
   type SourceArguments,
   type SpecialTokenArguments,

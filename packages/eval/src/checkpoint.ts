@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { EXIT, UserError } from '@stickbreaking/base';
 import { globalNorm } from '@stickbreaking/core';
-import { openTokenizer, type SpecialTokenOptions, type Tokenizer } from '@stickbreaking/data';
+import { openTokenizer, type SpecialTokenOptions, type Tokenizer, tellOnce } from '@stickbreaking/data';
 import { LlamaModel, loadConfig, resolveCheckpoint, verifyChecksums } from '@stickbreaking/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
 
@@ -18,7 +18,7 @@ export interface OpenCheckpointOptions {
   /** tokenizer.json; default: the checkpoint's own. */
   tokenizer?: string | undefined;
   specialTokens?: SpecialTokenOptions;
-  /** Check the files against the checkpoint's checksums, where it has any; default true. */
+  /** Check what is loaded against the checkpoint's checksums, where it has any; default true. */
   verify?: boolean;
 }
 
@@ -42,7 +42,7 @@ export async function openCheckpoint(
   { tokenizer: tokenizerPath, specialTokens = {}, verify = true }: OpenCheckpointOptions = {},
 ): Promise<OpenedCheckpoint> {
   const directory = resolveCheckpoint(path);
-  const verified = verify ? verifyChecksums(directory) : undefined;
+  const verified = verify ? verifyChecksums(directory, { modelOnly: true, onNotice: tellOnce }) : undefined;
   verified?.catch(() => {}); // awaited below
   try {
     const opened = open(directory, tokenizerPath, specialTokens);

@@ -1,9 +1,17 @@
 import { mkdtempSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { CHECKSUMS_FILE, checksumOfFile, checksumsOf, LlamaModel, verifyChecksums } from './index.js';
+import {
+  CHECKSUMS_FILE,
+  checksumsOf,
+  LlamaModel,
+  OPTIMIZER_FILE,
+  STATE_FILE,
+  sumFiles,
+  verifyChecksums,
+} from './index.js';
+import { newSum } from './sum.js';
 
 let directory: string;
 beforeEach(() => {
@@ -14,18 +22,28 @@ beforeEach(() => {
 const seal = async () => writeFileSync(join(directory, CHECKSUMS_FILE), await checksumsOf(directory));
 
 describe('checksums', () => {
-  it('are zlib’s CRC-32', async () => {
-    expect(await checksumOfFile(join(directory, 'a'))).toEqual({ bytes: 3, crc32: '352441c2' });
-    expect(await checksumOfFile(join(directory, 'b'))).toEqual({ bytes: 0, crc32: '00000000' });
+  it('are the Poly1305 that ChaCha20-Poly1305 makes of additional data, and zlib’s CRC-32 in old lists', async () => {
+    const paths = [join(directory, 'a'), join(directory, 'b')];
+    // By OpenSSL through Python: ChaCha20Poly1305(bytes(32)).encrypt(bytes(12), b'', b'abc').hex()
+    expect(await sumFiles(paths)).toEqual([
+      { bytes: 3, sum: 'e75e31de88e480eed5423753250b17a0' },
+      { bytes: 0, sum: '4eb972c9a8fb3a1b382bb4d36f5ffad1' },
+    ]);
+    expect(await sumFiles(paths, 'crc32')).toEqual([
+      { bytes: 3, sum: '352441c2' },
+      { bytes: 0, sum: '00000000' },
+    ]);
   });
 
-  it('are the same for a large file, which a thread of its own reads', async () => {
+  it.each(['poly1305', 'crc32'] as const)('by %s are the same of a large file, which a thread reads', async (kind) => {
     const path = join(directory, 'large');
     const file = openSync(path, 'w');
     writeSync(file, 'end', 2 ** 25 + 7);
-    const { bytes, crc32: sum } = await checksumOfFile(path);
-    expect(bytes).toBe(2 ** 25 + 10);
-    expect(Number.parseInt(sum, 16)).toBe(crc32(readFileSync(path)));
+    const sum = newSum(kind);
+    sum.update(readFileSync(path));
+    const [small, large] = await sumFiles([join(directory, 'a'), path], kind);
+    expect(small!.bytes).toBe(3);
+    expect(large).toEqual({ bytes: 2 ** 25 + 10, sum: sum.end() });
   });
 
   it('hold what was saved', async () => {
@@ -44,11 +62,41 @@ describe('checksums', () => {
     await expect(verifyChecksums(directory)).rejects.toThrow(message);
   });
 
-  it('find themselves damaged', async () => {
+  it('of an earlier version hold what it saved', async () => {
+    const files = { a: { bytes: 3, crc32: '352441c2' }, b: { bytes: 0, crc32: '00000000' } };
+    writeFileSync(join(directory, CHECKSUMS_FILE), JSON.stringify({ version: 1, algorithm: 'crc32', files }));
+    expect(await verifyChecksums(directory)).toBe(true);
+    writeFileSync(join(directory, 'a'), 'abd');
+    await expect(verifyChecksums(directory)).rejects.toThrow(/\(crc32 .*, expected 352441c2\)/);
+  });
+
+  it('of the optimizer do not matter to who loads the model alone', async () => {
+    writeFileSync(join(directory, OPTIMIZER_FILE), 'abc');
+    await seal();
+    writeFileSync(join(directory, OPTIMIZER_FILE), 'abd');
+    expect(await verifyChecksums(directory, { modelOnly: true })).toBe(true);
+    await expect(verifyChecksums(directory)).rejects.toThrow(/optimizer\.safetensors is damaged/);
+  });
+
+  it('are missed in a checkpoint of a run, not in a model from elsewhere', async () => {
+    const said: string[] = [];
+    const onNotice = (line: string) => said.push(line);
+    await verifyChecksums(directory, { onNotice });
+    expect(said).toEqual([]);
+    writeFileSync(join(directory, STATE_FILE), '{}');
+    await verifyChecksums(directory, { onNotice });
+    expect(said).toEqual([expect.stringMatching(/has no checksums\.json, .*: it was not verified$/)]);
+  });
+
+  it.each([
+    ['poly1305', 'poly1306', /was made with 'poly1306', which this version does not know \(it knows poly1305, crc32\)/],
+    ['"bytes"', '"byte"', /checksums\.json is damaged/],
+    ['"version": 2', '"version": 1', /checksums\.json is damaged/],
+  ])('are refused with %s turned into %s', async (before, after, message) => {
     await seal();
     const path = join(directory, CHECKSUMS_FILE);
-    writeFileSync(path, readFileSync(path, 'utf8').replace('crc32', 'crc31'));
-    await expect(verifyChecksums(directory)).rejects.toThrow(/checksums\.json is damaged/);
+    writeFileSync(path, readFileSync(path, 'utf8').replace(before, after));
+    await expect(verifyChecksums(directory)).rejects.toThrow(message);
   });
 
   it('do not outlast another model saved over theirs', async () => {

@@ -1,31 +1,51 @@
 /**
  * Checksums of a checkpoint's files, so that a bit changed by a disk or a copy is found before anything is computed
- * from it. `checksums.json` lies beside the files and lists each with its length and its CRC-32 (zlib's, as `crc32`
- * prints it), which finds every change of up to 32 consecutive bits and all but one in four billion others.
+ * from it. `checksums.json` lies beside the files, names the kind of sum and lists each file with its length and its
+ * sum. What is saved is summed by Poly1305; checkpoints of earlier versions have a CRC-32, which is verified alike.
  */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { crc32 } from 'node:zlib';
-import { explainSystemError, UserError } from '@stickbreaking/base';
+import { EXIT, explainSystemError, shown, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
+import { ALGORITHMS, type Algorithm, newSum, PIECE_BYTES, SUM_IN_THREAD } from './sum.js';
 
 /** The file of a checkpoint that holds its checksums. */
 export const CHECKSUMS_FILE = 'checksums.json';
 
-const ChecksumsSchema = z.strictObject({
-  version: z.literal(1),
-  algorithm: z.literal('crc32'),
-  files: z.record(
-    z.string(),
-    z.strictObject({ bytes: z.int().nonnegative(), crc32: z.string().regex(/^[0-9a-f]{8}$/) }),
-  ),
-});
+/** The files of a run's checkpoint that belong to the run and not to the model. */
+export const STATE_FILE = 'state.json';
+export const OPTIMIZER_FILE = 'optimizer.safetensors';
 
-type Checksums = z.output<typeof ChecksumsSchema>;
-/** Length in bytes and CRC-32 of a file. */
-export type FileChecksum = Checksums['files'][string];
+/** What is saved is summed by this. */
+export const ALGORITHM = 'poly1305' satisfies Algorithm;
+
+const bytes = z.int().nonnegative();
+const listed = z.strictObject({ bytes, sum: z.string().regex(/^[0-9a-f]{32}$/) });
+
+/** The list as it is written, and as earlier versions wrote it. */
+const ChecksumsSchema = z.discriminatedUnion('algorithm', [
+  z.strictObject({ version: z.literal(2), algorithm: z.literal(ALGORITHM), files: z.record(z.string(), listed) }),
+  z
+    .strictObject({
+      version: z.literal(1),
+      algorithm: z.literal('crc32'),
+      files: z.record(z.string(), z.strictObject({ bytes, crc32: z.string().regex(/^[0-9a-f]{8}$/) })),
+    })
+    .transform(({ algorithm, files }) => ({
+      algorithm,
+      files: Object.fromEntries(Object.entries(files).map(([name, { bytes, crc32 }]) => [name, { bytes, sum: crc32 }])),
+    })),
+]);
+
+/** Length in bytes and sum of a file. */
+export type FileChecksum = z.output<typeof listed>;
+
+interface Checksums {
+  algorithm: Algorithm;
+  files: Record<string, FileChecksum>;
+}
 
 /** The content of `checksums.json` for the files of a directory, some of which may have been summed already. */
 export async function checksumsOf(
@@ -36,40 +56,54 @@ export async function checksumsOf(
     .filter((entry) => entry.isFile() && entry.name !== CHECKSUMS_FILE)
     .map(({ name }) => name)
     .sort();
-  const sums = await Promise.all(names.map((name) => known.get(name) ?? checksumOfFile(join(directory, name))));
-  const files = Object.fromEntries(names.map((name, i) => [name, sums[i]!]));
-  return `${JSON.stringify({ version: 1, algorithm: 'crc32', files } satisfies Checksums, null, 2)}\n`;
+  const unknown = names.filter((name) => !known.has(name));
+  const found = await sumFiles(unknown.map((name) => join(directory, name)));
+  const sums = new Map([...known, ...unknown.map((name, i) => [name, found[i]!] as const)]);
+  const files = Object.fromEntries(names.map((name) => [name, sums.get(name)!]));
+  const list: z.input<typeof ChecksumsSchema> = { version: 2, algorithm: ALGORITHM, files };
+  return `${JSON.stringify(list, null, 2)}\n`;
+}
+
+/** Options of `verifyChecksums`. */
+export interface VerifyOptions {
+  /** Only what a model is loaded from, not what a run goes on with. */
+  modelOnly?: boolean;
+  /** Told of a run's checkpoint whose list of checksums is gone. */
+  onNotice?: ((line: string) => void) | undefined;
 }
 
 /**
- * Reads the directory's files again and holds them to its `checksums.json`. Large files are read by threads of their own,
+ * Reads the directory's files again and holds them to its `checksums.json`. Large files are read by a thread of their own,
  * so that loading may go on meanwhile.
  *
  * @returns false where there are no checksums to hold them to, as in a model from elsewhere
  * @throws UserError that names the first file that is not as it was saved
  */
-export async function verifyChecksums(directory: string): Promise<boolean> {
+export async function verifyChecksums(
+  directory: string,
+  { modelOnly = false, onNotice }: VerifyOptions = {},
+): Promise<boolean> {
   const path = join(directory, CHECKSUMS_FILE);
-  if (!existsSync(path)) return false;
-  const { files } = readChecksums(path);
-  const found = await Promise.all(
-    Object.keys(files).map((name) =>
-      existsSync(join(directory, name)) ? checksumOfFile(join(directory, name)) : undefined,
-    ),
+  if (!existsSync(path)) {
+    if (existsSync(join(directory, STATE_FILE)))
+      onNotice?.(`${directory} has no ${CHECKSUMS_FILE}, which a run saves with its checkpoints: it was not verified`);
+    return false;
+  }
+  const { algorithm, files } = readChecksums(path);
+  const saved = Object.entries(files).filter(([name]) => !(modelOnly && name === OPTIMIZER_FILE));
+  for (const [name] of saved) {
+    if (!existsSync(join(directory, name)))
+      throw new UserError(`${join(directory, name)} is missing, which was saved with the checkpoint.`);
+  }
+  const found = await sumFiles(
+    saved.map(([name]) => join(directory, name)),
+    algorithm,
   );
-  for (const [i, [name, saved]] of Object.entries(files).entries()) {
-    const now = found[i];
-    if (!now) throw new UserError(`${join(directory, name)} is missing, which was saved with the checkpoint.`);
-    if (now.bytes !== saved.bytes) {
-      throw new UserError(
-        `${join(directory, name)} is damaged: it has ${now.bytes} bytes, and was saved with ${saved.bytes}.`,
-      );
-    }
-    if (now.crc32 !== saved.crc32) {
-      throw new UserError(
-        `${join(directory, name)} is damaged: it is not as it was saved (CRC-32 ${now.crc32}, expected ${saved.crc32}).`,
-      );
-    }
+  for (const [i, [name, { bytes, sum }]] of saved.entries()) {
+    const now = found[i]!;
+    const damaged = (what: string) => new UserError(`${join(directory, name)} is damaged: ${what}.`);
+    if (now.bytes !== bytes) throw damaged(`it has ${now.bytes} bytes, and was saved with ${bytes}`);
+    if (now.sum !== sum) throw damaged(`it is not as it was saved (${algorithm} ${now.sum}, expected ${sum})`);
   }
   return true;
 }
@@ -82,53 +116,76 @@ function readChecksums(path: string): Checksums {
     if (!(error instanceof SyntaxError)) throw error;
   }
   const result = ChecksumsSchema.safeParse(json);
-  if (!result.success) throw new UserError(`${path} is damaged: it is not a list of checksums.`);
-  return result.data;
+  if (result.success) return result.data;
+  const { algorithm } = (json ?? {}) as Record<string, unknown>;
+  if (typeof algorithm === 'string' && !(ALGORITHMS as readonly string[]).includes(algorithm)) {
+    throw new UserError(
+      `${path} was made with '${shown(algorithm)}', which this version does not know (it knows ${ALGORITHMS.join(', ')}); ` +
+        'use the version that saved it, or pass --no-verify.',
+      { exitCode: EXIT.refused },
+    );
+  }
+  throw new UserError(`${path} is damaged: it is not a list of checksums.`);
 }
 
-/** Smaller files are read at once: a thread takes longer to start. */
+/** Less is read at once: a thread takes longer to start. */
 const SMALL_BYTES = 2 ** 25;
 
-/** Length and CRC-32 of a file. */
-export async function checksumOfFile(path: string): Promise<FileChecksum> {
+/** Length and sum of files. @throws UserError where one cannot be read */
+export async function sumFiles(paths: readonly string[], algorithm: Algorithm = ALGORITHM): Promise<FileChecksum[]> {
+  const isLarge = paths.map((path) => sizeOf(path) >= SMALL_BYTES);
+  const large = sumInThread(
+    paths.filter((_, i) => isLarge[i]),
+    algorithm,
+  );
+  large.catch(() => {}); // awaited below
+  const small = paths.filter((_, i) => !isLarge[i]).map((path) => sumHere(path, algorithm));
+  const sums = [small.values(), (await large).values()] as const;
+  return paths.map((_, i) => sums[isLarge[i] ? 1 : 0].next().value!);
+}
+
+function sizeOf(path: string): number {
   try {
-    const { size } = statSync(path);
-    const { bytes, sum } = size < SMALL_BYTES ? sumHere(path) : await sumInThread(path);
-    return { bytes, crc32: hexadecimal(sum) };
+    return statSync(path).size;
   } catch (error) {
     throw explainSystemError(error, `cannot read ${path}`);
   }
 }
 
-export const hexadecimal = (sum: number) => sum.toString(16).padStart(8, '0');
-
-interface Sum {
-  bytes: number;
-  sum: number;
-}
-
-function sumHere(path: string): Sum {
+function sumHere(path: string, algorithm: Algorithm): FileChecksum {
   const content = readWhole(path);
-  return { bytes: content.length, sum: crc32(content) };
+  const sum = newSum(algorithm);
+  sum.update(content);
+  return { bytes: content.length, sum: sum.end() };
 }
 
-// As text, since a bundle is one file and a thread needs one of its own.
-const THREAD = `
-const { closeSync, openSync, readSync } = require('node:fs');
-const { parentPort, workerData } = require('node:worker_threads');
-const { crc32 } = require('node:zlib');
-const file = openSync(workerData, 'r');
-const buffer = Buffer.allocUnsafeSlow(2 ** 22);
-let [bytes, sum] = [0, 0];
-for (let read; (read = readSync(file, buffer)) > 0; bytes += read) sum = crc32(buffer.subarray(0, read), sum);
-closeSync(file);
-parentPort.postMessage({ bytes, sum });
+const THREAD = `${SUM_IN_THREAD}
+const { parentPort, workerData: { paths, algorithm } } = require('node:worker_threads');
+const buffer = Buffer.allocUnsafeSlow(${PIECE_BYTES});
+const sums = [];
+for (const path of paths) {
+  try {
+    const file = fs.openSync(path, 'r');
+    const sum = newSum(algorithm);
+    let bytes = 0;
+    for (let read; (read = fs.readSync(file, buffer)) > 0; bytes += read) sum.update(buffer.subarray(0, read));
+    fs.closeSync(file);
+    sums.push({ bytes, sum: sum.end() });
+  } catch (error) {
+    throw Object.assign(error, { path });
+  }
+}
+parentPort.postMessage(sums);
 `;
 
-function sumInThread(path: string): Promise<Sum> {
+/** One after the other, in the order in which they are loaded: who comes second finds what the first one read. */
+function sumInThread(paths: readonly string[], algorithm: Algorithm): Promise<FileChecksum[]> {
+  if (paths.length === 0) return Promise.resolve([]);
   return new Promise((resolve, reject) => {
-    const thread = new Worker(THREAD, { eval: true, workerData: path });
+    const thread = new Worker(THREAD, { eval: true, workerData: { paths, algorithm } });
     thread.once('message', resolve);
-    thread.once('error', reject);
+    thread.once('error', (error: NodeJS.ErrnoException) =>
+      reject(explainSystemError(error, `cannot read ${error.path}`)),
+    );
   });
 }

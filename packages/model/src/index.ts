@@ -5,7 +5,16 @@ export { isStickBreaking } from './attention/stick_breaking.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache } from './cache.js';
 export { MODEL_FILE, resolveCheckpoint, type SaveOptions } from './checkpoint.js';
-export { CHECKSUMS_FILE, checksumOfFile, checksumsOf, type FileChecksum, verifyChecksums } from './checksums.js';
+export {
+  CHECKSUMS_FILE,
+  checksumsOf,
+  type FileChecksum,
+  OPTIMIZER_FILE,
+  STATE_FILE,
+  sumFiles,
+  type VerifyOptions,
+  verifyChecksums,
+} from './checksums.js';
 export {
   type LlamaConfig,
   type LlamaConfigInput,

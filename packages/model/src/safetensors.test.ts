@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { FollowingSum } from './following_sum.js';
-import { checksumOfFile, readSafetensors, writeSafetensors } from './index.js';
+import { readSafetensors, sumFiles, writeSafetensors } from './index.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-safetensors-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -43,7 +43,7 @@ describe('safetensors', () => {
     const values = Float32Array.from({ length }, (_, i) => i % 1009);
     const tensors = ['a', 'b'].map((name) => ({ name, shape: [length], values: () => values }));
     expect(writeSafetensors(path, tensors)).toBeUndefined();
-    expect(writeSafetensors(path, tensors, { checksum: true })).toEqual(await checksumOfFile(path));
+    expect(writeSafetensors(path, tensors, { checksum: true })).toEqual((await sumFiles([path]))[0]);
     const failing = [...tensors, { name: 'c', shape: [9], values: () => values }];
     expect(() => writeSafetensors(path, failing, { checksum: true })).toThrow(/its shape needs 9/);
     expect(readdirSync(directory)).toEqual(['x.safetensors']);
@@ -53,9 +53,9 @@ describe('safetensors', () => {
     const file = openSync(path, 'w+');
     writeSync(file, 'abc');
     const wait = vi.spyOn(Atomics, 'wait').mockReturnValue('timed-out');
-    const sum = new FollowingSum(file);
+    const sum = new FollowingSum(file, 'crc32');
     sum.wrote(3);
-    expect(sum.end().toString(16)).toBe('352441c2');
+    expect(sum.end()).toBe('352441c2');
     wait.mockRestore();
     closeSync(file);
   });

@@ -4,11 +4,11 @@
  * written one at a time, so a file may be larger than the largest buffer.
  */
 import { closeSync, fstatSync, readSync } from 'node:fs';
-import { crc32 } from 'node:zlib';
 import { UserError } from '@stickbreaking/base';
 import { openFile, replaceFile } from '@stickbreaking/base/node';
-import { type FileChecksum, hexadecimal } from './checksums.js';
+import { ALGORITHM, type FileChecksum } from './checksums.js';
 import { FollowingSum } from './following_sum.js';
+import { newSum } from './sum.js';
 
 /** The format's own limit: no program reads more. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -202,7 +202,7 @@ export function writeSafetensors(
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(padded.length));
   const bytes = length.length + padded.length + offset;
-  let sum: number | undefined;
+  let sum: string | undefined;
   let summed: ReturnType<typeof summing> | undefined;
   try {
     replaceFile(path, (writeOnly, file) => {
@@ -219,7 +219,7 @@ export function writeSafetensors(
   } finally {
     summed?.stop();
   }
-  return sum === undefined ? undefined : { bytes, crc32: hexadecimal(sum) };
+  return sum === undefined ? undefined : { bytes, sum };
 }
 
 function bytesOfTensor({ name, shape, values }: TensorToWrite): Uint8Array {
@@ -233,14 +233,14 @@ function bytesOfTensor({ name, shape, values }: TensorToWrite): Uint8Array {
 /** Writes and sums: a large file by a thread that follows, a small one at once, as a thread takes longer to start. */
 function summing(file: number, total: number, writeOnly: (bytes: Uint8Array) => void) {
   if (total < CHUNK_BYTES) {
-    let sum = 0;
+    const sum = newSum(ALGORITHM);
     const write = (bytes: Uint8Array) => {
       writeOnly(bytes);
-      sum = crc32(bytes, sum);
+      sum.update(bytes);
     };
-    return { write, end: () => sum, stop: () => {} };
+    return { write, end: () => sum.end(), stop: () => {} };
   }
-  const following = new FollowingSum(file);
+  const following = new FollowingSum(file, ALGORITHM);
   const write = (bytes: Uint8Array) => {
     for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
       const chunk = bytes.subarray(start, start + CHUNK_BYTES);

@@ -12,7 +12,7 @@ import {
   syncDirectoryWithFiles,
 } from '@stickbreaking/base/node';
 import { type SavedTokenizer, saveTokenizer } from '@stickbreaking/data';
-import { CHECKSUMS_FILE, checksumsOf, type FileChecksum, verifyChecksums } from '@stickbreaking/model';
+import { CHECKSUMS_FILE, checksumsOf, type FileChecksum, STATE_FILE, verifyChecksums } from '@stickbreaking/model';
 import { z } from 'zod';
 
 const count = z.int().nonnegative();
@@ -82,12 +82,13 @@ export class CheckpointStore {
   /**
    * Checks a checkpoint against its checksums.
    *
-   * @returns false if it has none
+   * @param onNotice told where it has none
+   * @returns false then
    * @throws UserError that names the damaged file, and the newest older checkpoint that is intact
    */
-  async verify(directory: string): Promise<boolean> {
+  async verify(directory: string, onNotice?: (line: string) => void): Promise<boolean> {
     try {
-      return await verifyChecksums(directory);
+      return await verifyChecksums(directory, { onNotice });
     } catch (error) {
       const older = await this.newestGoodBefore(directory);
       const advice = older
@@ -130,7 +131,7 @@ export class CheckpointStore {
       mkdirSync(temporary, { recursive: true });
       const sums = content.writeTensors(temporary);
       if (content.tokenizer) saveTokenizer(content.tokenizer, temporary);
-      replaceFile(join(temporary, 'state.json'), `${JSON.stringify(state, null, 2)}\n`);
+      replaceFile(join(temporary, STATE_FILE), `${JSON.stringify(state, null, 2)}\n`);
       replaceFile(join(temporary, CHECKSUMS_FILE), await checksumsOf(temporary, sums));
       syncDirectoryWithFiles(temporary);
       renameSync(temporary, target);
@@ -176,7 +177,7 @@ const nameOf = (step: number) => `step-${String(step).padStart(8, '0')}`;
 
 /** Reads a checkpoint's state.json. @throws UserError if it is missing or damaged */
 export function readState(directory: string): TrainingState {
-  const path = join(directory, 'state.json');
+  const path = join(directory, STATE_FILE);
   let json: unknown;
   try {
     json = JSON.parse(readWhole(path).toString());

@@ -32,6 +32,11 @@ export type OptimizerSettings = z.output<typeof OptimizerSchema>;
 export class Optimizer {
   readonly firstMoments = new Map<string, Variable>();
   readonly secondMoments = new Map<string, Variable>();
+  /** Both, by what the names that they are saved by begin with. */
+  readonly moments = [
+    ['firstMoment', this.firstMoments],
+    ['secondMoment', this.secondMoments],
+  ] as const;
   private readonly groups: { names: string[]; rateScale: number }[];
 
   constructor(
@@ -78,9 +83,10 @@ export class Optimizer {
 
   /** The moments under the names they are saved by. */
   state(): Map<string, Variable> {
-    const named = (kind: string, moments: ReadonlyMap<string, Variable>) =>
-      [...moments].map(([name, moment]) => [`${kind}.${name}`, moment] as const);
-    return new Map([...named('firstMoment', this.firstMoments), ...named('secondMoment', this.secondMoments)]);
+    const named = this.moments.flatMap(([kind, moments]) =>
+      [...moments].map(([name, moment]) => [`${kind}.${name}`, moment] as const),
+    );
+    return new Map(named);
   }
 
   /** Restores saved moments, by the names of `state`. */

@@ -5,8 +5,10 @@ import {
   type LlamaConfigInput,
   LlamaModel,
   loadConfig,
+  OPTIMIZER_FILE,
   parseConfig,
   readSafetensors,
+  STATE_FILE,
   verifyChecksums,
 } from '@stickbreaking/model';
 import { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
@@ -16,8 +18,6 @@ import type { SharedWeights } from './parallel/shared_weights.js';
 import { placeStages } from './stage.js';
 import { checkStart, drawModel, newModel } from './start.js';
 import type { TrainOptions } from './train_options.js';
-
-export const OPTIMIZER_FILE = 'optimizer.safetensors';
 
 /** The checkpoint that a resumed run would go on from, checked against the run's options. */
 export function checkpointToResume(options: TrainOptions): { directory: string; state: TrainingState } | undefined {
@@ -80,7 +80,7 @@ function checkProgress(directory: string, { step, tokens, updates, stage, stageS
   const seen = done.reduce((sum, one, i) => sum + one * (stages[i]?.batchTokens ?? Number.NaN), 0);
   if (steps === step && seen === tokens && updates <= step && stageStep <= (stages[stage]?.steps ?? 0)) return;
   throw new UserError(
-    `${join(directory, 'state.json')} is damaged: step ${step} (${tokens} tokens, ${updates} updates) is not where ` +
+    `${join(directory, STATE_FILE)} is damaged: step ${step} (${tokens} tokens, ${updates} updates) is not where ` +
       `stage ${stage} has come to after ${stageStep} of its steps.`,
   );
 }
@@ -182,11 +182,11 @@ async function verify(
   { resumedFrom, startedFrom }: Pick<Beginning, 'resumedFrom' | 'startedFrom'>,
 ): Promise<void> {
   if (!verify) return;
-  if (startedFrom !== undefined) await verifyChecksums(startedFrom);
+  const { onNotice } = hooks ?? {};
+  if (startedFrom !== undefined) await verifyChecksums(startedFrom, { modelOnly: true, onNotice });
   if (resumedFrom === undefined) return;
   const store = new CheckpointStore(join(directory!, 'checkpoints'), { last: 1, best: false });
-  const isKnown = await store.verify(resumedFrom);
-  if (!isKnown) hooks?.onNotice?.(`${resumedFrom} has no checksums (an older version saved it): it was not verified`);
+  await store.verify(resumedFrom, onNotice);
 }
 
 function initialState(identity: Identity): TrainingState {

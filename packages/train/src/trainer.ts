@@ -5,14 +5,20 @@ import { join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import { makeDirectory } from '@stickbreaking/base/node';
 import { globalNorm } from '@stickbreaking/core';
-import { type LlamaModel, MODEL_FILE, type TensorToWrite, writeSafetensors } from '@stickbreaking/model';
+import {
+  type LlamaModel,
+  MODEL_FILE,
+  OPTIMIZER_FILE,
+  type TensorToWrite,
+  writeSafetensors,
+} from '@stickbreaking/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore, type TrainingState } from './checkpoint.js';
 import { MetricsFile, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import type { Optimizer } from './optimizer.js';
 import type { SharedWeights, WholeTensor } from './parallel/shared_weights.js';
-import { begin, OPTIMIZER_FILE } from './resume.js';
+import { begin } from './resume.js';
 import { learningRate } from './schedule.js';
 import { type BatchSource, type PlacedStage, placeStages } from './stage.js';
 import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
@@ -229,7 +235,7 @@ class Trainer {
         return { name, shape: moment.shape, values: () => moment.dataSync() as Float32Array };
       });
     }
-    return momentKinds(optimizer).flatMap(([kind, parts]) => {
+    return optimizer.moments.flatMap(([kind, parts]) => {
       const valuesOf = inTurn(weights.whole(parts))!;
       return [...model.parameters.keys()].map((name) => {
         return { name: `${kind}.${name}`, shape: weights.shapeOf(name), values: () => valuesOf(name) };
@@ -242,7 +248,7 @@ class Trainer {
     const { optimizer, weights } = this;
     if (!weights) return;
     await this.checkFinite();
-    const all = [optimizer.parameters, ...momentKinds(optimizer).map(([, parts]) => parts)];
+    const all = [optimizer.parameters, ...optimizer.moments.map(([, parts]) => parts)];
     for (const parts of all) for (const _ of weights.whole(parts));
   }
 
@@ -273,12 +279,6 @@ class Trainer {
     return { model, state, checkpoint: store?.latest() };
   }
 }
-
-const momentKinds = ({ firstMoments, secondMoments }: Optimizer) =>
-  [
-    ['firstMoment', firstMoments],
-    ['secondMoment', secondMoments],
-  ] as const;
 
 /** The values of tensors that come one after another, by their names and in their order. */
 function inTurn(tensors: Iterable<WholeTensor> | undefined): ((name: string) => Float32Array) | undefined {
