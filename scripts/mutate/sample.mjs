@@ -40,7 +40,7 @@ function copyTree(to) {
   mkdirSync(to, { recursive: true });
   const files = readdirSync('.').filter((name) => /\.(json|ts|yaml)$/.test(name));
   const skipped = /(^|\/)(dist|docs\/api|\.gpu[^/]*)(\/|$)|\.tsbuildinfo$/;
-  for (const name of ['packages', 'configs', 'scripts', ...files]) {
+  for (const name of ['packages', 'configs', 'scripts', 'benchmarks', ...files]) {
     cpSync(name, join(to, name), {
       recursive: true,
       verbatimSymlinks: true,
