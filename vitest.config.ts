@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { chooseSeed, SEED_VARIABLE } from './packages/base/src/random.js';
+import { LongestFirst } from './vitest.sequence.js';
 
 const source = (path: string) => fileURLToPath(new URL(`./packages/${path}`, import.meta.url));
 
@@ -37,6 +38,7 @@ export default defineConfig({
     include: ['packages/*/src/**/*.test.ts', 'packages/*/backends/*/src/**/*.test.ts', 'scripts/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },
