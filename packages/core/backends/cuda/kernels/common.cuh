@@ -92,6 +92,22 @@ __device__ __forceinline__ void store_row(bf16* row, i64 c, i64 columns, const f
 #define INFINITY __int_as_float(0x7f800000)
 #endif
 
+// A kernel of a step of generation may be launched `early`: it begins while the one before it still runs (programmatic
+// dependent launch, from compute capability 9.0 on). Before `await_previous` it must read nothing that the kernels of the step
+// make, and write nothing; at least one block calls it, or the kernel behind would not wait for the one before.
+// Of a kernel that was launched otherwise both do nothing.
+__device__ __forceinline__ void await_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+// From here on the next kernel may begin, as soon as every block has come so far.
+__device__ __forceinline__ void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 // How a tensor is stored; the host names the same numbers in storage.ts.
 enum StorageType { F32, BF16, I32, U8 };
 

@@ -159,6 +159,8 @@ __device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, bf16* dBranch, floa
   extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                       \
       rms_norm##GROUPS(bf16* y, bf16* sum, float* inverseRms, const bf16* x, const bf16* branch, const float* weight,  \
                        float multiplier, int columns, float epsilon, e4m3* y8, float* scales, int width) {             \
+    let_next_begin();                                                                                                  \
+    await_previous();                                                                                                  \
     if (columns % 8 == 0)                                                                                              \
       rms_norm_row<GROUPS, true>(y, sum, inverseRms, x, branch, weight, multiplier, columns, epsilon, y8, scales, width); \
     else                                                                                                               \

@@ -11,13 +11,15 @@ struct SampleRow {
   float topP, minP;
   int topK;
   int uniform;               // of 2^32, without sign
-  int unused;
 };
 
 // Floats as numbers in the same order.
 __device__ __forceinline__ unsigned ordered(float x) {
   const unsigned bits = __float_as_uint(x);
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+__device__ __forceinline__ float of_order(unsigned order) {
+  return __uint_as_float(order & 0x80000000u ? order & 0x7fffffffu : ~order);
 }
 
 struct Sums {
@@ -40,6 +42,32 @@ __device__ __forceinline__ Sums block_sums(Sums x) {
   return all;
 }
 
+// The sum over the threads before this one, and over all.
+template <typename T>
+struct Scan {
+  T before, whole;
+};
+template <typename T>
+__device__ __forceinline__ Scan<T> block_scan(T own) {
+  __shared__ T part[32];
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  T sum = own;
+#pragma unroll
+  for (int o = 1; o < 32; o <<= 1) {
+    const T below = __shfl_up_sync(0xffffffffu, sum, o);
+    if (lane >= o) sum += below;
+  }
+  __syncthreads();
+  if (lane == 31) part[warp] = sum;
+  __syncthreads();
+  Scan<T> scan = {sum - own, 0};
+  for (int w = 0; w < (int)(blockDim.x >> 5); w++) {
+    if (w == warp) scan.before += scan.whole;
+    scan.whole += part[w];
+  }
+  return scan;
+}
+
 struct Logits {
   const void* row;
   int type, size;
@@ -60,15 +88,16 @@ __device__ Sums above(const Logits& logits, unsigned threshold, bool with) {
   return block_sums(own);
 }
 
-// The largest threshold at which the tokens from it on are at least so many, or have at least that mass.
+// The largest threshold at which the tokens from it on are at least so many, or have at least that mass. Of bfloat16 the
+// upper half says all: the lower is that of the one number that it can be.
 __device__ unsigned bisect(const Logits& logits, int count, u64 mass) {
   unsigned threshold = 0;
-  for (int bit = 31; bit >= 0; bit--) {
+  for (int bit = 31; bit >= (logits.type == BF16 ? 16 : 0); bit--) {
     const unsigned higher = threshold | 1u << bit;
     const Sums sums = above(logits, higher, true);
     if (sums.count >= count && sums.mass >= mass) threshold = higher;
   }
-  return threshold;
+  return logits.type == BF16 && !(threshold & 0x80000000u) ? threshold | 0xffffu : threshold;
 }
 
 extern "C" __global__ void __launch_bounds__(1024)
@@ -107,15 +136,14 @@ extern "C" __global__ void __launch_bounds__(1024)
       threshold = bisect(logits, row.topK, 0);
       kept = above(logits, threshold, false);
       ties = row.topK - kept.count;
-      const u64 each = logits.mass(threshold & 0x80000000u ? __uint_as_float(threshold & 0x7fffffffu) : __uint_as_float(~threshold));
-      kept.mass += (u64)ties * each;
+      kept.mass += (u64)ties * logits.mass(of_order(threshold));
     }
     if (row.topP < 1.f) {
       const u64 wanted = (u64)((double)row.topP * (double)kept.mass);
       const unsigned at = bisect(logits, 1, max(wanted, (u64)1));
       if (at >= threshold) {
         const Sums over = above(logits, at, false);
-        const u64 each = max((u64)1, logits.mass(at & 0x80000000u ? __uint_as_float(at & 0x7fffffffu) : __uint_as_float(~at)));
+        const u64 each = max((u64)1, logits.mass(of_order(at)));
         const int few = (int)((wanted > over.mass ? wanted - over.mass + each - 1 : each) / each);
         ties = at > threshold ? max(few, 1) : min(ties, max(few, 1));
         threshold = at;
@@ -127,14 +155,9 @@ extern "C" __global__ void __launch_bounds__(1024)
     }
     // Each thread has a run of tokens: how many ties and how much mass came before it, then where the draw falls.
     const int per = (size + blockDim.x - 1) / blockDim.x, from = min(size, (int)threadIdx.x * per), to = min(size, from + per);
-    __shared__ int tiesOf[1024];
-    __shared__ u64 massOf[1024];
     int mine = 0;
     for (int i = from; i < to; i++) mine += ordered(raw.at(i)) == threshold;
-    tiesOf[threadIdx.x] = mine;
-    __syncthreads();
-    int before = 0;
-    for (int t = 0; t < (int)threadIdx.x; t++) before += tiesOf[t];
+    const int before = block_scan(mine).before;
     u64 mass = 0;
     int seen = before;
     for (int i = from; i < to; i++) {
@@ -142,13 +165,8 @@ extern "C" __global__ void __launch_bounds__(1024)
       const unsigned order = ordered(x);
       if (order > threshold || (order == threshold && seen++ < ties)) mass += logits.mass(x);
     }
-    massOf[threadIdx.x] = mass;
-    __syncthreads();
-    u64 whole = 0, start = 0;
-    for (int t = 0; t < (int)blockDim.x; t++) {
-      if (t == (int)threadIdx.x) start = whole;
-      whole += massOf[t];
-    }
+    const Scan<u64> scan = block_scan(mass);
+    const u64 whole = scan.whole, start = scan.before;
     // The product's upper half: uniform · whole / 2^32.
     const u64 uniform = (unsigned)row.uniform;
     const u64 point = (whole >> 32) * uniform + (((whole & 0xffffffffull) * uniform) >> 32);

@@ -15,6 +15,8 @@ struct Place {
 // `Stride`s: elements between rows.
 extern "C" __global__ void swiglu(bf16* y, i64 yStride, const bf16* gate, i64 gateStride, const bf16* up, i64 upStride, i64 rows,
                                   i64 columns) {
+  let_next_begin();
+  await_previous();
   const Place at(rows, columns);
   if (!at.inside) return;
   float g[8], u[8];

@@ -50,6 +50,7 @@ const SIGNATURES = {
     'uint64' /* kernelParams */,
     'uint64' /* extra */,
   ],
+  cuLaunchKernelEx: ['uint64' /* CUlaunchConfig */, 'uint64', 'uint64', 'uint64'],
   cuStreamBeginCapture_v2: ['uint64', 'int'],
   cuStreamEndCapture: ['uint64', 'void*'],
   cuGraphInstantiateWithFlags: ['void*', 'uint64', 'uint64'],
@@ -72,6 +73,10 @@ const POOL_RELEASE_THRESHOLD = 4;
 const POOL_USED_HIGH = 8;
 const POOL_USED_CURRENT = 7;
 const DYNAMIC_SHARED_LIMIT = 8;
+/** CUlaunchConfig, CUlaunchAttribute and the attribute that lets a kernel begin early, of cuda.h. */
+const LAUNCH_CONFIG_BYTES = 56;
+const LAUNCH_ATTRIBUTE_BYTES = 72;
+const PROGRAMMATIC_STREAM_SERIALIZATION = 6;
 const MAX_ARGUMENTS = 64;
 /** Bytes set aside for arguments passed as whole structs. */
 const STRUCT_SPACE = 4096;
@@ -93,6 +98,11 @@ export interface LaunchShape {
   block: number | readonly [number, number?, number?];
   /** Dynamic shared memory in bytes. */
   shared?: number;
+  /**
+   * Begin while the kernel before still runs, if that is such a one too: the kernel itself waits where it must (common.cuh).
+   * So nothing that it reads before may be written by one that is not launched so.
+   */
+  early?: boolean;
 }
 
 export interface CudaFunction {
@@ -131,6 +141,9 @@ export class CudaDriver {
   private readonly parameterBytes: Uint8Array;
   private readonly parameterView: DataView;
   private lastKernel = 'none yet';
+  private lastWasEarly = false;
+  private readonly launchConfig = koffi.alloc('uint8', LAUNCH_CONFIG_BYTES + LAUNCH_ATTRIBUTE_BYTES) as bigint;
+  private readonly launchConfigView: DataView;
 
   constructor(ordinal = 0) {
     this.library = openDriverLibrary();
@@ -168,6 +181,7 @@ export class CudaDriver {
     this.parameterBytes = new Uint8Array(bytes);
     this.parameterView = new DataView(bytes);
     for (let i = 0; i < MAX_ARGUMENTS; i++) this.pointParameter(i, i * 8);
+    this.launchConfigView = new DataView(koffi.view(this.launchConfig, LAUNCH_CONFIG_BYTES + LAUNCH_ATTRIBUTE_BYTES));
   }
 
   /** Calls the driver and throws when it answers with an error. */
@@ -290,16 +304,33 @@ export class CudaDriver {
       this.call('cuFuncSetAttribute', f.handle, DYNAMIC_SHARED_LIMIT, shared);
       f.sharedLimit = shared;
     }
+    const early = shape.early === true && this.lastWasEarly && this.computeCapability >= 90;
+    this.lastWasEarly = shape.early === true;
     const run = () => {
       this.writeArguments(args);
       this.lastKernel = f.name;
       this.launches++;
       const params = Number(this.parameters) + MAX_ARGUMENTS * 8;
-      this.call('cuLaunchKernel', f.handle, gx, gy, gz, bx, by, bz, shared, this.stream, params, 0);
+      if (early) {
+        this.writeLaunchConfig([gx, gy, gz, bx, by, bz, shared]);
+        this.call('cuLaunchKernelEx', Number(this.launchConfig), f.handle, params, 0);
+      } else {
+        this.call('cuLaunchKernel', f.handle, gx, gy, gz, bx, by, bz, shared, this.stream, params, 0);
+      }
       if (LAUNCH_BLOCKING) this.synchronize();
     };
     if (this.onLaunch) this.onLaunch(f.name, run);
     else run();
+  }
+
+  private writeLaunchConfig(sizes: readonly number[]): void {
+    const view = this.launchConfigView;
+    for (const [i, size] of sizes.entries()) view.setUint32(i * 4, size, true);
+    view.setBigUint64(32, BigInt(this.stream), true);
+    view.setBigUint64(40, this.launchConfig + BigInt(LAUNCH_CONFIG_BYTES), true);
+    view.setUint32(48, 1, true);
+    view.setUint32(LAUNCH_CONFIG_BYTES, PROGRAMMATIC_STREAM_SERIALIZATION, true);
+    view.setInt32(LAUNCH_CONFIG_BYTES + 8, 1, true);
   }
 
   private writeArguments(args: readonly Argument[]): void {

@@ -154,7 +154,6 @@ export const SAMPLE_ROW = new Struct('SampleRow', {
   minP: 'f32',
   topK: 'i32',
   uniform: 'i32',
-  unused: 'i32',
 });
 
 /** Elements that a thread moves at once: load8, store8 of common.cuh. */

@@ -2,7 +2,7 @@
  * Generation: pages of cached keys and values, and attention of single new tokens to them. What all layers of a step share, the
  * documents' lengths and pages, is uploaded once.
  */
-import { type DecodeAttributes, runReference } from '@stickbreaking/core/backend';
+import { runReference } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { i32, i64, pointer } from '../driver.js';
@@ -14,11 +14,15 @@ import type { CudaKernel, CudaKernels } from './define.js';
 import { leastStick } from './flash_blocks.js';
 import { rotaryAngles } from './rotary.js';
 
-/** decode.cu: warps of a block, keys of a warp, the newest keys that one block works, and keys of a run behind them. */
-const warpsOf = (kind: DecodeAttributes['attention']['kind']) => (kind === 'stick-breaking' ? 8 : 16);
+/** decode.cuh: warps of a block, and keys of a warp. */
+const WARPS = 4;
 const CHUNK = 32;
+/** decode.cu: the newest keys, which one block works, and keys of a run behind them. */
 const NEAR = 512;
 const RUN = 1024;
+/** decode_softmax.cu: keys of a run at least, and runs at most, so that few blocks wait for one that combines them. */
+const LEAST_RUN = 256;
+const MOST_RUNS = 16;
 
 const growPages: CudaKernel<'GrowPages'> = ({ pages }, { count }, backend) => {
   const [, ...page] = pages.shape as [number, number, number, number];
@@ -69,21 +73,21 @@ function pageAddress(backend: CudaBackend, pages: TensorInfo): number {
   return entry.address;
 }
 
-/** What decode.cu is compiled for; undefined where it does not serve. */
-export function decodeMacros(
-  kind: DecodeAttributes['attention']['kind'],
-  [, heads, dim]: readonly number[],
-  [, kvHeads, pageTokens]: readonly number[],
-): string[] | undefined {
+/** What the decoding kernels are compiled for; undefined where they do not serve. */
+export function decodeMacros([, heads, dim]: readonly number[], [, kvHeads, pageTokens]: readonly number[]) {
   const group = heads! / kvHeads!;
   if (![16, 32, 64, 128, 256].includes(dim!) || group * dim! > 2048) return undefined;
-  const stick = kind === 'stick-breaking' ? 1 : 0;
-  return [`HEAD_DIM=${dim}`, `GROUP=${group}`, `STICK=${stick}`, `PAGE=${pageTokens}`];
+  return [`HEAD_DIM=${dim}`, `GROUP=${group}`, `PAGE=${pageTokens}`];
 }
 
 /** decode.cu: the size of `Shared`. */
-function sharedBytes(group: number, dim: number, warps: number): number {
-  return 4 * (group * dim + warps * CHUNK + (warps + 1) * group * (dim + 2) + 1);
+function sharedBytes(group: number, dim: number): number {
+  return 4 * (dim + group * dim + WARPS * CHUNK + (WARPS + 1) * group * (dim + 2) + 4);
+}
+
+/** decode_softmax.cu: query heads of a block. */
+function headsOfABlock(group: number): number {
+  return [4, 3, 2].find((heads) => group % heads === 0) ?? 1;
 }
 
 const decodeAttention: CudaKernel<'DecodeAttention'> = (inputs, attrs, backend) => {
@@ -92,13 +96,16 @@ const decodeAttention: CudaKernel<'DecodeAttention'> = (inputs, attrs, backend) 
   const [rows, heads, dim] = q.shape as [number, number, number];
   const kvHeads = k.shape[1]!;
   const group = heads / kvHeads;
-  const macros = decodeMacros(attention.kind, q.shape, keyPages.shape);
+  const macros = decodeMacros(q.shape, keyPages.shape);
   if (!macros || rows === 0) return runReference('DecodeAttention', inputs, attrs);
   const { residents: memory } = backend;
+  const isStick = attention.kind === 'stick-breaking';
   // By the pages that the table has room for: while it is as wide, a launch has the same shape.
   const longest = (table.length / rows) * keyPages.shape[2]!;
-  const runs = Math.max(0, Math.ceil((longest - NEAR) / RUN));
-  const items = rows * kvHeads;
+  // Of stick-breaking attention those behind the near keys.
+  const runs = isStick
+    ? Math.max(0, Math.ceil((longest - NEAR + CHUNK) / RUN))
+    : Math.min(MOST_RUNS, Math.ceil((longest + CHUNK) / LEAST_RUN));
   const outputs = [
     backend.make(q.shape, 'bf16'),
     backend.make([rows, heads], 'f32'),
@@ -120,21 +127,25 @@ const decodeAttention: CudaKernel<'DecodeAttention'> = (inputs, attrs, backend) 
     slopes: slopes ? memory.array('slopes', slopes) : 0,
     ...{ output: backend.address(outputs[0]!), remainder: backend.address(outputs[1]!) },
     keysRead: backend.address(outputs[2]!),
-    parts: memory.block('parts', items * (1 + runs) * group * (dim + 2) * 4).address,
-    done: memory.block('done', items * 4).address,
-    states: memory.block('states', items * (1 + runs) * 4).address,
-    ...{ heads, kvHeads, near: NEAR, run: RUN, runs },
+    parts: memory.block('parts', rows * heads * (1 + runs) * (dim + 2) * 4).address,
+    done: memory.block('done', rows * kvHeads * 4).address,
+    states: memory.block('states', rows * heads * (1 + runs) * 4).address,
+    ...{ heads, kvHeads, near: NEAR, run: isStick ? RUN : LEAST_RUN, runs },
     window: attention.kind === 'softmax' ? attention.window : 0,
     attendCurrent: attention.kind === 'stick-breaking' && attention.attendCurrent ? 1 : 0,
     scale: attrs.scale * Math.LOG2E,
     exhausted: leastStick(backend.blockSkipping),
   });
-  const warps = warpsOf(attention.kind);
-  const shape = { block: 32 * warps, shared: sharedBytes(group, dim, warps) };
-  const launch = (name: string, ...grid: [number, number, number?]) =>
-    backend.driver.launch(backend.function('decode.cu', name, macros), { grid, ...shape }, [argument]);
-  launch('decode_near', kvHeads, rows);
-  if (runs > 0) launch('decode_far', kvHeads, rows, runs);
+  const launch = (file: string, name: string, shared: number, ...grid: [number, number, number?]) =>
+    backend.driver.launch(backend.function(file, name, macros), { grid, block: 32 * WARPS, shared, early: true }, [
+      argument,
+    ]);
+  if (isStick) {
+    launch('decode.cu', 'decode_near', sharedBytes(group, dim), kvHeads, rows);
+    if (runs > 0) launch('decode.cu', 'decode_far', sharedBytes(group, dim), kvHeads, rows, runs);
+  } else {
+    launch('decode_softmax.cu', 'decode_softmax', 0, heads / headsOfABlock(group), rows, runs);
+  }
   return outputs as [TensorInfo, TensorInfo, TensorInfo];
 };
 

@@ -11,6 +11,7 @@ import { NORM_THREADS, THREADS, VECTOR } from '../kernel_interface.js';
 import type { Eight } from '../storage.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { sumPartials } from './reduce.js';
+import { MOST_ROWS } from './rowwise.js';
 
 /** Parts into which a sum over tokens is split before the fixed-order addition. */
 const PARTS = 128;
@@ -60,7 +61,7 @@ function normalise(
   const [y, inverseRms] = [backend.make(x.shape, 'bf16'), backend.make([rows], 'f32')];
   const eight = eightBeside(backend, y, normShape(x), readBy);
   backend.withScratch((scratch) =>
-    backend.launch('norm.cu', `rms_norm${groups}`, { grid: [rows], block: threads }, [
+    backend.launch('norm.cu', `rms_norm${groups}`, { grid: [rows], block: threads, early: rows <= MOST_ROWS }, [
       pointer(backend.address(y)),
       pointer(sum ? backend.address(sum) : 0),
       pointer(backend.address(inverseRms)),

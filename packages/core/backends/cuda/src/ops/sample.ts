@@ -24,7 +24,7 @@ export async function sampleTokens(
     const settings = SAMPLE_ROW.array(
       rows.map(({ temperature, topK, topP, minP, uniform }) => ({
         inverseTemperature: temperature === 0 ? 0 : 1 / temperature,
-        ...{ topP, minP, topK: Math.min(topK, vocabSize), uniform: Math.floor(uniform * 2 ** 32) | 0, unused: 0 },
+        ...{ topP, minP, topK: Math.min(topK, vocabSize), uniform: Math.floor(uniform * 2 ** 32) | 0 },
       })),
     );
     backend.launch('sample.cu', 'sample_tokens', { grid: [count], block: SAMPLE_THREADS }, [

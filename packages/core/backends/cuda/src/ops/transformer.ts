@@ -13,6 +13,7 @@ import type { CudaKernel, CudaKernels } from './define.js';
 import { fill } from './elementwise.js';
 import { writableSum } from './matmul.js';
 import { sumPartials } from './reduce.js';
+import { MOST_ROWS } from './rowwise.js';
 
 /** Parts into which a sum over tokens is split before the fixed-order addition. */
 const PARTS = 128;
@@ -82,7 +83,8 @@ function launchGate(
   const whole = [...outputs, ...inputs].every(({ stride }) => stride === width);
   const [rows, columns] = whole ? [1, count * width] : [count, width];
   const grid = [Math.ceil((rows * Math.ceil(columns / VECTOR)) / THREADS)] as const;
-  backend.launch('transformer.cu', name, { grid, block: THREADS }, [
+  const early = name === 'swiglu' && count <= MOST_ROWS;
+  backend.launch('transformer.cu', name, { grid, block: THREADS, early }, [
     ...outputs.map(({ address }) => pointer(address)),
     i64(outputs[0]!.stride),
     ...inputs.flatMap(({ address, stride }) => [pointer(address), i64(stride)]),
