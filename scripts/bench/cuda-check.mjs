@@ -1,6 +1,6 @@
 // The conformance suite on the GPU, with bfloat16's tolerances and fresh random inputs; the fused kernels twice, which must
-// give the same bits; and one head of 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster: `bin/cuda-check [part of a case's name] [--once]`. STICKBREAKING_SEED repeats a run's inputs.
-import { stickBreakingAttention } from '@stickbreaking/core';
+// give the same bits; tokens drawn on the GPU against those of float64 on the host; and one head of 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster: `bin/cuda-check [part of a case's name] [--once]`. STICKBREAKING_SEED repeats a run's inputs.
+import { residual, sampleTokens, stickBreakingAttention } from '@stickbreaking/core';
 import { bfloat16Tolerances, runConformance } from '@stickbreaking/core/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { openGpu } from './gpu.mjs';
@@ -25,6 +25,7 @@ const largest = Math.max(...results.flatMap((one) => Object.values(one.errors)))
 console.log(`${results.length} cases, ${failed} failed, largest error relative in norm ${largest.toExponential(2)}`);
 
 if (!once) await twice();
+if (!filter || 'sampling'.includes(filter)) await sampling();
 if (!filter) longContext();
 process.exitCode = failed > 0 ? 1 : 0;
 
@@ -42,6 +43,80 @@ async function twice() {
   const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors));
   failed += changed.length;
   console.log(`${first.length} cases twice: ${changed.length} differ ${changed.map(({ name }) => name).join('; ')}`);
+}
+
+/** Draws from logits with many that are equal, beside the same draws in float64 from sorted tokens. */
+async function sampling() {
+  const [vocabSize, rows] = [49_152, 16];
+  const settings = [
+    { temperature: 0 },
+    { temperature: 1 },
+    { temperature: 0.8, topK: 50 },
+    { temperature: 1.3, topP: 0.9 },
+    { temperature: 1, minP: 0.02 },
+    { temperature: 0.7, topK: 1000, topP: 0.95, minP: 0.001 },
+    { temperature: 1, topK: 1 },
+    { temperature: 2, topP: 0.001 },
+  ];
+  const plain = { topK: vocabSize, topP: 1, minP: 0 };
+  for (const type of ['float32', 'bfloat16']) {
+    const drawn = Float32Array.from({ length: rows * vocabSize }, () => {
+      const x = 3 * (Math.random() + Math.random() + Math.random() + Math.random() - 2);
+      return Math.random() < 0.3 ? Math.round(x * 4) / 4 : x;
+    });
+    const given = tf.tensor2d(drawn, [rows, vocabSize]);
+    // A residual connection gives bfloat16.
+    const logits = type === 'float32' ? given : residual(given, tf.zerosLike(given));
+    const values = logits.dataSync();
+    const own = Array.from({ length: rows }, (_, r) => values.subarray(r * vocabSize, (r + 1) * vocabSize));
+    const orders = own.map((one) => [...one.keys()].sort((a, b) => one[b] - one[a] || a - b));
+    let [equal, all, worst] = [0, 0, 0];
+    for (const [i, setting] of settings.entries()) {
+      const asked = Array.from({ length: rows }, (_, r) => ({
+        ...plain,
+        ...setting,
+        uniform: setting.temperature === 0 ? 0 : (r + (i + 1) / 9) / rows,
+      }));
+      const { tokens, logProbabilities } = await sampleTokens(logits, asked);
+      for (let r = 0; r < rows; r++) {
+        all++;
+        if (drawIn64(own[r], orders[r], asked[r]) === tokens[r]) equal++;
+        const most = own[r][orders[r][0]];
+        const total = own[r].reduce((sum, x) => sum + Math.exp(x - most), 0);
+        worst = Math.max(worst, Math.abs(own[r][tokens[r]] - most - Math.log(total) - logProbabilities[r]));
+      }
+    }
+    // Where a draw falls on the border of two tokens, the rounding of an exponential decides.
+    const good = equal >= all * 0.98 && worst < 1e-3;
+    if (!good) failed++;
+    console.log(
+      `${good ? 'ok  ' : 'FAIL'} sampling from ${type}: ${equal} of ${all} tokens as in float64, log-probabilities within ${worst.toExponential(1)}`,
+    );
+    logits.dispose();
+  }
+}
+
+/** The token that a row's draw gives by the rules of `model`, from the tokens in falling order of their logits. */
+function drawIn64(logits, order, { temperature, topK, topP, minP, uniform }) {
+  if (temperature === 0) return order[0];
+  const weight = (token) => Math.exp((logits[token] - logits[order[0]]) / temperature);
+  let kept = order.slice(0, topK);
+  const mass = kept.reduce((sum, token) => sum + weight(token), 0);
+  if (topP < 1) {
+    let [count, sum] = [0, 0];
+    while (sum < topP * mass) {
+      sum += weight(kept[count]);
+      count++;
+    }
+    kept = kept.slice(0, count);
+  }
+  kept = kept.filter((token) => weight(token) >= minP).sort((a, b) => a - b);
+  let point = uniform * kept.reduce((total, token) => total + weight(token), 0);
+  for (const token of kept) {
+    point -= weight(token);
+    if (point < 0) return token;
+  }
+  return kept.at(-1);
 }
 
 /** 65,536 tokens of one head, some rows against float64. */

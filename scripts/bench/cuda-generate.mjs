@@ -1,6 +1,7 @@
 // `npm run bench -- cuda-generate`: generation by the 1B model on one GPU, random weights: tokens/s alone and in batches, the
-// rate at which prompts are read beside the training forward's, what a step's kernels take, and that rows of a batch are those
-// of one. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n --out folder --quick
+// rate at which prompts are read beside the training forward's, what a step and its kernels take, and that rows of a batch are
+// those of one. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n --out folder
+//   --quick (a prompt alone, and 64)
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { seededRandom } from '@stickbreaking/base';
@@ -72,17 +73,24 @@ async function timed(run, times = 5) {
   return median(all.slice(1));
 }
 
-/** What the kernels of one step take, launched one by one. */
+/** What a recorded step takes where nothing waits for its tokens, and its kernels, launched one by one. */
 function profile(batch, context) {
   const caches = Array.from({ length: batch }, () => model.createCache());
   const prompt = promptOf(0, context);
+  model.reserveCache(caches.map(() => context + 40));
   for (const cache of caches) model.nextLogits(prompt, { cache }).dispose();
-  const step = () => {
-    const cuSeqlens = Int32Array.from({ length: batch + 1 }, (_, i) => i);
-    // Counting what is read keeps the step from being recorded.
-    const onKeysRead = () => {};
-    model.nextLogits(new Int32Array(batch).fill(5), { cuSeqlens, cache: caches, onKeysRead }).dispose();
-  };
+  const cuSeqlens = Int32Array.from({ length: batch + 1 }, (_, i) => i);
+  const run = (options) =>
+    model.nextLogits(new Int32Array(batch).fill(5), { cuSeqlens, cache: caches, ...options }).dispose();
+  for (let i = 0; i < 4; i++) run({});
+  driver.synchronize();
+  const [before, after] = [driver.createEvent(true), driver.createEvent(true)];
+  driver.recordEvent(before);
+  for (let i = 0; i < 16; i++) run({});
+  driver.recordEvent(after);
+  report.steps.push({ batch, context, stepMs: driver.elapsed(before, after) / 16 });
+  // Counting what is read keeps the step from being recorded.
+  const step = () => run({ onKeysRead: () => {} });
   step();
   const spans = [];
   driver.onLaunch = (name, run) => {
@@ -103,7 +111,16 @@ function profile(batch, context) {
   return [...totals].map(([name, one]) => ({ batch, context, name, ...one })).sort((a, b) => b.ms - a.ms);
 }
 
-const report = { command: commandGiven('cuda-generate', o.out), layers: config.numLayers, attention: o.attention };
+const report = {
+  ...{ command: commandGiven('cuda-generate', o.out), layers: config.numLayers, attention: o.attention },
+  ...{ steps: [], kernels: [], rates: [] },
+};
+/** After every part, so that what was measured is there if the next part fails. */
+function save() {
+  mkdirSync(o.out, { recursive: true });
+  const name = `cuda-generate-${o.attention.replace('+', '-')}-${config.numLayers}.json`;
+  writeFileSync(`${o.out}/${name}`, `${JSON.stringify(report, undefined, 2)}\n`);
+}
 
 // Rows of a batch against the same alone.
 const mixed = Array.from({ length: 40 }, (_, i) => ({
@@ -149,9 +166,23 @@ report.rowsThatDiffer = differing + apart;
   report.logitDifference = worst / scale;
 }
 
-report.rates = [];
+save();
+
+for (const [batch, context] of [
+  [1, 512],
+  [64, 1000],
+]) {
+  report.kernels.push(...profile(batch, context));
+  save();
+}
+console.table(report.kernels.filter(({ ms }) => ms > 0.1));
+console.table(report.steps);
+
 const runs = o.quick
-  ? [[1, 512, 64]]
+  ? [
+      [1, 512, 64],
+      [64, 960, 64],
+    ]
   : [
       [1, 512, 128],
       [1, 4096, 64],
@@ -161,9 +192,10 @@ const runs = o.quick
 for (const [batch, prompt, tokens] of runs) {
   for (const options of batch === 1 ? [{ temperature: 0 }, { topK: 50, temperature: 0.8 }] : [{ temperature: 0 }]) {
     report.rates.push(await rate(batch, prompt, tokens, options));
+    save();
   }
 }
-{
+if (!o.quick) {
   const record = backend.recordDecodeStep;
   backend.recordDecodeStep = undefined;
   report.rates.push({ ...(await rate(1, 512, 64, { temperature: 0 })), options: 'greedy, launched one by one' });
@@ -190,9 +222,4 @@ report.forwardMs = await timed(async () => {
 console.log(
   `prompt of ${length}: ${report.prefillMs.toFixed(1)} ms; forward with losses ${report.forwardMs.toFixed(1)} ms`,
 );
-
-report.kernels = o.quick ? profile(1, 512) : [...profile(1, 512), ...profile(64, 1000)];
-console.table(report.kernels.slice(0, 40));
-mkdirSync(o.out, { recursive: true });
-const name = `cuda-generate-${o.attention.replace('+', '-')}-${config.numLayers}.json`;
-writeFileSync(`${o.out}/${name}`, `${JSON.stringify(report, undefined, 2)}\n`);
+save();
