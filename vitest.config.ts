@@ -20,6 +20,7 @@ const entries: Record<string, string> = {
   '@stickbreaking/serve': 'serve/src/index.ts',
   '@stickbreaking/train': 'train/src/index.ts',
   '@stickbreaking/study': 'study/src/index.ts',
+  '@stickbreaking/board': 'board/src/index.ts',
   stickbreaking: 'stickbreaking/src/index.ts',
 };
 

@@ -19,7 +19,8 @@ const mayImport: Record<string, readonly string[]> = {
   eval: ['base', 'core', 'data', 'model'],
   serve: ['base', 'core', 'data', 'model', 'eval'],
   study: ['base', 'core', 'data', 'model', 'train', 'eval'],
-  stickbreaking: ['base', 'core', 'data', 'model', 'train', 'eval', 'serve', 'study'],
+  board: ['base', 'train'],
+  stickbreaking: ['base', 'core', 'data', 'model', 'train', 'eval', 'serve', 'study', 'board'],
 };
 
 const packages = find('packages/*/package.json').map((path) => {
@@ -56,7 +57,7 @@ function importsOf(file: string): Import[] {
   });
 }
 
-const files = find('{packages,scripts}/**/*.{ts,mjs,js}');
+const files = find('{packages,scripts}/**/*.{ts,tsx,mjs,js}');
 const imports = files.flatMap(importsOf);
 const isTest = (file: string) => /\.(test|fixture)\.ts$/.test(file);
 const isOurs = (specifier: string) => specifier.startsWith('@stickbreaking/');
@@ -140,7 +141,9 @@ describe.each(packages.map((one) => [one.folder, one] as const))('%s', (folder, 
       .filter((specifier) => !isRelative(specifier) && !specifier.startsWith('node:'))
       .map(packageName)
       .filter((one) => one !== manifest.name);
-    const optional = Object.keys(manifest.peerDependencies ?? {});
+    // What a package builds into a page of its own, nobody has to install with it.
+    const builtIn = existsSync(join(root, folder, 'page')) ? Object.keys(manifest.devDependencies) : [];
+    const optional = [...Object.keys(manifest.peerDependencies ?? {}), ...builtIn];
     expect([...new Set(used)].filter((one) => !dependencies.includes(one) && !optional.includes(one))).toEqual([]);
     // One that is loaded only when it is needed is named all the same.
     const code = sources.map(read).join('\n');

@@ -28,3 +28,4 @@ function run(command, args) {
 
 run('npx', ['--yes', packageManager, 'install', '--frozen-lockfile', '--prefer-offline', '--reporter=append-only']);
 run('npx', ['--no-install', 'tsc', '-b']);
+run(process.execPath, ['packages/board/build_page.mjs']);

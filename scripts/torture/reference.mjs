@@ -80,7 +80,10 @@ export function metricsOf(folder) {
   const path = join(folder, 'run/metrics.jsonl');
   if (!existsSync(path)) return [];
   const lines = readFileSync(path, 'utf8').split('\n').slice(0, -1);
-  return lines.map((line) => line.replace(/,"tokensPerSecond":[\d.e+-]+/, ''));
+  return lines.map((line) => {
+    const { tokensPerSecond, memoryBytes, time, elapsedSeconds, ...rest } = JSON.parse(line);
+    return JSON.stringify(rest);
+  });
 }
 
 export function hashesUnder(folder) {

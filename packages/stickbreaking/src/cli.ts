@@ -28,7 +28,7 @@ export function main(argv: string[]): Promise<number> {
         )
         .demandCommand(1, 'Name a command: quickstart.')
         .epilogue(
-          'More commands, each with --help: sb-tokenizer, sb-train, sb-eval, sb-generate, sb-chat, sb-serve, sb-study.',
+          'More commands, each with --help: sb-tokenizer, sb-train, sb-board, sb-report, sb-eval, sb-generate, sb-chat, sb-serve, sb-study.',
         ) as never,
     ({ backend = 'auto', overrides }) =>
       backend.includes('=') ? quickstart({ overrides: [backend, ...overrides] }) : quickstart({ backend, overrides }),

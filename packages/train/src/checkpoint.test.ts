@@ -110,9 +110,23 @@ describe('MetricsFile', () => {
     first.close();
     writeFileSync(path, `${readFileSync(path, 'utf8')}{"step": 4, "to`);
     const second = new MetricsFile(path, 2);
-    second.append(line(3));
+    const written = second.append(line(3));
     second.close();
-    expect(readMetrics(path)).toEqual([1, 2, 3].map(line));
+    const lines = readMetrics(path);
+    expect(lines).toMatchObject([1, 2, 3].map(line));
+    expect(lines.at(-1)).toEqual(written);
+    expect(written.time).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
+  });
+
+  it('counts the time that the run worked, not that for which it was stopped', () => {
+    const path = join(tokenizerPath, '..', 'metrics.jsonl');
+    const line = (step: number) => ({ step, loss: 1, elapsedSeconds: 1000 * step, time: '2020-01-01T00:00:00.000Z' });
+    writeFileSync(path, [1, 2, 3].map((step) => `${JSON.stringify(line(step))}\n`).join(''));
+    const file = new MetricsFile(path, 2);
+    const { elapsedSeconds } = file.append({ step: 3, tokens: 3, validationLoss: 1 });
+    file.close();
+    expect(elapsedSeconds).toBeGreaterThanOrEqual(2000);
+    expect(elapsedSeconds).toBeLessThan(3000);
   });
 
   it('removes lines that are none, and says which', () => {

@@ -19,7 +19,7 @@ import { trainTokenizer } from '@stickbreaking/data';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { CheckpointStore, readState } from './checkpoint.js';
 import { main } from './cli.js';
-import { readMetrics } from './metrics.js';
+import { readMetrics, type StepMetrics, type Written } from './metrics.js';
 import { loadRunConfig } from './run_config.js';
 
 const bin = fileURLToPath(new URL('../bin/sb-train.js', import.meta.url));
@@ -116,7 +116,7 @@ async function runHere(args: string[]): Promise<Pick<Ended, 'code' | 'stdout' | 
 /** The losses of a run, as they stand in its file. */
 const losses = (directory: string) =>
   readMetrics(join(base, directory, 'metrics.jsonl')).map((line) => {
-    const { tokensPerSecond, ...rest } = line as { tokensPerSecond?: number };
+    const { tokensPerSecond, memoryBytes, time, elapsedSeconds, ...rest } = line as Partial<StepMetrics> & Written;
     return rest;
   });
 

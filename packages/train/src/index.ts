@@ -1,7 +1,8 @@
 export { type BatchGradients, batchGradients, meanLoss } from './batch_gradients.js';
 export { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
 export { type Collective, oneProcess } from './collective.js';
-export { type MetricsLine, readMetrics, type StepMetrics, type ValidationMetrics } from './metrics.js';
+export { type MetricsLine, readMetrics, type StepMetrics, type ValidationMetrics, type Written } from './metrics.js';
+export { MetricsTail } from './metrics_tail.js';
 export { Optimizer, OptimizerSchema, type OptimizerSettings } from './optimizer.js';
 export { joinByNccl } from './parallel/gpu_world.js';
 export { launchOnGpus } from './parallel/launch.js';
@@ -10,7 +11,7 @@ export type { SharedWeights, WholeTensor } from './parallel/shared_weights.js';
 export { narrowGpus } from './parallel/start.js';
 export type { World } from './parallel/world.js';
 export { type RunOptions, runTraining } from './run.js';
-export { loadRunConfig, type RunConfig, type RunConfigInput, RunConfigSchema } from './run_config.js';
+export { loadRunConfig, type RunConfig, type RunConfigInput, RunConfigSchema, stageSizes } from './run_config.js';
 export { learningRate, type Schedule, ScheduleSchema, type StageSchedule } from './schedule.js';
 export type { BatchSource, PlacedStage, StageData, TrainStage } from './stage.js';
 export { newModel, type Start } from './start.js';

@@ -4,6 +4,7 @@ import { closeSync, existsSync, fsyncSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { explainSystemError } from '@stickbreaking/base';
 import { openFile, readWhole, removeLeftovers, replaceFile, syncDirectory, writeFully } from '@stickbreaking/base/node';
+import { backend } from '@tensorflow/tfjs-core';
 
 /** One optimizer step. */
 export interface StepMetrics {
@@ -18,6 +19,8 @@ export interface StepMetrics {
   /** before clipping; null when it was not finite */
   gradientNorm: number | null;
   tokensPerSecond: number;
+  /** of a device with memory of its own the most that was taken so far, otherwise what the process takes now; in bytes */
+  memoryBytes: number;
   /** true if the parameters were not updated because the loss or the gradient was not finite */
   skipped?: true;
 }
@@ -30,11 +33,27 @@ export interface ValidationMetrics {
   validationLoss: number;
 }
 
+/** When a line was written. Files of earlier versions do not say. */
+export interface Written {
+  /** ISO 8601, in UTC */
+  time?: string;
+  /** seconds that the run has worked, also before it was stopped and resumed */
+  elapsedSeconds?: number;
+}
+
 /** One line of metrics.jsonl. */
-export type MetricsLine = StepMetrics | ValidationMetrics;
+export type MetricsLine = (StepMetrics | ValidationMetrics) & Written;
+
+/** Bytes, as `StepMetrics` says. */
+export function memoryInUse(): number {
+  const { peakBytesInGpu } = backend().memory() as { peakBytesInGpu?: number };
+  return peakBytesInGpu ?? process.memoryUsage.rss();
+}
 
 export class MetricsFile {
   private readonly file: number;
+  /** What `performance.now()` was when the run's clock stood at 0. */
+  private readonly start: number;
 
   /** Opens the file for appending, without its lines past step `keepSteps`. */
   constructor(
@@ -53,16 +72,21 @@ export class MetricsFile {
     if (steps < keepSteps) onNotice?.(`${path} lacks the metrics of ${keepSteps - steps} of ${keepSteps} steps`);
     const text = kept.map((line) => `${JSON.stringify(line)}\n`).join('');
     if (existsSync(path) && text !== readWhole(path).toString()) replaceFile(path, text);
+    this.start = performance.now() - 1000 * (kept.at(-1)?.elapsedSeconds ?? 0);
     this.file = openFile(path, 'appending');
     syncDirectory(dirname(path));
   }
 
-  append(line: MetricsLine): void {
+  /** Writes the line with the time. @returns what was written */
+  append<Line extends StepMetrics | ValidationMetrics>(line: Line): Line & Required<Written> {
+    const elapsedSeconds = Math.round(performance.now() - this.start) / 1000;
+    const written = { ...line, time: new Date().toISOString(), elapsedSeconds };
     try {
-      writeFully(this.file, Buffer.from(`${JSON.stringify(line)}\n`));
+      writeFully(this.file, Buffer.from(`${JSON.stringify(written)}\n`));
     } catch (error) {
       throw explainSystemError(error, `cannot write ${this.path}`);
     }
+    return written;
   }
 
   /** Called before a checkpoint: what it has seen must be on the disk with it. */
@@ -109,7 +133,8 @@ function parseMetrics(path: string): { lines: MetricsLine[]; odd: number[] } {
   return { lines, odd };
 }
 
-function parseLine(line: string): MetricsLine | undefined {
+/** Undefined where it is none. */
+export function parseLine(line: string): MetricsLine | undefined {
   try {
     const parsed = JSON.parse(line) as Partial<StepMetrics & ValidationMetrics> | null;
     // JSON has null for a loss that was not finite.

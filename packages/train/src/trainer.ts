@@ -15,7 +15,7 @@ import {
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore, type TrainingState } from './checkpoint.js';
-import { MetricsFile, type StepMetrics, type ValidationMetrics } from './metrics.js';
+import { MetricsFile, memoryInUse, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import type { Optimizer } from './optimizer.js';
 import type { SharedWeights, WholeTensor } from './parallel/shared_weights.js';
 import { begin } from './resume.js';
@@ -125,6 +125,7 @@ class Trainer {
       learningRate: rate,
       gradientNorm: finiteOrNull(gradientNorm),
       tokensPerSecond: this.tokensPerSecond(stage.batchTokens),
+      memoryBytes: memoryInUse(),
       ...(finite ? {} : { skipped: true as const }),
     });
     return true;

@@ -11,7 +11,9 @@ export {
   syncDirectoryWithFiles,
   writeFully,
 } from './files.js';
+export type { LockHolder } from './holder.js';
 export { type LockOptions, lockOrRefuse, withLock } from './lock.js';
+export { holderOf } from './lock_file.js';
 export { type ProgressLine, type ProgressLineOptions, type ProgressStream, progressLine } from './progress_line.js';
 export { openFile, readWhole } from './read_whole.js';
 export { ShippedFiles } from './shipped.js';

@@ -66,6 +66,12 @@ export function takeLock(directory: string, system: typeof flock = flock): Lock 
   }
 }
 
+/** The process that works in a directory, as far as its lock's file says; undefined where none does. Changes nothing. */
+export function holderOf(directory: string): LockHolder | undefined {
+  const holder = look(lockPath(directory))?.holder;
+  return holder && !isGone(holder) ? holder : undefined;
+}
+
 type TakenFile = { release(): void } | { holder: LockHolder | undefined };
 
 function takeFile(path: string, system: typeof flock): TakenFile {

@@ -1,0 +1,78 @@
+/**
+ * What the page asks for: the runs, what is new of one, and to be told of changes (server-sent events). It changes nothing
+ * on disk. Only those are answered who name this machine by its own address: a page from elsewhere, whose host name was
+ * made to point here, does not.
+ */
+import { Hono } from 'hono';
+import { streamSSE } from 'hono/streaming';
+import { readPage } from './page_file.js';
+import type { RunReader } from './run_reader.js';
+import type { Runs } from './runs.js';
+
+/** A line that says nothing, so that a connection that is gone is noticed. */
+const BEAT_MS = 15_000;
+
+const policy =
+  "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'";
+const own = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i;
+
+/** The application: `fetch` answers a Request, whatever serves it. */
+export function createBoard(runs: Runs): Hono {
+  const page = readPage();
+  const app = new Hono();
+  app.use(async (c, next) => {
+    const host = c.req.header('host') ?? new URL(c.req.url).host;
+    if (!own.test(host)) return c.text(`The board is at localhost, not at ${host}.`, 403);
+    c.header('Content-Security-Policy', policy);
+    c.header('X-Content-Type-Options', 'nosniff');
+    c.header('Cache-Control', 'no-store');
+    return await next();
+  });
+  app.get('/', (c) => c.html(page));
+  app.get('/api/runs', (c) => {
+    runs.refresh();
+    return c.json(runs.summaries());
+  });
+  const run = (name: string | undefined, use: (reader: RunReader) => Response) => {
+    const reader = name === undefined ? undefined : runs.get(name);
+    return reader ? use(reader) : Response.json({ error: `There is no run '${name}'.` }, { status: 404 });
+  };
+  app.get('/api/metrics', (c) =>
+    run(c.req.query('run'), (reader) => {
+      const [from, generation] = [Number(c.req.query('from') ?? 0), Number(c.req.query('generation') ?? 0)];
+      return c.json(reader.metrics(from, generation));
+    }),
+  );
+  app.get('/api/details', (c) => run(c.req.query('run'), (reader) => c.json(reader.details())));
+  app.get('/api/events', (c) =>
+    streamSSE(c, async (stream) => {
+      let told = () => {};
+      const unwatch = runs.watch(() => told());
+      stream.onAbort(() => {
+        unwatch();
+        told();
+      });
+      runs.refresh();
+      while (!stream.aborted) {
+        await stream.writeSSE({ event: 'runs', data: JSON.stringify(runs.summaries()) });
+        const changed = await nextChange((wake) => {
+          told = wake;
+        });
+        if (!changed && !stream.aborted) await stream.write(': still here\n\n');
+      }
+    }),
+  );
+  app.notFound((c) => c.text(`There is nothing at ${c.req.path}.`, 404));
+  return app;
+}
+
+/** Whether something changed before the next beat. */
+function nextChange(register: (wake: () => void) => void): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, BEAT_MS, false);
+    register(() => {
+      clearTimeout(timer);
+      resolve(true);
+    });
+  });
+}

@@ -1,0 +1,72 @@
+/** sb-board: a page on this machine that shows runs, also while they train. */
+import { once } from 'node:events';
+import { createAdaptorServer, type ServerType } from '@hono/node-server';
+import { EXIT, UserError } from '@stickbreaking/base';
+import { runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { createBoard } from './board.js';
+import { Runs } from './runs.js';
+
+interface Arguments {
+  _: (string | number)[];
+  port: number;
+}
+
+export function main(argv: string[]): Promise<number> {
+  return runCommand<Arguments>(
+    argv,
+    (parser) =>
+      parser
+        .scriptName('sb-board')
+        .strict(false)
+        .strictOptions() // what is no option is a run
+        .usage(
+          '$0 [runs …]\n\nShows runs in the browser, side by side, also while they train. A run is its directory, or one that ' +
+            'holds several; without any, it is the working directory.',
+        )
+        .option('port', { type: 'number', default: 6007, describe: '0 takes a free one' })
+        .example('$0', 'all runs in and below the working directory')
+        .example('$0 runs/a runs/b', 'these two')
+        .epilogue(
+          'It listens at 127.0.0.1 alone. To see runs on another machine: ssh -L 6007:127.0.0.1:6007 that-machine',
+        ) as never,
+    serve,
+  );
+}
+
+async function serve({ _: named, port: wanted }: Arguments): Promise<number> {
+  const paths = named.length > 0 ? named.map(String) : ['.'];
+  if (!(Number.isInteger(wanted) && wanted >= 0 && wanted < 65536))
+    throw new UserError(`--port is ${wanted}; expected 0 to 65535.`, { exitCode: EXIT.usage });
+  const runs = new Runs(paths);
+  const server = createAdaptorServer({ fetch: createBoard(runs).fetch });
+  const stop = stopOnSignals();
+  try {
+    const port = await listen(server, wanted);
+    const count = runs.summaries().length;
+    process.stdout.write(
+      `${count} ${count === 1 ? 'run' : 'runs'} at http://127.0.0.1:${port}/ (${paths.join(', ')}); Ctrl-C ends it\n`,
+    );
+    if (!stop.signal.aborted) await once(stop.signal, 'abort');
+    return stop.exitCode;
+  } finally {
+    server.close();
+    if ('closeAllConnections' in server) server.closeAllConnections();
+    stop.release();
+  }
+}
+
+/** @returns the port */
+async function listen(server: ServerType, port: number): Promise<number> {
+  server.listen(port, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const why: Record<string, string> = {
+      EADDRINUSE: `port ${port} is taken; name another with --port, or 0 for a free one`,
+      EACCES: `port ${port} is not open to this user; name one from 1024 with --port`,
+    };
+    throw new UserError(`cannot listen at 127.0.0.1: ${why[code ?? ''] ?? (error as Error).message}.`);
+  }
+  return (server.address() as { port: number }).port;
+}

@@ -1,0 +1,44 @@
+/** Lines of metrics as columns. */
+import type { MetricsLine } from '@stickbreaking/train';
+import type { MetricsTable } from './run_data.js';
+
+/** What of a line is no metric. */
+const places = new Set(['step', 'stage', 'tokens', 'elapsedSeconds']);
+
+/**
+ * Seconds that a run had worked when each line was written. Files of earlier versions do not say; there the steps' own
+ * speed does.
+ */
+export class WorkedTime {
+  private seconds = 0;
+  private tokens = 0;
+
+  next(line: MetricsLine): number {
+    if (line.elapsedSeconds !== undefined) this.seconds = line.elapsedSeconds;
+    else if ('loss' in line && line.tokensPerSecond > 0)
+      this.seconds += (line.tokens - this.tokens) / line.tokensPerSecond;
+    this.tokens = line.tokens ?? this.tokens;
+    return this.seconds;
+  }
+}
+
+/** @param seconds of each line */
+export function tablesOf(lines: readonly MetricsLine[], seconds: readonly number[]): Record<string, MetricsTable> {
+  const tables: Record<string, MetricsTable> = {};
+  for (const [i, line] of lines.entries()) {
+    const kind = 'loss' in line ? 'steps' : 'validationLoss' in line ? 'validation' : 'other';
+    tables[kind] ??= { step: [], tokens: [], seconds: [], values: {} };
+    const table = tables[kind];
+    const before = table.step.length;
+    table.step.push(line.step);
+    table.tokens.push(line.tokens ?? 0);
+    table.seconds.push(Math.round(1000 * seconds[i]!) / 1000);
+    for (const [name, value] of Object.entries(line)) {
+      if (places.has(name) || (typeof value !== 'number' && value !== null)) continue;
+      table.values[name] ??= new Array<null>(before).fill(null);
+      table.values[name].push(value);
+    }
+    for (const column of Object.values(table.values)) if (column.length === before) column.push(null);
+  }
+  return tables;
+}
