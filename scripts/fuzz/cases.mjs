@@ -1,6 +1,7 @@
 // From a surface, a seed and a number to a case, and from a case to what came of it.
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { commands as boardCommands } from '@stickbreaking/board/commands';
 import { commands as dataCommands } from '@stickbreaking/data/commands';
 import { commands as evalCommands } from '@stickbreaking/eval/commands';
 import { commands as studyCommands } from '@stickbreaking/study/commands';
@@ -11,7 +12,7 @@ import { chooser, mutationsOf } from './random.mjs';
 import { runHere } from './run_here.mjs';
 import { surfaces } from './surfaces.mjs';
 
-export const commands = { ...dataCommands, ...trainCommands, ...evalCommands, ...studyCommands };
+export const commands = { ...dataCommands, ...trainCommands, ...evalCommands, ...studyCommands, ...boardCommands };
 
 let base;
 

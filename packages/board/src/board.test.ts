@@ -71,6 +71,10 @@ describe('RunReader', () => {
     reader.refresh();
     expect(reader.metrics().tables.steps!.seconds).toEqual([2, 4, 6]);
     expect(reader.summary()).toMatchObject({ state: 'stopped', totalSteps: undefined, step: 3 });
+    const damaged = { step: 4, tokens: 'many', loss: 1, tokensPerSecond: 50, elapsedSeconds: {} };
+    appendFileSync(join(old, 'metrics.jsonl'), `${JSON.stringify(damaged)}\n`);
+    reader.refresh();
+    expect(reader.metrics().tables.steps).toMatchObject({ tokens: [100, 200, 300, 300], seconds: [2, 4, 6, 6] });
   });
 
   it('gives checkpoints with sizes, samples and evaluations', () => {

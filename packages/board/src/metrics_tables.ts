@@ -14,13 +14,16 @@ export class WorkedTime {
   private tokens = 0;
 
   next(line: MetricsLine): number {
-    if (line.elapsedSeconds !== undefined) this.seconds = line.elapsedSeconds;
-    else if ('loss' in line && line.tokensPerSecond > 0)
-      this.seconds += (line.tokens - this.tokens) / line.tokensPerSecond;
-    this.tokens = line.tokens ?? this.tokens;
+    const tokens = numberOr(line.tokens, this.tokens);
+    if (line.elapsedSeconds !== undefined) this.seconds = numberOr(line.elapsedSeconds, this.seconds);
+    else if ('loss' in line && line.tokensPerSecond > 0) this.seconds += (tokens - this.tokens) / line.tokensPerSecond;
+    this.tokens = tokens;
     return this.seconds;
   }
 }
+
+/** A line that was damaged may hold anything. */
+const numberOr = (value: unknown, otherwise: number) => (typeof value === 'number' ? value : otherwise);
 
 /** @param seconds of each line */
 export function tablesOf(lines: readonly MetricsLine[], seconds: readonly number[]): Record<string, MetricsTable> {
@@ -31,7 +34,7 @@ export function tablesOf(lines: readonly MetricsLine[], seconds: readonly number
     const table = tables[kind];
     const before = table.step.length;
     table.step.push(line.step);
-    table.tokens.push(line.tokens ?? 0);
+    table.tokens.push(numberOr(line.tokens, table.tokens.at(-1) ?? 0));
     table.seconds.push(Math.round(1000 * seconds[i]!) / 1000);
     for (const [name, value] of Object.entries(line)) {
       if (places.has(name) || (typeof value !== 'number' && value !== null)) continue;

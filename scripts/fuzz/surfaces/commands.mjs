@@ -39,6 +39,7 @@ export const commands = {
       ['sb-tokenizer', ...train, '--special-token', '<|a|>', '--output', own('t.json')],
       ['sb-study', '--config', 'speed-small', '--plan', `output=${own('study')}`],
       ['sb-study', ...study, '--report-only'],
+      ['sb-report', path('run'), '--output', own('report.html'), '--title', 'Runs'],
     ];
     const [command, ...line] = choose.pick(lines);
     const args = mutations.reduce((at, seed) => mutateArguments(at, seed), line);

@@ -1,5 +1,5 @@
 // Runs: their files, their folders, the tokens that they train on.
-import { statSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runOf } from '../fixtures.mjs';
 import { oddText } from '../mutate.mjs';
@@ -91,6 +91,29 @@ export const runs = {
     };
     const rest = isTrusted ? ['--no-verify'] : [];
     return { command: 'sb-train', args: [...args(folder), ...rest], accepted };
+  },
+
+  /** Any file of a run's folder, reported on: what is damaged may be missing from the report, which is whole all the same. */
+  async report({ folder, choose, mutations, copy }) {
+    copy('run');
+    const files = filesUnder(join(folder, 'run'));
+    const own = files.filter((path) => /metrics\.jsonl$|train\.log$|state\.json$|latest$/.test(path));
+    mutateAnyFile(choose.pick([...files, ...own, ...own]), choose, mutations);
+    const output = join(folder, 'report.html');
+    const accepted = () => {
+      const [, json] = /<script id="runs" type="application\/json">(.*?)<\/script>/s.exec(readFileSync(output, 'utf8'));
+      const { tables } = JSON.parse(json).runs[0].metrics;
+      const columns = Object.values(tables).flatMap(({ values, ...places }) => {
+        const numbers = Object.values(places).flat();
+        return numbers.every(Number.isFinite)
+          ? Object.values(values).map(({ length }) => length - places.step.length)
+          : [1];
+      });
+      return columns.every((more) => more === 0)
+        ? undefined
+        : 'columns of several lengths, or with places that are no numbers';
+    };
+    return { command: 'sb-report', args: [join(folder, 'run'), '--output', output], accepted };
   },
 
   /** A file of tokenized text, trained on. */
