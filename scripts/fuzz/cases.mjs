@@ -4,15 +4,25 @@ import { join } from 'node:path';
 import { commands as boardCommands } from '@stickbreaking/board/commands';
 import { commands as dataCommands } from '@stickbreaking/data/commands';
 import { commands as evalCommands } from '@stickbreaking/eval/commands';
+import { commands as serveCommands } from '@stickbreaking/serve/commands';
 import { commands as studyCommands } from '@stickbreaking/study/commands';
 import { commands as trainCommands } from '@stickbreaking/train/commands';
 import { makeFixtures, makeMoreFixtures } from './fixtures.mjs';
 import { judge } from './judge.mjs';
 import { chooser, mutationsOf } from './random.mjs';
+import { request } from './request.mjs';
 import { runHere } from './run_here.mjs';
 import { surfaces } from './surfaces.mjs';
 
-export const commands = { ...dataCommands, ...trainCommands, ...evalCommands, ...studyCommands, ...boardCommands };
+export const commands = {
+  ...dataCommands,
+  ...trainCommands,
+  ...evalCommands,
+  ...studyCommands,
+  ...boardCommands,
+  ...serveCommands,
+  request,
+};
 
 let base;
 

@@ -86,12 +86,71 @@ export async function makeFixtures(base, commands) {
   await must(commands, 'sb-train', ['--config', join(base, 'run.yaml')]);
 }
 
-/** What only the fuzzer needs besides: a run with softmax attention, which is a LLaMA model to others, and a study. */
+/** Tasks of each kind as files of lm-evaluation-harness, over one small data set. */
+export const tasksOf = (base) => {
+  const common = { dataset_path: 'json', dataset_kwargs: { data_files: { test: join(base, 'rows.jsonl') } } };
+  return {
+    choice: {
+      ...{ task: 'choice', ...common, test_split: 'test', fewshot_split: 'test', num_fewshot: 1 },
+      ...{
+        output_type: 'multiple_choice',
+        doc_to_text: 'Question: {{question}}\nAnswer:',
+        doc_to_choice: '{{choices}}',
+      },
+      doc_to_target: '{{label}}',
+      metric_list: [{ metric: 'acc', aggregation: 'mean', higher_is_better: true }, { metric: 'acc_norm' }],
+      metadata: { version: 1.0 },
+    },
+    answer: {
+      ...{ task: 'answer', tag: ['own'], ...common, test_split: 'test', output_type: 'generate_until' },
+      ...{ doc_to_text: '{{question|trim}} =', doc_to_target: '{{number}}' },
+      generation_kwargs: { until: ['\n'], max_gen_toks: 3, do_sample: false },
+      metric_list: [{ metric: 'exact_match', ignore_case: true, regexes_to_ignore: [',', '(?s).*#### '] }],
+      filter_list: [{ name: 'number', filter: [{ function: 'regex', regex_pattern: '([0-9]+)', group_select: 0 }] }],
+    },
+    text: {
+      ...{
+        task: 'text',
+        ...common,
+        test_split: 'test',
+        output_type: 'loglikelihood_rolling',
+        doc_to_target: 'question',
+      },
+    },
+  };
+};
+
+/** What only the fuzzer needs besides: a run with softmax attention, which is a LLaMA model to others, a study, and tasks. */
 export async function makeMoreFixtures(base, commands) {
   const attention = 'model.attention={kind: softmax, position: rope}';
   await must(commands, 'sb-train', ['--config', join(base, 'run.yaml'), attention, `output=${join(base, 'llama')}`]);
   writeFileSync(join(base, 'study.yaml'), JSON.stringify(studyOf(base)));
   await must(commands, 'sb-study', ['--config', join(base, 'study.yaml')]);
+  const rows = ['stone', 'river', 'cloud', 'candle'].map((thing, i) => {
+    return {
+      question: `What is a ${thing} made of?`,
+      choices: ['water', 'earth', 'wax'],
+      label: i % 3,
+      number: i + 10,
+    };
+  });
+  writeFileSync(join(base, 'rows.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  writeFileSync(join(base, 'prompts.jsonl'), '"It is"\n{"prompt": "so", "id": 1}\n');
+  mkdirSync(join(base, 'tasks'));
+  for (const [name, task] of Object.entries(tasksOf(base)))
+    writeFileSync(join(base, 'tasks', `${name}.yaml`), JSON.stringify(task));
+  // Of the suite, as saved samples are scored again by the tasks that come with it.
+  mkdirSync(join(base, 'data/allenai/sciq'), { recursive: true });
+  const facts = rows.map(({ question, choices: [a, b, c] }) => {
+    return { question, support: 'It is so.', correct_answer: a, distractor1: b, distractor2: c, distractor3: 'air' };
+  });
+  const lines = facts.map((row) => `${JSON.stringify(row)}\n`).join('');
+  for (const split of ['test', 'train', 'validation'])
+    writeFileSync(join(base, 'data/allenai/sciq', `${split}.jsonl`), lines);
+  await must(commands, 'sb-eval', [
+    ...['--checkpoint', join(base, 'run'), '--backend', backend, '--tasks', 'sciq', '--data-dir', join(base, 'data')],
+    ...['--output', join(base, 'sciq.json'), '--log-samples'],
+  ]);
 }
 
 async function must(commands, name, args) {

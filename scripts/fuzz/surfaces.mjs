@@ -3,7 +3,9 @@
 // of 0, if anything.
 import { commands } from './surfaces/commands.mjs';
 import { models } from './surfaces/models.mjs';
+import { requests } from './surfaces/requests.mjs';
 import { runs } from './surfaces/runs.mjs';
+import { tasks } from './surfaces/tasks.mjs';
 import { text } from './surfaces/text.mjs';
 
-export const surfaces = { ...runs, ...models, ...text, ...commands };
+export const surfaces = { ...runs, ...models, ...text, ...commands, ...tasks, ...requests };

@@ -404,7 +404,18 @@ describe('sb-eval tasks and score', () => {
     );
     const scored = await run('score', '--json', theirs);
     expect(JSON.parse(scored.stdout)[0].figures[0]).toMatchObject({ metric: 'acc', value: 1 });
-    writeFileSync(theirs, 'x\n');
-    expect((await run('score', theirs)).stderr).toMatch(/^.*line 1: this is no JSON\.\n$/);
+    const wrong = [
+      ['x', /line 1: this is no JSON\./],
+      ['null', /line 1: this is no sample\./],
+      [{ ...rest, resps: [[['-1.5', 'False']]] }, /line 1: it has 1 answers; arc_easy asks 3 of this document\./],
+      [{ ...line, doc: { ...line.doc, choices: 5 } }, /line 1: column 'choices' holds 5; expected/],
+      [{ ...line, answers: [null, [-1, true], [-2, true]] }, /line 1: the answer is null; expected a log-likelihood\./],
+      [`${JSON.stringify(line)}\n\n${JSON.stringify({ ...line, task: 'sciq' })}`, /line 3: this is of 'sciq', not of/],
+    ] as const;
+    for (const [text, message] of wrong) {
+      writeFileSync(theirs, typeof text === 'string' ? text : JSON.stringify(text));
+      const { code, stderr } = await run('score', theirs);
+      expect([code, stderr]).toEqual([1, expect.stringMatching(new RegExp(`^[^\\n]*${message.source}[^\\n]*\\n$`))]);
+    }
   });
 });

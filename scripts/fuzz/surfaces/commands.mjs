@@ -40,6 +40,20 @@ export const commands = {
       ['sb-study', '--config', 'speed-small', '--plan', `output=${own('study')}`],
       ['sb-study', ...study, '--report-only'],
       ['sb-report', path('run'), '--output', own('report.html'), '--title', 'Runs'],
+      [
+        'sb-eval',
+        ...run(base),
+        '--tasks',
+        path('tasks/choice.yaml'),
+        '--limit',
+        '2',
+        '--report',
+        own('r.html'),
+        '--json',
+      ],
+      ['sb-eval', 'tasks', '--harness', '0.4.13', '--ruler-lengths', '1024,2048', '--ruler-samples', '3'],
+      ['sb-generate', ...run(base), '--prompts', path('prompts.jsonl'), '--output', own('o.jsonl'), '--batch', '2'],
+      ['sb-chat', ...run(base), '--system', 'Be short.', '--max-new-tokens', '3', '--temperature', '0.5'],
     ];
     const [command, ...line] = choose.pick(lines);
     const args = mutations.reduce((at, seed) => mutateArguments(at, seed), line);

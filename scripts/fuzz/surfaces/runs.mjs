@@ -2,7 +2,7 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { runOf } from '../fixtures.mjs';
-import { oddText } from '../mutate.mjs';
+import { oddNumber, oddText } from '../mutate.mjs';
 import { expected, filesUnder, lossesOf, mutateAnyFile, mutatedBytes, mutatedTree, yamlText } from './shared.mjs';
 
 function planFault({ stdout }) {
@@ -28,6 +28,16 @@ const mutable = ({ model: { attention, ...model }, ...run }) => ({
   sizes: model,
 });
 
+const variable = (name) => `$\{${name}}`;
+
+/** A tree with its keys a line each and variables as they are written: unquoted. */
+function layerText(tree) {
+  if (typeof tree !== 'object' || tree === null || Array.isArray(tree)) return yamlText(tree) ?? '';
+  const text = (value) => (/^\$\{\w+\}$/.test(String(value)) ? value : yamlText(value));
+  const present = Object.entries(tree).filter(([, value]) => value !== undefined);
+  return present.map(([key, value]) => `${JSON.stringify(key)}: ${text(value)}\n`).join('');
+}
+
 export const runs = {
   /** A run file: its tree. */
   async 'run-file'({ base, folder, mutations }) {
@@ -41,6 +51,31 @@ export const runs = {
     const file = join(folder, 'run.yaml');
     writeFileSync(file, mutatedBytes(Buffer.from(yamlText(runOf(base))), mutations));
     return { command: 'sb-train', args: ['--config', file, '--plan', '--json'], accepted: planFault };
+  },
+
+  /** A run file that extends another one and names variables of the environment. */
+  async 'run-file-layers'({ base, folder, choose, mutations }) {
+    const { stages, output, seed, ...below } = runOf(base);
+    const own = {
+      ...{ extends: 'below.yaml', output: `${folder}/${variable('FUZZ_NAME:-run')}`, seed: variable('FUZZ_SEED') },
+      ...{ stages, validation: null, optimizer: { weightDecay: 0.2 }, shards: '~/tokens' },
+    };
+    process.env.FUZZ_SEED = choose.below(3) === 0 ? String(oddNumber(choose)) : '7';
+    delete process.env.FUZZ_NAME;
+    if (choose.below(2) === 0) process.env.FUZZ_NAME = oddText(choose).replaceAll('\0', '');
+    const asTree = choose.below(3) > 0;
+    const changed = (tree) =>
+      asTree ? layerText(mutatedTree(tree, mutations)) : mutatedBytes(Buffer.from(layerText(tree)), mutations);
+    const lowest = choose.pick([undefined, undefined, undefined, join(base, 'run.yaml'), 'run.yaml']);
+    const lower = { ...below, output, seed, extends: lowest };
+    const isBelow = choose.below(2) === 0;
+    writeFileSync(join(folder, 'below.yaml'), isBelow ? changed(lower) : layerText(lower));
+    writeFileSync(join(folder, 'run.yaml'), isBelow ? layerText(own) : changed(own));
+    return {
+      command: 'sb-train',
+      args: ['--config', join(folder, 'run.yaml'), '--plan', '--json'],
+      accepted: planFault,
+    };
   },
 
   /** Numbers of the optimizer, the schedule and the attention, trained with for two steps. */

@@ -9,14 +9,13 @@ import { readWhole } from '@stickbreaking/base/node';
  */
 export function readJsonLines(path: string): { json: unknown; where: string }[] {
   const lines = readWhole(path, shown(path)).toString().split('\n');
-  return lines
-    .filter((line) => line.trim() !== '')
-    .map((line, i) => {
-      const where = `${shown(path)}, line ${i + 1}`;
-      try {
-        return { json: JSON.parse(line) as unknown, where };
-      } catch {
-        throw new UserError(`${where}: this is no JSON.`);
-      }
-    });
+  return lines.flatMap((line, i) => {
+    if (line.trim() === '') return [];
+    const where = `${shown(path)}, line ${i + 1}`;
+    try {
+      return [{ json: JSON.parse(line) as unknown, where }];
+    } catch {
+      throw new UserError(`${where}: this is no JSON.`);
+    }
+  });
 }

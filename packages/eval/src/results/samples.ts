@@ -1,10 +1,12 @@
 /** Samples: a line for every document and filter, as lm-evaluation-harness writes them and leaderboards read them. */
 import { basename } from 'node:path';
 import { shown, UserError } from '@stickbreaking/base';
+import { z } from 'zod';
 import type { TaskOutcome } from '../runner/run.js';
 import type { Row, TaskDefinition } from '../tasks/definition.js';
 import { documentHashes } from '../tasks/hashes.js';
-import { type DocumentScore, kindOf, scoreDocument } from '../tasks/scores.js';
+import { placed } from '../tasks/rows.js';
+import { answerCount, type DocumentScore, kindOf, scoreDocument } from '../tasks/scores.js';
 import type { AnswerOf, RequestKind, RequestOf } from '../tasks/task.js';
 import { readJsonLines } from './json_lines.js';
 
@@ -58,59 +60,69 @@ function argumentsOf(request: RequestOf<RequestKind>): Record<string, unknown> {
 /** A document of a samples file, scored again. */
 export interface ReadSamples {
   task: string;
-  documents: readonly { row: Row; answers: readonly AnswerOf<RequestKind>[] }[];
+  documents: readonly { row: Row; answers: readonly AnswerOf<RequestKind>[]; where: string }[];
 }
 
-interface SampleLine {
-  doc_id: number;
-  doc: Row;
-  task?: string;
-  resps?: unknown[][];
-  answers?: Bare[];
-}
+const LineSchema = z.looseObject({
+  doc_id: z.int(),
+  doc: z.record(z.string(), z.unknown()),
+  task: z.string().optional(),
+  resps: z.array(z.array(z.unknown()).min(1)).optional(),
+  answers: z.array(z.unknown()).optional(),
+});
 
 /**
  * Reads a samples file, this program's or the harness's.
  *
- * @throws UserError where a line is no sample
+ * @throws UserError where a line is no sample, or of another task than the first
  */
 export function readSamples(path: string, definitionOf: (task: string) => TaskDefinition): ReadSamples {
-  const lines = readLines(path);
+  const lines = readJsonLines(path).map(({ json, where }) => {
+    const { data } = LineSchema.safeParse(json);
+    const given = data?.answers ?? data?.resps?.map(([first]) => first);
+    if (!given) throw new UserError(`${where}: this is no sample.`);
+    return { ...data!, given, where };
+  });
+  if (lines.length === 0) throw new UserError(`${shown(path)} holds no sample.`);
   const named = lines[0]!.task ?? /^samples_(.+?)_\d{4}-\d\d-\d\dT/.exec(basename(path))?.[1];
   if (named === undefined) {
     throw new UserError(`${shown(path)} names no task; call the file samples_<task>_<time>.jsonl, as it was written.`);
   }
   const kind = kindOf(definitionOf(named));
   const seen = new Set<number>();
-  const documents = lines.flatMap(({ doc_id, doc, resps, answers }, i) => {
+  const documents = lines.flatMap(({ doc_id, doc, task = named, given, where }) => {
+    if (task !== named) throw new UserError(`${where}: this is of '${shown(task)}', not of '${shown(named)}'.`);
     // A line for each filter; the answers are the same.
     if (seen.has(doc_id)) return [];
     seen.add(doc_id);
-    const given = answers ?? resps?.map(([first]) => first as Bare);
-    if (!given || typeof doc !== 'object') throw new UserError(`${shown(path)}, line ${i + 1}: this is no sample.`);
-    return [{ row: doc, answers: given.map((one) => answerOf(kind, one, `${shown(path)}, line ${i + 1}`)) }];
+    return [{ row: doc, answers: given.map((one) => answerOf(kind, one, where)), where }];
   });
   return { task: named, documents };
 }
 
-/** The scores of documents that were read. */
+/** The scores of documents that were read. @throws UserError where the answers are not those of the document */
 export function scoreSamples(definition: TaskDefinition, { documents }: ReadSamples): DocumentScore[] {
-  return documents.map(({ row, answers }) => scoreDocument(definition, { row }, answers));
+  return documents.map(({ row, answers, where }) =>
+    placed(where, () => {
+      const expected = answerCount(definition, row);
+      if (answers.length !== expected)
+        throw new UserError(`it has ${answers.length} answers; ${definition.name} asks ${expected} of this document.`);
+      return scoreDocument(definition, { row }, answers);
+    }),
+  );
 }
 
-function readLines(path: string): SampleLine[] {
-  const lines = readJsonLines(path);
-  if (lines.length === 0) throw new UserError(`${shown(path)} holds no sample.`);
-  return lines.map(({ json }) => json as SampleLine);
-}
-
-function answerOf(kind: RequestKind, given: Bare, where: string): AnswerOf<RequestKind> {
-  if (kind === 'generate_until') return { text: `${given}` };
-  const [first, second] = [given].flat();
-  const value = Number(first);
-  if (first === undefined || first === null || !Number.isFinite(value)) {
-    throw new UserError(`${where}: the answer is ${shown(JSON.stringify(given))}; expected a log-likelihood.`);
+function answerOf(kind: RequestKind, given: unknown, where: string): AnswerOf<RequestKind> {
+  const wrong = (expected: string) =>
+    new UserError(`${where}: the answer is ${shown(JSON.stringify(given) ?? 'missing')}; expected ${expected}.`);
+  if (kind === 'generate_until') {
+    if (typeof given === 'string') return { text: given };
+    throw wrong('text');
   }
+  const [first, second] = [given].flat() as unknown[];
+  // The harness writes numbers as text.
+  const value = typeof first === 'string' && first.trim() !== '' ? Number(first) : first;
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw wrong('a log-likelihood');
   if (kind === 'loglikelihood_rolling') return { losses: Float64Array.of(-value) };
   const isGreedy =
     second === undefined || second === null || `${second}` === 'None'

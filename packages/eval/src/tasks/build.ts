@@ -2,6 +2,7 @@
 import { UserError } from '@stickbreaking/base';
 import type { GenerationDefinition, Row, TaskDefinition } from './definition.js';
 import { type ShotSampler, shotSampler } from './fewshot.js';
+import { placed } from './rows.js';
 import { type DocumentScore, kindOf, scoreDocument, summarise, type TaskResult } from './scores.js';
 import type { GenerationSettings, RequestKind, RequestOf, Task } from './task.js';
 
@@ -220,14 +221,4 @@ export function settingsOf(
   const do_sample = given.do_sample ?? (given.temperature ?? 0) > 0;
   const { until = [], max_gen_toks = 256, temperature = 1 } = given;
   return { ...given, until, max_gen_toks, do_sample, temperature: do_sample ? temperature : 0 };
-}
-
-/** Adds to a mistake in a row which document it is in. */
-function placed<T>(where: string, make: () => T): T {
-  try {
-    return make();
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    throw new UserError(`${where}: ${error.message}`, { cause: error });
-  }
 }

@@ -49,3 +49,13 @@ function wrong(column: string, value: unknown, expected: string): UserError {
     value === undefined ? 'nothing' : value === null ? 'null' : shown(JSON.stringify(value) ?? String(value));
   return new UserError(`column '${shown(column)}' holds ${found.slice(0, 60)}; expected ${expected}.`);
 }
+
+/** Adds to a mistake in a row where the row stands. */
+export function placed<T>(where: string, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`${where}: ${error.message}`, { cause: error });
+  }
+}

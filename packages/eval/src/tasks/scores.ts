@@ -47,6 +47,12 @@ export function kindOf({ kind }: TaskDefinition): RequestKind {
   return kind === 'generate_until' || kind === 'loglikelihood_rolling' ? kind : 'loglikelihood';
 }
 
+/** How many answers a document has. */
+export function answerCount(definition: TaskDefinition, row: Row): number {
+  if (definition.kind === 'multiple_choice') return definition.choices(row).length;
+  return definition.kind === 'multiple_context' ? definition.contexts(row).length : 1;
+}
+
 export function scoreDocument(
   definition: TaskDefinition,
   document: { row: Row },
