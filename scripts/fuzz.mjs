@@ -119,6 +119,7 @@ const counts = new Map(wanted.map((name) => [name, Object.fromEntries(classes.ma
 const only = values.case === undefined ? undefined : Number(values.case);
 const count = only === undefined ? Number(values.count) : 1;
 let next = 0;
+let done = 0;
 let bad = 0;
 const started = performance.now();
 
@@ -129,6 +130,8 @@ async function work(runner) {
     const one = { surface: wanted[i % wanted.length], seed, number };
     const found = await runner.run(one);
     counts.get(one.surface)[found.class]++;
+    done++;
+    if (done % 1000 === 0) console.log(`${done} cases, ${bad} faults`);
     if (only !== undefined) console.log(`${found.class}: ${found.detail ?? ''}\n${found.command.join(' ')}`);
     if (!faults.includes(found.class)) continue;
     bad++;

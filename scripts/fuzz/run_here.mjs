@@ -1,4 +1,5 @@
 // Runs a command of the project in this process and catches what it prints and how it ends.
+import { Readable } from 'node:stream';
 
 class Exit extends Error {
   constructor(code) {
@@ -22,6 +23,8 @@ export async function runHere(main, args) {
       return true;
     };
   }
+  // A stream can be read to its end once only.
+  Object.defineProperty(process, 'stdin', { configurable: true, value: Readable.from(['It is so\n']) });
   process.exit = (code) => {
     throw new Exit(code ?? 0);
   };

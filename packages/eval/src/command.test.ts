@@ -206,10 +206,17 @@ describe('sb-generate with a file of prompts', () => {
   it('refuses what does not fit with one line', async () => {
     writeFileSync(at('other.jsonl'), '{"index":0,"prompt":"another"}\n');
     writeFileSync(at('notes.txt'), 'notes\n');
+    const [first] = readFileSync(at('whole.jsonl'), 'utf8').split('\n');
+    writeFileSync(at('twice.jsonl'), `${first}\n${first}\n`);
+    writeFileSync(at('before.jsonl'), `{"index":-1,"prompt":"another"}\n`);
+    writeFileSync(at('stray.jsonl'), `{"index":9,"prompt":"another"}\n`);
     writeFileSync(at('bad.jsonl'), '"good"\n{"text": 1}\n');
     const cases: [string[], RegExp, number][] = [
       [['--output', at('other.jsonl')], /other\.jsonl has another prompt 0 than the prompts file/, 1],
       [['--output', at('notes.txt')], /notes\.txt, line 1 is no continuation that sb-generate wrote/, 4],
+      [['--output', at('twice.jsonl')], /twice\.jsonl, line 2 is there twice/, 4],
+      [['--output', at('before.jsonl')], /before\.jsonl, line 1 is no continuation/, 4],
+      [['--output', at('stray.jsonl')], /stray\.jsonl has a continuation of prompt 9, and the prompts file has no/, 4],
       [['--prompt', 'x'], /Both --prompt and --prompts are given/, 2],
       [['--batch', '0'], /batch is 0; expected a positive whole number/, 1],
     ];

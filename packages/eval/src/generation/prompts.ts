@@ -55,11 +55,15 @@ export function readFinished(path: string): Map<number, string> {
   const lines = bytes.toString('utf8', 0, end).split('\n').slice(0, -1);
   for (const [i, text] of lines.entries()) {
     const record = recordIn(text);
-    if (!record) {
-      throw new UserError(
-        `${path}, line ${i + 1} is no continuation that sb-generate wrote; name another file with --output.`,
-        { exitCode: EXIT.refused },
-      );
+    const fault = !record
+      ? 'is no continuation that sb-generate wrote'
+      : finished.has(record.index)
+        ? 'is there twice'
+        : '';
+    if (!record || fault) {
+      throw new UserError(`${path}, line ${i + 1} ${fault}; name another file with --output.`, {
+        exitCode: EXIT.refused,
+      });
     }
     finished.set(record.index, record.prompt);
   }
@@ -69,7 +73,7 @@ export function readFinished(path: string): Map<number, string> {
 function recordIn(text: string): Pick<ContinuationRecord, 'index' | 'prompt'> | undefined {
   try {
     const { index, prompt } = JSON.parse(text) as ContinuationRecord;
-    return Number.isInteger(index) && typeof prompt === 'string' ? { index, prompt } : undefined;
+    return Number.isSafeInteger(index) && index >= 0 && typeof prompt === 'string' ? { index, prompt } : undefined;
   } catch {
     return undefined;
   }

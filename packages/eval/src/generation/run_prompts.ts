@@ -1,5 +1,5 @@
 /** Many prompts through a model at once, each continuation told of when it ends. */
-import { UserError } from '@stickbreaking/base';
+import { EXIT, UserError } from '@stickbreaking/base';
 import type { Tokenizer } from '@stickbreaking/data';
 import { BatchGenerator, type GenerateOptions, type LlamaModel } from '@stickbreaking/model';
 import { Continuation, type ContinuationRecord } from './continuation.js';
@@ -85,19 +85,28 @@ export async function runPrompts(
   return totals;
 }
 
-/** Prompts that an output file lacks; each that it has must be the same. */
+/** Prompts that an output file lacks; those that it has must be the same, and there. */
 export async function* withoutFinished(
   prompts: AsyncIterable<Prompt>,
   finished: ReadonlyMap<number, string>,
   output: string,
 ): AsyncGenerator<Prompt> {
+  const missing = new Set(finished.keys());
   for await (const prompt of prompts) {
     const before = finished.get(prompt.index);
+    missing.delete(prompt.index);
     if (before === undefined) yield prompt;
     else if (before !== prompt.prompt) {
       throw new UserError(
         `${output} has another prompt ${prompt.index} than the prompts file; name another file with --output.`,
       );
     }
+  }
+  const [stray] = missing;
+  if (stray !== undefined) {
+    throw new UserError(
+      `${output} has a continuation of prompt ${stray}, and the prompts file has no such prompt; take its line out.`,
+      { exitCode: EXIT.refused },
+    );
   }
 }

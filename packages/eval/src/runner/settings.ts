@@ -4,18 +4,9 @@ import { shown, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import type { TaskDefinition } from '../tasks/definition.js';
-import type { GenerationSettings } from '../tasks/task.js';
+import { type GenerationSettings, GenerationSettingsSchema } from '../tasks/task.js';
 
-const SettingsSchema = z
-  .strictObject({
-    until: z.union([z.string(), z.array(z.string())]).transform((value) => [value].flat()),
-    do_sample: z.boolean(),
-    temperature: z.number().nonnegative(),
-    max_gen_toks: z.int().positive(),
-    top_k: z.int().positive(),
-    top_p: z.number().positive().max(1),
-  })
-  .partial();
+const SettingsSchema = GenerationSettingsSchema.partial();
 
 /**
  * Settings from `max_gen_toks=64,temperature=0.7` or JSON.

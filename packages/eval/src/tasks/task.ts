@@ -3,6 +3,7 @@
  * not know the model, and what answers a kind of request does not know the task. The terms are those of
  * lm-evaluation-harness.
  */
+import { z } from 'zod';
 
 /** The kinds of requests, and their answers. */
 export interface RequestKinds {
@@ -22,16 +23,20 @@ export interface RequestKinds {
   generate_until: { request: { context: string; settings: GenerationSettings }; answer: { text: string } };
 }
 
-/** How a context is continued; the names are those of `--gen-kwargs`. */
-export interface GenerationSettings {
+/** How a context is continued; the names are those of `--gen-kwargs` and of task files. */
+export const GenerationSettingsSchema = z.strictObject({
   /** Texts that end the continuation and are cut off. */
-  until: readonly string[];
-  do_sample: boolean;
-  temperature: number;
-  max_gen_toks: number;
-  top_k?: number;
-  top_p?: number;
-}
+  until: z.union([z.string(), z.array(z.string())]).transform((value) => [value].flat()),
+  do_sample: z.boolean(),
+  temperature: z.number().nonnegative(),
+  max_gen_toks: z.int().positive(),
+  top_k: z.int().positive(),
+  top_p: z.number().positive().max(1),
+});
+
+type Settings = z.output<typeof GenerationSettingsSchema>;
+/** The same, where two need not be said. */
+export type GenerationSettings = Omit<Settings, 'top_k' | 'top_p'> & Partial<Pick<Settings, 'top_k' | 'top_p'>>;
 
 /** The name of a kind of request. */
 export type RequestKind = keyof RequestKinds;

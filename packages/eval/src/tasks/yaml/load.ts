@@ -67,9 +67,11 @@ function fieldsOf(file: string, seen: readonly string[] = []): Record<string, un
 
 function readTaskFile(file: string): TaskDefinition | GroupDefinition | undefined {
   const fields = fieldsOf(file);
-  // As text once more, so that a mistake is named by its field.
-  const checked = <Schema extends z.ZodType>(schema: Schema) =>
-    parseYaml(JSON.stringify(fields, null, 1), file, schema);
+  const own = readWhole(file).toString();
+  const isWhole = parseYaml(own, file, anything).include === undefined;
+  // Put together from several files, a field has no line: on one line all are on the first.
+  const text = isWhole ? own : JSON.stringify(fields);
+  const checked = <Schema extends z.ZodType>(schema: Schema) => parseYaml(text, file, schema);
   if (typeof fields.group === 'string' && Array.isArray(fields.task)) return groupOf(checked(GroupFileSchema));
   if (typeof fields.task === 'string') return definitionOf(checked(TaskFileSchema), file);
   return undefined;

@@ -1,5 +1,6 @@
 /** Fields of lm-evaluation-harness's task files, as far as they are read here. */
 import { z } from 'zod';
+import { GenerationSettingsSchema } from '../task.js';
 
 const text = z.string();
 const split = z.string().min(1).nullable().optional();
@@ -48,9 +49,13 @@ export const TaskFileSchema = z.looseObject({
       samples: z.array(z.record(text, z.unknown())).optional(),
     })
     .optional(),
-  metric_list: z.array(MetricSchema).optional(),
-  filter_list: z.array(z.looseObject({ name: text, filter: z.array(FilterStepSchema) })).optional(),
-  generation_kwargs: z.record(text, z.unknown()).optional(),
+  metric_list: z.array(MetricSchema).min(1).optional(),
+  filter_list: z
+    .array(z.looseObject({ name: text, filter: z.array(FilterStepSchema).min(1) }))
+    .min(1)
+    .refine((filters) => new Set(filters.map(({ name }) => name)).size === filters.length, 'two have the same name')
+    .optional(),
+  generation_kwargs: GenerationSettingsSchema.partial().optional(),
   metadata: z.looseObject({ version: z.union([z.number(), text]).optional() }).optional(),
 });
 export type TaskFile = z.output<typeof TaskFileSchema>;

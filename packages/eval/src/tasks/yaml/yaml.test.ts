@@ -153,6 +153,17 @@ target_delimiter: ""\ndescription: "Say. "\n`.replace('[yes, no]', '["yes", "no"
     ],
     ['task: t\ndataset_path: d\ntest_split: test\noutput_type: loglikelihood\n', 'output_type'],
     ['task: t\ndataset_path: d\ntest_split: test\ndoc_to_text: "{{ a"\ndoc_to_target: x\n', 'doc_to_text: '],
+    ['task: t\ndataset_path: d\nmetric_list: []\n', 'bad.yaml:3: metric_list: '],
+    ['task: t\ndataset_path: d\nfilter_list: []\n', 'bad.yaml:3: filter_list: '],
+    [
+      'task: t\ndataset_path: d\nfilter_list: [{ name: a, filter: [{ function: take_first }] }, { name: a, filter: [{ function: lowercase }] }]\n',
+      'filter_list: two have the same name',
+    ],
+    [
+      'task: t\ndataset_path: d\ngeneration_kwargs: { num_beams: 4 }\n',
+      "key 'generation_kwargs.num_beams' is not known",
+    ],
+    ['task: t\ndataset_path: d\ngeneration_kwargs: { temperature: -1 }\n', 'generation_kwargs.temperature: '],
     ['x: 1\n', "defines no task: it has neither 'task' nor 'group'."],
   ])('%j is refused', (text, message) => {
     expect(() => withTaskFiles(suite, [file('refused/bad.yaml', text)])).toThrow(message);
