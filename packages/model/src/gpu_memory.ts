@@ -116,7 +116,7 @@ function layerBytes(config: LlamaConfig, { tokens, contextLength = config.contex
   // Of each row the norm's factor; of each head's row what its softmax or stick came to.
   const rows = FLOAT32 * (1 + numHeads * (stick ? 3 : 1));
   const headNorm = stick && 'headNorm' in attention && attention.headNorm ? BFLOAT16 * q + 2 * FLOAT32 * numHeads : 0;
-  const attentionBytes = tokens * (BFLOAT16 * (2 * hiddenSize + 2 * q + 2 * kv) + rows + headNorm);
+  const attentionBytes = tokens * (BFLOAT16 * (2 * hiddenSize + 2 * q + 2 * kv) + rows + headNorm + shaping(config));
   const feedForward = tokens * (BFLOAT16 * kind.savedPerToken(setting, config) + FLOAT32);
   const scratch = attentionScratch(config, tokens, Math.min(contextLength, tokens));
   return {
@@ -127,6 +127,17 @@ function layerBytes(config: LlamaConfig, { tokens, contextLength = config.contex
     /** The most that is there, the feed-forward's being gone. */
     inAttention: attentionBytes + tokens * BFLOAT16 * (hiddenSize + 2 * q + 2 * kv) + scratch,
   };
+}
+
+/** Bytes of each token's queries and keys as they were before a norm, a bias or a turn that makes others of them, with its factors. */
+function shaping({ numHeads, numKvHeads, headDim, attention }: LlamaConfig): number {
+  const heads = numHeads + numKvHeads;
+  const factors = FLOAT32 * heads;
+  const norm = attention.qkNorm ? BFLOAT16 * heads * headDim + factors : 0;
+  // Without the norm they are turned where they lie, beside the values.
+  const turn = attention.qkNorm && attention.kind === 'softmax' && attention.position.kind === 'rope';
+  const bias = attention.kind === 'stick-breaking' && attention.initialReach !== undefined;
+  return norm + (turn ? BFLOAT16 * heads * headDim : 0) + (bias ? BFLOAT16 * heads * headDim + factors : 0);
 }
 
 /** What the attention's backward keeps between its blocks or kernels; it takes heads in turns where that would be much. */

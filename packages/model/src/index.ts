@@ -1,5 +1,6 @@
 export type { ObservedAttention } from './attention/attend.js';
 export type { AttentionKind } from './attention/attention_kind.js';
+export { type AttentionReach, attentionReach } from './attention/attention_reach.js';
 export { type AttentionConfig, attentionKind, contextReach } from './attention/index.js';
 export { isStickBreaking } from './attention/stick_breaking.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';

@@ -26,7 +26,12 @@ const kinds: Record<string, LlamaConfigInput> = {
     ...base,
     attention: { kind: 'stick-breaking', remainderBias: true, headNorm: true },
   },
+  'stick-breaking with QK-norm and an initial reach': {
+    ...base,
+    attention: { kind: 'stick-breaking', qkNorm: true, initialReach: [3, 9] },
+  },
   rope: { ...base, attention: 'softmax+rope', tieEmbeddings: true },
+  'rope with QK-norm': { ...base, attention: { kind: 'softmax', position: 'rope', qkNorm: true } },
   'rope, linear': {
     ...base,
     attention: { kind: 'softmax', position: { kind: 'rope', scaling: { kind: 'linear', factor: 4 } } },

@@ -10,4 +10,9 @@ export interface ModelSizes {
   normEpsilon: number;
   /** Standard deviation of the initial weights. */
   initializerRange: number;
+  mup?: { attentionMultiplier?: number | undefined } | undefined;
 }
+
+/** Factor on q·k. */
+export const attentionScale = ({ headDim, mup }: Pick<ModelSizes, 'headDim' | 'mup'>) =>
+  mup?.attentionMultiplier ?? 1 / Math.sqrt(headDim);

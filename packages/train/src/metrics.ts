@@ -6,6 +6,8 @@ import { explainSystemError } from '@stickbreaking/base';
 import { openFile, readWhole, removeLeftovers, replaceFile, syncDirectory, writeFully } from '@stickbreaking/base/node';
 import { backend } from '@tensorflow/tfjs-core';
 
+import type { AttentionReach } from '@stickbreaking/model';
+
 /** One optimizer step. */
 export interface StepMetrics {
   /** from 1, over all stages */
@@ -31,6 +33,8 @@ export interface ValidationMetrics {
   tokens: number;
   /** nats per token */
   validationLoss: number;
+  /** how far back each layer looks, over a part of the validation data */
+  attention?: AttentionReach;
 }
 
 /** When a line was written. Files of earlier versions do not say. */

@@ -10,11 +10,11 @@ import {
   type TokenDataset,
   type Tokenizer,
 } from '@stickbreaking/data';
-import type { LlamaModel } from '@stickbreaking/model';
 import { meanLoss } from './batch_gradients.js';
 import type { Collective } from './collective.js';
 import type { RunConfig } from './run_config.js';
 import type { StageData } from './stage.js';
+import type { TrainOptions } from './train_options.js';
 
 /** Every source of the run, each once. */
 export function sourcesOf(config: RunConfig): SourceConfig[] {
@@ -93,22 +93,19 @@ export class RunData {
   }
 
   /** The validation loss of a model: always on the same tokens. */
-  validation(collective?: Collective): { everySteps: number; loss(model: LlamaModel): Promise<number> } | undefined {
+  validation(collective?: Collective): TrainOptions['validation'] {
     const { validation, microBatchTokens, model } = this.config;
     if (!validation) return undefined;
     const mixture = this.mixture(validation.data);
     const contextLength = Math.min(model.contextLength, microBatchTokens);
     const count = Math.ceil(validation.tokens / microBatchTokens);
+    const open = () =>
+      new PackedLoader({ mixture, contextLength, microBatchTokens, interleave: this.config.interleave, seed: 0 });
     return {
       everySteps: validation.everySteps,
+      sample: open().next(),
       loss: (trained) => {
-        const loader = new PackedLoader({
-          mixture,
-          contextLength,
-          microBatchTokens,
-          interleave: this.config.interleave,
-          seed: 0,
-        });
+        const loader = open();
         const batches = (function* () {
           for (let i = 0; i < count; i++) yield loader.next();
         })();

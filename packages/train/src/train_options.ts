@@ -2,7 +2,7 @@
 
 import type { MatmulPrecision } from '@stickbreaking/core';
 import type { SavedTokenizer } from '@stickbreaking/data';
-import type { LlamaConfig, LlamaConfigInput, LlamaModel, Recompute } from '@stickbreaking/model';
+import type { LlamaConfig, LlamaConfigInput, LlamaModel, Recompute, TokenBatch } from '@stickbreaking/model';
 import type { z } from 'zod';
 import type { TrainingState } from './checkpoint.js';
 import type { Collective } from './collective.js';
@@ -45,6 +45,8 @@ export interface TrainOptions {
         everySteps: number;
         /** The validation loss, in nats per token. */
         loss: (model: LlamaModel) => Promise<number>;
+        /** Packed tokens over which it is measured how far back each layer looks; default: that is not measured. */
+        sample?: Pick<TokenBatch, 'tokens' | 'cuSeqlens'>;
       }
     | undefined;
   /** The run stops after this many steps in a row whose loss or gradient was not finite; default 5. */

@@ -6,6 +6,7 @@ import { UserError } from '@stickbreaking/base';
 import { makeDirectory } from '@stickbreaking/base/node';
 import { globalNorm } from '@stickbreaking/core';
 import {
+  attentionReach,
   type LlamaModel,
   MODEL_FILE,
   OPTIMIZER_FILE,
@@ -198,7 +199,9 @@ class Trainer {
 
   private async validate(validation: NonNullable<TrainOptions['validation']>): Promise<boolean> {
     const { step, tokens, best } = this.state;
-    const metrics: ValidationMetrics = { step, tokens, validationLoss: await validation.loss(this.model) };
+    const validationLoss = await validation.loss(this.model);
+    const attention = this.metrics && validation.sample && attentionReach(this.model, validation.sample);
+    const metrics: ValidationMetrics = { step, tokens, validationLoss, ...(attention ? { attention } : {}) };
     this.metrics?.append(metrics);
     await this.hooks.onValidation?.(metrics, this.model);
     const isBest =

@@ -12,20 +12,23 @@ import { reshape, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
 import type { CachePlan } from '../cache_plan.js';
 import type { LlamaConfig } from '../config.js';
 import { normal, parameter, type Weights } from '../parameter.js';
-import type { QueriesAndKeys } from './attention_kind.js';
+import { attentionScale } from '../sizes.js';
+import type { Attended, QueriesAndKeys } from './attention_kind.js';
 import { attentionKind } from './index.js';
 
 /** One layer's attention, for looking into a model. The tensors are valid only during the callback. */
 export interface ObservedAttention {
   layer: number;
-  /** [N, numHeads, headDim], before any rotation */
+  /** [N, numHeads, headDim], normalised where the model does so, before any rotation */
   q: Tensor3D;
-  /** [N, numKvHeads, headDim], before any rotation */
+  /** [N, numKvHeads, headDim], likewise */
   k: Tensor3D;
   /** Factor on q·k. */
   scale: number;
   /** The weights of one document, [numHeads, N, N]: row the query, column the key. */
   weights(): Tensor3D;
+  /** What the weights make of other values [N, numKvHeads, headDim], in O(N) memory. */
+  mix(values: Tensor3D): Attended;
 }
 
 export interface AttentionContext {
@@ -68,19 +71,20 @@ export function attend(
   const kind = attentionKind(attention);
   const projected = linears(x, [weights.q, weights.k, weights.v], { precision });
   const byHead = (flat: Tensor2D, heads: number) => reshape(flat, [x.shape[0], heads, headDim]) as Tensor3D;
-  const q = byHead(projected[0], numHeads);
-  const fresh = { k: byHead(projected[1], numKvHeads), v: byHead(projected[2], numKvHeads) };
-  const { k, v } = fresh;
-  const scale = config.mup?.attentionMultiplier ?? 1 / Math.sqrt(headDim);
-  const output = cache
-    ? attendCached({ q, k, v, scale }, weights.own, config, layer, cache, onKeysRead)
-    : kind.attend(
-        { q, k, v, cuSeqlens, cuSeqlensK: cuSeqlens, scale, consumed: !observe },
-        weights.own,
-        attention,
-        config,
-      );
-  observe?.({ layer, q, k, scale, weights: () => kind.matrix({ q, k, scale }, weights.own, attention, config) });
+  const plain = { q: byHead(projected[0], numHeads), k: byHead(projected[1], numKvHeads) };
+  const v = byHead(projected[2], numKvHeads);
+  const scale = attentionScale(config);
+  const shaped = kind.shape?.({ ...plain, scale }, weights.own, attention, config) ?? { ...plain, scale };
+  const packed = { ...shaped, cuSeqlens, cuSeqlensK: cuSeqlens, consumed: !observe };
+  const attended = cache
+    ? attendCached({ ...shaped, v }, weights.own, config, layer, cache, onKeysRead)
+    : kind.attend({ ...packed, v }, weights.own, attention, config);
+  const output = kind.finish?.(attended, weights.own, attention, config) ?? attended.output;
+  observe?.({
+    ...{ layer, ...shaped },
+    weights: () => kind.matrix(shaped, weights.own, attention, config),
+    mix: (values) => kind.attend({ ...packed, v: values }, weights.own, attention, config),
+  });
   return linear(reshape(output, [x.shape[0], numHeads * headDim]) as Tensor2D, weights.o, { precision });
 }
 
@@ -92,7 +96,7 @@ function attendCached(
   layer: number,
   cache: CachePlan,
   onKeysRead: AttentionContext['onKeysRead'],
-): Tensor3D {
+): Attended {
   const { attention } = config;
   const kind = attentionKind(attention);
   const pages = cache.layer(layer);
@@ -104,7 +108,7 @@ function attendCached(
     const turning = inverseFrequencies ? { inverseFrequencies } : {};
     const { output, remainder, keysRead } = decodeAttention(q, k, v, { ...options, ...turning });
     onKeysRead?.(keysRead);
-    return kind.finish ? kind.finish(output, remainder, own, attention, config) : output;
+    return { output, remainder };
   }
   const { cuSeqlens, cuSeqlensK, firstPositions, slots } = cache;
   const turned = inverseFrequencies

@@ -11,7 +11,7 @@ export type KindSchema = z.ZodObject<{ kind: z.ZodLiteral<string> } & Record<str
 /** Learned parameters of an attention kind, apart from the projections that every kind has. */
 export type ParameterRecord = Record<string, Parameter | undefined>;
 
-/** Queries and keys by head, before any rotation. */
+/** Queries and keys by head, as `shape` leaves them, before any rotation. */
 export interface QueriesAndKeys {
   /** [N, numHeads, headDim] */
   q: Tensor3D;
@@ -35,6 +35,14 @@ export interface AttentionInputs extends QueriesAndKeys {
   turned?: boolean;
 }
 
+/** What attention gives. */
+export interface Attended {
+  /** [N, numHeads, headDim] */
+  output: Tensor3D;
+  /** [N, numHeads], one minus the sum of each row's weights; absent where that is 0. */
+  remainder?: Tensor2D;
+}
+
 /** How a kind is written in Hugging Face's `config.json`. */
 export interface HuggingFaceAttention {
   /** The family of `transformers` models that attends like this; absent if none does. */
@@ -55,8 +63,10 @@ export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends
   parameters(attention: z.output<Schema>, model: ModelSizes): P;
   /** Why a head dimension does not fit, as the end of a message that begins with its key; undefined if it fits. */
   headDimFault?(attention: z.output<Schema>, headDim: number): string | undefined;
-  /** The attention itself: [N, numHeads, headDim], differentiable in its inputs and parameters. */
-  attend(inputs: AttentionInputs, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
+  /** What is done to new queries and keys before anything else, and before they are cached; default: nothing. */
+  shape?(inputs: QueriesAndKeys, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): QueriesAndKeys;
+  /** The attention itself, which `finish` goes on from; differentiable in its inputs and parameters. */
+  attend(inputs: AttentionInputs, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Attended;
   /**
    * RoPE's inverse frequencies, [headDim/2], where keys can be turned once and for all before they are cached; undefined where
    * they are cached as they are.
@@ -64,14 +74,8 @@ export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends
   turnedBy?(attention: z.output<Schema>, model: ModelSizes): Float64Array | undefined;
   /** What `decodeAttention` is told of this kind; undefined where it does not serve it, and `attend` does. */
   decoding?(attention: z.output<Schema>, model: ModelSizes): DecodeAttributes['attention'] | undefined;
-  /** What follows on `decodeAttention`: from output [N, numHeads, headDim] and remainder [N, numHeads]. */
-  finish?(
-    output: Tensor3D,
-    remainder: Tensor2D,
-    weights: Weights<P>,
-    attention: z.output<Schema>,
-    model: ModelSizes,
-  ): Tensor3D;
+  /** What follows on `attend` and on `decodeAttention`: [N, numHeads, headDim]; default: nothing. */
+  finish?(attended: Attended, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
   /** How many positions a trained model knows, where there is a limit. */
   reach?(attention: z.output<Schema>, model: ModelSizes): number | undefined;
   /** The attention matrix of one document, [numHeads, N, N], for pictures: row the query, column the key. */

@@ -17,6 +17,8 @@ const rope = (scaling: object) => ({ kind: 'softmax', position: { kind: 'rope', 
 const inputs = [
   ...attentionNames,
   { kind: 'stick-breaking', attendCurrent: true },
+  { kind: 'stick-breaking', qkNorm: true, initialReach: [2, 40] },
+  { kind: 'softmax', position: 'rope', qkNorm: true },
   { kind: 'softmax', position: 'alibi', window: 4 },
   rope({ kind: 'linear', factor: 3 }),
   rope({ kind: 'ntk', factor: 3 }),
@@ -25,7 +27,7 @@ const inputs = [
 
 it('is stick-breaking or not', () => {
   const all = inputs.map((attention) => parseConfig({ ...sizes, attention }).attention);
-  expect(all.filter(isStickBreaking).map(({ attendCurrent }) => attendCurrent)).toEqual([false, true]);
+  expect(all.filter(isStickBreaking).map(({ attendCurrent }) => attendCurrent)).toEqual([false, true, false]);
 });
 
 describe.each(inputs)('%j', (input) => {
@@ -57,7 +59,7 @@ describe.each(inputs)('%j', (input) => {
     const packed = { cuSeqlens: whole, cuSeqlensK: whole, consumed: false };
     const matrix = kind.matrix({ q, k, scale: 0.8 }, weights, attention, config);
     const mixed = matrix.matMul(v.transpose([1, 0, 2])).transpose([1, 0, 2]);
-    const output = kind.attend({ q, k, v, scale: 0.8, ...packed }, weights, attention, config);
+    const { output } = kind.attend({ q, k, v, scale: 0.8, ...packed }, weights, attention, config);
     expect(output.sub(mixed).abs().max().dataSync()[0]).toBeLessThan(1e-5);
     const sums = [...matrix.sum(2).dataSync()];
     const least = Math.min(...sums);

@@ -8,12 +8,14 @@ import { type Json, readKey, refuseOthers, say } from '../huggingface_keys.js';
 import { defineAttentionKind } from './attention_kind.js';
 import { PositionSchema, positionKind, positionKinds } from './positions/index.js';
 import { ropeFromHuggingFace } from './positions/rope.js';
+import { normalisedQueriesAndKeys, qkNormParameters, qkNormSchema } from './qk_norm.js';
 
 const SoftmaxSchema = z.strictObject({
   kind: z.literal('softmax'),
   position: PositionSchema,
   /** A query sees its last `window` keys, itself included. */
   window: count().optional(),
+  ...qkNormSchema,
 });
 
 type SoftmaxInput = z.input<typeof SoftmaxSchema>;
@@ -28,16 +30,22 @@ export const softmax = defineAttentionKind({
   ),
   leavesRemainder: false,
 
-  parameters: ({ position }, model) => positionKind(position).parameters(position, model),
+  parameters: ({ position, qkNorm }, model) => ({
+    ...positionKind(position).parameters(position, model),
+    ...qkNormParameters(qkNorm, model),
+  }),
+
+  shape: (inputs, weights, _, { normEpsilon }) => normalisedQueriesAndKeys(inputs, weights, normEpsilon),
 
   headDimFault: ({ position }, headDim) => positionKind(position).headDimFault?.(headDim),
 
   attend({ q, k, v, turned, ...packed }, weights, { position, window }, model) {
-    return softmaxAttention(q, k, v, {
+    const output = softmaxAttention(q, k, v, {
       ...packed,
       window,
       position: turned ? { kind: 'none' } : positionKind(position).toCore(position, weights, model),
     });
+    return { output };
   },
 
   turnedBy: ({ position }, model) => positionKind(position).turnedBy?.(position, model),
@@ -55,10 +63,10 @@ export const softmax = defineAttentionKind({
     return softmaxWeights(q, k, { scale, window, position: positionKind(position).toCore(position, weights, model) });
   },
 
-  toHuggingFace({ position, window }, model) {
+  toHuggingFace({ position, window, qkNorm }, model) {
     const keys = positionKind(position).toHuggingFace?.(position, model);
     return {
-      family: keys && (window ? 'mistral' : 'llama'),
+      family: keys && !qkNorm ? (window ? 'mistral' : 'llama') : undefined,
       keys: { ...keys, ...(window ? { sliding_window: window } : {}) },
     };
   },

@@ -3,10 +3,12 @@
  * nearer keys take their share first.
  */
 import { headNorm, remainderBias, stickBreakingAttention, stickBreakingWeights } from '@stickbreaking/core';
-import type { Tensor, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor3D } from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { ones, parameter, zeros } from '../parameter.js';
-import { defineAttentionKind } from './attention_kind.js';
+import { type Attended, defineAttentionKind } from './attention_kind.js';
+import { InitialReachSchema, initialReachParameters, reaching } from './initial_reach.js';
+import { normalisedQueriesAndKeys, qkNormParameters, qkNormSchema } from './qk_norm.js';
 
 const StickBreakingSchema = z.strictObject({
   kind: z.literal('stick-breaking'),
@@ -16,6 +18,12 @@ const StickBreakingSchema = z.strictObject({
   remainderBias: z.boolean().default(false),
   /** Group norm of each head's output (appendix C of the paper). */
   headNorm: z.boolean().default(false),
+  /**
+   * Mean distance of what a token attends to before anything is learned, in tokens: of all heads, or [first head's, last
+   * head's] with those between in equal ratios. Without it, 2.
+   */
+  initialReach: InitialReachSchema.optional(),
+  ...qkNormSchema,
 });
 
 export type StickBreakingConfig = z.output<typeof StickBreakingSchema>;
@@ -25,24 +33,28 @@ export const stickBreaking = defineAttentionKind({
   shorthands: { 'stick-breaking': { kind: 'stick-breaking' } },
   leavesRemainder: true,
 
-  parameters(attention, { numHeads, headDim }) {
+  parameters(attention, model) {
+    const { numHeads, headDim } = model;
     const byHead = [numHeads, headDim] as const;
     return {
       remainderBias: attention.remainderBias ? parameter('self_attn.remainder_bias', byHead, zeros) : undefined,
       normWeight: attention.headNorm ? parameter('self_attn.head_norm.weight', byHead, ones) : undefined,
       normBias: attention.headNorm ? parameter('self_attn.head_norm.bias', byHead, zeros) : undefined,
+      ...qkNormParameters(attention.qkNorm, model),
+      ...initialReachParameters(attention.initialReach, model),
     };
   },
 
-  attend({ q, k, v, cuSeqlens, cuSeqlensK, scale }, weights, attention, model) {
-    const options = { cuSeqlens, cuSeqlensK, scale, attendCurrent: attention.attendCurrent };
-    const { output, remainder } = stickBreakingAttention(q, k, v, options);
-    return finish(output, remainder, weights, model.normEpsilon);
+  shape: (inputs, weights, _, { normEpsilon }) =>
+    reaching(normalisedQueriesAndKeys(inputs, weights, normEpsilon), weights),
+
+  attend({ q, k, v, cuSeqlens, cuSeqlensK, scale }, _, { attendCurrent }) {
+    return stickBreakingAttention(q, k, v, { cuSeqlens, cuSeqlensK, scale, attendCurrent });
   },
 
   decoding: ({ attendCurrent }) => ({ kind: 'stick-breaking', attendCurrent }),
 
-  finish: (output, remainder, weights, _, { normEpsilon }) => finish(output, remainder, weights, normEpsilon),
+  finish: (attended, weights, _, { normEpsilon }) => finish(attended, weights, normEpsilon),
 
   matrix({ q, k, scale }, _, { attendCurrent }) {
     return stickBreakingWeights(q, k, { scale, attendCurrent });
@@ -59,12 +71,11 @@ interface FinishWeights {
 
 /** The paper's additions. */
 function finish(
-  output: Tensor3D,
-  remainder: Tensor2D,
+  { output, remainder }: Attended,
   { remainderBias: bias, normWeight, normBias }: FinishWeights,
   normEpsilon: number,
 ): Tensor3D {
-  const whole = bias ? remainderBias(output, remainder, bias) : output;
+  const whole = bias ? remainderBias(output, remainder!, bias) : output;
   return normWeight && normBias ? headNorm(whole, normWeight, normBias, normEpsilon) : whole;
 }
 
