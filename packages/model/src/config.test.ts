@@ -10,7 +10,6 @@ describe('a model configuration', () => {
     expect(read(`${sizes}attention: softmax+alibi`).attention).toEqual({
       kind: 'softmax',
       position: { kind: 'alibi' },
-      qkNorm: false,
     });
     expect(read(`${sizes}attention: { kind: softmax, position: rope, window: 64 }`).attention).toMatchObject({
       window: 64,

@@ -1,55 +1,8 @@
 /** Every study, tiny, through the command. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { generator } from '@stickbreaking/base';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { main } from './cli.js';
-
-const folder = mkdtempSync(join(tmpdir(), 'sb-study-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-
-async function run(...args: string[]): Promise<{ code: number; said: string }> {
-  const said: string[] = [];
-  const keep = (chunk: unknown) => said.push(String(chunk)) > 0;
-  const spies = [
-    vi.spyOn(process.stdout, 'write').mockImplementation(keep),
-    vi.spyOn(process.stderr, 'write').mockImplementation(keep),
-  ];
-  const code = await main(args).finally(() => {
-    for (const spy of spies) spy.mockRestore();
-  });
-  return { code, said: said.join('') };
-}
-
-/** Writes the study's file and gives the arguments that run it. */
-function studyFile(name: string, content: Record<string, unknown>): string[] {
-  const file = join(folder, `${name}.yaml`);
-  writeFileSync(file, JSON.stringify({ output: join(folder, name), backend: 'cpu', ...content }, null, 1));
-  return ['--config', file];
-}
-
-const resultsOf = (name: string) => JSON.parse(readFileSync(join(folder, name, 'results/results.json'), 'utf8'));
-const picturesOf = (name: string) => readdirSync(join(folder, name, 'results/pictures')).sort();
-
-const sizes = { hiddenSize: 16, intermediateSize: 24, numLayers: 2, numHeads: 2 };
-const text = {
-  train: [{ path: join(folder, 'train.jsonl') }],
-  heldOut: join(folder, 'held-out.txt'),
-  folder: join(folder, 'text'),
-  vocabSize: 280,
-};
-const constant = { kind: 'constant', peak: 0.003 };
-const training = { contextLength: 16, batchTokens: 32, stages: [{ steps: 3, schedule: constant }] };
-
-beforeAll(() => {
-  const random = generator(1, 'words');
-  const words = ['the', 'state', 'of', 'union', 'and', 'people', 'congress', 'war', 'peace', 'treasury'];
-  const prose = (count: number) => Array.from({ length: count }, () => words[Math.floor(random() * 10)]).join(' ');
-  const lines = Array.from({ length: 6 }, () => JSON.stringify({ text: prose(120) }));
-  writeFileSync(text.train[0]!.path, `${lines.join('\n')}\n`);
-  writeFileSync(text.heldOut, prose(400));
-});
+import { describe, expect, it } from 'vitest';
+import { folder, picturesOf, resultsOf, run, sizes, studyFile, text, training } from './tiny_studies.fixture.js';
 
 describe('sb-study', () => {
   it('runs arms at once with --jobs, and says which one failed', async () => {

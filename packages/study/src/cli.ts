@@ -9,7 +9,7 @@ import { hostMemory } from '@stickbreaking/model';
 import { type ArmMessage, gpuNames, jobsFor, startInProcess } from './jobs.js';
 import { loadStudy, shippedStudies } from './load.js';
 import { tellParent } from './own_process.js';
-import { publishStanding, type RunnerOptions, runOneArm, runStudy, standingOf } from './runner.js';
+import { publishStanding, type RunnerOptions, runOneArm, runStudy, standingOf, takeResults } from './runner.js';
 import { measureHere } from './speed/measure.js';
 import type { Study, StudyConfig } from './study.js';
 
@@ -23,6 +23,7 @@ interface Arguments {
   only: string | undefined;
   skip: string | undefined;
   jobs: number | undefined;
+  from: string[] | undefined;
   arm: string | undefined;
   measure: string | undefined;
 }
@@ -48,6 +49,14 @@ export function main(argv: string[]): Promise<number> {
         .option('jobs', {
           type: 'number',
           describe: 'arms at once, each in a process of its own; default: one on each GPU, or by cores and memory',
+        })
+        .option('from', {
+          type: 'string',
+          array: true,
+          requiresArg: true,
+          nargs: 1,
+          describe:
+            'take the arms that are done in this folder of the same study, run on another machine; several times',
         })
         .option('arm', { type: 'string', hidden: true })
         .option('measure', { type: 'string', hidden: true })
@@ -75,6 +84,7 @@ async function run(args: Arguments): Promise<number> {
     );
   }
   if (args.arm !== undefined) return oneArm(study, config, args.arm, args.backend);
+  if (args.from) takeResults(study, config, args.from, (line) => process.stdout.write(`${line}\n`));
   if (args.plan) return plan(study, config);
   const given = process.argv.slice(2).filter((argument) => argument !== '--report-only');
   const commandLine = ['sb-study', ...given].map(quoted).join(' ');

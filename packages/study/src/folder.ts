@@ -93,6 +93,21 @@ export class StudyFolder {
     return record;
   }
 
+  /** Takes results of other machines' folders of this study, of arms that have none here. Returns the ids of those. */
+  takeFrom(directory: string, arms: readonly Arm[]): string[] {
+    if (!existsSync(join(directory, 'study.json'))) {
+      throw new UserError(`${directory} has no study.json: it is no study's folder; name one with --from.`);
+    }
+    const other = StudyFolder.open(directory, this.study);
+    return arms.flatMap((arm) => {
+      const record = this.read(arm) ? undefined : other.read(arm);
+      if (!record) return [];
+      this.openArm(arm);
+      this.write(arm, record);
+      return [arm.id];
+    });
+  }
+
   write(arm: Arm, record: ArmRecord): void {
     writeJson(join(this.armDirectory(arm), 'result.json'), record);
   }

@@ -2,13 +2,20 @@
 import { UserError } from '@stickbreaking/base';
 import { readYaml, ShippedFiles } from '@stickbreaking/base/node';
 import { z } from 'zod';
+import { comparisonStudy } from './comparison/study.js';
 import { extensionStudy } from './extension/study.js';
 import { extrapolationStudy } from './extrapolation/study.js';
 import { mqrarStudy } from './mqrar/study.js';
 import { speedStudy } from './speed/study.js';
 import type { Study, StudyConfig } from './study.js';
 
-export const studies = [mqrarStudy, extrapolationStudy, extensionStudy, speedStudy] as unknown as readonly Study[];
+export const studies = [
+  mqrarStudy,
+  extrapolationStudy,
+  extensionStudy,
+  speedStudy,
+  comparisonStudy,
+] as unknown as readonly Study[];
 
 /** The study files that come with this package. */
 export const shippedStudies = new ShippedFiles(import.meta.url, 'configs/studies');

@@ -35,12 +35,17 @@ function pageOf({ config, command, report, records, missing }: Published): Repor
     kind: 'text' as const,
     text: `Not finished: ${missing.length} of ${records.length + missing.length} arms are still to be run (${short(missing)}). Run the same command again to go on.`,
   };
+  const { findings, expectedBy = 'the paper' } = report;
   return {
     title: report.title,
     blocks: [
       ...(missing.length > 0 ? [unfinished] : []),
-      { kind: 'heading', text: 'What the paper expects and what was found' },
-      { kind: 'findings', findings: report.findings },
+      ...(findings.length > 0
+        ? [
+            { kind: 'heading' as const, text: `What ${expectedBy} expects and what was found` },
+            { kind: 'findings' as const, findings, expectedBy },
+          ]
+        : []),
       ...report.blocks,
       { kind: 'heading', text: 'What was run' },
       { kind: 'facts', facts: factsOf(command, records) },

@@ -52,6 +52,26 @@ export function standingOf(study: Study, config: StudyConfig): Standing {
   return { folder, arms, records, results, open };
 }
 
+/** Takes what was done elsewhere into the study's folder; `log` is told what. @throws UserError where a folder is no such study's */
+export function takeResults(
+  study: Study,
+  config: StudyConfig,
+  directories: readonly string[],
+  log: (line: string) => void,
+): void {
+  const folder = StudyFolder.open(config.output, study);
+  folder.create();
+  const release = lockOrRefuse(folder.directory, 'trains');
+  try {
+    for (const directory of directories) {
+      const taken = folder.takeFrom(directory, study.arms(config));
+      log(`${directory}: ${taken.length} arms taken${taken.length > 0 ? ` (${taken.join('; ')})` : ''}`);
+    }
+  } finally {
+    release();
+  }
+}
+
 /** Runs what is not done. Returns whether everything is done then. */
 export async function runStudy(study: Study, config: StudyConfig, options: RunnerOptions): Promise<boolean> {
   const standing = standingOf(study, config);

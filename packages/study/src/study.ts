@@ -38,6 +38,8 @@ export type Row = Record<string, string | number>;
 
 export interface StudyReport {
   title: string;
+  /** Who expects what the findings speak of; default: the paper. */
+  expectedBy?: string;
   findings: Finding[];
   blocks: ReportBlock[];
   rows: Row[];

@@ -1,7 +1,7 @@
-/** What the paper says, what was found here, and whether the two agree. Disagreements come first. */
+/** What was expected, by the paper or whoever asks, what was found, and whether the two agree. Disagreements come first. */
 
 export interface Finding {
-  /** What the paper expects, in a sentence. */
+  /** What is expected, in a sentence. */
   expected: string;
   /** Where it says so, such as "figure 3". */
   source: string;
@@ -20,8 +20,8 @@ export function sortFindings(findings: readonly Finding[]): Finding[] {
 }
 
 /** One sentence that counts them, the disagreements first. */
-export function summariseFindings(findings: readonly Finding[]): string {
+export function summariseFindings(findings: readonly Finding[], expectedBy = 'the paper'): string {
   const count = (verdict: Finding['verdict']) => findings.filter((finding) => finding.verdict === verdict).length;
   const open = count('open') > 0 ? `, ${count('open')} cannot be told from this run` : '';
-  return `Of ${findings.length} expectations, ${count('disagrees')} found otherwise here, ${count('agrees')} found as in the paper${open}.`;
+  return `Of ${findings.length} expectations, ${count('disagrees')} found otherwise here, ${count('agrees')} found as ${expectedBy === 'the paper' ? 'in the paper' : 'expected'}${open}.`;
 }

@@ -26,7 +26,8 @@ export type ReportBlock =
   | { kind: 'table'; columns: readonly string[]; rows: readonly (readonly (string | number)[])[] }
   /** Text kept as it is, such as a configuration; folded away until asked for. */
   | { kind: 'code'; summary: string; text: string }
-  | { kind: 'findings'; findings: readonly Finding[] }
+  /** `expectedBy` is who expects them, such as "the paper", which is the default. */
+  | { kind: 'findings'; findings: readonly Finding[]; expectedBy?: string }
   | ({ kind: 'curves'; curves: readonly Curve[] } & Picture & CurvesOptions)
   | ({ kind: 'matrix' } & Picture & MatrixOptions)
   /** Pictures beside each other where there is room. */
@@ -99,7 +100,7 @@ function renderBlock(block: ReportBlock): string {
     case 'code':
       return `<details><summary>${escapeHtml(block.summary)}</summary><pre>${escapeHtml(block.text)}</pre></details>`;
     case 'findings':
-      return renderFindings(block.findings);
+      return renderFindings(block.findings, block.expectedBy);
     case 'row':
       return `<div class="row">${block.blocks.map(renderBlock).join('\n')}</div>`;
     case 'curves':
@@ -118,16 +119,17 @@ function renderFigure(svg: string, caption: string, wide = false): string {
 }
 
 /** Each finding under its verdict, which is a word and a sign, not a colour alone. */
-function renderFindings(findings: readonly Finding[]): string {
+function renderFindings(findings: readonly Finding[], expectedBy = 'the paper'): string {
+  const expects = escapeHtml(`${expectedBy.charAt(0).toUpperCase()}${expectedBy.slice(1)} expects`);
   const rows = sortFindings(findings).map(
     ({ expected, source, found, verdict }) =>
       `<tr class="${verdict}"><td data-label="Verdict"><strong>${verdictWords[verdict]}</strong></td>` +
-      `<td data-label="The paper expects">${escapeHtml(expected)} <small>(${escapeHtml(source)})</small></td>` +
+      `<td data-label="${expects}">${escapeHtml(expected)} <small>(${escapeHtml(source)})</small></td>` +
       `<td data-label="Found here">${escapeHtml(found)}</td></tr>`,
   );
   return (
-    `<p><strong>${escapeHtml(summariseFindings(findings))}</strong></p>` +
-    `<table class="findings"><thead><tr><th scope="col">Verdict</th><th scope="col">The paper expects</th>` +
+    `<p><strong>${escapeHtml(summariseFindings(findings, expectedBy))}</strong></p>` +
+    `<table class="findings"><thead><tr><th scope="col">Verdict</th><th scope="col">${expects}</th>` +
     `<th scope="col">Found here</th></tr></thead><tbody>\n${rows.join('\n')}\n</tbody></table>`
   );
 }

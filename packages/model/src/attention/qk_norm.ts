@@ -12,11 +12,11 @@ import type { QueriesAndKeys } from './attention_kind.js';
 
 /** What an attention kind that has it takes into its schema. */
 export const qkNormSchema = {
-  /** Divide each head's query and key by their root mean square, and multiply them by learned weights. */
-  qkNorm: z.boolean().default(false),
+  /** Divide each head's query and key by their root mean square, and multiply them by learned weights; default false. */
+  qkNorm: z.boolean().optional(), // absent where it is not asked for: what was trained before it came is the same still
 };
 
-export const qkNormParameters = (qkNorm: boolean, { headDim }: ModelSizes) => ({
+export const qkNormParameters = (qkNorm: boolean | undefined, { headDim }: ModelSizes) => ({
   queryNorm: qkNorm ? parameter('self_attn.q_norm.weight', [headDim], ones) : undefined,
   keyNorm: qkNorm ? parameter('self_attn.k_norm.weight', [headDim], ones) : undefined,
 });

@@ -1,10 +1,11 @@
 /** Runs a stick-breaking model over held-out text and records, layer by layer, which tiles its heads skip. */
 import { UserError } from '@stickbreaking/base';
-import { openCheckpoint, readText } from '@stickbreaking/eval';
+import { openCheckpoint } from '@stickbreaking/eval';
 import { isStickBreaking, type LlamaConfigInput, type LlamaModel, type ObservedAttention } from '@stickbreaking/model';
 import { z } from 'zod';
 import { defined } from '../config.js';
 import type { ArmContext } from '../study.js';
+import { heldOutTokens } from '../text/held_out.js';
 import type { PreparedText } from '../text/text.js';
 import { type TrainingResult, TrainingResultSchema, trainOnText } from '../text/train.js';
 import type { SpeedConfig } from './config.js';
@@ -90,20 +91,6 @@ async function modelOf(
   } as LlamaConfigInput;
   const trained = await trainOnText({ model, recipe: recipe!, seed }, text, context);
   return trained && { ...trained, tokenizer: text.tokenizer };
-}
-
-async function heldOutTokens(
-  source: PreparedText['heldOut'],
-  tokenizer: PreparedText['tokenizer'],
-  most: number,
-): Promise<Int32Array> {
-  const tokens: number[] = [];
-  for (const { text } of await readText(source, tokenizer)) {
-    for (const token of tokenizer.encode(text)) tokens.push(token);
-    tokens.push(tokenizer.eosId);
-    if (tokens.length >= most) break;
-  }
-  return Int32Array.from(tokens.slice(0, most));
 }
 
 interface HeadSum {

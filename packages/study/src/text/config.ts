@@ -9,6 +9,11 @@ export const TextSchema = z
   .strictObject({
     /** Sources to train on, as in a run's `data`. Without them: the State of the Union addresses. */
     train: z.array(SourceConfigSchema).min(1).optional(),
+    /**
+     * Folders of tokens that were made from the text elsewhere, in place of `train`, for a machine that lacks it; they need
+     * `tokenizer`.
+     */
+    tokens: z.array(z.string().min(1)).min(1).optional(),
     /** Text that is only evaluated on: a file, a folder or a glob, or a source as in `train`. */
     heldOut: z.union([z.string().min(1), SourceConfigSchema]).optional(),
     /** Where text and tokens are kept, to be shared by studies; default: the study's own folder. */
@@ -19,8 +24,11 @@ export const TextSchema = z
     /** Bytes of text that a tokenizer is trained on. */
     tokenizerBytes: count.default(2 ** 26),
   })
-  .refine(({ train, heldOut }) => (train === undefined) === (heldOut === undefined), {
+  .refine(({ train, tokens, heldOut }) => (train === undefined && tokens === undefined) === (heldOut === undefined), {
     error: 'expected both train and heldOut, or neither of them',
+  })
+  .refine(({ train, tokens, tokenizer }) => tokens === undefined || (train === undefined && tokenizer !== undefined), {
+    error: 'expected the tokenizer that tokens were made with, and no train',
   });
 
 export type TextConfig = z.output<typeof TextSchema>;
@@ -41,6 +49,8 @@ export const EvaluationSchema = z.strictObject({
   tokens: count.default(262_144),
   /** The longest context, in training lengths: a power of two. */
   times: count,
+  /** Look at the first `tokens` of the held-out text, at the training length, after every `everySteps` steps too. */
+  during: z.strictObject({ everySteps: count, tokens: count.default(65_536) }).optional(),
 });
 
 export const textStudy = {

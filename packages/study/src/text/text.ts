@@ -2,9 +2,11 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { UserError } from '@stickbreaking/base';
 import { makeDirectory } from '@stickbreaking/base/node';
 import {
   listFiles,
+  openDataset,
   openTokenizer,
   prepareShards,
   type SourceConfig,
@@ -19,8 +21,8 @@ import { defaultText } from './default_text.js';
 
 export interface PreparedText {
   tokenizer: Tokenizer;
-  /** Folder of token shards. */
-  shards: string;
+  /** Folders of token shards. */
+  shards: string[];
   /** The text to evaluate on. */
   heldOut: SourceInput;
   /** The tokenizer, which keeps what it encoded: every arm is evaluated on the same text. */
@@ -33,6 +35,7 @@ export async function prepareText(
 ): Promise<PreparedText> {
   const folder = config.folder ?? shared;
   makeDirectory(folder);
+  if (config.tokens) return preparedElsewhere(config);
   const { sources, heldOut } = await textOf(config, folder);
   for (const source of [...sources, heldOut]) listFiles(source);
   const tokenizer = openTokenizer(config.tokenizer ?? (await ownTokenizer(config, sources, folder, say)));
@@ -48,7 +51,19 @@ export async function prepareText(
     onProgress: ({ documents, tokens }) => say(`tokenizing: ${documents} documents, ${tokens} tokens`),
   });
   dataset.close();
-  return { tokenizer, shards, heldOut, evaluationTokenizer: remembering(tokenizer) };
+  return { tokenizer, shards: [shards], heldOut, evaluationTokenizer: remembering(tokenizer) };
+}
+
+/** @throws UserError where the tokens are of another tokenizer, or not there */
+function preparedElsewhere({ tokens, tokenizer: given, heldOut }: TextConfig): PreparedText {
+  const tokenizer = openTokenizer(given!);
+  for (const directory of tokens!) {
+    const dataset = openDataset(directory);
+    dataset.close();
+    if (dataset.tokenizerHash === tokenizer.hash) continue;
+    throw new UserError(`text.tokens: ${directory} was made with another tokenizer than ${tokenizer.path}.`);
+  }
+  return { tokenizer, shards: tokens!, heldOut: sourceOf(heldOut!), evaluationTokenizer: remembering(tokenizer) };
 }
 
 function remembering(tokenizer: Tokenizer): PreparedText['evaluationTokenizer'] {
@@ -63,11 +78,11 @@ function remembering(tokenizer: Tokenizer): PreparedText['evaluationTokenizer'] 
   return { encodeBatch, decode: (ids) => tokenizer.decode(ids), eosId, beginId, endTexts };
 }
 
+const sourceOf = (heldOut: NonNullable<TextConfig['heldOut']>): SourceInput =>
+  typeof heldOut === 'string' ? { path: heldOut } : heldOut;
+
 async function textOf(config: TextConfig, folder: string): Promise<{ sources: SourceConfig[]; heldOut: SourceInput }> {
-  if (config.train && config.heldOut) {
-    const { heldOut } = config;
-    return { sources: config.train, heldOut: typeof heldOut === 'string' ? { path: heldOut } : heldOut };
-  }
+  if (config.train && config.heldOut) return { sources: config.train, heldOut: sourceOf(config.heldOut) };
   const { train, heldOut } = await defaultText(folder);
   return { sources: [SourceConfigSchema.parse({ path: train })], heldOut: { path: heldOut } };
 }

@@ -1,17 +1,31 @@
 /** Trains one model of a study on text, through the public training loop. */
 import { join } from 'node:path';
+import { UserError } from '@stickbreaking/base';
 import { type LoaderCursor, openDataset, PackedLoader, type TokenDataset } from '@stickbreaking/data';
 import { type LlamaConfigInput, type LlamaModel, parseConfig, resolveCheckpoint } from '@stickbreaking/model';
-import { newModel, readMetrics, type StageData, train } from '@stickbreaking/train';
+import {
+  type MetricsLine,
+  meanLoss,
+  newModel,
+  readMetrics,
+  type StageData,
+  type StepMetrics,
+  type TrainOptions,
+  train,
+  type ValidationMetrics,
+} from '@stickbreaking/train';
 import { z } from 'zod';
 import type { ArmContext } from '../study.js';
 import type { Recipe } from './config.js';
+import { heldOutTokens, windowsOf } from './held_out.js';
 import type { PreparedText } from './text.js';
 
 export interface TrainingSettings {
   model: LlamaConfigInput;
   recipe: Recipe;
   seed: number;
+  /** Look at this many held-out tokens after every so many steps, and at how far each layer looks. */
+  validation?: { everySteps: number; tokens: number } | undefined;
 }
 
 export const TrainingResultSchema = z.object({
@@ -20,6 +34,20 @@ export const TrainingResultSchema = z.object({
   tokens: z.number(),
   /** Mean loss of the steps up to each point. */
   losses: z.array(z.object({ tokens: z.number(), loss: z.number() })),
+  /** Of held-out text while it was trained. */
+  validations: z
+    .array(
+      z.object({
+        tokens: z.number(),
+        loss: z.number(),
+        /** By layer, over all heads: the mean distance in tokens of what is attended to, and what no key took. */
+        distance: z.array(z.number()),
+        remainder: z.array(z.number()).optional(),
+      }),
+    )
+    .optional(),
+  /** Tokens/s, the median of the steps. */
+  trainingSpeed: z.number().optional(),
 });
 
 export type TrainingResult = z.infer<typeof TrainingResultSchema>;
@@ -31,17 +59,19 @@ export interface TrainedModel {
 
 /** The trained model, which the caller disposes of; undefined when the signal stopped it. */
 export async function trainOnText(
-  { model, recipe, seed }: TrainingSettings,
-  { tokenizer, shards }: PreparedText,
+  { model, recipe, seed, validation }: TrainingSettings,
+  text: PreparedText,
   context: ArmContext,
   startFrom?: string,
 ): Promise<TrainedModel | undefined> {
-  const dataset = openDataset(shards);
+  const { tokenizer } = text;
+  const datasets = text.shards.map((shards) => openDataset(shards));
   const directory = join(context.directory, 'run');
   const { contextLength, batchTokens, microBatchTokens = batchTokens } = recipe;
   const steps = recipe.stages.reduce((sum, stage) => sum + stage.steps, 0);
   try {
-    const data = packed(dataset, seed);
+    const data = packed(datasets, seed);
+    const hashes = datasets.map(({ hash }) => hash);
     const trained = await train({
       model,
       seed,
@@ -51,8 +81,9 @@ export async function trainOnText(
       startFrom: startFrom === undefined ? undefined : { path: startFrom, allow: ['attention'] },
       optimizer: recipe.optimizer,
       tokenizer,
-      identity: { tokenizer: tokenizer.hash, data: dataset.hash, interleave: INTERLEAVE },
+      identity: { tokenizer: tokenizer.hash, data: hashes.length === 1 ? hashes[0] : hashes, interleave: INTERLEAVE },
       checkpoints: { everySteps: 500, keepLast: 1, keepBest: false },
+      validation: validation && (await validationOn(text, validation, recipe)),
       arithmetic: context.backend.arithmetic,
       signal: context.signal,
       stages: recipe.stages.map((stage, i) => ({
@@ -73,22 +104,25 @@ export async function trainOnText(
       return undefined;
     }
     const parameters = [...trained.model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
-    const losses = lossCurve(join(directory, 'metrics.jsonl'));
+    const metrics = readMetrics(join(directory, 'metrics.jsonl'));
     const { step, tokens } = trained.state;
-    return { model: trained.model, result: { parameters, steps: step, tokens, losses } };
+    const result = { parameters, steps: step, tokens, losses: lossCurve(metrics), ...speedOf(metrics) };
+    const validations = validation && { validations: validationsIn(metrics) };
+    return { model: trained.model, result: { ...result, ...validations } };
   } finally {
-    dataset.close();
+    for (const dataset of datasets) dataset.close();
   }
 }
 
 /** Documents read in turns, so that a step of long documents is of more than one. */
 const INTERLEAVE = 16;
 
-function packed(dataset: TokenDataset, seed: number): StageData {
+/** Each folder of tokens comes as often as it is large. */
+function packed(datasets: readonly TokenDataset[], seed: number): StageData {
   return {
     open: ({ contextLength, microBatchTokens }, cursor) =>
       new PackedLoader({
-        mixture: [{ dataset, weight: 1 }],
+        mixture: datasets.map((dataset) => ({ dataset, weight: datasets.length === 1 ? 1 : dataset.tokens })),
         contextLength,
         microBatchTokens,
         interleave: INTERLEAVE, // books are long: without it a step would be of one book
@@ -98,9 +132,22 @@ function packed(dataset: TokenDataset, seed: number): StageData {
   };
 }
 
+async function validationOn(
+  { heldOut, tokenizer }: PreparedText,
+  { everySteps, tokens }: NonNullable<TrainingSettings['validation']>,
+  { contextLength, batchTokens, microBatchTokens = batchTokens }: Recipe,
+): Promise<NonNullable<TrainOptions['validation']>> {
+  const batches = windowsOf(await heldOutTokens(heldOut, tokenizer, tokens + 1), contextLength, microBatchTokens);
+  const [sample] = batches;
+  if (!sample) throw new UserError(`The held-out text has fewer tokens than one window of ${contextLength}.`);
+  return { everySteps, sample, loss: (model) => meanLoss(model, batches) };
+}
+
+const isStep = (line: MetricsLine): line is StepMetrics => 'loss' in line;
+
 /** About forty points of the run's loss. */
-function lossCurve(file: string): TrainingResult['losses'] {
-  const steps = readMetrics(file).flatMap((line) => ('loss' in line && line.loss !== null ? [line] : []));
+function lossCurve(metrics: readonly MetricsLine[]): TrainingResult['losses'] {
+  const steps = metrics.filter(isStep).filter(({ loss }) => loss !== null);
   const width = Math.max(1, Math.ceil(steps.length / 40));
   const points: TrainingResult['losses'] = [];
   for (let begin = 0; begin + width <= steps.length; begin += width) {
@@ -109,6 +156,24 @@ function lossCurve(file: string): TrainingResult['losses'] {
     points.push({ tokens: some.at(-1)!.tokens, loss: Number(loss.toFixed(4)) });
   }
   return points;
+}
+
+function validationsIn(metrics: readonly MetricsLine[]): NonNullable<TrainingResult['validations']> {
+  const short = (values: readonly number[]) => values.map((value) => Number(value.toPrecision(4)));
+  return metrics
+    .filter((line): line is ValidationMetrics => !isStep(line))
+    .map(({ tokens, validationLoss, attention }) => ({
+      ...{ tokens, loss: Number(validationLoss.toFixed(4)) },
+      distance: short(attention?.distance ?? []),
+      ...(attention?.remainder ? { remainder: short(attention.remainder) } : {}),
+    }));
+}
+
+/** The first steps compile kernels, and a step after a checkpoint waits for it: the median is of neither. */
+function speedOf(metrics: readonly MetricsLine[]): Pick<TrainingResult, 'trainingSpeed'> {
+  const speeds = metrics.filter(isStep).map((line) => line.tokensPerSecond);
+  const median = speeds.sort((a, b) => a - b)[Math.floor(speeds.length / 2)];
+  return median === undefined ? {} : { trainingSpeed: Math.round(median) };
 }
 
 /** A model that was trained in an arm's folder, under a configuration of the same parameters. */
