@@ -82,7 +82,7 @@ export class MetricsFile {
   }
 
   /** Writes the line with the time. @returns what was written */
-  append<Line extends StepMetrics | ValidationMetrics>(line: Line): Line & Required<Written> {
+  append<Line extends MetricsLine>(line: Line): Line & Required<Written> {
     const elapsedSeconds = Math.round(performance.now() - this.start) / 1000;
     const written = { ...line, time: new Date().toISOString(), elapsedSeconds };
     try {

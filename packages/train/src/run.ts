@@ -93,6 +93,7 @@ export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined,
     tokenizer,
     identity: { tokenizer: tokenizer?.hash },
     checkpoints: config.checkpoints,
+    tensorboard: config.tensorboard,
     maxNonFiniteSteps: config.maxNonFiniteSteps,
     ...options,
   };

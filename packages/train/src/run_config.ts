@@ -74,6 +74,8 @@ export const RunConfigSchema = z
         keepBest: z.boolean().default(true),
       })
       .prefault({}),
+    /** Write the metrics as TensorBoard's event files too, into tensorboard/ of the run's directory. */
+    tensorboard: z.boolean().default(false),
     /** Stop after this many steps in a row whose loss or gradient was not finite. */
     maxNonFiniteSteps: count().default(5),
   })

@@ -26,6 +26,8 @@ export interface TrainOptions {
   startFrom?: string | Start | undefined;
   /** The run's directory: checkpoints/ and metrics.jsonl. Without it, nothing is written. */
   directory?: string | undefined;
+  /** Write TensorBoard's event files into the directory's tensorboard/ too. */
+  tensorboard?: boolean;
   /** Go on from the directory's newest checkpoint, if there is one. */
   resume?: boolean;
   /** Check the checksums of the checkpoint that the run goes on or starts from; default true. */

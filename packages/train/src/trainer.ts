@@ -16,10 +16,11 @@ import {
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore, type TrainingState } from './checkpoint.js';
-import { MetricsFile, memoryInUse, type StepMetrics, type ValidationMetrics } from './metrics.js';
+import { memoryInUse, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import type { Optimizer } from './optimizer.js';
 import type { SharedWeights, WholeTensor } from './parallel/shared_weights.js';
 import { begin } from './resume.js';
+import { RunRecord } from './run_record.js';
 import { learningRate } from './schedule.js';
 import { type BatchSource, type PlacedStage, placeStages } from './stage.js';
 import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
@@ -43,7 +44,7 @@ class Trainer {
   private source: BatchSource | undefined;
   private clock = performance.now();
   private readonly store: CheckpointStore | undefined;
-  private readonly metrics: MetricsFile | undefined;
+  private readonly record: RunRecord | undefined;
   private readonly hooks: TrainHooks;
 
   private constructor(
@@ -62,7 +63,10 @@ class Trainer {
     makeDirectory(join(directory, 'checkpoints'));
     this.store = new CheckpointStore(join(directory, 'checkpoints'), { last: keepLast, best: keepBest });
     this.store.repair();
-    this.metrics = new MetricsFile(join(directory, 'metrics.jsonl'), state.step, (line) => this.hooks.onNotice?.(line));
+    this.record = new RunRecord(directory, state.step, {
+      tensorboard: options.tensorboard,
+      onNotice: (line) => this.hooks.onNotice?.(line),
+    });
   }
 
   static async start(options: TrainOptions): Promise<Trainer> {
@@ -87,7 +91,7 @@ class Trainer {
 
   close(): void {
     this.optimizer.dispose();
-    this.metrics?.close();
+    this.record?.close();
   }
 
   /** One optimizer step; false when it was given up for the signal. The state moves on only when all of it is done. */
@@ -153,7 +157,7 @@ class Trainer {
   }
 
   private async report(metrics: StepMetrics): Promise<void> {
-    this.metrics?.append(metrics);
+    this.record?.append(metrics);
     await this.hooks.onStep?.(metrics, this.model);
     if (!metrics.skipped) return;
     const { nonFiniteSteps } = this.state;
@@ -200,9 +204,9 @@ class Trainer {
   private async validate(validation: NonNullable<TrainOptions['validation']>): Promise<boolean> {
     const { step, tokens, best } = this.state;
     const validationLoss = await validation.loss(this.model);
-    const attention = this.metrics && validation.sample && attentionReach(this.model, validation.sample);
+    const attention = this.record && validation.sample && attentionReach(this.model, validation.sample);
     const metrics: ValidationMetrics = { step, tokens, validationLoss, ...(attention ? { attention } : {}) };
-    this.metrics?.append(metrics);
+    this.record?.append(metrics);
     await this.hooks.onValidation?.(metrics, this.model);
     const isBest =
       Number.isFinite(metrics.validationLoss) && metrics.validationLoss < (best?.validationLoss ?? Infinity);
@@ -214,7 +218,7 @@ class Trainer {
     this.savedStep = this.state.step;
     if (!this.store) return await this.giveParts();
     await this.checkFinite();
-    this.metrics?.sync();
+    this.record?.sync();
     const { model, optimizer, state, options, weights } = this;
     const whole = (parts: ReadonlyMap<string, Tensor>) => inTurn(weights?.whole(parts));
     const directory = await this.store.save({

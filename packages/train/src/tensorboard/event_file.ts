@@ -1,0 +1,82 @@
+// A file of events that TensorBoard shows, beside metrics.jsonl. A run that goes on begins another file, whose first
+// records say from which step on the earlier ones no longer count.
+import { closeSync, fsyncSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { explainSystemError } from '@stickbreaking/base';
+import { makeDirectory, openFile, syncDirectory, writeFully } from '@stickbreaking/base/node';
+import crc32c from 'crc-32/crc32c.js';
+import type { MetricsLine, Written } from '../metrics.js';
+import { encodeEvent, type SummaryValue, type TensorBoardEvent } from './events.js';
+
+export class EventFile {
+  readonly path: string;
+  private readonly file: number;
+
+  /** @param keepSteps the step after which the run begins or goes on */
+  constructor(directory: string, keepSteps: number) {
+    makeDirectory(directory);
+    const wallTime = Date.now() / 1000;
+    const name = `events.out.tfevents.${wallTime.toFixed(3)}.${hostname()}.${process.pid}`;
+    this.path = join(directory, name);
+    this.file = openFile(this.path, 'appending');
+    syncDirectory(directory);
+    this.write({ wallTime, step: 0, fileVersion: 'brain.Event:2' });
+    this.write({ wallTime, step: keepSteps + 1, start: true });
+  }
+
+  append(line: MetricsLine & Required<Written>): void {
+    const values = valuesOf(line);
+    if (values.length > 0) this.write({ wallTime: Date.parse(line.time) / 1000, step: line.step, values });
+  }
+
+  sync(): void {
+    fsyncSync(this.file);
+  }
+
+  close(): void {
+    closeSync(this.file);
+  }
+
+  private write(event: TensorBoardEvent): void {
+    try {
+      writeFully(this.file, record(encodeEvent(event)));
+    } catch (error) {
+      throw explainSystemError(error, `cannot write ${this.path}`);
+    }
+  }
+}
+
+/** A record of the TFRecord format: its length, the length's checksum, its bytes, and their checksum. */
+export function record(bytes: Uint8Array): Buffer {
+  const whole = Buffer.alloc(16 + bytes.length);
+  whole.writeBigUInt64LE(BigInt(bytes.length));
+  whole.writeUInt32LE(maskedCrc(whole.subarray(0, 8)), 8);
+  whole.set(bytes, 12);
+  whole.writeUInt32LE(maskedCrc(bytes), 12 + bytes.length);
+  return whole;
+}
+
+/** CRC-32C, turned and shifted, as TFRecord has it, so that a checksum of data with checksums in it is a good one. */
+export function maskedCrc(bytes: Uint8Array): number {
+  const crc = crc32c.buf(bytes) >>> 0;
+  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
+}
+
+const tags: readonly (readonly [key: string, tag: string])[] = [
+  ['loss', 'loss/training'],
+  ['validationLoss', 'loss/validation'],
+  ['learningRate', 'training/learning_rate'],
+  ['gradientNorm', 'training/gradient_norm'],
+  ['tokensPerSecond', 'speed/tokens_per_second'],
+  ['memoryBytes', 'speed/memory_bytes'],
+];
+
+/** What is not finite has no point in a curve. */
+function valuesOf(line: MetricsLine): SummaryValue[] {
+  const numbers = line as unknown as Record<string, unknown>;
+  return tags.flatMap(([key, tag]) => {
+    const value = numbers[key];
+    return typeof value === 'number' ? [{ tag, simpleValue: value }] : [];
+  });
+}
