@@ -20,6 +20,7 @@ const tortured = (base) => {
       { ...second, steps: 3 },
     ],
     validation: { ...run.validation, tokens: 32 },
+    samples: { prompts: ['It is'], everySteps: 3, maxNewTokens: 3 },
     checkpoints: { everySteps: 2, keepLast: 2 },
   };
 };

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { CheckpointStore, readState } from '@stickbreaking/train';
-import type { CheckpointFiles, Sample } from './run_data.js';
+import type { CheckpointFiles } from './run_data.js';
 
 /** How the run was last started, by its log. */
 export interface Started {
@@ -36,11 +36,6 @@ export function checkpointsOf(directory: string): CheckpointFiles[] {
     return [{ name, step, bytes: bytesOf(path), time, isLatest: path === latest, isBest: name === best }];
   });
 }
-
-export const samplesOf = (directory: string): Sample[] =>
-  jsonLines<Sample>(join(directory, 'samples.jsonl')).filter(
-    ({ step, prompt, text }) => typeof step === 'number' && typeof prompt === 'string' && typeof text === 'string',
-  );
 
 const storeOf = (directory: string) => new CheckpointStore(join(directory, 'checkpoints'), { last: 1, best: false });
 

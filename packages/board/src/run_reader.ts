@@ -2,11 +2,11 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { holderOf } from '@stickbreaking/base/node';
-import { MetricsTail, RunConfigSchema, stageSizes } from '@stickbreaking/train';
+import { MetricsTail, RunConfigSchema, readSamples, stageSizes } from '@stickbreaking/train';
 import { evaluationsIn } from './evaluations.js';
 import { tablesOf, WorkedTime } from './metrics_tables.js';
 import type { RunDetails, RunMetrics, RunState, RunSummary, WholeRun } from './run_data.js';
-import { checkpointsOf, type Started, samplesOf, startedOf } from './run_files.js';
+import { checkpointsOf, type Started, startedOf } from './run_files.js';
 
 export class RunReader {
   private readonly tail: MetricsTail;
@@ -86,7 +86,7 @@ export class RunReader {
       edition: this.edition,
       ...this.started,
       checkpoints: checkpointsOf(this.name),
-      samples: samplesOf(this.name),
+      samples: readSamples(join(this.name, 'samples.jsonl')),
       evaluations: evaluationsIn(this.name),
     };
   }

@@ -12,6 +12,7 @@ export { narrowGpus } from './parallel/start.js';
 export type { World } from './parallel/world.js';
 export { type RunOptions, runTraining } from './run.js';
 export { loadRunConfig, type RunConfig, type RunConfigInput, RunConfigSchema, stageSizes } from './run_config.js';
+export { readSamples, type Sample, type Sampling } from './samples.js';
 export { learningRate, type Schedule, ScheduleSchema, type StageSchedule } from './schedule.js';
 export type { BatchSource, PlacedStage, StageData, TrainStage } from './stage.js';
 export { newModel, type Start } from './start.js';

@@ -1,10 +1,10 @@
 // metrics.jsonl: one line a step (and a validation), in the order of the run. A resumed run first drops what lies past
 // its checkpoint, so that the file is the one of a run that never stopped.
-import { closeSync, existsSync, fsyncSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { explainSystemError } from '@stickbreaking/base';
-import { openFile, readWhole, removeLeftovers, replaceFile, syncDirectory, writeFully } from '@stickbreaking/base/node';
+import { readWhole, removeLeftovers } from '@stickbreaking/base/node';
 import { backend } from '@tensorflow/tfjs-core';
+import { LinesFile } from './lines_file.js';
 
 import type { AttentionReach } from '@stickbreaking/model';
 
@@ -55,7 +55,7 @@ export function memoryInUse(): number {
 }
 
 export class MetricsFile {
-  private readonly file: number;
+  private readonly file: LinesFile;
   /** What `performance.now()` was when the run's clock stood at 0. */
   private readonly start: number;
 
@@ -74,32 +74,25 @@ export class MetricsFile {
     const kept = lines.filter((line) => line.step <= keepSteps);
     const steps = kept.filter((line) => 'loss' in line).length;
     if (steps < keepSteps) onNotice?.(`${path} lacks the metrics of ${keepSteps - steps} of ${keepSteps} steps`);
-    const text = kept.map((line) => `${JSON.stringify(line)}\n`).join('');
-    if (existsSync(path) && text !== readWhole(path).toString()) replaceFile(path, text);
     this.start = performance.now() - 1000 * (kept.at(-1)?.elapsedSeconds ?? 0);
-    this.file = openFile(path, 'appending');
-    syncDirectory(dirname(path));
+    this.file = new LinesFile(path, kept);
   }
 
   /** Writes the line with the time. @returns what was written */
   append<Line extends MetricsLine>(line: Line): Line & Required<Written> {
     const elapsedSeconds = Math.round(performance.now() - this.start) / 1000;
     const written = { ...line, time: new Date().toISOString(), elapsedSeconds };
-    try {
-      writeFully(this.file, Buffer.from(`${JSON.stringify(written)}\n`));
-    } catch (error) {
-      throw explainSystemError(error, `cannot write ${this.path}`);
-    }
+    this.file.append(written);
     return written;
   }
 
   /** Called before a checkpoint: what it has seen must be on the disk with it. */
   sync(): void {
-    fsyncSync(this.file);
+    this.file.sync();
   }
 
   close(): void {
-    closeSync(this.file);
+    this.file.close();
   }
 }
 

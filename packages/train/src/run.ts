@@ -12,6 +12,7 @@ import { adviceToFit, planGpus } from './gpu_plan.js';
 import { intactToResume } from './resume.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 import { dataIdentity, RunData, sourcesOf } from './run_data.js';
+import { samplingOf } from './samples.js';
 import { checkStart, type Start, startOfSchema } from './start.js';
 import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
 import { train } from './trainer.js';
@@ -94,6 +95,7 @@ export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined,
     identity: { tokenizer: tokenizer?.hash },
     checkpoints: config.checkpoints,
     tensorboard: config.tensorboard,
+    samples: config.samples && tokenizer && samplingOf(config.samples, tokenizer, config.seed),
     maxNonFiniteSteps: config.maxNonFiniteSteps,
     ...options,
   };

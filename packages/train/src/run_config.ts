@@ -4,6 +4,7 @@ import { SourceConfigSchema, TokenizerConfigSchema } from '@stickbreaking/data';
 import { count, LlamaConfigSchema, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
 import { z } from 'zod';
 import { OptimizerSchema } from './optimizer.js';
+import { SamplesSchema } from './samples.js';
 import { ScheduleSchema } from './schedule.js';
 import { StartSchema, startOfSchema } from './start.js';
 
@@ -66,6 +67,8 @@ export const RunConfigSchema = z
         everySteps: count().default(500),
       })
       .optional(),
+    /** Texts that the model writes as it is trained, into samples.jsonl. */
+    samples: SamplesSchema.optional(),
     checkpoints: z
       .strictObject({
         everySteps: count().default(1000),

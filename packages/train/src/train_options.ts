@@ -8,6 +8,7 @@ import type { TrainingState } from './checkpoint.js';
 import type { Collective } from './collective.js';
 import type { StepMetrics, ValidationMetrics } from './metrics.js';
 import type { OptimizerSchema } from './optimizer.js';
+import type { Sample, Sampling } from './samples.js';
 import type { TrainStage } from './stage.js';
 import type { Start } from './start.js';
 
@@ -51,6 +52,8 @@ export interface TrainOptions {
         sample?: Pick<TokenBatch, 'tokens' | 'cuSeqlens'>;
       }
     | undefined;
+  /** Texts that the model writes every few steps, into the directory's samples.jsonl. */
+  samples?: Sampling | undefined;
   /** The run stops after this many steps in a row whose loss or gradient was not finite; default 5. */
   maxNonFiniteSteps?: number;
   hooks?: TrainHooks;
@@ -78,6 +81,8 @@ export interface TrainHooks {
   onStep?(metrics: StepMetrics, model: LlamaModel): void | Promise<void>;
   /** Called after every validation. */
   onValidation?(metrics: ValidationMetrics, model: LlamaModel): void | Promise<void>;
+  /** Called with each text that the model wrote. */
+  onSample?(sample: Sample): void | Promise<void>;
   /** Called after a checkpoint has been written, with its directory. */
   onCheckpoint?(directory: string): void | Promise<void>;
   /** One line about something out of the ordinary. */

@@ -21,6 +21,7 @@ import type { Optimizer } from './optimizer.js';
 import type { SharedWeights, WholeTensor } from './parallel/shared_weights.js';
 import { begin } from './resume.js';
 import { RunRecord } from './run_record.js';
+import type { Sampling } from './samples.js';
 import { learningRate } from './schedule.js';
 import { type BatchSource, type PlacedStage, placeStages } from './stage.js';
 import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
@@ -65,6 +66,7 @@ class Trainer {
     this.store.repair();
     this.record = new RunRecord(directory, state.step, {
       tensorboard: options.tensorboard,
+      samples: options.samples !== undefined,
       onNotice: (line) => this.hooks.onNotice?.(line),
     });
   }
@@ -190,15 +192,17 @@ class Trainer {
 
   /** Validation and a checkpoint, where this step calls for them. */
   private async whatIsDue(): Promise<void> {
-    const { validation, checkpoints: { everySteps = 1000, keepBest = true } = {} } = this.options;
+    const { validation, samples, checkpoints: { everySteps = 1000, keepBest = true } = {} } = this.options;
     const { step, stage, stageStep, nonFiniteSteps } = this.state;
     const last = stage === this.stages.length;
     let isBest = false;
     if (validation && (step % validation.everySteps === 0 || last)) isBest = await this.validate(validation);
+    const sampled = samples && (step % samples.everySteps === 0 || last);
+    if (sampled) await this.sample(samples);
     // What comes of a step that was skipped is not known to be good before one that was not.
     const due = last || stageStep === 0 || step % everySteps === 0 || (isBest && keepBest);
     if (due && nonFiniteSteps === 0) await this.save();
-    if (validation || due) this.clock = performance.now();
+    if (validation || sampled || due) this.clock = performance.now();
   }
 
   private async validate(validation: NonNullable<TrainOptions['validation']>): Promise<boolean> {
@@ -212,6 +216,23 @@ class Trainer {
       Number.isFinite(metrics.validationLoss) && metrics.validationLoss < (best?.validationLoss ?? Infinity);
     if (isBest) this.state = { ...this.state, best: { step, validationLoss: metrics.validationLoss } };
     return isBest;
+  }
+
+  /** In the first process alone: all have the same weights. */
+  private async sample(samples: Sampling): Promise<void> {
+    const { step, tokens } = this.state;
+    const { signal, collective } = this.options;
+    if (collective && collective.rank > 0) return;
+    try {
+      for (const text of await samples.write(this.model, signal)) {
+        const sample = { step, tokens, ...text };
+        this.record?.appendSample(sample);
+        await this.hooks.onSample?.(sample);
+      }
+    } catch (error) {
+      if (!signal?.aborted) throw error;
+      this.hooks.onNotice?.(`the samples of step ${step} were stopped`);
+    }
   }
 
   private async save(): Promise<void> {

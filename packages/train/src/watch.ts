@@ -1,6 +1,6 @@
 // What people watch of a run: the progress line and notices on stderr, and train.log, one JSON object a line (pino).
 import { dirname, join } from 'node:path';
-import { formatCount } from '@stickbreaking/base';
+import { formatCount, shown } from '@stickbreaking/base';
 import { makeDirectory, openFile } from '@stickbreaking/base/node';
 import type { PrepareProgress } from '@stickbreaking/data';
 import { type Logger, pino } from 'pino';
@@ -72,6 +72,7 @@ export function watchRun(
     },
     onStep: (metrics) => progress.step(metrics),
     onValidation: ({ step, validationLoss }) => say(`step ${step}: validation loss ${validationLoss.toFixed(4)}`),
+    onSample: ({ step, prompt, text }) => say(`step ${step}: ${shown(`${prompt}${text}`)}`),
     onCheckpoint: (directory) => log?.info({ directory }, 'checkpoint'),
     onNotice: (line) => {
       progress.line.say(line);

@@ -7,6 +7,7 @@ import { explainSystemError } from '@stickbreaking/base';
 import { makeDirectory, openFile, syncDirectory, writeFully } from '@stickbreaking/base/node';
 import crc32c from 'crc-32/crc32c.js';
 import type { MetricsLine, Written } from '../metrics.js';
+import type { Sample } from '../samples.js';
 import { encodeEvent, type SummaryValue, type TensorBoardEvent } from './events.js';
 
 export class EventFile {
@@ -28,6 +29,12 @@ export class EventFile {
   append(line: MetricsLine & Required<Written>): void {
     const values = valuesOf(line);
     if (values.length > 0) this.write({ wallTime: Date.parse(line.time) / 1000, step: line.step, values });
+  }
+
+  appendSample({ step, prompt, text }: Sample): void {
+    // TensorBoard shows Markdown.
+    const shown = `**${prompt}**${text}`;
+    this.write({ wallTime: Date.now() / 1000, step, values: [{ tag: `samples/${prompt}`, text: shown }] });
   }
 
   sync(): void {
