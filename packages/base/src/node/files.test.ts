@@ -14,10 +14,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkOutput } from './command.js';
-import { checkDirectory, makeDirectory, removeLeftovers, replaceFile, writeFully } from './files.js';
+import { checkDirectory, makeDirectory, removeLeftovers, replaceFile, temporaryBeside, writeFully } from './files.js';
 
 let root: string;
 let path: string;
@@ -118,7 +118,7 @@ it.skipIf(!existsSync('/dev/full'))('writeFully on a full disk throws', () => {
 
 it('removes what the dead left, and what anyone left where asked', () => {
   const { pid: dead } = spawnSync(process.execPath, ['-e', '']);
-  const [left, alive, other] = [`a.${dead}-0123abcd.tmp`, `a.${process.pid}-0123abcd.tmp`, 'a.tmp'];
+  const [left, alive, other] = [`a.${dead}-0123abcd.tmp`, basename(temporaryBeside(join(root, 'a'))), 'a.tmp'];
   for (const name of [left, alive, other]) writeFileSync(join(root, name), '');
   removeLeftovers(root, 'the dead');
   expect(readdirSync(root).sort()).toEqual([alive, other].sort());

@@ -46,7 +46,7 @@ export function replaceFile(path: string, content: Content, { mode = 0o666 } = {
     writeInto(path, 'w', content, action);
     return;
   }
-  const beside = `${target}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+  const beside = temporaryBeside(target);
   try {
     writeInto(beside, 'wx+', content, action, mode);
     renameSync(beside, target);
@@ -92,6 +92,9 @@ function writeInto(path: string, flags: 'w' | 'wx+', content: Content, action: s
     throw explainSystemError(error, action);
   }
 }
+
+/** A new name for a file of this process that is to take another's place, or is of no more use when the process ends. */
+export const temporaryBeside = (path: string) => `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
 
 const leftover = /\.(\d+)-[0-9a-f]{8}\.tmp$/;
 

@@ -3,7 +3,6 @@
  * is for people. Where the file system has no such locks, the file's being there is the lock, and it is held by the
  * process that it names as long as that lives.
  */
-import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   constants,
@@ -23,7 +22,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { explainSystemError, systemErrorIn } from '../errors.js';
-import { makeDirectory, removeLeftovers } from './files.js';
+import { makeDirectory, removeLeftovers, temporaryBeside } from './files.js';
 import { flock } from './flock.js';
 import { isGone, type LockHolder, ownHolder, parseHolder } from './holder.js';
 
@@ -97,7 +96,7 @@ interface OwnFile {
 }
 
 function ownFile(path: string, system: typeof flock): OwnFile {
-  const beside = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+  const beside = temporaryBeside(path);
   const file = openSync(beside, 'wx+');
   let isOpen = true;
   const close = () => {
@@ -117,7 +116,7 @@ function ownFile(path: string, system: typeof flock): OwnFile {
         return { release: holdByPresence(path) };
       },
       canLink: () => {
-        const probe = beside.replace(/\.tmp$/, '0.tmp');
+        const probe = temporaryBeside(path);
         const can = isLinked(beside, probe);
         remove(probe);
         return can === true;
