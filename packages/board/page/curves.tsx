@@ -34,6 +34,18 @@ const metrics: readonly Metric[] = [
   { table: 'steps', name: 'memoryBytes', title: 'Memory', format: formatBytes, fromZero: true },
 ];
 
+/** How far back a layer looks, as a run measures it at each validation. */
+const reach = /^attention\.(distance|remainder)\.(\d+)$/;
+const reachTitles: Record<string, string> = {
+  distance: 'Mean distance of what is attended to (tokens)',
+  remainder: 'What no token took of the attention',
+};
+
+function titleOf(name: string): string {
+  const [, what, layer] = reach.exec(name) ?? [];
+  return what === undefined ? name : `${reachTitles[what]}, layer ${layer}`;
+}
+
 export function Curves({ shown, settings, change, isDark }: Props) {
   const drawn = [...metrics, ...otherMetrics(shown)].flatMap((metric) => {
     const lines = shown.flatMap((run) => {
@@ -42,24 +54,30 @@ export function Curves({ shown, settings, change, isDark }: Props) {
     });
     return lines.length > 0 ? [{ metric, lines }] : [];
   });
+  const chart = ({ metric, lines }: (typeof drawn)[number]) => (
+    <Chart
+      key={metric.table + metric.name}
+      title={metric.title}
+      lines={lines}
+      settings={metric.smoothed ? settings : { ...settings, smoothing: 0 }}
+      format={metric.format ?? formatNumber}
+      fromZero={metric.fromZero ?? false}
+      isDark={isDark}
+      onZoom={(zoom) => change({ zoom })}
+    />
+  );
+  const byLayer = drawn.filter(({ metric }) => reach.test(metric.name));
   return (
     <>
       <Controls settings={settings} change={change} />
       {drawn.length === 0 && <p>The runs that are shown have no metrics yet.</p>}
-      <div class="charts">
-        {drawn.map(({ metric, lines }) => (
-          <Chart
-            key={metric.table + metric.name}
-            title={metric.title}
-            lines={lines}
-            settings={metric.smoothed ? settings : { ...settings, smoothing: 0 }}
-            format={metric.format ?? formatNumber}
-            fromZero={metric.fromZero ?? false}
-            isDark={isDark}
-            onZoom={(zoom) => change({ zoom })}
-          />
-        ))}
-      </div>
+      <div class="charts">{drawn.filter((one) => !byLayer.includes(one)).map(chart)}</div>
+      {byLayer.length > 0 && (
+        <details class="layers">
+          <summary>How far each layer looks</summary>
+          <div class="charts">{byLayer.map(chart)}</div>
+        </details>
+      )}
     </>
   );
 }
@@ -71,7 +89,7 @@ function otherMetrics(shown: readonly Shown[]): Metric[] {
     for (const [table, { values }] of Object.entries(fetched?.tables ?? {})) {
       for (const name of Object.keys(values)) {
         if (metrics.some((known) => known.table === table && known.name === name)) continue;
-        found.set(`${table} ${name}`, { table, name, title: name });
+        found.set(`${table} ${name}`, { table, name, title: titleOf(name) });
       }
     }
   }

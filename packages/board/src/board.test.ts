@@ -55,7 +55,11 @@ describe('RunReader', () => {
     expect(all.tables.steps).toMatchObject({ step: Array.from({ length: 20 }, (_, i) => i + 1) });
     expect(all.tables.validation).toEqual({
       ...{ step: [10, 20], tokens: [1280, 2560], seconds: [5, 10] },
-      values: { validationLoss: [2.5, 2.1 + 4 / 20] },
+      values: {
+        validationLoss: [2.5, 2.1 + 4 / 20],
+        'attention.distance.0': [10, 20],
+        'attention.distance.1': [2, 2],
+      },
     });
     const { tables, from } = reader.metrics(20, all.generation);
     expect([from, tables.steps?.step, tables.validation?.step]).toEqual([20, [20], [20]]);

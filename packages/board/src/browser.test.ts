@@ -81,6 +81,9 @@ describe.skipIf(!chromiumPath)('in a browser', () => {
       );
       expect((await list.allInnerTexts())[1]).toMatch(/▶ training step 10 of 40/);
       expect(await page.getByRole('figure').count()).toBe(6);
+      await page.getByText('How far each layer looks').click();
+      expect(await page.getByRole('figure', { name: 'layer 0' }).count()).toBe(1);
+      await page.getByText('How far each layer looks').click();
       await isTold(page, 'last values: a 2.2, b 2.4');
       appendSteps(b, 11, 16, 0.01);
       await isTold(page, 'a 2.2, b 2.25');
@@ -106,7 +109,7 @@ describe.skipIf(!chromiumPath)('in a browser', () => {
       await page.reload();
       await isTold(page, before!);
       expect(await page.getByRole('slider', { name: 'smoothing' }).inputValue()).toBe('0.6');
-      expect(await page.getByText('logarithmic, by tokens').count()).toBe(6);
+      expect(await page.getByText('logarithmic, by tokens').count()).toBe(8);
       await page.getByRole('navigation').getByRole('button', { name: 'none' }).click();
       await page.getByText('Choose runs in the list').waitFor();
       expect(await page.evaluate(() => location.hash)).toContain('runs=');

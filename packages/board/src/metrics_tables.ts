@@ -25,6 +25,16 @@ export class WorkedTime {
 /** A line that was damaged may hold anything. */
 const numberOr = (value: unknown, otherwise: number) => (typeof value === 'number' ? value : otherwise);
 
+/** The metrics of a line, those inside others under both names: `attention.distance.0`. */
+function numbersIn(line: object, within: readonly string[] = []): [name: string, value: number | null][] {
+  return Object.entries(line).flatMap(([key, value]): [string, number | null][] => {
+    if (within.length === 0 && places.has(key)) return [];
+    const path = [...within, key];
+    if (typeof value === 'number' || value === null) return [[path.join('.'), value]];
+    return typeof value === 'object' && path.length < 4 ? numbersIn(value, path) : [];
+  });
+}
+
 /** @param seconds of each line */
 export function tablesOf(lines: readonly MetricsLine[], seconds: readonly number[]): Record<string, MetricsTable> {
   const tables: Record<string, MetricsTable> = {};
@@ -36,10 +46,9 @@ export function tablesOf(lines: readonly MetricsLine[], seconds: readonly number
     table.step.push(line.step);
     table.tokens.push(numberOr(line.tokens, table.tokens.at(-1) ?? 0));
     table.seconds.push(Math.round(1000 * seconds[i]!) / 1000);
-    for (const [name, value] of Object.entries(line)) {
-      if (places.has(name) || (typeof value !== 'number' && value !== null)) continue;
+    for (const [name, value] of numbersIn(line)) {
       table.values[name] ??= new Array<null>(before).fill(null);
-      table.values[name].push(value);
+      if (table.values[name].length === before) table.values[name].push(value);
     }
     for (const column of Object.values(table.values)) if (column.length === before) column.push(null);
   }

@@ -65,7 +65,7 @@ export function appendSteps(directory: string, from: number, to: number, learnin
     if (step % 10 === 0)
       appendFileSync(
         join(directory, 'metrics.jsonl'),
-        `${JSON.stringify({ step, validationLoss: 2.1 + 4 / step, ...at })}\n`,
+        `${JSON.stringify({ step, validationLoss: 2.1 + 4 / step, attention: { distance: [step, 2] }, ...at })}\n`,
       );
   }
 }

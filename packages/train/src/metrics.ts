@@ -3,10 +3,9 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { readWhole, removeLeftovers } from '@stickbreaking/base/node';
+import type { AttentionReach } from '@stickbreaking/model';
 import { backend } from '@tensorflow/tfjs-core';
 import { LinesFile } from './lines_file.js';
-
-import type { AttentionReach } from '@stickbreaking/model';
 
 /** One optimizer step. */
 export interface StepMetrics {

@@ -92,7 +92,7 @@ describe('event files', () => {
     mkdirSync(directory);
     const first = new RunRecord(directory, 0, { tensorboard: true });
     for (const n of [1, 2, 3]) first.append(step(n));
-    first.append({ step: 3, tokens: 24, validationLoss: 1.5 });
+    first.append({ step: 3, tokens: 24, validationLoss: 1.5, attention: { distance: [2, 8], remainder: [0.5, 0] } });
     first.sync();
     first.close();
     const second = new RunRecord(directory, 2, { tensorboard: true });
@@ -114,7 +114,10 @@ describe('event files', () => {
       },
       expect.not.objectContaining({ 'loss/training': expect.anything() }),
       expect.objectContaining({ 'loss/training': Math.fround(4 / 3) }),
-      { 'loss/validation': 1.5 },
+      {
+        ...{ 'loss/validation': 1.5, 'attention_distance/layer_0': 2, 'attention_distance/layer_1': 8 },
+        ...{ 'attention_remainder/layer_0': 0.5, 'attention_remainder/layer_1': 0 },
+      },
     ]);
     expect(other!.map(({ step: at, isStart }) => [at, isStart])).toEqual([
       [0, false],

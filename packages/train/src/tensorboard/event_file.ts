@@ -82,8 +82,13 @@ const tags: readonly (readonly [key: string, tag: string])[] = [
 /** What is not finite has no point in a curve. */
 function valuesOf(line: MetricsLine): SummaryValue[] {
   const numbers = line as unknown as Record<string, unknown>;
-  return tags.flatMap(([key, tag]) => {
+  const own = tags.flatMap(([key, tag]) => {
     const value = numbers[key];
     return typeof value === 'number' ? [{ tag, simpleValue: value }] : [];
   });
+  if (!('attention' in line) || !line.attention) return own;
+  const layers = Object.entries(line.attention).flatMap(([what, values]: [string, readonly number[]]) =>
+    values.map((simpleValue, layer) => ({ tag: `attention_${what}/layer_${layer}`, simpleValue })),
+  );
+  return [...own, ...layers];
 }
