@@ -134,6 +134,9 @@ describe('the tokens that begin and end documents', () => {
       '<|endoftext|>',
       '<|endoftext|>',
     ]);
+    expect(() => beside('gpt2', { 'config.json': { eos_token_id: '6' } })).toThrow(
+      /config\.json: eos_token_id is no token's id; expected a whole number, or several\.$/,
+    );
   });
 
   test('stand before a text where its post-processor or the files beside it say so', () => {

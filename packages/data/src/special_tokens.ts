@@ -112,10 +112,16 @@ function named({ file, idOf }: Vocabulary, token: string, does: 'begin' | 'end',
   );
 }
 
-/** The ids that the first file to give any gives, as far as they are special tokens of this vocabulary. */
+/** The ids that the files give, in their order, as far as they are special tokens of this vocabulary. */
 function specialIds({ addedTokens }: Vocabulary, files: readonly JsonFile[], key: string): number[] {
   const special = new Set(addedTokens.filter((token) => token.special).map(({ id }) => id));
-  return files.flatMap(({ json }) => [json[key]].flat()).filter((id): id is number => special.has(id as number));
+  const IdsSchema = z.union([z.int(), z.array(z.int())]).nullish();
+  return files.flatMap(({ path, json }) => {
+    const given = IdsSchema.safeParse(json[key]);
+    if (!given.success)
+      throw new UserError(`${shown(path)}: ${key} is no token's id; expected a whole number, or several.`);
+    return [given.data ?? []].flat().filter((id) => special.has(id));
+  });
 }
 
 function knownEnd({ idOf }: Vocabulary): number | undefined {

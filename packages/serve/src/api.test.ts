@@ -188,14 +188,16 @@ describe('what is refused', () => {
     [{ prompt: 'The', temperature: -1 }, 400, /temperature/],
     [{ prompt: 'The', model: 'large' }, 404, /no model 'large' here; there is 'small'/],
     [{ prompt: [[1, 299], [300]] }, 400, /Token 300 is not in the model's vocabulary of 300/],
+    [{ prompt: [[1, 299], [300]], stream: true }, 400, /Token 300 is not in the model's vocabulary of 300/],
     [{ prompt: [300], echo: true, logprobs: 1, max_tokens: 0 }, 400, /Token 300/],
+    [{ prompt: [300], echo: true, max_tokens: 0 }, 400, /Token 300/],
     [{ prompt: { text: 'The' } }, 400, /prompt: expected a text/],
     [{ prompt: 'The', logprobs: 1, stream: true }, 400, /ask without stream/],
     [{}, 400, /prompt/],
   ])('%j', async (body, status, message) => {
-    const { url } = await serve();
+    const { url, engine } = await serve();
     const response = await post(url, JSON.stringify(body));
-    expect(response.status).toBe(status);
+    expect([response.status, engine.size]).toEqual([status, 0]);
     const { error } = (await response.json()) as { error: { message: string; type: string } };
     expect(error.message).toMatch(message);
     expect(error.type).toBe('invalid_request_error');

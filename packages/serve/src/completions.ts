@@ -5,7 +5,7 @@ import { ApiError } from './api_error.js';
 import type { Api } from './api_options.js';
 import type { Completion, ScoredToken } from './engine.js';
 import { type CompletionBody, samplingOf } from './requests.js';
-import { checkLength, type Prompts, runPrompts, seedOf, usageOf } from './run_request.js';
+import { checkPrompt, type Prompts, runPrompts, seedOf, usageOf } from './run_request.js';
 import { sendEvents } from './stream.js';
 
 interface ReadPrompt {
@@ -74,15 +74,10 @@ async function echoOf(
   { ids, begun }: ReadPrompt,
   logprobs: number | null | undefined,
 ): Promise<{ text: string; scores: MaybeScored[] }> {
-  checkLength(api, ids);
+  checkPrompt(api, ids);
   const shown = begun ? ids.slice(1) : ids;
   const text = api.engine.tokenizer.decode(shown, { skipSpecialTokens: false });
   if (typeof logprobs !== 'number') return { text, scores: [] };
-  const { vocabSize } = api.engine.model.config;
-  const outside = ids.find((id) => id >= vocabSize);
-  if (outside !== undefined) {
-    throw new ApiError(400, `Token ${outside} is not in the model's vocabulary of ${vocabSize}.`, 'prompt');
-  }
   const scores = (await api.engine.score(ids, logprobs)).map(known);
   return { text, scores: begun ? scores : [{ token: ids[0]! }, ...scores] };
 }

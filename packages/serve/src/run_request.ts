@@ -25,7 +25,7 @@ export async function runPrompts(
   client: AbortSignal,
   onText?: (index: number, piece: string) => void,
 ): Promise<Completion[]> {
-  for (const prompt of prompts) checkLength(api, prompt);
+  for (const prompt of prompts) checkPrompt(api, prompt);
   const { maxNewTokens = 0 } = options;
   if (maxNewTokens > api.maxTokens) {
     throw new ApiError(400, `max_tokens is ${maxNewTokens}; this server makes at most ${api.maxTokens}.`, 'max_tokens');
@@ -35,15 +35,20 @@ export async function runPrompts(
   // Whichever fails takes the others with it.
   const failed = new AbortController();
   const signal = AbortSignal.any([client, time, failed.signal]);
-  const requests = prompts.flatMap((prompt, i) =>
-    Array.from({ length: n }, (_, k) => {
-      const index = i * n + k;
-      return api.engine.complete({
-        ...{ ...options, prompt, signal, seed: seed + k },
-        ...(onText ? { onText: (piece: string) => onText(index, piece) } : {}),
-      });
-    }),
-  );
+  const start = (prompt: readonly number[], index: number, k: number) =>
+    api.engine.complete({
+      ...{ ...options, prompt, signal, seed: seed + k },
+      ...(onText ? { onText: (piece: string) => onText(index, piece) } : {}),
+    });
+  const requests: Promise<Completion>[] = [];
+  try {
+    for (const [i, prompt] of prompts.entries()) {
+      for (let k = 0; k < n; k++) requests.push(start(prompt, i * n + k, k));
+    }
+  } catch (error) {
+    failed.abort();
+    throw error;
+  }
   const completions = await Promise.all(requests).catch((error) => {
     failed.abort();
     throw serverError(error);
@@ -54,14 +59,20 @@ export async function runPrompts(
   return completions;
 }
 
-export function checkLength({ maxPromptTokens }: Api, prompt: readonly number[]): void {
-  if (prompt.length <= maxPromptTokens) return;
-  throw new ApiError(
-    400,
-    `The prompt has ${prompt.length} tokens; this server reads at most ${maxPromptTokens}.`,
-    'prompt',
-    'context_length_exceeded',
-  );
+/** @throws ApiError where the prompt is too long, or of tokens that the model does not have */
+export function checkPrompt({ maxPromptTokens, engine }: Api, prompt: readonly number[]): void {
+  if (prompt.length > maxPromptTokens) {
+    throw new ApiError(
+      400,
+      `The prompt has ${prompt.length} tokens; this server reads at most ${maxPromptTokens}.`,
+      'prompt',
+      'context_length_exceeded',
+    );
+  }
+  const { vocabSize } = engine.model.config;
+  const outside = prompt.find((id) => id >= vocabSize);
+  if (outside === undefined) return;
+  throw new ApiError(400, `Token ${outside} is not in the model's vocabulary of ${vocabSize}.`, 'prompt');
 }
 
 /** A seed for a request that names none: each call then has a text of its own, as clients expect. */

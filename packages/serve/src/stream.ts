@@ -3,7 +3,7 @@ import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import { describeError } from './api_error.js';
 import type { Api } from './api_options.js';
-import { checkLength, type Prompts, runPrompts, usageOf } from './run_request.js';
+import { checkPrompt, type Prompts, runPrompts, usageOf } from './run_request.js';
 
 /** What an answer's events look like; undefined where there is nothing to send. */
 export interface Events {
@@ -15,7 +15,7 @@ export interface Events {
 
 /** @throws ApiError for what is known to be wrong before the first event */
 export function sendEvents(c: Context, api: Api, request: Prompts, events: Events): Response | Promise<Response> {
-  for (const prompt of request.prompts) checkLength(api, prompt);
+  for (const prompt of request.prompts) checkPrompt(api, prompt);
   api.engine.checkRoom(request.prompts.length * request.n);
   return streamSSE(c, async (stream) => {
     const left = new AbortController();

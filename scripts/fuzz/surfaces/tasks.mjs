@@ -26,6 +26,22 @@ function figuresFault({ stdout }) {
   return undefined;
 }
 
+function scoresFault({ stdout }) {
+  const figures = JSON.parse(stdout).flatMap((one) => one.figures);
+  return figures.every(({ value }) => Number.isFinite(value)) ? undefined : stdout;
+}
+
+/** Counts, differences and probabilities are what such things can be. */
+function comparisonFault({ stdout }) {
+  const { common, onlyFirst, onlySecond, samePrompts, largestDifference, figures } = JSON.parse(stdout);
+  if (![common, onlyFirst, onlySecond, samePrompts].every((count) => Number.isInteger(count) && count >= 0))
+    return stdout;
+  if (largestDifference && !(largestDifference.value >= 0)) return stdout;
+  const isRight = ({ first, second, pValue = 1 }) =>
+    Number.isFinite(first) && Number.isFinite(second) && pValue >= 0 && pValue <= 1;
+  return figures.every(isRight) ? undefined : stdout;
+}
+
 /** JSON lines, one of which is changed as a tree or all of them as bytes. */
 function mutatedLines(text, choose, mutations) {
   if (choose.below(2) === 0) return mutatedBytes(Buffer.from(text), mutations);
@@ -80,7 +96,7 @@ export const tasks = {
       [samplesIn(base), file],
     ]);
     const args = isScored ? ['score', file, '--json'] : ['compare', ...pair, '--json'];
-    const accepted = ({ stdout }) => (/NaN|null|Infinity|-\d/.test(stdout.replace(/e-\d+/g, '')) ? stdout : undefined);
+    const accepted = isScored ? scoresFault : comparisonFault;
     return { command: 'sb-eval', args, accepted };
   },
 
