@@ -1,7 +1,7 @@
 /** What else lies in a run's directory: how it was started, its checkpoints, its samples. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { CheckpointStore, readState } from '@stickbreaking/train';
+import { readState, storeToRead } from '@stickbreaking/train';
 import type { CheckpointFiles } from './run_data.js';
 
 /** How the run was last started, by its log. */
@@ -14,7 +14,7 @@ export function startedOf(directory: string): Started {
   const starts = jsonLines<{ msg?: string; config?: unknown; backend?: string }>(join(directory, 'train.log'));
   const last = starts.findLast(({ msg, config }) => msg === 'start' && config !== undefined);
   if (last) return { config: last.config, backend: last.backend };
-  const latest = storeOf(directory).latest();
+  const latest = storeToRead(directory).latest();
   if (latest === undefined) return { config: undefined, backend: undefined };
   try {
     return { config: readState(latest).identity, backend: undefined };
@@ -24,7 +24,7 @@ export function startedOf(directory: string): Started {
 }
 
 export function checkpointsOf(directory: string): CheckpointFiles[] {
-  const store = storeOf(directory);
+  const store = storeToRead(directory);
   const latest = store.latest();
   const best = pointed(directory, 'best');
   return store.steps().flatMap((step) => {
@@ -36,8 +36,6 @@ export function checkpointsOf(directory: string): CheckpointFiles[] {
     return [{ name, step, bytes: bytesOf(path), time, isLatest: path === latest, isBest: name === best }];
   });
 }
-
-const storeOf = (directory: string) => new CheckpointStore(join(directory, 'checkpoints'), { last: 1, best: false });
 
 function pointed(directory: string, pointer: string): string | undefined {
   const path = join(directory, 'checkpoints', pointer);

@@ -21,8 +21,7 @@ export function main(argv: string[]): Promise<number> {
       parser
         .scriptName('sb-tokenizer')
         .command('train', 'Train a byte-level BPE tokenizer.json on text', trainOptions)
-        .command('shrink', 'Cut a BPE tokenizer.json down to its first merges', shrinkOptions)
-        .demandCommand(1, 'Name a command: train or shrink.') as never,
+        .command('shrink', 'Cut a BPE tokenizer.json down to its first merges', shrinkOptions) as never,
     (args) => (args._[0] === 'train' ? train(args) : shrink(args)),
   );
 }

@@ -88,7 +88,6 @@ export function scoreMain(argv: string[]): Promise<number> {
             describe: 'samples_<task>_<time>.jsonl, …',
           }),
         )
-        .demandCommand(1, 'Name a command: score.')
         .options(suiteOptions)
         .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' }) as never,
     async (args) => {
@@ -134,7 +133,6 @@ export function compareMain(argv: string[]): Promise<number> {
               .positional('first', { type: 'string', describe: 'samples_<task>_<time>.jsonl' })
               .positional('second', { type: 'string', describe: 'the same of another model, or of another program' }),
         )
-        .demandCommand(1, 'Name a command: compare.')
         .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' }) as never,
     async ({ first, second, json }) => {
       const found = compareSamples(first, second);

@@ -26,7 +26,7 @@ export function main(argv: string[]): Promise<number> {
                 describe: 'key.path=value, for both of its run files',
               }),
         )
-        .demandCommand(1, 'Name a command: quickstart.')
+
         .epilogue(
           'More commands, each with --help: sb-tokenizer, sb-train, sb-board, sb-report, sb-eval, sb-generate, sb-chat, sb-serve, sb-study.',
         ) as never,

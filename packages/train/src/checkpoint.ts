@@ -173,6 +173,9 @@ export class CheckpointStore {
   }
 }
 
+/** The checkpoints of a run's directory, to be read only. */
+export const storeToRead = (run: string) => new CheckpointStore(join(run, 'checkpoints'), { last: 1, best: false });
+
 const nameOf = (step: number) => `step-${String(step).padStart(8, '0')}`;
 
 /** Reads a checkpoint's state.json. @throws UserError if it is missing or damaged */

@@ -1,9 +1,8 @@
 /** sb-train: trains the model that a YAML file describes. */
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { EXIT, UserError } from '@stickbreaking/base';
-import { parsing, runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { faultOf, parsing, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { type SelectedBackend, selectBackend } from '@stickbreaking/core';
-import { CheckpointStore } from './checkpoint.js';
 import type { Collective } from './collective.js';
 import { joinByNccl } from './parallel/gpu_world.js';
 import { holdLeash } from './parallel/launch.js';
@@ -13,7 +12,7 @@ import type { Watchdog } from './parallel/watchdog.js';
 import { joinByMpi, type World } from './parallel/world.js';
 import { makePlan } from './plan.js';
 import { formatPlan } from './plan_text.js';
-import { runTraining } from './run.js';
+import { newestCheckpoint, runTraining } from './run.js';
 import { loadRunConfig, type RunConfig, shippedRuns } from './run_config.js';
 import type { TrainHooks } from './train_options.js';
 import { watchRank, watchRun } from './watch.js';
@@ -100,8 +99,7 @@ async function plan(args: Arguments, config: RunConfig, asked: string): Promise<
 
 /** Finds the other processes of the run, which must run the same. */
 async function joinWorld(place: Place, args: Arguments, config: RunConfig, backend: SelectedBackend): Promise<World> {
-  const latest =
-    args.resume && new CheckpointStore(join(config.output, 'checkpoints'), { last: 1, best: false }).latest();
+  const latest = args.resume && newestCheckpoint(config);
   const identity = { ...config, resume: args.resume, backend: backend.name, checkpoint: latest || 'none' };
   return backend.name === 'cuda'
     ? await joinByNccl(place, backend, { identity })
@@ -163,9 +161,4 @@ function watchedBy(watchdog: Watchdog, hooks: TrainHooks): TrainHooks {
       await hooks.onCheckpoint?.(directory);
     },
   };
-}
-
-function faultOf(error: unknown): { message: string; exitCode: number } {
-  if (error instanceof UserError) return error;
-  return { message: (error as Error)?.stack ?? String(error), exitCode: EXIT.internal };
 }

@@ -1,5 +1,5 @@
 export { type BatchGradients, batchGradients, meanLoss } from './batch_gradients.js';
-export { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
+export { CheckpointStore, readState, storeToRead, type TrainingState } from './checkpoint.js';
 export { type Collective, oneProcess } from './collective.js';
 export { type MetricsLine, readMetrics, type StepMetrics, type ValidationMetrics, type Written } from './metrics.js';
 export { MetricsTail } from './metrics_tail.js';

@@ -11,7 +11,7 @@ import {
   STATE_FILE,
   verifyChecksums,
 } from '@stickbreaking/model';
-import { CheckpointStore, readState, type TrainingState } from './checkpoint.js';
+import { type CheckpointStore, readState, storeToRead, type TrainingState } from './checkpoint.js';
 import { checkIdentity, firstDifference, type Identity, identityOf, say } from './identity.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
@@ -22,7 +22,7 @@ import type { TrainOptions } from './train_options.js';
 /** The checkpoint that a resumed run would go on from, checked against the run's options. */
 export function checkpointToResume(options: TrainOptions): { directory: string; state: TrainingState } | undefined {
   if (!options.resume || !options.directory) return undefined;
-  const store = new CheckpointStore(join(options.directory, 'checkpoints'), { last: 1, best: false });
+  const store = storeToRead(options.directory);
   const directory = store.latest();
   if (!directory) return undefined;
   const state = readable(store, directory);
@@ -36,7 +36,7 @@ export async function intactToResume(options: TrainOptions): Promise<ReturnType<
   try {
     return checkpointToResume(options);
   } catch (error) {
-    const store = new CheckpointStore(join(options.directory!, 'checkpoints'), { last: 1, best: false });
+    const store = storeToRead(options.directory!);
     if (options.verify ?? true) await store.verify(store.latest()!);
     throw error;
   }
@@ -185,7 +185,7 @@ async function verify(
   const { onNotice } = hooks ?? {};
   if (startedFrom !== undefined) await verifyChecksums(startedFrom, { modelOnly: true, onNotice });
   if (resumedFrom === undefined) return;
-  const store = new CheckpointStore(join(directory!, 'checkpoints'), { last: 1, best: false });
+  const store = storeToRead(directory!);
   await store.verify(resumedFrom, onNotice);
 }
 

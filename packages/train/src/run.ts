@@ -6,7 +6,7 @@ import { checkDirectory, lockOrRefuse } from '@stickbreaking/base/node';
 import { listFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
 import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';
-import { CheckpointStore } from './checkpoint.js';
+import { storeToRead } from './checkpoint.js';
 import type { Collective } from './collective.js';
 import { adviceToFit, planGpus } from './gpu_plan.js';
 import { intactToResume } from './resume.js';
@@ -118,8 +118,8 @@ export function startOf(config: RunConfig, resume: boolean): Start | undefined {
   return startOfSchema(config.startFrom);
 }
 
-const newestCheckpoint = ({ output }: RunConfig) =>
-  new CheckpointStore(join(output, 'checkpoints'), { last: 1, best: false }).latest();
+/** The newest checkpoint of the run's directory. */
+export const newestCheckpoint = ({ output }: RunConfig) => storeToRead(output).latest();
 
 /** @throws UserError where the directory holds a run and this one is not to go on with it */
 export function checkOutput(config: RunConfig, resume: boolean): void {

@@ -65,8 +65,7 @@ export function putAway(argv: readonly string[], kinds: OptionKinds): AsTyped {
 /** yargs takes `--no-name` and `--name=value` for any option; what makes no sense for its kind, as a message. */
 export function misused(argv: readonly string[], kinds: OptionKinds): string | undefined {
   const names = namesOf(kinds);
-  const upTo = argv.indexOf('--');
-  const words = upTo < 0 ? argv : argv.slice(0, upTo);
+  const words = beforeDashes(argv);
   for (const [i, word] of words.entries()) {
     const [, no, name, value] = /^--(no-)?([^=\s]+)(?:=(.*))?$/s.exec(word) ?? [];
     if (name === undefined || !names.all.has(name)) continue;
@@ -83,14 +82,18 @@ export function misused(argv: readonly string[], kinds: OptionKinds): string | u
 
 /** Names that yargs keeps what it has sorted under; set by a line, they would take its place. */
 export function reserved(argv: readonly string[]): string | undefined {
-  const upTo = argv.indexOf('--');
-  const words = upTo < 0 ? argv : argv.slice(0, upTo);
   // Letters after one dash are an option each.
-  return words.find((word) => /^--(no-)?(_|\$0)(=|$)/.test(word) || /^-[^-\d][^=]*[_$]|^-[_$]/.test(word));
+  return beforeDashes(argv).find((word) => /^--(no-)?(_|\$0)(=|$)/.test(word) || /^-[^-\d][^=]*[_$]|^-[_$]/.test(word));
+}
+
+/** What may be options: nothing after `--` is. */
+export function beforeDashes(argv: readonly string[]): readonly string[] {
+  const upTo = argv.indexOf('--');
+  return upTo < 0 ? argv : argv.slice(0, upTo);
 }
 
 /** The names of options as they may be typed, with dashes or as one word. */
-function namesOf({ string, number, boolean, array, alias }: OptionKinds) {
+export function namesOf({ string, number, boolean, array, alias }: OptionKinds) {
   const spelt = (given: readonly string[]) =>
     new Set(
       given

@@ -101,6 +101,8 @@ describe('arguments', () => {
     [['--no-top-k', '--json'], /--no-top-k is not an option/],
     [['--json=1e-8'], /--json is a switch and takes no value/],
     [['--json=&a [*a]'], /--json is a switch/],
+    [['--TOP-K', '3'], /Unknown argument: TOP-K/],
+    [['--Top-K', '--top-k', '3'], /Unknown arguments: Top-K/],
     [['--json', '--prompt', 'a', '--prompt', 'b'], /--prompt was given more than once/],
   ])('that are wrong are told in one line: %j', async (argv, message) => {
     expect((await run(argv)).code).toBe(EXIT.usage);
@@ -125,7 +127,7 @@ describe('a command that has commands', () => {
   const call = (...argv: string[]) =>
     runCommand<{ _: string[] }>(
       argv,
-      (parser) => parser.scriptName('sb-test').command('one', 'One').command('two', 'Two').demandCommand(1) as never,
+      (parser) => parser.scriptName('sb-test').command('one', 'One').command('two', 'Two') as never,
       async ({ _: [name] }) => {
         stdout += name;
       },
@@ -134,7 +136,7 @@ describe('a command that has commands', () => {
   it('takes one of them, and what follows -- for none', async () => {
     expect(await call('two')).toBe(EXIT.done);
     expect(stdout).toBe('two');
-    for (const argv of [['--', 'x'], ['three'], [], ['--', '--input', 'x']])
+    for (const argv of [['--', 'x'], ['--', 'two'], ['three'], [], ['--', '--input', 'x']])
       expect(await call(...argv)).toBe(EXIT.usage);
     expect(stdout).toBe('two');
     expect(stderr).toMatch(/Name a command: one, two\. \(see --help\)/);

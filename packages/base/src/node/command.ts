@@ -6,7 +6,7 @@ import { actionOf, explainSystemError, UserError } from '../errors.js';
 import { EXIT } from '../exit_codes.js';
 import { oneLine } from '../shown.js';
 import { VERSION } from '../version.js';
-import { misused, type OptionKinds, putAway, reserved } from './as_typed.js';
+import { beforeDashes, misused, namesOf, type OptionKinds, putAway, reserved } from './as_typed.js';
 import { watchOutput } from './output.js';
 
 /** How every command reads its line: digits stay as they are typed, and `--name.x` is no part of `--name`. */
@@ -52,7 +52,7 @@ export async function runCommand<Args>(
     parser.middleware(unsorted, true).check((values) => checkValues(values, kindsNow()), true);
     const args = (await parser.parseAsync(typed.argv)) as Args & { help?: boolean; version?: boolean };
     if (args.help || args.version) return EXIT.done;
-    checkCommand(args as { _?: unknown[] }, parser);
+    checkCommand(args as { _?: unknown[] }, parser, beforeDashes(argv));
     const code = await run(args);
     return typeof code === 'number' ? code : EXIT.done;
   } catch (error) {
@@ -61,14 +61,16 @@ export async function runCommand<Args>(
 }
 
 /** Of a command that has commands one must have been named; what follows `--` names none. */
-function checkCommand({ _: words = [] }: { _?: unknown[] }, parser: Argv): void {
+function checkCommand({ _: words = [] }: { _?: unknown[] }, parser: Argv, before: readonly string[]): void {
   interface Internal {
     getInternalMethods(): { getCommandInstance(): { getCommands(): string[] } };
   }
   const internal = (parser as unknown as Internal).getInternalMethods();
   const names = internal.getCommandInstance().getCommands();
   const own = names.filter((name) => name !== 'completion');
-  if (own.length > 0 && !own.includes(String(words[0]))) throw new UsageError(`Name a command: ${own.join(', ')}.`);
+  const named = String(words[0]);
+  if (own.length > 0 && !(own.includes(named) && before.includes(named)))
+    throw new UsageError(`Name a command: ${own.join(', ')}.`);
 }
 
 /** Prints the script for a shell's completion, or what that script asks for; nothing else of the command is run. */
@@ -86,22 +88,29 @@ async function completed(argv: readonly string[], parser: Argv): Promise<boolean
 
 /** Says on stderr what went wrong. @returns the exit code */
 function tell(error: unknown): number {
+  const { message, exitCode } = faultOf(error);
+  process.stderr.write(`${message}\n`);
+  return exitCode;
+}
+
+/** What a command says of an error that ends it, and its exit code: one line, or the stack of a fault of the program. */
+export function faultOf(error: unknown): { message: string; exitCode: number } {
   const told = (isUserError(error) ? error : explainSystemError(error, actionOf(error))) as Error;
-  if (!isUserError(told)) {
-    process.stderr.write(
-      `This is a fault of the program, not of its input; please report it.\n${told?.stack ?? told}\n`,
-    );
-    return EXIT.internal;
-  }
-  process.stderr.write(`${oneLine(told.message)}\n`);
-  return told.exitCode ?? EXIT.mistake;
+  if (isUserError(told)) return { message: oneLine(told.message), exitCode: told.exitCode ?? EXIT.mistake };
+  return {
+    message: `This is a fault of the program, not of its input; please report it.\n${told?.stack ?? told}`,
+    exitCode: EXIT.internal,
+  };
 }
 
 /** Also of another copy of this package. */
 const isUserError = (error: unknown): error is UserError => (error as Error | undefined)?.name === 'UserError';
 
-/** yargs makes a list of an option that is given twice, and NaN of a word where a number belongs. */
+/** yargs makes a list of an option that is given twice, NaN of a word where a number belongs, and --max-x of --MAX-X. */
 function checkValues(args: Record<string, unknown>, kinds: OptionKinds): true {
+  const { all } = namesOf(kinds);
+  const misspelt = Object.keys(args).find((name) => !all.has(name) && all.has(name.toLowerCase()));
+  if (misspelt !== undefined) throw new UsageError(`Unknown argument: ${misspelt}`);
   for (const name of [...kinds.string, ...kinds.number, ...kinds.boolean]) {
     if (Array.isArray(args[name]) && !kinds.array.includes(name)) {
       throw new UsageError(`--${name} was given more than once; expected it once`);

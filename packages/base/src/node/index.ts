@@ -1,7 +1,7 @@
 export type { Argv } from 'yargs';
 export { after } from './after.js';
 export { cacheDirectory, homeDirectory } from './cache_directory.js';
-export { checkOutput, parsing, runCommand } from './command.js';
+export { checkOutput, faultOf, parsing, runCommand } from './command.js';
 export {
   checkDirectory,
   makeDirectory,

@@ -172,8 +172,11 @@ function takeStanding(path: string, system: typeof flock, own: OwnFile): TakenFi
   closeSync(file);
   if (answer === 'taken') return undefined; // of a file that its holder has removed
   const standing = look(path);
-  if (answer === 'held' || (standing && !isLeft(standing, own.canLink()))) return { holder: standing?.holder };
-  return removeLeft(path, own.canLink()) ? undefined : { holder: standing?.holder };
+  const held = { holder: standing?.holder };
+  if (answer === 'held') return held;
+  const canLink = own.canLink();
+  if (standing && !isLeft(standing, canLink)) return held;
+  return removeLeft(path, canLink) ? undefined : held;
 }
 
 /** Undefined where it is not there. */

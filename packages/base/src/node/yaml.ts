@@ -1,7 +1,7 @@
 /** YAML files checked by a zod schema; a mistake is one line that names file, line, key and what was expected. */
 import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { Document, isMap, isNode, isSeq, LineCounter, parseDocument } from 'yaml';
+import { Document, isMap, isNode, isSeq, LineCounter, parseDocument, type Scalar } from 'yaml';
 import type { z } from 'zod';
 import { UserError } from '../errors.js';
 import { shown } from '../shown.js';
@@ -91,10 +91,12 @@ function composedOf(
 ): Layered<Layer> {
   const layer = readLayer(text, file);
   const lineOfScalar = (at: number | undefined) => (at === undefined ? 1 : layer.lines.linePos(at).line);
-  substituteEnvironment(layer.document, (scalar) => `${file}:${lineOfScalar(scalar.range?.[0])}`);
-  substituteHome(layer.document);
-  const { extends: base, ...content } = { ...(contentOf(layer.document, file) as Record<string, unknown> | null) };
-  if (base === undefined) return layerOf(contentOf(layer.document, file), layer);
+  const whereIs = (scalar: Scalar) => `${file}:${lineOfScalar(scalar.range?.[0])}`;
+  substituteEnvironment(layer.document, whereIs);
+  substituteHome(layer.document, whereIs);
+  const whole = contentOf(layer.document, file);
+  const { extends: base, ...content } = { ...(whole as Record<string, unknown> | null) };
+  if (base === undefined) return layerOf(whole, layer);
   const where = `${file}:${lineOf(layer.document, ['extends'], layer.lines)}`;
   if (typeof base !== 'string' || base === '') throw new UserError(`${where}: extends: expected the path of a file.`);
   const near = resolve(dirname(file), base);
@@ -142,7 +144,7 @@ function applyOverride(document: Document, text: string, composed: boolean): { t
   checkIndices(document, path, text);
   try {
     const value = parsedValue(text.slice(equals + 1));
-    if (composed) substituteHome(value);
+    if (composed) substituteHome(value, () => 'its value');
     document.setIn(path, document.createNode(value.toJS()));
   } catch (error) {
     throw new UserError(`override '${shown(text)}' cannot be applied: ${firstLine((error as Error).message)}.`);

@@ -1,7 +1,7 @@
 /** `${NAME}` and `~/` in the strings of a YAML file. */
-import { homedir } from 'node:os';
 import { type Document, parse, Scalar, visit } from 'yaml';
 import { UserError } from '../errors.js';
+import { homeDirectory } from './cache_directory.js';
 
 /** `${NAME}`, `${NAME:-what else}`; a dollar before it makes it plain text. */
 const VARIABLE = /\$(\$\{)|\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}/g;
@@ -47,13 +47,20 @@ function plainValue(text: string): unknown {
   }
 }
 
-/** Puts the home directory where a string begins with `~/`. */
-export function substituteHome(document: Document): void {
+/**
+ * Puts the home directory where a string begins with `~/`.
+ *
+ * @param where as above
+ * @throws UserError where the user has none
+ */
+export function substituteHome(document: Document, where: (scalar: Scalar) => string): void {
   visit(document, {
     Scalar(_key, scalar) {
-      if (typeof scalar.value === 'string' && scalar.value.startsWith('~/')) {
-        scalar.value = homedir() + scalar.value.slice(1);
-      }
+      if (typeof scalar.value !== 'string' || !scalar.value.startsWith('~/')) return;
+      const home = homeDirectory();
+      if (home === undefined)
+        throw new UserError(`${where(scalar)}: the user has no home directory; write the whole path.`);
+      scalar.value = home + scalar.value.slice(1);
     },
   });
 }
