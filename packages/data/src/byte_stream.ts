@@ -10,9 +10,15 @@ export interface Line {
   offset: number;
 }
 
-export async function* readBytes(path: string): AsyncGenerator<Uint8Array> {
+/** Told how many bytes of a file on disk have been read. */
+export type OnRead = (bytes: number) => void;
+
+export async function* readBytes(path: string, onRead?: OnRead): AsyncGenerator<Uint8Array> {
   try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) yield chunk as Uint8Array;
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) {
+      onRead?.(chunk.length);
+      yield chunk as Uint8Array;
+    }
   } catch (error) {
     throw explainSystemError(error, `cannot read ${shown(path)}`);
   }

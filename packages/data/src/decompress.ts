@@ -6,24 +6,29 @@ import { createGunzip } from 'node:zlib';
 import { shown, UserError } from '@stickbreaking/base';
 import unbzip2 from 'unbzip2-stream';
 import xz from 'xz-decompress';
-import { readBytes } from './byte_stream.js';
+import { type OnRead, readBytes } from './byte_stream.js';
 import type { Compression } from './kinds.js';
 import { readZstd } from './zstd.js';
 
-const readers: Record<Compression, (path: string) => AsyncIterable<Uint8Array>> = {
+const readers: Record<Compression, (path: string, onRead?: OnRead) => AsyncIterable<Uint8Array>> = {
   zst: readZstd,
   gz: readGzip,
   bz2: readBzip2,
   xz: readXz,
 };
 
-export function readDecompressed(path: string, compression: Compression | undefined): AsyncIterable<Uint8Array> {
-  return compression ? readers[compression](path) : readBytes(path);
+/** @param onRead told of the bytes as they lie on disk */
+export function readDecompressed(
+  path: string,
+  compression: Compression | undefined,
+  onRead?: OnRead,
+): AsyncIterable<Uint8Array> {
+  return compression ? readers[compression](path, onRead) : readBytes(path, onRead);
 }
 
-async function* readGzip(path: string): AsyncGenerator<Uint8Array> {
+async function* readGzip(path: string, onRead?: OnRead): AsyncGenerator<Uint8Array> {
   const gunzip = createGunzip({ chunkSize: 1 << 18 });
-  pipeline(readBytes(path), gunzip, () => {}); // an error in reading comes out of the pipe's end
+  pipeline(readBytes(path, onRead), gunzip, () => {}); // an error in reading comes out of the pipe's end
   yield* guarded(path, 'gzip', gunzip);
   // zlib takes what follows the last member for padding, also where it is a member that was damaged.
   const { size } = statSync(path);
@@ -34,12 +39,12 @@ async function* readGzip(path: string): AsyncGenerator<Uint8Array> {
   }
 }
 
-function readBzip2(path: string): AsyncIterable<Uint8Array> {
-  return guarded(path, 'bzip2', unbzip2Blocks(path));
+function readBzip2(path: string, onRead?: OnRead): AsyncIterable<Uint8Array> {
+  return guarded(path, 'bzip2', unbzip2Blocks(path, onRead));
 }
 
 /** The package's stream is of an old kind, which knows neither iterators nor back-pressure, but works as it is written to. */
-async function* unbzip2Blocks(path: string): AsyncGenerator<Uint8Array> {
+async function* unbzip2Blocks(path: string, onRead?: OnRead): AsyncGenerator<Uint8Array> {
   const stream = unbzip2();
   let blocks: Uint8Array[] = [];
   let failure: unknown;
@@ -47,7 +52,7 @@ async function* unbzip2Blocks(path: string): AsyncGenerator<Uint8Array> {
   stream.on('error', (error: unknown) => {
     failure ??= error;
   });
-  for await (const chunk of readBytes(path)) {
+  for await (const chunk of readBytes(path, onRead)) {
     stream.write(chunk);
     if (failure) throw failure;
     yield* blocks;
@@ -58,8 +63,8 @@ async function* unbzip2Blocks(path: string): AsyncGenerator<Uint8Array> {
   yield* blocks;
 }
 
-async function* readXz(path: string): AsyncGenerator<Uint8Array> {
-  const compressed = Readable.toWeb(Readable.from(readBytes(path))) as ReadableStream<Uint8Array>;
+async function* readXz(path: string, onRead?: OnRead): AsyncGenerator<Uint8Array> {
+  const compressed = Readable.toWeb(Readable.from(readBytes(path, onRead))) as ReadableStream<Uint8Array>;
   yield* guarded(path, 'xz', new xz.XzReadableStream(compressed) as unknown as AsyncIterable<Uint8Array>);
 }
 

@@ -119,7 +119,8 @@ type Reader = (
   onNotice: OnNotice,
 ) => AsyncIterable<Piece>;
 
-const bytesOf = ({ path, format }: SourceFile) => withoutMark(readDecompressed(path, partsOf(format).compression));
+const bytesOf = ({ path, format, onRead }: SourceFile) =>
+  withoutMark(readDecompressed(path, partsOf(format).compression, onRead));
 
 const readers: Record<Content, Reader> = {
   txt: (file, check, endTexts) =>

@@ -28,7 +28,7 @@ export function readParquetRecords(file: SourceFile): AsyncGenerator<PlacedRecor
 }
 
 async function* readRowGroups(
-  { path, size }: SourceFile,
+  { path, size, onRead }: SourceFile,
   columnsOf: (metadata: FileMetaData) => string[],
 ): AsyncGenerator<PlacedRecord> {
   const handle = await open(path, 'r').catch((error) => {
@@ -49,6 +49,7 @@ async function* readRowGroups(
       if (rows.length !== rowEnd - rowStart)
         throw new UserError(`${shown(path)}: rows are missing; the file is damaged.`);
       for (const [i, record] of rows.entries()) yield { record, where: `${shown(path)}, row ${rowStart + i + 1}` };
+      onRead?.((size * (rowEnd - rowStart)) / Number(metadata.num_rows));
       rowStart = rowEnd;
     }
   } finally {

@@ -14,10 +14,13 @@ import {
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { chooseSeed, seededRandom } from '@stickbreaking/base';
+import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openDataset } from './dataset.js';
-import { prepareShards } from './prepare_shards.js';
+import { type PrepareProgress, prepareShards } from './prepare_shards.js';
+import { BY_BZIP2, BY_XZ, BY_ZSTD } from './reading.fixture.js';
 import { openTokenizer, type Tokenizer } from './tokenizer.js';
 import { trainTokenizer } from './train_tokenizer.js';
 
@@ -51,6 +54,46 @@ const contents = (directory: string) =>
   Object.fromEntries(
     readdirSync(directory).map((name) => [name, readFileSync(join(directory, name)).toString('base64')]),
   );
+
+describe('progress', () => {
+  const last = async (path: string | string[], directory = fresh()) => {
+    const told: PrepareProgress[] = [];
+    await prepare(directory, { source: { path }, onProgress: (one: PrepareProgress) => told.push(one) });
+    return { first: told[0]!, last: told.at(-1)! };
+  };
+
+  test('comes to all bytes of the files, as they lie on disk', async () => {
+    const lines = addresses.slice(0, 6).map(({ text }) => text);
+    const text = lines.join('\n');
+    const files = {
+      'plain.txt': Buffer.from(text),
+      'packed.txt.gz': gzipSync(text),
+      'rows.parquet': Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'text', data: lines, type: 'STRING' }] })),
+      'packed.jsonl.bz2': Buffer.from(BY_BZIP2, 'base64'),
+      'packed.jsonl.xz': Buffer.from(BY_XZ, 'base64'),
+      'packed.jsonl.zst': Buffer.from(BY_ZSTD, 'base64'),
+    };
+    for (const [name, bytes] of Object.entries(files)) {
+      const path = join(root, name);
+      writeFileSync(path, bytes);
+      const { last: end } = await last(path);
+      expect([end.bytes, end.totalBytes], name).toEqual([bytes.length, bytes.length]);
+    }
+  });
+
+  test('counts all files, those of before a stop too', async () => {
+    const total = source.path.reduce((sum, path) => sum + readFileSync(path).length, 0);
+    const whole = await last(source.path);
+    expect(whole.last).toMatchObject({ bytes: total, totalBytes: total, fileIndex: 1 });
+    const stop = new AbortController();
+    const directory = fresh();
+    const onProgress = ({ fileIndex }: PrepareProgress) => fileIndex === 1 && stop.abort();
+    await expect(prepare(directory, { onProgress, signal: stop.signal })).rejects.toThrow();
+    const { first, last: end } = await last(source.path, directory);
+    expect(first.bytes).toBeGreaterThan(0);
+    expect(end.bytes).toBe(total);
+  });
+});
 
 describe('shards', () => {
   test('hold every document, in order, with its end token', () => {

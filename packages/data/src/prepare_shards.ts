@@ -31,6 +31,9 @@ export interface PrepareProgress {
   /** so far, over all files */
   documents: number;
   tokens: number;
+  /** of the files as they lie on disk: read so far, and in all */
+  bytes: number;
+  totalBytes: number;
   /** process id of another process that prepares the same directory and is waited for */
   waitingFor?: number;
 }
@@ -63,13 +66,18 @@ export async function prepareShards(options: PrepareOptions): Promise<TokenDatas
   const ready = readManifest(directory);
   if (!ready?.complete) {
     const onWait = (waitingFor: number) =>
-      options.onProgress?.({ file: directory, fileIndex: 0, files: files.length, documents: 0, tokens: 0, waitingFor });
+      options.onProgress?.({
+        ...{ file: directory, fileIndex: 0, files: files.length, documents: 0, tokens: 0, waitingFor },
+        ...{ bytes: 0, totalBytes: sizeOf(files) },
+      });
     await withLock(directory, { signal, onWait }, () => new Preparation(options, files).run());
   } else {
     await checkSame(directory, ready, tokenizer, files);
   }
   return openDataset(directory);
 }
+
+const sizeOf = (files: readonly SourceFile[]) => files.reduce((sum, { size }) => sum + size, 0);
 
 /** How much text goes through the tokenizer at once, in UTF-16 units. */
 const BATCH_CHARACTERS = 2 ** 22;
@@ -82,6 +90,7 @@ class Preparation {
   private shard: ShardBuilder;
   /** Files that were read and hold no document. */
   private readonly empty: SourceFile[] = [];
+  private bytes = 0;
 
   constructor(
     private readonly options: PrepareOptions,
@@ -102,6 +111,7 @@ class Preparation {
     if (this.manifest.complete) return; // another process has been here while the lock was waited for
     removeLeftovers(this.directory, 'the dead');
     const start = this.manifest.shards.at(-1)?.next ?? { source: 0, text: 0 };
+    this.bytes = sizeOf(this.files.slice(0, start.source));
     for (let i = start.source; i < this.files.length; i++) await this.addFile(i, i === start.source ? start.text : 0);
     if (this.shard.documents > 0) this.closeShard({ source: this.files.length, text: 0 });
     if (this.manifest.tokens === 0) checkSomeText(this.files, this.files);
@@ -115,6 +125,9 @@ class Preparation {
     const described = this.manifest.sources[index] ?? (await describeSource(file));
     this.manifest.sources[index] = { ...described, invalidText: file.invalidText };
     const encoder = new PieceEncoder(this.tokenizer);
+    const onRead = (bytes: number) => {
+      this.bytes += bytes;
+    };
     let next = first;
     let pending: { batch: TextPiece[]; ids: Promise<number[][]> } = { batch: [], ids: Promise.resolve([]) };
     const settle = async () => {
@@ -122,7 +135,7 @@ class Preparation {
         this.addPiece(ids, pending.batch[i]!.last, { source: index, text: ++next });
       }
     };
-    for await (const batch of batches(skip(readFilePieces(file, this.reading()), first))) {
+    for await (const batch of batches(skip(readFilePieces({ ...file, onRead }, this.reading()), first))) {
       this.options.signal?.throwIfAborted();
       await settle();
       pending = { batch, ids: encoder.encode(batch) };
@@ -189,6 +202,8 @@ class Preparation {
       files: this.files.length,
       documents: this.manifest.documents + this.shard.documents,
       tokens: this.manifest.tokens + this.shard.tokens,
+      bytes: this.bytes,
+      totalBytes: sizeOf(this.files),
     });
   }
 }

@@ -45,6 +45,8 @@ export interface SourceFile {
   size: number;
   /** time of the last change, in milliseconds since 1970 */
   mtimeMs: number;
+  /** Told of its bytes as they are read. */
+  onRead?: (bytes: number) => void;
 }
 
 /** Checks a source and fills its defaults in; the error is one line that names the key. */

@@ -3,12 +3,12 @@
 import { shown, UserError } from '@stickbreaking/base';
 import { Decompress, type ZstdError, ZstdErrorCode } from 'fzstd';
 import { createXXHash64, type IHasher } from 'hash-wasm';
-import { readBytes } from './byte_stream.js';
+import { type OnRead, readBytes } from './byte_stream.js';
 
 /** The decompressed bytes of a Zstandard file of any number of frames; a file cut short is an error, wherever cut. */
-export async function* readZstd(path: string): AsyncGenerator<Uint8Array> {
+export async function* readZstd(path: string, onRead?: OnRead): AsyncGenerator<Uint8Array> {
   const frames = new Frames(path, await createXXHash64());
-  for await (const chunk of readBytes(path)) yield* frames.push(chunk);
+  for await (const chunk of readBytes(path, onRead)) yield* frames.push(chunk);
   frames.end();
 }
 

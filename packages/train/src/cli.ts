@@ -92,7 +92,10 @@ async function plan(args: Arguments, config: RunConfig, asked: string): Promise<
   if (gpus !== undefined && !(Number.isInteger(gpus) && Number(gpus) >= 1))
     throw new UserError(`--gpus is '${args.gpus}'; expected a whole number from 1, or all.`);
   const backend = await selectBackend(asked);
-  const made = makePlan(config, backend, { resume: args.resume, gpus: gpus === undefined ? undefined : Number(gpus) });
+  const made = await makePlan(config, backend, {
+    resume: args.resume,
+    gpus: gpus === undefined ? undefined : Number(gpus),
+  });
   process.stdout.write(args.json ? `${JSON.stringify(made, null, 2)}\n` : formatPlan(made));
   return made.missing.length > 0 ? EXIT.unmet : EXIT.done;
 }

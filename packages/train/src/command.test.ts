@@ -291,6 +291,7 @@ describe('--plan', () => {
     expect(plan.memoryBytes).toBeGreaterThan(16 * plan.parameters);
     expect(plan.stages[0].learningRates[0]).toEqual({ step: 1, learningRate: 0.005 });
     expect(plan.backend.name).toBe('cpu');
+    expect(plan.seconds).toBeGreaterThan(0);
     expect(readdirSync(base).sort()).toEqual(files);
   });
 
@@ -303,7 +304,8 @@ describe('--plan', () => {
     const file = fileURLToPath(new URL(`../../../configs/${name}.yaml`, import.meta.url));
     const { code, stdout } = await runHere(['--config', file, '--plan', '--json']);
     expect(code).toBe(3); // neither tokenizer nor text is there
-    expect(JSON.parse(stdout).parameters).toBe(parameters);
+    const plan = JSON.parse(stdout);
+    expect([plan.parameters, plan.seconds]).toEqual([parameters, null]); // too large to be measured here
     expect(loadRunConfig(name)).toEqual(loadRunConfig(file));
   });
 });

@@ -11,6 +11,7 @@ import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer, star
 import type { RunConfig } from './run_config.js';
 import { shardDirectory, sourcesOf } from './run_data.js';
 import { learningRate } from './schedule.js';
+import { secondsOfRun } from './speed.js';
 import { type PlacedStage, placeStages, totalSteps, totalTokens } from './stage.js';
 
 export interface StagePlan {
@@ -39,6 +40,8 @@ export interface Plan {
   stages: StagePlan[];
   steps: number;
   tokens: number;
+  /** How long it takes: from steps measured here, or reckoned for H100s; null where that is not known. */
+  seconds: number | null;
   /** at its largest, estimated */
   memoryBytes: number;
   /** Where GPUs were asked for, or one is there. */
@@ -61,11 +64,11 @@ export interface Plan {
  * @param gpus plan for so many, which need not be there: H100s where none is
  * @throws UserError if something is wrong; what is merely missing is listed in `missing`
  */
-export function makePlan(
+export async function makePlan(
   config: RunConfig,
   backend: SelectedBackend,
   { resume, gpus }: { resume: boolean; gpus?: number | undefined },
-): Plan {
+): Promise<Plan> {
   const missing: string[] = [];
   const orMissing = <T>(look: () => T): T | undefined => {
     try {
@@ -90,6 +93,7 @@ export function makePlan(
   const resumed = tokenizer && checkpointToResume(described);
   const sources = sourcesOf(config).flatMap((source) => orMissing(() => planSource(config, source, tokenizer)) ?? []);
   const parameters = countParameters(config.model);
+  const measured = gpu || tooLittleMemory ? undefined : await secondsOfRun(config, backend.name);
   const { plan: sourcePlans, shardBytes } = collect(sources);
   return {
     parameters,
@@ -97,6 +101,7 @@ export function makePlan(
     stages: stages.map((_, i) => planStage(stages, i)),
     steps: totalSteps(stages),
     tokens: totalTokens(stages),
+    seconds: gpu ? totalTokens(stages) / gpu.tokensPerSecond : (measured ?? null),
     memoryBytes: gpu?.memoryBytes ?? memoryOf(config, backend.name),
     gpu: gpu ?? null,
     diskBytes: checkpointBytes(config, parameters) + shardBytes,

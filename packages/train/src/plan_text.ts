@@ -1,5 +1,5 @@
 // A plan as text.
-import { formatBytes, formatCount } from '@stickbreaking/base';
+import { formatBytes, formatCount, formatDuration } from '@stickbreaking/base';
 import type { GpuPlan } from './gpu_plan.js';
 import type { Plan, StagePlan } from './plan.js';
 
@@ -11,6 +11,9 @@ export function formatPlan(plan: Plan): string {
     `parameters   ${grouped(parameters)}`,
     `backend      ${backend.description} (${backend.reason})`,
     `length       ${grouped(plan.steps)} steps, ${formatCount(plan.tokens)} tokens`,
+    ...(plan.seconds === null
+      ? []
+      : [`time         about ${formatDuration(plan.seconds)}${gpu ? '' : ', as measured here'}`]),
     `memory       about ${formatBytes(memoryBytes)}${gpu ? ` of each GPU's ${formatBytes(gpu.capacityBytes ?? 0)}` : ''}`,
     ...(gpu ? gpuLines(gpu) : []),
     `disk         about ${formatBytes(diskBytes)} for checkpoints and tokens${free}`,

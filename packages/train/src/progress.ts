@@ -1,6 +1,7 @@
 // What is shown while a run trains.
 import { formatCount, formatDuration } from '@stickbreaking/base';
 import { type ProgressLine, type ProgressLineOptions, progressLine } from '@stickbreaking/base/node';
+import type { PrepareProgress } from '@stickbreaking/data';
 import type { StepMetrics } from './metrics.js';
 
 export interface ProgressOptions extends ProgressLineOptions {
@@ -13,8 +14,24 @@ export class Progress {
   /** of the last steps, so that the time left does not jump */
   private secondsPerToken: number | undefined;
 
+  private source: { totalBytes: number; bytes: number; begin: number } | undefined;
+
   constructor(private readonly options: ProgressOptions) {
     this.line = progressLine(options);
+  }
+
+  /** Of a source's files: how much of them is tokenized, and how long the rest takes at the speed so far. */
+  tokenizing({ file, fileIndex, files, documents, tokens, bytes, totalBytes }: PrepareProgress): void {
+    const now = performance.now() / 1000;
+    // A source begins, or goes on in the middle.
+    if (!this.source || this.source.totalBytes !== totalBytes || bytes < this.source.bytes)
+      this.source = { totalBytes, bytes, begin: now };
+    const { bytes: before, begin } = this.source;
+    const rate = (bytes - before) / (now - begin);
+    const left = rate > 0 ? `, ${formatDuration((totalBytes - bytes) / rate)} left` : '';
+    const share = `${Math.floor((100 * bytes) / Math.max(1, totalBytes))} %${left}`;
+    const done = `${formatCount(documents)} documents, ${formatCount(tokens)} tokens`;
+    this.line.show(`tokenizing: ${share}, file ${fileIndex + 1} of ${files} (${file}): ${done}`);
   }
 
   step(metrics: StepMetrics): void {

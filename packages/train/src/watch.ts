@@ -83,12 +83,10 @@ export function watchRun(
   return {
     hooks,
     say,
-    onTokenize: ({ file, fileIndex, files, documents, tokens, waitingFor }) => {
-      if (waitingFor) say(`waiting for process ${waitingFor}, which tokenizes into ${file}`);
-      else {
-        const done = `${formatCount(documents)} documents, ${formatCount(tokens)} tokens`;
-        progress.line.show(`tokenizing file ${fileIndex + 1} of ${files} (${file}): ${done}`);
-      }
+    onTokenize: (tokenizing) => {
+      if (tokenizing.waitingFor)
+        say(`waiting for process ${tokenizing.waitingFor}, which tokenizes into ${tokenizing.file}`);
+      else progress.tokenizing(tokenizing);
     },
     close: () => {
       progress.line.end();

@@ -48,7 +48,10 @@ export async function prepareText(
     tokenizer,
     directory: shards,
     signal,
-    onProgress: ({ documents, tokens }) => say(`tokenizing: ${documents} documents, ${tokens} tokens`),
+    onProgress: ({ documents, tokens, bytes, totalBytes }) =>
+      say(
+        `tokenizing: ${Math.floor((100 * bytes) / Math.max(1, totalBytes))} %, ${documents} documents, ${tokens} tokens`,
+      ),
   });
   dataset.close();
   return { tokenizer, shards: [shards], heldOut, evaluationTokenizer: remembering(tokenizer) };
