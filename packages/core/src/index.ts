@@ -54,7 +54,12 @@ export { embedding } from './ops/embedding.js';
 export { globalNorm } from './ops/global_norm.js';
 export { headNorm } from './ops/head_norm.js';
 export { linear, linears } from './ops/linear.js';
-export { type LinearCrossEntropyOptions, linearCrossEntropy } from './ops/linear_cross_entropy.js';
+export {
+  type LinearCrossEntropyOptions,
+  linearCrossEntropy,
+  linearTargetScores,
+  type TargetScores,
+} from './ops/linear_cross_entropy.js';
 export { growPages, readPages, writePages } from './ops/pages.js';
 export { remainderBias } from './ops/remainder_bias.js';
 export { residual } from './ops/residual.js';

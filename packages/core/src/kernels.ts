@@ -289,12 +289,13 @@ export interface Kernels {
   };
   /**
    * hidden [N,C], weight [V,C], targets int32 [N]; loss [N], logSumExp [N]. Where the gradient follows there may be `saved`,
-   * whatever the backend keeps for it (any shape).
+   * whatever the backend keeps for it (any shape). With `likeliest`, which no gradient follows, the third is float32 [N]: 1
+   * where no logit is above the target's, 0 elsewhere and in ignored rows.
    */
   LinearCrossEntropy: {
     inputs: { hidden: Tensor; weight: Tensor; targets: Tensor };
-    attrs: CrossEntropyAttributes & { gradientFollows: boolean };
-    outputs: [loss: Tensor, logSumExp: Tensor, saved?: Tensor];
+    attrs: CrossEntropyAttributes & { gradientFollows: boolean; likeliest?: boolean };
+    outputs: [loss: Tensor, logSumExp: Tensor, savedOrLikeliest?: Tensor];
   };
   /** dWeight is added to `sum` [V,C] where that is given: it may change in place. */
   LinearCrossEntropyGrad: {

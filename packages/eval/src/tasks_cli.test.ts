@@ -120,23 +120,29 @@ describe('sb-eval --tasks', () => {
     for (const [i, line] of lines.entries()) {
       const { answers, acc, prompt_hash, resps } = JSON.parse(line);
       const likelihoods: number[] = [];
+      const greedy: boolean[] = [];
       for (const choice of arc[i]!.choices.text) {
         const context = tokenizer.encode(`Question: ${arc[i]!.question}\nAnswer:`);
         const whole = tokenizer.encode(`Question: ${arc[i]!.question}\nAnswer: ${choice}`);
         const logits = model.forward(whole).logSoftmax();
-        const values = await logits.array();
+        const values = (await logits.array()) as number[][];
         logits.dispose();
+        greedy.push(
+          whole.slice(context.length).every((token, k) => {
+            const row = values[context.length - 1 + k]!;
+            return row[token] === Math.max(...row);
+          }),
+        );
         likelihoods.push(
-          whole
-            .slice(context.length)
-            .reduce((sum, token, k) => sum + (values as number[][])[context.length - 1 + k]![token]!, 0),
+          whole.slice(context.length).reduce((sum, token, k) => sum + values[context.length - 1 + k]![token]!, 0),
         );
       }
       for (const [c, [value]] of (answers as [number][]).entries()) expect(value).toBeCloseTo(likelihoods[c]!, 4);
+      expect((answers as [number, boolean][]).map(([, isGreedy]) => isGreedy)).toEqual(greedy);
       const correct = likelihoods.indexOf(Math.max(...likelihoods)) === 'ABC'.indexOf(arc[i]!.answerKey);
       expect(acc).toBe(correct ? 1 : 0);
       expect(prompt_hash).toMatch(/^[0-9a-f]{64}$/);
-      expect(resps[0]).toEqual([[`${answers[0][0]}`, 'None']]);
+      expect(resps[0]).toEqual([[`${answers[0][0]}`, greedy[0] ? 'True' : 'False']]);
       if (correct) right++;
     }
     expect(found.results.arc_easy!['acc,none']).toBe(right / 6);

@@ -4,7 +4,7 @@ export { type AttentionReach, attentionReach } from './attention/attention_reach
 export { type AttentionConfig, attentionKind, contextReach } from './attention/index.js';
 export { isStickBreaking } from './attention/stick_breaking.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
-export { KeyValueCache } from './cache.js';
+export { KeyValueCache, PAGE_TOKENS } from './cache.js';
 export { MODEL_FILE, resolveCheckpoint, type SaveOptions } from './checkpoint.js';
 export {
   CHECKSUMS_FILE,
@@ -32,7 +32,7 @@ export { hostMemory } from './host_memory.js';
 export type { Recompute } from './layer.js';
 export { loadConfig } from './load_config.js';
 export { estimateMemory } from './memory.js';
-export { type ComputeOptions, type ForwardOptions, LlamaModel, type TokenBatch } from './model.js';
+export { type ComputeOptions, type ForwardOptions, LlamaModel, type TargetBatch, type TokenBatch } from './model.js';
 export { countParameters, parameterShapes } from './parameters.js';
 export {
   readSafetensors,

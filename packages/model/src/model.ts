@@ -8,8 +8,10 @@ import {
   type Ints,
   linear,
   linearCrossEntropy,
+  linearTargetScores,
   type MatmulPrecision,
   rmsNorm,
+  type TargetScores,
   valueAndGradients,
 } from '@stickbreaking/core';
 import {
@@ -51,6 +53,18 @@ export interface TokenBatch {
   targets: Ints;
   /** [S+1] document boundaries. */
   cuSeqlens: Ints;
+}
+
+/** Packed documents with targets at some of their rows. */
+export interface TargetBatch {
+  /** [N] */
+  tokens: Ints;
+  /** [S+1] document boundaries. */
+  cuSeqlens: Ints;
+  /** [R] the row after which each target stands; a row may be named more than once. */
+  rows: Ints;
+  /** [R] tokens, or −1 where none is scored. */
+  targets: Ints;
 }
 
 /** What a forward pass takes beside the tokens. */
@@ -209,6 +223,37 @@ export class LlamaModel {
       const targets = tensor1d(Int32Array.from(batch.targets), 'int32');
       const logitScale = 1 / (this.config.mup?.logitsDivider ?? 1);
       return linearCrossEntropy(hidden, this.outputWeight(), targets, { logitScale });
+    });
+  }
+
+  /**
+   * The loss of chosen targets in nats, and whether each is the likeliest token at its place. The output head runs over their
+   * rows alone.
+   *
+   * @throws UserError where a token is not in the vocabulary
+   */
+  targetScores(
+    { tokens, cuSeqlens, rows, targets }: TargetBatch,
+    { cache }: Pick<ForwardOptions, 'cache'> = {},
+  ): TargetScores {
+    return tidy(() => {
+      this.checkTokens(targets, -1);
+      const hidden = this.hiddenStates(this.inputOf(tokens, { cache, cuSeqlens }));
+      const chosen = embedding(tensor1d(Int32Array.from(rows), 'int32'), hidden);
+      const ids = tensor1d(Int32Array.from(targets), 'int32');
+      const logitScale = 1 / (this.config.mup?.logitsDivider ?? 1);
+      return { ...linearTargetScores(chosen, this.outputWeight(), ids, { logitScale }) };
+    });
+  }
+
+  /**
+   * Puts tokens into the caches without asking what follows them.
+   *
+   * @throws UserError where a token is not in the vocabulary
+   */
+  extendCache(tokens: Ints, { cuSeqlens, cache }: Pick<ForwardOptions, 'cuSeqlens' | 'cache'>): void {
+    tidy(() => {
+      this.hiddenStates(this.inputOf(tokens, { cuSeqlens: cuSeqlens ?? [0, tokens.length], cache }));
     });
   }
 

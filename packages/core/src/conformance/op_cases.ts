@@ -14,7 +14,7 @@ import {
 import { adamW } from '../ops/adamw.js';
 import { embedding } from '../ops/embedding.js';
 import { globalNorm } from '../ops/global_norm.js';
-import { linearCrossEntropy } from '../ops/linear_cross_entropy.js';
+import { linearCrossEntropy, linearTargetScores } from '../ops/linear_cross_entropy.js';
 import { runKernel } from '../run_kernel.js';
 import { roundToBfloat16 } from './bfloat16.js';
 import { type ConformanceCase, gradient, output, withGradients } from './case.js';
@@ -37,6 +37,8 @@ export function opCases(): ConformanceCase[] {
     crossEntropyCase(130, 64, 1000, 1),
     crossEntropyCase(64, 4, 70_000, 1),
     crossEntropyCase(31, 32, 100, 1, 40),
+    targetScoresCase(97, 24, 131, 0.7),
+    targetScoresCase(40, 4, 70_000, 1),
     globalNormCase(),
     adamWCase(),
     narrowMomentsCase(),
@@ -162,6 +164,48 @@ function crossEntropyCase(N: number, C: number, V: number, logitScale: number, d
       };
     },
   };
+}
+
+/** Every other target is the likeliest of its row. */
+function targetScoresCase(N: number, C: number, V: number, logitScale: number): ConformanceCase {
+  return {
+    name: `linearTargetScores [${N}, ${C}] to ${V}`,
+    prepare(random, input) {
+      const ignoreIndex = -1;
+      const [hidden, weight] = [input(random.normals(N * C)), input(random.normals(V * C))];
+      const likeliest = Int32Array.from({ length: N }, (_, n) => likeliestOf(hidden, weight, C, n));
+      const targets = likeliest.map((best, n) => (n % 7 === 4 ? ignoreIndex : n % 2 === 0 ? best : (best + 1) % V));
+      const options = { width: C, logitScale, ignoreIndex };
+      const { loss } = linearCrossEntropy64(hidden, weight, targets, options, new Float64Array(N));
+      const isLikeliest = Float64Array.from(targets, (target, n) => (target === likeliest[n] ? 1 : 0));
+      return {
+        expected: [output('losses', loss, 1), output('likeliest', isLikeliest, 1)],
+        run: () => {
+          const ids = tensor1d(targets, 'int32');
+          const found = linearTargetScores(tensor2d(hidden, [N, C]), tensor2d(weight, [V, C]), ids, {
+            logitScale,
+            ignoreIndex,
+          });
+          return [found.losses, found.likeliest];
+        },
+        exact: ([, found]) => {
+          const wrong = [...isLikeliest].findIndex((value, n) => found![n] !== value);
+          return wrong < 0 ? [] : [`row ${wrong} has ${found![wrong]}, not ${isLikeliest[wrong]}`];
+        },
+      };
+    },
+  };
+}
+
+/** The row of `weight` whose product with row n of `hidden` is the largest. */
+function likeliestOf(hidden: ArrayLike<number>, weight: ArrayLike<number>, width: number, n: number): number {
+  let [best, highest] = [-1, Number.NEGATIVE_INFINITY];
+  for (let v = 0; v < weight.length / width; v++) {
+    let logit = 0;
+    for (let c = 0; c < width; c++) logit += hidden[n * width + c]! * weight[v * width + c]!;
+    if (logit > highest) [best, highest] = [v, logit];
+  }
+  return best;
 }
 
 function globalNormCase(): ConformanceCase {

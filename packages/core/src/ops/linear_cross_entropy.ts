@@ -1,6 +1,7 @@
 import { add, type Tensor, type Tensor1D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkInt, checkNumber, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
+import type { CrossEntropyAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 import { addable, isRecorded } from '../value_and_gradients.js';
 
@@ -27,16 +28,46 @@ export function linearCrossEntropy(
   targets: Tensor,
   options: LinearCrossEntropyOptions = {},
 ): Tensor1D {
-  const op = 'linearCrossEntropy';
+  const checked = checkedAttributes('linearCrossEntropy', hidden, weight, targets, options);
+  const attrs = { ...checked, gradientFollows: isRecorded() };
+  return tidy(() => runKernel('LinearCrossEntropy', { hidden, weight, targets }, attrs)[0] as Tensor1D);
+}
+
+/** The loss of each row as `linearCrossEntropy` has it, and whether its target is the likeliest of all. */
+export interface TargetScores {
+  /** [N] in nats, 0 where ignored */
+  losses: Tensor1D;
+  /** [N] 1 where no logit is above the target's, 0 elsewhere and where ignored */
+  likeliest: Tensor1D;
+}
+
+/** As `linearCrossEntropy`, without a gradient, and says which targets greedy decoding would choose. */
+export function linearTargetScores(
+  hidden: Tensor,
+  weight: Tensor,
+  targets: Tensor,
+  options: LinearCrossEntropyOptions = {},
+): TargetScores {
+  const op = 'linearTargetScores';
+  const attrs = { ...checkedAttributes(op, hidden, weight, targets, options), gradientFollows: false, likeliest: true };
+  const [losses, , likeliest] = runKernel('LinearCrossEntropy', { hidden, weight, targets }, attrs);
+  return { losses: losses as Tensor1D, likeliest: likeliest as Tensor1D };
+}
+
+function checkedAttributes(
+  op: string,
+  hidden: Tensor,
+  weight: Tensor,
+  targets: Tensor,
+  { logitScale = 1, ignoreIndex = -1 }: LinearCrossEntropyOptions,
+): CrossEntropyAttributes {
   checkShape(op, 'hidden', hidden, [-1, -1]);
   checkShape(op, 'weight', weight, [-1, hidden.shape[1]]);
   checkShape(op, 'targets', targets, [hidden.shape[0]]);
   checkDtype(op, 'targets', targets, 'int32');
-  const { logitScale = 1, ignoreIndex = -1 } = options;
   checkNumber(op, 'logitScale', logitScale);
   checkInt(op, 'ignoreIndex', ignoreIndex);
-  const attrs = { logitScale, ignoreIndex, gradientFollows: isRecorded() };
-  return tidy(() => runKernel('LinearCrossEntropy', { hidden, weight, targets }, attrs)[0] as Tensor1D);
+  return { logitScale, ignoreIndex };
 }
 
 defineGradient(

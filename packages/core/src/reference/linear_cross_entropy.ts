@@ -20,22 +20,30 @@ function chunkRows(vocabSize: number): number {
   return Math.max(16, Math.floor(2 ** 22 / vocabSize));
 }
 
-export const linearCrossEntropy: ReferenceKernel<'LinearCrossEntropy'> = (inputs, { logitScale, ignoreIndex }) => {
+export const linearCrossEntropy: ReferenceKernel<'LinearCrossEntropy'> = (
+  inputs,
+  { logitScale, ignoreIndex, likeliest = false },
+) => {
   const { hidden, weight, targets } = inputs as { hidden: Tensor2D; weight: Tensor2D; targets: Tensor1D };
   const [vocabSize, width] = weight.shape;
   const chunks = blocksOf(hidden.shape[0], chunkRows(vocabSize)).map(({ begin, end }) =>
-    tidy((): [Tensor1D, Tensor1D] => {
+    tidy((): Tensor1D[] => {
       const rows = hidden.slice([begin, 0], [end - begin, width]);
       const target = targets.slice(begin, end - begin);
       const scored = target.notEqual(ignoreIndex).cast('float32');
-      const normaliser = logSumExp(mul(matMul(rows, weight, false, true), logitScale), 1) as Tensor1D;
-      const targetRows = weight.gather(target.mul(scored.cast('int32')).cast('int32'));
+      const logits = mul(matMul(rows, weight, false, true), logitScale) as Tensor2D;
+      const normaliser = logSumExp(logits, 1) as Tensor1D;
+      const index = target.mul(scored.cast('int32')).cast('int32') as Tensor1D;
+      const targetRows = weight.gather(index);
       const chosen = sum(mul(rows, targetRows), 1).mul(logitScale);
-      return [normaliser.sub(chosen).mul(scored) as Tensor1D, normaliser];
+      const results = [normaliser.sub(chosen).mul(scored) as Tensor1D, normaliser];
+      if (!likeliest) return results;
+      const above = logits.greater(sum(mul(logits, oneHot(index, vocabSize)), 1, true)).cast('float32');
+      return [...results, sum(above, 1).equal(0).cast('float32').mul(scored) as Tensor1D];
     }),
   );
-  if (chunks.length === 0) return [zeros([0]), zeros([0])];
-  return [concat(chunks.map(([loss]) => loss)), concat(chunks.map(([, normaliser]) => normaliser))];
+  const output = (i: number) => (chunks.length === 0 ? zeros([0]) : concat(chunks.map((chunk) => chunk[i]!)));
+  return likeliest ? [output(0), output(1), output(2)] : [output(0), output(1)];
 };
 
 export const linearCrossEntropyGrad: ReferenceKernel<'LinearCrossEntropyGrad'> = (inputs, attrs) => {

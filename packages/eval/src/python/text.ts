@@ -84,3 +84,15 @@ const digits = new RegExp(`^[\\p{Nd}${OTHER_DIGITS}]+$`, 'u');
 export function isDigits(text: string): boolean {
   return digits.test(text);
 }
+
+/** A float as Python prints it: `-3.0`, `1e-05`, `1e+16`. */
+export function floatText(value: number): string {
+  const [digits, exponent] = value.toExponential().split('e') as [string, string];
+  const power = Number(exponent);
+  if (value !== 0 && (power < -4 || power >= 16)) {
+    return `${digits}e${power < 0 ? '-' : '+'}${String(Math.abs(power)).padStart(2, '0')}`;
+  }
+  const plain = power < 0 ? value.toFixed(Math.max(0, digits.replace(/^-?\d\.?/, '').length - power)) : `${value}`;
+  const signed = Object.is(value, -0) ? '-0' : plain;
+  return signed.includes('.') ? signed : `${signed}.0`;
+}

@@ -2,6 +2,7 @@
 import { basename } from 'node:path';
 import { shown, UserError } from '@stickbreaking/base';
 import { z } from 'zod';
+import { floatText } from '../python/text.js';
 import type { TaskOutcome } from '../runner/run.js';
 import type { Row, TaskDefinition } from '../tasks/definition.js';
 import { documentHashes } from '../tasks/hashes.js';
@@ -49,6 +50,7 @@ function asText(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(asText);
   if (value === null || value === undefined) return 'None';
   if (typeof value === 'boolean') return value ? 'True' : 'False';
+  if (typeof value === 'number') return floatText(value);
   return `${value}`;
 }
 

@@ -5,9 +5,12 @@
 import { closeSync, existsSync, fsyncSync, ftruncateSync, rmSync } from 'node:fs';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import { openFile, readWhole, writeFully } from '@stickbreaking/base/node';
+import { z } from 'zod';
 
-/** A log-likelihood, or a generated text. */
-export type Answer = number | string;
+/** A log-likelihood, and whether each of its tokens is the likeliest one at its place. */
+export type LikelihoodAnswer = readonly [logLikelihood: number, isGreedy: boolean];
+/** What is kept of a request: a likelihood, or a generated text. */
+export type Answer = LikelihoodAnswer | string;
 
 /** Answers by the key of what was asked. */
 export interface Answers {
@@ -83,10 +86,11 @@ function read(path: string, header: string, known: Answers): number {
   return end;
 }
 
+const LineSchema = z.tuple([z.string(), z.union([z.string(), z.tuple([z.number(), z.boolean()])])]);
+
 function parse(line: string, where: string): [string, Answer] {
   try {
-    const [key, answer] = JSON.parse(line) as [string, Answer];
-    if (typeof key === 'string' && (typeof answer === 'number' || typeof answer === 'string')) return [key, answer];
+    return LineSchema.parse(JSON.parse(line));
   } catch {
     // told below
   }

@@ -1,10 +1,13 @@
-import { describe, expect, it } from 'vitest';
+import { selectBackend } from '@stickbreaking/core';
+import { tensor1d } from '@tensorflow/tfjs-core';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { goldenJson, goldens, unlessSkipped } from '../goldens.fixture.js';
-import type { TokenScorer } from '../scoring.js';
 import { StopTexts } from '../stop_texts.js';
 import { settingsOf } from '../tasks/build.js';
 import { rollingWindows } from '../tasks/rolling.js';
-import { packsOf, scorePack, sequenceOf } from './packs.js';
+import { packsOf } from './packs.js';
+import { PackScorer, type ScoringModel, type SequenceScore } from './score_packs.js';
+import { sequenceOf } from './sequences.js';
 import { parseGenerationSettings } from './settings.js';
 import { encodePairs, encodeWholeTexts, type TaskTokenizer, type TokenRules } from './tokens.js';
 
@@ -62,23 +65,33 @@ const rulesOf = (add_bos: boolean, maxLength: number): TokenRules => ({
   maxLength,
 });
 
-/** The goldens' model: its logits are a wave over token, place and the token before. */
-const score: TokenScorer = async ({ tokens, targets, cuSeqlens }) => {
-  const losses = new Float64Array(tokens.length);
-  for (let s = 0; s + 1 < cuSeqlens.length; s++) {
-    for (let i = cuSeqlens[s]!; i < cuSeqlens[s + 1]!; i++) {
-      if (targets[i] === -1) continue;
-      const t = i - cuSeqlens[s]!;
-      const wave = (v: number) =>
-        3 * Math.cos(0.37 * v + 0.91 * tokens[i]! + 0.13 * tokens[Math.max(i - 1, cuSeqlens[s]!)]! + 0.05 * t);
-      const total = known.vocab.reduce((sum, _, v) => sum + Math.exp(wave(v)), 0);
-      losses[i] = Math.log(total) - wave(targets[i]!);
-    }
-  }
-  return losses;
+/** The goldens' model: its logits are a wave over token, place and the token before. It has no caches. */
+const model: ScoringModel = {
+  targetScores({ tokens, cuSeqlens, rows, targets }) {
+    const waves = Array.from(rows, (row) => {
+      const begin = Array.from(cuSeqlens).findLast((at) => at <= row)!;
+      const [token, before] = [tokens[row]!, tokens[Math.max(row - 1, begin)]!];
+      return known.vocab.map((_, v) => 3 * Math.cos(0.37 * v + 0.91 * token + 0.13 * before + 0.05 * (row - begin)));
+    });
+    const total = (wave: number[]) => Math.log(wave.reduce((sum, logit) => sum + Math.exp(logit), 0));
+    const of = <T>(value: (wave: number[], target: number) => T) =>
+      waves.map((wave, r) => (targets[r] === -1 ? (0 as T) : value(wave, targets[r]!)));
+    return {
+      losses: tensor1d(of((wave, target) => total(wave) - wave[target]!)),
+      likeliest: tensor1d(of((wave, target) => (wave[target] === Math.max(...wave) ? 1 : 0))),
+    };
+  },
+  extendCache: () => {},
+  createCache: () => {
+    throw new Error('nothing is cached');
+  },
+  reserveCache: () => {},
+  parameters: new Map(),
 };
 
 const inPlace = (begin: number, from: readonly number[]) => from.map((index) => (index < 0 ? begin : index));
+
+beforeAll(() => selectBackend('cpu'));
 
 describe.skipIf(!goldens)(`requests as tokens${unlessSkipped}`, () => {
   it('are cut between context and continuation as the harness cuts', async () => {
@@ -101,14 +114,17 @@ describe.skipIf(!goldens)(`requests as tokens${unlessSkipped}`, () => {
   it('are as likely, whatever runs beside them', async () => {
     for (const { add_bos, max_length, requests, results } of known.loglikelihood) {
       const pairs = requests.map(([context, continuation]) => ({ context, continuation }));
-      const sequences = (await encodePairs(pairs, rulesOf(add_bos, max_length))).map(sequenceOf);
+      const sequences = (await encodePairs(pairs, rulesOf(add_bos, max_length))).map((one) => sequenceOf(one));
       for (const batchTokens of [1, 60]) {
-        const found = new Map<string, number>();
+        const scorer = new PackScorer(model, batchTokens);
+        const found = new Map<string, SequenceScore>();
         for (const pack of packsOf(sequences, batchTokens)) {
-          for (const [i, value] of (await scorePack(score, pack)).entries()) found.set(pack.sequences[i]!.key, value);
+          for (const [key, score] of await scorer.score(pack)) found.set(key, score);
         }
         for (const [i, { key }] of sequences.entries()) {
-          expect(found.get(key), requests[i]!.join('|')).toBeCloseTo(results[i]![0], 3);
+          const { logLikelihood, isGreedy } = found.get(key)!;
+          expect(logLikelihood, requests[i]!.join('|')).toBeCloseTo(results[i]![0], 3);
+          expect(isGreedy, requests[i]!.join('|')).toBe(results[i]![1]);
         }
       }
     }
@@ -124,11 +140,9 @@ describe.skipIf(!goldens)(`requests as tokens${unlessSkipped}`, () => {
         let sum = 0;
         for (const window of windows) {
           const targets = window.targets.filter((target) => target !== -1);
-          const [value] = await scorePack(
-            score,
-            packsOf([sequenceOf({ input: window.tokens, targets, cut: 0 })], 1)[0]!,
-          );
-          sum += value!;
+          const [pack] = packsOf([sequenceOf({ input: window.tokens, targets, cut: 0 })], 1);
+          const [found] = [...(await new PackScorer(model, 1).score(pack!)).values()];
+          sum += found!.logLikelihood;
         }
         expect(sum, texts[i]).toBeCloseTo(results[i]!, 3);
       }

@@ -1,21 +1,28 @@
 /** Asks a model everything that tasks ask, and gives each task its answers. */
 import { UserError } from '@stickbreaking/base';
 import type { Tokenizer } from '@stickbreaking/data';
-import type { LlamaModel } from '@stickbreaking/model';
-import { scorerOf } from '../scoring.js';
 import type { BuiltTask } from '../tasks/build.js';
 import { rollingWindows } from '../tasks/rolling.js';
 import type { DocumentScore, TaskResult } from '../tasks/scores.js';
 import { type AnswerOf, type RequestKind, type RequestOf, requestsOf, scoreExamples } from '../tasks/task.js';
-import type { Answers } from './answers.js';
+import type { Answers, LikelihoodAnswer } from './answers.js';
 import { type GeneratingModel, type GenerationJob, generateTexts, generationJob } from './generate.js';
-import { MOST_NEXT, packsOf, type Sequence, scoreNextTokens, scorePack, sequenceOf } from './packs.js';
+import { packsOf } from './packs.js';
 import { isOwn, type Part } from './parts.js';
-import { encodePairs, encodePrefix, encodePrompts, encodeWholeTexts, type TokenRules } from './tokens.js';
+import { PackScorer, type ScoringModel } from './score_packs.js';
+import { type Sequence, sequenceOf } from './sequences.js';
+import {
+  encodePairs,
+  encodePrefix,
+  encodePrompts,
+  encodeWholeTexts,
+  type ScoredTokens,
+  type TokenRules,
+} from './tokens.js';
 
 /** A model with what it reads. */
 export interface AskedModel {
-  model: Pick<LlamaModel, 'tokenLosses'> & GeneratingModel;
+  model: ScoringModel & GeneratingModel;
   tokenizer: Tokenizer;
 }
 
@@ -61,7 +68,7 @@ export async function runTasks(
 ): Promise<TaskOutcome[]> {
   const jobs: Job[][] = [];
   for (const task of tasks) {
-    jobs.push(await jobsOf(requestsOf(task), options));
+    jobs.push(await jobsOf(task, options));
     if (options.strictLength) refuseCut(task, jobs.at(-1)!, options.rules);
   }
   const all = jobs.flat();
@@ -86,7 +93,8 @@ function refuseCut({ name }: BuiltTask, jobs: readonly Job[], { maxLength }: Tok
   );
 }
 
-async function jobsOf(requests: readonly RequestOf<RequestKind>[], { rules, seed }: AskOptions): Promise<Job[]> {
+async function jobsOf(task: BuiltTask, { rules, seed }: AskOptions): Promise<Job[]> {
+  const requests = requestsOf(task);
   const [first] = requests;
   if (first === undefined) return [];
   if ('text' in first) {
@@ -105,8 +113,27 @@ async function jobsOf(requests: readonly RequestOf<RequestKind>[], { rules, seed
     return prompts.map(({ tokens, cut }, i) => ({ generation: generationJob(tokens, own[i]!.settings, seed), cut }));
   }
   const pairs = await encodePairs(requests as RequestOf<'loglikelihood'>[], rules);
-  return pairs.map((scored) => ({ sequences: [sequenceOf(scored)], cut: scored.cut }));
+  const ofTask = await encodePrefix(task.sharedBeginning, rules);
+  let next = 0;
+  return task.examples.flatMap((example) => {
+    const own = pairs.slice(next, next + task.requests(example).length);
+    next += own.length;
+    return own.map((scored) => {
+      const ofContext = goesOnOtherwise(scored, own);
+      return { sequences: [sequenceOf(scored, { ofTask, ofContext })], cut: scored.cut };
+    });
+  });
 }
+
+/** Whether another sequence of the same document has the same context and goes on from there with other inputs. */
+function goesOnOtherwise(scored: ScoredTokens, others: readonly ScoredTokens[]): boolean {
+  const context = contextOf(scored).join();
+  const input = scored.input.join();
+  return others.some((one) => contextOf(one).join() === context && one.input.join() !== input);
+}
+
+/** The tokens before the first that is scored. */
+const contextOf = ({ input, targets }: ScoredTokens) => input.slice(0, input.length - targets.length + 1);
 
 /** The windows of a whole text, each with the tokens that it scores. */
 function windowsOf(tokens: readonly number[], { maxLength, tokenizer }: TokenRules): Sequence[] {
@@ -121,42 +148,28 @@ async function scoreSequences(
   model: AskedModel['model'],
   { answers, batchTokens, onProgress, signal, part }: AskOptions,
 ): Promise<void> {
-  const isKnown = ({ key }: Sequence) => answers.get(key) !== undefined;
-  // Single tokens after the same input, such as the letters of choices, take one pass.
-  const singles = new Map<string, Sequence[]>();
-  for (const one of sequences) {
-    if (one.targets.length !== 1) continue;
-    const input = one.input.join();
-    singles.set(input, [...(singles.get(input) ?? []), one]);
-  }
-  const alike = new Map([...singles.values()].map((group) => [group[0]!.key, group]));
-  const score = scorerOf(model as LlamaModel);
-  const long = packsOf(
-    sequences.filter((one) => one.targets.length !== 1),
-    batchTokens,
-  ).map((pack) => ({ pack, all: pack.sequences, run: () => scorePack(score, pack) }));
-  const short = packsOf(
-    [...singles.values()].map(([first]) => first!),
-    batchTokens,
-    MOST_NEXT,
-  ).map((pack) => ({
-    pack,
-    all: pack.sequences.flatMap(({ key }) => alike.get(key)!),
-    run: async () => {
-      const targets = ({ key }: Sequence) => alike.get(key)!.map((one) => one.targets[0]!);
-      return (await scoreNextTokens(model, pack, targets)).flat();
-    },
-  }));
-  const open = [...long, ...short].filter(({ all }, number) => isOwn(part, number) && !all.every(isKnown));
-  const total = open.reduce((sum, { pack }) => sum + pack.tokens, 0);
+  const isOpen = (key: string) => answers.get(key) === undefined;
+  const open = packsOf(sequences, batchTokens).filter(
+    ({ bundles }, number) =>
+      isOwn(part, number) && bundles.some((bundle) => bundle.sequences.some(({ key }) => isOpen(key))),
+  );
+  const total = open.reduce((sum, { tokens }) => sum + tokens, 0);
   let done = 0;
-  for (const { pack, all, run } of open) {
-    signal?.throwIfAborted();
-    onProgress?.(done, total, 'tokens scored');
-    const likelihoods = await run();
-    const fresh = new Map(all.flatMap((one, i) => (isKnown(one) ? [] : [[one.key, likelihoods[i]!] as const])));
-    answers.add([...fresh]);
-    done += pack.tokens;
+  const scorer = new PackScorer(model, batchTokens);
+  try {
+    for (const pack of open) {
+      signal?.throwIfAborted();
+      onProgress?.(done, total, 'tokens scored');
+      const scores = await scorer.score(pack);
+      answers.add(
+        [...scores].flatMap(([key, { logLikelihood, isGreedy }]) =>
+          isOpen(key) ? [[key, [logLikelihood, isGreedy]] as const] : [],
+        ),
+      );
+      done += pack.tokens;
+    }
+  } finally {
+    scorer.dispose();
   }
   if (total > 0) onProgress?.(done, total, 'tokens scored');
 }
@@ -187,9 +200,10 @@ async function generateAll(
 function outcomeOf(task: BuiltTask, jobs: readonly Job[], known: Answers): TaskOutcome {
   const flat = jobs.map((job): AnswerOf<RequestKind> => {
     if ('generation' in job) return { text: known.get(job.generation.key) as string };
-    const likelihoods = job.sequences.map(({ key }) => known.get(key) as number);
-    if (task.kind === 'loglikelihood_rolling') return { losses: Float64Array.from(likelihoods, (value) => -value) };
-    return { logLikelihood: likelihoods[0]!, isGreedy: undefined };
+    const scores = job.sequences.map(({ key }) => known.get(key) as LikelihoodAnswer);
+    if (task.kind === 'loglikelihood_rolling') return { losses: Float64Array.from(scores, ([value]) => -value) };
+    const [logLikelihood, isGreedy] = scores[0]!;
+    return { logLikelihood, isGreedy };
   });
   let next = 0;
   const answers = task.examples.map(({ requests }) => {

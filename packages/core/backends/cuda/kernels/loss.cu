@@ -16,15 +16,16 @@ struct LogSumExp {
     for (int j = 0; j < N; j++) row_sum += exp2_fast(v[j] - m);
     row_max = m;
   }
-  // Over the block, the same in every thread.
-  __device__ __forceinline__ float total() const {
-    const float m = block_max(row_max);
+  // Over the block, the same in every thread; m is to be the block's maximum.
+  __device__ __forceinline__ float total() const { return total(block_max(row_max)); }
+  __device__ __forceinline__ float total(float m) const {
     return m + log2f(block_sum(row_max == -INFINITY ? 0.f : row_sum * exp2_fast(row_max - m)));
   }
 };
 constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
 
-extern "C" __global__ void cross_entropy(float* loss, float* logSumExp, const float* logits, const int* targets, int vocab,
+// likeliest may be null.
+extern "C" __global__ void cross_entropy(float* loss, float* logSumExp, float* likeliest, const float* logits, const int* targets, int vocab,
                                          int stride, float scale, int ignore) {
   const float* row = logits + (i64)blockIdx.x * stride;
   LogSumExp sum;
@@ -36,10 +37,11 @@ extern "C" __global__ void cross_entropy(float* loss, float* logSumExp, const fl
     for (int j = 0; j < 8; j++) v[j] = j < valid ? v[j] * (scale * LOG2E) : -INFINITY;
     sum.add(v);
   }
-  const float total = sum.total() * LN2;
+  const float highest = block_max(sum.row_max), total = sum.total(highest) * LN2;
   if (threadIdx.x) return;
   const int target = targets[blockIdx.x];
   logSumExp[blockIdx.x] = total;
+  if (likeliest) likeliest[blockIdx.x] = target != ignore && row[target] * (scale * LOG2E) >= highest ? 1.f : 0.f;
   loss[blockIdx.x] = target == ignore ? 0.f : total - row[target] * scale;
 }
 

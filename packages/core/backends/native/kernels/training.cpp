@@ -28,9 +28,10 @@ float* logits_room(int64_t size) {
 
 }  // namespace
 
+// likeliest may be null.
 extern "C" void sb_linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabSize, float logitScale,
                                         int32_t ignoreIndex, const float* hidden, const float* weight,
-                                        const int32_t* targets, float* loss, float* logSumExp) {
+                                        const int32_t* targets, float* loss, float* logSumExp, float* likeliest) {
   const int64_t chunk = std::min(rows, chunk_rows(vocabSize));
   float* const logits = logits_room(chunk * vocabSize);
   for (int64_t begin = 0; begin < rows; begin += chunk) {
@@ -53,6 +54,7 @@ extern "C" void sb_linear_cross_entropy(int64_t rows, int64_t width, int64_t voc
       const float lse = rowMax + static_cast<float>(std::log(rowSum));
       logSumExp[begin + i] = lse;
       loss[begin + i] = target == ignoreIndex ? 0.0f : lse - row[target] * logitScale;
+      if (likeliest) likeliest[begin + i] = target != ignoreIndex && row[target] * logitScale >= rowMax ? 1.0f : 0.0f;
     });
   }
 }

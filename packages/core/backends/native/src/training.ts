@@ -8,17 +8,26 @@ import { checkIds } from './layers.js';
 import { nativeFunction } from './library.js';
 
 export const trainingKernels = {
-  LinearCrossEntropy({ hidden, weight, targets }, { logitScale, ignoreIndex }, { read, make, allocate }) {
+  LinearCrossEntropy(
+    { hidden, weight, targets },
+    { logitScale, ignoreIndex, likeliest = false },
+    { read, make, allocate },
+  ) {
     const [rows, width] = hidden.shape as [number, number];
     const ids = read(targets) as Int32Array;
     checkIds(ids, weight.shape[0]!, ignoreIndex);
     const loss = allocate(rows);
     const logSumExp = allocate(rows);
+    const isLikeliest = likeliest ? allocate(rows) : null;
     const run = nativeFunction(
-      'void sb_linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabSize, float logitScale, int32_t ignoreIndex, void *hidden, void *weight, void *targets, void *loss, void *logSumExp)',
+      'void sb_linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabSize, float logitScale, int32_t ignoreIndex, void *hidden, void *weight, void *targets, void *loss, void *logSumExp, void *likeliest)',
     );
-    run(rows, width, weight.shape[0]!, logitScale, ignoreIndex, read(hidden), read(weight), ids, loss, logSumExp);
-    return [make([rows], 'float32', loss), make([rows], 'float32', logSumExp)];
+    run(
+      ...[rows, width, weight.shape[0]!, logitScale, ignoreIndex],
+      ...[read(hidden), read(weight), ids, loss, logSumExp, isLikeliest],
+    );
+    const output = (values: Float32Array) => make([rows], 'float32', values);
+    return isLikeliest ? [output(loss), output(logSumExp), output(isLikeliest)] : [output(loss), output(logSumExp)];
   },
 
   LinearCrossEntropyGrad(

@@ -88,6 +88,7 @@ const linearCrossEntropy: CudaKernel<'LinearCrossEntropy'> = (inputs, attrs, bac
   const h = head(inputs, attrs, backend);
   const [loss, logSumExp] = [backend.make([h.tokens], 'f32'), backend.make([h.tokens], 'f32')];
   const keptBytes = h.tokens * h.stride * 2;
+  const likeliest = attrs.likeliest ? backend.make([h.tokens], 'f32') : undefined;
   const kept = attrs.gradientFollows && keptBytes <= KEPT_BYTES ? backend.makeOpaque(keptBytes) : undefined;
   // Between its two passes a row stays in shared memory where that holds it.
   const shared = h.stride * 4 + 512 <= backend.driver.sharedPerBlock ? h.stride * 4 : 0;
@@ -96,7 +97,8 @@ const linearCrossEntropy: CudaKernel<'LinearCrossEntropy'> = (inputs, attrs, bac
       const results = [loss, logSumExp].map((one) => pointer(backend.address(one) + from * 4));
       const rest = [pointer(logits), pointer(h.targets + from * 4), ...h.settings];
       if (!kept) {
-        backend.launch('loss.cu', 'cross_entropy', { grid: [rows], block: 512 }, [...results, ...rest]);
+        const third = pointer(likeliest ? backend.address(likeliest) + from * 4 : 0);
+        backend.launch('loss.cu', 'cross_entropy', { grid: [rows], block: 512 }, [...results, third, ...rest]);
         return;
       }
       const dLogits = pointer(backend.address(kept) + from * h.stride * 2);
@@ -105,7 +107,8 @@ const linearCrossEntropy: CudaKernel<'LinearCrossEntropy'> = (inputs, attrs, bac
       backend.launch('loss.cu', name, shape, [...results, dLogits, ...rest]);
     }),
   );
-  return kept ? [loss, logSumExp, kept] : [loss, logSumExp];
+  const third = kept ?? likeliest;
+  return third ? [loss, logSumExp, third] : [loss, logSumExp];
 };
 
 const linearCrossEntropyGrad: CudaKernel<'LinearCrossEntropyGrad'> = (inputs, attrs, backend) => {
