@@ -2,6 +2,7 @@
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { lockOrRefuse } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { openTokenizer, trainTokenizer } from '@stickbreaking/data';
 import { LlamaModel } from '@stickbreaking/model';
@@ -185,7 +186,22 @@ describe('sb-eval --tasks', () => {
         .sort();
     expect(answers('two')).toEqual(answers('one'));
     const { stderr } = await evaluating('arc_easy', '--processes', '2');
-    expect(stderr).toBe('--processes needs --output, where they put their answers together.\n');
+    expect(stderr).toBe('Several processes need --output, where they put their answers together.\n');
+  });
+
+  it('locks where it writes', async () => {
+    const output = at('locked.json');
+    const release = lockOrRefuse(at('locked.running'), 'evaluates');
+    const { code, stderr } = await evaluating('piqa', '--output', output);
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(/^Another process \(\d+ on .*\) evaluates in .*locked\.running and holds .*; wait for it/);
+    release();
+    await results('piqa', '--output', output);
+    expect(
+      readdirSync(folder)
+        .filter((name) => name.startsWith('locked'))
+        .sort(),
+    ).toEqual(['locked.answers.jsonl', 'locked.json']);
   });
 
   it('pools the parts of a group', async () => {
@@ -295,6 +311,9 @@ describe('sb-eval --tasks', () => {
     [['--tasks', 'piqa', '--limit', '1.5'], '--limit is 1.5; expected a whole number above 0, or a share below 1.'],
     [['--tasks', 'piqa', '--bos', 'always', '--bos-token', ''], '--bos always: the tokenizer has no beginning token'],
     [['--tasks', 'gsm8k', '--gen-kwargs', 'beams=4'], '--gen-kwargs: '],
+    [['--tasks', 'piqa', '--gpus', 'some'], "--gpus is 'some'; expected a whole number above 0, or all."],
+    [['--tasks', 'piqa', '--gpus', '2', '--processes', '2'], '--processes and --gpus: give one of them.'],
+    [['--tasks', 'piqa', '--gpus', '99'], '--gpus 99: this machine shows '],
     [['--tasks', 'piqa', '--samples', '{"sciq":[1]}'], "--samples names 'sciq', which --tasks does not."],
     [['--tasks', 'gsm8k'], "gsm8k: the split 'train' of openai/gsm8k (main) is not under"],
   ])('%j is one line', async (options, message) => {

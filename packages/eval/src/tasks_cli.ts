@@ -3,7 +3,14 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatDuration, UserError, VERSION } from '@stickbreaking/base';
-import { checkOutput, progressLine, readWhole, runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import {
+  checkOutput,
+  lockOrRefuse,
+  progressLine,
+  readWhole,
+  runCommand,
+  stopOnSignals,
+} from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { specialTokensFrom } from '@stickbreaking/data';
 import { CHECKSUMS_FILE } from '@stickbreaking/model';
@@ -14,8 +21,8 @@ import { evaluationBlocks } from './results/report_blocks.js';
 import { groupOutcomes, type RunFacts, resultsJson } from './results/results.js';
 import { resultsTable } from './results/table.js';
 import { type Answers, answersInFile, answersInMemory, gatherAnswers } from './runner/answers.js';
-import { findData, splitsOf } from './runner/data_sets.js';
-import { ownPart, type Part, partFile, runParts } from './runner/parts.js';
+import { type FoundData, findData, splitsOf } from './runner/data_sets.js';
+import { gpusAsked, ownPart, type Part, partFile, runParts } from './runner/parts.js';
 import { runTasks, type TaskOutcome } from './runner/run.js';
 import { parseGenerationSettings, parseSamples } from './runner/settings.js';
 import { putsBos, type TokenRules } from './runner/tokens.js';
@@ -23,6 +30,7 @@ import { compareMain, listMain, scoreMain, suiteFrom } from './suite_cli.js';
 import { type BuiltTask, buildTask, numFewshotOf } from './tasks/build.js';
 import type { TaskDefinition } from './tasks/definition.js';
 import { type ResolvedTasks, resolveTasks } from './tasks/resolve.js';
+import type { GenerationSettings } from './tasks/task.js';
 import { withTaskFiles } from './tasks/yaml/load.js';
 import { type TaskArguments as Arguments, checkTaskArguments, taskOptions } from './tasks_options.js';
 
@@ -60,16 +68,48 @@ async function evaluate(args: Arguments, argv: readonly string[]): Promise<numbe
   const shots = (task: TaskDefinition) => numFewshotOf(task, args.numFewshot);
   const data = findData(directory, splitsOf(resolved.tasks, shots));
   const part = ownPart();
-  const parts = places ? Array.from({ length: args.processes }, (_, index) => partFile(places.answers, index)) : [];
-  if (args.processes > 1 && !part) {
-    const stop = stopOnSignals();
-    try {
-      const code = await runParts(args.processes, argv, stop.signal);
-      if (code !== 0) return stop.exitCode || code;
-    } finally {
-      stop.release();
-    }
+  const processes = part?.count ?? (args.gpus === undefined ? args.processes : await gpusAsked(args.gpus));
+  if (processes > 1 && !places) {
+    throw new UserError('Several processes need --output, where they put their answers together.');
   }
+  // A part works under the lock of the process that started it.
+  const unlock = places && !part ? lockOrRefuse(places.lock, 'evaluates') : () => {};
+  try {
+    const parts = places ? Array.from({ length: processes }, (_, index) => partFile(places.answers, index)) : [];
+    if (processes > 1 && !part) {
+      const stop = stopOnSignals();
+      try {
+        const code = await runParts(processes, argv, stop.signal);
+        if (code !== 0) return stop.exitCode || code;
+      } finally {
+        stop.release();
+      }
+    }
+    return await evaluateHere(args, { resolved, settings, samples, places, directory, data, part, parts });
+  } finally {
+    unlock();
+  }
+}
+
+/** What was found out before the model is opened. */
+interface Prepared {
+  resolved: ResolvedTasks;
+  settings: Partial<GenerationSettings> | undefined;
+  samples: ReadonlyMap<string, readonly number[]> | undefined;
+  places: OutputPlaces | undefined;
+  /** Of all data sets. */
+  directory: string;
+  data: FoundData;
+  part: Part | undefined;
+  /** Files of the answers of all parts. */
+  parts: readonly string[];
+}
+
+async function evaluateHere(
+  args: Arguments,
+  { resolved, settings, samples, places, directory, data, part, parts }: Prepared,
+): Promise<number> {
+  const shots = (task: TaskDefinition) => numFewshotOf(task, args.numFewshot);
   const backend = await selectBackend(args.backend);
   const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
   const rules = rulesOf(args, opened);

@@ -30,6 +30,7 @@ export interface TaskArguments extends SuiteArguments, SpecialTokenArguments {
   backend: string;
   json: boolean;
   processes: number;
+  gpus: string | undefined;
   report: string | undefined;
 }
 
@@ -117,7 +118,11 @@ export function taskOptions(parser: Argv) {
     .option('processes', {
       type: 'number',
       default: 1,
-      describe: 'share the work among so many processes, each with a GPU of its own where there are; needs --output',
+      describe: 'share the work among so many processes on the CPU; needs --output',
+    })
+    .option('gpus', {
+      type: 'string',
+      describe: 'share the work among so many GPUs of this machine, or all, a process each; needs --output',
     })
     .option('report', { type: 'string', describe: 'write scores, intervals and documents as an HTML file' })
     .option('json', {
@@ -129,7 +134,7 @@ export function taskOptions(parser: Argv) {
 
 /** @throws UserError that names the first option with an impossible number */
 export function checkTaskArguments(args: TaskArguments): void {
-  const { numFewshot, limit, batchTokens, maxLength, processes, output } = args;
+  const { numFewshot, limit, batchTokens, maxLength, processes, gpus } = args;
   const expect = (fits: boolean, name: string, value: number | undefined, expected: string) => {
     if (!fits) throw new UserError(`--${name} is ${value}; expected ${expected}.`);
   };
@@ -145,7 +150,5 @@ export function checkTaskArguments(args: TaskArguments): void {
   expect(isWhole(batchTokens, 1), 'batch-tokens', batchTokens, 'a whole number above 0');
   expect(isWhole(maxLength, 1), 'max-length', maxLength, 'a whole number above 0');
   expect(isWhole(processes, 1), 'processes', processes, 'a whole number above 0');
-  if (processes > 1 && output === undefined) {
-    throw new UserError('--processes needs --output, where they put their answers together.');
-  }
+  if (processes > 1 && gpus !== undefined) throw new UserError('--processes and --gpus: give one of them.');
 }

@@ -13,6 +13,8 @@ export interface OutputPlaces {
   results: string | undefined;
   /** Answers as they come. */
   answers: string;
+  /** The folder that is locked: of evaluations into files of one folder, each has its own. */
+  lock: string;
 }
 
 /**
@@ -25,11 +27,12 @@ export function outputPlaces(output: string, checkpoint: string): OutputPlaces {
     if (existsSync(file) && statSync(file).isDirectory())
       throw new UserError(`cannot write ${output}: it is a directory.`);
     makeDirectory(dirname(file));
-    return { folder: dirname(file), results: file, answers: `${file.slice(0, -5)}.answers.jsonl` };
+    const stem = file.slice(0, -'.json'.length);
+    return { folder: dirname(file), results: file, answers: `${stem}.answers.jsonl`, lock: `${stem}.running` };
   }
   const folder = join(resolve(output), checkpoint.replace(/[/\\:]+$/, '').replaceAll(/[<>:/|\\?*[\]]+/g, '__'));
   makeDirectory(folder);
-  return { folder, results: undefined, answers: join(folder, 'answers.jsonl') };
+  return { folder, results: undefined, answers: join(folder, 'answers.jsonl'), lock: folder };
 }
 
 /** Writes the results, and the samples of tasks; each file whole or not at all. */

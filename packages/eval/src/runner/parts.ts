@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { UserError } from '@stickbreaking/base';
+import { EXIT, shown, UserError } from '@stickbreaking/base';
 
 /** Which of the processes this is. */
 export interface Part {
@@ -32,6 +32,24 @@ export function isOwn(part: Part | undefined, number: number): boolean {
 /** The file of a part's answers. */
 export function partFile(answers: string, index: number): string {
   return answers.replace(/\.jsonl$/, `.part${index}.jsonl`);
+}
+
+/**
+ * How many GPUs `--gpus` means.
+ *
+ * @throws UserError where there are not so many
+ */
+export async function gpusAsked(asked: string): Promise<number> {
+  const present = await (await import('@stickbreaking/core/cuda')).countGpus();
+  const count = asked === 'all' ? present : Number(asked);
+  if (!(Number.isInteger(count) && (count > 0 || asked === 'all'))) {
+    throw new UserError(`--gpus is '${shown(asked)}'; expected a whole number above 0, or all.`);
+  }
+  if (count > present || present === 0) {
+    const there = present === 0 ? 'this machine shows none' : `this machine shows ${present}`;
+    throw new UserError(`--gpus ${shown(asked)}: ${there}; leave it out to run on the CPU.`, { exitCode: EXIT.unmet });
+  }
+  return count;
 }
 
 /**
