@@ -3,39 +3,10 @@
  * beginning that is an expression counts and the rest does not, letters multiply, a letter before a parenthesis is a
  * function, e, i and \pi are symbols like any other.
  */
-import {
-  call,
-  type Expression,
-  negative,
-  number,
-  other,
-  partsOf,
-  power,
-  product,
-  quotient,
-  sum,
-  symbol,
-} from './expression.js';
-import { LatexError, LatexTokens, type Token } from './latex_tokens.js';
+import { call, type Expression, negative, number, other, power, product, quotient, sum, symbol } from './expression.js';
+import { differentialOf, FUNCTIONS, named, productOf, written } from './latex_meaning.js';
+import { LatexTokens } from './latex_tokens.js';
 
-const FUNCTIONS = new Set(
-  'exp log lg ln sin cos tan csc sec cot arcsin arccos arctan arccsc arcsec arccot sinh cosh tanh arsinh arcosh artanh'.split(
-    ' ',
-  ),
-);
-/** LaTeX's names of inverse functions, in the short form. */
-const INVERSE: Readonly<Record<string, string>> = {
-  arcsin: 'asin',
-  arccos: 'acos',
-  arctan: 'atan',
-  arccsc: 'acsc',
-  arcsec: 'asec',
-  arccot: 'acot',
-  arsinh: 'asinh',
-  arcosh: 'acosh',
-  artanh: 'atanh',
-};
-const TRIGONOMETRIC = new Set('sin cos tan csc sec cot sinh cosh tanh'.split(' '));
 const OPENING: Readonly<Record<string, string>> = { '(': ')', '[': ']', '{': '}', '\\{': '\\}' };
 
 /** @throws LatexError where no beginning of the text is an expression */
@@ -67,7 +38,7 @@ class LatexParser {
 
   private expression(): Expression {
     let value = this.product(true);
-    for (let sign = this.takeAny('+', '-'); sign; sign = this.takeAny('+', '-')) {
+    for (let sign = this.tokens.takeAny('+', '-'); sign; sign = this.tokens.takeAny('+', '-')) {
       const right = this.product(true);
       value = sum(value, sign === '-' ? negative(right) : right);
     }
@@ -94,7 +65,7 @@ class LatexParser {
   }
 
   private unary(functions: boolean): Expression {
-    const sign = this.takeAny('+', '-');
+    const sign = this.tokens.takeAny('+', '-');
     if (sign) return sign === '-' ? negative(this.unary(functions)) : this.unary(functions);
     const factors = [this.postfix()];
     while (this.beginsFactor(functions)) factors.push(this.postfix());
@@ -113,7 +84,7 @@ class LatexParser {
 
   private postfix(): Expression {
     let value = this.power();
-    while (this.takeAny('!')) value = call('factorial', value);
+    while (this.tokens.takeAny('!')) value = call('factorial', value);
     const [bar, after] = [
       this.tokens.peek(),
       this.bars === 0 && this.tokens.peek().text === '|' && this.tokens.peek(1),
@@ -124,20 +95,20 @@ class LatexParser {
 
   private power(): Expression {
     let value = this.component();
-    while (this.takeAny('^')) {
+    while (this.tokens.takeAny('^')) {
       value = power(value, this.script());
-      if (this.peekIs('_')) this.subscript();
+      if (this.tokens.peekIs('_')) this.subscript();
     }
     return value;
   }
 
   /** What stands after ^ or _: an atom, or an expression in braces. */
   private script(): Expression {
-    return this.peekIs('{') ? this.braces() : this.atom();
+    return this.tokens.peekIs('{') ? this.braces() : this.atom();
   }
 
   private subscript(): Expression {
-    this.need('_');
+    this.tokens.need('_');
     return this.script();
   }
 
@@ -145,11 +116,11 @@ class LatexParser {
     const { type, text } = this.tokens.peek();
     if (type === 'sign' && text in OPENING) return this.between(text, OPENING[text]!);
     if (type === 'sign' && text === '|') {
-      this.need('|');
+      this.tokens.need('|');
       this.bars++;
       const inside = this.expression();
       this.bars--;
-      this.need('|');
+      this.tokens.need('|');
       return call('abs', inside);
     }
     if (type === 'command') return this.command();
@@ -160,9 +131,9 @@ class LatexParser {
   private between(open: string, close: string): Expression {
     const { bars } = this;
     this.bars = 0;
-    this.need(open);
+    this.tokens.need(open);
     const inside = this.expression();
-    this.need(close);
+    this.tokens.need(close);
     this.bars = bars;
     return inside;
   }
@@ -177,7 +148,7 @@ class LatexParser {
     switch (text) {
       case 'sqrt': {
         this.tokens.take();
-        const root = this.peekIs('[') ? this.between('[', ']') : number(2);
+        const root = this.tokens.peekIs('[') ? this.between('[', ']') : number(2);
         return power(this.braces(), power(root, number(-1)));
       }
       case 'overline':
@@ -187,7 +158,7 @@ class LatexParser {
       case 'lceil': {
         this.tokens.take();
         const inside = this.expression();
-        this.needCommand(text === 'lfloor' ? 'rfloor' : 'rceil');
+        this.tokens.needCommand(text === 'lfloor' ? 'rfloor' : 'rceil');
         return call(text === 'lfloor' ? 'floor' : 'ceiling', inside);
       }
       case 'int':
@@ -206,23 +177,23 @@ class LatexParser {
     let below: Expression | undefined;
     let above: Expression | undefined;
     for (;;) {
-      if (this.peekIs('_') && !below) below = this.subscript();
-      else if (this.peekIs('^') && !above) {
-        this.need('^');
+      if (this.tokens.peekIs('_') && !below) below = this.subscript();
+      else if (this.tokens.peekIs('^') && !above) {
+        this.tokens.need('^');
         above = this.script();
       } else break;
     }
-    const argument = this.peekIs('(') ? this.parenthesised()[0]! : this.product(false);
+    const argument = this.tokens.peekIs('(') ? this.parenthesised()[0]! : this.product(false);
     return named(name, argument, below, above);
   }
 
   private parenthesised(): Expression[] {
     const { bars } = this;
     this.bars = 0;
-    this.need('(');
+    this.tokens.need('(');
     const all = [this.expression()];
-    while (this.takeAny(',')) all.push(this.expression());
-    this.need(')');
+    while (this.tokens.takeAny(',')) all.push(this.expression());
+    this.tokens.need(')');
     this.bars = bars;
     return all;
   }
@@ -230,14 +201,14 @@ class LatexParser {
   /** A letter with arguments in parentheses, or by itself. */
   private letter(): Expression {
     const name = this.name();
-    return this.peekIs('(') ? { kind: 'application', name, arguments: this.parenthesised() } : symbol(name);
+    return this.tokens.peekIs('(') ? { kind: 'application', name, arguments: this.parenthesised() } : symbol(name);
   }
 
   /** A letter or symbol with a subscript and quotes. */
   private name(): string {
     const token = this.tokens.take();
     let quotes = this.takeQuotes();
-    const below = this.peekIs('_') ? `_{${written(this.subscript())}}` : '';
+    const below = this.tokens.peekIs('_') ? `_{${written(this.subscript())}}` : '';
     quotes += quotes === '' ? this.takeQuotes() : '';
     return token.text + below + (token.type === 'letter' ? quotes : '');
   }
@@ -264,32 +235,32 @@ class LatexParser {
       if (text === 'langle') throw new Unsupported();
     }
     if (type === 'sign' && (text === '|' || text === '\\left|')) throw new Unsupported();
-    throw this.unexpected(this.tokens.peek());
+    throw this.tokens.unexpected(this.tokens.peek());
   }
 
   private number(): Expression {
     let digits = this.digits();
-    while (this.peekIs(',') && [1, 2, 3].every((ahead) => this.tokens.peek(ahead).type === 'digit')) {
+    while (this.tokens.peekIs(',') && [1, 2, 3].every((ahead) => this.tokens.peek(ahead).type === 'digit')) {
       this.tokens.take();
       for (let i = 0; i < 3; i++) digits += this.tokens.take().text;
     }
-    if (this.takeAny('.')) digits += `.${this.digits()}`;
+    if (this.tokens.takeAny('.')) digits += `.${this.digits()}`;
     return number(digits);
   }
 
   private digits(): string {
     let digits = '';
     while (this.tokens.peek().type === 'digit') digits += this.tokens.take().text;
-    if (digits === '') throw this.unexpected(this.tokens.peek());
+    if (digits === '') throw this.tokens.unexpected(this.tokens.peek());
     return digits;
   }
 
   private italic(): Expression {
     this.tokens.take();
-    this.need('{');
+    this.tokens.need('{');
     let text = '';
     while (this.tokens.peek().type === 'letter') text += this.tokens.take().text;
-    this.need('}');
+    this.tokens.need('}');
     return symbol(text);
   }
 
@@ -310,70 +281,4 @@ class LatexParser {
     }
     return quotient(upper.value, lower.value);
   }
-
-  private peekIs(sign: string): boolean {
-    const { type, text } = this.tokens.peek();
-    return type === 'sign' && text === sign;
-  }
-
-  private takeAny(...signs: string[]): string | undefined {
-    return signs.some((sign) => this.peekIs(sign)) ? this.tokens.take().text : undefined;
-  }
-
-  private need(sign: string): void {
-    if (!this.takeAny(sign)) throw this.unexpected(this.tokens.peek());
-  }
-
-  private needCommand(name: string): void {
-    const token = this.tokens.take();
-    if (token.type !== 'command' || token.text !== name) throw this.unexpected(token);
-  }
-
-  private unexpected({ text }: Token): LatexError {
-    return new LatexError(text === '' ? 'the expression is cut short' : `'${text}' is out of place`);
-  }
-}
-
-/** Factors that follow each other; an x between numbers is a sign of multiplication. */
-function productOf(factors: readonly Expression[]): Expression {
-  if (factors.length > 1 && factors.some(({ kind }) => kind === 'other')) return other('unsupported');
-  const hasSymbol = (one: Expression) => [...partsOf(one)].some(({ kind }) => kind === 'symbol');
-  const kept = factors.filter((factor, i) => {
-    const isX = factor.kind === 'symbol' && factor.name === 'x';
-    const between = i > 0 && i < factors.length - 1;
-    return !(isX && between && !hasSymbol(factors[i - 1]!) && !hasSymbol(factors[i + 1]!));
-  });
-  return kept.reduceRight((right, left) => product(left, right));
-}
-
-function named(
-  name: string,
-  argument: Expression,
-  below: Expression | undefined,
-  above: Expression | undefined,
-): Expression {
-  const inverse = above && TRIGONOMETRIC.has(name) && isMinusOne(above);
-  const full = inverse ? `a${name}` : (INVERSE[name] ?? name);
-  let value: Expression;
-  if (name === 'log' || name === 'ln' || name === 'lg') {
-    const base = below ?? (name === 'lg' ? number(10) : undefined);
-    value = base ? quotient(call('log', argument), call('log', base)) : call('log', argument);
-  } else value = call(full, argument);
-  return above && !inverse ? power(value, above) : value;
-}
-
-function isMinusOne(value: Expression): boolean {
-  const { kind } = value;
-  if (kind !== 'product' || value.left.kind !== 'number' || value.right.kind !== 'number') return false;
-  return value.left.digits === '-1' && value.right.digits === '1';
-}
-
-function differentialOf(text: string): string {
-  return text.slice(1).trimStart().replace(/^\\/, '');
-}
-
-/** A subscript in the name of a symbol. */
-function written(value: Expression): string {
-  if (value.kind === 'number') return value.digits;
-  return value.kind === 'symbol' ? value.name : JSON.stringify(value);
 }

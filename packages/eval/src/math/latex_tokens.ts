@@ -60,6 +60,31 @@ export class LatexTokens {
     return token;
   }
 
+  /** Whether a sign is next. */
+  peekIs(sign: string): boolean {
+    const { type, text } = this.peek();
+    return type === 'sign' && text === sign;
+  }
+
+  /** The next token, where it is one of these signs. */
+  takeAny(...signs: string[]): string | undefined {
+    return signs.some((sign) => this.peekIs(sign)) ? this.take().text : undefined;
+  }
+
+  /** @throws LatexError where another token is next */
+  need(sign: string): void {
+    if (!this.takeAny(sign)) throw this.unexpected(this.peek());
+  }
+
+  needCommand(name: string): void {
+    const token = this.take();
+    if (token.type !== 'command' || token.text !== name) throw this.unexpected(token);
+  }
+
+  unexpected({ text }: Token): LatexError {
+    return new LatexError(text === '' ? 'the expression is cut short' : `'${text}' is out of place`);
+  }
+
   private cut(): Token {
     const skipped = SKIPPED.exec(this.text.slice(this.at));
     // `\left|` and `\right|` are tokens of their own.
