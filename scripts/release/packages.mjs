@@ -43,8 +43,8 @@ export function prepare(root, version, { repository, date }) {
   written.set(source, read(source).replace(/VERSION = '[^']*'/, `VERSION = '${version}'`));
   for (const path of ['package.json', ...places(root)]) {
     const manifest = { ...JSON.parse(read(path)), version };
-    for (const name of Object.keys(manifest.dependencies ?? {}))
-      if (ours.has(name)) manifest.dependencies[name] = version;
+    for (const asked of [manifest.dependencies ?? {}, manifest.peerDependencies ?? {}])
+      for (const name of Object.keys(asked)) if (ours.has(name)) asked[name] = version;
     if (repository !== undefined && path !== 'package.json') {
       const url = `git+${repository.replace(/(\.git)?\/?$/, '')}.git`;
       manifest.repository = { type: 'git', url, directory: path.replace('/package.json', '') };
@@ -59,10 +59,10 @@ export function faultsOf(root) {
   const manifests = manifestsOf(root);
   const { version } = manifests[0];
   const faults = [];
-  for (const { name, version: other, dependencies = {} } of manifests) {
+  for (const { name, version: other, dependencies = {}, peerDependencies = {} } of manifests) {
     if (other !== version) faults.push(`${name} has version ${other}, and ${manifests[0].name} ${version}`);
     for (const needed of manifests) {
-      const asked = dependencies[needed.name] ?? version;
+      const asked = dependencies[needed.name] ?? peerDependencies[needed.name] ?? version;
       if (asked !== version) faults.push(`${name} asks for ${needed.name} ${asked}, which is ${version}`);
     }
   }

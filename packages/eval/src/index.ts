@@ -2,6 +2,7 @@ export { type AttentionMap, type AttentionMapOptions, attentionMaps } from './at
 export { type AttentionPictureOptions, attentionPicture, tokenLabels } from './attention/picture.js';
 export { type OpenedCheckpoint, openCheckpoint, verifyOption } from './checkpoint.js';
 export { type DocumentsOptions, evaluateDocuments } from './documents.js';
+export { Evaluator, type EvaluatorOptions, type Score, type ScoreOptions } from './evaluator.js';
 export { modelOptions, type SamplingArguments, samplingFrom, samplingOptions } from './generation/options.js';
 export { parseLengths } from './lengths.js';
 export { type Finding, sortFindings, summariseFindings } from './report/findings.js';
@@ -14,6 +15,8 @@ export {
   writePictures,
   writeReport,
 } from './report/report.js';
+export type { GroupOutcome } from './results/results.js';
+export type { Share, TaskOutcome } from './runner/run.js';
 export {
   type EvaluationProgress,
   type LengthResult,

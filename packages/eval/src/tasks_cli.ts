@@ -15,23 +15,24 @@ import { selectBackend } from '@stickbreaking/core';
 import { specialTokensFrom } from '@stickbreaking/data';
 import { CHECKSUMS_FILE } from '@stickbreaking/model';
 import { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
+import { dataDirectory, resolvedTasks } from './evaluator.js';
 import { writeReport } from './report/report.js';
 import { type OutputPlaces, outputPlaces, writeResults } from './results/files.js';
 import { evaluationBlocks } from './results/report_blocks.js';
 import { groupOutcomes, type RunFacts, resultsJson } from './results/results.js';
 import { resultsTable } from './results/table.js';
 import { type Answers, answersInFile, answersInMemory, gatherAnswers } from './runner/answers.js';
+import { builtTasks } from './runner/built_tasks.js';
 import { type FoundData, findData, splitsOf } from './runner/data_sets.js';
 import { gpusAsked, ownPart, type Part, partFile, runParts } from './runner/parts.js';
 import { runTasks, type TaskOutcome } from './runner/run.js';
 import { parseGenerationSettings, parseSamples } from './runner/settings.js';
 import { putsBos, type TokenRules } from './runner/tokens.js';
 import { compareMain, listMain, scoreMain, suiteFrom } from './suite_cli.js';
-import { type BuiltTask, buildTask, numFewshotOf } from './tasks/build.js';
+import { numFewshotOf } from './tasks/build.js';
 import type { TaskDefinition } from './tasks/definition.js';
-import { type ResolvedTasks, resolveTasks } from './tasks/resolve.js';
+import type { ResolvedTasks } from './tasks/resolve.js';
 import type { GenerationSettings } from './tasks/task.js';
-import { withTaskFiles } from './tasks/yaml/load.js';
 import { type TaskArguments as Arguments, checkTaskArguments, taskOptions } from './tasks_options.js';
 
 /** Whether the arguments ask for tasks rather than for perplexity by length. */
@@ -55,16 +56,12 @@ export function main(argv: string[]): Promise<number> {
 
 async function evaluate(args: Arguments, argv: readonly string[]): Promise<number> {
   checkTaskArguments(args);
-  const resolved = resolvedFrom(args);
+  const resolved = resolvedTasks(suiteFrom(args), args.tasks, args.includePath === undefined ? [] : [args.includePath]);
   const settings = args.genKwargs === undefined ? undefined : parseGenerationSettings(args.genKwargs);
   const samples = args.samples === undefined ? undefined : parseSamples(args.samples, resolved.tasks);
   const places = args.output === undefined ? undefined : outputPlaces(args.output, args.checkpoint);
   if (args.report !== undefined) checkOutput(args.report);
-  const given = args.dataDir ?? process.env.STICKBREAKING_DATA;
-  if (given === undefined && !resolved.tasks.every(({ files }) => files)) {
-    throw new UserError('Missing --data-dir, the folder of the data sets (see --help).');
-  }
-  const directory = given ?? '.';
+  const directory = dataDirectory(args.dataDir, resolved);
   const shots = (task: TaskDefinition) => numFewshotOf(task, args.numFewshot);
   const data = findData(directory, splitsOf(resolved.tasks, shots));
   const part = ownPart();
@@ -109,31 +106,17 @@ async function evaluateHere(
   args: Arguments,
   { resolved, settings, samples, places, directory, data, part, parts }: Prepared,
 ): Promise<number> {
-  const shots = (task: TaskDefinition) => numFewshotOf(task, args.numFewshot);
   const backend = await selectBackend(args.backend);
   const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
   const rules = rulesOf(args, opened);
   const date = new Date();
   const started = performance.now();
   const progress = progressLine();
-  const writing = {
-    directory,
-    count: async (text: string) => (await opened.tokenizer.encodeBatch([text]))[0]!.length,
-    encodesBos: opened.tokenizer.addsBos,
-  };
-  // Side by side: while one counts tokens, which the tokenizer does in threads of its own, another writes.
-  const written = await Promise.all(resolved.tasks.map((task) => task.write?.(writing)));
-  const tasks: BuiltTask[] = [];
-  for (const [t, task] of resolved.tasks.entries()) {
-    progress.show(`building ${task.name}`);
-    const documents = written[t] ?? (await data.rows(task, task.split));
-    const from = task.shots?.from;
-    const pool = typeof from === 'string' && shots(task) > 0 ? await data.rows(task, from) : [];
-    const { numFewshot, limit, fewshotSeed: seed } = args;
-    tasks.push(
-      buildTask(task, { documents, pool }, { numFewshot, limit, samples: samples?.get(task.name), seed, settings }),
-    );
-  }
+  const { numFewshot, limit, fewshotSeed: seed } = args;
+  const tasks = await builtTasks(resolved.tasks, {
+    ...{ data, directory, tokenizer: opened.tokenizer, numFewshot, limit, seed, settings, samples },
+    onTask: (name) => progress.show(`building ${name}`),
+  });
   const answers = answersOf(places, modelKey(opened, rules), parts, part);
   const stop = stopOnSignals();
   let outcomes: TaskOutcome[];
@@ -182,22 +165,6 @@ async function evaluateHere(
   if (args.json) process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
   else process.stdout.write(report(args, outcomes, resultsTable(outcomes, groups), rules, places));
   return 0;
-}
-
-/** Names of tasks, groups and globs, of the suite or of task files; a path of a task file stands for what it defines. */
-function resolvedFrom(args: Arguments): ResolvedTasks {
-  const names = args.tasks.split(/[\s,]+/).filter((name) => name !== '');
-  const isFile = (name: string) => /\.ya?ml$/.test(name);
-  const suite = withTaskFiles(suiteFrom(args), args.includePath === undefined ? [] : [args.includePath]);
-  const named = names.map((name) => {
-    if (!isFile(name)) return { name, files: [] };
-    return { name: withTaskFiles(suite, [name]).added.join(), files: [name] };
-  });
-  const whole = withTaskFiles(
-    suite,
-    named.flatMap(({ files }) => files),
-  );
-  return resolveTasks(whole, named.map(({ name }) => name).join());
 }
 
 /** Where answers are kept: of a part in its own file; else in the one, to which those of parts are added. */

@@ -4,6 +4,7 @@ import { EXIT, UserError } from '@stickbreaking/base';
 import { faultOf, parsing, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { type SelectedBackend, selectBackend } from '@stickbreaking/core';
 import type { Collective } from './collective.js';
+import type { OpenTaskScorer } from './evaluation.js';
 import { joinByNccl } from './parallel/gpu_world.js';
 import { holdLeash } from './parallel/launch.js';
 import type { Place } from './parallel/place.js';
@@ -27,7 +28,13 @@ interface Arguments extends ParallelArguments {
   backend: string | undefined;
 }
 
-export function main(argv: string[]): Promise<number> {
+/** What the command is given by whoever starts it. */
+export interface Wiring {
+  /** Opens what scores tasks; undefined where nothing is installed that does. */
+  taskScorer?(): Promise<OpenTaskScorer | undefined>;
+}
+
+export function main(argv: string[], wiring: Wiring = {}): Promise<number> {
   return runCommand<Arguments>(
     argv,
     (parser) =>
@@ -59,11 +66,11 @@ export function main(argv: string[]): Promise<number> {
         .example('$0 --config 350m --plan', 'parameters, steps, memory')
         .example('$0 --config run.yaml seed=1 stages.0.schedule.peak=0.003', 'the file, but for two values')
         .epilogue(`Run files that come with it: ${shippedRuns.names().join(', ')}`) as never,
-    run,
+    (args) => run(args, wiring),
   );
 }
 
-async function run(args: Arguments): Promise<number> {
+async function run(args: Arguments, wiring: Wiring): Promise<number> {
   const config = loadRunConfig(args.config, args._.map(String));
   const asked = args.backend ?? config.backend;
   if (args.plan) return await plan(args, config, asked);
@@ -72,10 +79,10 @@ async function run(args: Arguments): Promise<number> {
   const { place } = started;
   if (place && (asked === 'cuda' || (asked === 'auto' && (await countGpus()) > 0))) narrowGpus(place);
   const backend = await selectBackend(asked);
-  if (!place) return await trainHere(args, config, backend);
+  if (!place) return await trainHere(args, config, backend, wiring);
   const world = await joinWorld(place, args, config, backend);
   try {
-    const code = await trainHere(args, config, backend, world);
+    const code = await trainHere(args, config, backend, wiring, world);
     await world.close();
     return code;
   } catch (error) {
@@ -109,7 +116,13 @@ async function joinWorld(place: Place, args: Arguments, config: RunConfig, backe
     : await joinByMpi(place, { identity });
 }
 
-async function trainHere(args: Arguments, config: RunConfig, backend: SelectedBackend, world?: World): Promise<number> {
+async function trainHere(
+  args: Arguments,
+  config: RunConfig,
+  backend: SelectedBackend,
+  wiring: Wiring,
+  world?: World,
+): Promise<number> {
   const { rank } = world?.place ?? { rank: 0 };
   const description = world ? `${backend.description}; ${world.description}` : backend.description;
   const watch = rank === 0 ? watchRun(config, description) : watchRank(config, rank);
@@ -125,6 +138,7 @@ async function trainHere(args: Arguments, config: RunConfig, backend: SelectedBa
       signal: stop.signal,
       hooks: world ? watchedBy(world.watchdog, watch.hooks) : watch.hooks,
       onTokenize,
+      openTaskScorer: config.evaluation && (await wiring.taskScorer?.()),
       ...(world ? { collective: world.collective } : {}),
     });
     const { step, tokens } = result.state;

@@ -1,7 +1,16 @@
 export { type BatchGradients, batchGradients, meanLoss } from './batch_gradients.js';
 export { CheckpointStore, readState, storeToRead, type TrainingState } from './checkpoint.js';
 export { type Collective, oneProcess } from './collective.js';
-export { type MetricsLine, readMetrics, type StepMetrics, type ValidationMetrics, type Written } from './metrics.js';
+export type { Evaluation, OpenTaskScorer, TaskScorer, TaskScorerOptions } from './evaluation.js';
+export {
+  type EvaluationMetrics,
+  type MetricsLine,
+  readMetrics,
+  type StepMetrics,
+  type TaskScore,
+  type ValidationMetrics,
+  type Written,
+} from './metrics.js';
 export { MetricsTail } from './metrics_tail.js';
 export { Optimizer, OptimizerSchema, type OptimizerSettings } from './optimizer.js';
 export { joinByNccl } from './parallel/gpu_world.js';

@@ -1,4 +1,4 @@
-// metrics.jsonl: one line a step (and a validation), in the order of the run. A resumed run first drops what lies past
+// metrics.jsonl: one line a step (a validation, an evaluation), in the order of the run. A resumed run first drops what lies past
 // its checkpoint, so that the file is the one of a run that never stopped.
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -36,6 +36,23 @@ export interface ValidationMetrics {
   attention?: AttentionReach;
 }
 
+/** A figure of a task, such as its share of right answers. */
+export interface TaskScore {
+  task: string;
+  metric: string;
+  filter: string;
+  value: number;
+  /** null where none is known */
+  standardError: number | null;
+}
+
+/** The model's scores on tasks, after step `step`. */
+export interface EvaluationMetrics {
+  step: number;
+  tokens: number;
+  scores: TaskScore[];
+}
+
 /** When a line was written. Files of earlier versions do not say. */
 export interface Written {
   /** ISO 8601, in UTC */
@@ -45,7 +62,7 @@ export interface Written {
 }
 
 /** One line of metrics.jsonl. */
-export type MetricsLine = (StepMetrics | ValidationMetrics) & Written;
+export type MetricsLine = (StepMetrics | ValidationMetrics | EvaluationMetrics) & Written;
 
 /** Bytes, as `StepMetrics` says. */
 export function memoryInUse(): number {
@@ -106,7 +123,7 @@ export function readMetrics(path: string): MetricsLine[] {
 
 /**
  * The lines, and the numbers (from 1) of those that are none or do not follow on those before: a step comes once, and its
- * validation after it.
+ * validation and evaluation after it.
  */
 function parseMetrics(path: string): { lines: MetricsLine[]; odd: number[] } {
   const texts = readWhole(path).toString().split('\n').slice(0, -1); // what follows the last line break is half a line
@@ -132,10 +149,10 @@ function parseMetrics(path: string): { lines: MetricsLine[]; odd: number[] } {
 /** Undefined where it is none. */
 export function parseLine(line: string): MetricsLine | undefined {
   try {
-    const parsed = JSON.parse(line) as Partial<StepMetrics & ValidationMetrics> | null;
+    const parsed = JSON.parse(line) as Partial<StepMetrics & ValidationMetrics & EvaluationMetrics> | null;
     // JSON has null for a loss that was not finite.
     const isLoss = (value: unknown) => typeof value === 'number' || value === null;
-    const isMetrics = isLoss(parsed?.loss) || isLoss(parsed?.validationLoss);
+    const isMetrics = isLoss(parsed?.loss) || isLoss(parsed?.validationLoss) || Array.isArray(parsed?.scores);
     return Number.isInteger(parsed?.step) && isMetrics ? (parsed as MetricsLine) : undefined;
   } catch {
     return undefined;

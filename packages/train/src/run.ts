@@ -8,6 +8,7 @@ import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/mo
 import { getBackend } from '@tensorflow/tfjs-core';
 import { storeToRead } from './checkpoint.js';
 import type { Collective } from './collective.js';
+import { type OpenTaskScorer, openEvaluation } from './evaluation.js';
 import { adviceToFit, planGpus } from './gpu_plan.js';
 import { intactToResume } from './resume.js';
 import { type RunConfig, stageSizes } from './run_config.js';
@@ -30,6 +31,8 @@ export interface RunOptions {
   collective?: Collective;
   signal?: AbortSignal;
   hooks?: TrainHooks;
+  /** Opens what scores the tasks of the run's `evaluation`. */
+  openTaskScorer?: OpenTaskScorer | undefined;
   /** Called as text is tokenized. */
   onTokenize?: (progress: PrepareProgress) => void;
 }
@@ -47,13 +50,14 @@ export async function runTraining(config: RunConfig, options: RunOptions = {}): 
   const described = describeRun(config, tokenizer, options);
   await intactToResume(described);
   for (const source of sourcesOf(config)) listFiles(source);
+  const evaluation = await openEvaluation(config, tokenizer, options.openTaskScorer, options.collective);
   const isFirst = !options.collective || options.collective.rank === 0;
   const release = isFirst ? lockOrRefuse(config.output, 'trains') : () => {};
   let data: RunData | undefined;
   try {
     data = await RunData.prepare(config, tokenizer, { onProgress: options.onTokenize, signal: options.signal });
     const stages = described.stages.map((stage, i) => ({ ...stage, data: data!.stage(i) }));
-    return await train({ ...described, stages, validation: data.validation(options.collective) });
+    return await train({ ...described, stages, validation: data.validation(options.collective), evaluation });
   } catch (error) {
     throw explained(error, config, options);
   } finally {

@@ -69,6 +69,20 @@ export const RunConfigSchema = z
       .optional(),
     /** Texts that the model writes as it is trained, into samples.jsonl. */
     samples: SamplesSchema.optional(),
+    /** Tasks on which the model is scored as the run goes, as `sb-eval --tasks` scores them. */
+    evaluation: z
+      .strictObject({
+        /** Names of tasks and groups, globs, and task files. */
+        tasks: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
+        /** The folder of their data sets; default: what STICKBREAKING_DATA names. */
+        dataDir: path.optional(),
+        /** Only the first documents of each task: a number of them, or a share below 1. */
+        limit: z.number().positive().optional(),
+        /** Examples before each question; default: the task's own. */
+        numFewshot: z.int().nonnegative().optional(),
+        everySteps: count().default(1000),
+      })
+      .optional(),
     checkpoints: z
       .strictObject({
         everySteps: count().default(1000),

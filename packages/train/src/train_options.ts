@@ -6,7 +6,8 @@ import type { LlamaConfig, LlamaConfigInput, LlamaModel, Recompute, TokenBatch }
 import type { z } from 'zod';
 import type { TrainingState } from './checkpoint.js';
 import type { Collective } from './collective.js';
-import type { StepMetrics, ValidationMetrics } from './metrics.js';
+import type { Evaluation } from './evaluation.js';
+import type { EvaluationMetrics, StepMetrics, ValidationMetrics } from './metrics.js';
 import type { OptimizerSchema } from './optimizer.js';
 import type { Sample, Sampling } from './samples.js';
 import type { TrainStage } from './stage.js';
@@ -54,6 +55,7 @@ export interface TrainOptions {
     | undefined;
   /** Texts that the model writes every few steps, into the directory's samples.jsonl. */
   samples?: Sampling | undefined;
+  evaluation?: Evaluation | undefined;
   /** The run stops after this many steps in a row whose loss or gradient was not finite; default 5. */
   maxNonFiniteSteps?: number;
   hooks?: TrainHooks;
@@ -83,6 +85,10 @@ export interface TrainHooks {
   onValidation?(metrics: ValidationMetrics, model: LlamaModel): void | Promise<void>;
   /** Called with each text that the model wrote. */
   onSample?(sample: Sample): void | Promise<void>;
+  /** Called after every evaluation on tasks. */
+  onEvaluation?(metrics: EvaluationMetrics, model: LlamaModel): void | Promise<void>;
+  /** Called while one goes on, with how far it is. */
+  onEvaluating?(done: number, total: number, what: string): void;
   /** Called after a checkpoint has been written, with its directory. */
   onCheckpoint?(directory: string): void | Promise<void>;
   /** One line about something out of the ordinary. */

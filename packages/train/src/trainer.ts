@@ -16,7 +16,8 @@ import {
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore, type TrainingState } from './checkpoint.js';
-import { memoryInUse, type StepMetrics, type ValidationMetrics } from './metrics.js';
+import type { Evaluation } from './evaluation.js';
+import { type EvaluationMetrics, memoryInUse, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import type { Optimizer } from './optimizer.js';
 import type { SharedWeights, WholeTensor } from './parallel/shared_weights.js';
 import { begin } from './resume.js';
@@ -190,19 +191,21 @@ class Trainer {
       : `The last good checkpoint is ${this.store!.path(step)}`;
   }
 
-  /** Validation and a checkpoint, where this step calls for them. */
+  /** Validation, evaluation and a checkpoint, where this step calls for them. */
   private async whatIsDue(): Promise<void> {
-    const { validation, samples, checkpoints: { everySteps = 1000, keepBest = true } = {} } = this.options;
+    const { validation, evaluation, samples, checkpoints: { everySteps = 1000, keepBest = true } = {} } = this.options;
     const { step, stage, stageStep, nonFiniteSteps } = this.state;
     const last = stage === this.stages.length;
     let isBest = false;
     if (validation && (step % validation.everySteps === 0 || last)) isBest = await this.validate(validation);
+    const scored = evaluation && (step % evaluation.everySteps === 0 || last);
+    if (scored) await this.evaluate(evaluation);
     const sampled = samples && (step % samples.everySteps === 0 || last);
     if (sampled) await this.sample(samples);
     // What comes of a step that was skipped is not known to be good before one that was not.
     const due = last || stageStep === 0 || step % everySteps === 0 || (isBest && keepBest);
     if (due && nonFiniteSteps === 0) await this.save();
-    if (validation || sampled || due) this.clock = performance.now();
+    if (validation || scored || sampled || due) this.clock = performance.now();
   }
 
   private async validate(validation: NonNullable<TrainOptions['validation']>): Promise<boolean> {
@@ -233,6 +236,22 @@ class Trainer {
       if (!signal?.aborted) throw error;
       this.hooks.onNotice?.(`the samples of step ${step} were stopped`);
     }
+  }
+
+  private async evaluate(evaluation: Evaluation): Promise<void> {
+    const { step, tokens } = this.state;
+    const { signal } = this.options;
+    const onProgress = (done: number, total: number, what: string) => this.hooks.onEvaluating?.(done, total, what);
+    let metrics: EvaluationMetrics;
+    try {
+      metrics = { step, tokens, scores: await evaluation.scores(this.model, { signal, onProgress }) };
+    } catch (error) {
+      if (!signal?.aborted) throw error;
+      this.hooks.onNotice?.(`the evaluation of step ${step} was stopped, and is not in the metrics`);
+      return;
+    }
+    this.record?.append(metrics);
+    await this.hooks.onEvaluation?.(metrics, this.model);
   }
 
   private async save(): Promise<void> {

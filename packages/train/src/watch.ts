@@ -4,6 +4,7 @@ import { formatCount, shown } from '@stickbreaking/base';
 import { makeDirectory, openFile } from '@stickbreaking/base/node';
 import type { PrepareProgress } from '@stickbreaking/data';
 import { type Logger, pino } from 'pino';
+import type { TaskScore } from './metrics.js';
 import { Progress, type ProgressOptions } from './progress.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 import type { TrainHooks } from './train_options.js';
@@ -73,6 +74,9 @@ export function watchRun(
     onStep: (metrics) => progress.step(metrics),
     onValidation: ({ step, validationLoss }) => say(`step ${step}: validation loss ${validationLoss.toFixed(4)}`),
     onSample: ({ step, prompt, text }) => say(`step ${step}: ${shown(`${prompt}${text}`)}`),
+    onEvaluating: (done, total, what) =>
+      progress.line.show(`${((100 * done) / total).toFixed(0)} % of ${total} ${what}`),
+    onEvaluation: ({ step, scores }) => say(`step ${step}: ${scores.map(scoreText).join(', ')}`),
     onCheckpoint: (directory) => log?.info({ directory }, 'checkpoint'),
     onNotice: (line) => {
       progress.line.say(line);
@@ -93,4 +97,10 @@ export function watchRun(
       log?.flush();
     },
   };
+}
+
+/** Such as `arc_easy acc_norm 0.3100 ± 0.0464`. */
+function scoreText({ task, metric, filter, value, standardError }: TaskScore): string {
+  const name = filter === 'none' ? metric : `${metric} (${filter})`;
+  return `${task} ${name} ${value.toFixed(4)}${standardError === null ? '' : ` ± ${standardError.toFixed(4)}`}`;
 }

@@ -38,10 +38,18 @@ export interface AskOptions {
   onProgress?: (done: number, total: number, what: string) => void;
   /** Only this part of the work is done, and no task gets its answers. */
   part?: Part | undefined;
+  /** Other processes do the same, each a part of what is scored. */
+  share?: Share;
   /** Contexts that do not fit are refused instead of cut. */
   strictLength?: boolean;
   /** Asks to stop; what has been answered is kept. */
   signal?: AbortSignal;
+}
+
+/** A part of the work, of which all get what the others found. */
+export interface Share extends Part {
+  /** Sums of numbers over all processes, the same everywhere. */
+  sum(numbers: readonly number[]): Promise<readonly number[]>;
 }
 
 /** A task that was evaluated. */
@@ -146,7 +154,7 @@ function windowsOf(tokens: readonly number[], { maxLength, tokenizer }: TokenRul
 async function scoreSequences(
   sequences: readonly Sequence[],
   model: AskedModel['model'],
-  { answers, batchTokens, onProgress, signal, part }: AskOptions,
+  { answers, batchTokens, onProgress, signal, share, part = share }: AskOptions,
 ): Promise<void> {
   const isOpen = (key: string) => answers.get(key) === undefined;
   const open = packsOf(sequences, batchTokens).filter(
@@ -172,6 +180,14 @@ async function scoreSequences(
     scorer.dispose();
   }
   if (total > 0) onProgress?.(done, total, 'tokens scored');
+  if (share) await exchange([...new Set(sequences.map(({ key }) => key))].sort(), answers, share);
+}
+
+/** Gives every process the likelihoods of all: each was found by one, and counts nothing in the others' sums. */
+async function exchange(keys: readonly string[], answers: Answers, { sum }: Share): Promise<void> {
+  const own = keys.map((key) => answers.get(key) as LikelihoodAnswer | undefined);
+  const sums = await sum(own.flatMap((one) => (one ? [one[0], Number(one[1])] : [0, 0])));
+  answers.add(keys.flatMap((key, i) => (own[i] ? [] : [[key, [sums[2 * i]!, sums[2 * i + 1] === 1]] as const])));
 }
 
 async function generateAll(

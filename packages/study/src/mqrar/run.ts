@@ -246,7 +246,7 @@ function history(file: string): Pick<MqrarResult, 'checks' | 'losses'> {
       const mean = since.reduce((total, loss) => total + loss, 0) / Math.max(1, since.length);
       losses.push({ step: line.step, loss: mean });
       since = [];
-    } else if (line.loss !== null) since.push(line.loss);
+    } else if ('loss' in line && line.loss !== null) since.push(line.loss);
   }
   return { checks, losses };
 }
