@@ -35,6 +35,8 @@ export interface GenerateTextsOptions {
 /** Rows that run at once, and keys that all of them may hold together. */
 const MOST_ROWS = 64;
 const MOST_KEYS = 2 ** 18;
+/** Memory that their keys and values may take: long prompts of a large model are too many before they are too long. */
+const MOST_BYTES = 2 ** 35;
 /** A shorter beginning is not worth a cache of its own. */
 const SHORTEST_PREFIX = 16;
 /** Tokens of a prefix that run through the model at once. */
@@ -48,8 +50,9 @@ export async function generateTexts(
 ): Promise<void> {
   const waiting = [...jobs].sort((a, b) => b.tokens.length - a.tokens.length);
   const longest = Math.max(1, ...jobs.map(({ tokens, settings }) => tokens.length + settings.max_gen_toks));
+  const mostKeys = Math.min(MOST_KEYS, MOST_BYTES / model.createCache().store.bytes(1));
   const batch = new BatchGenerator(model, {
-    batchSize: Math.max(1, Math.min(MOST_ROWS, Math.floor(MOST_KEYS / longest))),
+    batchSize: Math.max(1, Math.min(MOST_ROWS, Math.floor(mostKeys / longest))),
   });
   const running = new Map<number, { job: GenerationJob; text: GrowingText }>();
   const shared = prefix.length >= SHORTEST_PREFIX ? filledCache(model, prefix) : undefined;

@@ -1,0 +1,96 @@
+"""What `npm run bench -- cuda-tasks` and sb-eval are held against, on PyTorch and transformers.
+
+  make FOLDER TOKENIZER        a tiny LLaMA of random weights, float32, saved by transformers with the tokenizer
+  check FOLDER SAMPLES...      log-likelihoods of sb-eval's samples by torch in float32, tokenized here; the largest differences
+  loop REQUESTS SHARE          seconds of a loop like lm-evaluation-harness's (sorted by length, batches padded on the right, one
+                               row a request, float32 log-softmax) with a LLaMA of the 1B's size in bfloat16
+"""
+import json
+import sys
+import time
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+
+def make(folder, tokenizer):
+    torch.manual_seed(0)
+    wrapped = PreTrainedTokenizerFast(tokenizer_file=tokenizer)
+    config = LlamaConfig(
+        vocab_size=len(wrapped), hidden_size=128, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=2048, initializer_range=0.1, tie_word_embeddings=False,
+    )
+    LlamaForCausalLM(config).float().save_pretrained(folder)
+    import shutil
+    shutil.copy(tokenizer, f"{folder}/tokenizer.json")
+
+
+def pair(tokenizer, context, continuation):
+    kept = context.rstrip()
+    continuation = context[len(kept):] + continuation
+    encode = lambda text: tokenizer.encode(text, add_special_tokens=False)
+    before = encode(kept)
+    return before, encode(kept + continuation)[len(before):]
+
+
+@torch.no_grad()
+def check(folder, *samples):
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{folder}/tokenizer.json")
+    count, largest, flipped, by_task = 0, 0.0, 0, {}
+    for path in samples:
+        for line in open(path, encoding="utf-8"):
+            one = json.loads(line)
+            for r, (value, greedy) in enumerate(one["answers"]):
+                given = one["arguments"][f"gen_args_{r}"]
+                before, after = pair(tokenizer, given["arg_0"], given["arg_1"])
+                logits = model(torch.tensor([(before + after)[:-1]])).logits[0].float()
+                rows = torch.log_softmax(logits[len(before) - 1:], dim=-1)
+                wanted = rows[range(len(after)), after].double().sum().item()
+                count += 1
+                apart = abs(wanted - value)
+                largest = max(largest, apart)
+                by_task[one["task"]] = max(by_task.get(one["task"], 0), apart)
+                flipped += bool((rows.argmax(-1) == torch.tensor(after)).all()) != greedy
+    print(json.dumps({"requests": count, "largest": largest, "greedyApart": flipped, "byTask": by_task}))
+
+
+@torch.no_grad()
+def loop(requests, share):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    all_pairs = [json.loads(line) for line in open(requests)]
+    pairs = all_pairs[: int(len(all_pairs) * float(share))]
+    size = dict(hidden_size=1536, intermediate_size=4096, num_hidden_layers=40, num_attention_heads=24, vocab_size=49152)
+    if device == "cpu":
+        size = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=49152)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device(device):
+        model = LlamaForCausalLM(LlamaConfig(**size, tie_word_embeddings=True, max_position_embeddings=4096)).eval()
+    pairs.sort(key=lambda pair: -len(pair[0]) - len(pair[1]))
+
+    def run(part, batch):
+        for first in range(0, len(part), batch):
+            rows = part[first:first + batch]
+            inputs = [(context + after)[:-1] for context, after in rows]
+            longest = max(map(len, inputs))
+            ids = torch.tensor([row + [0] * (longest - len(row)) for row in inputs], device=device)
+            logits = torch.log_softmax(model(ids).logits, dim=-1, dtype=torch.float32)
+            for i, (context, after) in enumerate(rows):
+                own = logits[i, len(context) - 1:len(context) - 1 + len(after)]
+                target = torch.tensor(after, device=device)
+                own.gather(1, target[:, None]).sum().item()
+                (own.argmax(-1) == target).all().item()
+
+    for batch in (64,):
+        run(pairs[:2 * batch], batch)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        start = time.time()
+        run(pairs, batch)
+        seconds = time.time() - start
+        print(json.dumps({"batch": batch, "requests": len(pairs), "of": len(all_pairs), "seconds": seconds,
+                          "secondsForAll": seconds * len(all_pairs) / len(pairs)}))
+
+
+if __name__ == "__main__":
+    {"make": make, "check": check, "loop": loop}[sys.argv[1]](*sys.argv[2:])
