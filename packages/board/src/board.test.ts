@@ -79,6 +79,14 @@ describe('RunReader', () => {
     appendFileSync(join(old, 'metrics.jsonl'), `${JSON.stringify(damaged)}\n`);
     reader.refresh();
     expect(reader.metrics().tables.steps).toMatchObject({ tokens: [100, 200, 300, 300], seconds: [2, 4, 6, 6] });
+    const score = (metric: string, value: number) => ({ task: 'arc_easy', metric, filter: 'none', value });
+    const evaluation = { step: 4, tokens: 400, scores: [score('acc', 0.25), score('acc_norm', 0.5)] };
+    appendFileSync(join(old, 'metrics.jsonl'), `${JSON.stringify(evaluation)}\n`);
+    reader.refresh();
+    expect(reader.metrics().tables.scores).toMatchObject({
+      step: [4],
+      values: { 'arc_easy acc': [0.25], 'arc_easy acc_norm': [0.5] },
+    });
   });
 
   it('gives checkpoints with sizes, samples and evaluations', () => {

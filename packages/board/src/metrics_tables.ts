@@ -1,5 +1,5 @@
 /** Lines of metrics as columns. */
-import type { MetricsLine } from '@stickbreaking/train';
+import type { EvaluationMetrics, MetricsLine } from '@stickbreaking/train';
 import type { MetricsTable } from './run_data.js';
 
 /** What of a line is no metric. */
@@ -39,18 +39,33 @@ function numbersIn(line: object, within: readonly string[] = []): [name: string,
 export function tablesOf(lines: readonly MetricsLine[], seconds: readonly number[]): Record<string, MetricsTable> {
   const tables: Record<string, MetricsTable> = {};
   for (const [i, line] of lines.entries()) {
-    const kind = 'loss' in line ? 'steps' : 'validationLoss' in line ? 'validation' : 'other';
+    const kind = kindOf(line);
     tables[kind] ??= { step: [], tokens: [], seconds: [], values: {} };
     const table = tables[kind];
     const before = table.step.length;
     table.step.push(line.step);
     table.tokens.push(numberOr(line.tokens, table.tokens.at(-1) ?? 0));
     table.seconds.push(Math.round(1000 * seconds[i]!) / 1000);
-    for (const [name, value] of numbersIn(line)) {
+    for (const [name, value] of 'scores' in line ? scoresOf(line) : numbersIn(line)) {
       table.values[name] ??= new Array<null>(before).fill(null);
       if (table.values[name].length === before) table.values[name].push(value);
     }
     for (const column of Object.values(table.values)) if (column.length === before) column.push(null);
   }
   return tables;
+}
+
+function kindOf(line: MetricsLine): string {
+  if ('loss' in line) return 'steps';
+  if ('validationLoss' in line) return 'validation';
+  return 'scores' in line ? 'scores' : 'other';
+}
+
+/** Each under a name such as `arc_easy acc_norm`. */
+function scoresOf({ scores }: EvaluationMetrics): [string, number][] {
+  return scores.flatMap((score) => {
+    const { task, metric, filter, value } = score ?? {};
+    if (typeof value !== 'number') return [];
+    return [[`${task} ${metric}${filter === 'none' ? '' : `, ${filter}`}`, value]];
+  });
 }

@@ -86,6 +86,12 @@ function valuesOf(line: MetricsLine): SummaryValue[] {
     const value = numbers[key];
     return typeof value === 'number' ? [{ tag, simpleValue: value }] : [];
   });
+  if ('scores' in line) {
+    return line.scores.map(({ task, metric, filter, value }) => ({
+      tag: `scores/${task}/${metric}${filter === 'none' ? '' : `,${filter}`}`,
+      simpleValue: value,
+    }));
+  }
   if (!('attention' in line) || !line.attention) return own;
   const layers = Object.entries(line.attention).flatMap(([what, values]: [string, readonly number[]]) =>
     values.map((simpleValue, layer) => ({ tag: `attention_${what}/layer_${layer}`, simpleValue })),
