@@ -13,22 +13,23 @@ export interface DecodeStep {
   table: Int32Array;
 }
 
-/** A backend that records a step: the kernels that it launches, with their arguments. */
+/** A backend that records a step: the kernels that it runs, with their arguments. */
 interface RecordingBackend {
-  recordDecodeStep?(step: DecodeStep, run: (tokens: Tensor1D) => Tensor): Tensor;
+  recordDecodeStep?(step: DecodeStep, run: (tokens: Tensor1D, step: DecodeStep) => Tensor): Tensor;
 }
 
 /**
  * Runs a step that does the same every time but for the values in `step`, with as many rows and pages a row. A backend may
- * launch it as one piece: `run` is then not called again while the tensors that it reads stay where they are.
+ * repeat what it did as one piece: `run` is then not called again while the tensors that it reads stay where they are.
  *
- * @param run from the new tokens, int32 [N], to one tensor; it gives `decodeAttention` the very arrays of `step`
- * @returns what `run` returns
+ * @param run from the new tokens of a step, int32 [N], to one tensor [N, …]; it gives `decodeAttention` the very arrays of that
+ *   step, which a backend may have made of `step`, with other rows behind
+ * @returns what `run` returns, of the rows of `step`
  */
-export function decodeStep<T extends Tensor>(step: DecodeStep, run: (tokens: Tensor1D) => T): T {
+export function decodeStep<T extends Tensor>(step: DecodeStep, run: (tokens: Tensor1D, step: DecodeStep) => T): T {
   const backend = engine().backend as RecordingBackend;
   if (backend.recordDecodeStep) return backend.recordDecodeStep(step, run) as T;
-  return run(tensor1d(step.tokens, 'int32'));
+  return run(tensor1d(step.tokens, 'int32'), step);
 }
 
 /** How one row's next token is drawn; `model`'s sampling says what each means. */
@@ -52,14 +53,14 @@ export interface SampledTokens {
 
 /** A backend that draws tokens where the logits are. */
 interface SamplingBackend {
-  sampleTokens?(logits: Tensor2D, rows: readonly SamplingRow[]): Promise<SampledTokens>;
+  sampleTokens?(logits: Tensor2D, rows: readonly SamplingRow[]): Promise<SampledTokens> | undefined;
 }
 
 /**
  * Draws the next token of each row where the logits lie, so that they need not be downloaded.
  *
  * @param logits [N, V]
- * @returns undefined where the active backend has no kernel for it
+ * @returns undefined where the active backend has no kernel for it, or not for so many tokens
  */
 export function sampleTokens(logits: Tensor2D, rows: readonly SamplingRow[]): Promise<SampledTokens> | undefined {
   return (engine().backend as SamplingBackend).sampleTokens?.(logits, rows);

@@ -12,6 +12,8 @@ import { hostMemory } from './host_memory.js';
 export const PAGE_TOKENS = 16;
 /** How much larger the memory becomes when it is full, at least: what a cache takes stays within a tenth of its need. */
 const GROWTH = 1.06;
+/** And by so many pages at least on a GPU, where every step that was recorded is recorded anew when the memory has moved. */
+const GPU_GROWTH = 16;
 
 interface CacheSizes {
   numLayers: number;
@@ -95,7 +97,8 @@ export class CachePages {
 
   private grow(needed: number): void {
     const { numLayers, numKvHeads, headDim } = this.sizes;
-    const count = Math.max(needed, Math.ceil(this.holders.length * GROWTH));
+    const onGpu = engine().backendName === 'cuda';
+    const count = Math.max(needed + (onGpu ? GPU_GROWTH : 0), Math.ceil(this.holders.length * GROWTH));
     this.checkMemory(count * PAGE_TOKENS);
     const empty = () => zeros([0, numKvHeads, PAGE_TOKENS, headDim]) as Tensor4D;
     const larger = (old?: Tensor) =>

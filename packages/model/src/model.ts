@@ -200,7 +200,9 @@ export class LlamaModel {
       const { plan } = input;
       if (plan?.single && !options.onKeysRead && isDecoded(this.config)) {
         const step = { owner: this, tokens: Int32Array.from(tokens), lengths: plan.lengths, table: plan.table };
-        return decodeStep(step, (ids) => tidy(() => this.logits(this.hiddenStates({ ...input, ids }))));
+        return decodeStep(step, (ids, { lengths, table }) =>
+          tidy(() => this.logits(this.hiddenStates({ ...input, ids, plan: { ...plan, lengths, table } }))),
+        );
       }
       const hidden = this.hiddenStates(input);
       const lasts = Array.from({ length: bounds.length - 1 }, (_, s) => {

@@ -10,6 +10,7 @@ import {
   type DataType,
   engine,
   KernelBackend,
+  slice,
   type Tensor,
   type Tensor1D,
   type TensorInfo,
@@ -18,7 +19,7 @@ import {
 import { architecture, compileKernels } from './compiler.js';
 import { CublasLt, type Product } from './cublaslt.js';
 import { type Argument, CudaDriver, type CudaFunction, i32, i64, type LaunchShape, pointer } from './driver.js';
-import { Graphs } from './graphs.js';
+import { Graphs, paddedStep } from './graphs.js';
 import { spread, vectorBlocks } from './grids.js';
 import { THREADS } from './kernel_interface.js';
 import { Residents } from './residents.js';
@@ -237,16 +238,23 @@ export class CudaBackend extends KernelBackend {
   }
 
   /** core's `sampleTokens`. */
-  sampleTokens?: (logits: TensorInfo, rows: readonly SamplingRow[]) => Promise<SampledTokens>;
+  sampleTokens?: (logits: TensorInfo, rows: readonly SamplingRow[]) => Promise<SampledTokens> | undefined;
 
   /** core's `decodeStep`: recorded as a graph. */
-  recordDecodeStep({ owner, tokens, lengths, table }: DecodeStep, run: (tokens: Tensor1D) => Tensor): Tensor {
+  recordDecodeStep(step: DecodeStep, run: (tokens: Tensor1D, step: DecodeStep) => Tensor): Tensor {
     const { residents } = this;
+    const padded = paddedStep(step);
+    const { owner, tokens, lengths, table } = padded;
     residents.array('lengths', lengths);
     residents.array('table', table);
     const ids = residents.tensor('tokens', tokens);
     try {
-      return this.graphs.run(owner, `${tokens.length} rows of ${table.length} pages`, ids, run);
+      const key = `${tokens.length} rows of ${table.length} pages`;
+      const results = this.graphs.run(owner, key, ids, (given) => run(given, padded));
+      if (padded === step) return results;
+      const own = slice(results, 0, step.tokens.length);
+      results.dispose();
+      return own;
     } finally {
       ids.dispose();
     }

@@ -3,7 +3,7 @@ import '@tensorflow/tfjs-backend-cpu';
 import { type Tensor, type Tensor1D, tensor1d } from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
 import { type Arena, NotRecordable } from './arena.js';
-import { Graphs } from './graphs.js';
+import { Graphs, paddedStep } from './graphs.js';
 import type { Entry } from './storage.js';
 
 function setUp() {
@@ -102,4 +102,18 @@ it('runs what cannot be recorded as it is', () => {
   // Once to find out, and once for its result.
   expect(run(owner)).toEqual({ runs: 3, launches: 0 });
   expect(run(owner)).toEqual({ runs: 4, launches: 0 });
+});
+
+it('records few numbers of rows: others get rows without a document', () => {
+  const rowsOf = (rows: number) => {
+    const owner = {};
+    const table = Int32Array.from({ length: rows * 3 }, (_, i) => i);
+    const tokens = Int32Array.from({ length: rows }, (_, i) => i + 1);
+    return paddedStep({ owner, tokens, lengths: tokens, table });
+  };
+  expect([1, 2, 3, 4, 5, 9, 64].map((rows) => rowsOf(rows).tokens.length)).toEqual([1, 2, 4, 4, 8, 16, 64]);
+  const { tokens, lengths, table } = rowsOf(3);
+  expect([...tokens]).toEqual([1, 2, 3, 0]);
+  expect([...lengths]).toEqual([1, 2, 3, 0]);
+  expect([...table]).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0]);
 });

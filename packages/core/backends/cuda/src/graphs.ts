@@ -3,6 +3,7 @@
  * writes the same addresses every time, so what it makes lies in an arena of its own, what changes from step to step is uploaded
  * to places that stay, and a step is recorded anew when a tensor that it read has moved.
  */
+import type { DecodeStep } from '@stickbreaking/core/backend';
 import { engine, type Tensor, type Tensor1D, type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { ARENA_BYTES, Arena, NotRecordable } from './arena.js';
 import type { CudaDriver } from './driver.js';
@@ -26,8 +27,8 @@ interface Read {
 interface Graph {
   executable: number;
   reads: Read[];
-  /** Places that stay, where they were. */
-  residents: { where: () => number | undefined; address: number }[];
+  /** Places that stay, by their names, where they were. */
+  residents: Map<string, { where: () => number | undefined; address: number }>;
   result: { shape: number[]; type: StorageType; address: number; rows?: Rows };
 }
 
@@ -56,8 +57,8 @@ export class Graphs {
   }
 
   /** Told of every place that stays, as a kernel asks for it. */
-  noteResident(address: number, where: () => number | undefined): void {
-    this.recording?.residents.push({ address, where });
+  noteResident(name: string, address: number, where: () => number | undefined): void {
+    this.recording?.residents.set(name, { address, where });
   }
 
   /** @param key tells an owner's steps apart that launch something else */
@@ -87,18 +88,17 @@ export class Graphs {
   }
 
   private isValid({ reads, residents }: Graph): boolean {
-    return (
-      reads.every(
-        ({ entry, address, copy }) => entry.refCount > 0 && entry.address === address && entry.copy === copy,
-      ) && residents.every(({ where, address }) => where() === address)
-    );
+    for (const { entry, address, copy } of reads)
+      if (entry.refCount <= 0 || entry.address !== address || entry.copy !== copy) return false;
+    for (const { where, address } of residents.values()) if (where() !== address) return false;
+    return true;
   }
 
   private record(tokens: Tensor1D, step: (tokens: Tensor1D) => Tensor): Graph | undefined {
     const { driver } = this.backend;
     this.arena ??= driver.addArena(new Arena(driver.allocate(ARENA_BYTES)));
     this.arena.reset();
-    this.recording = { reads: new Map(), residents: [] };
+    this.recording = { reads: new Map(), residents: new Map() };
     driver.call('cuStreamBeginCapture_v2', driver.stream, THREAD_LOCAL);
     driver.arena = this.arena;
     let result: Graph['result'] | undefined;
@@ -124,4 +124,18 @@ export class Graphs {
       driver.call('cuGraphDestroy', graph);
     }
   }
+}
+
+/** With rows that have no document behind, so that few numbers of rows are recorded as documents come and go. */
+export function paddedStep(step: DecodeStep): DecodeStep {
+  const rows = step.tokens.length;
+  const count = rows <= 2 ? rows : rows <= 4 ? 4 : Math.ceil(rows / 8) * 8;
+  if (count === rows) return step;
+  const padded = (values: Int32Array) => {
+    const all = new Int32Array((values.length / rows) * count);
+    all.set(values);
+    return all;
+  };
+  const { owner, tokens, lengths, table } = step;
+  return { owner, tokens: padded(tokens), lengths: padded(lengths), table: padded(table) };
 }

@@ -36,7 +36,7 @@ export class Residents {
       driver.call('cuMemsetD8Async', block.address, 0, size, driver.stream);
       this.blocks.set(name, block);
     }
-    this.backend.graphs.noteResident(block.address, () => this.blocks.get(name)?.address);
+    this.backend.graphs.noteResident(name, block.address, () => this.blocks.get(name)?.address);
     return block;
   }
 

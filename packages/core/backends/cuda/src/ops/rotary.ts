@@ -73,7 +73,7 @@ export function rotaryAngles(
   const { graphs } = backend;
   const old = anglesOf.get(backend);
   if (old && old.positions >= positions && sameValues(old.inverseFrequencies, inverseFrequencies)) {
-    graphs.noteResident(old.address, () => anglesOf.get(backend)?.address);
+    graphs.noteResident('angles', old.address, () => anglesOf.get(backend)?.address);
     return old;
   }
   if (graphs.isRecording) throw new NotRecordable('other angles');

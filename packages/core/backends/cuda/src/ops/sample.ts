@@ -8,9 +8,19 @@ import { matrixOf } from '../matrix.js';
 import { TYPE_CODE } from '../storage.js';
 
 const SAMPLE_THREADS = 1024;
+/** sample.cu: of more its sums would pass 2³². */
+const MOST_TOKENS = 2 ** 18;
 
-/** core's `sampleTokens`. */
-export async function sampleTokens(
+/** core's `sampleTokens`; undefined where the kernel does not serve. */
+export function sampleTokens(
+  backend: CudaBackend,
+  logits: TensorInfo,
+  rows: readonly SamplingRow[],
+): Promise<SampledTokens> | undefined {
+  return logits.shape[1]! <= MOST_TOKENS ? drawTokens(backend, logits, rows) : undefined;
+}
+
+async function drawTokens(
   backend: CudaBackend,
   logits: TensorInfo,
   rows: readonly SamplingRow[],
