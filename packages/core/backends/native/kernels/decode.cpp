@@ -87,7 +87,7 @@ void decode_group(const DecodeShape& shape, int64_t row, int64_t kvHead, int64_t
 
 extern "C" void sb_get_threads(int32_t* threads);
 
-// cosines, sines [rows, headDim/2], or null. k, v [rows, kvHeads, headDim] go to the documents' last places.
+// cosines, sines [positions, headDim/2], or null. k, v [rows, kvHeads, headDim] go to the documents' last places.
 extern "C" void sb_decode(int64_t rows, int64_t heads, int64_t kvHeads, int64_t headDim, int64_t pageTokens,
                           int64_t tableWidth, const int32_t* lengths, const int32_t* table, float scale,
                           int32_t stickBreaking, int32_t attendCurrent, int64_t window, const float* slopes,
@@ -118,9 +118,9 @@ extern "C" void sb_decode(int64_t rows, int64_t heads, int64_t kvHeads, int64_t 
     const float* query = q + at * headDim;
     if (cosines) {
       turned.resize(group * headDim);
-      turn(query, group, headDim, cosines + row * half, sines + row * half, turned.data());
+      turn(query, group, headDim, cosines + position * half, sines + position * half, turned.data());
       query = turned.data();
-      turn(key, 1, headDim, cosines + row * half, sines + row * half, keyPages + place);
+      turn(key, 1, headDim, cosines + position * half, sines + position * half, keyPages + place);
     } else {
       std::copy(key, key + headDim, keyPages + place);
     }

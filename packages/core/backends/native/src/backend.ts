@@ -6,8 +6,11 @@
 import {
   type BackendKernels,
   cpuKernels,
+  type DecodeStep,
   type KernelTable,
   registerKernels,
+  type SampledTokens,
+  type SamplingRow,
   silenceGreeting,
   type TfjsKernelTable,
 } from '@stickbreaking/core/backend';
@@ -18,9 +21,13 @@ import {
   findBackend,
   registerBackend,
   registerKernel,
+  type Tensor,
+  type Tensor1D,
   type TensorInfo,
 } from '@tensorflow/tfjs-core';
 import { ArrayPool, OwnValues } from './memory.js';
+import { RecordedSteps, type Recording, recordable } from './recorded_steps.js';
+import { sampleTokens } from './sample.js';
 
 export type Values = Float32Array | Int32Array;
 
@@ -39,18 +46,53 @@ export type NativeKernels = KernelTable<KernelTools>;
 export type NativeTfjsKernels = TfjsKernelTable<KernelTools>;
 
 export class NativeBackend extends MathBackendCPU {
-  readonly pool = new ArrayPool();
+  pool = new ArrayPool();
+  /** The step of generation that is recorded just now. */
+  recording: Recording | undefined;
+  private readonly steps = new RecordedSteps(this);
 
   makeOwn(shape: readonly number[], dtype: DataType, values: Values): TensorInfo {
     const info = this.makeTensorInfo([...shape], dtype, values);
-    if (values instanceof Float32Array) this.data.set(info.dataId, new OwnValues(dtype, values));
+    if (values instanceof Float32Array) this.put(info, new OwnValues(dtype, values));
     return info;
+  }
+
+  /** A tensor's entry, in place of the one that it has. */
+  put({ dataId }: TensorInfo, entry: OwnValues): void {
+    this.data.set(dataId, entry);
+    this.recording?.made.push(entry);
+  }
+
+  /** core's `decodeStep`: recorded as a list of calls of the library. */
+  recordDecodeStep(step: DecodeStep, run: (tokens: Tensor1D, step: DecodeStep) => Tensor): Tensor {
+    return this.steps.run(step, run);
+  }
+
+  /** core's `sampleTokens`. */
+  sampleTokens(logits: TensorInfo, rows: readonly SamplingRow[]): Promise<SampledTokens> {
+    return Promise.resolve(sampleTokens(this.valuesOf(logits) as Float32Array, logits.shape as [number, number], rows));
+  }
+
+  /** The values themselves, for kernels of ours. */
+  valuesOf(info: TensorInfo): Values {
+    const entry = this.data.get(info.dataId);
+    this.recording?.noteRead(info.dataId, entry);
+    const values = entry instanceof OwnValues ? entry.own : entry.values;
+    return (
+      values instanceof Float32Array || values instanceof Int32Array ? values : this.readSync(info.dataId)
+    ) as Values;
+  }
+
+  /** Whether a tensor has still this entry. */
+  holds(dataId: DataId, entry: unknown): boolean {
+    return this.data.has(dataId) && (this.data.get(dataId) as unknown) === entry;
   }
 
   override disposeData(dataId: DataId, force = false): boolean {
     const entry = this.data.has(dataId) ? (this.data.get(dataId) as unknown) : undefined;
     const gone = super.disposeData(dataId, force);
-    if (gone && entry instanceof OwnValues && !entry.escaped) this.pool.give(entry.own);
+    if (gone && entry instanceof OwnValues && !entry.escaped && entry.own instanceof Float32Array)
+      this.pool.give(entry.own);
     return gone;
   }
 }
@@ -71,18 +113,14 @@ export function registerNativeBackend(kernels: BackendKernels<KernelTools>): voi
     0,
   );
   for (const kernel of cpuKernels()) registerKernel({ ...kernel, backendName: 'native' });
-  registerKernels('native', kernels, (backend) => toolsOf(backend as NativeBackend));
+  registerKernels('native', { own: recordable(kernels.own), tfjs: recordable(kernels.tfjs) }, (backend) =>
+    toolsOf(backend as NativeBackend),
+  );
 }
 
 function toolsOf(backend: NativeBackend): KernelTools {
   return {
-    read: (info) => {
-      const entry = backend.data.get(info.dataId);
-      const values = entry instanceof OwnValues ? entry.own : entry.values;
-      return (
-        values instanceof Float32Array || values instanceof Int32Array ? values : backend.readSync(info.dataId)
-      ) as Values;
-    },
+    read: (info) => backend.valuesOf(info),
     make: (shape, dtype, values) => backend.makeOwn(shape, dtype, values),
     allocate: (length) => backend.pool.take(length),
     zeros: (length) => backend.pool.takeZeros(length),

@@ -1,9 +1,8 @@
 /** Generation on the C++ library: pages of cached keys and values, and attention of single new tokens to them. */
-import type { DecodeAttributes } from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { type NativeKernels, sizeOf } from './backend.js';
 import { nativeFunction } from './library.js';
-import { rotaryTables } from './rotary.js';
+import { anglesOfPositions } from './rotary.js';
 
 const pageParameters = 'int64_t rows, int64_t kvHeads, int64_t pageTokens, int64_t headDim, void *slots';
 
@@ -47,11 +46,13 @@ export const decodeKernels = {
     );
     const { lengths, table, scale, attention } = attrs;
     const stick = attention.kind === 'stick-breaking';
-    const [cosines, sines] = angles(attrs, headDim);
+    const width = rows === 0 ? 0 : table.length / rows;
+    const { inverseFrequencies } = attrs;
+    const angles = inverseFrequencies && anglesOfPositions(width * pageTokens, inverseFrequencies);
     run(
-      ...[rows, heads, kvHeads, headDim, pageTokens, rows === 0 ? 0 : table.length / rows, lengths, table, scale],
+      ...[rows, heads, kvHeads, headDim, pageTokens, width, lengths, table, scale],
       ...[stick ? 1 : 0, stick && attention.attendCurrent ? 1 : 0, stick ? 0 : attention.window],
-      ...[stick ? null : (attention.alibiSlopes ?? null), cosines, sines],
+      ...[stick ? null : (attention.alibiSlopes ?? null), angles?.cosines ?? null, angles?.sines ?? null],
       ...[read(q), read(k), read(v), read(keyPages), read(valuePages), output, remainder, keysRead],
     );
     return [
@@ -61,12 +62,3 @@ export const decodeKernels = {
     ];
   },
 } satisfies NativeKernels;
-
-/** Cosines and sines of the new tokens' angles; every layer of a step has the same. */
-function angles({ lengths, inverseFrequencies }: DecodeAttributes, headDim: number) {
-  if (!inverseFrequencies) return [null, null] as const;
-  const cuSeqlens = Int32Array.from({ length: lengths.length + 1 }, (_, i) => i);
-  const firstPositions = lengths.map((length) => Math.max(0, length - 1));
-  const { cosines, sines } = rotaryTables(headDim / 2, { cuSeqlens, firstPositions }, inverseFrequencies);
-  return [cosines, sines] as const;
-}

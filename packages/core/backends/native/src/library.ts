@@ -159,12 +159,34 @@ function threadsAsked(): number | undefined {
 
 const functions = new Map<string, ReturnType<Loaded['library']['func']>>();
 
+/** A function of the library, without a check of its arguments. */
+export type LibraryCall = (...args: unknown[]) => unknown;
+/** Told of every call of the library, where somebody listens. */
+export const listening: { note?: ((call: LibraryCall, args: unknown[]) => void) | undefined } = {};
+
+/** Calls the library for what stays, of which nobody is told. */
+export function unheard<T>(call: () => T): T {
+  const { note } = listening;
+  listening.note = undefined;
+  try {
+    return call();
+  } finally {
+    listening.note = note;
+  }
+}
+
 /** A function of the loaded library by its C signature, such as `void sb_set_threads(int32_t threads)`. */
 export function nativeFunction(signature: string): ReturnType<Loaded['library']['func']> {
   let found = functions.get(signature);
   if (!found) {
     if (!functionsOf) throw new Error("The backend 'native' was not selected.");
-    found = checked(signature, functionsOf.func(signature));
+    const call = functionsOf.func(signature);
+    const guarded = checked(signature, call);
+    const noted = (...args: unknown[]) => {
+      listening.note?.(call, args);
+      return guarded(...args);
+    };
+    found = noted as typeof call;
     functions.set(signature, found);
   }
   return found;

@@ -6,17 +6,17 @@
 import type { DataType } from '@tensorflow/tfjs-core';
 
 /** The entry that tfjs's CPU backend keeps for a tensor, for values made by a kernel of ours. */
-export class OwnValues {
+export class OwnValues<Values extends Float32Array | Int32Array = Float32Array | Int32Array> {
   refCount = 1;
   /** Whether somebody else has read `values` and may still hold them. */
   escaped = false;
 
   constructor(
     readonly dtype: DataType,
-    readonly own: Float32Array,
+    readonly own: Values,
   ) {}
 
-  get values(): Float32Array {
+  get values(): Values {
     this.escaped = true;
     return this.own;
   }

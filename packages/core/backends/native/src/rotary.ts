@@ -4,7 +4,10 @@ import type { RowPositions } from '@stickbreaking/core/backend';
 import { sameValues } from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { type NativeKernels, sizeOf } from './backend.js';
-import { nativeFunction } from './library.js';
+import { nativeFunction, unheard } from './library.js';
+
+const tablesSignature =
+  'void sb_rotary_tables(int64_t rows, int64_t half, void *positions, void *starts, void *inverseFrequencies, void *cosines, void *sines)';
 
 interface Tables {
   key: readonly (Int32Array | Float64Array)[];
@@ -34,13 +37,33 @@ export function rotaryTables(
   }
   const cosines = new Float32Array(rows * half);
   const sines = new Float32Array(rows * half);
-  const run = nativeFunction(
-    'void sb_rotary_tables(int64_t rows, int64_t half, void *positions, void *starts, void *inverseFrequencies, void *cosines, void *sines)',
-  );
-  run(rows, half, positions, starts, inverseFrequencies, cosines, sines);
+  nativeFunction(tablesSignature)(rows, half, positions, starts, inverseFrequencies, cosines, sines);
   const made = { key: key.map((values) => values.slice()), cosines, sines };
   kept = [made, ...kept.slice(0, 1)];
   return made;
+}
+
+interface Angles {
+  inverseFrequencies: Float64Array;
+  positions: number;
+  cosines: Float32Array;
+  sines: Float32Array;
+}
+let angles: Angles | undefined;
+
+/** Cosines and sines of at least so many positions from 0, [positions, headDim/2]; they stay until others are asked for. */
+export function anglesOfPositions(positions: number, inverseFrequencies: Float64Array): Angles {
+  if (angles && angles.positions >= positions && sameValues(angles.inverseFrequencies, inverseFrequencies))
+    return angles;
+  const half = inverseFrequencies.length;
+  const count = 2 ** Math.ceil(Math.log2(Math.max(256, positions)));
+  const [cosines, sines] = [new Float32Array(count * half), new Float32Array(count * half)];
+  const all = Int32Array.from({ length: count }, (_, i) => i);
+  unheard(() =>
+    nativeFunction(tablesSignature)(count, half, all, new Int32Array(count), inverseFrequencies, cosines, sines),
+  );
+  angles = { inverseFrequencies: inverseFrequencies.slice(), positions: count, cosines, sines };
+  return angles;
 }
 
 export const rotaryKernels = {
