@@ -95,7 +95,8 @@ __device__ __forceinline__ void produce(const Attention& p, const KeyItem& item,
   sh.ring.finish(step);
 }
 
-// Weights (to shared memory) and logit gradients of a tile; `carry` is what the first kernel kept of the two rows.
+// Weights and logit gradients of a tile, to shared memory; `carry` is what the first kernel kept of the two rows. s: logits; dP: dO·V,
+// which is still being multiplied.
 template <bool MASKED>
 __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
                                            unsigned weights, unsigned dLogits, int warp, int lane, float scale) {
@@ -104,6 +105,8 @@ __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], cons
   break_rows<MASKED>(s, scale, visible, leave, own);
 #pragma unroll
   for (int h = 0; h < 2; h++) before[h] = carry[h].x * nearer_product(own[h], c, all);
+  products_wait<0>();
+  hold(dP);
 #pragma unroll
   for (int group = 3; group >= 0; group--) {
     unsigned packed[2][2];
@@ -162,24 +165,35 @@ __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], co
                                              float slope) {
 #pragma unroll
   for (int group = 0; group < 4; group++) {
-    unsigned weight[2][2], dLogit[2][2];
+    unsigned packed[2][2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      float a[4], dz[4];
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const int key = 4 * group + i;
+      for (int key = 4 * group; key < 4 * group + 4; key++) {
         float x = fmaf(s[at(h, key)], scale, -carry[h].x);
         if (ALIBI) x = fmaf(slope, (float)(key + 1 - visible[h]), x);
-        a[i] = exp2_fast(x);
-        if (MASKED && (key >= visible[h] || (window && key < visible[h] - window))) a[i] = 0.f;
-        dz[i] = a[i] * (dP[at(h, key)] - carry[h].y);
+        x = exp2_fast(x);
+        s[at(h, key)] = MASKED && (key >= visible[h] || (window && key < visible[h] - window)) ? 0.f : x;
       }
-      weight[0][h] = pack_bf16(a[0], a[1]), weight[1][h] = pack_bf16(a[2], a[3]);
-      dLogit[0][h] = pack_bf16(dz[0], dz[1]), dLogit[1][h] = pack_bf16(dz[2], dz[3]);
+      packed[0][h] = pack_bf16(s[at(h, 4 * group)], s[at(h, 4 * group + 1)]);
+      packed[1][h] = pack_bf16(s[at(h, 4 * group + 2)], s[at(h, 4 * group + 3)]);
     }
-    store_pair(weights, warp, lane, group, weight[0][0], weight[0][1], weight[1][0], weight[1][1]);
-    store_pair(dLogits, warp, lane, group, dLogit[0][0], dLogit[0][1], dLogit[1][0], dLogit[1][1]);
+    store_pair(weights, warp, lane, group, packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
+  }
+  products_wait<0>();
+  hold(dP);
+#pragma unroll
+  for (int group = 0; group < 4; group++) {
+    unsigned packed[2][2];
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      float dz[4];
+#pragma unroll
+      for (int i = 0; i < 4; i++) dz[i] = s[at(h, 4 * group + i)] * (dP[at(h, 4 * group + i)] - carry[h].y);
+      packed[0][h] = pack_bf16(dz[0], dz[1]);
+      packed[1][h] = pack_bf16(dz[2], dz[3]);
+    }
+    store_pair(dLogits, warp, lane, group, packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
   }
 }
 
@@ -188,6 +202,8 @@ template <bool MASKED>
 __device__ __forceinline__ void fire_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
                                           unsigned weights, unsigned dLogits, int warp, int lane, float scale, int window,
                                           const FireBias& fire) {
+  products_wait<0>();
+  hold(dP);
   const int upper = visible[0];
   const FireSpan span = fire.span(fire.log<MASKED>(upper, 23), fire.log<MASKED>(upper, 0));
   const float slope[2] = {span.line.x * fire.inverse[0], span.line.x * fire.inverse[1]};
@@ -259,6 +275,12 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
   for (int i = 0; i < D / 2; i++) dK[i] = 0.f, dV[i] = 0.f;
   float2 next[2];
   int step = 0;
+  // The step whose products into dV and dK are still running: they are waited for when the next block's logits are there.
+  int running = -1;
+  const auto settle = [&] {
+    if (running >= 0) sh.ring.release(running, lane);
+    running = -1;
+  };
   for (int head = kv * group; head < (kv + 1) * group; head++) {
     const Reach reach(p, item, head);
     const Kept kept(p, item, head - p.firstHead * group, p.headCount * group, tile, r0);
@@ -282,12 +304,17 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         const unsigned q = sh.q + stage * T::BYTES, dO = sh.dO + stage * T::BYTES;
         products_begin();
         compare_tiles<D>(s, q, k, warp, lane);
+        products_commit();
         compare_tiles<D>(dP, dO, v, warp, lane);
         products_commit();
         if (b < own.to && tile >= farthest) kept.fetch(next, b + 1), fetched = b + 1;
-        products_wait<0>();
+        products_wait<1>();
         hold(s);
-        hold(dP);
+        hold(dK);
+        hold(dV);
+        // The squares are written anew: all four warps' products must have read them.
+        warpgroup_barrier(WARPGROUP + wg);
+        settle();
         const int nearRow = item.offset + b * TILE_ROWS + sees;  // keys that the block's first row sees
         const bool edge = p.window && TILE_ROWS * tile < nearRow + TILE_ROWS - 1 - p.window;
         if (MECHANISM == STICK_BREAKING) {
@@ -314,17 +341,21 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         accumulate_transposed<D>(dV, weights, dO, warp, lane);
         accumulate_transposed<D>(dK, dLogits, q, warp, lane);
         products_commit();
+        running = step++;
+      } else {
         products_wait<0>();
         hold(dK);
         hold(dV);
-        // The weights' tile is written anew next time: all four warps must have read it.
-        warpgroup_barrier(WARPGROUP + wg);
-      } else {
+        settle();
         sh.ring.wait(step);
+        sh.ring.release(step++, lane);
       }
-      sh.ring.release(step++, lane);
     }
   }
+  products_wait<0>();
+  hold(dK);
+  hold(dV);
+  settle();
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const int key = key_of_row(r0 + 8 * h);

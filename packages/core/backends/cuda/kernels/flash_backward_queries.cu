@@ -51,7 +51,7 @@ struct Carry {
   int limit[2], tile[2];
 };
 
-// s: logits → gradient of the logits (without the scale); dP: dO·V.
+// s: logits → gradient of the logits (without the scale); dP: dO·V, which is still being multiplied.
 template <bool MASKED>
 __device__ __forceinline__ void stick_gradient(float (&s)[32], float (&dP)[32], Carry& carry, float2 (&out)[2], int n, int c,
                                                float scale) {
@@ -70,6 +70,8 @@ __device__ __forceinline__ void stick_gradient(float (&s)[32], float (&dP)[32], 
     before[h] = near * nearer;
     out[h] = make_float2(near, carry.sum[h]);
   }
+  products_wait<0>();
+  hold(dP);
 #pragma unroll
   for (int group = 3; group >= 0; group--)
 #pragma unroll
@@ -112,7 +114,7 @@ __device__ __forceinline__ void stick_gradient(float (&s)[32], float (&dP)[32], 
 }
 
 template <bool MASKED>
-__device__ __forceinline__ void softmax_gradient(float (&s)[32], const float (&dP)[32], const Carry& carry, int window, int n,
+__device__ __forceinline__ void softmax_gradient(float (&s)[32], float (&dP)[32], const Carry& carry, int window, int n,
                                                  int c, float scale) {
 #pragma unroll
   for (int h = 0; h < 2; h++) {
@@ -121,22 +123,29 @@ __device__ __forceinline__ void softmax_gradient(float (&s)[32], const float (&d
     for (int key = 0; key < 16; key++) {
       float x = fmaf(s[at(h, key)], scale, -carry.logSumExp[h]);
       if (ALIBI) x = fmaf(carry.slope, (float)(key + 1 - visible), x);
-      float a = exp2_fast(x);
-      if (MASKED && (key >= visible || key < from)) a = 0.f;
-      s[at(h, key)] = a * (dP[at(h, key)] - carry.delta[h]);
+      x = exp2_fast(x);
+      s[at(h, key)] = MASKED && (key >= visible || key < from) ? 0.f : x;
     }
   }
+  products_wait<0>();
+  hold(dP);
+#pragma unroll
+  for (int h = 0; h < 2; h++)
+#pragma unroll
+    for (int key = 0; key < 16; key++) s[at(h, key)] *= dP[at(h, key)] - carry.delta[h];
 }
 
 // The same with FIRE's bias, and what its parameters' gradients need of the tile.
 template <bool MASKED>
-__device__ __forceinline__ void fire_gradient(float (&s)[32], const float (&dP)[32], const Carry& carry, const FireBias& fire,
+__device__ __forceinline__ void fire_gradient(float (&s)[32], float (&dP)[32], const Carry& carry, const FireBias& fire,
                                               FireSums& sums, int window, int n, int lane, float scale) {
   const int upper = carry.limit[0] - TILE_ROWS * n - 16 * (lane & 3);
   float u[24];
   const FireSpan span = fire.prepare<MASKED>(u, upper);
   const float base[2] = {-carry.logSumExp[0], -carry.logSumExp[1]};
   fire.add(s, u, scale, base, span);
+  products_wait<0>();
+  hold(dP);
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const int visible = upper + 8 * h, from = window ? visible - window : -TILE_ROWS;
@@ -206,43 +215,48 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   float dQ[D / 2];
 #pragma unroll
   for (int i = 0; i < D / 2; i++) dQ[i] = 0.f;
-  int step = 0;
-  for (int n = first; n < tiles; n++, step++) {
+  // The products with dO·V and into dQ run while weights are made: what a step needs is waited for in the next one.
+  const auto idle = [&](int step) { sh.ring.wait(step), sh.ring.release(step, lane); };
+  const int from = min(span.from, tiles);
+  int step = 0, n = first;
+  for (; n < from; n++, step++) idle(step);
+  for (; n < span.upper; n++, step++) {
     const int stage = sh.ring.wait(step);
-    if (n >= span.from && n < span.upper) {
-      float s[32], dP[32];
-      products_begin();
-      compare_tiles<D>(s, q, sh.k + stage * T::BYTES, warp, lane);
-      compare_tiles<D>(dP, dO, sh.v + stage * T::BYTES, warp, lane);
-      products_commit();
-      products_wait<0>();
-      hold(s);
-      hold(dP);
-      if (MECHANISM == STICK_BREAKING) {
-        float2 out[2];
-        if (n >= unmasked) stick_gradient<true>(s, dP, carry, out, n, c, scale);
-        else stick_gradient<false>(s, dP, carry, out, n, c, scale);
-        float2* to = carries + (i64)n * p.headCount * TILE_ROWS + r0;
-        if (c == 0) to[0] = out[0], to[8] = out[1];
-      } else if (FIRE) {
-        if (n >= unmasked || n < windowed) fire_gradient<true>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
-        else fire_gradient<false>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
-      } else {
-        if (n >= unmasked || n < windowed) softmax_gradient<true>(s, dP, carry, p.window, n, c, scale);
-        else softmax_gradient<false>(s, dP, carry, p.window, n, c, scale);
-      }
-      unsigned a[4][4];
-#pragma unroll
-      for (int i = 0; i < 16; i++) a[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
-      hold(dQ);
-      products_begin();
-      accumulate<D>(dQ, a, sh.k + stage * T::BYTES, lane);
-      products_commit();
-      products_wait<0>();
-      hold(dQ);
+    float s[32], dP[32];
+    products_begin();
+    compare_tiles<D>(s, q, sh.k + stage * T::BYTES, warp, lane);
+    products_commit();
+    compare_tiles<D>(dP, dO, sh.v + stage * T::BYTES, warp, lane);
+    products_commit();
+    products_wait<1>();
+    hold(s);
+    hold(dQ);
+    if (n > from) sh.ring.release(step - 1, lane);
+    if (MECHANISM == STICK_BREAKING) {
+      float2 out[2];
+      if (n >= unmasked) stick_gradient<true>(s, dP, carry, out, n, c, scale);
+      else stick_gradient<false>(s, dP, carry, out, n, c, scale);
+      float2* to = carries + (i64)n * p.headCount * TILE_ROWS + r0;
+      if (c == 0) to[0] = out[0], to[8] = out[1];
+    } else if (FIRE) {
+      if (n >= unmasked || n < windowed) fire_gradient<true>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
+      else fire_gradient<false>(s, dP, carry, fire, fireSums, p.window, n, lane, scale);
+    } else {
+      if (n >= unmasked || n < windowed) softmax_gradient<true>(s, dP, carry, p.window, n, c, scale);
+      else softmax_gradient<false>(s, dP, carry, p.window, n, c, scale);
     }
-    sh.ring.release(step, lane);
+    unsigned a[4][4];
+#pragma unroll
+    for (int i = 0; i < 16; i++) a[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
+    hold(dQ);
+    products_begin();
+    accumulate<D>(dQ, a, sh.k + stage * T::BYTES, lane);
+    products_commit();
   }
+  products_wait<0>();
+  hold(dQ);
+  if (n > from) sh.ring.release(step - 1, lane);
+  for (; n < tiles; n++, step++) idle(step);
   if (FIRE) {
     fireSums.flush(lane);
     asm volatile("bar.sync %0, %1;" ::"r"(CONSUMERS), "n"(WGS * 128) : "memory");

@@ -7,6 +7,8 @@
 
 constexpr int WGS = BLOCK_WARPGROUPS, STAGES = BLOCK_STAGES, THREADS = (WGS + 1) * 128;
 constexpr int CONSUMER_REGISTERS = WGS == 4 ? 112 : 152, PRODUCER_REGISTERS = WGS == 4 ? 32 : 40;
+// Whether the product with a tile's values runs until the next tile's logits are there. It takes registers.
+constexpr bool AHEAD = D == 128;
 using T = Tile<D, TILE_ROWS>;
 using Ring = Pipeline<STAGES, WGS * 4>;
 // WARPGROUP + its number: the threads of a consumer; PRODUCER: those that bring tiles.
@@ -59,6 +61,10 @@ struct Stick {
   __device__ __forceinline__ void begin(const Rows& rows) {
 #pragma unroll
     for (int h = 0; h < 2; h++) run[h] = rows.valid[h] ? 1.f : 0.f, left[h] = 1.f, tile[h] = 0.f;
+  }
+  // Whether the sticks of all of the warp's rows are: what lies farther away weighs nothing.
+  __device__ __forceinline__ bool exhausted(const Attention& p) const {
+    return __all_sync(0xffffffffu, run[0] < p.exhausted && run[1] < p.exhausted);
   }
   template <bool MASKED>
   __device__ __forceinline__ void weigh(float (&s)[32], const Attention& p, const Rows& rows, int n, int c, float scale) {
@@ -187,19 +193,35 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   if (MECHANISM == STICK_BREAKING) stick.begin(rows);
   else soft.begin(), soft.slope = ALIBI && p.slopes ? p.slopes[head] * LOG2E : 0.f;
 
+  const bool skip = MECHANISM == STICK_BREAKING && p.skip;
+  int step = 0, n = tiles - 1;
+  // A step that this warpgroup has no part in; false where no further tile comes.
+  const auto idle = [&](int step) {
+    sh.ring.wait(step);
+    if (skip && uniform(step >= *sh.stopped)) return false;
+    sh.ring.release(step, lane);
+    return true;
+  };
+  bool more = true;
   int exhausted = have <= 0;
-  if (exhausted && p.skip && thread == 0) atomicAdd((int*)sh.exhaustedGroups, 1);
-  int last = 0, step = 0;
-  for (int n = tiles - 1; n >= lowest; n--, step++) {
+  if (exhausted && skip && thread == 0) atomicAdd((int*)sh.exhaustedGroups, 1);
+  for (; n >= max(upper, lowest) && more; n--, step++) more = idle(step);
+  for (; n >= lower && !exhausted; n--, step++) {
     const int stage = sh.ring.wait(step);
-    if (p.skip && uniform(step >= *sh.stopped)) break;
-    if (!exhausted && n < upper && n >= lower) {
-      float s[32];
-      products_begin();
-      compare_tiles<D>(s, q, sh.k + stage * T::BYTES, warp, lane);
-      products_commit();
-      products_wait<0>();
-      hold(s);
+    float s[32];
+    products_begin();
+    compare_tiles<D>(s, q, sh.k + stage * T::BYTES, warp, lane);
+    products_commit();
+    products_wait<0>();
+    hold(s);
+    hold(o);
+    // The product with the values of the tile before ran until here.
+    if (AHEAD && n < upper - 1) sh.ring.release(step - 1, lane);
+    unsigned a[4][4];
+    if (skip && stick.exhausted(p)) {
+#pragma unroll
+      for (int i = 0; i < 16; i++) a[i / 4][i % 4] = 0;
+    } else {
       if (MECHANISM == STICK_BREAKING) {
         if (n >= unmasked) stick.weigh<true>(s, p, rows, n, c, scale);
         else stick.weigh<false>(s, p, rows, n, c, scale);
@@ -207,23 +229,30 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
         if (n >= unmasked || n < windowed) soft.weigh<true>(s, o, p, rows, n, c, scale);
         else soft.weigh<false>(s, o, p, rows, n, c, scale);
       }
-      unsigned a[4][4];
 #pragma unroll
       for (int i = 0; i < 16; i++) a[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
-      hold(o);
-      products_begin();
-      accumulate<D>(o, a, sh.v + stage * T::BYTES, lane);
-      products_commit();
-      last = n;
-      if (MECHANISM == STICK_BREAKING && p.skip) {
-        exhausted = uniform(warpgroup_all(WARPGROUP + wg, stick.run[0] < p.exhausted && stick.run[1] < p.exhausted));
-        if (exhausted && thread == 0) atomicAdd((int*)sh.exhaustedGroups, 1);
-      }
+    }
+    hold(o);
+    products_begin();
+    accumulate<D>(o, a, sh.v + stage * T::BYTES, lane);
+    products_commit();
+    if (skip) {
+      exhausted = uniform(warpgroup_all(WARPGROUP + wg, stick.run[0] < p.exhausted && stick.run[1] < p.exhausted));
+      if (exhausted && thread == 0) atomicAdd((int*)sh.exhaustedGroups, 1);
+    }
+    if (!AHEAD) {
       products_wait<0>();
       hold(o);
+      sh.ring.release(step, lane);
     }
-    sh.ring.release(step, lane);
   }
+  const int last = n + 1;
+  if (AHEAD) {
+    products_wait<0>();
+    hold(o);
+    if (last < upper) sh.ring.release(step - 1, lane);
+  }
+  for (; n >= lowest && more; n--, step++) more = idle(step);
   if (have <= 0) return;
 
 #pragma unroll
