@@ -73,10 +73,14 @@ async function step() {
   const batches = Array.from({ length: microBatches * size }, batch);
   const started = performance.now();
   const { collective } = world ?? {};
-  const options = { ...compute, ...(collective ? { collective, weights } : {}) };
+  const rate = 3e-4;
+  const early = weights ? undefined : (gradients, norm) => optimizer.update(gradients, norm, rate);
+  const options = { ...compute, ...(collective ? { collective, weights } : {}), early };
   const { loss, gradients, gradientNorm } = await batchGradients(model, batches, options);
-  optimizer.update(gradients, gradientNorm, 3e-4);
-  weights?.gatherWeights();
+  if (weights) {
+    optimizer.update(gradients, gradientNorm, rate);
+    weights.gatherWeights();
+  }
   tf.dispose([...gradients.values()]);
   return { loss, host: performance.now() - started };
 }

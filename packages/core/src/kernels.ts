@@ -315,7 +315,8 @@ export interface Kernels {
   GlobalNorm: { inputs: { [name: `x${number}`]: Tensor }; attrs: NoAttributes; outputs: [norm: Tensor] };
   /** param0, grad0, m0, v0, param1, …; no output: parameters and moments are changed in place. */
   AdamW: {
-    inputs: { [name: `${'param' | 'grad' | 'm' | 'v'}${number}`]: Tensor };
+    /** `scale`: a scalar that gradients are multiplied by besides gradientScale; where it is not a number, nothing is updated. */
+    inputs: { [name: `${'param' | 'grad' | 'm' | 'v'}${number}`]: Tensor; scale?: Tensor };
     attrs: AdamWAttributes;
     outputs: [];
   };

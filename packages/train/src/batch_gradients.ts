@@ -2,7 +2,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { globalNorm } from '@stickbreaking/core';
 import type { ComputeOptions, LlamaModel, TokenBatch } from '@stickbreaking/model';
-import { add, type Scalar, scalar, type Tensor, zerosLike } from '@tensorflow/tfjs-core';
+import { add, mul, type Scalar, scalar, type Tensor, tidy, zerosLike } from '@tensorflow/tfjs-core';
 import { type Collective, oneProcess, shareOf } from './collective.js';
 import { sharedGradients } from './parallel/shared_gradients.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
@@ -30,10 +30,16 @@ export async function batchGradients(
     precision,
     collective = oneProcess,
     weights,
+    early,
   }: ComputeOptions & {
     signal?: AbortSignal | undefined;
     collective?: Collective | undefined;
     weights?: SharedWeights | undefined;
+    /**
+     * Called with the gradients and their norm before the host knows loss and norm, in one process alone: what it asks of a device
+     * keeps that at work meanwhile. This norm is not finite either where the loss is not.
+     */
+    early?: ((gradients: Map<string, Tensor>, norm: Scalar) => void) | undefined;
   } = {},
 ): Promise<BatchGradients | undefined> {
   const scale = 1 / Math.max(1, scoredTokens(batches));
@@ -58,6 +64,11 @@ export async function batchGradients(
   const sums = await collective.sumTensors([...own.values()]);
   const gradients = new Map([...own.keys()].map((name, i) => [name, sums[i]!]));
   const norm = globalNorm(sums);
+  if (early && collective.size === 1) {
+    const both = tidy(() => add<Scalar>(norm, mul(loss, 0)));
+    early(gradients, both);
+    both.dispose();
+  }
   const [lossValues, normValues] = await Promise.all([loss.data(), norm.data()]);
   loss.dispose();
   norm.dispose();

@@ -1,7 +1,7 @@
 /** The optimizer: what it clips, what decays, at which rate, and its formula. */
 import { selectBackend } from '@stickbreaking/core';
 import { LlamaModel } from '@stickbreaking/model';
-import { memory, tensor } from '@tensorflow/tfjs-core';
+import { memory, type Scalar, scalar, tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 
@@ -10,7 +10,7 @@ beforeAll(() => selectBackend('cpu'));
 const sizes = { vocabSize: 5, hiddenSize: 4, intermediateSize: 4, numLayers: 1, numHeads: 1 };
 
 /** The first moments after one update with gradients of 3, divided by what unclipped ones give. */
-function scaleApplied(gradientNorm: number, settings: { gradientClip?: number }): number {
+function scaleApplied(gradientNorm: number | Scalar, settings: { gradientClip?: number }): number {
   const model = LlamaModel.create(sizes);
   const optimizer = new Optimizer(model.parameters, OptimizerSchema.parse(settings));
   const gradients = [...model.parameters].map(([name, { shape, size }]) => {
@@ -40,6 +40,26 @@ describe('clipping', () => {
     [0.001, 0, 1],
   ])('gradients of norm %d with a limit of %d are taken times %d', (norm, gradientClip, factor) => {
     expect(scaleApplied(norm, { gradientClip })).toBeCloseTo(factor, 6);
+    expect(scaleApplied(scalar(norm), { gradientClip })).toBeCloseTo(factor, 6);
+  });
+
+  it.each([
+    [1, Number.NaN],
+    [1, Infinity],
+    [0, Infinity],
+  ])('with a limit of %d and a norm of %d on the device nothing changes', (gradientClip, norm) => {
+    const model = LlamaModel.create(sizes);
+    const optimizer = new Optimizer(model.parameters, OptimizerSchema.parse({ gradientClip }));
+    const values = () =>
+      [...model.parameters.values(), ...optimizer.state().values()].flatMap((x) => [...x.dataSync()]);
+    const gradients = [...model.parameters].map(([name, { shape, size }]) => {
+      return [name, tensor(new Float32Array(size).fill(3), shape)] as const;
+    });
+    const before = values();
+    optimizer.update(new Map(gradients), scalar(norm), 0.1);
+    expect(values()).toEqual(before);
+    optimizer.takeBack();
+    expect(optimizer.updates).toBe(0);
   });
 
   it('is at 1 unless told otherwise', () => {

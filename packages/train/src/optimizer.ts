@@ -1,7 +1,20 @@
 // AdamW over all of a model's parameters at once, with the gradients clipped by their common norm.
 import { adamW, toBfloat16 } from '@stickbreaking/core';
 import { nonNegative, positive } from '@stickbreaking/model';
-import { type Tensor, tensor, type Variable, variable, zeros } from '@tensorflow/tfjs-core';
+import {
+  add,
+  div,
+  minimum,
+  mul,
+  type Scalar,
+  scalar,
+  type Tensor,
+  tensor,
+  tidy,
+  type Variable,
+  variable,
+  zeros,
+} from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 
 /** The schema of the optimizer's settings, with their defaults. */
@@ -58,10 +71,16 @@ export class Optimizer {
     ].filter((group) => group.names.length > 0);
   }
 
-  /** Updates the parameters. `gradientNorm` is the gradients' global norm before clipping. */
-  update(gradients: ReadonlyMap<string, Tensor>, gradientNorm: number, learningRate: number): void {
+  /**
+   * Updates the parameters. `gradientNorm` is the gradients' global norm before clipping: as a tensor, where the host does not
+   * know it yet. If it turns out not to be finite, nothing was updated, and `takeBack` is for the caller to call.
+   */
+  update(gradients: ReadonlyMap<string, Tensor>, gradientNorm: number | Scalar, learningRate: number): void {
     const { beta1, beta2, epsilon, gradientClip, weightDecay, momentType } = this.settings;
     this.updates++;
+    const known = typeof gradientNorm === 'number';
+    const scale = known ? undefined : clippingScale(gradientNorm, gradientClip);
+    const gradientScale = known && gradientClip > 0 && gradientNorm > gradientClip ? gradientClip / gradientNorm : 1;
     for (const { names, rateScale } of this.groups) {
       const of = <T>(tensors: ReadonlyMap<string, T>) => names.map((name) => tensors.get(name)!);
       adamW({
@@ -76,9 +95,16 @@ export class Optimizer {
         epsilon,
         step: this.updates,
         ...(momentType ? { momentType } : {}),
-        gradientScale: gradientClip > 0 && gradientNorm > gradientClip ? gradientClip / gradientNorm : 1,
+        gradientScale,
+        ...(scale ? { scale } : {}),
       });
     }
+    scale?.dispose();
+  }
+
+  /** The last update did not happen. */
+  takeBack(): void {
+    this.updates--;
   }
 
   /** The moments under the names they are saved by. */
@@ -117,6 +143,14 @@ export class Optimizer {
   dispose(): void {
     for (const moment of this.state().values()) moment.dispose();
   }
+}
+
+/** What gradients of this norm are multiplied by; not a number where the norm is not finite. */
+function clippingScale(norm: Scalar, clip: number): Scalar {
+  return tidy(() => {
+    const one = clip > 0 ? minimum<Scalar>(div(scalar(clip), norm), 1) : scalar(1);
+    return add<Scalar>(one, mul(norm, 0));
+  });
 }
 
 /** Weight matrices decay; norms, biases and other vectors do not. */

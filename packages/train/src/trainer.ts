@@ -13,7 +13,7 @@ import {
   type TensorToWrite,
   writeSafetensors,
 } from '@stickbreaking/model';
-import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore, type TrainingState } from './checkpoint.js';
 import type { Evaluation } from './evaluation.js';
@@ -105,12 +105,18 @@ class Trainer {
     this.source ??= await this.openData(index);
     const { source } = this;
     const batches = Array.from({ length: stage.microBatches }, () => source.next());
-    const result = await batchGradients(this.model, batches, { ...options, weights: this.weights });
+    const rate = learningRate(this.stages, index, state.stageStep);
+    let updated = false;
+    const early = (gradients: Map<string, Tensor>, norm: Scalar) => {
+      this.optimizer.update(gradients, norm, rate);
+      updated = true;
+    };
+    const result = await batchGradients(this.model, batches, { ...options, weights: this.weights, early });
     if (!result) return false;
     const { loss, gradients, gradientNorm } = result;
-    const rate = learningRate(this.stages, index, state.stageStep);
     const finite = Number.isFinite(loss) && Number.isFinite(gradientNorm);
-    if (finite) {
+    if (updated && !finite) this.optimizer.takeBack();
+    if (!updated && finite) {
       this.optimizer.update(gradients, gradientNorm, rate);
       this.weights?.gatherWeights();
     }

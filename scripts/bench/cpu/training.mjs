@@ -22,8 +22,9 @@ async function measure(path) {
   const batches = Array.from({ length: batchTokens / microBatchTokens }, () => randomBatch(config, microBatchTokens));
   const step = async () => {
     const start = performance.now();
-    const { gradients, gradientNorm } = await batchGradients(model, batches);
-    optimizer.update(gradients, gradientNorm, 1e-3);
+    const { gradients } = await batchGradients(model, batches, {
+      early: (gradients, norm) => optimizer.update(gradients, norm, 1e-3),
+    });
     for (const gradient of gradients.values()) gradient.dispose();
     return performance.now() - start;
   };

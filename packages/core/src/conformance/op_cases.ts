@@ -256,8 +256,18 @@ function adamWCase(): ConformanceCase {
           const [parameters, firstMoments, secondMoments] = [variables(start), variables(zeros()), variables(zeros())];
           steps.forEach((gradients, s) => {
             const tensors = gradients.map((values, i) => tensor(values, shapes[i]));
-            const moments = { firstMoments, secondMoments };
-            adamW({ ...constants, parameters, gradients: tensors, ...moments, weightDecays, step: s + 1 });
+            const all = {
+              ...constants,
+              parameters,
+              gradients: tensors,
+              firstMoments,
+              secondMoments,
+              weightDecays,
+              step: s + 1,
+            };
+            // Part of the factor on the device, and one that is not a number: nothing happens.
+            if (s > 0) adamW({ ...all, scale: scalar(Number.NaN) });
+            adamW(s > 0 ? { ...all, gradientScale: constants.gradientScale * 4, scale: scalar(0.25) } : all);
           });
           const results = parameters.flatMap((parameter, i): Tensor[] =>
             [parameter, firstMoments[i]!, secondMoments[i]!].map((one) => one.mul(scalar(1))),

@@ -11,18 +11,23 @@ export interface AdamWOptions extends AdamWAttributes {
   gradients: readonly Tensor[];
   firstMoments: readonly Variable[];
   secondMoments: readonly Variable[];
+  /**
+   * Besides `gradientScale`, a factor that the host need not know yet, so that a device goes on meanwhile; where it is not a
+   * number, nothing is updated.
+   */
+  scale?: Tensor;
 }
 
 /**
  * One update of AdamW (https://arxiv.org/abs/1711.05101) over all parameters, in place: moments with bias correction,
  * decoupled weight decay `parameter −= learningRate · weightDecay · parameter`.
  *
- * @throws UserError if there are not as many gradients, moments and weight decays as parameters, or a setting does not
+ * @throws UserError if there are not as many gradients, moments and weight decays as parameters, or a setting or `scale` does not
  *   fit
  */
 export function adamW(options: AdamWOptions): void {
   const op = 'adamW';
-  const { parameters, gradients, firstMoments, secondMoments, ...attrs } = options;
+  const { parameters, gradients, firstMoments, secondMoments, scale, ...attrs } = options;
   if (attrs.weightDecays.length !== parameters.length) {
     throw new UserError(`${op}: ${attrs.weightDecays.length} weight decays for ${parameters.length} parameters.`);
   }
@@ -38,7 +43,8 @@ export function adamW(options: AdamWOptions): void {
   checkInt(op, 'step', attrs.step, 1);
   if (attrs.momentType !== undefined && !['float32', 'bfloat16'].includes(attrs.momentType))
     throw new UserError(`${op}: momentType is ${attrs.momentType}; expected 'float32' or 'bfloat16'.`);
-  const inputs: Kernels['AdamW']['inputs'] = {};
+  if (scale) checkShape(op, 'scale', scale, []);
+  const inputs: Kernels['AdamW']['inputs'] = scale ? { scale } : {};
   parameters.forEach((parameter, i) => {
     const parts = { grad: gradients[i], m: firstMoments[i], v: secondMoments[i] };
     inputs[`param${i}`] = parameter;

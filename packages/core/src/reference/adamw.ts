@@ -18,7 +18,9 @@ import { MOMENT_SHIFT, momentSeed, roundingBits } from '../stochastic_rounding.j
 import { bfloat16 } from './fewer_bits.js';
 
 export const adamW: ReferenceKernel<'AdamW'> = (inputs, attrs) => {
-  const { weightDecays, learningRate, beta1, beta2, epsilon, step, gradientScale, momentType } = attrs;
+  const { weightDecays, learningRate, beta1, beta2, epsilon, step, momentType } = attrs;
+  const gradientScale = attrs.gradientScale * (inputs.scale?.dataSync()[0] ?? 1);
+  if (Number.isNaN(gradientScale)) return [];
   const unbias1 = 1 / (1 - beta1 ** step);
   const unbias2 = 1 / (1 - beta2 ** step);
   weightDecays.forEach((weightDecay, i) => {

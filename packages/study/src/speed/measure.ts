@@ -83,8 +83,9 @@ export async function measure({
   for (let step = 0; step < warmupSteps + steps; step++) {
     const batch = randomBatch(model.config.vocabSize, length, tokens, random);
     const start = performance.now();
-    const { gradients, gradientNorm } = (await batchGradients(model, [batch]))!;
-    optimizer.update(gradients, gradientNorm, 1e-4);
+    const { gradients } = (await batchGradients(model, [batch], {
+      early: (gradients, norm) => optimizer.update(gradients, norm, 1e-4),
+    }))!;
     for (const gradient of gradients.values()) gradient.dispose();
     await [...model.parameters.values()].at(-1)!.data(); // a device works behind the host: wait for it
     if (step >= warmupSteps) times.push(performance.now() - start);

@@ -59,7 +59,10 @@ __device__ __forceinline__ void keep1(bf16* p, float x, unsigned seed, unsigned 
 
 template <typename M>
 __device__ __forceinline__ void adamw_block(const Parameter* table, int tensors, float lr, float beta1, float beta2, float epsilon,
-                                            float correction1, float correction2, float scale, unsigned step) {
+                                            float correction1, float correction2, float scale, unsigned step,
+                                            const float* further) {
+  if (further) scale *= *further;
+  if (scale != scale) return;  // the loss or a gradient is not finite
   int t = 0, high = tensors;
   while (t + 1 < high) {
     const int mid = (t + high) / 2;
@@ -97,8 +100,8 @@ __device__ __forceinline__ void adamw_block(const Parameter* table, int tensors,
 
 #define ADAMW(NAME, TYPE)                                                                                                    \
   extern "C" __global__ void NAME(const Parameter* table, int tensors, float lr, float beta1, float beta2, float epsilon,    \
-                                  float correction1, float correction2, float scale, unsigned step) {                        \
-    adamw_block<TYPE>(table, tensors, lr, beta1, beta2, epsilon, correction1, correction2, scale, step);                     \
+                                  float correction1, float correction2, float scale, unsigned step, const float* further) {  \
+    adamw_block<TYPE>(table, tensors, lr, beta1, beta2, epsilon, correction1, correction2, scale, step, further);            \
   }
 ADAMW(adamw, float)
 ADAMW(adamw_bf16, bf16)

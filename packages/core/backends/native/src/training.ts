@@ -65,7 +65,9 @@ export const trainingKernels = {
     return [make([], 'float32', Float32Array.of(Math.sqrt(total)))];
   },
 
-  AdamW(inputs, { weightDecays, learningRate, beta1, beta2, epsilon, step, gradientScale, momentType }, tools) {
+  AdamW(inputs, { weightDecays, learningRate, beta1, beta2, epsilon, step, momentType, ...attrs }, tools) {
+    const gradientScale = attrs.gradientScale * (inputs.scale ? tools.read(inputs.scale)[0]! : 1);
+    if (Number.isNaN(gradientScale)) return [];
     const run = nativeFunction(
       'void sb_adamw(int64_t count, float decay, float learningRate, float beta1, float beta2, float epsilon, float unbias1, float unbias2, float gradientScale, void *gradient, void *parameter, void *m, void *v)',
     );

@@ -83,6 +83,7 @@ const adamW: CudaKernel<'AdamW'> = (
       f32(1 / (1 - beta2 ** step)),
       f32(gradientScale),
       i32(step),
+      pointer(inputs.scale ? backend.f32(inputs.scale, scratch) : 0),
     ]),
   );
   return [];
