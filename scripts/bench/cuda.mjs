@@ -1,7 +1,7 @@
 // `npm run bench -- cuda`: the fused attention kernels on the GPU, forward and forward + backward, at five shapes of real models:
 // stick-breaking with and without block skipping, softmax, softmax with RoPE. Random normal inputs, medians of CUDA events.
 // `--pytorch [python3]` runs PyTorch's softmax attention (FlashAttention-2, cuDNN) in the same call and prints ratios.
-// Options: --repeats n, --out folder.
+// Options: --only part of a shape's name, --repeats n, --out folder.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -16,6 +16,7 @@ const { values: o } = parseArgs({
   options: {
     pytorch: { type: 'string' },
     script: { type: 'string', default: join(dirname(fileURLToPath(import.meta.url)), 'pytorch_attention.py') },
+    only: { type: 'string', default: '' },
     repeats: { type: 'string', default: '11' },
     out: { type: 'string', default: 'benchmarks' },
   },
@@ -26,7 +27,7 @@ const shapes = [
   { name: '16K context', batch: 1, heads: 24, tokens: 16_384, headDim: 64 },
   { name: 'head dimension 128', batch: 4, heads: 12, tokens: 4096, headDim: 128 },
   { name: 'head dimension 128, 16K', batch: 1, heads: 12, tokens: 16_384, headDim: 128 },
-];
+].filter(({ name }) => name.includes(o.only));
 const backend = await openGpu();
 const { driver } = backend;
 const run = (name, inputs, attrs) => tf.engine().runKernel(name, inputs, attrs);

@@ -64,12 +64,14 @@ export async function batchGradients(
   const sums = await collective.sumTensors([...own.values()]);
   const gradients = new Map([...own.keys()].map((name, i) => [name, sums[i]!]));
   const norm = globalNorm(sums);
+  // Asked for before anything that `early` launches.
+  const values = Promise.all([loss.data(), norm.data()]);
   if (early && collective.size === 1) {
     const both = tidy(() => add<Scalar>(norm, mul(loss, 0)));
     early(gradients, both);
     both.dispose();
   }
-  const [lossValues, normValues] = await Promise.all([loss.data(), norm.data()]);
+  const [lossValues, normValues] = await values;
   loss.dispose();
   norm.dispose();
   const [meanLoss] = await collective.sumNumbers([lossValues[0]!]);

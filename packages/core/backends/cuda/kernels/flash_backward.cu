@@ -46,17 +46,14 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   copy_wait<0>();
   async_proxy_fence();
   warpgroup_barrier(WARPGROUP + wg);
-  carry.lastStop = 0, carry.firstStop = 1 << 30;
+  carry.lastStop = 0;
   if (MECHANISM == STICK_BREAKING)
     for (int i = 0; i < 2; i++) {  // each lane two of the warpgroup's rows
-      const int row = lane + 32 * i;
       float tile;
-      asm volatile("ld.shared.f32 %0, [%1];" : "=f"(tile) : "r"(sh.stops + (wg * TILE_ROWS + row) * 8) : "memory");
+      asm volatile("ld.shared.f32 %0, [%1];" : "=f"(tile) : "r"(sh.stops + (wg * TILE_ROWS + lane + 32 * i) * 8) : "memory");
       carry.lastStop = max(carry.lastStop, (int)tile);
-      if (row / 16 == warp) carry.firstStop = (int)tile;
     }
   carry.lastStop = uniform(__reduce_max_sync(0xffffffffu, carry.lastStop));
-  carry.firstStop = uniform(__reduce_min_sync(0xffffffffu, carry.firstStop));
 
   const unsigned place = pair_place(warp, lane);
   float dQ[D / 2];
@@ -78,8 +75,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       unsigned a[4][4];
       const unsigned weights = sh.weights(buffer, wg) + place;
       if (MECHANISM == STICK_BREAKING) {
-        if (n < carry.firstStop) nothing_tile(dP, a, weights);
-        else if (n >= unmasked) stick_tile<true>(s, dP, a, carry, weights, n, limit, lane, scale);
+        if (n >= unmasked) stick_tile<true>(s, dP, a, carry, weights, n, limit, lane, scale);
         else stick_tile<false>(s, dP, a, carry, weights, n, limit, lane, scale);
       } else {
         if (n >= unmasked || n < windowed)

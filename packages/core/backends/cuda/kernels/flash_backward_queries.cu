@@ -8,7 +8,11 @@
 #include "flash_queries.cuh"
 
 constexpr int WGS = BLOCK_WARPGROUPS, STAGES = BLOCK_STAGES, THREADS = (WGS + 1) * 128;
-constexpr int CONSUMER_REGISTERS = WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = 40;
+// Three warpgroups with all of a thread's accumulators need every register there is.
+constexpr bool FULL = WGS == 3 && (FIRE || D == 128);
+constexpr int CONSUMER_REGISTERS = FULL ? 160 : WGS == 3 ? 152 : 232, PRODUCER_REGISTERS = FULL ? 32 : 40;
+// Whether the product into dQ runs until the next tile's logits are there.
+constexpr bool AHEAD = !(WGS == 3 && D == 128);
 using T = Tile<D, TILE_ROWS>;
 using Ring = Pipeline<STAGES, WGS * 4>;
 // WARPGROUP + its number: the threads of a consumer; CONSUMERS: all of theirs.
@@ -215,7 +219,6 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   float dQ[D / 2];
 #pragma unroll
   for (int i = 0; i < D / 2; i++) dQ[i] = 0.f;
-  // The products with dO·V and into dQ run while weights are made: what a step needs is waited for in the next one.
   const auto idle = [&](int step) { sh.ring.wait(step), sh.ring.release(step, lane); };
   const int from = min(span.from, tiles);
   int step = 0, n = first;
@@ -231,7 +234,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
     products_wait<1>();
     hold(s);
     hold(dQ);
-    if (n > from) sh.ring.release(step - 1, lane);
+    if (AHEAD && n > from) sh.ring.release(step - 1, lane);
     if (MECHANISM == STICK_BREAKING) {
       float2 out[2];
       if (n >= unmasked) stick_gradient<true>(s, dP, carry, out, n, c, scale);
@@ -252,10 +255,17 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
     products_begin();
     accumulate<D>(dQ, a, sh.k + stage * T::BYTES, lane);
     products_commit();
+    if (!AHEAD) {
+      products_wait<0>();
+      hold(dQ);
+      sh.ring.release(step, lane);
+    }
   }
-  products_wait<0>();
-  hold(dQ);
-  if (n > from) sh.ring.release(step - 1, lane);
+  if (AHEAD) {
+    products_wait<0>();
+    hold(dQ);
+    if (n > from) sh.ring.release(step - 1, lane);
+  }
   for (; n < tiles; n++, step++) idle(step);
   if (FIRE) {
     fireSums.flush(lane);
@@ -293,10 +303,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_backward_queries(
   }
   first = uniform(first), tiles = uniform(tiles);
   if (wg == WGS) {
-    registers_give<FIRE && WGS == 3 ? 32 : PRODUCER_REGISTERS>();
+    registers_give<PRODUCER_REGISTERS>();
     produce(p, item, sh, head, first, tiles, thread);
   } else {
-    registers_take<FIRE && WGS == 3 ? 160 : CONSUMER_REGISTERS>();
+    registers_take<CONSUMER_REGISTERS>();
     consume(p, item, sh, number, head, first, tiles, wg, thread);
   }
 }

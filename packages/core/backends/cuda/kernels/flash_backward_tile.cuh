@@ -6,7 +6,7 @@
 struct Carry {
   float left[2], sum[2];                // stick-breaking: what is left of the stick, the sum of dÃ so far
   unsigned stops;                       // where the rows' sticks stop: in shared memory, a tile and what is left before it
-  int lastStop, firstStop;              // the nearest of the warpgroup's, the farthest of the warp's
+  int lastStop;                         // the nearest of the warpgroup's
   float delta[2], logSumExp[2], slope;  // softmax
 };
 
@@ -88,19 +88,6 @@ __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], unsi
       a[group][2 + h] = pack_bf16(dz[2], dz[3]);
     }
     store_pair((weights ^ group * 32) + Square::BYTES, a[group][0], a[group][1], a[group][2], a[group][3]);
-  }
-}
-
-// The same where no stick of the warp's rows reaches the tile: all zeros.
-__device__ __forceinline__ void nothing_tile(float (&dP)[32], unsigned (&a)[4][4], unsigned weights) {
-  products_wait<0>();
-  hold(dP);
-#pragma unroll
-  for (int group = 0; group < 4; group++) {
-#pragma unroll
-    for (int i = 0; i < 4; i++) a[group][i] = 0;
-    store_pair(weights ^ group * 32, 0, 0, 0, 0);
-    store_pair((weights ^ group * 32) + Square::BYTES, 0, 0, 0, 0);
   }
 }
 

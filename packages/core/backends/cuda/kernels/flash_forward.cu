@@ -62,10 +62,6 @@ struct Stick {
 #pragma unroll
     for (int h = 0; h < 2; h++) run[h] = rows.valid[h] ? 1.f : 0.f, left[h] = 1.f, tile[h] = 0.f;
   }
-  // Whether the sticks of all of the warp's rows are: what lies farther away weighs nothing.
-  __device__ __forceinline__ bool exhausted(const Attention& p) const {
-    return __all_sync(0xffffffffu, run[0] < p.exhausted && run[1] < p.exhausted);
-  }
   template <bool MASKED>
   __device__ __forceinline__ void weigh(float (&s)[32], const Attention& p, const Rows& rows, int n, int c, float scale) {
     const int visible[2] = {rows.limit[0] - TILE_ROWS * n - 16 * c, rows.limit[1] - TILE_ROWS * n - 16 * c};
@@ -217,21 +213,16 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
     hold(o);
     // The product with the values of the tile before ran until here.
     if (AHEAD && n < upper - 1) sh.ring.release(step - 1, lane);
-    unsigned a[4][4];
-    if (skip && stick.exhausted(p)) {
-#pragma unroll
-      for (int i = 0; i < 16; i++) a[i / 4][i % 4] = 0;
+    if (MECHANISM == STICK_BREAKING) {
+      if (n >= unmasked) stick.weigh<true>(s, p, rows, n, c, scale);
+      else stick.weigh<false>(s, p, rows, n, c, scale);
     } else {
-      if (MECHANISM == STICK_BREAKING) {
-        if (n >= unmasked) stick.weigh<true>(s, p, rows, n, c, scale);
-        else stick.weigh<false>(s, p, rows, n, c, scale);
-      } else {
-        if (n >= unmasked || n < windowed) soft.weigh<true>(s, o, p, rows, n, c, scale);
-        else soft.weigh<false>(s, o, p, rows, n, c, scale);
-      }
-#pragma unroll
-      for (int i = 0; i < 16; i++) a[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
+      if (n >= unmasked || n < windowed) soft.weigh<true>(s, o, p, rows, n, c, scale);
+      else soft.weigh<false>(s, o, p, rows, n, c, scale);
     }
+    unsigned a[4][4];
+#pragma unroll
+    for (int i = 0; i < 16; i++) a[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
     hold(o);
     products_begin();
     accumulate<D>(o, a, sh.v + stage * T::BYTES, lane);

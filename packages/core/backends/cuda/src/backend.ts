@@ -18,6 +18,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { architecture, compileKernels } from './compiler.js';
 import { CublasLt, type Product } from './cublaslt.js';
+import { Downloads, type HostValues, roomFor } from './downloads.js';
 import { type Argument, CudaDriver, type CudaFunction, i32, i64, type LaunchShape, pointer } from './driver.js';
 import { Graphs, paddedStep } from './graphs.js';
 import { spread, vectorBlocks } from './grids.js';
@@ -45,6 +46,7 @@ export class CudaBackend extends KernelBackend {
   private readonly functions = new Map<string, CudaFunction>();
   private readonly modules = new Map<string, number>();
   private readonly uploads: Uploads;
+  private readonly downloads: Downloads;
 
   constructor(
     driver = new CudaDriver(),
@@ -57,6 +59,7 @@ export class CudaBackend extends KernelBackend {
     this.cublas = options.cublas ?? new CublasLt(driver, autotune);
     this.data = new DataStorage(this, engine());
     this.uploads = new Uploads(driver);
+    this.downloads = new Downloads(driver);
     this.graphs = new Graphs(this);
     this.residents = new Residents(this);
   }
@@ -156,13 +159,11 @@ export class CudaBackend extends KernelBackend {
     ]);
   }
 
-  override readSync(dataId: DataId): Float32Array | Int32Array | Uint8Array {
+  override readSync(dataId: DataId): HostValues {
     const entry = this.stored({ dataId });
     if (entry.host) return entry.host.slice();
-    const { driver } = this;
     const { size, type } = entry;
-    const array = type === 'i32' ? Int32Array : type === 'u8' ? Uint8Array : Float32Array;
-    const values = new array(size);
+    const values = roomFor(entry);
     this.withScratch((scratch) => {
       let { address } = entry;
       if (isBent(entry)) {
@@ -174,19 +175,19 @@ export class CudaBackend extends KernelBackend {
         this.castInto(wide, 'f32', address, 'bf16', size);
         address = wide;
       }
-      if (size > 0) driver.call('cuMemcpyDtoHAsync_v2', values, address, values.byteLength, driver.stream);
+      this.downloads.inOrder(values, address);
     });
-    driver.synchronize();
     return values;
   }
 
-  /** Waits for the GPU without blocking the event loop, then downloads. */
-  override async read(dataId: DataId): Promise<Float32Array | Int32Array | Uint8Array> {
-    const event = this.driver.createEvent();
-    this.driver.recordEvent(event);
-    while (!this.driver.eventDone(event)) await new Promise((resolve) => setImmediate(resolve));
-    this.driver.call('cuEventDestroy_v2', event);
-    return this.readSync(dataId);
+  /** Waits for what has been launched without blocking the event loop, then downloads beside what has been since. */
+  override async read(dataId: DataId): Promise<HostValues> {
+    await this.downloads.launched();
+    const entry = this.stored({ dataId });
+    if (entry.host || entry.type === 'bf16' || isBent(entry)) return this.readSync(dataId);
+    const values = roomFor(entry);
+    this.downloads.asideOf(values, entry.address);
+    return values;
   }
 
   /** A new tensor whose memory holds nothing yet. */

@@ -282,8 +282,8 @@ export class CudaDriver {
     this.call('cuMemPoolSetAttribute', this.pool, POOL_USED_HIGH, new BigUint64Array(1));
   }
 
-  synchronize(): void {
-    this.call('cuStreamSynchronize', this.stream);
+  synchronize(stream = this.stream): void {
+    this.call('cuStreamSynchronize', stream);
   }
 
   loadModule(cubin: Uint8Array): number {
