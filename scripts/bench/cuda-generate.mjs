@@ -6,7 +6,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { seededRandom } from '@stickbreaking/base';
 import { loadConfig, parseConfig } from '@stickbreaking/model';
-import { commandGiven, openGpu } from './gpu.mjs';
+import { byKernel, commandGiven, openGpu, timeLaunches } from './gpu.mjs';
 import { median } from './measure.mjs';
 import { noisyModel } from './noisy_model.mjs';
 
@@ -95,23 +95,11 @@ function profile(batch, context) {
   // Counting what is read keeps the step from being recorded.
   const step = () => run({ onKeysRead: () => {} });
   step();
-  const spans = [];
-  driver.onLaunch = (name, run) => {
-    const [start, end] = [driver.createEvent(true), driver.createEvent(true)];
-    driver.recordEvent(start);
-    run();
-    driver.recordEvent(end);
-    spans.push({ name, start, end });
-  };
+  const end = timeLaunches(driver);
   step();
-  driver.onLaunch = undefined;
-  const totals = new Map();
-  for (const { name, start, end } of spans) {
-    const { ms = 0, launches = 0 } = totals.get(name) ?? {};
-    totals.set(name, { ms: ms + driver.elapsed(start, end), launches: launches + 1 });
-  }
+  const { launches } = end();
   for (const cache of caches) cache.dispose();
-  return [...totals].map(([name, one]) => ({ batch, context, name, ...one })).sort((a, b) => b.ms - a.ms);
+  return byKernel(launches).map(([name, { time, launches }]) => ({ batch, context, name, ms: time, launches }));
 }
 
 const report = {

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { openTokenizer, readDocuments } from '@stickbreaking/data';
 import { LlamaModel, resolveCheckpoint } from '@stickbreaking/model';
 import * as tf from '@tensorflow/tfjs-core';
-import { commandGiven, openGpu } from './gpu.mjs';
+import { commandGiven, openGpu, timeLaunches } from './gpu.mjs';
 import { median } from './measure.mjs';
 
 const { values: o } = parseArgs({
@@ -38,25 +38,15 @@ const targets = Int32Array.from(ids.slice(1, length + 1));
 const batch = { tokens, targets, cuSeqlens: Int32Array.of(0, tokens.length) };
 
 function attentionMs() {
-  const spans = [];
-  driver.onLaunch = (name, run) => {
-    if (!name.startsWith('flash_')) return run();
-    const [start, end] = [driver.createEvent(true), driver.createEvent(true)];
-    driver.recordEvent(start);
-    run();
-    driver.recordEvent(end);
-    spans.push({ name, start, end });
-  };
+  const end = timeLaunches(driver, (name) => name.startsWith('flash_'));
   const started = performance.now();
   const { loss, gradients } = model.gradients(batch, { scale: 1 / tokens.length });
   const value = loss.dataSync()[0];
   driver.synchronize();
   const wall = performance.now() - started;
-  driver.onLaunch = undefined;
   tf.dispose([loss, ...gradients.values()]);
   const totals = { forward: 0, backward: 0, wall, loss: value };
-  for (const { name, start, end } of spans)
-    totals[name === 'flash_forward' ? 'forward' : 'backward'] += driver.elapsed(start, end);
+  for (const { name, ms } of end().launches) totals[name === 'flash_forward' ? 'forward' : 'backward'] += ms;
   return totals;
 }
 /**

@@ -11,7 +11,7 @@ import { seededRandom } from '@stickbreaking/base';
 import { loadConfig, parseConfig } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import * as tf from '@tensorflow/tfjs-core';
-import { commandGiven, joinGpus, openGpu } from './gpu.mjs';
+import { byKernel, commandGiven, joinGpus, openGpu, timeLaunches } from './gpu.mjs';
 import { median } from './measure.mjs';
 import { noisyModel } from './noisy_model.mjs';
 
@@ -91,26 +91,10 @@ async function step() {
  * late (or the events themselves, so the share is a lower bound).
  */
 async function profile() {
-  const spans = [];
-  driver.onLaunch = (name, run) => {
-    const [start, end] = [driver.createEvent(true), driver.createEvent(true)];
-    driver.recordEvent(start);
-    run();
-    driver.recordEvent(end);
-    spans.push({ name, start, end });
-  };
+  const end = timeLaunches(driver);
   await step();
-  driver.synchronize();
-  driver.onLaunch = undefined;
-  const totals = new Map();
-  const busy = spans.reduce((sum, { start, end }) => sum + driver.elapsed(start, end), 0);
-  const busyShare = busy / driver.elapsed(spans[0].start, spans.at(-1).end);
-  for (const { name, start, end } of spans) {
-    const { time = 0, launches = 0 } = totals.get(name) ?? {};
-    totals.set(name, { time: time + driver.elapsed(start, end), launches: launches + 1 });
-    for (const event of [start, end]) driver.call('cuEventDestroy_v2', event);
-  }
-  return { busyShare, kernels: [...totals].sort((a, b) => b[1].time - a[1].time) };
+  const { launches, whole } = end();
+  return { busyShare: launches.reduce((sum, { ms }) => sum + ms, 0) / whole, kernels: byKernel(launches) };
 }
 
 /** What the host needs to enqueue a step's forward and backward, the GPU not waited for. */

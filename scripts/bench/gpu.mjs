@@ -21,6 +21,40 @@ export async function openGpu(says = true) {
   return backend;
 }
 
+/**
+ * Times what is launched from here on, an event on either side of each. The function that it returns ends that, waits, and gives
+ * each launch's name and milliseconds, and those from the first one's start to the last one's end.
+ */
+export function timeLaunches(driver, wanted = () => true) {
+  const spans = [];
+  driver.onLaunch = (name, run) => {
+    if (!wanted(name)) return run();
+    const [start, end] = [driver.createEvent(true), driver.createEvent(true)];
+    driver.recordEvent(start);
+    run();
+    driver.recordEvent(end);
+    spans.push({ name, start, end });
+  };
+  return () => {
+    driver.onLaunch = undefined;
+    driver.synchronize();
+    const launches = spans.map(({ name, start, end }) => ({ name, ms: driver.elapsed(start, end) }));
+    const whole = spans.length > 0 ? driver.elapsed(spans[0].start, spans.at(-1).end) : 0;
+    for (const { start, end } of spans) for (const event of [start, end]) driver.call('cuEventDestroy_v2', event);
+    return { launches, whole };
+  };
+}
+
+/** Milliseconds and launches of each kernel, the longest first. */
+export function byKernel(launches) {
+  const totals = new Map();
+  for (const { name, ms } of launches) {
+    const { time = 0, launches: before = 0 } = totals.get(name) ?? {};
+    totals.set(name, { time: time + ms, launches: before + 1 });
+  }
+  return [...totals].sort((a, b) => b[1].time - a[1].time);
+}
+
 /** The command as it was given, but for where its numbers go; kept with them. */
 export function commandGiven(name, out) {
   return [`npm run bench -- ${name}`, ...process.argv.slice(2).filter((one) => one !== '--out' && one !== out)].join(

@@ -8,8 +8,8 @@ export interface GpuPlan {
   gpus: number;
   /** of one GPU, at the peak of a step */
   memoryBytes: number;
-  /** of one GPU, where it is known */
-  capacityBytes: number | null;
+  /** of one GPU */
+  capacityBytes: number;
   /** that each GPU sends in an optimizer step */
   trafficBytes: number;
   /** of all GPUs, on H100s */
@@ -33,15 +33,15 @@ interface Size {
   recompute: Recompute;
 }
 
-export function planGpus(config: RunConfig, gpus: number, capacity?: number): GpuPlan {
+export function planGpus(config: RunConfig, gpus: number, capacity: number): GpuPlan {
   const size = largest(config);
-  const fits = (bytes: number) => capacity === undefined || bytes + RESERVED <= capacity;
+  const fits = (bytes: number) => bytes + RESERVED <= capacity;
   const memoryBytes = memoryOf(config, size, gpus);
   const parameters = countParameters(config.model);
   return {
     gpus,
     memoryBytes,
-    capacityBytes: capacity ?? null,
+    capacityBytes: capacity,
     trafficBytes: Math.round(((4 + 2) * parameters * (gpus - 1)) / gpus),
     tokensPerSecond: Math.round(size.batchTokens / secondsOf(config, size, gpus)),
     instead: fits(memoryBytes) ? null : (cheapest(config, gpus, fits) ?? null),
@@ -63,7 +63,7 @@ export function adviceToFit(config: RunConfig, gpus: number, capacity: number): 
 
 /** One line where the GPUs do not have the memory that the run needs. */
 export function gpuMemoryFault(config: RunConfig, { gpus, memoryBytes, capacityBytes }: GpuPlan): string | undefined {
-  if (capacityBytes === null || memoryBytes + RESERVED <= capacityBytes) return undefined;
+  if (memoryBytes + RESERVED <= capacityBytes) return undefined;
   const each = gpus > 1 ? 'each GPU' : 'the GPU';
   return (
     `The run takes about ${formatBytes(memoryBytes)} of ${each}, which has ${formatBytes(capacityBytes)}; ` +

@@ -102,7 +102,7 @@ export async function makePlan(
     steps: totalSteps(stages),
     tokens: totalTokens(stages),
     seconds: gpu ? totalTokens(stages) / gpu.tokensPerSecond : (measured ?? null),
-    memoryBytes: gpu?.memoryBytes ?? memoryOf(config, backend.name),
+    memoryBytes: gpu?.memoryBytes ?? memoryOf(config),
     gpu: gpu ?? null,
     diskBytes: checkpointBytes(config, parameters) + shardBytes,
     diskFreeBytes: freeBytes(config.output),

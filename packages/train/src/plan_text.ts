@@ -14,7 +14,7 @@ export function formatPlan(plan: Plan): string {
     ...(plan.seconds === null
       ? []
       : [`time         about ${formatDuration(plan.seconds)}${gpu ? '' : ', as measured here'}`]),
-    `memory       about ${formatBytes(memoryBytes)}${gpu ? ` of each GPU's ${formatBytes(gpu.capacityBytes ?? 0)}` : ''}`,
+    `memory       about ${formatBytes(memoryBytes)}${gpu ? ` of each GPU's ${formatBytes(gpu.capacityBytes)}` : ''}`,
     ...(gpu ? gpuLines(gpu) : []),
     `disk         about ${formatBytes(diskBytes)} for checkpoints and tokens${free}`,
     ...(resumesFrom ? [`goes on from ${resumesFrom}`] : []),

@@ -9,7 +9,7 @@ import { getBackend } from '@tensorflow/tfjs-core';
 import { storeToRead } from './checkpoint.js';
 import type { Collective } from './collective.js';
 import { type OpenTaskScorer, openEvaluation } from './evaluation.js';
-import { adviceToFit, planGpus } from './gpu_plan.js';
+import { adviceToFit } from './gpu_plan.js';
 import { intactToResume } from './resume.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 import { dataIdentity, RunData, sourcesOf } from './run_data.js';
@@ -140,18 +140,18 @@ export function checkOutput(config: RunConfig, resume: boolean): void {
   }
 }
 
-/** Bytes of memory that training takes at its largest. */
-export function memoryOf(config: RunConfig, backend: string): number {
-  if (backend === 'cuda') return planGpus(config, 1).memoryBytes;
+/** Bytes of memory that training on the host takes at its largest. */
+export function memoryOf(config: RunConfig): number {
   const tokens = Math.max(...stageSizes(config).map(({ microBatchTokens }) => microBatchTokens));
   return estimateMemory(config.model, { tokens, training: true, recompute: config.recompute });
 }
 
 /** One line if the machine does not have the memory that the run needs. */
 export function memoryFault(config: RunConfig, backend: string): string | undefined {
-  const needed = memoryOf(config, backend);
   // A device has memory of its own, and reports when it runs out.
-  if (backend === 'cuda' || backend === 'webgpu' || needed <= hostMemory()) return undefined;
+  if (backend === 'cuda' || backend === 'webgpu') return undefined;
+  const needed = memoryOf(config);
+  if (needed <= hostMemory()) return undefined;
   return (
     `The run takes about ${formatBytes(needed)} of memory, and this machine has ${formatBytes(hostMemory())}; ` +
     'lower microBatchTokens, or take a smaller model.'

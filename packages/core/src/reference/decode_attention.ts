@@ -1,15 +1,7 @@
 /** Decoding by the kernels for whole documents: the cached keys are put end to end, and each document has one query. */
-import {
-  engine,
-  gather,
-  type NamedAttrMap,
-  type NamedTensorMap,
-  type Tensor,
-  tensor1d,
-  tidy,
-  zeros,
-} from '@tensorflow/tfjs-core';
-import type { DecodeAttributes, KernelAttributes, KernelName, Kernels, ReferenceKernel } from '../kernels.js';
+import { gather, type Tensor, tensor1d, tidy, zeros } from '@tensorflow/tfjs-core';
+import type { DecodeAttributes, ReferenceKernel } from '../kernels.js';
+import { activeKernel } from './active_kernel.js';
 
 export const decodeAttention: ReferenceKernel<'DecodeAttention'> = (inputs, attrs) => {
   const { keyPages, valuePages } = inputs;
@@ -23,22 +15,25 @@ export const decodeAttention: ReferenceKernel<'DecodeAttention'> = (inputs, attr
   const { q, k } = turned(own(inputs.q), own(inputs.k), used, attrs);
   const slots = used.map((row) => slotsOf(row, attrs, pageTokens));
   const newSlots = { slots: Int32Array.from(slots, (all) => all.at(-1)!) };
-  run('WritePages', { k, v: own(inputs.v), keyPages, valuePages }, newSlots);
+  activeKernel('WritePages', { k, v: own(inputs.v), keyPages, valuePages }, newSlots);
   const all = { slots: Int32Array.from(slots.flat()) };
   const packed = {
     cuSeqlens: Int32Array.from({ length: used.length + 1 }, (_, i) => i),
     cuSeqlensK: boundaries(slots.map((some) => some.length)),
     scale,
   };
-  const read = (pages: Tensor) => run('ReadPages', { pages }, all)[0];
+  const read = (pages: Tensor) => activeKernel('ReadPages', { pages }, all)[0];
   const qkv = { q, k: read(keyPages), v: read(valuePages) };
   const [output, remainder] = tidy(() => {
     if (attention.kind === 'stick-breaking') {
-      return run('StickBreakingAttention', qkv, { ...packed, attendCurrent: attention.attendCurrent }).slice(0, 2);
+      return activeKernel('StickBreakingAttention', qkv, { ...packed, attendCurrent: attention.attendCurrent }).slice(
+        0,
+        2,
+      );
     }
     const { window, alibiSlopes } = attention;
     const bias = alibiSlopes ? ({ bias: 'alibi', alibiSlopes } as const) : ({ bias: 'none' } as const);
-    return [run('SoftmaxAttention', qkv, { ...packed, window, ...bias })[0], zeros([used.length, heads])];
+    return [activeKernel('SoftmaxAttention', qkv, { ...packed, window, ...bias })[0], zeros([used.length, heads])];
   });
   // Rows without a document get zeros: the one row behind those that there are.
   const place = Int32Array.from({ length: rows }, (_, row) => (used.includes(row) ? used.indexOf(row) : used.length));
@@ -47,16 +42,6 @@ export const decodeAttention: ReferenceKernel<'DecodeAttention'> = (inputs, attr
   const keysRead = Int32Array.from({ length: rows * kvHeads }, (_, i) => lengths[Math.floor(i / kvHeads)]!);
   return [spread(output!), spread(remainder!), tensor1d(keysRead, 'int32').reshape([rows, kvHeads])];
 };
-
-/** The active backend's kernel: its pages are its own affair. */
-function run<Name extends KernelName>(
-  name: Name,
-  inputs: Kernels[Name]['inputs'],
-  attrs: KernelAttributes<Name>,
-): Kernels[Name]['outputs'] {
-  const [named, given] = [inputs as unknown as NamedTensorMap, attrs as unknown as NamedAttrMap];
-  return [engine().runKernel(name, named, given)].flat() as unknown as Kernels[Name]['outputs'];
-}
 
 /** Where the keys of a row's document lie, the new one last. */
 function slotsOf(row: number, { lengths, table }: DecodeAttributes, pageTokens: number): number[] {
@@ -71,7 +56,7 @@ function turned(q: Tensor, k: Tensor, used: readonly number[], { lengths, invers
   if (!inverseFrequencies) return { q, k };
   const cuSeqlens = Int32Array.from({ length: used.length + 1 }, (_, i) => i);
   const positions = { cuSeqlens, firstPositions: Int32Array.from(used, (row) => lengths[row]! - 1) };
-  const [turnedQ, turnedK] = run(
+  const [turnedQ, turnedK] = activeKernel(
     'RotaryEmbedding',
     { q, k },
     { queries: positions, keys: positions, inverseFrequencies, inverse: false },

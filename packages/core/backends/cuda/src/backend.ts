@@ -183,8 +183,8 @@ export class CudaBackend extends KernelBackend {
   /** Waits for what has been launched without blocking the event loop, then downloads beside what has been since. */
   override async read(dataId: DataId): Promise<HostValues> {
     await this.downloads.launched();
-    const entry = this.stored({ dataId });
-    if (entry.host || entry.type === 'bf16' || isBent(entry)) return this.readSync(dataId);
+    const entry = this.data.get(dataId);
+    if (entry.host || entry.ready !== undefined || entry.type === 'bf16' || isBent(entry)) return this.readSync(dataId);
     const values = roomFor(entry);
     this.downloads.asideOf(values, entry.address);
     return values;

@@ -120,8 +120,8 @@ export class CublasLt {
     }
     if (product.scales) this.setScales(plan.descriptor, product.scales);
     const run = () => this.run(plan, a, b, c, beta ?? 0, alpha);
-    const name = `matmul${product.scales ? ' fp8' : ''} ${product.m}x${product.n}x${product.k}`;
-    if (this.driver.onLaunch) this.driver.onLaunch(name, run);
+    const { onLaunch } = this.driver;
+    if (onLaunch) onLaunch(`matmul${product.scales ? ' fp8' : ''} ${product.m}x${product.n}x${product.k}`, run);
     else run();
   }
 

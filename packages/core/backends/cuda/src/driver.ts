@@ -7,64 +7,10 @@
 import { OutOfMemoryError } from '@stickbreaking/base';
 import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi';
 import type { Arena } from './arena.js';
+import { type DriverFunction, SIGNATURES } from './driver_functions.js';
 import { CudaError } from './errors.js';
 import { loadLibrary } from './libraries.js';
 import { float32, int32, int64 } from './numbers.js';
-
-const SIGNATURES = {
-  cuInit: ['uint'],
-  cuDriverGetVersion: ['void*'],
-  cuDeviceGetCount: ['void*'],
-  cuDeviceGet: ['void*', 'int'],
-  cuDeviceGetName: ['void*', 'int', 'int'],
-  cuDeviceGetAttribute: ['void*', 'int', 'int'],
-  cuDeviceTotalMem_v2: ['void*', 'int'],
-  cuDevicePrimaryCtxRetain: ['void*', 'int'],
-  cuCtxSetCurrent: ['uint64'],
-  cuStreamCreate: ['void*', 'uint'],
-  cuStreamCreateWithPriority: ['void*', 'uint', 'int'],
-  cuStreamWaitEvent: ['uint64', 'uint64', 'uint'],
-  cuStreamSynchronize: ['uint64'],
-  cuCtxGetStreamPriorityRange: ['void*', 'void*'],
-  cuDeviceGetUuid_v2: ['void*', 'int'],
-  cuDeviceGetDefaultMemPool: ['void*', 'int'],
-  cuMemPoolSetAttribute: ['uint64', 'int', 'void*'],
-  cuMemPoolGetAttribute: ['uint64', 'int', 'void*'],
-  cuMemPoolTrimTo: ['uint64', 'uint64'],
-  cuMemAllocAsync: ['void*', 'uint64', 'uint64'],
-  cuMemFreeAsync: ['uint64', 'uint64'],
-  cuMemGetInfo_v2: ['void*', 'void*'],
-  cuMemHostAlloc: ['void*', 'uint64', 'uint'],
-  cuMemcpyHtoDAsync_v2: ['uint64', 'void*', 'uint64', 'uint64'],
-  cuMemcpyDtoHAsync_v2: ['void*', 'uint64', 'uint64', 'uint64'],
-  cuMemcpyDtoDAsync_v2: ['uint64', 'uint64', 'uint64', 'uint64'],
-  cuMemsetD8Async: ['uint64', 'uint8', 'uint64', 'uint64'],
-  cuModuleLoadData: ['void*', 'void*'],
-  cuModuleGetFunction: ['void*', 'uint64', 'str'],
-  cuFuncSetAttribute: ['uint64', 'int', 'int'],
-  cuLaunchKernel: [
-    'uint64',
-    ...Array<string>(6).fill('uint'),
-    'uint',
-    'uint64',
-    'uint64' /* kernelParams */,
-    'uint64' /* extra */,
-  ],
-  cuLaunchKernelEx: ['uint64' /* CUlaunchConfig */, 'uint64', 'uint64', 'uint64'],
-  cuStreamBeginCapture_v2: ['uint64', 'int'],
-  cuStreamEndCapture: ['uint64', 'void*'],
-  cuGraphInstantiateWithFlags: ['void*', 'uint64', 'uint64'],
-  cuGraphLaunch: ['uint64', 'uint64'],
-  cuGraphExecDestroy: ['uint64'],
-  cuGraphDestroy: ['uint64'],
-  cuEventCreate: ['void*', 'uint'],
-  cuEventRecord: ['uint64', 'uint64'],
-  cuEventQuery: ['uint64'],
-  cuEventSynchronize: ['uint64'],
-  cuEventElapsedTime: ['void*', 'uint64', 'uint64'],
-  cuEventDestroy_v2: ['uint64'],
-} as const;
-type Call = keyof typeof SIGNATURES;
 
 const SUCCESS = 0;
 const OUT_OF_MEMORY = 2;
@@ -132,7 +78,7 @@ export class CudaDriver {
   private readonly arenas: Arena[] = [];
   /** What was given back while a step was recorded, of which it must know nothing. */
   private readonly deferred: number[] = [];
-  private readonly functions = new Map<Call, KoffiFunc<(...args: unknown[]) => unknown>>();
+  private readonly functions = new Map<DriverFunction, KoffiFunc<(...args: unknown[]) => unknown>>();
   private readonly library: LibraryHandle;
   private readonly errorName: KoffiFunc<(...args: unknown[]) => unknown>;
   private readonly pool: number;
@@ -185,12 +131,12 @@ export class CudaDriver {
   }
 
   /** Calls the driver and throws when it answers with an error. */
-  call(name: Call, ...args: unknown[]): void {
+  call(name: DriverFunction, ...args: unknown[]): void {
     const status = this.status(name, ...args);
     if (status !== SUCCESS) this.fail(status, name);
   }
 
-  private status(name: Call, ...args: unknown[]): number {
+  private status(name: DriverFunction, ...args: unknown[]): number {
     let f = this.functions.get(name);
     if (!f) {
       f = this.library.func(name, 'int', [...SIGNATURES[name]]);

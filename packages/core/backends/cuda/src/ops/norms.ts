@@ -56,10 +56,11 @@ function normalise(
   { x, weight, branch }: KernelInputs<'RMSNorm'> & { branch?: TensorInfo },
   { epsilon, multiplier = 1, readBy }: KernelAttributes<'RMSNorm'> & { multiplier?: number },
 ) {
-  const { rows, columns, groups, threads } = normShape(x);
+  const shape = normShape(x);
+  const { rows, columns, groups, threads } = shape;
   const sum = branch && backend.make(x.shape, 'bf16');
   const [y, inverseRms] = [backend.make(x.shape, 'bf16'), backend.make([rows], 'f32')];
-  const eight = eightBeside(backend, y, normShape(x), readBy);
+  const eight = eightBeside(backend, y, shape, readBy);
   backend.withScratch((scratch) =>
     backend.launch('norm.cu', `rms_norm${groups}`, { grid: [rows], block: threads, early: rows <= MOST_ROWS }, [
       pointer(backend.address(y)),
@@ -93,13 +94,14 @@ function normaliseGrad(
   { x, weight, inverseRms, dy, dSum }: KernelInputs<'RMSNormGrad'> & { dSum?: TensorInfo },
   { multiplier = 1, readBy }: Partial<KernelAttributes<'ResidualRMSNormGrad'>> = {},
 ): KernelOutputs<'ResidualRMSNormGrad'> {
-  const { rows, columns, groups, threads } = normShape(x);
+  const shape = normShape(x);
+  const { rows, columns, groups, threads } = shape;
   // As many blocks as are at work at once, by the registers that norm.cu allows a thread.
   const perMultiprocessor = Math.floor(((groups === 1 ? 2 : 1) * NORM_THREADS) / threads);
   const grid = Math.min(rows, backend.driver.multiprocessors * Math.min(perMultiprocessor, 8));
   const [dx, dWeight] = [backend.make(x.shape, 'bf16'), backend.make([columns], 'f32')];
   const dBranch = multiplier === 1 ? undefined : backend.make(x.shape, 'bf16');
-  const eight = eightBeside(backend, dBranch ?? dx, normShape(x), readBy);
+  const eight = eightBeside(backend, dBranch ?? dx, shape, readBy);
   backend.withScratch((scratch) => {
     const partial = scratch.allocate(grid * columns * 4);
     backend.launch('norm.cu', `rms_norm_grad${eight ? '_fp8_' : ''}${groups}`, { grid: [grid], block: threads }, [

@@ -23,18 +23,10 @@ const swiGlu: CudaKernel<'SwiGLU'> = ({ gate, up }, { readBy }, backend) => {
   const inputs = [operandOf(backend, gate), operandOf(backend, up)];
   const width = widthOf(inputs, columns);
   const y = makeMatrix(backend, [count, columns], 'bf16', { rows: count, columns: width });
-  const fits = readBy === 'fp8' && count > 0 && [...inputs, matrixOf(backend, y)].every((one) => canBeEight(one));
-  if (fits)
-    launchGateEight(
-      'swiglu_fp8',
-      backend,
-      count,
-      width,
-      [matrixOf(backend, y)],
-      inputs,
-      attachEight(backend, y, count, width),
-    );
-  else launchGate('swiglu', backend, count, width, [matrixOf(backend, y)], inputs);
+  const output = matrixOf(backend, y);
+  if (readBy === 'fp8' && count > 0 && [...inputs, output].every(canBeEight))
+    launchGateEight('swiglu_fp8', backend, count, width, [output], inputs, attachEight(backend, y, count, width));
+  else launchGate('swiglu', backend, count, width, [output], inputs);
   return [y];
 };
 
