@@ -7,6 +7,7 @@ import type { FireInputs, KernelAttributes, SoftmaxAttributes } from '../kernels
 import { runKernel } from '../run_kernel.js';
 import { alibiSlopes, type FireParameters, type Position, ropeInverseFrequencies } from './positions.js';
 import { type RotaryOptions, rotaryAttributes, rotaryEmbedding } from './rotary.js';
+import { sinkGradient, withSink } from './sink.js';
 import type { PackedAttentionOptions } from './stick_breaking.js';
 
 /** Options of `softmaxAttention`. */
@@ -14,6 +15,11 @@ export interface SoftmaxOptions extends PackedAttentionOptions {
   /** A query sees its last `window` keys, itself included. Default: all of its document. */
   window?: number;
   position: Position;
+  /**
+   * [H]: the logit of one more key for each head, whose value is zero (a learned attention sink). What it takes is missing
+   * from the output: a head may attend to nothing.
+   */
+  sink?: Tensor;
   /** Whether a backend may change q and k in place, which saves memory: nothing else reads them. Default: false. */
   consumed?: boolean;
 }
@@ -36,32 +42,42 @@ export function softmaxAttention(q: Tensor, k: Tensor, v: Tensor, options: Softm
 
 function attend(q: Tensor, k: Tensor, v: Tensor, options: SoftmaxOptions): Tensor3D {
   const op = 'softmaxAttention';
-  const { position, consumed = false } = options;
+  const { position, consumed = false, sink } = options;
+  if (sink) checkShape(op, 'sink', sink, [q.shape[1]!]);
   if (position.kind !== 'rope') {
     const { inputs, attrs } = softmaxInputs(op, q, k, v, options);
-    return withGradient(inputs, attrs) as Tensor3D;
+    return withGradient(inputs, attrs, sink) as Tensor3D;
   }
   const { attrs } = softmaxInputs(op, q, k, v, { ...options, position: { kind: 'none' } });
   const rotary = rotaryAttributes(op, q, k, rotaryOptions(q, attrs, position));
-  return rotated({ q, k, v }, { ...attrs, rotary, consumed }) as Tensor3D;
+  return rotated({ q, k, v }, { ...attrs, rotary, consumed }, sink) as Tensor3D;
 }
 
 /** RoPE and attention as one kernel, whose gradient turns those of q and k back where it writes them. */
-function rotated({ q, k, v }: { q: Tensor; k: Tensor; v: Tensor }, attrs: KernelAttributes<'RotarySoftmaxAttention'>) {
+function rotated(
+  { q, k, v }: { q: Tensor; k: Tensor; v: Tensor },
+  attrs: KernelAttributes<'RotarySoftmaxAttention'>,
+  sink: Tensor | undefined,
+) {
   const kernel = customGrad((...args) => {
     const save = args.pop() as GradSaveFunc;
-    const [q, k, v] = args as [Tensor, Tensor, Tensor];
-    const [output, logSumExp, turnedQ, turnedK] = runKernel('RotarySoftmaxAttention', { q, k, v }, attrs);
-    save([turnedQ, turnedK, v, output, logSumExp]);
+    const [q, k, v, sink] = args as [Tensor, Tensor, Tensor, Tensor?];
+    const [plain, plainSum, turnedQ, turnedK] = runKernel('RotarySoftmaxAttention', { q, k, v }, attrs);
+    const { output, logSumExp } = rowsWith(sink, plain, plainSum);
+    save([turnedQ, turnedK, v, output, logSumExp, ...(sink ? [sink] : [])]);
     const gradFunc = (dOutput: Tensor, saved: Tensor[]) => {
-      const [q, k, v, output, logSumExp] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor];
+      const [q, k, v, output, logSumExp, sink] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor?];
       const { consumed: _, ...others } = attrs;
-      return runKernel('RotarySoftmaxAttentionGrad', { q, k, v, output, logSumExp, dOutput }, others);
+      const grads = runKernel('RotarySoftmaxAttentionGrad', { q, k, v, output, logSumExp, dOutput }, others);
+      return [...grads, ...(sink ? [sinkGradient(output, logSumExp, dOutput, sink)] : [])];
     };
     return { value: output, gradFunc };
   });
-  return kernel(q, k, v);
+  return kernel(q, k, v, ...(sink ? [sink] : []));
 }
+
+const rowsWith = (sink: Tensor | undefined, output: Tensor, logSumExp: Tensor) =>
+  sink ? withSink(output, logSumExp, sink) : { output, logSumExp };
 
 /** The kernel's inputs and attributes: everything checked, RoPE applied, the bias named. */
 export function softmaxInputs(
@@ -141,26 +157,24 @@ function fireInputs(parameters: FireParameters, numHeads: number): FireInputs {
 }
 
 /** The kernel with its gradient. A registered gradient cannot save inputs that are sometimes absent, as FIRE's are. */
-function withGradient(inputs: SoftmaxInputs, attrs: SoftmaxAttributes) {
+function withGradient(inputs: SoftmaxInputs, attrs: SoftmaxAttributes, sink: Tensor | undefined) {
   const names = attrs.bias === 'fire' ? (['q', 'k', 'v', ...fireInputNames] as const) : (['q', 'k', 'v'] as const);
+  const namedFrom = (tensors: readonly Tensor[]) =>
+    Object.fromEntries(names.map((name, i) => [name, tensors[i]!])) as unknown as typeof inputs;
   const kernel = customGrad((...args) => {
     const save = args.pop() as GradSaveFunc;
     const tensors = args as Tensor[];
-    const named = Object.fromEntries(names.map((name, i) => [name, tensors[i]!])) as typeof inputs;
-    const [output, logSumExp] = runKernel('SoftmaxAttention', named, attrs);
+    const [plain, plainSum] = runKernel('SoftmaxAttention', namedFrom(tensors), attrs);
+    const { output, logSumExp } = rowsWith(tensors[names.length], plain, plainSum);
     save([...tensors, output, logSumExp]);
     return {
       value: output,
       gradFunc: (dOutput: Tensor, saved: Tensor[]) => {
-        const kept = Object.fromEntries(names.map((name, i) => [name, saved[i]!])) as typeof inputs;
-        const [savedOutput, savedLogSumExp] = saved.slice(names.length) as [Tensor, Tensor];
-        return runKernel(
-          'SoftmaxAttentionGrad',
-          { ...kept, output: savedOutput, logSumExp: savedLogSumExp, dOutput },
-          attrs,
-        );
+        const [output, logSumExp] = saved.slice(-2) as [Tensor, Tensor];
+        const grads = runKernel('SoftmaxAttentionGrad', { ...namedFrom(saved), output, logSumExp, dOutput }, attrs);
+        return [...grads, ...(sink ? [sinkGradient(output, logSumExp, dOutput, saved[names.length]!)] : [])];
       },
     };
   });
-  return kernel(...names.map((name) => inputs[name]!));
+  return kernel(...names.map((name) => inputs[name]!), ...(sink ? [sink] : []));
 }
