@@ -129,15 +129,19 @@ function layerBytes(config: LlamaConfig, { tokens, contextLength = config.contex
   };
 }
 
-/** Bytes of each token's queries and keys as they were before a norm, a bias or a turn that makes others of them, with its factors. */
+/**
+ * Bytes of each token's queries and keys as they were before a norm, a bias or a turn that makes others of them, and of the
+ * output as it is with a sink, in float32, each with its factors.
+ */
 function shaping({ numHeads, numKvHeads, headDim, attention }: LlamaConfig): number {
   const heads = numHeads + numKvHeads;
+  const before = BFLOAT16 * heads * headDim;
   const factors = FLOAT32 * heads;
-  const norm = attention.qkNorm ? BFLOAT16 * heads * headDim + factors : 0;
+  const norm = attention.qkNorm ? before + factors : 0;
+  if (attention.kind === 'stick-breaking') return norm + (attention.initialReach === undefined ? 0 : before + factors);
   // Without the norm they are turned where they lie, beside the values.
-  const turn = attention.qkNorm && attention.kind === 'softmax' && attention.position.kind === 'rope';
-  const bias = attention.kind === 'stick-breaking' && attention.initialReach !== undefined;
-  return norm + (turn ? BFLOAT16 * heads * headDim : 0) + (bias ? BFLOAT16 * heads * headDim + factors : 0);
+  const turn = attention.qkNorm && attention.position.kind === 'rope' ? before : 0;
+  return norm + turn + (attention.sink ? FLOAT32 * numHeads * (headDim + 2) : 0);
 }
 
 /** What the attention's backward keeps between its blocks or kernels; it takes heads in turns where that would be much. */

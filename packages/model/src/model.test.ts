@@ -31,6 +31,7 @@ const kinds: Record<string, LlamaConfigInput> = {
     attention: { kind: 'stick-breaking', qkNorm: true, initialReach: [3, 9] },
   },
   rope: { ...base, attention: 'softmax+rope', tieEmbeddings: true },
+  'rope with a sink': { ...base, attention: { kind: 'softmax', position: 'rope', sink: true } },
   'rope with QK-norm': { ...base, attention: { kind: 'softmax', position: 'rope', qkNorm: true } },
   'rope, linear': {
     ...base,

@@ -3,7 +3,7 @@
  * looking into a model on a short text. Computed by the reference kernels, with a single block for the whole text.
  */
 import { UserError } from '@stickbreaking/base';
-import { softmax, type Tensor, type Tensor3D, tidy, zeros } from '@tensorflow/tfjs-core';
+import { broadcastTo, concat, reshape, softmax, type Tensor, type Tensor3D, tidy, zeros } from '@tensorflow/tfjs-core';
 import { checkAttention, checkShape } from '../checks.js';
 import { rows } from '../reference/blocks.js';
 import { blockLogits, maskOf as softmaxMaskOf } from '../reference/softmax.js';
@@ -53,7 +53,7 @@ export function stickBreakingWeights(q: Tensor, k: Tensor, options: OneDocument<
  *
  * @param q [N, H, D]; unrotated, as `softmaxAttention` takes it
  * @param k [N, K, D] with H a multiple of K
- * @returns weights [H, N, N], row j the query and column i the key; every row sums to one
+ * @returns weights [H, N, N], row j the query and column i the key; a row sums to one, less what a sink takes
  * @throws UserError if shapes or options do not fit or N is above 2,048
  */
 export function softmaxWeights(q: Tensor, k: Tensor, options: OneDocument<SoftmaxOptions>): Tensor3D {
@@ -63,6 +63,11 @@ export function softmaxWeights(q: Tensor, k: Tensor, options: OneDocument<Softma
     const { inputs, attrs } = softmaxInputs('softmaxWeights', q, k, k, { ...options, cuSeqlens: [0, q.shape[0]] });
     const mask = softmaxMaskOf(document.queries, document.keys, document, attrs);
     const [queries, keys] = [rows(inputs.q, 0, q.shape[0]), rows(inputs.k, 0, k.shape[0])];
-    return softmax(blockLogits(queries, keys, inputs, document, document.queries, document.keys, mask, attrs), 2);
+    const logits = blockLogits(queries, keys, inputs, document, document.queries, document.keys, mask, attrs);
+    if (!options.sink) return softmax(logits, 2);
+    // The sink is one more key, whose column is not shown.
+    const [numHeads, length] = logits.shape;
+    const resting = broadcastTo(reshape(options.sink, [-1, 1, 1]), [numHeads, length, 1]) as Tensor3D;
+    return softmax(concat([logits, resting], 2), 2).slice([0, 0, 0], logits.shape) as Tensor3D;
   });
 }

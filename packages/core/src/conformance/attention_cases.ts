@@ -187,18 +187,28 @@ function fireTensors(fire: Fire64, heads: number): FireTensors {
 
 const usualUnits = 5;
 
-function softmaxCase(sizes: Sizes, scheme: Scheme, window?: number, units: FireUnits = usualUnits): ConformanceCase {
+interface SoftmaxCase {
+  window?: number | undefined;
+  units?: FireUnits;
+  /** With a learned sink in each head. */
+  sinks?: boolean;
+}
+
+function softmaxCase(sizes: Sizes, scheme: Scheme, options: SoftmaxCase = {}): ConformanceCase {
+  const { window, units = usualUnits, sinks = false } = options;
   const windowed = window === undefined ? '' : `, window ${window}`;
   const wide = units === usualUnits ? '' : typeof units === 'number' ? ` of ${units} units` : ` of ${units}`;
   return {
-    name: `softmax ${scheme}${wide}${windowed}, ${sizesInWords(sizes)}`,
+    name: `softmax ${scheme}${wide}${windowed}${sinks ? ' with sinks' : ''}, ${sizesInWords(sizes)}`,
     extreme: !['usual', 'faint'].includes(sizes.logits ?? 'usual'),
     large: isLarge(sizes),
     prepare(random, input): PreparedCase {
       const { layout, values, tensors } = drawn(random, input, sizes);
       const { headDim, heads, cuSeqlens, cuSeqlensK } = layout;
       const fire = scheme === 'fire' ? drawnFire(random, input, heads, units) : undefined;
-      const wanted = softmax64(values, layout, position64(scheme, fire), window);
+      // Some take nearly all, some nearly nothing.
+      const sink = sinks ? input(random.normals(heads, 4)) : undefined;
+      const wanted = softmax64(sink ? { ...values, sink } : values, layout, position64(scheme, fire), window);
       // A query that sees one key gives it everything, whatever the logit: the gradient is 0, give or take rounding.
       const leastNorm = window === 1 ? wanted.uncancelled : 0;
       return {
@@ -207,6 +217,7 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, window?: number, units: FireU
           gradient('dq', wanted.dq, headDim, leastNorm),
           gradient('dk', wanted.dk, headDim, leastNorm),
           gradient('dv', wanted.dv, headDim),
+          ...(sink ? [gradient('dSink', wanted.dSink, heads)] : []),
           ...(wanted.fire
             ? fireGradientNames.map((name) => {
                 const sums = wanted.fire!.sums[name];
@@ -227,10 +238,11 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, window?: number, units: FireU
             (a, b, c, ...parameters) => [
               softmaxAttention(a as Tensor3D, b as Tensor3D, c as Tensor3D, {
                 ...shared,
-                position: positionOf(scheme, fire, parameters),
+                ...(sink ? { sink: parameters[0]! } : {}),
+                position: positionOf(scheme, fire, parameters.slice(sink ? 1 : 0)),
               }),
             ],
-            [q, k, v, ...(fire ? fireTensors(fire, heads) : [])],
+            [q, k, v, ...(sink ? [tensor1d(sink)] : []), ...(fire ? fireTensors(fire, heads) : [])],
             [dOutput],
           );
         },
@@ -286,21 +298,31 @@ export function attentionCases(): ConformanceCase[] {
   schemes.forEach((scheme, s) => {
     const headDim = ['rope dynamic', 'alibi', 'fire'].includes(scheme) ? 16 : [64, 128][s % 2]!;
     cases.push(softmaxCase({ pack: mixed, headDim, heads: [1, 1] }, scheme));
-    cases.push(softmaxCase({ pack: short, headDim: 32, heads: [4, 2] }, scheme, [1, 2, 7, 64][s % 4]!));
+    cases.push(softmaxCase({ pack: short, headDim: 32, heads: [4, 2] }, scheme, { window: [1, 2, 7, 64][s % 4]! }));
     cases.push(softmaxCase({ pack: cached, headDim: 64, heads: [4, 2] }, scheme));
-    cases.push(softmaxCase({ pack: cached, headDim: 32, heads: [2, 1] }, scheme, 33));
+    cases.push(softmaxCase({ pack: cached, headDim: 32, heads: [2, 1] }, scheme, { window: 33 }));
     cases.push(softmaxCase({ pack: many, headDim: 16, heads: [2, 1] }, scheme));
     cases.push(softmaxCase({ pack: short, headDim: 64, heads: [2, 1], logits: 'extreme' }, scheme));
   });
   for (const scheme of ['none', 'alibi', 'fire'] as const)
-    cases.push(softmaxCase({ pack: mixed, headDim: 32, heads: [2, 1] }, scheme, 200));
-  cases.push(softmaxCase({ pack: mixed, headDim: 64, heads: [1, 1] }, 'fire', undefined, 32));
+    cases.push(softmaxCase({ pack: mixed, headDim: 32, heads: [2, 1] }, scheme, { window: 200 }));
+  cases.push(softmaxCase({ pack: mixed, headDim: 64, heads: [1, 1] }, 'fire', { units: 32 }));
   for (const units of [8, 100, 'special knots'] as const) {
-    cases.push(softmaxCase({ pack: short, headDim: 64, heads: [4, 2] }, 'fire', undefined, units));
-    cases.push(softmaxCase({ pack: cached, headDim: 32, heads: [2, 1] }, 'fire', units === 8 ? 150 : undefined, units));
+    cases.push(softmaxCase({ pack: short, headDim: 64, heads: [4, 2] }, 'fire', { units }));
+    cases.push(
+      softmaxCase({ pack: cached, headDim: 32, heads: [2, 1] }, 'fire', {
+        window: units === 8 ? 150 : undefined,
+        units,
+      }),
+    );
   }
   for (const logits of ['lone', 'high', 'low'] as const)
     cases.push(softmaxCase({ pack: short, headDim: 64, heads: [2, 1], logits }, 'none'));
   cases.push(softmaxCase({ pack: short, headDim: 32, heads: [2, 2], scale: 0.3 }, 'alibi'));
+  for (const scheme of ['none', 'rope', 'alibi', 'fire'] as const) {
+    cases.push(softmaxCase({ pack: short, headDim: 64, heads: [4, 2] }, scheme, { sinks: true }));
+    cases.push(softmaxCase({ pack: cached, headDim: 32, heads: [2, 1] }, scheme, { sinks: true, window: 33 }));
+  }
+  cases.push(softmaxCase({ pack: mixed, headDim: 128, heads: [1, 1] }, 'rope', { sinks: true }));
   return cases;
 }

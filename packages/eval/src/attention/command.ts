@@ -64,7 +64,7 @@ function attentionReport(
   maps: readonly AttentionMap[],
 ): Report {
   const layers = [...new Set(maps.map(({ layer }) => layer))];
-  const rest = attentionKind(attention).leavesRemainder
+  const rest = attentionKind(attention).leavesRemainder(attention)
     ? ' The column ∅ is the remainder: what a token gave to no key.'
     : '';
   return {

@@ -33,7 +33,7 @@ export function attentionMaps(
   const { numLayers, numHeads, attention } = model.config;
   const layers = chosen('layer', options.layers, numLayers);
   const heads = chosen('head', options.heads, numHeads);
-  const { leavesRemainder } = attentionKind(attention);
+  const leavesRemainder = attentionKind(attention).leavesRemainder(attention);
   const length = tokens.length;
   const maps: AttentionMap[] = [];
   const observe = ({ layer, weights }: { layer: number; weights(): { dataSync(): ArrayLike<number> } }) => {

@@ -58,7 +58,7 @@ export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends
   /** Single words, such as `softmax+rope`, and the configuration that each stands for. */
   readonly shorthands: Readonly<Record<string, z.input<Schema>>>;
   /** Whether a row of the weights may sum to less than one; what is missing is its remainder. */
-  readonly leavesRemainder: boolean;
+  leavesRemainder(attention: z.output<Schema>): boolean;
   /** Names, which begin with `self_attn.`, shapes and initial values. */
   parameters(attention: z.output<Schema>, model: ModelSizes): P;
   /** Why a head dimension does not fit, as the end of a message that begins with its key; undefined if it fits. */

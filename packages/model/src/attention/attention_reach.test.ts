@@ -39,6 +39,7 @@ const kinds: Record<string, LlamaConfigInput['attention']> = {
     initialReach: 12,
   },
   'softmax with RoPE': 'softmax+rope',
+  'softmax with a sink': { kind: 'softmax', position: 'rope', sink: true },
   'softmax in a window': { kind: 'softmax', position: 'alibi', window: 9 },
 };
 
@@ -48,9 +49,9 @@ describe('how far back each layer looks', () => {
     const [found, wanted] = [attentionReach(model, { tokens, cuSeqlens }), expected(model)];
     for (const [layer, distance] of wanted.distance.entries()) {
       expect(found.distance[layer]! / distance).toBeCloseTo(1, 4);
-      if (name.startsWith('stick')) expect(found.remainder![layer]).toBeCloseTo(wanted.remainder[layer]!, 4);
+      if (found.remainder) expect(found.remainder![layer]).toBeCloseTo(wanted.remainder[layer]!, 4);
     }
-    expect(found.remainder === undefined).toBe(!name.startsWith('stick'));
+    expect(found.remainder !== undefined).toBe(/stick|sink/.test(name));
     model.dispose();
   });
 });

@@ -28,18 +28,28 @@ export function attentionReach(model: LlamaModel, sample: Pick<TokenBatch, 'toke
   const tokens = Int32Array.from(sample.tokens).subarray(0, SAMPLE);
   const cuSeqlens = Int32Array.from(sample.cuSeqlens, (boundary) => Math.min(boundary, tokens.length));
   const positions = positionsIn(cuSeqlens);
-  const distance: number[] = [];
-  const remainder: number[] = [];
-  const { numKvHeads, headDim } = config;
-  const observe = ({ mix }: Pick<ObservedAttention, 'mix'>) => {
-    const mixed = mix(tensor3d(positionValues(positions, numKvHeads, headDim), [tokens.length, numKvHeads, headDim]));
-    const found = meansOf(mixed.output.dataSync(), mixed.remainder?.dataSync(), positions, config);
-    distance.push(found.distance);
-    remainder.push(found.remainder);
+  const leavesRemainder = attentionKind(config.attention).leavesRemainder(config.attention);
+  const reach: Required<AttentionReach> = { distance: [], remainder: [] };
+  const observe = (observed: Pick<ObservedAttention, 'mix'>) => {
+    const mixed = (valueAt: (position: number) => number) => mixOf(observed, positions, config, valueAt);
+    const [high, low] = [mixed((position) => Math.floor(position / LOW)), mixed((position) => position % LOW)];
+    // A kind that does not say itself what it leaves gives the sums of its weights where every value is one.
+    const ones = leavesRemainder && !high.remainder ? mixed(() => 1).output : undefined;
+    const shareOf = (row: number) => (ones ? ones[row]! : 1 - (high.remainder?.[row] ?? 0));
+    let [rows, taken, distance] = [0, 0, 0];
+    for (const [i, position] of positions.entries()) {
+      if (position === 0) continue;
+      for (let row = i * config.numHeads; row < (i + 1) * config.numHeads; row++) {
+        rows++;
+        taken += shareOf(row);
+        distance += position * shareOf(row) - (LOW * high.output[row]! + low.output[row]!);
+      }
+    }
+    reach.distance.push(distance / taken);
+    reach.remainder.push(1 - taken / rows);
   };
   model.lastLogits(tokens, { cuSeqlens, observe }).dispose();
-  const { leavesRemainder } = attentionKind(config.attention);
-  return { distance, ...(leavesRemainder ? { remainder } : {}) };
+  return leavesRemainder ? reach : { distance: reach.distance };
 }
 
 function positionsIn(cuSeqlens: Int32Array): Int32Array {
@@ -50,35 +60,18 @@ function positionsIn(cuSeqlens: Int32Array): Int32Array {
   return positions;
 }
 
-/** [N, heads, headDim]: the high part of each position and, in the second place, the low one; zeros after them. */
-function positionValues(positions: Int32Array, heads: number, headDim: number): Float32Array {
-  const values = new Float32Array(positions.length * heads * headDim);
-  for (const [i, position] of positions.entries()) {
-    for (let h = 0; h < heads; h++) {
-      const at = (i * heads + h) * headDim;
-      values[at] = Math.floor(position / LOW);
-      values[at + 1] = position % LOW;
-    }
-  }
-  return values;
-}
-
-function meansOf(
-  output: ArrayLike<number>,
-  remainders: ArrayLike<number> | undefined,
+/** What each row [N, numHeads] makes of one number for each key, and what it leaves, where the attention says so. */
+function mixOf(
+  { mix }: Pick<ObservedAttention, 'mix'>,
   positions: Int32Array,
-  { numHeads, headDim }: { numHeads: number; headDim: number },
-): { distance: number; remainder: number } {
-  let [rows, taken, distance] = [0, 0, 0];
+  { numKvHeads, headDim }: { numKvHeads: number; headDim: number },
+  valueAt: (position: number) => number,
+): { output: Float32Array; remainder: Float32Array | undefined } {
+  const values = new Float32Array(positions.length * numKvHeads * headDim);
   for (const [i, position] of positions.entries()) {
-    if (position === 0) continue;
-    for (let h = 0; h < numHeads; h++) {
-      const row = i * numHeads + h;
-      const share = 1 - (remainders?.[row] ?? 0);
-      rows++;
-      taken += share;
-      distance += position * share - (LOW * output[row * headDim]! + output[row * headDim + 1]!);
-    }
+    for (let h = 0; h < numKvHeads; h++) values[(i * numKvHeads + h) * headDim] = valueAt(position);
   }
-  return { distance: distance / taken, remainder: 1 - taken / rows };
+  const { output, remainder } = mix(tensor3d(values, [positions.length, numKvHeads, headDim]));
+  const mixed = output.dataSync().filter((_, at) => at % headDim === 0) as Float32Array;
+  return { output: mixed, remainder: remainder?.dataSync() as Float32Array | undefined };
 }

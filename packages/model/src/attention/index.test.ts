@@ -20,6 +20,7 @@ const inputs = [
   { kind: 'stick-breaking', qkNorm: true, initialReach: [2, 40] },
   { kind: 'softmax', position: 'rope', qkNorm: true },
   { kind: 'softmax', position: 'alibi', window: 4 },
+  { kind: 'softmax', position: 'rope', sink: true },
   rope({ kind: 'linear', factor: 3 }),
   rope({ kind: 'ntk', factor: 3 }),
   rope({ kind: 'dynamic', factor: 3, originalContextLength: 4 }),
@@ -64,7 +65,7 @@ describe.each(inputs)('%j', (input) => {
     const sums = [...matrix.sum(2).dataSync()];
     const least = Math.min(...sums);
     expect(Math.max(...sums)).toBeLessThan(1 + 1e-5);
-    if (kind.leavesRemainder) expect(least).toBeLessThan(0.99);
+    if (kind.leavesRemainder(attention)) expect(least).toBeLessThan(0.99);
     else expect(least).toBeGreaterThan(1 - 1e-5);
   });
 });

@@ -5,6 +5,7 @@ import { softmaxAttention, softmaxWeights } from '@stickbreaking/core';
 import { z } from 'zod';
 import { count } from '../bounds.js';
 import { type Json, readKey, refuseOthers, say } from '../huggingface_keys.js';
+import { parameter, zeros } from '../parameter.js';
 import { defineAttentionKind } from './attention_kind.js';
 import { PositionSchema, positionKind, positionKinds } from './positions/index.js';
 import { ropeFromHuggingFace } from './positions/rope.js';
@@ -15,6 +16,11 @@ const SoftmaxSchema = z.strictObject({
   position: PositionSchema,
   /** A query sees its last `window` keys, itself included. */
   window: count().optional(),
+  /**
+   * A learned sink for each head: one more key, whose value is zero, so that a head may attend to nothing; default false.
+   * What single new tokens attend with in a cache does not know of it, so that generation is slower.
+   */
+  sink: z.boolean().optional(),
   ...qkNormSchema,
 });
 
@@ -28,11 +34,12 @@ export const softmax = defineAttentionKind({
       { kind: 'softmax', position: schema.shape.kind.value },
     ]),
   ),
-  leavesRemainder: false,
+  leavesRemainder: ({ sink = false }) => sink,
 
-  parameters: ({ position, qkNorm }, model) => ({
+  parameters: ({ position, qkNorm, sink }, model) => ({
     ...positionKind(position).parameters(position, model),
     ...qkNormParameters(qkNorm, model),
+    sinks: sink ? parameter('self_attn.sinks', [model.numHeads], zeros) : undefined,
   }),
 
   shape: (inputs, weights, _, { normEpsilon }) => normalisedQueriesAndKeys(inputs, weights, normEpsilon),
@@ -43,6 +50,7 @@ export const softmax = defineAttentionKind({
     const output = softmaxAttention(q, k, v, {
       ...packed,
       window,
+      ...(weights.sinks ? { sink: weights.sinks } : {}),
       position: turned ? { kind: 'none' } : positionKind(position).toCore(position, weights, model),
     });
     return { output };
@@ -50,7 +58,8 @@ export const softmax = defineAttentionKind({
 
   turnedBy: ({ position }, model) => positionKind(position).turnedBy?.(position, model),
 
-  decoding({ position, window = 0 }, model) {
+  decoding({ position, window = 0, sink }, model) {
+    if (sink) return undefined;
     const decoding = positionKind(position).decoding?.(position, model);
     return decoding && { kind: 'softmax', window, ...decoding };
   },
@@ -60,13 +69,16 @@ export const softmax = defineAttentionKind({
     window !== undefined && window <= model.contextLength ? undefined : positionKind(position).reach?.(position, model),
 
   matrix({ q, k, scale }, weights, { position, window }, model) {
-    return softmaxWeights(q, k, { scale, window, position: positionKind(position).toCore(position, weights, model) });
+    return softmaxWeights(q, k, {
+      ...{ scale, window, position: positionKind(position).toCore(position, weights, model) },
+      ...(weights.sinks ? { sink: weights.sinks } : {}),
+    });
   },
 
-  toHuggingFace({ position, window, qkNorm }, model) {
+  toHuggingFace({ position, window, qkNorm, sink }, model) {
     const keys = positionKind(position).toHuggingFace?.(position, model);
     return {
-      family: keys && !qkNorm ? (window ? 'mistral' : 'llama') : undefined,
+      family: keys && !qkNorm && !sink ? (window ? 'mistral' : 'llama') : undefined,
       keys: { ...keys, ...(window ? { sliding_window: window } : {}) },
     };
   },

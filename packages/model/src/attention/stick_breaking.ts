@@ -31,7 +31,7 @@ export type StickBreakingConfig = z.output<typeof StickBreakingSchema>;
 export const stickBreaking = defineAttentionKind({
   schema: StickBreakingSchema,
   shorthands: { 'stick-breaking': { kind: 'stick-breaking' } },
-  leavesRemainder: true,
+  leavesRemainder: () => true,
 
   parameters(attention, model) {
     const { numHeads, headDim } = model;

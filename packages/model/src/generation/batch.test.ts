@@ -23,6 +23,7 @@ const kinds: Record<string, LlamaConfigInput['attention']> = {
   rope: 'softmax+rope',
   'rope, linear': rope({ kind: 'linear', factor: 3 }) as LlamaConfigInput['attention'],
   'rope, dynamic': rope({ kind: 'dynamic', factor: 3 }) as LlamaConfigInput['attention'],
+  'rope, sink': { kind: 'softmax', position: 'rope', sink: true },
   'rope, QK-norm': { kind: 'softmax', position: 'rope', qkNorm: true },
   'rope, window': { kind: 'softmax', position: 'rope', window: 5 },
   alibi: 'softmax+alibi',

@@ -100,6 +100,16 @@ for (const [name, position] of Object.entries(positions)) {
   }
 }
 
+it('softmax with sinks', () => {
+  const withSinks = { ...inputs, sink: draw(layout.heads) };
+  const loss = () => weigh(softmax64(withSinks, layout, { kind: 'alibi' }).output, inputs.dOutput);
+  const result = softmax64(withSinks, layout, { kind: 'alibi' });
+  agree('dq', result.dq, inputs.q, loss);
+  agree('dk', result.dk, inputs.k, loss);
+  agree('dv', result.dv, inputs.v, loss);
+  agree('dSink', result.dSink, withSinks.sink, loss);
+});
+
 it('rotary embedding', () => {
   const [x, dy] = [draw(3 * 2 * 4), draw(3 * 2 * 4)];
   const angles = (row: number) => ({ position: 5 * row + 1, frequencies: Float64Array.of(0.7, 0.1) });

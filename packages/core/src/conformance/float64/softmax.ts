@@ -14,6 +14,8 @@ export interface SoftmaxInputs {
   k: Values;
   v: Values;
   dOutput: Values;
+  /** [H]: the logit of one more key for each head, whose value is zero. */
+  sink?: Values;
 }
 
 /**
@@ -40,13 +42,14 @@ export function softmax64(inputs: SoftmaxInputs, layout: PackedLayout, position:
 }
 
 function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position64, window: number) {
-  const { q, k, v, dOutput } = inputs;
+  const { q, k, v, dOutput, sink } = inputs;
   const { headDim: D, scale, heads } = layout;
   const output = new Float64Array(q.length);
   const dq = new Float64Array(q.length);
   const dk = new Float64Array(k.length);
   const dv = new Float64Array(v.length);
   const slopes = alibiSlopes64(heads);
+  const dSink = new Float64Array(sink ? heads : 0);
   let uncancelled = 0;
   const fire = position.kind === 'fire' ? new FireGradients(position.fire) : undefined;
   const bias = (head: number, distance: number, at: number) => {
@@ -57,12 +60,14 @@ function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position6
     const first = window === 0 ? 0 : Math.max(0, at - window + 1);
     const seen = Array.from({ length: at - first + 1 }, (_, i) => first + i);
     const logits = seen.map((i) => scale * dot(q, row, k, key(i), D) + bias(head, at - i, at));
-    const highest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+    const resting = sink ? sink[head]! : -Infinity;
+    const highest = logits.reduce((a, b) => Math.max(a, b), resting);
     const exponentials = logits.map((logit) => Math.exp(logit - highest));
-    const total = exponentials.reduce((a, b) => a + b, 0);
+    const total = exponentials.reduce((a, b) => a + b, Math.exp(resting - highest));
     const weights = exponentials.map((exponential) => exponential / total);
     const dWeights = seen.map((i) => dot(dOutput, row, v, key(i), D));
     const mean = weights.reduce((sum, weight, n) => sum + weight * dWeights[n]!, 0);
+    if (sink) dSink[head]! -= (Math.exp(resting - highest) / total) * mean;
     seen.forEach((i, n) => {
       const dLogit = weights[n]! * (dWeights[n]! - mean);
       addTo(output, row, weights[n]!, v, key(i), D);
@@ -73,5 +78,5 @@ function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position6
       fire?.addPair(head, at - i, at, dLogit);
     });
   });
-  return { output, dq, dk, dv, fire, uncancelled: Math.sqrt(uncancelled) };
+  return { output, dq, dk, dv, dSink, fire, uncancelled: Math.sqrt(uncancelled) };
 }
