@@ -35,10 +35,10 @@ export function checkDtype(op: string, name: string, tensor: Tensor, dtype: 'flo
   if (tensor.dtype !== dtype) throw new UserError(`${op}: ${name} is ${tensor.dtype}; expected ${dtype}.`);
 }
 
-/** Throws unless `value` is a whole number from `least` that an int32 can hold. */
-export function checkInt(op: string, name: string, value: unknown, least = -LARGEST_INT - 1): void {
-  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= LARGEST_INT) return;
-  throw new UserError(`${op}: ${name} is ${value}; expected a whole number from ${least} to ${LARGEST_INT}.`);
+/** Throws unless `value` is a whole number from `least` to `most`; without those, one that an int32 can hold. */
+export function checkInt(op: string, name: string, value: unknown, least = -LARGEST_INT - 1, most = LARGEST_INT): void {
+  if (Number.isInteger(value) && (value as number) >= least && (value as number) <= most) return;
+  throw new UserError(`${op}: ${name} is ${value}; expected a whole number from ${least} to ${most}.`);
 }
 
 /** Throws unless `value` is a finite number that a float32 can hold, from `least`. */

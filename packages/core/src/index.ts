@@ -38,6 +38,7 @@ export type {
   KernelTable,
   MatmulAttributes,
   MatmulPrecision,
+  MixtureAttributes,
   MomentType,
   NoAttributes,
   PackedAttributes,
@@ -60,6 +61,12 @@ export {
   linearTargetScores,
   type TargetScores,
 } from './ops/linear_cross_entropy.js';
+export {
+  type MixtureOptions,
+  type MixtureWeights,
+  mixtureOfExperts,
+  type Routing,
+} from './ops/mixture_of_experts.js';
 export { growPages, readPages, writePages } from './ops/pages.js';
 export { remainderBias } from './ops/remainder_bias.js';
 export { residual } from './ops/residual.js';

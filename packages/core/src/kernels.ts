@@ -3,7 +3,8 @@
  * many as it likes under these names in tfjs's registry; for the rest, the reference in plain tfjs ops runs
  * (`reference/register.ts`).
  *
- * Shapes: N queries, M keys, H heads, K key-value heads, D head dimension, S documents, C hidden size, V vocabulary.
+ * Shapes: N queries, M keys, H heads, K key-value heads, D head dimension, S documents, C hidden size, V vocabulary,
+ * E experts of F hidden units, k of them for each token.
  * All tensors are float32 unless said otherwise.
  */
 import type { Tensor, TensorInfo } from '@tensorflow/tfjs-core';
@@ -117,6 +118,18 @@ export interface MatmulAttributes {
 export interface ReadByAttributes {
   /** The precision of the matmuls that read the result, or in a gradient the gradient. */
   readBy?: MatmulPrecision;
+}
+
+/** Attributes of a mixture of experts. */
+export interface MixtureAttributes {
+  /** k: how many experts each token has, from 1 to E. */
+  active: number;
+  /**
+   * Factors on the balance loss and on the z loss of the routing: the gradient is that of what is differentiated with these
+   * two as further terms of it.
+   */
+  balanceWeight: number;
+  zWeight: number;
 }
 
 /** Attributes of the output head with cross-entropy. */
@@ -253,6 +266,39 @@ export interface Kernels {
     inputs: { gate: Tensor; up: Tensor; dy: Tensor };
     attrs: ReadByAttributes;
     outputs: [dGate: Tensor, dUp: Tensor];
+  };
+  /**
+   * x [N,C], router [E,C], input [E,2F,C] (of each expert the rows of gate, then those of up), output [E,C,F]. The logits
+   * x·routerᵀ choose each token's k experts, the largest first and of equal ones the lower, and g is the softmax over those:
+   * y = Σ g·output(silu(gate)·up). `routing` [2+E]: the balance loss E·Σₑ mean P·share, the z loss mean logSumExp², and how
+   * often each expert was chosen. choices int32 [N,k]; logits [N,E] in float32; `saved` is whatever the backend keeps for its
+   * own backward. With N ≤ 64 a row's bits in y do not depend on the other rows.
+   */
+  MixtureOfExperts: {
+    inputs: { x: Tensor; router: Tensor; input: Tensor; output: Tensor };
+    attrs: MixtureAttributes;
+    outputs: [y: Tensor, routing: Tensor, choices: Tensor, logits: Tensor, saved: Tensor];
+  };
+  /**
+   * The gradients, with those of the two losses, in which the shares of the experts count as constants. They are added to
+   * the sums where those are given: a sum is consumed and may be changed in place.
+   */
+  MixtureOfExpertsGrad: {
+    inputs: {
+      x: Tensor;
+      router: Tensor;
+      input: Tensor;
+      output: Tensor;
+      choices: Tensor;
+      logits: Tensor;
+      saved: Tensor;
+      dy: Tensor;
+      sumRouter?: Tensor;
+      sumInput?: Tensor;
+      sumOutput?: Tensor;
+    };
+    attrs: MixtureAttributes;
+    outputs: [dx: Tensor, dRouter: Tensor, dInput: Tensor, dOutput: Tensor];
   };
   /** x [N,H,D], weight and bias [H,D]; mean and inverseStd [N,H]. */
   HeadNorm: {

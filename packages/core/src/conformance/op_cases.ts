@@ -20,6 +20,7 @@ import { roundToBfloat16 } from './bfloat16.js';
 import { type ConformanceCase, gradient, output, withGradients } from './case.js';
 import { adamW64, embedding64, globalNorm64, linearCrossEntropy64 } from './float64/layers.js';
 import { layerCases } from './layer_cases.js';
+import { mixtureCases } from './mixture_cases.js';
 import { normCases } from './norm_cases.js';
 import { projectionCases } from './projection_cases.js';
 
@@ -27,6 +28,7 @@ export function opCases(): ConformanceCase[] {
   return [
     ...normCases(),
     ...layerCases(),
+    ...mixtureCases(),
     ...projectionCases(),
     embeddingCase(40, 13, 70),
     embeddingCase(1, 1000, 3),

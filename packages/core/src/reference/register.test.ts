@@ -18,6 +18,8 @@ it('has every kernel of the contract', () => {
     'LinearCrossEntropyGrad',
     'Linears',
     'LinearsGrad',
+    'MixtureOfExperts',
+    'MixtureOfExpertsGrad',
     'RMSNorm',
     'RMSNormGrad',
     'ReadPages',

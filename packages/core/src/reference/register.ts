@@ -7,6 +7,7 @@ import { embedding, embeddingGrad } from './embedding.js';
 import { globalNorm } from './global_norm.js';
 import { linearCrossEntropy, linearCrossEntropyGrad } from './linear_cross_entropy.js';
 import { linears, linearsGrad, weightGrads } from './linears.js';
+import { mixtureOfExperts, mixtureOfExpertsGrad } from './mixture_of_experts.js';
 import { headNorm, headNormGrad, rmsNorm, rmsNormGrad } from './norms.js';
 import { growPages, readPages, writePages } from './pages.js';
 import { remainderBias, remainderBiasGrad } from './remainder_bias.js';
@@ -42,6 +43,8 @@ export const referenceKernels: { [Name in KernelName]: ReferenceKernel<Name> } =
   ResidualRMSNormGrad: residualRmsNormGrad,
   SwiGLU: swiGlu,
   SwiGLUGrad: swiGluGrad,
+  MixtureOfExperts: mixtureOfExperts,
+  MixtureOfExpertsGrad: mixtureOfExpertsGrad,
   HeadNorm: headNorm,
   HeadNormGrad: headNormGrad,
   RemainderBias: remainderBias,

@@ -1,7 +1,8 @@
 // x·weightᵀ for few rows, as in generation: the weights are read once, and every number is summed over k in one order,
 // whatever the number of rows or threads, so a row's bits do not depend on the rows beside it.
+#include "rowwise.h"
+
 #include <algorithm>
-#include <cstdint>
 
 #include "parallel.h"
 #include "vector.h"
@@ -95,7 +96,6 @@ inline void columns(int64_t rows, int64_t width, const float* x, const float* we
 
 }  // namespace
 
-// x [rows, width], weight [outs, width], y [rows, outs].
 extern "C" void sb_rowwise(int64_t rows, int64_t outs, int64_t width, const float* x, const float* weight, float* y) {
   const int64_t groups = (outs + kTile - 1) / kTile;
   const int64_t work = std::max<int64_t>(1, rows * width * kTile);

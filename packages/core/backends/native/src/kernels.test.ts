@@ -19,6 +19,8 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
     'LinearCrossEntropyGrad',
     'Linears',
     'LinearsGrad',
+    'MixtureOfExperts',
+    'MixtureOfExpertsGrad',
     'RMSNorm',
     'RMSNormGrad',
     'ReadPages',

@@ -6,6 +6,7 @@ import { elementwiseKernels } from './elementwise.js';
 import { headKernels } from './heads.js';
 import { layerKernels } from './layers.js';
 import { matmulKernels, tfjsMatmulKernels } from './matmul.js';
+import { mixtureKernels } from './mixture.js';
 import { rotaryKernels } from './rotary.js';
 import { softmaxKernels } from './softmax.js';
 import { stickBreakingKernels } from './stick_breaking.js';
@@ -17,6 +18,7 @@ export const nativeKernels = {
     ...headKernels,
     ...layerKernels,
     ...matmulKernels,
+    ...mixtureKernels,
     ...rotaryKernels,
     ...softmaxKernels,
     ...stickBreakingKernels,

@@ -3,6 +3,7 @@ import { chooseSeed, seededRandom } from '@stickbreaking/base';
 import { expect, it } from 'vitest';
 import type { Fire64 } from './fire.js';
 import * as layers from './layers.js';
+import { type Mixture64, mixture64 } from './mixture.js';
 import { dot, type PackedLayout, type Values } from './packed.js';
 import { rotate64 } from './positions.js';
 import { type Position64, softmax64 } from './softmax.js';
@@ -165,4 +166,23 @@ it('the ops beside attention', () => {
   const crossLoss = () => weigh(layers.linearCrossEntropy64(x, matrix, targets, options, dLoss).loss, dLoss);
   agree('linearCrossEntropy dHidden', head.dHidden, x, crossLoss);
   agree('linearCrossEntropy dWeight', head.dWeight, matrix, crossLoss);
+});
+
+it('a mixture of experts with the losses of its routing', () => {
+  const sizes = { width: 5, units: 3, experts: 4, active: 2, balanceWeight: 3, zWeight: 0.7 };
+  const mixture: Mixture64 = { x: draw(7 * 5), router: draw(4 * 5), input: draw(4 * 6 * 5), output: draw(4 * 5 * 3) };
+  const dy = draw(7 * 5);
+  const counts = mixture64(mixture, sizes, dy).routing.slice(2);
+  // With the shares as they are: a token that changes its expert would be a jump.
+  const loss = () => {
+    const { y, routing, probabilities } = mixture64(mixture, sizes, dy);
+    const balance = weigh(probabilities, counts) * (4 / (7 * 2));
+    return weigh(y, dy) + sizes.balanceWeight * balance + sizes.zWeight * routing[1]!;
+  };
+  const { routing, probabilities, ...gradients } = mixture64(mixture, sizes, dy);
+  expect(routing[0]).toBeCloseTo(weigh(probabilities, counts) * (4 / 14), 12);
+  agree('dx', gradients.dx, mixture.x, loss);
+  agree('dRouter', gradients.dRouter, mixture.router, loss);
+  agree('dInput', gradients.dInput, mixture.input, loss);
+  agree('dOutput', gradients.dOutput, mixture.output, loss);
 });
