@@ -6,7 +6,7 @@ import { UserError } from '@stickbreaking/base';
 import { z } from 'zod';
 import { AttentionSchema, attentionKind } from './attention/index.js';
 import { count, positive } from './bounds.js';
-import { feedForwardSchemas } from './feed_forward/index.js';
+import { feedForwardFault, feedForwardSchemas } from './feed_forward/index.js';
 
 /** The schema of a model's configuration; a key with a usual value has it as its default. */
 export const LlamaConfigSchema = z
@@ -44,6 +44,8 @@ export const LlamaConfigSchema = z
     const headDim = config.headDim ?? config.hiddenSize / config.numHeads;
     const fault = (path: string, message: string) =>
       context.addIssue({ code: 'custom', path: [path], message, input: config });
+    const noFeedForward = feedForwardFault(config);
+    if (noFeedForward) fault(noFeedForward.key, noFeedForward.message);
     if (!Number.isInteger(headDim))
       fault('hiddenSize', `expected a multiple of numHeads (${config.numHeads}), or set headDim`);
     if (config.numHeads % numKvHeads !== 0) fault('numKvHeads', `expected a divisor of numHeads (${config.numHeads})`);

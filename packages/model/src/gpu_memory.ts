@@ -100,9 +100,9 @@ function countWeights(config: LlamaConfig): { parameters: number; copied: number
     const size = shape.reduce((product, length) => product * length, 1);
     parameters += size;
     const isLookedUp = name === 'model.embed_tokens.weight' && !config.tieEmbeddings;
-    if (!name.endsWith('.weight') || shape.length !== 2 || isLookedUp || name.includes('head_norm')) continue;
+    if (!name.endsWith('.weight') || shape.length < 2 || isLookedUp || name.includes('head_norm')) continue;
     copied += size;
-    if (name.startsWith('model.layers.')) inLayers += size;
+    if (name.startsWith('model.layers.') && shape.length === 2) inLayers += size;
   }
   return { parameters, copied, inLayers };
 }

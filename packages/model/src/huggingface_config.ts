@@ -1,6 +1,6 @@
 /**
  * Hugging Face's `config.json`, both ways. A model that `transformers` knows (LLaMA; with a window, Mistral; with
- * multipliers, Granite) is written as that model and opens there unchanged; every other gets a type of its own. Our own
+ * multipliers, Granite; of experts, GraniteMoE) is written as that model and opens there unchanged; every other gets a type of its own. Our own
  * configuration is included under one key, which `transformers` keeps and ignores.
  */
 import { UserError } from '@stickbreaking/base';
@@ -19,8 +19,11 @@ export function toHuggingFace(config: LlamaConfig): Json {
   const { mup } = config;
   const attention = attentionKind(config.attention).toHuggingFace(config.attention, config);
   const feedForward = feedForwardOf(config);
+  const named = familyOf(attention, config);
+  // GraniteMoE has them always, and would take 1 for the factor on q·k.
+  const multipliers = mup ?? (isGranite(named.model_type) ? ONES : undefined);
   return {
-    ...familyOf(attention, mup !== undefined),
+    ...named,
     vocab_size: config.vocabSize,
     hidden_size: config.hiddenSize,
     ...feedForward.kind.toHuggingFace(feedForward.setting),
@@ -43,12 +46,12 @@ export function toHuggingFace(config: LlamaConfig): Json {
     bos_token_id: null,
     eos_token_id: null,
     ...attention.keys,
-    ...(mup
+    ...(multipliers
       ? {
-          embedding_multiplier: mup.embeddingMultiplier,
-          residual_multiplier: mup.residualMultiplier,
-          attention_multiplier: mup.attentionMultiplier ?? 1 / Math.sqrt(config.headDim),
-          logits_scaling: mup.logitsDivider,
+          embedding_multiplier: multipliers.embeddingMultiplier,
+          residual_multiplier: multipliers.residualMultiplier,
+          attention_multiplier: multipliers.attentionMultiplier ?? 1 / Math.sqrt(config.headDim),
+          logits_scaling: multipliers.logitsDivider,
         }
       : {}),
     [OWN_KEY]: config,
@@ -59,10 +62,24 @@ const families = {
   llama: 'LlamaForCausalLM',
   mistral: 'MistralForCausalLM',
   granite: 'GraniteForCausalLM',
+  granitemoe: 'GraniteMoeForCausalLM',
+  granitemoeshared: 'GraniteMoeSharedForCausalLM',
 } as const;
 
-function familyOf({ family }: HuggingFaceAttention, multipliers: boolean): Json {
-  const named = multipliers ? (family === 'llama' ? 'granite' : undefined) : family;
+type Family = keyof typeof families;
+
+/** Families that have the multipliers of maximal update parametrisation. */
+const isGranite = (type: unknown) => typeof type === 'string' && type.startsWith('granite');
+const ONES: NonNullable<LlamaConfig['mup']> = { embeddingMultiplier: 1, residualMultiplier: 1, logitsDivider: 1 };
+
+function familyOf(
+  { family }: HuggingFaceAttention,
+  config: LlamaConfig,
+): { model_type: string; architectures: string[] } {
+  const { kind, setting } = feedForwardOf(config);
+  let named: Family | undefined = family;
+  if (kind.family) named = family === 'llama' ? kind.family(setting, config) : undefined;
+  else if (config.mup) named = family === 'llama' ? 'granite' : undefined;
   if (!named) return { model_type: 'stickbreaking_llama', architectures: ['StickbreakingLlamaForCausalLM'] };
   return { model_type: named, architectures: [families[named]] };
 }
@@ -80,7 +97,10 @@ export function fromHuggingFace(json: Json, file: string): LlamaConfig {
 }
 
 /** Keys that say nothing of what the model computes, or that the tokenizer knows better. */
-const apart = ['architectures', 'torch_dtype', 'use_cache', 'bos_token_id', 'eos_token_id', 'initializer_range'];
+const apart = [
+  ...['architectures', 'torch_dtype', 'use_cache', 'bos_token_id', 'eos_token_id', 'initializer_range'],
+  ...['router_aux_loss_coef', 'output_router_logits'],
+];
 
 /** Other programs read the keys around our own part: a change that only one of them was told makes two models of one. */
 function checkAgreement(json: Json, config: LlamaConfig, file: string): void {
@@ -102,13 +122,14 @@ function mapped(json: Json, file: string): LlamaConfigInput {
       `${file}: model_type ${say(type)} is not supported; expected ${Object.keys(families).join(', ')} or a checkpoint of this project.`,
     );
   }
-  refuseOthers(json, file, harmless);
+  const { num_local_experts, ...others } = harmless;
+  refuseOthers(json, file, isMixture(type) ? others : harmless);
   const key = <Schema extends z.ZodType>(name: string, schema: Schema) => readKey(json, file, name, schema);
   const mistral = type === 'mistral'; // its defaults differ from LLaMA's and Granite's
   return {
     vocabSize: key('vocab_size', count()),
     hiddenSize: key('hidden_size', count()),
-    ...(feedForwardFromHuggingFace(json, file) as Pick<LlamaConfigInput, 'intermediateSize'>),
+    ...feedForwardFromHuggingFace(json, file),
     numLayers: key('num_hidden_layers', count()),
     numHeads: key('num_attention_heads', count()),
     // Absent: Mistral's own default; null: as many as heads.
@@ -125,7 +146,7 @@ function mapped(json: Json, file: string): LlamaConfigInput {
     normEpsilon: key('rms_norm_eps', positive().default(1e-6)),
     initializerRange: key('initializer_range', positive().default(0.02)),
     attention: attentionFromHuggingFace(json, file),
-    ...(type === 'granite'
+    ...(isGranite(type)
       ? {
           mup: {
             embeddingMultiplier: key('embedding_multiplier', positive().default(1)),
@@ -137,6 +158,8 @@ function mapped(json: Json, file: string): LlamaConfigInput {
       : {}),
   };
 }
+
+const isMixture = (type: string) => type === 'granitemoe' || type === 'granitemoeshared';
 
 /**
  * Keys that change what a model computes, and the values that do not. `transformers` looks at some of them in other

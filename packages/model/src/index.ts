@@ -23,6 +23,7 @@ export {
   parseConfig,
 } from './config.js';
 export type { ContinuationScore, ScoreOptions } from './continuations.js';
+export { routedExperts } from './feed_forward/index.js';
 export { BatchGenerator, type EndReason, type GenerationEvent } from './generation/batch_generator.js';
 export type { BatchedToken, BatchOptions } from './generation/generate.js';
 export { checkGenerateOptions, type GenerateOptions, type GenerationRequest } from './generation/options.js';
@@ -32,8 +33,16 @@ export { hostMemory } from './host_memory.js';
 export type { Recompute } from './layer.js';
 export { loadConfig } from './load_config.js';
 export { estimateMemory } from './memory.js';
-export { type ComputeOptions, type ForwardOptions, LlamaModel, type TargetBatch, type TokenBatch } from './model.js';
-export { countParameters, parameterShapes } from './parameters.js';
+export {
+  type ComputeOptions,
+  type ForwardOptions,
+  LlamaModel,
+  type LossAndGradients,
+  scoredTokens,
+  type TargetBatch,
+  type TokenBatch,
+} from './model.js';
+export { countActiveParameters, countParameters, parameterShapes } from './parameters.js';
 export {
   readSafetensors,
   type SafetensorsFile,

@@ -3,6 +3,7 @@ import { type MatmulPrecision, recomputed, residual, residualRmsNorm, rmsNorm } 
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { type AttentionContext, attend } from './attention/attend.js';
 import type { LlamaConfig } from './config.js';
+import type { FeedForwardContext } from './feed_forward/feed_forward_kind.js';
 import { feedForwardOf } from './feed_forward/index.js';
 import { variablesIn, type Weights } from './parameter.js';
 import type { layerParameters } from './parameters.js';
@@ -18,7 +19,7 @@ export type Stream = {
   normalised?: Tensor2D;
 };
 
-export interface LayerContext extends AttentionContext {
+export interface LayerContext extends AttentionContext, FeedForwardContext {
   /** From 0. */
   layer: number;
   /** The weight of the norm that reads the layer's output. */
@@ -37,7 +38,7 @@ export function runLayer(
   { x, normalised }: Stream,
   weights: Weights<ReturnType<typeof layerParameters>>,
   config: LlamaConfig,
-  { layer, nextNorm, recompute, ...context }: LayerContext,
+  { layer, nextNorm, recompute, lossWeight, onRouting, ...context }: LayerContext,
 ): Stream {
   const epsilon = config.normEpsilon;
   const multiplier = config.mup?.residualMultiplier ?? 1;
@@ -48,7 +49,14 @@ export function runLayer(
     const normalised = known ?? rmsNorm(input, weights.inputNorm, epsilon, { readBy });
     return attend(normalised, weights.attention, config, layer, context);
   };
-  const feedForward = (input: Tensor2D) => kind.forward(input, weights.feedForward, setting, precision);
+  // A layer that the backward runs again tells nothing anew.
+  let told = false;
+  const tellOnce = (routing: Tensor1D) => {
+    if (!told) onRouting?.(routing);
+    told = true;
+  };
+  const feedForward = (input: Tensor2D) =>
+    kind.forward(input, weights.feedForward, setting, { precision, lossWeight, onRouting: tellOnce });
   const join = (input: Tensor2D, branch: Tensor2D, weight: Tensor1D) =>
     residualRmsNorm(input, branch, weight, { epsilon, multiplier, readBy });
   const whole = (input: Tensor2D, branch: Tensor2D) => {

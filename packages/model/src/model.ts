@@ -16,6 +16,7 @@ import {
 } from '@stickbreaking/core';
 import {
   concat,
+  dispose,
   keep,
   mul,
   type Scalar,
@@ -99,6 +100,25 @@ export interface ComputeOptions {
   recompute?: Recompute | undefined;
   /** Of the layers' matmuls; the output head's and the gradients of weights are made as ever. */
   precision?: MatmulPrecision | undefined;
+}
+
+/** What a training step wants of the layers beside the loss: see `FeedForwardContext`. */
+interface Routed {
+  lossWeight?: number;
+  onRouting?: (routing: Tensor1D) => void;
+}
+
+/** The gradients of a batch. */
+export interface LossAndGradients {
+  /** Of the tokens, times the scale; a layer's own losses are in the gradients alone. */
+  loss: Scalar;
+  /** For every parameter. */
+  gradients: Map<string, Tensor>;
+  /**
+   * Of a mixture of experts, [numLayers, 2 + experts]: each layer's balance loss (1 where all experts have as many tokens),
+   * its z loss, and how often each expert was chosen.
+   */
+  routing?: Tensor2D;
 }
 
 /**
@@ -217,6 +237,10 @@ export class LlamaModel {
 
   /** The loss of every token in nats, [N], 0 where the target is −1; never holds all [N, vocabSize] logits. */
   tokenLosses(batch: TokenBatch, options: Pick<ForwardOptions, 'cache'> & ComputeOptions = {}): Tensor1D {
+    return this.lossesOf(batch, options);
+  }
+
+  private lossesOf(batch: TokenBatch, options: Pick<ForwardOptions, 'cache'> & ComputeOptions & Routed): Tensor1D {
     return tidy(() => {
       this.checkTokens(batch.targets, -1);
       const { cache, ...compute } = options;
@@ -261,14 +285,14 @@ export class LlamaModel {
 
   /** The mean loss of the scored tokens, in nats. */
   loss(batch: TokenBatch): Scalar {
-    const scored = Array.from(batch.targets).filter((target) => target >= 0).length;
-    return tidy(() => mul(sum(this.tokenLosses(batch)), 1 / Math.max(1, scored)) as Scalar);
+    return tidy(() => mul(sum(this.tokenLosses(batch)), 1 / Math.max(1, scoredTokens(batch))) as Scalar);
   }
 
   /**
    * The summed loss of the batch times `scale`, and its gradient for every parameter. If gradients of other batches are
    * passed as `sums`, they are consumed, and the returned gradients include them. `onReady` is told of each gradient as
-   * soon as it is complete, and may give another tensor in its place.
+   * soon as it is complete, and may give another tensor in its place. Losses that layers have of their own, such as a
+   * mixture's balance loss, are means over the batch's tokens: they count as much as its scored tokens, times `scale`.
    */
   gradients(
     batch: TokenBatch,
@@ -282,16 +306,24 @@ export class LlamaModel {
       sums?: ReadonlyMap<string, Tensor> | undefined;
       onReady?: (name: string, gradient: Tensor) => Tensor;
     } = {},
-  ): { loss: Scalar; gradients: Map<string, Tensor> } {
+  ): LossAndGradients {
     const parameters = [...this.parameters];
+    const routings: Tensor1D[] = [];
+    const routed = {
+      lossWeight: scale * scoredTokens(batch),
+      onRouting: (routing: Tensor1D) => void routings.push(keep(routing)),
+    };
     const { value, gradients: all } = valueAndGradients(
-      () => mul(sum(this.tokenLosses(batch, compute)), scale) as Scalar,
+      () => mul(sum(this.lossesOf(batch, { ...compute, ...routed })), scale) as Scalar,
       parameters.map(([, one]) => one),
       parameters.map(([name]) => sums?.get(name)),
       onReady && ((i, gradient) => onReady(parameters[i]![0], gradient)),
     );
     const gradients = new Map(parameters.map(([name, one], i) => [name, all[i] ?? zerosLike(one)]));
-    return { loss: value, gradients };
+    if (routings.length === 0) return { loss: value, gradients };
+    const routing = tidy(() => concat(routings).reshape([routings.length, -1]) as Tensor2D);
+    dispose(routings);
+    return { loss: value, gradients, routing };
   }
 
   /**
@@ -363,7 +395,7 @@ export class LlamaModel {
   /** The normalised output of the last layer, [N, hiddenSize]. */
   private hiddenStates(
     { tokens, ids = tensor1d(Int32Array.from(tokens), 'int32'), boundaries, plan, observe, onKeysRead }: ModelInput,
-    { recompute = 'none', precision = 'default' }: ComputeOptions = {},
+    { recompute = 'none', precision = 'default', lossWeight = 0, onRouting }: ComputeOptions & Routed = {},
   ): Tensor2D {
     const { normEpsilon, mup } = this.config;
     const { layers, norm } = this.weights;
@@ -377,6 +409,8 @@ export class LlamaModel {
         nextNorm,
         recompute,
         precision,
+        lossWeight,
+        onRouting,
         cuSeqlens: boundaries,
         cache: plan,
         observe,
@@ -417,4 +451,11 @@ export class LlamaModel {
       }
     }
   }
+}
+
+/** How many tokens of a batch have a target. */
+export function scoredTokens({ targets }: Pick<TokenBatch, 'targets'>): number {
+  let scored = 0;
+  for (const target of targets) if (target >= 0) scored++;
+  return scored;
 }

@@ -40,6 +40,12 @@ export function countParameters(config: LlamaConfig): number {
   return parametersIn(modelParameters(config)).reduce((total, one) => total + sizeOf(one), 0);
 }
 
+/** How many of them a token passes: all, but for experts that it does not choose. */
+export function countActiveParameters(config: LlamaConfig): number {
+  const { kind, setting } = feedForwardOf(config);
+  return countParameters(config) - config.numLayers * (kind.unusedPerToken?.(setting, config) ?? 0);
+}
+
 /** Initial values of one parameter, the same for the same seed and name on every machine. */
 export function initialValues(parameter: Parameter, seed: number): Float32Array {
   const values = new Float32Array(sizeOf(parameter));

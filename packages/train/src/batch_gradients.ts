@@ -1,11 +1,18 @@
 // The gradients of one optimizer step: summed over its micro-batches, each weighted by the tokens it scores.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { globalNorm } from '@stickbreaking/core';
-import type { ComputeOptions, LlamaModel, TokenBatch } from '@stickbreaking/model';
+import {
+  type ComputeOptions,
+  type LlamaModel,
+  type LossAndGradients,
+  scoredTokens,
+  type TokenBatch,
+} from '@stickbreaking/model';
 import { add, mul, type Scalar, scalar, type Tensor, tidy, zerosLike } from '@tensorflow/tfjs-core';
 import { type Collective, oneProcess, shareOf } from './collective.js';
 import { sharedGradients } from './parallel/shared_gradients.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
+import { type RoutingMetrics, RoutingSums } from './routing.js';
 
 /** The gradients of one optimizer step. */
 export interface BatchGradients {
@@ -14,6 +21,8 @@ export interface BatchGradients {
   gradients: Map<string, Tensor>;
   /** the gradients' Euclidean norm, all parameters together */
   gradientNorm: number;
+  /** of a model with experts */
+  routing: RoutingMetrics | undefined;
 }
 
 /**
@@ -42,14 +51,16 @@ export async function batchGradients(
     early?: ((gradients: Map<string, Tensor>, norm: Scalar) => void) | undefined;
   } = {},
 ): Promise<BatchGradients | undefined> {
-  const scale = 1 / Math.max(1, scoredTokens(batches));
+  const scale = 1 / Math.max(1, scoredIn(batches));
   if (weights)
     return await sharedGradients(model, batches, weights, collective, { scale, signal, recompute, precision });
+  const routings = new RoutingSums(model.config);
   let sum: { loss: Scalar; gradients: Map<string, Tensor> } | undefined;
   for (const batch of shareOf(batches, collective)) {
     if (signal?.aborted) break;
     const options = { scale, sums: sum?.gradients, recompute, precision };
-    const { loss, gradients }: { loss: Scalar; gradients: Map<string, Tensor> } = model.gradients(batch, options);
+    const { loss, gradients, routing }: LossAndGradients = model.gradients(batch, options);
+    routings.add(routing, scale * scoredTokens(batch));
     sum = { loss: sum ? addTo(sum.loss, loss) : loss, gradients };
     await nextTurn(); // kernels keep the thread; signals and timers get their turn here
   }
@@ -59,23 +70,24 @@ export async function batchGradients(
   if (stopped) {
     loss.dispose();
     disposeAll(own);
+    routings.dispose();
     return undefined;
   }
   const sums = await collective.sumTensors([...own.values()]);
   const gradients = new Map([...own.keys()].map((name, i) => [name, sums[i]!]));
   const norm = globalNorm(sums);
   // Asked for before anything that `early` launches.
-  const values = Promise.all([loss.data(), norm.data()]);
+  const values = Promise.all([loss.data(), norm.data(), routings.numbers()]);
   if (early && collective.size === 1) {
     const both = tidy(() => add<Scalar>(norm, mul(loss, 0)));
     early(gradients, both);
     both.dispose();
   }
-  const [lossValues, normValues] = await values;
+  const [lossValues, normValues, ownRouting] = await values;
   loss.dispose();
   norm.dispose();
-  const [meanLoss] = await collective.sumNumbers([lossValues[0]!]);
-  return { loss: meanLoss!, gradients, gradientNorm: normValues[0]! };
+  const [meanLoss, ...routed] = await collective.sumNumbers([lossValues[0]!, ...ownRouting]);
+  return { loss: meanLoss!, gradients, gradientNorm: normValues[0]!, routing: routings.metrics(routed) };
 }
 
 /** What a process without a share of a step contributes. */
@@ -103,7 +115,7 @@ export async function meanLoss(
       await nextTurn();
     }
     sums.push(sum);
-    scored += scoredTokens([batch]);
+    scored += scoredTokens(batch);
   }
   const all = await collective.sumNumbers(sums);
   return all.reduce((sum, one) => sum + one, 0) / scored;
@@ -113,10 +125,8 @@ export function disposeAll(tensors: ReadonlyMap<string, Tensor>): void {
   for (const tensor of tensors.values()) tensor.dispose();
 }
 
-function scoredTokens(batches: readonly TokenBatch[]): number {
-  let scored = 0;
-  for (const { targets } of batches) for (const target of targets) if (target >= 0) scored++;
-  return scored;
+function scoredIn(batches: readonly TokenBatch[]): number {
+  return batches.reduce((scored, batch) => scored + scoredTokens(batch), 0);
 }
 
 /** The sum of both, which are consumed. */

@@ -1,7 +1,7 @@
 // What a run needs of its GPUs: memory, traffic between them and time, and the settings that would fit where it does not.
 // The rates are those that H100s measured (benchmarks/, docs/performance.md).
 import { formatBytes } from '@stickbreaking/base';
-import { countParameters, estimateTrainingMemory, type Recompute } from '@stickbreaking/model';
+import { countActiveParameters, countParameters, estimateTrainingMemory, type Recompute } from '@stickbreaking/model';
 import { type RunConfig, stageSizes } from './run_config.js';
 
 export interface GpuPlan {
@@ -89,13 +89,12 @@ function memoryOf(config: RunConfig, size: Size, gpus: number): number {
 function secondsOf({ model }: RunConfig, size: Size, gpus: number): number {
   const { microBatchTokens, batchTokens, contextLength, recompute } = size;
   const parameters = countParameters(model);
+  const active = countActiveParameters(model);
   const attention = 6 * model.numLayers * model.numHeads * model.headDim * contextLength;
-  const again = { none: 0, attention: attention / 3 + parameters / 3, block: (6 * parameters + attention) / 3 }[
-    recompute
-  ];
+  const again = { none: 0, attention: attention / 3 + active / 3, block: (6 * active + attention) / 3 }[recompute];
   // Narrow layers keep the matrix units less busy: measured at 1,024 and 1,536 units.
   const efficiency = model.hiddenSize >= 1536 ? 0.495 : 0.43;
-  const perToken = (6 * parameters + attention + again) / (efficiency * H100_FLOPS);
+  const perToken = (6 * active + attention + again) / (efficiency * H100_FLOPS);
   const microBatch = microBatchTokens * perToken + (8 * parameters) / MEMORY_RATE;
   const shared = gpus > 1 ? ((4 + 2) * parameters * (gpus - 1)) / gpus / LINK_RATE : 0;
   return (

@@ -6,9 +6,10 @@ import { readWhole, removeLeftovers } from '@stickbreaking/base/node';
 import type { AttentionReach } from '@stickbreaking/model';
 import { backend } from '@tensorflow/tfjs-core';
 import { LinesFile } from './lines_file.js';
+import type { RoutingMetrics } from './routing.js';
 
-/** One optimizer step. */
-export interface StepMetrics {
+/** One optimizer step; of a model with experts, also where its tokens went. */
+export interface StepMetrics extends Partial<RoutingMetrics> {
   /** from 1, over all stages */
   step: number;
   stage: number;

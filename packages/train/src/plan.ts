@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import type { SelectedBackend } from '@stickbreaking/core';
 import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stickbreaking/data';
-import { countParameters, resolveCheckpoint } from '@stickbreaking/model';
+import { countActiveParameters, countParameters, resolveCheckpoint } from '@stickbreaking/model';
 import { type GpuPlan, gpuMemoryFault, planGpus } from './gpu_plan.js';
 import { checkpointToResume } from './resume.js';
 import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer, startOf } from './run.js';
@@ -36,6 +36,8 @@ export interface SourcePlan {
 
 export interface Plan {
   parameters: number;
+  /** of them, those that a token passes: fewer where it has only some of the experts */
+  activeParameters: number;
   backend: SelectedBackend;
   stages: StagePlan[];
   steps: number;
@@ -97,6 +99,7 @@ export async function makePlan(
   const { plan: sourcePlans, shardBytes } = collect(sources);
   return {
     parameters,
+    activeParameters: countActiveParameters(config.model),
     backend,
     stages: stages.map((_, i) => planStage(stages, i)),
     steps: totalSteps(stages),

@@ -4,11 +4,23 @@ import type { GpuPlan } from './gpu_plan.js';
 import type { Plan, StagePlan } from './plan.js';
 
 export function formatPlan(plan: Plan): string {
-  const { parameters, backend, stages, memoryBytes, gpu, diskBytes, diskFreeBytes, sources, missing } = plan;
+  const {
+    parameters,
+    activeParameters,
+    backend,
+    stages,
+    memoryBytes,
+    gpu,
+    diskBytes,
+    diskFreeBytes,
+    sources,
+    missing,
+  } = plan;
   const { resumesFrom, startsFrom } = plan;
   const free = diskFreeBytes === null ? '' : ` (${formatBytes(diskFreeBytes)} free)`;
+  const active = activeParameters < parameters ? `, of which a token passes ${grouped(activeParameters)}` : '';
   const lines = [
-    `parameters   ${grouped(parameters)}`,
+    `parameters   ${grouped(parameters)}${active}`,
     `backend      ${backend.description} (${backend.reason})`,
     `length       ${grouped(plan.steps)} steps, ${formatCount(plan.tokens)} tokens`,
     ...(plan.seconds === null

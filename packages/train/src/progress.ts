@@ -41,8 +41,9 @@ export class Progress {
     this.secondsPerToken = this.secondsPerToken === undefined ? now : 0.9 * this.secondsPerToken + 0.1 * now;
     const left = (totalTokens - metrics.tokens) * this.secondsPerToken;
     const loss = metrics.loss === null ? 'not finite' : metrics.loss.toFixed(4);
+    const busiest = metrics.busiest === undefined ? '' : `busiest ${metrics.busiest.toFixed(1)}  `;
     const line =
-      `step ${metrics.step}/${totalSteps}  loss ${loss}  lr ${metrics.learningRate.toExponential(2)}  ` +
+      `step ${metrics.step}/${totalSteps}  loss ${loss}  ${busiest}lr ${metrics.learningRate.toExponential(2)}  ` +
       `${formatCount(1 / this.secondsPerToken)} tokens/s  ${formatDuration(left)} left`;
     const last = metrics.step === totalSteps;
     this.line.show(line, last || first);

@@ -10,6 +10,7 @@ import {
   type LlamaModel,
   MODEL_FILE,
   OPTIMIZER_FILE,
+  routedExperts,
   type TensorToWrite,
   writeSafetensors,
 } from '@stickbreaking/model';
@@ -42,12 +43,16 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
 }
 
+/** A notice of experts without tokens comes at most once in so many steps. */
+const IDLE_NOTICE_STEPS = 1000;
+
 class Trainer {
   private source: BatchSource | undefined;
   private clock = performance.now();
   private readonly store: CheckpointStore | undefined;
   private readonly record: RunRecord | undefined;
   private readonly hooks: TrainHooks;
+  private nextIdleNotice = 0;
 
   private constructor(
     private readonly options: TrainOptions,
@@ -113,7 +118,7 @@ class Trainer {
     };
     const result = await batchGradients(this.model, batches, { ...options, weights: this.weights, early });
     if (!result) return false;
-    const { loss, gradients, gradientNorm } = result;
+    const { loss, gradients, gradientNorm, routing } = result;
     const finite = Number.isFinite(loss) && Number.isFinite(gradientNorm);
     if (updated && !finite) this.optimizer.takeBack();
     if (!updated && finite) {
@@ -138,6 +143,7 @@ class Trainer {
       loss: finiteOrNull(loss),
       learningRate: rate,
       gradientNorm: finiteOrNull(gradientNorm),
+      ...routing,
       tokensPerSecond: this.tokensPerSecond(stage.batchTokens),
       memoryBytes: memoryInUse(),
       ...(finite ? {} : { skipped: true as const }),
@@ -168,6 +174,7 @@ class Trainer {
   private async report(metrics: StepMetrics): Promise<void> {
     this.record?.append(metrics);
     await this.hooks.onStep?.(metrics, this.model);
+    this.noticeIdle(metrics);
     if (!metrics.skipped) return;
     const { nonFiniteSteps } = this.state;
     const what = metrics.loss === null ? 'loss' : 'gradient';
@@ -177,6 +184,17 @@ class Trainer {
         `(${nonFiniteSteps} in a row, the run stops at ${most})`,
     );
     if (nonFiniteSteps >= most) throw this.diverged(`in ${most} steps in a row`);
+  }
+
+  /** Experts that nobody chooses do not learn: it is said when it begins, and as long as it stays so now and then. */
+  private noticeIdle({ step, busiest, idleExperts = 0 }: StepMetrics): void {
+    if (idleExperts === 0 || step < this.nextIdleNotice) return;
+    this.nextIdleNotice = step + IDLE_NOTICE_STEPS;
+    const experts = routedExperts(this.model.config) * this.model.config.numLayers;
+    this.hooks.onNotice?.(
+      `step ${step}: no token chose ${idleExperts} of ${experts} experts, and the busiest has ${busiest!.toFixed(1)} times ` +
+        'its even share; a larger model.experts.balance spreads them',
+    );
   }
 
   /** The run cannot go on from here; what it last had of worth is named. */

@@ -19,7 +19,7 @@ export const swiGlu = defineFeedForwardKind({
     };
   },
 
-  forward(x, { gate, up, down }, _setting, precision) {
+  forward(x, { gate, up, down }, _setting, { precision }) {
     const [gated, raised] = linears(x, [gate, up], { precision });
     return linear(swiGluOp(gated, raised, { readBy: precision }), down, { precision });
   },

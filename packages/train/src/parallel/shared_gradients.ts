@@ -1,9 +1,10 @@
 // The gradients of one optimizer step where processes share the optimizer's state: summed while the backward goes on.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { globalNorm } from '@stickbreaking/core';
-import type { ComputeOptions, LlamaModel, TokenBatch } from '@stickbreaking/model';
+import { type ComputeOptions, type LlamaModel, scoredTokens, type TokenBatch } from '@stickbreaking/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { type Collective, shareOf } from '../collective.js';
+import { type RoutingMetrics, RoutingSums } from '../routing.js';
 import type { SharedWeights } from './shared_weights.js';
 
 /** `batchGradients` of processes that share weights: the gradients are those of `owned`. */
@@ -13,10 +14,14 @@ export async function sharedGradients(
   weights: SharedWeights,
   collective: Collective,
   { scale, signal, ...compute }: ComputeOptions & { scale: number; signal?: AbortSignal | undefined },
-): Promise<{ loss: number; gradients: Map<string, Tensor>; gradientNorm: number } | undefined> {
+): Promise<
+  | { loss: number; gradients: Map<string, Tensor>; gradientNorm: number; routing: RoutingMetrics | undefined }
+  | undefined
+> {
   const own = shareOf(batches, collective);
   let gradients = weights.zeroSums();
   const losses: Tensor[] = [];
+  const routings = new RoutingSums(model.config);
   for (const [i, batch] of own.entries()) {
     if (signal?.aborted) break;
     const isLast = i === own.length - 1;
@@ -25,6 +30,7 @@ export async function sharedGradients(
       onReady: (name, gradient) => weights.settle(name, gradient, isLast),
     });
     losses.push(result.loss);
+    routings.add(result.routing, scale * scoredTokens(batch));
     gradients = result.gradients;
     await nextTurn(); // signals and timers get their turn here
   }
@@ -35,11 +41,12 @@ export async function sharedGradients(
   const [ownNorm] = await norm.data();
   for (const one of [...losses, norm]) one.dispose();
   const ownLoss = values.reduce((sum, [loss]) => sum + loss!, 0);
-  const all = await collective.sumNumbers([signal?.aborted ? 1 : 0, ownLoss, ownNorm! ** 2]);
-  const [stopped, loss, squares] = all as [number, number, number];
+  const numbers = [signal?.aborted ? 1 : 0, ownLoss, ownNorm! ** 2];
+  const all = await collective.sumNumbers([...numbers, ...(await routings.numbers())]);
+  const [stopped, loss, squares, ...routed] = all as [number, number, number, ...number[]];
   if (stopped) {
     for (const one of sums.values()) one.dispose();
     return undefined;
   }
-  return { loss, gradients: sums, gradientNorm: Math.sqrt(squares) };
+  return { loss, gradients: sums, gradientNorm: Math.sqrt(squares), routing: routings.metrics(routed) };
 }
