@@ -33,6 +33,10 @@ if (against !== undefined) {
   const other = JSON.parse(readFileSync(against, 'utf8'));
   console.log(`against ${against}, of ${other.description}`);
   for (const [name, run] of Object.entries(runs)) {
+    if (!other.runs[name]) {
+      console.log(`${name.padEnd(44)} not recorded`);
+      continue;
+    }
     const { exact, losses, gradientNorms } = compare(run, other.runs[name]);
     allExact &&= exact;
     const apart = `losses within ${losses.toExponential(1)}, gradient norms within ${gradientNorms.toExponential(1)}`;

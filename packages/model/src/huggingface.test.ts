@@ -1,6 +1,6 @@
 /**
- * What `transformers` would make of our checkpoints: its LlamaForCausalLM, MistralForCausalLM and GraniteForCausalLM
- * retold in float64, reading config.json and model.safetensors by their rules alone.
+ * What `transformers` would make of our checkpoints: its LlamaForCausalLM, MistralForCausalLM, GraniteForCausalLM,
+ * GraniteMoeForCausalLM and GraniteMoeSharedForCausalLM retold in float64, reading config.json and model.safetensors by their rules alone.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,6 +22,10 @@ const base = {
 const rope = (scaling: object): LlamaConfigInput['attention'] =>
   ({ kind: 'softmax', position: { kind: 'rope', theta: 500, scaling } }) as never;
 
+const { intermediateSize: _dense, ...sizes } = base;
+const mup = { embeddingMultiplier: 3, residualMultiplier: 0.5, attentionMultiplier: 0.2, logitsDivider: 4 };
+const experts = { count: 5, active: 2, intermediateSize: 10 };
+
 const models: Record<string, [LlamaConfigInput, type: string]> = {
   plain: [{ ...base, attention: 'softmax+rope' }, 'llama'],
   tied: [{ ...base, attention: 'softmax+rope', tieEmbeddings: true, normEpsilon: 1e-3 }, 'llama'],
@@ -33,20 +37,22 @@ const models: Record<string, [LlamaConfigInput, type: string]> = {
     'llama',
   ],
   'a window': [{ ...base, attention: { kind: 'softmax', position: 'rope', window: 5 } }, 'mistral'],
-  multipliers: [
-    {
-      ...base,
-      attention: 'softmax+rope',
-      mup: { embeddingMultiplier: 3, residualMultiplier: 0.5, attentionMultiplier: 0.2, logitsDivider: 4 },
-    },
-    'granite',
+  multipliers: [{ ...base, attention: 'softmax+rope', mup }, 'granite'],
+  experts: [{ ...sizes, headDim: 6, attention: 'softmax+rope', experts }, 'granitemoe'],
+  'experts, tied, with multipliers': [
+    { ...sizes, headDim: 6, attention: 'softmax+rope', experts, mup, tieEmbeddings: true },
+    'granitemoe',
+  ],
+  'a shared expert': [
+    { ...sizes, headDim: 6, attention: 'softmax+rope', experts: { ...experts, shared: 7 }, mup },
+    'granitemoeshared',
   ],
 };
 
 type Json = Record<string, never>;
 type Matrix = number[][];
 
-/** The tensors of a file as its header lists them; a matrix as rows. */
+/** The tensors of a file as its header lists them; a matrix as rows, several as the rows of all. */
 function readTensors(file: string): Record<string, Matrix> {
   const bytes = readFileSync(file);
   const length = Number(bytes.readBigUInt64LE(0));
@@ -56,7 +62,8 @@ function readTensors(file: string): Record<string, Matrix> {
     Object.entries(header).map(([name, claim]) => {
       const { dtype, shape, data_offsets } = claim as { dtype: string; shape: number[]; data_offsets: number[] };
       expect(dtype).toBe('F32');
-      const [rows, columns] = shape.length === 1 ? [1, shape[0]!] : [shape[0]!, shape[1]!];
+      const columns = shape.at(-1)!;
+      const rows = shape.slice(0, -1).reduce((product, length) => product * length, 1);
       const at = (i: number) => bytes.readFloatLE(8 + length + data_offsets[0]! + 4 * i);
       return [
         name,
@@ -92,10 +99,43 @@ function rotated(x: number[], position: number, frequencies: number[]): number[]
   });
 }
 
+/** output(silu(first half) · second half of input(x)) */
+function gated(x: number[], input: Matrix, output: Matrix): number[] {
+  const both = times(x, input);
+  const half = both.length / 2;
+  return times(
+    both.slice(0, half).map((gate, i) => (gate / (1 + Math.exp(-gate))) * both[half + i]!),
+    output,
+  );
+}
+
+/** GraniteMoeTopKGating and GraniteMoeParallelExperts, GraniteMoeSharedMLP */
+function mixture(x: number[], config: Json, weight: (name: string) => Matrix): number[] {
+  const { num_local_experts, num_experts_per_tok, shared_intermediate_size } = config as Record<string, number>;
+  const logits = times(x, weight('block_sparse_moe.router.layer'));
+  const chosen = logits.map((_, e) => e).sort((a, b) => logits[b]! - logits[a]!);
+  const powers = chosen
+    .slice(0, num_experts_per_tok)
+    .map((e) => ({ e, power: Math.exp(logits[e]! - logits[chosen[0]!]!) }));
+  const all = powers.reduce((sum, { power }) => sum + power, 0);
+  const of = (name: string, e: number) => {
+    const rows = weight(name);
+    const each = rows.length / num_local_experts!;
+    return rows.slice(e * each, (e + 1) * each);
+  };
+  const start = shared_intermediate_size
+    ? gated(x, weight('shared_mlp.input_linear'), weight('shared_mlp.output_linear'))
+    : x.map(() => 0);
+  return powers.reduce((sum, { e, power }) => {
+    const given = gated(x, of('block_sparse_moe.input_linear', e), of('block_sparse_moe.output_linear', e));
+    return plus(sum, given, power / all);
+  }, start);
+}
+
 function transformersLogits(tokens: readonly number[]): number[] {
   const config = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8'));
   const weights = readTensors(join(directory, 'model.safetensors'));
-  const granite = config.model_type === 'granite';
+  const granite = config.model_type.startsWith('granite');
   const { head_dim: dim, num_attention_heads: heads, num_key_value_heads: kvHeads, rms_norm_eps } = config;
   const norm = (x: number[], name: string) => {
     const inverse = 1 / Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / x.length + rms_norm_eps);
@@ -132,6 +172,7 @@ function transformersLogits(tokens: readonly number[]): number[] {
     });
     hidden = hidden.map((x) => {
       const normed = norm(x, `model.layers.${l}.post_attention_layernorm.weight`);
+      if (config.num_local_experts) return plus(x, mixture(normed, config, weight), residual);
       const gate = times(normed, weight('mlp.gate_proj'));
       const up = times(normed, weight('mlp.up_proj'));
       const inner = gate.map((g, i) => (g / (1 + Math.exp(-g))) * up[i]!);
@@ -242,6 +283,50 @@ describe('config.json of others', () => {
     [{ initializer_range: '0.02' }, /initializer_range is "0.02"/],
   ])('refuses %j', (change, message) => {
     expect(() => opened({ ...written(), ...change })).toThrow(message);
+  });
+
+  describe('of experts', () => {
+    const moe = (change: object) => {
+      LlamaModel.create({ ...sizes, headDim: 6, attention: 'softmax+rope', experts }, { seed }).save(directory);
+      const { stickbreaking, ...json } = JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8'));
+      return opened({ ...json, ...change });
+    };
+
+    it.each([
+      [{ attention_bias: true }, /attention_bias is true/],
+      [{ hidden_act: 'gelu' }, /hidden_act is "gelu"/],
+      [{ num_local_experts: 0 }, /num_local_experts is 0/],
+      [{ num_local_experts: '5' }, /num_local_experts is "5"/],
+      [{ num_local_experts: 1 }, /experts\.active: expected at most experts\.count \(1\)/],
+      [{ num_local_experts: 6 }, /router.layer.weight' has shape \[5, 24\]; config.json calls for \[6, 24\]/],
+      [{ num_experts_per_tok: 1.5 }, /num_experts_per_tok is 1.5/],
+      [{ router_aux_loss_coef: -1 }, /router_aux_loss_coef is -1/],
+      [{ output_router_logits: 1 }, /output_router_logits is 1/],
+      [{ position_embedding_type: 'nope' }, /position_embedding_type is "nope"/],
+      [{ model_type: 'granitemoeshared', shared_intermediate_size: 7 }, /shared_mlp.input_linear.weight'/],
+      [{ model_type: 'granitemoehybrid' }, /model_type "granitemoehybrid" is not supported/],
+      [{ model_type: 'llama' }, /num_local_experts is 5, which is not supported; only 0 is/],
+    ])('refuses %j', (change, message) => {
+      expect(() => moe(change)).toThrow(message);
+    });
+
+    it('takes the defaults of the model type', () => {
+      const { config } = moe({ num_experts_per_tok: undefined, router_aux_loss_coef: undefined });
+      expect(config.experts).toEqual({ ...experts, shared: 0, balance: 0.001 });
+    });
+
+    it('has a type of its own where transformers has no such model', () => {
+      const own = (change: object) => {
+        LlamaModel.create({ ...sizes, experts, ...change } as LlamaConfigInput, { seed }).save(directory);
+        return JSON.parse(readFileSync(join(directory, 'config.json'), 'utf8'));
+      };
+      for (const change of [
+        { attention: 'stick-breaking' },
+        { attention: 'softmax+rope', headDim: 8 },
+        { attention: { kind: 'softmax', position: 'rope', window: 5 } },
+      ])
+        expect(own(change)).toMatchObject({ model_type: 'stickbreaking_llama', num_local_experts: 5 });
+    });
   });
 
   const full = { kind: 'softmax', position: { kind: 'rope', theta: 10_000 } };

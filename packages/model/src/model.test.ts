@@ -19,6 +19,8 @@ const base = {
   initializerRange: 0.3,
 } as const satisfies LlamaConfigInput;
 
+const { intermediateSize: _, ...sizes } = base;
+
 const kinds: Record<string, LlamaConfigInput> = {
   'stick-breaking': { ...base, attention: 'stick-breaking' },
   'stick-breaking with the current token': { ...base, attention: { kind: 'stick-breaking', attendCurrent: true } },
@@ -57,6 +59,12 @@ const kinds: Record<string, LlamaConfigInput> = {
   },
   nope: { ...base, attention: 'softmax+nope' },
   'nope in a window': { ...base, attention: { kind: 'softmax', position: 'none', window: 4 } },
+  'a mixture of experts': { ...sizes, experts: { count: 5, active: 2, intermediateSize: 11, balance: 0 } },
+  'a mixture with a shared expert': {
+    ...sizes,
+    experts: { count: 3, active: 2, intermediateSize: 9, shared: 7, balance: 0 },
+    attention: 'softmax+rope',
+  },
   mup: {
     ...base,
     mup: { embeddingMultiplier: 3, residualMultiplier: 0.5, attentionMultiplier: 0.2, logitsDivider: 4 },
@@ -156,7 +164,8 @@ describe.each(everyKind)('on %s, %s', (backend, name, config) => {
   });
 
   it('gives every parameter a gradient that moves the loss as it says', () => {
-    const model = LlamaModel.create(config, { seed });
+    // Where a token changes its expert the loss jumps: with this seed none does.
+    const model = LlamaModel.create(config, { seed: config.experts ? 3 : seed });
     const batch = { tokens, targets: [...tokens.slice(1), -1], cuSeqlens: [0, 8, tokens.length] };
     const { gradients } = model.gradients(batch);
     let expected = 0;
@@ -176,6 +185,58 @@ describe.each(everyKind)('on %s, %s', (backend, name, config) => {
       return model.gradients(batch).loss.dataSync()[0]!;
     });
     expect((above! - below!) / expected).toBeCloseTo(1, 1);
+  });
+});
+
+describe.each(backends)('a mixture of experts on %s', (backend) => {
+  const batch = { tokens, targets: [...tokens.slice(1), -1], cuSeqlens: [0, 8, tokens.length] };
+  beforeAll(async () => {
+    await selectBackend(backend);
+  });
+
+  it.each(['none', 'block'] as const)(
+    'has the losses of its routing in its gradients, computing again: %s',
+    (recompute) => {
+      // Where all experts are chosen, the shares never change, so that the balance loss is 1 and nothing jumps.
+      const experts = { count: 3, active: 3, intermediateSize: 8, balance: 0.5 };
+      const model = LlamaModel.create({ ...sizes, experts }, { seed });
+      const scale = 0.25;
+      const whole = () => {
+        const { loss, gradients, routing } = model.gradients(batch, { scale, recompute });
+        const rows = routing!.arraySync();
+        expect(rows).toHaveLength(sizes.numLayers);
+        for (const [balance, , ...counts] of rows) {
+          expect(balance).toBeCloseTo(1, 5);
+          expect(counts).toEqual([tokens.length, tokens.length, tokens.length]);
+        }
+        const own = rows.reduce((sum, [balance, z]) => sum + balance! + 0.1 * z!, 0);
+        return { gradients, value: loss.dataSync()[0]! + experts.balance * scale * (tokens.length - 1) * own };
+      };
+      const router = [...model.parameters].find(([name]) => name.includes('router'))!;
+      const gradient = whole().gradients.get(router[0])!;
+      const norm = gradient.norm().dataSync()[0]!;
+      const start = router[1].clone();
+      const [above, below] = [1, -1].map((side) => {
+        router[1].assign(start.add(gradient.mul((side * 0.01) / norm)));
+        return whole().value;
+      });
+      expect((above! - below!) / (0.02 * norm)).toBeCloseTo(1, 2);
+      model.dispose();
+    },
+  );
+
+  it('leaves no tensors behind', () => {
+    const model = LlamaModel.create({ ...sizes, experts: { count: 4, active: 2, intermediateSize: 8, shared: 3 } });
+    const run = () => {
+      const { loss, gradients, routing } = model.gradients(batch, { recompute: 'block' });
+      for (const one of [loss, ...gradients.values(), routing!]) one.dispose();
+      model.forward(tokens).dispose();
+    };
+    run();
+    const before = memory().numTensors;
+    run();
+    expect(memory().numTensors).toBe(before);
+    model.dispose();
   });
 });
 

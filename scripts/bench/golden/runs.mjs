@@ -1,4 +1,4 @@
-// The golden runs: one tiny training run for each kind of attention, the same on every machine but for rounding. Their
+// The golden runs: one tiny training run for each kind of attention and of feed-forward, the same on every machine but for rounding. Their
 // losses are kept in native.json and cuda.json, so that a change which should alter no number can show that it alters none.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -20,6 +20,8 @@ const tiny = {
 };
 const softmax = (position, rest = {}) => ({ ...tiny, attention: { kind: 'softmax', position, ...rest } });
 const rope = (scaling) => softmax({ kind: 'rope', ...(scaling ? { scaling } : {}) });
+/** In place of the one SwiGLU. */
+const mixture = (model, experts) => ({ ...model, intermediateSize: undefined, experts });
 const stick = (rest = {}) => ({ ...tiny, attention: { kind: 'stick-breaking', ...rest } });
 
 /** The models by name. Documents are longer than the windows, thresholds and original context lengths below. */
@@ -35,6 +37,8 @@ export const models = {
   alibi: softmax({ kind: 'alibi' }),
   fire: softmax({ kind: 'fire', width: 24, initialThreshold: 12 }),
   nope: softmax({ kind: 'none' }),
+  experts: mixture(stick(), { count: 6, active: 2, intermediateSize: 24 }),
+  'experts and a shared one, rope': mixture(rope(), { count: 4, active: 1, intermediateSize: 24, shared: 16 }),
 };
 
 /** Lengths of the documents of each micro-batch: 40 tokens, from a document of one token to one of the whole context. */

@@ -60,8 +60,11 @@ describe.each(['cpu', 'auto'])('on %s', (backend) => {
     await selectBackend(backend);
   });
 
-  it.each(Object.entries(kinds))('%s: greedy is the most likely token of the full forward', async (_, attention) => {
-    const model = LlamaModel.create({ ...base, attention, mup }, { seed: 3 });
+  it.each([
+    ...Object.entries(kinds).map(([name, attention]) => [name, { attention }] as const),
+    ['experts', { intermediateSize: undefined, experts: { count: 6, active: 2, intermediateSize: 14 } }] as const,
+  ])('%s: greedy is the most likely token of the full forward', async (_, change) => {
+    const model = LlamaModel.create({ ...base, ...change, mup }, { seed: 3 });
     const prompts = [text(5), text(1, 8), text(33, 3), text(17, 11)];
     const requests = prompts.map((prompt) => ({ prompt, maxNewTokens: 12, temperature: 0 }));
     const before = memory().numTensors;

@@ -134,6 +134,23 @@ describe.skipIf(!installed)('several processes', () => {
     expect(lossesOf('three again')).toEqual(lossesOf('three').slice(0, 3));
   });
 
+  it('have the losses of one with a mixture of experts, and where its tokens went', async () => {
+    const experts = [
+      'model={vocabSize: 300, hiddenSize: 32, numLayers: 2, numHeads: 2, contextLength: 32, experts: {count: 4, active: 2, intermediateSize: 24}}',
+    ];
+    for (const processes of [1, 2]) {
+      const { code, stderr } = await run(processes, output(`experts ${processes}`), ...experts, 'stages.0.steps=6')
+        .ended;
+      expect(code, stderr).toBe(0);
+    }
+    const [one, two] = [1, 2].map((processes) => metrics(`experts ${processes}`).filter(isStep));
+    expect(two).toHaveLength(6);
+    for (const [i, step] of two!.entries()) {
+      for (const key of ['loss', 'balanceLoss', 'zLoss', 'busiest', 'idleExperts'] as const)
+        expect(Math.abs(step[key]! - one![i]![key]!), key).toBeLessThan(1e-6);
+    }
+  });
+
   it('go on in another number: 4, 1, 2', async () => {
     for (const [i, processes] of [4, 1, 2].entries()) {
       const { code, stderr } = await run(processes, output('elastic'), '--resume', `stages.0.steps=${4 * i + 4}`).ended;
