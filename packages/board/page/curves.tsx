@@ -30,6 +30,10 @@ const metrics: readonly Metric[] = [
   { table: 'validation', name: 'validationLoss', title: 'Validation loss (nats per token)' },
   { table: 'steps', name: 'learningRate', title: 'Learning rate' },
   { table: 'steps', name: 'gradientNorm', title: 'Gradient norm before clipping', smoothed: true },
+  { table: 'steps', name: 'balanceLoss', title: 'Balance loss of the experts (1: even)', smoothed: true },
+  { table: 'steps', name: 'zLoss', title: 'z loss of the routers', smoothed: true },
+  { table: 'steps', name: 'busiest', title: 'Busiest expert (times its even share)', smoothed: true },
+  { table: 'steps', name: 'idleExperts', title: 'Experts without a token' },
   { table: 'steps', name: 'tokensPerSecond', title: 'Tokens per second', smoothed: true, fromZero: true },
   { table: 'steps', name: 'memoryBytes', title: 'Memory', format: formatBytes, fromZero: true },
 ];

@@ -28,7 +28,19 @@ describe('a plan for GPUs', () => {
     // Measured on two H100s: 45.6 GiB for one micro-batch each.
     expect(planGpus({ ...config, batchTokens: 2 * 16_384 }, 2, H100).memoryBytes / GIB).toBeCloseTo(45.6, 0);
     expect(plans.map(({ tokensPerSecond }) => tokensPerSecond)).toEqual(
-      plans.map(({ tokensPerSecond }) => tokensPerSecond).toSorted((a, b) => a - b),
+      plans.map(({ tokensPerSecond }) => tokensPerSecond).toSorted((a, b) => a! - b!),
+    );
+  });
+
+  it('knows what a mixture of experts needs, and no speed of it', () => {
+    const plan = planGpus(loadRunConfig('moe-6.5b'), 4, H100);
+    // By tensor: 12 bytes of state a parameter shared out, 2 and 4 of weights and gradients on each GPU.
+    const parameters = 6_371_194_368;
+    expect(plan.memoryBytes).toBeGreaterThan((12 / 4 + 2 + 4) * parameters);
+    expect(plan.memoryBytes / GIB).toBeCloseTo(66.9, 1);
+    expect(plan).toMatchObject({ instead: null, tokensPerSecond: null });
+    expect(gpuMemoryFault(loadRunConfig('moe-28.6b'), planGpus(loadRunConfig('moe-28.6b'), 8, H100))).toMatch(
+      /takes about 209.2 GiB of each GPU/,
     );
   });
 

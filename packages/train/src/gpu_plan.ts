@@ -1,7 +1,13 @@
 // What a run needs of its GPUs: memory, traffic between them and time, and the settings that would fit where it does not.
 // The rates are those that H100s measured (benchmarks/, docs/performance.md).
 import { formatBytes } from '@stickbreaking/base';
-import { countActiveParameters, countParameters, estimateTrainingMemory, type Recompute } from '@stickbreaking/model';
+import {
+  countActiveParameters,
+  countParameters,
+  estimateTrainingMemory,
+  type Recompute,
+  routedExperts,
+} from '@stickbreaking/model';
 import { type RunConfig, stageSizes } from './run_config.js';
 
 export interface GpuPlan {
@@ -12,8 +18,8 @@ export interface GpuPlan {
   capacityBytes: number;
   /** that each GPU sends in an optimizer step */
   trafficBytes: number;
-  /** of all GPUs, on H100s */
-  tokensPerSecond: number;
+  /** of all GPUs, on H100s; null for a mixture of experts, which none has measured */
+  tokensPerSecond: number | null;
   /** the fastest settings that fit, as overrides; null where these settings fit, or none do */
   instead: string[] | null;
 }
@@ -43,7 +49,8 @@ export function planGpus(config: RunConfig, gpus: number, capacity: number): Gpu
     memoryBytes,
     capacityBytes: capacity,
     trafficBytes: Math.round(((4 + 2) * parameters * (gpus - 1)) / gpus),
-    tokensPerSecond: Math.round(size.batchTokens / secondsOf(config, size, gpus)),
+    tokensPerSecond:
+      routedExperts(config.model) > 0 ? null : Math.round(size.batchTokens / secondsOf(config, size, gpus)),
     instead: fits(memoryBytes) ? null : (cheapest(config, gpus, fits) ?? null),
   };
 }

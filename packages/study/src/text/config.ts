@@ -74,7 +74,12 @@ export function modelOf({ model, text, training }: TextStudyConfig, attention: u
 }
 
 /** What the result of training and evaluating a model depends on; not where its text is stored. */
-export function settingsOf(config: TextStudyConfig, model: LlamaConfigInput, recipe: Recipe, seed: number) {
+export function settingsOf(
+  config: Pick<TextStudyConfig, 'text' | 'evaluation'>,
+  model: LlamaConfigInput,
+  recipe: Recipe,
+  seed: number,
+) {
   const { folder: _, ...text } = config.text;
   return { text, model, training: recipe, evaluation: config.evaluation, seed };
 }

@@ -4,6 +4,7 @@ import { linear, linears, mixtureOfExperts, selectBackend, swiGlu } from '@stick
 import {
   concat,
   grads,
+  keep,
   matMul,
   mul,
   reshape,
@@ -13,6 +14,7 @@ import {
   tensor2d,
   tensor3d,
 } from '@tensorflow/tfjs-core';
+import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { native } from './index.js';
 import { nativeFunction } from './library.js';
@@ -108,5 +110,47 @@ describe.skipIf(!probed.available)('a mixture of experts on the C++ library', ()
       const alone = mixture(2)(x.slice([row, 0], [1, C]), ...weights).dataSync();
       expect(alone).toEqual(together.slice(row * C, (row + 1) * C));
     }
+  });
+
+  it('gives what the reference gives, of any size', async () => {
+    const size = (min: number, max: number) => fc.integer({ min, max });
+    const sizes = fc.tuple(size(0, 90), size(1, 20), size(1, 12), size(1, 9), fc.nat(), fc.nat());
+    await fc.assert(
+      fc.asyncProperty(sizes, async ([rows, width, units, experts, nth, drawn]) => {
+        const active = 1 + (nth % experts);
+        const own = seededRandom(seed, `of any size ${drawn}`);
+        // Whole numbers, whose products have no rounding: both choose the same experts, and many logits are equal.
+        const whole = (count: number) => Float32Array.from({ length: count }, () => own.integer(3) - 1);
+        const [x, router, dy] = [whole(rows * width), whole(experts * width), own.normals(rows * width)];
+        const [input, output] = [2, 1].map((parts) => own.normals(experts * parts * units * width, 0.3));
+        const run = async (backend: string) => {
+          await selectBackend(backend);
+          const all = [
+            tensor2d(x, [rows, width]),
+            tensor2d(router, [experts, width]),
+            tensor3d(input!, [experts, 2 * units, width]),
+            tensor3d(output!, [experts, width, units]),
+          ];
+          let routing: Tensor | undefined;
+          const gradients = grads((x, router, input, output) => {
+            const result = mixtureOfExperts(
+              x!,
+              { router: router!, input: input!, output: output! },
+              { active, balanceWeight: 2, zWeight: 0.5 },
+            );
+            routing = keep(result.routing);
+            return mul(result.y, tensor2d(dy, [rows, width])).sum();
+          })(all);
+          return [routing!, ...gradients].map((one) => one.dataSync());
+        };
+        const [wanted, found] = [await run('cpu'), await run('native')];
+        for (const [i, one] of found.entries()) {
+          const off = Math.hypot(...Array.from(one, (value, at) => value - wanted[i]![at]!));
+          expect(off, `${i}, seed ${seed}`).toBeLessThan(1e-5 * (1 + Math.hypot(...Array.from(wanted[i]!))));
+        }
+      }),
+      { numRuns: 20 },
+    );
+    await selectBackend('native');
   });
 });
