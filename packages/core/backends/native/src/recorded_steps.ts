@@ -26,7 +26,7 @@ class NotRecordable extends Error {}
 /** Kernels that do nothing but call the library with what they have read and allocated. */
 const RECORDABLE = new Set([
   ...['Embedding', 'RMSNorm', 'ResidualRMSNorm', 'Residual', 'Linears', 'SwiGLU', 'DecodeAttention'],
-  ...['HeadNorm', 'RemainderBias', 'Add', 'Sub', 'Multiply', 'RealDiv'],
+  ...['HeadNorm', 'RemainderBias', 'MixtureOfExperts', 'Add', 'Sub', 'Multiply', 'RealDiv'],
 ]);
 
 /** The kernels, of which those that cannot be recorded say so. */
