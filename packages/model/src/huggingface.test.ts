@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { chooseSeed } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type LlamaConfigInput, LlamaModel, loadConfig, writeSafetensors } from './index.js';
+import { type LlamaConfigInput, LlamaModel, loadConfig, readSafetensors, writeSafetensors } from './index.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-hf-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -213,6 +213,34 @@ describe.each(Object.entries(models))('%s', (_, [config, type]) => {
   });
 });
 
+describe.each(['granitemoe', 'granitemoeshared'])('a %s that transformers wrote', (type) => {
+  const folder = new URL(`../fixtures/${type}/`, import.meta.url).pathname;
+
+  it('gives the logits that it gave there', () => {
+    const { tokens, logits } = JSON.parse(readFileSync(join(folder, 'logits.json'), 'utf8'));
+    const model = LlamaModel.load(folder);
+    const wanted = (logits as number[][]).flat();
+    const off = model.forward(tokens).dataSync().map((logit, i) => logit - wanted[i]!);
+    expect(Math.hypot(...off) / Math.hypot(...wanted)).toBeLessThan(1e-5);
+  });
+
+  it('is written with its names, shapes and configuration', () => {
+    LlamaModel.load(folder).save(directory);
+    const json = (of: string) => JSON.parse(readFileSync(join(of, 'config.json'), 'utf8'));
+    const [ours, theirs] = [json(directory), json(folder)];
+    for (const key of Object.keys(theirs).filter((key) => key.startsWith('num_') || key.endsWith('_size') || key.includes('multiplier')))
+      expect(ours[key], key).toBe(theirs[key]);
+    expect(ours.architectures).toEqual(theirs.architectures);
+    const shapes = (of: string) => {
+      const file = readSafetensors(join(of, 'model.safetensors'));
+      const all = [...file.names].sort().map((name) => [name, file.shape(name)]);
+      file.close();
+      return all;
+    };
+    expect(shapes(directory)).toEqual(shapes(folder));
+  });
+});
+
 describe('config.json of others', () => {
   const written = () => {
     LlamaModel.create({ ...base, attention: 'softmax+rope' }, { seed }).save(directory);
@@ -304,6 +332,7 @@ describe('config.json of others', () => {
       [{ output_router_logits: 1 }, /output_router_logits is 1/],
       [{ position_embedding_type: 'nope' }, /position_embedding_type is "nope"/],
       [{ model_type: 'granitemoeshared', shared_intermediate_size: 7 }, /shared_mlp.input_linear.weight'/],
+      [{ model_type: 'granitemoeshared' }, /shared_intermediate_size is missing/], // releases differ in its default
       [{ model_type: 'granitemoehybrid' }, /model_type "granitemoehybrid" is not supported/],
       [{ model_type: 'llama' }, /num_local_experts is 5, which is not supported; only 0 is/],
     ])('refuses %j', (change, message) => {

@@ -4,7 +4,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** What metrics.jsonl says of a model with experts. A loss that was not finite is null there. */
 export interface RoutingMetrics {
-  /** the mean of the layers' balance losses: 1 where every expert has as many tokens, the number of experts at worst */
+  /** the mean of the layers' balance losses: 1 where every expert has as many tokens, experts / active at worst */
   balanceLoss: number;
   /** the mean of the layers' z losses, mean logSumExp² of the router's logits */
   zLoss: number;

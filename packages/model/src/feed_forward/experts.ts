@@ -106,7 +106,7 @@ export const experts = defineFeedForwardKind({
       count: key('num_local_experts', count(4096).default(8)),
       active: key('num_experts_per_tok', count(4096).default(2)),
       intermediateSize: key('intermediate_size', width()),
-      shared: model_type === 'granitemoeshared' ? key('shared_intermediate_size', z.int().min(0).default(1024)) : 0,
+      shared: model_type === 'granitemoeshared' ? key('shared_intermediate_size', z.int().min(0)) : 0,
       balance: key('router_aux_loss_coef', nonNegative().default(0.001)),
     };
   },

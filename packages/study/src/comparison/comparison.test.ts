@@ -86,6 +86,16 @@ describe('sb-study on a comparison', () => {
     expect(code).toBe(1);
   });
 
+  it('takes a key out where it is set to null, as for experts in place of one layer', () => {
+    const set = { 'model.intermediateSize': null, 'model.experts': { count: 4, active: 2, intermediateSize: 6 } };
+    const arms = [{ name: 'dense' }, { name: 'experts', set }];
+    const config = ComparisonConfigSchema.parse({ ...study, text, model: sizes, training, evaluation, arms, output: 'x' });
+    const [dense, experts] = planned(config).map(({ variant }) => variant.model);
+    expect(dense).toMatchObject({ intermediateSize: sizes.intermediateSize });
+    expect(experts).not.toHaveProperty('intermediateSize');
+    expect(experts!.experts).toMatchObject({ count: 4, balance: 0.01 });
+  });
+
   it('refuses folders of no study, and names of no arm', async () => {
     const content = { ...study, text, model: sizes, training, evaluation, arms: [{ name: 'one' }] };
     const from = await run(...studyFile('nothing', content), '--plan', '--from', join(folder, 'none'));

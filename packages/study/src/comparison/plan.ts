@@ -74,7 +74,9 @@ function variantWith(base: Variant, settings: Settings, name: string): Variant {
       if (typeof place[key] !== 'object') throw new UserError(`Arm '${name}': ${path}: '${key}' has no keys.`);
       place = place[key] as Record<string, unknown>;
     }
-    place[keys.at(-1)!] = value;
+    // As in a file that extends another, null takes a key out.
+    if (value === null) delete place[keys.at(-1)!];
+    else place[keys.at(-1)!] = value;
   }
   const parsed = VariantSchema.safeParse(changed);
   if (parsed.success) return parsed.data;
