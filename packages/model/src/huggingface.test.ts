@@ -220,7 +220,10 @@ describe.each(['granitemoe', 'granitemoeshared'])('a %s that transformers wrote'
     const { tokens, logits } = JSON.parse(readFileSync(join(folder, 'logits.json'), 'utf8'));
     const model = LlamaModel.load(folder);
     const wanted = (logits as number[][]).flat();
-    const off = model.forward(tokens).dataSync().map((logit, i) => logit - wanted[i]!);
+    const off = model
+      .forward(tokens)
+      .dataSync()
+      .map((logit, i) => logit - wanted[i]!);
     expect(Math.hypot(...off) / Math.hypot(...wanted)).toBeLessThan(1e-5);
   });
 
@@ -228,7 +231,9 @@ describe.each(['granitemoe', 'granitemoeshared'])('a %s that transformers wrote'
     LlamaModel.load(folder).save(directory);
     const json = (of: string) => JSON.parse(readFileSync(join(of, 'config.json'), 'utf8'));
     const [ours, theirs] = [json(directory), json(folder)];
-    for (const key of Object.keys(theirs).filter((key) => key.startsWith('num_') || key.endsWith('_size') || key.includes('multiplier')))
+    for (const key of Object.keys(theirs).filter(
+      (key) => key.startsWith('num_') || key.endsWith('_size') || key.includes('multiplier'),
+    ))
       expect(ours[key], key).toBe(theirs[key]);
     expect(ours.architectures).toEqual(theirs.architectures);
     const shapes = (of: string) => {

@@ -89,7 +89,15 @@ describe('sb-study on a comparison', () => {
   it('takes a key out where it is set to null, as for experts in place of one layer', () => {
     const set = { 'model.intermediateSize': null, 'model.experts': { count: 4, active: 2, intermediateSize: 6 } };
     const arms = [{ name: 'dense' }, { name: 'experts', set }];
-    const config = ComparisonConfigSchema.parse({ ...study, text, model: sizes, training, evaluation, arms, output: 'x' });
+    const config = ComparisonConfigSchema.parse({
+      ...study,
+      text,
+      model: sizes,
+      training,
+      evaluation,
+      arms,
+      output: 'x',
+    });
     const [dense, experts] = planned(config).map(({ variant }) => variant.model);
     expect(dense).toMatchObject({ intermediateSize: sizes.intermediateSize });
     expect(experts).not.toHaveProperty('intermediateSize');
