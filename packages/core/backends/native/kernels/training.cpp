@@ -28,35 +28,66 @@ float* logits_room(int64_t size) {
 
 }  // namespace
 
-// likeliest may be null.
+// likeliest may be null. kept may be: [rows, vocabSize], which gets the gradients of the scaled logits for losses whose own gradient
+// is one.
 extern "C" void sb_linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabSize, float logitScale,
                                         int32_t ignoreIndex, const float* hidden, const float* weight,
-                                        const int32_t* targets, float* loss, float* logSumExp, float* likeliest) {
+                                        const int32_t* targets, float* loss, float* logSumExp, float* likeliest, float* kept) {
   const int64_t chunk = std::min(rows, chunk_rows(vocabSize));
-  float* const logits = logits_room(chunk * vocabSize);
+  float* const room = kept ? nullptr : logits_room(chunk * vocabSize);
   for (int64_t begin = 0; begin < rows; begin += chunk) {
     const int64_t length = std::min(chunk, rows - begin);
+    float* const logits = kept ? kept + begin * vocabSize : room;
     gemm(false, true, length, vocabSize, width, hidden + begin * width, width, weight, width, logits, vocabSize,
          false);
     parallel_for(length, [&](int64_t i) {
-      const float* row = logits + i * vocabSize;
+      float* row = logits + i * vocabSize;
+      const int32_t target = targets[begin + i];
+      const float targetLogit = target == ignoreIndex ? 0.0f : row[target] * logitScale;
       float rowMax = -std::numeric_limits<float>::infinity();
 #pragma omp simd reduction(max : rowMax)
       for (int64_t t = 0; t < vocabSize; t++) rowMax = std::max(rowMax, row[t] * logitScale);
       double rowSum = 0;
       for (int64_t from = 0; from < vocabSize; from += 4096) {
         float part = 0;
+        const int64_t to = std::min(vocabSize, from + 4096);
+        if (kept) {
 #pragma omp simd reduction(+ : part)
-        for (int64_t t = from; t < std::min(vocabSize, from + 4096); t++) part += fast_exp(row[t] * logitScale - rowMax);
+          for (int64_t t = from; t < to; t++) part += row[t] = fast_exp(row[t] * logitScale - rowMax);
+        } else {
+#pragma omp simd reduction(+ : part)
+          for (int64_t t = from; t < to; t++) part += fast_exp(row[t] * logitScale - rowMax);
+        }
         rowSum += part;
       }
-      const int32_t target = targets[begin + i];
       const float lse = rowMax + static_cast<float>(std::log(rowSum));
       logSumExp[begin + i] = lse;
-      loss[begin + i] = target == ignoreIndex ? 0.0f : lse - row[target] * logitScale;
-      if (likeliest) likeliest[begin + i] = target != ignoreIndex && row[target] * logitScale >= rowMax ? 1.0f : 0.0f;
+      loss[begin + i] = target == ignoreIndex ? 0.0f : lse - targetLogit;
+      if (likeliest) likeliest[begin + i] = target != ignoreIndex && targetLogit >= rowMax ? 1.0f : 0.0f;
+      if (!kept) return;
+      const float share = target == ignoreIndex ? 0.0f : static_cast<float>(1 / rowSum);
+#pragma omp simd
+      for (int64_t t = 0; t < vocabSize; t++) row[t] *= share;
+      if (target != ignoreIndex) row[target] -= 1.0f;
     });
   }
+}
+
+// What sb_linear_cross_entropy_grad computes, from what the forward kept.
+extern "C" void sb_linear_cross_entropy_kept_grad(int64_t rows, int64_t width, int64_t vocabSize, float logitScale,
+                                                  const float* hidden, const float* weight, const float* kept,
+                                                  const float* dLoss, float* dHidden, float* dWeight) {
+  const auto scale_rows = [&](const float* from) {
+    parallel_for(rows, [&](int64_t i) {
+      const float factor = dLoss[i] * logitScale;
+#pragma omp simd
+      for (int64_t c = 0; c < width; c++) dHidden[i * width + c] = from[i * width + c] * factor;
+    });
+  };
+  scale_rows(hidden);  // room for as long as dHidden is not there yet
+  gemm(true, false, vocabSize, width, rows, kept, vocabSize, dHidden, width, dWeight, width, false);
+  gemm(false, false, rows, width, vocabSize, kept, vocabSize, weight, width, dHidden, width, false);
+  scale_rows(dHidden);
 }
 
 extern "C" void sb_linear_cross_entropy_grad(int64_t rows, int64_t width, int64_t vocabSize, float logitScale,

@@ -1,16 +1,19 @@
 /** The fused output head with cross-entropy, AdamW and the gradients' norm on the C++ library. */
 
 import { momentSeed, roundStochastically } from '@stickbreaking/core/backend';
-import { engine, type Tensor, type Variable } from '@tensorflow/tfjs-core';
+import { engine, type Tensor, type TensorInfo, type Variable } from '@tensorflow/tfjs-core';
 import { isSoleOwner, type KernelTools, type NativeKernels } from './backend.js';
 import { accumulate } from './elementwise.js';
 import { checkIds } from './layers.js';
 import { nativeFunction } from './library.js';
 
+/** The gradients of the logits are kept between forward and backward up to here, so that they are computed once. */
+const KEPT_BYTES = 2 ** 26;
+
 export const trainingKernels = {
   LinearCrossEntropy(
     { hidden, weight, targets },
-    { logitScale, ignoreIndex, likeliest = false },
+    { logitScale, ignoreIndex, likeliest = false, gradientFollows },
     { read, make, allocate },
   ) {
     const [rows, width] = hidden.shape as [number, number];
@@ -19,19 +22,25 @@ export const trainingKernels = {
     const loss = allocate(rows);
     const logSumExp = allocate(rows);
     const isLikeliest = likeliest ? allocate(rows) : null;
+    const vocabSize = weight.shape[0]!;
+    const kept = gradientFollows && rows > 0 && 4 * rows * vocabSize <= KEPT_BYTES ? allocate(rows * vocabSize) : null;
     const run = nativeFunction(
-      'void sb_linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabSize, float logitScale, int32_t ignoreIndex, void *hidden, void *weight, void *targets, void *loss, void *logSumExp, void *likeliest)',
+      'void sb_linear_cross_entropy(int64_t rows, int64_t width, int64_t vocabSize, float logitScale, int32_t ignoreIndex, void *hidden, void *weight, void *targets, void *loss, void *logSumExp, void *likeliest, void *kept)',
     );
     run(
-      ...[rows, width, weight.shape[0]!, logitScale, ignoreIndex],
-      ...[read(hidden), read(weight), ids, loss, logSumExp, isLikeliest],
+      ...[rows, width, vocabSize, logitScale, ignoreIndex],
+      ...[read(hidden), read(weight), ids, loss, logSumExp, isLikeliest, kept],
     );
-    const output = (values: Float32Array) => make([rows], 'float32', values);
-    return isLikeliest ? [output(loss), output(logSumExp), output(isLikeliest)] : [output(loss), output(logSumExp)];
+    const [ofLoss, ofSum] = [loss, logSumExp].map((values) => make([rows], 'float32', values)) as [
+      TensorInfo,
+      TensorInfo,
+    ];
+    if (kept) return [ofLoss, ofSum, make([rows, vocabSize], 'float32', kept)];
+    return isLikeliest ? [ofLoss, ofSum, make([rows], 'float32', isLikeliest)] : [ofLoss, ofSum];
   },
 
   LinearCrossEntropyGrad(
-    { hidden, weight, targets, logSumExp, dLoss, sum },
+    { hidden, weight, targets, logSumExp, dLoss, saved, sum },
     { logitScale, ignoreIndex },
     { read, make, allocate },
   ) {
@@ -42,6 +51,13 @@ export const trainingKernels = {
     const dHidden = allocate(rows * width);
     const dWeight = allocate(vocabSize * width);
     if (rows === 0) dWeight.fill(0);
+    if (saved) {
+      nativeFunction(
+        'void sb_linear_cross_entropy_kept_grad(int64_t rows, int64_t width, int64_t vocabSize, float logitScale, void *hidden, void *weight, void *kept, void *dLoss, void *dHidden, void *dWeight)',
+      )(rows, width, vocabSize, logitScale, read(hidden), read(weight), read(saved), read(dLoss), dHidden, dWeight);
+      if (sum) accumulate(read(sum), dWeight);
+      return [make(hidden.shape, 'float32', dHidden), make(weight.shape, 'float32', dWeight)];
+    }
     const run = nativeFunction(
       'void sb_linear_cross_entropy_grad(int64_t rows, int64_t width, int64_t vocabSize, float logitScale, int32_t ignoreIndex, void *hidden, void *weight, void *targets, void *logSumExp, void *dLoss, void *dHidden, void *dWeight)',
     );
