@@ -1,11 +1,12 @@
 // `npm run bench -- cuda-generate`: generation by the 1B model on one GPU, random weights: tokens/s alone and in batches, the
 // rate at which prompts are read beside the training forward's, what a step and its kernels take, and that rows of a batch are
 // those of one. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n --out folder
-//   --quick (a prompt alone, and 64)
+//   --quick (a prompt alone, and 64) --contexts 1024,8192,… (the cost of a token by context, and nothing else)
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { seededRandom } from '@stickbreaking/base';
 import { loadConfig, parseConfig } from '@stickbreaking/model';
+import { measureContexts } from './generate/contexts.mjs';
 import { byKernel, commandGiven, openGpu, timeLaunches } from './gpu.mjs';
 import { median } from './measure.mjs';
 import { noisyModel } from './noisy_model.mjs';
@@ -16,6 +17,7 @@ const { values: o } = parseArgs({
     config: { type: 'string', default: 'configs/1b.yaml' },
     layers: { type: 'string' },
     quick: { type: 'boolean', default: false },
+    contexts: { type: 'string' },
     out: { type: 'string', default: 'benchmarks' },
   },
 });
@@ -109,8 +111,17 @@ const report = {
 /** After every part, so that what was measured is there if the next part fails. */
 function save() {
   mkdirSync(o.out, { recursive: true });
-  const name = `cuda-generate-${o.attention.replace('+', '-')}-${config.numLayers}.json`;
+  const kind = o.contexts ? 'cuda-contexts' : 'cuda-generate';
+  const name = `${kind}-${o.attention.replace('+', '-')}-${config.numLayers}.json`;
   writeFileSync(`${o.out}/${name}`, `${JSON.stringify(report, undefined, 2)}\n`);
+}
+
+if (o.contexts) {
+  const contexts = o.contexts.split(',').map(Number);
+  report.contexts = await measureContexts(model, promptOf(0, Math.max(...contexts) + 64), contexts);
+  console.table(report.contexts);
+  save();
+  process.exit(0);
 }
 
 // Rows of a batch against the same alone.

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { selectBackend } from '@stickbreaking/core';
 import { openTokenizer, readDocuments } from '@stickbreaking/data';
-import { loadConfig, resolveCheckpoint } from '@stickbreaking/model';
+import { LlamaModel, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
 import { measureContexts } from './generate/contexts.mjs';
 import { machine, median, writeReport } from './measure.mjs';
 
@@ -39,7 +39,9 @@ if (o.contexts) {
     const directory = resolveCheckpoint(checkpoint);
     const contexts = numbers(o.contexts);
     const tokens = await tokensOf(join(directory, 'tokenizer.json'), Math.max(...contexts) + 64);
-    const rows = await measureContexts(checkpoint, tokens, contexts);
+    const model = LlamaModel.load(directory);
+    const rows = await measureContexts(model, tokens, contexts);
+    model.dispose();
     report.contexts[checkpoint] = rows;
     console.log(`\n${checkpoint}`);
     console.table(rows);

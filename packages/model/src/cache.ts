@@ -156,12 +156,15 @@ export class KeyValueCache {
     return this.tokens;
   }
 
-  /** A cache that holds the same and grows on its own. Whole pages are shared, and both are to be disposed of. */
-  fork(): KeyValueCache {
+  /**
+   * A cache that holds the same, or the first tokens of it, and grows on its own. Pages are shared, and both are to be
+   * disposed of.
+   */
+  fork(tokens = this.tokens): KeyValueCache {
     const other = new KeyValueCache(this.all);
-    other.pages = [...this.pages];
-    other.tokens = this.tokens;
-    this.all.share(this.pages);
+    other.tokens = Math.min(tokens, this.tokens);
+    other.pages = this.pages.slice(0, pagesOf(other.tokens));
+    this.all.share(other.pages);
     return other;
   }
 

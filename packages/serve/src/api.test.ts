@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createAdaptorServer, type ServerType } from '@hono/node-server';
 import { type OpenedCheckpoint, openCheckpoint } from '@stickbreaking/eval';
 import OpenAI from 'openai';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createApi } from './api.js';
 import type { ApiOptions } from './api_options.js';
 import { ChatTemplate } from './chat_template.js';
@@ -94,6 +94,23 @@ describe('completions', () => {
     expect(used?.completion_tokens).toBeGreaterThan(0);
   });
 
+  it('come in pieces with the scores of the whole', async () => {
+    const { client } = await serve();
+    const request = { model: 'small', prompt: 'The text', max_tokens: 15, temperature: 0, logprobs: 2 } as const;
+    const whole = (await client.completions.create(request)).choices[0]!.logprobs!;
+    const tokens: string[] = [];
+    const scores: (number | null)[] = [];
+    const offsets: number[] = [];
+    for await (const { choices } of await client.completions.create({ ...request, stream: true })) {
+      tokens.push(...(choices[0]!.logprobs?.tokens ?? []));
+      scores.push(...(choices[0]!.logprobs?.token_logprobs ?? []));
+      offsets.push(...(choices[0]!.logprobs?.text_offset ?? []));
+    }
+    expect(tokens).toEqual(whole.tokens);
+    expect(scores).toEqual(whole.token_logprobs);
+    expect(offsets).toEqual(whole.text_offset);
+  });
+
   it('end before a stop text', async () => {
     const { client } = await serve();
     const whole = await greedy('The', 20);
@@ -157,11 +174,45 @@ describe('chat completions', () => {
     expect(streamed).toBe(expected.trimStart());
   });
 
-  it('tell log-probabilities', async () => {
+  it('read only what is new of a conversation, until its cache is given up', async () => {
+    const turn = async (client: OpenAI, said: readonly OpenAI.ChatCompletionMessageParam[]) => {
+      const request = { model: 'small', messages: [...said], max_tokens: 30, temperature: 0 };
+      return (await client.chat.completions.create(request)).choices[0]!.message.content!;
+    };
+    const { model, tokenizer } = await openCheckpoint(join(folder, 'model'));
+    const read = vi.spyOn(model, 'nextLogits');
+    const readSince = (from: number) => Math.max(...read.mock.calls.slice(from).map(([tokens]) => tokens.length));
+    const engine = new Engine(model, tokenizer, { keepTokens: 200 });
+    const { client } = await serve({}, engine);
+    const said: OpenAI.ChatCompletionMessageParam[] = [{ role: 'user', content: 'The words of a text? '.repeat(4) }];
+    const first = await turn(client, said);
+    said.push({ role: 'assistant', content: first }, { role: 'user', content: 'And more?' });
+    let calls = read.mock.calls.length;
+    const second = await turn(client, said);
+    const short = readSince(calls);
+    // A server that keeps nothing reads it all and says the same.
+    const { client: other } = await serve({}, new Engine(model, tokenizer, { keepTokens: 0 }));
+    calls = read.mock.calls.length;
+    expect(await turn(other, said)).toBe(second);
+    // At least the first question, whatever the tokens of the answer as a text are.
+    expect(short).toBeLessThanOrEqual(readSince(calls) - tokenizer.encode('The words of a text? '.repeat(4)).length);
+    for (const word of ['some', 'other', 'thing']) await turn(client, [{ role: 'user', content: word.repeat(20) }]);
+    engine.dispose();
+    expect(model.createCache().store.capacity).toBe(0);
+    model.dispose();
+  });
+
+  it('tell log-probabilities, whole or in pieces', async () => {
     const { client } = await serve();
-    const { choices } = await client.chat.completions.create({
+    const request = {
       ...{ model: 'small', messages: [...messages], max_tokens: 4, logprobs: true, top_logprobs: 3, temperature: 0 },
-    });
+    };
+    const { choices } = await client.chat.completions.create(request);
+    const streamed = [];
+    for await (const chunk of await client.chat.completions.create({ ...request, stream: true })) {
+      streamed.push(...(chunk.choices[0]!.logprobs?.content ?? []));
+    }
+    expect(streamed).toEqual(choices[0]!.logprobs!.content);
     for (const { logprob, top_logprobs } of choices[0]!.logprobs!.content!) {
       expect(top_logprobs).toHaveLength(3);
       expect(top_logprobs[0]!.logprob).toBeCloseTo(logprob, 5);
@@ -192,7 +243,7 @@ describe('what is refused', () => {
     [{ prompt: [300], echo: true, logprobs: 1, max_tokens: 0 }, 400, /Token 300/],
     [{ prompt: [300], echo: true, max_tokens: 0 }, 400, /Token 300/],
     [{ prompt: { text: 'The' } }, 400, /prompt: expected a text/],
-    [{ prompt: 'The', logprobs: 1, stream: true }, 400, /ask without stream/],
+    [{ prompt: 'The', logprobs: 1, echo: true, stream: true }, 400, /ask without stream/],
     [{}, 400, /prompt/],
   ])('%j', async (body, status, message) => {
     const { url, engine } = await serve();

@@ -1,7 +1,6 @@
 /** POST /v1/chat/completions: the next turn of a conversation. */
 import { randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
-import { ApiError } from './api_error.js';
 import type { Api } from './api_options.js';
 import { conversationIds } from './conversation.js';
 import type { ScoredToken } from './engine.js';
@@ -17,7 +16,7 @@ function requestOf(api: Api, body: ChatBody): Prompts {
   return {
     ...{ prompts: [prompt], n: body.n ?? 1, seed },
     options: {
-      ...{ ...sampling, maxNewTokens, stopTexts: [...stopTexts, ...template.stopTexts] },
+      ...{ ...sampling, maxNewTokens, stopTexts: [...stopTexts, ...template.stopTexts], keep: true },
       ...(body.logprobs ? { logProbabilities: body.top_logprobs ?? 0 } : {}),
     },
   };
@@ -31,12 +30,17 @@ export async function answerChat(api: Api, body: ChatBody, signal: AbortSignal):
     choices: completions.map(({ text, finish, scores }, index) => ({
       index,
       message: { role: 'assistant', content: text.trimStart(), refusal: null },
-      logprobs: body.logprobs ? { content: scores.map((one) => scoreOf(api, one)), refusal: null } : null,
+      logprobs: body.logprobs ? scoresOf(api, scores) : null,
       finish_reason: finish === 'abort' ? null : finish,
     })),
     usage: usageOf(request.prompts, completions),
   };
 }
+
+const scoresOf = (api: Api, scores: readonly ScoredToken[]) => ({
+  content: scores.map((one) => scoreOf(api, one)),
+  refusal: null,
+});
 
 function scoreOf({ engine: { tokenizer } }: Api, { top, ...one }: ScoredToken) {
   const spelled = ({ token, logProbability }: { token: number; logProbability: number }) => {
@@ -53,28 +57,25 @@ const envelope = ({ modelName }: Api, object: string) => ({
 });
 
 export function streamChat(c: Context, api: Api, body: ChatBody): Response | Promise<Response> {
-  if (body.logprobs) {
-    throw new ApiError(400, 'logprobs come with the whole answer only; ask without stream.', 'logprobs');
-  }
   const request = requestOf(api, body);
   const head = envelope(api, 'chat.completion.chunk');
-  const chunk = (index: number, delta: object, finish: string | null) => ({
-    ...head,
-    choices: [{ index, delta, logprobs: null, finish_reason: finish }],
-  });
+  const chunk = (index: number, delta: object, finish: string | null, scores: readonly ScoredToken[] = []) => {
+    const logprobs = body.logprobs && scores.length > 0 ? scoresOf(api, scores) : null;
+    return { ...head, choices: [{ index, delta, logprobs, finish_reason: finish }] };
+  };
   // The space between the template's end and the first word is no part of the answer.
   const begun = new Set<number>();
   return sendEvents(c, api, request, {
     *begin() {
       for (let index = 0; index < request.n; index++) yield chunk(index, { role: 'assistant', content: '' }, null);
     },
-    piece(index, text) {
+    piece(index, text, scores) {
       const content = begun.has(index) ? text : text.trimStart();
-      if (content === '') return undefined;
-      begun.add(index);
-      return chunk(index, { content }, null);
+      if (content === '' && scores.length === 0) return undefined;
+      if (content !== '') begun.add(index);
+      return chunk(index, { content }, null, scores);
     },
-    end: (index, finish) => chunk(index, {}, finish),
+    end: (index, finish, scores) => chunk(index, {}, finish, scores),
     usage: (usage) => (body.stream_options?.include_usage ? { ...head, choices: [], usage } : undefined),
   });
 }

@@ -80,7 +80,8 @@ async function chat(args: Arguments): Promise<number> {
         answering = new AbortController();
         let begun = false;
         const { text } = await engine.complete({
-          ...{ ...sampling, seed: seed++, prompt, stopTexts: template.stopTexts, signal: answering.signal },
+          ...{ ...sampling, seed: seed++, prompt, keep: true },
+          ...{ stopTexts: template.stopTexts, signal: answering.signal },
           onText(piece) {
             const shown = begun ? piece : piece.trimStart();
             begun ||= shown !== '';

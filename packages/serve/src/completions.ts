@@ -62,7 +62,8 @@ export async function answerCompletion(api: Api, body: CompletionBody, signal: A
 }
 
 function nothing({ prompts, n }: Prompts): Completion[] {
-  return Array.from({ length: prompts.length * n }, () => ({ text: '', tokens: 0, finish: 'length', scores: [] }));
+  const none = { text: '', tokens: 0, finish: 'length', scores: [], scoresGiven: 0 } as const;
+  return Array.from({ length: prompts.length * n }, () => ({ ...none, scores: [] }));
 }
 
 type MaybeScored = { token: number; scored?: ScoredToken };
@@ -82,10 +83,11 @@ async function echoOf(
   return { text, scores: begun ? scores : [{ token: ids[0]! }, ...scores] };
 }
 
-function logprobsOf({ engine: { tokenizer } }: Api, scores: readonly MaybeScored[]) {
+/** @param begin characters of the text before these tokens */
+function logprobsOf({ engine: { tokenizer } }: Api, scores: readonly MaybeScored[], begin = 0) {
   const spelled = (token: number) => tokenizer.decode([token], { skipSpecialTokens: false });
   const tokens = scores.map(({ token }) => spelled(token));
-  let offset = 0;
+  let offset = begin;
   return {
     tokens,
     token_logprobs: scores.map(({ scored }) => scored?.logProbability ?? null),
@@ -108,16 +110,20 @@ const envelope = ({ modelName }: Api) => ({
 });
 
 export function streamCompletion(c: Context, api: Api, body: CompletionBody): Response | Promise<Response> {
-  if (typeof body.logprobs === 'number') {
-    throw new ApiError(400, 'logprobs come with the whole answer only; ask without stream.', 'logprobs');
+  const scored = typeof body.logprobs === 'number';
+  if (scored && body.echo) {
+    throw new ApiError(400, "a prompt's own logprobs come with the whole answer only; ask without stream.", 'logprobs');
   }
   const read = readPrompts(api, body);
   const request = requestOf(body, read);
   const head = envelope(api);
-  const chunk = (index: number, text: string, finish: string | null) => ({
-    ...head,
-    choices: [{ index, text, logprobs: null, finish_reason: finish }],
-  });
+  const lengths = new Map<number, number>();
+  const chunk = (index: number, text: string, finish: string | null, scores: readonly ScoredToken[] = []) => {
+    const begin = lengths.get(index) ?? 0;
+    const logprobs = scored && scores.length > 0 ? logprobsOf(api, scores.map(known), begin) : null;
+    lengths.set(index, begin + (logprobs?.tokens.join('').length ?? 0));
+    return { ...head, choices: [{ index, text, logprobs, finish_reason: finish }] };
+  };
   return sendEvents(c, api, request, {
     *begin() {
       if (!body.echo) return;
@@ -126,8 +132,8 @@ export function streamCompletion(c: Context, api: Api, body: CompletionBody): Re
         for (let k = 0; k < request.n; k++) yield chunk(i * request.n + k, text, null);
       }
     },
-    piece: (index, text) => chunk(index, text, null),
-    end: (index, finish) => chunk(index, '', finish),
+    piece: (index, text, scores) => chunk(index, text, null, scores),
+    end: (index, finish, scores) => chunk(index, '', finish, scores),
     usage: (usage) => (body.stream_options?.include_usage ? { ...head, choices: [], usage } : undefined),
   });
 }

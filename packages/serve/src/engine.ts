@@ -13,6 +13,7 @@ import {
   logProbabilities,
   type TokenLogProbability,
 } from '@stickbreaking/model';
+import { KeptCaches } from './kept_caches.js';
 
 /** How a continuation ended: a stop token or text, its greatest length, or its caller, who left or ran out of time. */
 export type Finish = 'stop' | 'length' | 'abort';
@@ -24,8 +25,10 @@ export interface CompletionRequest extends Omit<GenerateOptions, 'stop'> {
   /** Texts that end the continuation and are no part of it. */
   stopTexts?: readonly string[];
   signal?: AbortSignal;
-  /** Called with each piece of text, never half a character. */
-  onText?: (piece: string) => void;
+  /** Called with each piece of text, never half a character, and the scores of the tokens that it was made of, if asked for. */
+  onText?: (piece: string, scores: readonly ScoredToken[]) => void;
+  /** Keep what the model has read and written for a prompt that begins with it, such as a conversation's next turn. */
+  keep?: boolean;
 }
 
 /** A token with its log-probability, in nats, and those of the most likely ones in its place. */
@@ -42,6 +45,8 @@ export interface Completion {
   finish: Finish;
   /** Where `logProbabilities` asked for them. */
   scores: ScoredToken[];
+  /** How many of them `onText` was given. */
+  scoresGiven: number;
 }
 
 export interface EngineOptions {
@@ -49,7 +54,12 @@ export interface EngineOptions {
   batchSize?: number;
   /** Requests that may run or wait; more are refused. Default 64. */
   queue?: number;
+  /** Tokens whose keys and values may stay for requests that `keep` them, all together; default 16,384. */
+  keepTokens?: number;
 }
+
+/** How many tokens of a text are scored at once, which bounds the memory of their logits. */
+const SCORED_AT_ONCE = 512;
 
 /** The queue is full; the caller may try again. */
 export class BusyError extends UserError {}
@@ -66,6 +76,9 @@ interface Running {
 export class Engine {
   private batch: BatchGenerator;
   private readonly running = new Map<number, Running>();
+  /** Prompt and continuation of requests whose caches come back when they end. */
+  private readonly read = new Map<number, number[]>();
+  private readonly kept: KeptCaches;
   private working = false;
   private readonly batchSize: number;
   private readonly queue: number;
@@ -73,8 +86,9 @@ export class Engine {
   constructor(
     readonly model: LlamaModel,
     readonly tokenizer: Tokenizer,
-    { batchSize = 16, queue = 64 }: EngineOptions = {},
+    { batchSize = 16, queue = 64, keepTokens = 16_384 }: EngineOptions = {},
   ) {
+    this.kept = new KeptCaches(keepTokens);
     this.batchSize = batchSize;
     this.queue = queue;
     this.batch = new BatchGenerator(model, { batchSize });
@@ -92,19 +106,27 @@ export class Engine {
    */
   complete(request: CompletionRequest): Promise<Completion> {
     this.checkRoom(1);
-    const { signal, stopTexts = [], onText: _, ...options } = request;
-    const id = this.batch.add({
-      ...options,
-      prompt: Int32Array.from(request.prompt),
-      stop: this.tokenizer.stopIds,
-      ...(signal ? { signal } : {}),
-    });
+    const { signal, stopTexts = [], onText: _, keep = false, prompt, ...options } = request;
+    // A penalty asks for all tokens of the prompt.
+    const beginning = keep && (options.repetitionPenalty ?? 1) === 1 ? this.kept.beginningOf(prompt) : undefined;
+    let id: number;
+    try {
+      id = this.batch.add({
+        ...{ ...options, prompt: Int32Array.from(prompt.slice(beginning?.length ?? 0)) },
+        ...{ stop: this.tokenizer.stopIds, keepCache: keep },
+        ...(beginning ? { prefix: beginning } : {}),
+        ...(signal ? { signal } : {}),
+      });
+    } finally {
+      beginning?.dispose();
+    }
+    if (keep) this.read.set(id, [...prompt]);
     return new Promise((settle, fail) => {
       this.running.set(id, {
         ...{ request, settle, fail },
         decoder: this.tokenizer.streamDecoder(request.prompt),
         stops: new StopTexts(stopTexts),
-        completion: { text: '', tokens: 0, finish: 'length', scores: [] },
+        completion: { text: '', tokens: 0, finish: 'length', scores: [], scoresGiven: 0 },
       });
       if (!this.working) void this.work();
     });
@@ -119,34 +141,47 @@ export class Engine {
 
   /** The log-probability of each token of a text after those before it, and of the `top` most likely ones there. */
   async score(tokens: readonly number[], top: number): Promise<ScoredToken[]> {
-    const { vocabSize } = this.model.config;
-    if (tokens.length < 2) return [];
-    const logits = this.model.forward(Int32Array.from(tokens.slice(0, -1)));
+    const scores: ScoredToken[] = [];
+    const cache = this.model.createCache();
     try {
-      const values = (await logits.data()) as Float32Array;
-      return tokens.slice(1).map((token, i) => ({
-        token,
-        ...logProbabilities(values.subarray(i * vocabSize, (i + 1) * vocabSize), token, top),
-      }));
+      for (let begin = 0; begin + 1 < tokens.length; begin += SCORED_AT_ONCE) {
+        const end = Math.min(begin + SCORED_AT_ONCE, tokens.length - 1);
+        const logits = this.model.forward(Int32Array.from(tokens.slice(begin, end)), { cache });
+        const values = (await logits.data()) as Float32Array;
+        logits.dispose();
+        const { vocabSize } = this.model.config;
+        for (let i = begin; i < end; i++) {
+          const own = values.subarray((i - begin) * vocabSize, (i - begin + 1) * vocabSize);
+          scores.push({ token: tokens[i + 1]!, ...logProbabilities(own, tokens[i + 1]!, top) });
+        }
+      }
+      return scores;
     } finally {
-      logits.dispose();
+      cache.dispose();
     }
   }
 
   dispose(): void {
     for (const id of [...this.running.keys()]) this.finish(id, 'abort');
     this.batch.dispose();
+    this.read.clear();
+    this.kept.dispose();
   }
 
   private async work(): Promise<void> {
     this.working = true;
     try {
-      while (this.batch.size > 0) {
+      // A cache that is kept comes with the step after the text's end.
+      while (this.batch.size > 0 || this.read.size > 0) {
         for (const event of await this.batch.step()) {
-          const one = this.running.get(event.id);
-          if (!one) continue;
-          if ('end' in event) this.finish(event.id, event.end === 'removed' ? 'abort' : event.end);
-          else this.take(event.id, one, event);
+          if ('end' in event) {
+            if (event.cache) this.kept.keep(this.read.get(event.id) ?? [], event.cache);
+            this.read.delete(event.id);
+            this.finish(event.id, event.end === 'removed' ? 'abort' : event.end);
+          } else {
+            const one = this.running.get(event.id);
+            if (one) this.take(event.id, one, event);
+          }
         }
         await otherWork();
       }
@@ -154,6 +189,7 @@ export class Engine {
       // One step is for all rows: what breaks it ends them all, and the next request begins anew.
       const waiting = [...this.running.values()];
       this.running.clear();
+      this.read.clear();
       this.batch.dispose();
       this.batch = new BatchGenerator(this.model, { batchSize: this.batchSize });
       for (const one of waiting) one.fail(error);
@@ -169,6 +205,7 @@ export class Engine {
   ): void {
     const { completion } = one;
     completion.tokens++;
+    this.read.get(id)?.push(token);
     if (logProbability !== undefined) completion.scores.push({ token, logProbability, top });
     this.give(one, one.stops.push(one.decoder.push(token)));
     if (!one.stops.met) return;
@@ -178,7 +215,9 @@ export class Engine {
 
   private give({ completion, request }: Running, piece: string): void {
     completion.text += piece;
-    if (piece !== '') request.onText?.(piece);
+    if (piece === '' || !request.onText) return;
+    request.onText(piece, completion.scores.slice(completion.scoresGiven));
+    completion.scoresGiven = completion.scores.length;
   }
 
   private finish(id: number, finish: Finish): void {

@@ -2,7 +2,7 @@
 
 import { ApiError, serverError } from './api_error.js';
 import type { Api } from './api_options.js';
-import type { Completion, CompletionRequest } from './engine.js';
+import type { Completion, CompletionRequest, ScoredToken } from './engine.js';
 
 export interface Prompts {
   prompts: readonly (readonly number[])[];
@@ -16,14 +16,14 @@ export interface Prompts {
 /**
  * Continues every prompt; results in the order of the prompts, and of one prompt's continuations by seed.
  *
- * @param onText called with the number of the continuation and each piece of its text
+ * @param onText called with the number of the continuation, each piece of its text, and the scores of its tokens if asked for
  * @throws ApiError if a prompt is too long, or time runs out
  */
 export async function runPrompts(
   api: Api,
   { prompts, n, options, seed }: Prompts,
   client: AbortSignal,
-  onText?: (index: number, piece: string) => void,
+  onText?: (index: number, piece: string, scores: readonly ScoredToken[]) => void,
 ): Promise<Completion[]> {
   for (const prompt of prompts) checkPrompt(api, prompt);
   const { maxNewTokens = 0 } = options;
@@ -38,7 +38,7 @@ export async function runPrompts(
   const start = (prompt: readonly number[], index: number, k: number) =>
     api.engine.complete({
       ...{ ...options, prompt, signal, seed: seed + k },
-      ...(onText ? { onText: (piece: string) => onText(index, piece) } : {}),
+      ...(onText ? { onText: onText.bind(undefined, index) } : {}),
     });
   const requests: Promise<Completion>[] = [];
   try {

@@ -19,6 +19,7 @@ interface Arguments extends ModelArguments {
   maxTokens: number;
   maxPromptTokens: number;
   timeout: number;
+  keepTokens: number;
   apiKey: string | undefined;
 }
 
@@ -50,6 +51,11 @@ export function main(argv: string[]): Promise<number> {
           'max-tokens': { type: 'number', default: 4096, describe: 'that one continuation may have' },
           'max-prompt-tokens': { type: 'number', default: 65536, describe: 'that a prompt may have' },
           timeout: { type: 'number', default: 600, describe: 'seconds that a request may take' },
+          'keep-tokens': {
+            type: 'number',
+            default: 16384,
+            describe: 'of conversations that were answered, whose next turn then reads only what is new; 0: none',
+          },
           'api-key': {
             type: 'string',
             describe: `asked of clients, if given; or in ${KEY_VARIABLE}, where nobody sees it`,
@@ -62,7 +68,9 @@ export function main(argv: string[]): Promise<number> {
 async function serve(args: Arguments): Promise<number> {
   checkArguments(args);
   const { model, tokenizer, template, directory, backend } = await openModel(args);
-  const engine = new Engine(model, tokenizer, { batchSize: args.batch, queue: args.queue });
+  const engine = new Engine(model, tokenizer, {
+    ...{ batchSize: args.batch, queue: args.queue, keepTokens: args.keepTokens },
+  });
   const modelName = args.modelName ?? args.checkpoint;
   const app = createApi({
     ...{ engine, template, modelName },
@@ -109,12 +117,13 @@ function checkArguments(args: Arguments): void {
   const check = (fits: boolean, name: string, value: number, expected: string) => {
     if (!fits) throw new UserError(`--${name} is ${value}; expected ${expected}.`, { exitCode: EXIT.usage });
   };
-  const { port, batch, queue, maxTokens, maxPromptTokens, timeout } = args;
+  const { port, batch, queue, maxTokens, maxPromptTokens, timeout, keepTokens } = args;
   const isCount = (value: number) => Number.isSafeInteger(value) && value > 0;
   check(Number.isInteger(port) && port >= 0 && port < 65536, 'port', port, '0 to 65535');
   check(isCount(batch), 'batch', batch, 'a positive whole number');
   check(isCount(queue) && queue >= batch, 'queue', queue, `a whole number from --batch (${batch})`);
   check(isCount(maxTokens), 'max-tokens', maxTokens, 'a positive whole number');
   check(isCount(maxPromptTokens), 'max-prompt-tokens', maxPromptTokens, 'a positive whole number');
+  check(isCount(keepTokens) || keepTokens === 0, 'keep-tokens', keepTokens, 'a whole number from 0');
   check(timeout > 0 && timeout <= 2_000_000, 'timeout', timeout, 'seconds above 0 and up to 2,000,000');
 }

@@ -3,13 +3,15 @@ import type { Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import { describeError } from './api_error.js';
 import type { Api } from './api_options.js';
+import type { ScoredToken } from './engine.js';
 import { checkPrompt, type Prompts, runPrompts, usageOf } from './run_request.js';
 
 /** What an answer's events look like; undefined where there is nothing to send. */
 export interface Events {
   begin(): Iterable<object>;
-  piece(index: number, text: string): object | undefined;
-  end(index: number, finish: 'stop' | 'length'): object;
+  piece(index: number, text: string, scores: readonly ScoredToken[]): object | undefined;
+  /** @param scores of tokens that came into no piece */
+  end(index: number, finish: 'stop' | 'length', scores: readonly ScoredToken[]): object;
   usage(usage: object): object | undefined;
 }
 
@@ -28,8 +30,10 @@ export function sendEvents(c: Context, api: Api, request: Prompts, events: Event
     try {
       for (const event of events.begin()) send(event);
       const signal = AbortSignal.any([left.signal, c.req.raw.signal]);
-      const completions = await runPrompts(api, request, signal, (index, text) => send(events.piece(index, text)));
-      for (const [index, { finish }] of completions.entries()) if (finish !== 'abort') send(events.end(index, finish));
+      const completions = await runPrompts(api, request, signal, (...piece) => send(events.piece(...piece)));
+      for (const [index, { finish, scores, scoresGiven }] of completions.entries()) {
+        if (finish !== 'abort') send(events.end(index, finish, scores.slice(scoresGiven)));
+      }
       send(events.usage(usageOf(request.prompts, completions)));
     } catch (error) {
       send(describeError(error).body);

@@ -1,18 +1,17 @@
 // The cost of a token by the length of its context, and the share of the cache that is read for it.
-import { LlamaModel, resolveCheckpoint } from '@stickbreaking/model';
 import { median } from '../measure.mjs';
 
 const CHUNK = 1024;
 const STEPS = 24;
 
 /**
- * @param checkpoint a trained model
  * @param tokens of a text, at least as many as the longest context
  * @returns one row for each context: tokens/s, and the share of the keys that was read
  */
-export async function measureContexts(checkpoint, tokens, contexts) {
-  const model = LlamaModel.load(resolveCheckpoint(checkpoint));
+export async function measureContexts(model, tokens, contexts) {
   const cache = model.createCache();
+  // Some more, so that no step is recorded anew because the cache has grown.
+  model.reserveCache([Math.max(...contexts) + 16 * STEPS]);
   const rows = [];
   for (const context of contexts) {
     while (cache.length < context) {
@@ -41,6 +40,5 @@ export async function measureContexts(checkpoint, tokens, contexts) {
     rows.push({ context, msPerToken: ms, tokensPerSecond: 1000 / ms, shareRead: of > 0 ? read / of : 1 });
   }
   cache.dispose();
-  model.dispose();
   return rows;
 }

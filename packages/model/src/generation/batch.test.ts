@@ -3,7 +3,13 @@ import { UserError } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { memory, tensor } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { BatchGenerator, type GenerationRequest, type LlamaConfigInput, LlamaModel } from '../index.js';
+import {
+  BatchGenerator,
+  type GenerationRequest,
+  type KeyValueCache,
+  type LlamaConfigInput,
+  LlamaModel,
+} from '../index.js';
 
 const base: LlamaConfigInput = {
   ...{ vocabSize: 37, hiddenSize: 24, intermediateSize: 32, numLayers: 2, numHeads: 4, numKvHeads: 2 },
@@ -133,6 +139,37 @@ describe('rows', () => {
     expect(cache.length).toBe(50);
     expect(await continued(model, requests, 3)).toEqual(found);
     cache.dispose();
+  });
+
+  it('leave their caches to those who ask, for what begins alike', async () => {
+    const prompt = text(45);
+    const batch = new BatchGenerator(model, { batchSize: 2 });
+    const id = batch.add({ prompt, maxNewTokens: 20, temperature: 0, keepCache: true });
+    const made: number[] = [];
+    let cache: KeyValueCache | undefined;
+    while (!cache) {
+      for (const event of await batch.step()) {
+        if ('token' in event) made.push(event.token);
+        else cache = event.cache;
+      }
+    }
+    expect([id, cache.length]).toEqual([0, 64]);
+    // Not at a page's end, within what was made.
+    const beginning = [...prompt, ...made].slice(0, 50);
+    const other = text(9, 3);
+    const fork = cache.fork(50);
+    const [found] = await continued(model, [{ prompt: other, prefix: fork, maxNewTokens: 12, temperature: 0 }], 1);
+    expect(found).toEqual(greedy(model, [...beginning, ...other], 12));
+    expect([fork.length, cache.length]).toEqual([50, 64]);
+    const running = batch.add({ prompt, maxNewTokens: 20, keepCache: true });
+    await batch.step();
+    batch.remove(running);
+    const [end] = await batch.step();
+    expect(end).toMatchObject({ id: running, end: 'removed', cache: { length: 45 } });
+    if (end && 'end' in end) end.cache?.dispose();
+    fork.dispose();
+    cache.dispose();
+    batch.dispose();
   });
 
   it('take about the memory that they need, and give it back', async () => {

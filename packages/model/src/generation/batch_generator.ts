@@ -26,10 +26,10 @@ export interface GeneratingModel {
 /** Why a continuation ended: a stop token, its `maxNewTokens`, or `remove` or its signal. */
 export type EndReason = 'stop' | 'length' | 'removed';
 
-/** What a step made of one row: a token, or its end. */
+/** What a step made of one row: a token, or its end, with its cache where the request keeps it, which is then the caller's. */
 export type GenerationEvent =
   | { id: number; token: number; logProbability?: number; top?: TokenLogProbability[] }
-  | { id: number; end: EndReason };
+  | { id: number; end: EndReason; cache?: KeyValueCache };
 
 interface Row {
   id: number;
@@ -51,7 +51,7 @@ export class BatchGenerator {
   private readonly batchSize: number;
   private readonly waiting: { id: number; request: GenerationRequest; cache: KeyValueCache }[] = [];
   private rows: Row[] = [];
-  private removed: number[] = [];
+  private removed: GenerationEvent[] = [];
   private nextId = 0;
 
   /** @param options.batchSize rows that run at once, each with a cache of its own; default 64 */
@@ -102,8 +102,7 @@ export class BatchGenerator {
     const [found] = waits >= 0 ? this.waiting.splice(waits, 1) : this.rows.filter((row) => row.id === id);
     if (!found) return false;
     this.rows = this.rows.filter((row) => row.id !== id);
-    found.cache.dispose();
-    this.removed.push(id);
+    this.removed.push(endOf(found, 'removed'));
     return true;
   }
 
@@ -117,13 +116,13 @@ export class BatchGenerator {
       if (rows.length > 0) events.push(...(await this.decode(rows)));
     }
     events.push(...(await this.admit()));
-    const ends = this.removed.splice(0).map((id): GenerationEvent => ({ id, end: 'removed' }));
-    return [...ends, ...events];
+    return [...this.removed.splice(0), ...events];
   }
 
   /** Frees every cache; prompts that have not ended are forgotten. */
   dispose(): void {
     for (const { cache } of [...this.waiting.splice(0), ...this.rows.splice(0)]) cache.dispose();
+    for (const event of this.removed.splice(0)) if ('end' in event) event.cache?.dispose();
   }
 
   private async decode(rows: readonly Row[]): Promise<GenerationEvent[]> {
@@ -208,9 +207,14 @@ export class BatchGenerator {
 
   private end(row: Row, end: EndReason): GenerationEvent {
     this.rows = this.rows.filter((one) => one !== row);
-    row.cache.dispose();
-    return { id: row.id, end };
+    return endOf(row, end);
   }
+}
+
+function endOf({ id, request, cache }: Pick<Row, 'id' | 'request' | 'cache'>, end: EndReason): GenerationEvent {
+  if (request.keepCache) return { id, end, cache };
+  cache.dispose();
+  return { id, end };
 }
 
 /** Tokens to make room for: the prompt, and some new ones, a sixteenth of it at most. */

@@ -36,6 +36,8 @@ export interface GenerationRequest extends GenerateOptions {
   prefix?: KeyValueCache;
   /** Ends the continuation before its next token. */
   signal?: AbortSignal;
+  /** Give the cache with the continuation's end, for prompts that begin with the same tokens; default: it is disposed of. */
+  keepCache?: boolean;
 }
 
 /** @throws UserError that names the first option with an impossible value */
