@@ -91,6 +91,7 @@ function otherMetrics(shown: readonly Shown[]): Metric[] {
   const found = new Map<string, Metric>();
   for (const { metrics: fetched } of shown) {
     for (const [table, { values }] of Object.entries(fetched?.tables ?? {})) {
+      if (table === 'evaluation') continue; // it has a page of its own
       for (const name of Object.keys(values)) {
         if (metrics.some((known) => known.table === table && known.name === name)) continue;
         found.set(`${table} ${name}`, { table, name, title: titleOf(name) });

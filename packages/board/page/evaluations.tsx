@@ -1,5 +1,5 @@
 /** Scores of the runs' checkpoints: the newest of each as a table, and by step where there are several. */
-import type { Evaluation } from '../src/run_data.js';
+import type { Evaluation, MetricsTable } from '../src/run_data.js';
 import { Chart } from './chart.js';
 import { formatNumber } from './look.js';
 import type { Change, Settings } from './settings.js';
@@ -20,13 +20,13 @@ interface Point {
 }
 
 export function Evaluations({ shown, settings, change, isDark }: Props) {
-  const byRun = shown.map((run) => pointsOf(run.details?.evaluations ?? []));
+  const byRun = shown.map((run) => pointsOf(run.details?.evaluations ?? [], run.metrics?.tables.evaluation));
   const scores = [...new Set(byRun.flatMap((points) => [...points.keys()]))];
   if (scores.length === 0) {
     return (
       <p>
-        There are no evaluations in these runs’ directories. <code>sb-eval … --output RUN/evaluation.json</code> puts
-        one there.
+        These runs have no evaluations. <code>evaluation: {'{ tasks: arc_easy, everySteps: 1000 }'}</code> in its file
+        lets a run score tasks as it trains, and <code>sb-eval … --output RUN/evaluation.json</code> puts one there.
       </p>
     );
   }
@@ -96,16 +96,24 @@ function tellPoint(point: Point | undefined) {
   );
 }
 
-/** By score, in the order of steps; of two at one step the later file counts. */
-function pointsOf(evaluations: readonly Evaluation[]): Map<string, Point[]> {
+/** By score, in the order of steps: those of files, of which at one step the later counts, and those of the run itself. */
+function pointsOf(evaluations: readonly Evaluation[], own: MetricsTable | undefined): Map<string, Point[]> {
   const found = new Map<string, Map<number | undefined, Point>>();
+  const add = (name: string, point: Point) => {
+    const points = found.get(name) ?? new Map<number | undefined, Point>();
+    points.set(point.step, point);
+    found.set(name, points);
+  };
   for (const { step, scores } of evaluations) {
     for (const { task, metric, value, standardError } of scores) {
-      const name = `${task}, ${metric}`;
-      const points = found.get(name) ?? new Map<number | undefined, Point>();
-      points.set(step, { step, value, standardError });
-      found.set(name, points);
+      add(`${task}, ${metric}`, { step, value, standardError });
     }
   }
-  return new Map([...found].map(([name, points]) => [name, [...points.values()]]));
+  for (const [name, values] of Object.entries(own?.values ?? {})) {
+    for (const [i, value] of values.entries()) {
+      if (value !== null) add(name, { step: own!.step[i], value, standardError: undefined });
+    }
+  }
+  const byStep = (a: Point, b: Point) => (a.step ?? 0) - (b.step ?? 0);
+  return new Map([...found].map(([name, points]) => [name, [...points.values()].sort(byStep)]));
 }

@@ -83,9 +83,9 @@ describe('RunReader', () => {
     const evaluation = { step: 4, tokens: 400, scores: [score('acc', 0.25), score('acc_norm', 0.5)] };
     appendFileSync(join(old, 'metrics.jsonl'), `${JSON.stringify(evaluation)}\n`);
     reader.refresh();
-    expect(reader.metrics().tables.scores).toMatchObject({
+    expect(reader.metrics().tables.evaluation).toMatchObject({
       step: [4],
-      values: { 'arc_easy acc': [0.25], 'arc_easy acc_norm': [0.5] },
+      values: { 'arc_easy, acc': [0.25], 'arc_easy, acc_norm': [0.5] },
     });
   });
 

@@ -46,6 +46,12 @@ function evaluationIn(directory: string, file: string): Evaluation | undefined {
   return { file, step: step === undefined ? undefined : Number(step), scores };
 }
 
+/** A metric, with the filter that answers went through before it was taken, if any. */
+export const metricName = (metric: string, filter: string) => (filter === 'none' ? metric : `${metric} (${filter})`);
+
+/** What a score is called beside others. */
+export const scoreName = ({ task, metric }: Pick<Score, 'task' | 'metric'>) => `${task}, ${metric}`;
+
 /** Perplexity by context length. */
 function lengthScores(results: readonly unknown[]): Score[] {
   return results.flatMap((result) => {
@@ -64,8 +70,14 @@ function taskScores(results: Record<string, unknown>): Score[] {
       const [, metric, filter] = /^(.+),([^,]+)$/.exec(key) ?? [];
       if (metric === undefined || metric.endsWith('_stderr') || typeof value !== 'number') return [];
       const error = (entry as Record<string, unknown>)[`${metric}_stderr,${filter}`];
-      const name = filter === 'none' ? metric : `${metric} (${filter})`;
-      return [{ task, metric: name, value, standardError: typeof error === 'number' ? error : undefined }];
+      return [
+        {
+          task,
+          metric: metricName(metric, filter!),
+          value,
+          standardError: typeof error === 'number' ? error : undefined,
+        },
+      ];
     });
   });
 }

@@ -1,7 +1,14 @@
 /** Lines of metrics as columns. */
-import type { EvaluationMetrics, MetricsLine } from '@stickbreaking/train';
+import type { MetricsLine } from '@stickbreaking/train';
+import { metricName, scoreName } from './evaluations.js';
 import type { MetricsTable } from './run_data.js';
 
+/** Which table a line belongs to, by a key that it has. */
+const kinds: readonly (readonly [key: string, table: string])[] = [
+  ['loss', 'steps'],
+  ['validationLoss', 'validation'],
+  ['scores', 'evaluation'],
+];
 /** What of a line is no metric. */
 const places = new Set(['step', 'stage', 'tokens', 'elapsedSeconds']);
 
@@ -25,10 +32,18 @@ export class WorkedTime {
 /** A line that was damaged may hold anything. */
 const numberOr = (value: unknown, otherwise: number) => (typeof value === 'number' ? value : otherwise);
 
+/** A score of a task, under the name that evaluations in files have too. */
+function scoreIn(score: unknown): [string, number | null][] {
+  const { task, metric, filter, value } = (score ?? {}) as Record<string, unknown>;
+  if (typeof value !== 'number') return [];
+  return [[scoreName({ task: String(task), metric: metricName(String(metric), String(filter ?? 'none')) }), value]];
+}
+
 /** The metrics of a line, those inside others under both names: `attention.distance.0`. */
 function numbersIn(line: object, within: readonly string[] = []): [name: string, value: number | null][] {
   return Object.entries(line).flatMap(([key, value]): [string, number | null][] => {
     if (within.length === 0 && places.has(key)) return [];
+    if (within.length === 0 && key === 'scores' && Array.isArray(value)) return value.flatMap(scoreIn);
     const path = [...within, key];
     if (typeof value === 'number' || value === null) return [[path.join('.'), value]];
     return typeof value === 'object' && path.length < 4 ? numbersIn(value, path) : [];
@@ -39,33 +54,18 @@ function numbersIn(line: object, within: readonly string[] = []): [name: string,
 export function tablesOf(lines: readonly MetricsLine[], seconds: readonly number[]): Record<string, MetricsTable> {
   const tables: Record<string, MetricsTable> = {};
   for (const [i, line] of lines.entries()) {
-    const kind = kindOf(line);
+    const kind = kinds.find(([key]) => key in line)?.[1] ?? 'other';
     tables[kind] ??= { step: [], tokens: [], seconds: [], values: {} };
     const table = tables[kind];
     const before = table.step.length;
     table.step.push(line.step);
     table.tokens.push(numberOr(line.tokens, table.tokens.at(-1) ?? 0));
     table.seconds.push(Math.round(1000 * seconds[i]!) / 1000);
-    for (const [name, value] of 'scores' in line ? scoresOf(line) : numbersIn(line)) {
+    for (const [name, value] of numbersIn(line)) {
       table.values[name] ??= new Array<null>(before).fill(null);
       if (table.values[name].length === before) table.values[name].push(value);
     }
     for (const column of Object.values(table.values)) if (column.length === before) column.push(null);
   }
   return tables;
-}
-
-function kindOf(line: MetricsLine): string {
-  if ('loss' in line) return 'steps';
-  if ('validationLoss' in line) return 'validation';
-  return 'scores' in line ? 'scores' : 'other';
-}
-
-/** Each under a name such as `arc_easy acc_norm`. */
-function scoresOf({ scores }: EvaluationMetrics): [string, number][] {
-  return scores.flatMap((score) => {
-    const { task, metric, filter, value } = score ?? {};
-    if (typeof value !== 'number') return [];
-    return [[`${task} ${metric}${filter === 'none' ? '' : `, ${filter}`}`, value]];
-  });
 }

@@ -6,6 +6,7 @@ export {
   type Position,
   type RopeScaling,
   ropeInverseFrequencies,
+  yarnTemperature,
 } from './attention/positions.js';
 export { type RotaryOptions, rotaryEmbedding } from './attention/rotary.js';
 export { type SoftmaxOptions, softmaxAttention } from './attention/softmax.js';

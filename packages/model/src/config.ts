@@ -21,6 +21,8 @@ export const LlamaConfigSchema = z
     /** Default hiddenSize / numHeads. */
     headDim: count(2 ** 16).optional(),
     attention: AttentionSchema,
+    /** Learned biases of the attention's projections: of queries, keys and values, or of the output too; default none. */
+    projectionBiases: z.enum(['qkv', 'qkvo']).optional(),
     /** The context length the model is trained for, in tokens. */
     contextLength: count().default(2048),
     tieEmbeddings: z.boolean().default(false),

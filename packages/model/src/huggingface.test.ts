@@ -1,12 +1,14 @@
 /**
  * What `transformers` would make of our checkpoints: its LlamaForCausalLM, MistralForCausalLM, GraniteForCausalLM,
- * GraniteMoeForCausalLM and GraniteMoeSharedForCausalLM retold in float64, reading config.json and model.safetensors by their rules alone.
+ * GraniteMoeForCausalLM, GraniteMoeSharedForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM retold in float64, reading
+ * config.json and model.safetensors by their rules alone.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chooseSeed } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
+import { tensor } from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LlamaConfigInput, LlamaModel, loadConfig, readSafetensors, writeSafetensors } from './index.js';
 
@@ -35,6 +37,23 @@ const models: Record<string, [LlamaConfigInput, type: string]> = {
   'dynamic NTK of a shorter context': [
     { ...base, attention: rope({ kind: 'dynamic', factor: 2, originalContextLength: 5 }) },
     'llama',
+  ],
+  'LLaMA 3 scaling': [{ ...base, attention: rope({ kind: 'llama3', factor: 8, originalContextLength: 60 }) }, 'llama'],
+  YaRN: [{ ...base, attention: rope({ kind: 'yarn', factor: 4, originalContextLength: 40 }) }, 'llama'],
+  'YaRN from the model’s context, with a factor of its own': [
+    { ...base, attention: rope({ kind: 'yarn', factor: 2, betaFast: 3, betaSlow: 0.5, attentionFactor: 1.3 }) },
+    'llama',
+  ],
+  'biases on queries, keys and values': [{ ...base, attention: 'softmax+rope', projectionBiases: 'qkv' }, 'qwen2'],
+  'biases on all projections': [{ ...base, attention: 'softmax+rope', projectionBiases: 'qkvo' }, 'llama'],
+  'QK-norm': [{ ...base, attention: { kind: 'softmax', position: 'rope', qkNorm: true } }, 'qwen3'],
+  'QK-norm and biases': [
+    { ...base, attention: { kind: 'softmax', position: 'rope', qkNorm: true }, projectionBiases: 'qkvo' },
+    'qwen3',
+  ],
+  'multipliers and biases': [
+    { ...base, attention: 'softmax+rope', projectionBiases: 'qkvo', mup: { residualMultiplier: 0.5 } },
+    'granite',
   ],
   'a window': [{ ...base, attention: { kind: 'softmax', position: 'rope', window: 5 } }, 'mistral'],
   multipliers: [{ ...base, attention: 'softmax+rope', mup }, 'granite'],
@@ -79,15 +98,64 @@ const plus = (a: number[], b: number[], factor = 1) => a.map((value, i) => value
 /** modeling_rope_utils.py */
 function inverseFrequencies(config: Json, length: number): number[] {
   const { rope_theta, head_dim, rope_scaling, max_position_embeddings } = config as Record<string, number & Json>;
-  const scaling = rope_scaling as unknown as { rope_type: string; factor: number } | null;
+  const scaling = rope_scaling as unknown as ({ rope_type: string } & Record<string, number>) | null;
+  if (scaling?.rope_type === 'llama3') return llama3Frequencies(scaling, rope_theta!, head_dim!);
+  if (scaling?.rope_type === 'yarn') return yarnFrequencies(scaling, rope_theta!, head_dim!);
   let theta: number = rope_theta!;
   if (scaling?.rope_type === 'dynamic') {
     const seen = Math.max(length, max_position_embeddings!);
-    const stretch = (scaling.factor * seen) / max_position_embeddings! - (scaling.factor - 1);
+    const stretch = (scaling.factor! * seen) / max_position_embeddings! - (scaling.factor! - 1);
     theta *= stretch ** (head_dim! / (head_dim! - 2));
   }
   const plain = Array.from({ length: head_dim! / 2 }, (_, i) => 1 / theta ** ((2 * i) / head_dim!));
-  return scaling?.rope_type === 'linear' ? plain.map((frequency) => frequency / scaling.factor) : plain;
+  return scaling?.rope_type === 'linear' ? plain.map((frequency) => frequency / scaling.factor!) : plain;
+}
+
+const unscaled = (theta: number, dim: number) =>
+  Array.from({ length: dim / 2 }, (_, i) => 1 / theta ** ((2 * i) / dim));
+
+/** _compute_llama3_parameters */
+function llama3Frequencies(scaling: Record<string, number | string>, theta: number, dim: number): number[] {
+  const { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } = scaling as Record<
+    string,
+    number
+  >;
+  return unscaled(theta, dim).map((frequency) => {
+    const wavelength = (2 * Math.PI) / frequency;
+    if (wavelength > original_max_position_embeddings! / low_freq_factor!) return frequency / factor!;
+    if (wavelength < original_max_position_embeddings! / high_freq_factor!) return frequency;
+    const smooth =
+      (original_max_position_embeddings! / wavelength - low_freq_factor!) / (high_freq_factor! - low_freq_factor!);
+    return ((1 - smooth) * frequency) / factor! + smooth * frequency;
+  });
+}
+
+/** _compute_yarn_parameters */
+function yarnFrequencies(scaling: Record<string, number | string>, theta: number, dim: number): number[] {
+  const {
+    factor,
+    beta_fast,
+    beta_slow,
+    original_max_position_embeddings: original,
+  } = scaling as Record<string, number>;
+  const correction = (rotations: number) =>
+    (dim * Math.log(original! / (rotations * 2 * Math.PI))) / (2 * Math.log(theta));
+  const low = Math.max(Math.floor(correction(beta_fast!)), 0);
+  const high = Math.min(Math.ceil(correction(beta_slow!)), dim - 1);
+  return unscaled(theta, dim).map((extrapolation, i) => {
+    const ramp = Math.min(1, Math.max(0, (i - low) / (low === high ? 0.001 : high - low)));
+    return (extrapolation / factor!) * ramp + extrapolation * (1 - ramp);
+  });
+}
+
+/** What YaRN multiplies the cosine and the sine by. */
+function attentionScaling({
+  rope_scaling: scaling,
+}: {
+  rope_scaling?: Record<string, number & string> | null;
+}): number {
+  if (scaling?.rope_type !== 'yarn') return 1;
+  return scaling.attention_factor ?? 0.1 * Math.log(scaling.factor!) + 1;
 }
 
 /** q · cos + rotate_half(q) · sin, where rotate_half gives (−second half, first half). */
@@ -144,23 +212,37 @@ function transformersLogits(tokens: readonly number[]): number[] {
   const residual = granite ? config.residual_multiplier : 1;
   const scale = granite ? config.attention_multiplier : dim ** -0.5;
   const frequencies = inverseFrequencies(config, tokens.length);
+  const turn = (x: number[], position: number) =>
+    rotated(x, position, frequencies).map((value) => value * attentionScaling(config));
   const embedding = weights['model.embed_tokens.weight']!;
   let hidden = tokens.map((token) => embedding[token]!.map((x) => x * (granite ? config.embedding_multiplier : 1)));
   for (let l = 0; l < config.num_hidden_layers; l++) {
     const weight = (name: string) => weights[`model.layers.${l}.${name}.weight`]!;
     const normed = hidden.map((x) => norm(x, `model.layers.${l}.input_layernorm.weight`));
     const part = (x: number[], head: number) => x.slice(head * dim, (head + 1) * dim);
-    const q = normed.map((x) => times(x, weight('self_attn.q_proj')));
-    const k = normed.map((x) => times(x, weight('self_attn.k_proj')));
-    const v = normed.map((x) => times(x, weight('self_attn.v_proj')));
+    const projected = (x: number[], name: string) => {
+      const bias = weights[`model.layers.${l}.self_attn.${name}_proj.bias`]?.[0];
+      const hasBias = config.model_type === 'qwen2' ? name !== 'o' : config.attention_bias;
+      expect(bias !== undefined).toBe(hasBias);
+      const without = times(x, weight(`self_attn.${name}_proj`));
+      return bias ? plus(without, bias) : without;
+    };
+    const byHead = (x: number[], name: string) => {
+      if (config.model_type !== 'qwen3') return x;
+      const all = Array.from({ length: x.length / dim }, (_, h) => part(x, h));
+      return all.flatMap((one) => norm(one, `model.layers.${l}.self_attn.${name}_norm.weight`));
+    };
+    const q = normed.map((x) => byHead(projected(x, 'q'), 'q'));
+    const k = normed.map((x) => byHead(projected(x, 'k'), 'k'));
+    const v = normed.map((x) => projected(x, 'v'));
     hidden = hidden.map((x, t) => {
       const mixed = Array.from({ length: heads }, (_, head) => {
         const kvHead = Math.floor(head / (heads / kvHeads)); // repeat_kv
-        const query = rotated(part(q[t]!, head), t, frequencies);
+        const query = turn(part(q[t]!, head), t);
         const first = config.sliding_window ? Math.max(0, t - config.sliding_window + 1) : 0;
         const seen = Array.from({ length: t - first + 1 }, (_, i) => first + i);
         const exponentials = seen.map((i) => {
-          const key = rotated(part(k[i]!, kvHead), i, frequencies);
+          const key = turn(part(k[i]!, kvHead), i);
           return Math.exp(scale * key.reduce((sum, value, d) => sum + value * query[d]!, 0));
         });
         const total = exponentials.reduce((a, b) => a + b);
@@ -168,7 +250,7 @@ function transformersLogits(tokens: readonly number[]): number[] {
           seen.reduce((sum, i, n) => sum + (exponentials[n]! / total) * part(v[i]!, kvHead)[d]!, 0),
         );
       }).flat();
-      return plus(x, times(mixed, weight('self_attn.o_proj')), residual);
+      return plus(x, projected(mixed, 'o'), residual);
     });
     hidden = hidden.map((x) => {
       const normed = norm(x, `model.layers.${l}.post_attention_layernorm.weight`);
@@ -196,10 +278,12 @@ describe.each(Object.entries(models))('%s', (_, [config, type]) => {
 
   it('gives the logits that transformers gives, and comes back without our own part of config.json', () => {
     const model = LlamaModel.create(config, { seed });
-    // Norms of 1 would hide a norm that is left out.
+    // Norms of 1 would hide a norm that is left out, and biases of 0 a bias.
     for (const [name, parameter] of model.parameters) {
-      if (!name.endsWith('norm.weight')) continue;
-      parameter.assign(parameter.mul(1.3));
+      if (name.endsWith('norm.weight')) parameter.assign(parameter.mul(1.3));
+      if (!name.endsWith('bias')) continue;
+      const values = Array.from({ length: parameter.size }, (_, i) => 0.5 * Math.sin(3 * i + name.length));
+      parameter.assign(tensor(values, parameter.shape));
     }
     model.save(directory);
     const file = join(directory, 'config.json');
@@ -286,10 +370,20 @@ describe('config.json of others', () => {
   it.each([
     [{ model_type: 'gpt2' }, /model_type "gpt2" is not supported/],
     [{ model_type: 'constructor' }, /model_type "constructor" is not supported/],
-    [{ attention_bias: true }, /attention_bias is true, which is not supported; only false is/],
+    [{ attention_bias: true }, /'model.layers.0.self_attn.q_proj.bias'/],
+    [{ model_type: 'mistral', attention_bias: true }, /attention_bias is true, which is not supported; only false is/],
+    [{ model_type: 'olmo2' }, /model_type "olmo2" is not supported; expected llama, mistral, granite, .*qwen3 or/],
+    [{ qk_norm: true }, /qk_norm is true, which is not supported; only false is/],
+    [{ model_type: 'qwen2', use_sliding_window: true }, /use_sliding_window is true/],
+    [{ model_type: 'qwen3', layer_types: ['full_attention', 'sliding_attention'] }, /layer_types has "sliding_/],
     [{ mlp_bias: 1 }, /mlp_bias is 1, which is not supported/],
     [{ hidden_act: 'gelu' }, /hidden_act is "gelu", which is not supported; only "silu" or "swish" is/],
-    [{ rope_scaling: { rope_type: 'llama3', factor: 8 } }, /RoPE scaling "llama3" is not supported/],
+    [
+      { rope_scaling: { rope_type: 'longrope', factor: 8 } },
+      /RoPE scaling "longrope" is not supported; expected .*yarn/,
+    ],
+    [{ rope_scaling: { rope_type: 'llama3', factor: 8 } }, /RoPE: original_max_position_embeddings is missing/],
+    [{ rope_scaling: { rope_type: 'yarn', factor: 8, mscale: 1 } }, /RoPE's "mscale" is not supported/],
     [{ rope_scaling: { rope_type: 'linear' } }, /RoPE: factor is missing/],
     [{ rope_scaling: { type: 'linear', factor: '4' } }, /RoPE: factor is "4": Invalid input/],
     [{ rope_scaling: { factor: 4 } }, /RoPE: factor is 4, which is not supported; only 1 is/],
@@ -387,6 +481,14 @@ describe('config.json of others', () => {
     const mistral = { model_type: 'mistral', num_attention_heads: 16, head_dim: 4 };
     expect(config({ ...mistral, num_key_value_heads: undefined })).toMatchObject({ numKvHeads: 8 });
     expect(config({ ...mistral, num_key_value_heads: null })).toMatchObject({ numKvHeads: 16, contextLength: 131_072 });
+    const qwen = { num_attention_heads: 64, num_key_value_heads: undefined, max_position_embeddings: undefined };
+    expect(config({ ...qwen, model_type: 'qwen2', head_dim: 4 })).toMatchObject({
+      ...{ projectionBiases: 'qkv', numKvHeads: 32, contextLength: 32_768 },
+      attention: { kind: 'softmax', position: { kind: 'rope' } },
+    });
+    const qwen3 = config({ ...qwen, model_type: 'qwen3' });
+    expect(qwen3).toMatchObject({ numKvHeads: 32, headDim: 128, attention: { qkNorm: true } });
+    expect(qwen3.projectionBiases).toBeUndefined();
     const ones = { embeddingMultiplier: 1, residualMultiplier: 1, attentionMultiplier: 1, logitsDivider: 1 };
     expect(config({ model_type: 'granite' }).mup).toEqual(ones);
   });

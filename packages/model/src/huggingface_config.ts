@@ -1,6 +1,7 @@
 /**
  * Hugging Face's `config.json`, both ways. A model that `transformers` knows (LLaMA; with a window, Mistral; with
- * multipliers, Granite; of experts, GraniteMoE) is written as that model and opens there unchanged; every other gets a type of its own. Our own
+ * multipliers, Granite; of experts, GraniteMoE; with biases on queries, keys and values, Qwen 2; with QK-norm, Qwen 3) is
+ * written as that model and opens there unchanged; every other gets a type of its own. Our own
  * configuration is included under one key, which `transformers` keeps and ignores.
  */
 import { UserError } from '@stickbreaking/base';
@@ -32,7 +33,7 @@ export function toHuggingFace(config: LlamaConfig): Json {
     num_key_value_heads: config.numKvHeads,
     head_dim: config.headDim,
     hidden_act: 'silu',
-    attention_bias: false,
+    attention_bias: config.projectionBiases === 'qkvo',
     attention_dropout: 0,
     mlp_bias: false,
     rms_norm_eps: config.normEpsilon,
@@ -64,6 +65,8 @@ const families = {
   granite: 'GraniteForCausalLM',
   granitemoe: 'GraniteMoeForCausalLM',
   granitemoeshared: 'GraniteMoeSharedForCausalLM',
+  qwen2: 'Qwen2ForCausalLM',
+  qwen3: 'Qwen3ForCausalLM',
 } as const;
 
 type Family = keyof typeof families;
@@ -76,12 +79,19 @@ function familyOf(
   { family }: HuggingFaceAttention,
   config: LlamaConfig,
 ): { model_type: string; architectures: string[] } {
-  const { kind, setting } = feedForwardOf(config);
-  let named: Family | undefined = family;
-  if (kind.family) named = family === 'llama' ? kind.family(setting, config) : undefined;
-  else if (config.mup) named = family === 'llama' ? 'granite' : undefined;
+  const named = family && familyWith(family, config);
   if (!named) return { model_type: 'stickbreaking_llama', architectures: ['StickbreakingLlamaForCausalLM'] };
   return { model_type: named, architectures: [families[named]] };
+}
+
+/** The family that has what the model has beside its attention, if one does. */
+function familyWith(family: NonNullable<HuggingFaceAttention['family']>, config: LlamaConfig): Family | undefined {
+  const { mup, projectionBiases } = config;
+  const { kind, setting } = feedForwardOf(config);
+  if (kind.family) return family === 'llama' && !projectionBiases ? kind.family(setting, config) : undefined;
+  if (mup) return family === 'llama' && projectionBiases !== 'qkv' ? 'granite' : undefined;
+  if (projectionBiases === 'qkv') return family === 'llama' ? 'qwen2' : undefined;
+  return projectionBiases === 'qkvo' && family === 'mistral' ? undefined : family;
 }
 
 /** Reads a `config.json`, ours or one written by `transformers`. */
@@ -114,6 +124,17 @@ function checkAgreement(json: Json, config: LlamaConfig, file: string): void {
   }
 }
 
+/** What the model types take where a key is left out. */
+const defaults = {
+  llama: { numKvHeads: null, headDim: null, contextLength: 2048 },
+  mistral: { numKvHeads: 8, headDim: null, contextLength: 131_072 },
+  granite: { numKvHeads: null, headDim: null, contextLength: 2048 },
+  granitemoe: { numKvHeads: null, headDim: null, contextLength: 2048 },
+  granitemoeshared: { numKvHeads: null, headDim: null, contextLength: 2048 },
+  qwen2: { numKvHeads: 32, headDim: null, contextLength: 32_768 },
+  qwen3: { numKvHeads: 32, headDim: 128, contextLength: 32_768 },
+} as const;
+
 /** The configuration as `transformers` understands it for the file's model type, its defaults included. */
 function mapped(json: Json, file: string): LlamaConfigInput {
   const type = json.model_type;
@@ -124,28 +145,28 @@ function mapped(json: Json, file: string): LlamaConfigInput {
   }
   const { num_local_experts, ...others } = harmless;
   refuseOthers(json, file, isMixture(type) ? others : harmless);
+  // These do not look at it, or it is not read for them.
+  if (['mistral', 'qwen2'].includes(type) || isMixture(type)) refuseOthers(json, file, { attention_bias: [false] });
+  // A model has QK-norm or not by its type alone.
+  refuseOthers(json, file, { qk_norm: [type === 'qwen3'], use_qk_norm: [type === 'qwen3'] });
   const key = <Schema extends z.ZodType>(name: string, schema: Schema) => readKey(json, file, name, schema);
-  const mistral = type === 'mistral'; // its defaults differ from LLaMA's and Granite's
+  const byDefault = defaults[type as Family];
+  const hasBias = key('attention_bias', flag(false));
   return {
     vocabSize: key('vocab_size', count()),
     hiddenSize: key('hidden_size', count()),
     ...feedForwardFromHuggingFace(json, file),
     numLayers: key('num_hidden_layers', count()),
     numHeads: key('num_attention_heads', count()),
-    // Absent: Mistral's own default; null: as many as heads.
-    numKvHeads:
-      key(
-        'num_key_value_heads',
-        count()
-          .nullish()
-          .default(mistral ? 8 : null),
-      ) ?? undefined,
-    headDim: key('head_dim', count().nullish()) ?? undefined,
-    contextLength: key('max_position_embeddings', count().default(mistral ? 131_072 : 2048)),
+    // Absent: the model type's own default; null: as many as heads.
+    numKvHeads: key('num_key_value_heads', count().nullish().default(byDefault.numKvHeads)) ?? undefined,
+    headDim: key('head_dim', count().nullish().default(byDefault.headDim)) ?? undefined,
+    contextLength: key('max_position_embeddings', count().default(byDefault.contextLength)),
     tieEmbeddings: key('tie_word_embeddings', flag(false)),
     normEpsilon: key('rms_norm_eps', positive().default(1e-6)),
     initializerRange: key('initializer_range', positive().default(0.02)),
     attention: attentionFromHuggingFace(json, file),
+    ...(type === 'qwen2' ? { projectionBiases: 'qkv' } : hasBias ? { projectionBiases: 'qkvo' } : {}),
     ...(isGranite(type)
       ? {
           mup: {
@@ -167,7 +188,6 @@ const isMixture = (type: string) => type === 'granitemoe' || type === 'granitemo
  */
 const harmless = {
   hidden_act: ['silu', 'swish'],
-  attention_bias: [false],
   mlp_bias: [false],
   qkv_bias: [false],
   partial_rotary_factor: [1],
@@ -177,8 +197,6 @@ const harmless = {
   query_pre_attn_scalar: [],
   clip_qkv: [],
   logit_scale: [1],
-  qk_norm: [false],
-  use_qk_norm: [false],
   alibi: [false],
   num_local_experts: [0],
   num_experts: [0],

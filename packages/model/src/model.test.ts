@@ -47,6 +47,19 @@ const kinds: Record<string, LlamaConfigInput> = {
     ...base,
     attention: { kind: 'softmax', position: { kind: 'rope', scaling: { kind: 'dynamic', factor: 2 } } },
   },
+  'rope, LLaMA 3': {
+    ...base,
+    attention: {
+      kind: 'softmax',
+      position: { kind: 'rope', scaling: { kind: 'llama3', factor: 4, originalContextLength: 60 } },
+    },
+  },
+  'rope, YaRN': {
+    ...base,
+    attention: { kind: 'softmax', position: { kind: 'rope', scaling: { kind: 'yarn', factor: 4 } } },
+  },
+  'rope with biases': { ...base, attention: 'softmax+rope', projectionBiases: 'qkv' },
+  'stick-breaking with biases': { ...base, attention: 'stick-breaking', projectionBiases: 'qkvo' },
   'rope in a window': { ...base, attention: { kind: 'softmax', position: 'rope', window: 5 } },
   alibi: { ...base, attention: 'softmax+alibi' },
   'alibi in a window': { ...base, attention: { kind: 'softmax', position: 'alibi', window: 3 } },

@@ -87,7 +87,9 @@ describe('arguments', () => {
   it.each([
     [['--prompt'], /prompt/],
     [['--prompt', '--json'], /prompt/],
-    [['--promt', 'x'], /Unknown argument: promt/],
+    [['--promt', 'x'], /Unknown argument: promt; did you mean --prompt\?/],
+    [['--tpo-k=3'], /Unknown arguments: tpo-k, tpoK; did you mean --top-k\?/],
+    [['--temperature', '3'], /Unknown argument: temperature \(see --help\)/],
     [['-_-json'], /Unknown argument: -_-json/],
     [['--_=3'], /Unknown argument: --_=3/],
     [['--$0', 'x'], /Unknown argument: --\$0/],
@@ -101,7 +103,7 @@ describe('arguments', () => {
     [['--no-top-k', '--json'], /--no-top-k is not an option/],
     [['--json=1e-8'], /--json is a switch and takes no value/],
     [['--json=&a [*a]'], /--json is a switch/],
-    [['--TOP-K', '3'], /Unknown argument: TOP-K/],
+    [['--TOP-K', '3'], /Unknown argument: TOP-K; did you mean --top-k\?/],
     [['--Top-K', '--top-k', '3'], /Unknown arguments: Top-K/],
     [['--json', '--prompt', 'a', '--prompt', 'b'], /--prompt was given more than once/],
   ])('that are wrong are told in one line: %j', async (argv, message) => {

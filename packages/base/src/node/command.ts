@@ -7,6 +7,7 @@ import { EXIT } from '../exit_codes.js';
 import { oneLine } from '../shown.js';
 import { VERSION } from '../version.js';
 import { beforeDashes, misused, namesOf, type OptionKinds, putAway, reserved } from './as_typed.js';
+import { nearest } from './nearest.js';
 import { watchOutput } from './output.js';
 
 /** How every command reads its line: digits stay as they are typed, and `--name.x` is no part of `--name`. */
@@ -33,7 +34,8 @@ export async function runCommand<Args>(
         .exitProcess(false)
         .parserConfiguration(parsing)
         .fail((message, error) => {
-          throw error && error.name !== 'YError' ? error : new UsageError(restore(message ?? error.message));
+          if (error && error.name !== 'YError') throw error;
+          throw new UsageError(withSuggestion(restore(message ?? error.message), kindsNow()));
         }),
     );
     if (await completed(argv, parser)) return EXIT.done;
@@ -58,6 +60,15 @@ export async function runCommand<Args>(
   } catch (error) {
     return tell(error);
   }
+}
+
+/** Names the option that somebody may have meant who typed one that is none. */
+function withSuggestion(message: string, kinds: OptionKinds): string {
+  const unknown = /^Unknown arguments?: -*([\w-]+)/.exec(message)?.[1];
+  if (unknown === undefined || unknown.length < 2) return message;
+  const names = [...kinds.string, ...kinds.number, ...kinds.boolean].filter((name) => /^[a-z][a-z0-9-]+$/.test(name));
+  const meant = nearest(unknown.toLowerCase(), names);
+  return meant === undefined ? message : `${message}; did you mean --${meant}?`;
 }
 
 /** Of a command that has commands one must have been named; what follows `--` names none. */
@@ -110,7 +121,7 @@ const isUserError = (error: unknown): error is UserError => (error as Error | un
 function checkValues(args: Record<string, unknown>, kinds: OptionKinds): true {
   const { all } = namesOf(kinds);
   const misspelt = Object.keys(args).find((name) => !all.has(name) && all.has(name.toLowerCase()));
-  if (misspelt !== undefined) throw new UsageError(`Unknown argument: ${misspelt}`);
+  if (misspelt !== undefined) throw new UsageError(withSuggestion(`Unknown argument: ${misspelt}`, kinds));
   for (const name of [...kinds.string, ...kinds.number, ...kinds.boolean]) {
     if (Array.isArray(args[name]) && !kinds.array.includes(name)) {
       throw new UsageError(`--${name} was given more than once; expected it once`);

@@ -1,6 +1,6 @@
 /** Of everything zod finds wrong with a value, the one thing to report: which key, and what was expected. */
-import { distance } from 'fastest-levenshtein';
 import type { z } from 'zod';
+import { nearest } from './nearest.js';
 
 type Path = readonly PropertyKey[];
 type Issue = z.core.$ZodIssue;
@@ -28,9 +28,8 @@ export function describeProblem(issues: readonly Issue[], schema: z.ZodType, val
 
 function unknownKey(key: string, parent: Path, schema: z.ZodType, value: unknown): Problem {
   const known = knownKeys(schema, parent, value);
-  const nearest = known.toSorted((a, b) => distance(a, key) - distance(b, key))[0];
-  const close = nearest !== undefined && distance(nearest, key) <= Math.max(2, key.length / 2);
-  const hint = close ? `did you mean '${nearest}'?` : `expected one of ${known.join(', ')}.`;
+  const near = nearest(key, known);
+  const hint = near === undefined ? `expected one of ${known.join(', ')}.` : `did you mean '${near}'?`;
   return { path: [...parent, key], message: (at) => `key '${at}' is not known; ${hint}` };
 }
 

@@ -10,7 +10,34 @@ export type RopeScaling =
   /** NTK-aware, static: theta · factor^(D/(D−2)). */
   | { kind: 'ntk'; factor: number }
   /** Dynamic NTK: theta grows with the document's length beyond `originalContextLength`. */
-  | { kind: 'dynamic'; factor: number; originalContextLength: number };
+  | { kind: 'dynamic'; factor: number; originalContextLength: number }
+  | Llama3Scaling
+  | YarnScaling;
+
+/**
+ * LLaMA 3's: frequencies whose waves are longer than `originalContextLength / lowFrequencyFactor` are divided by `factor`,
+ * those shorter than `originalContextLength / highFrequencyFactor` stay, and those between are blended.
+ */
+export interface Llama3Scaling {
+  kind: 'llama3';
+  factor: number;
+  lowFrequencyFactor: number;
+  highFrequencyFactor: number;
+  originalContextLength: number;
+}
+
+/**
+ * YaRN (https://arxiv.org/abs/2309.00071): frequencies that turn more than `betaFast` times in `originalContextLength`
+ * stay, those that turn less than `betaSlow` times are divided by `factor`, and those between are blended. The temperature
+ * that belongs to it is `yarnTemperature`, a factor on q·k.
+ */
+export interface YarnScaling {
+  kind: 'yarn';
+  factor: number;
+  originalContextLength: number;
+  betaFast: number;
+  betaSlow: number;
+}
 
 /** FIRE's learned parameters (https://arxiv.org/abs/2310.04418), in torch's Linear layout. */
 export interface FireParameters {
@@ -56,11 +83,12 @@ export function ropeInverseFrequencies(
   checkNumber('RoPE', 'theta', theta);
   if (scaling) {
     const { kind } = scaling;
-    if (kind !== 'linear' && kind !== 'ntk' && kind !== 'dynamic') {
-      throw new UserError(`RoPE scaling: kind is ${kind}; expected linear, ntk or dynamic.`);
+    if (!scalingKinds.includes(kind)) {
+      throw new UserError(`RoPE scaling: kind is ${kind}; expected ${scalingKinds.join(', ')}.`);
     }
     checkNumber('RoPE scaling', 'factor', scaling.factor, 1);
-    if (kind === 'dynamic') checkInt('RoPE scaling', 'originalContextLength', scaling.originalContextLength, 1);
+    if ('originalContextLength' in scaling)
+      checkInt('RoPE scaling', 'originalContextLength', scaling.originalContextLength, 1);
   }
   const exponent = headDim / (headDim - 2);
   let base = theta;
@@ -69,9 +97,39 @@ export function ropeInverseFrequencies(
     const ratio = Math.max(length, scaling.originalContextLength) / scaling.originalContextLength;
     base = theta * (scaling.factor * ratio - (scaling.factor - 1)) ** exponent;
   }
-  const divisor = scaling?.kind === 'linear' ? scaling.factor : 1;
-  return Float64Array.from({ length: headDim / 2 }, (_, i) => base ** ((-2 * i) / headDim) / divisor);
+  const frequencies = Float64Array.from({ length: headDim / 2 }, (_, i) => base ** ((-2 * i) / headDim));
+  if (scaling?.kind === 'linear') return frequencies.map((frequency) => frequency / scaling.factor);
+  if (scaling?.kind === 'llama3') return frequencies.map((frequency) => llama3(frequency, scaling));
+  if (scaling?.kind === 'yarn') return yarn(frequencies, theta, scaling);
+  return frequencies;
 }
+
+const scalingKinds: readonly RopeScaling['kind'][] = ['linear', 'ntk', 'dynamic', 'llama3', 'yarn'];
+
+/** Between a frequency and the same divided by the factor; `kept` is the first one's share. */
+const blend = (frequency: number, factor: number, kept: number) => (kept + (1 - kept) / factor) * frequency;
+const clamp = (value: number) => Math.min(1, Math.max(0, value));
+
+function llama3(frequency: number, scaling: Llama3Scaling): number {
+  const { factor, lowFrequencyFactor: low, highFrequencyFactor: high, originalContextLength } = scaling;
+  const turns = (originalContextLength * frequency) / (2 * Math.PI);
+  return blend(frequency, factor, clamp((turns - low) / (high - low)));
+}
+
+/** As `transformers` rounds it: the ramp between the two kinds of frequencies begins and ends at whole dimensions. */
+function yarn(frequencies: Float64Array, theta: number, scaling: YarnScaling): Float64Array {
+  const { factor, originalContextLength, betaFast, betaSlow } = scaling;
+  const headDim = 2 * frequencies.length;
+  const dimensionOf = (turns: number) =>
+    (headDim * Math.log(originalContextLength / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
+  const low = Math.max(0, Math.floor(dimensionOf(betaFast)));
+  const high = Math.min(headDim - 1, Math.ceil(dimensionOf(betaSlow)));
+  const width = high === low ? 0.001 : high - low;
+  return frequencies.map((frequency, i) => blend(frequency, factor, 1 - clamp((i - low) / width)));
+}
+
+/** YaRN's factor on q·k: both queries and keys are multiplied by 0.1·ln(factor) + 1. */
+export const yarnTemperature = (factor: number) => (factor <= 1 ? 1 : (0.1 * Math.log(factor) + 1) ** 2);
 
 /**
  * ALiBi's published slopes (https://arxiv.org/abs/2108.12409): 2^(−8h/H) for a power of two; otherwise those of the

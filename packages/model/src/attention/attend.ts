@@ -5,13 +5,14 @@ import {
   linears,
   type MatmulPrecision,
   readPages,
+  remainderBias,
   rotaryEmbedding,
   writePages,
 } from '@stickbreaking/core';
-import { reshape, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import { fill, reshape, type Tensor1D, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
 import type { CachePlan } from '../cache_plan.js';
 import type { LlamaConfig } from '../config.js';
-import { normal, parameter, type Weights } from '../parameter.js';
+import { normal, parameter, type Weights, zeros } from '../parameter.js';
 import { attentionScale } from '../sizes.js';
 import type { Attended, QueriesAndKeys } from './attention_kind.js';
 import { attentionKind } from './index.js';
@@ -44,7 +45,7 @@ export interface AttentionContext {
 
 /** The projections, which every kind has, and the parameters that the kind adds. */
 export function attentionParameters(config: LlamaConfig) {
-  const { hiddenSize, numHeads, numKvHeads, headDim, initializerRange } = config;
+  const { hiddenSize, numHeads, numKvHeads, headDim, initializerRange, projectionBiases: biases } = config;
   const initial = normal(initializerRange);
   const [queries, keys] = [numHeads * headDim, numKvHeads * headDim];
   return {
@@ -52,6 +53,10 @@ export function attentionParameters(config: LlamaConfig) {
     k: parameter('self_attn.k_proj.weight', [keys, hiddenSize], initial),
     v: parameter('self_attn.v_proj.weight', [keys, hiddenSize], initial),
     o: parameter('self_attn.o_proj.weight', [hiddenSize, queries], initial),
+    qBias: biases ? parameter('self_attn.q_proj.bias', [queries], zeros) : undefined,
+    kBias: biases ? parameter('self_attn.k_proj.bias', [keys], zeros) : undefined,
+    vBias: biases ? parameter('self_attn.v_proj.bias', [keys], zeros) : undefined,
+    oBias: biases === 'qkvo' ? parameter('self_attn.o_proj.bias', [hiddenSize], zeros) : undefined,
     own: attentionKind(config.attention).parameters(config.attention, config),
   };
 }
@@ -67,12 +72,16 @@ export function attend(
   layer: number,
   { cuSeqlens, cache, observe, onKeysRead, precision = 'default' }: AttentionContext,
 ): Tensor2D {
-  const { attention, numHeads, numKvHeads, headDim } = config;
+  const { attention, hiddenSize, numHeads, numKvHeads, headDim } = config;
   const kind = attentionKind(attention);
   const projected = linears(x, [weights.q, weights.k, weights.v], { precision });
-  const byHead = (flat: Tensor2D, heads: number) => reshape(flat, [x.shape[0], heads, headDim]) as Tensor3D;
-  const plain = { q: byHead(projected[0], numHeads), k: byHead(projected[1], numKvHeads) };
-  const v = byHead(projected[2], numKvHeads);
+  const byHead = (flat: Tensor2D, heads: number, bias: Tensor1D | undefined) =>
+    biased(reshape(flat, [x.shape[0], heads, headDim]) as Tensor3D, bias);
+  const plain = {
+    q: byHead(projected[0], numHeads, weights.qBias),
+    k: byHead(projected[1], numKvHeads, weights.kBias),
+  };
+  const v = byHead(projected[2], numKvHeads, weights.vBias);
   const scale = attentionScale(config);
   const shaped = kind.shape?.({ ...plain, scale }, weights.own, attention, config) ?? { ...plain, scale };
   const packed = { ...shaped, cuSeqlens, cuSeqlensK: cuSeqlens, consumed: !observe };
@@ -85,7 +94,17 @@ export function attend(
     weights: () => kind.matrix(shaped, weights.own, attention, config),
     mix: (values) => kind.attend({ ...packed, v: values }, weights.own, attention, config),
   });
-  return linear(reshape(output, [x.shape[0], numHeads * headDim]) as Tensor2D, weights.o, { precision });
+  const joined = linear(reshape(output, [x.shape[0], numHeads * headDim]) as Tensor2D, weights.o, { precision });
+  if (!weights.oBias) return joined;
+  return reshape(biased(reshape(joined, [x.shape[0], 1, hiddenSize]) as Tensor3D, weights.oBias), joined.shape);
+}
+
+/** With the bias on every token; as it is, where there is none. */
+function biased(x: Tensor3D, bias: Tensor1D | undefined): Tensor3D {
+  if (!bias) return x;
+  const [tokens, heads, headDim] = x.shape;
+  // What a remainder of one adds to every token.
+  return remainderBias(x, fill([tokens, heads], 1), reshape(bias, [heads, headDim]));
 }
 
 /** Puts the new keys and values into the cache and attends to all that are there. */

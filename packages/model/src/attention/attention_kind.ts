@@ -46,7 +46,7 @@ export interface Attended {
 /** How a kind is written in Hugging Face's `config.json`. */
 export interface HuggingFaceAttention {
   /** The family of `transformers` models that attends like this; absent if none does. */
-  family?: 'llama' | 'mistral';
+  family?: 'llama' | 'mistral' | 'qwen3';
   /** Keys of config.json. */
   keys: Record<string, unknown>;
 }

@@ -42,7 +42,10 @@ export const softmax = defineAttentionKind({
     sinks: sink ? parameter('self_attn.sinks', [model.numHeads], zeros) : undefined,
   }),
 
-  shape: (inputs, weights, _, { normEpsilon }) => normalisedQueriesAndKeys(inputs, weights, normEpsilon),
+  shape({ scale, ...inputs }, weights, { position }, { normEpsilon }) {
+    const tempered = { ...inputs, scale: scale * (positionKind(position).temperature?.(position) ?? 1) };
+    return normalisedQueriesAndKeys(tempered, weights, normEpsilon);
+  },
 
   headDimFault: ({ position }, headDim) => positionKind(position).headDimFault?.(headDim),
 
@@ -78,16 +81,23 @@ export const softmax = defineAttentionKind({
   toHuggingFace({ position, window, qkNorm, sink }, model) {
     const keys = positionKind(position).toHuggingFace?.(position, model);
     return {
-      family: keys && !qkNorm && !sink ? (window ? 'mistral' : 'llama') : undefined,
+      family: keys && !sink ? familyOf(window, qkNorm) : undefined,
       keys: { ...keys, ...(window ? { sliding_window: window } : {}) },
     };
   },
 
   fromHuggingFace(json, file): SoftmaxInput {
     const window = windowFromHuggingFace(json, file);
-    return { kind: 'softmax', position: ropeFromHuggingFace(json, file), ...(window ? { window } : {}) };
+    const qkNorm = json.model_type === 'qwen3' ? { qkNorm: true } : {};
+    return { kind: 'softmax', position: ropeFromHuggingFace(json, file), ...(window ? { window } : {}), ...qkNorm };
   },
 });
+
+/** The models of `transformers` that attend like this. */
+function familyOf(window: number | undefined, qkNorm: boolean | undefined) {
+  if (qkNorm) return window ? undefined : ('qwen3' as const);
+  return window ? ('mistral' as const) : ('llama' as const);
+}
 
 /** Of the model types that are read, only Mistral has a window: `transformers` ignores the key in the others. */
 function windowFromHuggingFace(json: Json, file: string): number | undefined {
@@ -97,6 +107,8 @@ function windowFromHuggingFace(json: Json, file: string): number | undefined {
       : undefined;
   // Mistral looks at neither of these, so a file in which they say something else describes another model.
   if (window) refuseOthers(json, file, { use_sliding_window: [true] });
+  // Qwen looks at its window where this says so.
+  if (/^qwen/.test(String(json.model_type))) refuseOthers(json, file, { use_sliding_window: [false] });
   const expected = window ? 'sliding_attention' : 'full_attention';
   const types = readKey(json, file, 'layer_types', z.array(z.string()).nullish()) ?? [];
   const other = types.find((type) => type !== expected);

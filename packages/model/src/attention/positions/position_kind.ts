@@ -21,6 +21,8 @@ export interface PositionKind<Schema extends KindSchema = KindSchema, P extends 
     position: z.output<Schema>,
     model: ModelSizes,
   ): Omit<Extract<DecodeAttributes['attention'], { kind: 'softmax' }>, 'kind' | 'window'> | undefined;
+  /** Factor on q·k that belongs to the scheme; default 1. */
+  temperature?(position: z.output<Schema>): number;
   /** How many positions a trained model knows, where there is a limit. */
   reach?(position: z.output<Schema>, model: ModelSizes): number | undefined;
   /** Why a head dimension does not fit, as the end of a message that begins with its key; undefined if it fits. */

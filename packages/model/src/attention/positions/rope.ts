@@ -1,7 +1,7 @@
 /** RoPE: queries and keys are rotated by angles that grow with their position (https://arxiv.org/abs/2104.09864). */
 
 import { UserError } from '@stickbreaking/base';
-import { ropeInverseFrequencies } from '@stickbreaking/core';
+import { type RopeScaling, ropeInverseFrequencies, yarnTemperature } from '@stickbreaking/core';
 import { z } from 'zod';
 import { count, positive } from '../../bounds.js';
 import { type Json, readKey, refuseOthers, say } from '../../huggingface_keys.js';
@@ -19,6 +19,27 @@ const RopeScalingSchema = z.discriminatedUnion('kind', [
     /** Default: the model's contextLength. */
     originalContextLength: count().optional(),
   }),
+  z
+    .strictObject({
+      kind: z.literal('llama3'),
+      factor,
+      lowFrequencyFactor: positive().default(1),
+      highFrequencyFactor: positive().default(4),
+      originalContextLength: count().default(8192),
+    })
+    .refine(({ lowFrequencyFactor: low, highFrequencyFactor: high }) => low < high, {
+      error: 'expected lowFrequencyFactor below highFrequencyFactor',
+    }),
+  z.strictObject({
+    kind: z.literal('yarn'),
+    factor,
+    /** Default: the model's contextLength. */
+    originalContextLength: count().optional(),
+    betaFast: positive().default(32),
+    betaSlow: positive().default(1),
+    /** What queries and keys are multiplied by; default: 0.1·ln(factor) + 1. */
+    attentionFactor: positive().optional(),
+  }),
 ]);
 
 const RopeSchema = z.strictObject({
@@ -27,27 +48,43 @@ const RopeSchema = z.strictObject({
   scaling: RopeScalingSchema.optional(),
 });
 
+/** With what it takes from the model filled in. */
+function coreScaling(
+  scaling: z.output<typeof RopeScalingSchema>,
+  { contextLength }: { contextLength: number },
+): RopeScaling {
+  if (scaling.kind !== 'dynamic' && scaling.kind !== 'yarn') return scaling;
+  return { ...scaling, originalContextLength: scaling.originalContextLength ?? contextLength };
+}
+
 export const rope = definePositionKind({
   schema: RopeSchema,
   shorthand: 'rope',
   parameters: () => ({}),
 
-  toCore({ theta, scaling }, _, { contextLength }) {
-    if (!scaling) return { kind: 'rope', theta };
-    if (scaling.kind !== 'dynamic') return { kind: 'rope', theta, scaling };
-    const originalContextLength = scaling.originalContextLength ?? contextLength;
-    return { kind: 'rope', theta, scaling: { ...scaling, originalContextLength } };
+  toCore: ({ theta, scaling }, _, model) => {
+    return { kind: 'rope', theta, ...(scaling ? { scaling: coreScaling(scaling, model) } : {}) };
+  },
+
+  temperature({ scaling }) {
+    if (scaling?.kind !== 'yarn') return 1;
+    return scaling.attentionFactor === undefined ? yarnTemperature(scaling.factor) : scaling.attentionFactor ** 2;
   },
 
   // Dynamic scaling changes every angle as a document grows.
-  turnedBy: ({ theta, scaling }, { headDim }) =>
-    scaling?.kind === 'dynamic' ? undefined : ropeInverseFrequencies(headDim, theta, scaling),
+  turnedBy: ({ theta, scaling }, model) =>
+    scaling?.kind === 'dynamic'
+      ? undefined
+      : ropeInverseFrequencies(model.headDim, theta, scaling && coreScaling(scaling, model)),
 
   decoding: ({ scaling }) => (scaling?.kind === 'dynamic' ? undefined : {}),
 
   reach({ scaling }, { contextLength }) {
     if (!scaling) return contextLength;
-    return scaling.kind === 'dynamic' ? undefined : scaling.factor * contextLength;
+    if (scaling.kind === 'dynamic') return undefined;
+    // The context length of a model that was trained with these is what it reaches with them.
+    const original = scaling.kind === 'llama3' || scaling.kind === 'yarn' ? scaling.originalContextLength : undefined;
+    return original === undefined ? scaling.factor * contextLength : Math.max(contextLength, scaling.factor * original);
   },
 
   headDimFault: (headDim) =>
@@ -60,6 +97,24 @@ export const rope = definePositionKind({
       return { rope_theta: theta * scaling.factor ** (headDim / (headDim - 2)), rope_scaling: null };
     const keys = { rope_theta: theta, rope_scaling: { rope_type: scaling.kind, factor: scaling.factor } };
     if (scaling.kind === 'linear') return keys;
+    if (scaling.kind === 'llama3') {
+      const { factor, lowFrequencyFactor, highFrequencyFactor, originalContextLength } = scaling;
+      const rope_scaling = {
+        ...{ rope_type: 'llama3', factor, low_freq_factor: lowFrequencyFactor, high_freq_factor: highFrequencyFactor },
+        original_max_position_embeddings: originalContextLength,
+      };
+      return { rope_theta: theta, rope_scaling };
+    }
+    if (scaling.kind === 'yarn') {
+      const { factor, betaFast, betaSlow, attentionFactor, originalContextLength = contextLength } = scaling;
+      const rope_scaling = {
+        ...{ rope_type: 'yarn', factor, beta_fast: betaFast, beta_slow: betaSlow },
+        original_max_position_embeddings: originalContextLength,
+        ...(attentionFactor === undefined ? {} : { attention_factor: attentionFactor }),
+      };
+      // Versions of transformers differ in whether they take the factor or this ratio.
+      return { rope_theta: theta, rope_scaling, max_position_embeddings: Math.round(factor * originalContextLength) };
+    }
     // transformers compares a document's length with max_position_embeddings.
     return { ...keys, max_position_embeddings: scaling.originalContextLength ?? contextLength };
   },
@@ -76,22 +131,54 @@ export function ropeFromHuggingFace(json: Json, file: string): z.input<typeof Ro
   const key = <Schema extends z.ZodType>(name: string, schema: Schema) => readKey(rope, `${file}: RoPE`, name, schema);
   const theta = key('rope_theta', positive().nullish()) ?? 10_000;
   const kind = rope.rope_type ?? rope.type ?? 'default';
-  if (kind !== 'default' && kind !== 'linear' && kind !== 'dynamic') {
-    throw new UserError(`${file}: RoPE scaling ${say(kind)} is not supported; expected default, linear or dynamic.`);
+  if (typeof kind !== 'string' || !Object.hasOwn(ownKeys, kind)) {
+    throw new UserError(
+      `${file}: RoPE scaling ${say(kind)} is not supported; expected ${Object.keys(ownKeys).join(', ')}.`,
+    );
   }
-  const unknown = Object.keys(rope).find((name) => !sectionKeys.includes(name) && rope[name] !== null);
+  const known = [...sectionKeys, ...ownKeys[kind as keyof typeof ownKeys]];
+  const unknown = Object.keys(rope).find((name) => !known.includes(name) && rope[name] !== null);
   if (unknown !== undefined) {
-    throw new UserError(`${file}: RoPE's ${say(unknown)} is not supported; expected ${sectionKeys.join(', ')}.`);
+    throw new UserError(`${file}: RoPE's ${say(unknown)} is not supported; expected ${known.join(', ')}.`);
   }
+  const originalKey = 'original_max_position_embeddings';
   refuseOthers(rope, `${file}: RoPE`, {
     partial_rotary_factor: [1],
     ...(kind === 'default' ? { factor: [1] } : {}),
     // Scaling begins at max_position_embeddings, whatever this key says.
-    original_max_position_embeddings: [json.max_position_embeddings],
+    ...(kind === 'llama3' || kind === 'yarn' ? {} : { [originalKey]: [json.max_position_embeddings] }),
   });
   if (kind === 'default') return { kind: 'rope', theta };
-  return { kind: 'rope', theta, scaling: { kind, factor: key('factor', factor) } };
+  if (kind === 'llama3') {
+    const scaling = {
+      ...({ kind, factor: key('factor', factor), originalContextLength: key(originalKey, count()) } as const),
+      lowFrequencyFactor: key('low_freq_factor', positive()),
+      highFrequencyFactor: key('high_freq_factor', positive()),
+    };
+    return { kind: 'rope', theta, scaling };
+  }
+  if (kind === 'yarn') {
+    const attentionFactor = key('attention_factor', positive().nullish()) ?? undefined;
+    const scaling = {
+      ...({ kind, factor: key('factor', factor) } as const),
+      originalContextLength: key(originalKey, count().nullish()) ?? undefined,
+      betaFast: key('beta_fast', positive().nullish()) ?? 32,
+      betaSlow: key('beta_slow', positive().nullish()) ?? 1,
+      ...(attentionFactor === undefined ? {} : { attentionFactor }),
+    };
+    return { kind: 'rope', theta, scaling };
+  }
+  return { kind: 'rope', theta, scaling: { kind: kind as 'linear' | 'dynamic', factor: key('factor', factor) } };
 }
+
+/** The scaling kinds that are read, each with the keys that it has beside the others'. */
+const ownKeys = {
+  default: [],
+  linear: [],
+  dynamic: [],
+  llama3: ['low_freq_factor', 'high_freq_factor'],
+  yarn: ['beta_fast', 'beta_slow', 'attention_factor'],
+} as const satisfies Record<string, readonly string[]>;
 
 const sectionKeys = [
   'rope_type',
