@@ -16,12 +16,14 @@ type Within = { losses: number; gradientNorms: number };
 const rounding: Within = { losses: 1e-4, gradientNorms: 1e-3 };
 /** FIRE's gradients are sums that all but cancel, and AdamW brings small gradients up to size with what was lost. */
 const fireRounding: Within = { losses: 2e-3, gradientNorms: 2e-2 };
+/** Where two experts' logits are all but equal, rounding decides which of them a token has. */
+const expertsRounding: Within = { losses: 5e-3, gradientNorms: 5e-2 };
 /** With activations in bfloat16; four and three times what an H100 gives. */
 const bfloat16: Within = { losses: 0.02, gradientNorms: 0.2 };
 const backends = [
-  { backend: 'native', exact: sameMachine, within: rounding, fire: fireRounding },
-  { backend: 'cpu', exact: false, within: rounding, fire: fireRounding },
-  { backend: 'cuda', exact: false, within: bfloat16, fire: bfloat16 },
+  { backend: 'native', exact: sameMachine, within: rounding, fire: fireRounding, experts: expertsRounding },
+  { backend: 'cpu', exact: false, within: rounding, fire: fireRounding, experts: expertsRounding },
+  { backend: 'cuda', exact: false, within: bfloat16, fire: bfloat16, experts: bfloat16 },
 ];
 
 it('the recorded runs are those of today', () => {
@@ -29,7 +31,7 @@ it('the recorded runs are those of today', () => {
   for (const run of Object.values(recorded.runs)) expect(run.losses).toHaveLength(STEPS);
 });
 
-for (const { backend, exact, within, fire } of backends) {
+for (const { backend, exact, within, fire, experts } of backends) {
   const why = await selectBackend(backend).then(
     () => '',
     (error: Error) => error.message,
@@ -41,7 +43,7 @@ for (const { backend, exact, within, fire } of backends) {
       const run = await goldenRun(name);
       if (exact) return expect(run).toEqual(recorded.runs[name]);
       const apart = compare(run, recorded.runs[name]!);
-      const { losses, gradientNorms } = name === 'fire' ? fire : within;
+      const { losses, gradientNorms } = name === 'fire' ? fire : name.startsWith('experts') ? experts : within;
       expect(apart.losses).toBeLessThan(losses);
       expect(apart.gradientNorms).toBeLessThan(gradientNorms);
     });
