@@ -15,6 +15,7 @@ const benches = {
   checkpoint: 'what the checksums of a checkpoint cost when it is saved and loaded',
   golden:
     'the losses of a tiny training run for each kind of attention, compared with recorded ones (a check, not a timing)',
+  tasks: 'tasks on the CPU: how long the texts of RULER take, and a small model on choices',
   'cuda-tasks': 'tasks with the 1B model on one GPU: HellaSwag, MMLU, RULER at 65,536 tokens',
   'cuda-check': 'every GPU kernel compared with float64 (a check, not a timing)',
 };

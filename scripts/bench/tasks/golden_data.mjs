@@ -107,6 +107,13 @@ export function writeRulerMaterials(goldens, folder) {
   for (const name of ['nounlist', 'adjectivelist', 'verblist']) {
     cpSync(join(from, `wonderwords_${name}.txt`), join(folder, `ruler/${name}.txt`));
   }
+  const punkt = JSON.parse(readFileSync(join(from, 'punkt_english.json'), 'utf8'));
+  const lines = (name, rows) =>
+    writeFileSync(join(folder, 'ruler', name), rows.map((row) => `${[row].flat().join('\t')}\n`).join(''));
+  lines('abbrev_types.txt', punkt.abbrev_types);
+  lines('collocations.tab', punkt.collocations);
+  lines('sent_starters.txt', punkt.sent_starters);
+  lines('ortho_context.tab', Object.entries(punkt.ortho_context));
   cpSync(join(from, 'essays.jsonl'), join(folder, 'ruler/essays.jsonl'));
   cpSync(join(from, 'squad_small.json'), join(folder, 'ruler/squad.json'));
   cpSync(join(from, 'hotpot_small.json'), join(folder, 'ruler/hotpotqa.json'));
