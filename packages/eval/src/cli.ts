@@ -17,6 +17,8 @@ import { drawAttention } from './attention/command.js';
 import { openCheckpoint, verifyOption } from './checkpoint.js';
 import { evaluateDocuments } from './documents.js';
 import { parseLengths } from './lengths.js';
+import { writeReport } from './report/report.js';
+import { lengthsBlocks } from './results/lengths_blocks.js';
 import { BATCH_TOKENS, type LengthResult, scorerOf } from './scoring.js';
 import { evaluateStream } from './stream.js';
 import { formatTable } from './table.js';
@@ -39,6 +41,7 @@ interface Arguments extends SourceArguments, SpecialTokenArguments {
   backend: string;
   json: boolean;
   output: string | undefined;
+  report: string | undefined;
   attention: boolean;
   text: string | undefined;
   layers: string | undefined;
@@ -93,6 +96,10 @@ export function main(argv: string[]): Promise<number> {
           type: 'string',
           describe: 'write the JSON to this file too; with --attention: the HTML file',
         })
+        .option('report', {
+          type: 'string',
+          describe: 'write perplexity by length and loss by position as an HTML file',
+        })
         .option('attention', { type: 'boolean', default: false, describe: 'draw attention weights instead' })
         .option('text', { type: 'string', describe: 'attention: the text itself, instead of --data' })
         .option('layers', { type: 'string', describe: 'attention: layers from 0, such as 0,2..3; default all' })
@@ -120,6 +127,7 @@ async function evaluate(args: Arguments): Promise<void> {
   }
   const lengths = parseLengths(args.lengths);
   if (args.output !== undefined) checkOutput(args.output);
+  if (args.report !== undefined) checkOutput(args.report);
   if (args.maxTokens !== undefined && !(Number.isSafeInteger(args.maxTokens) && args.maxTokens > 0)) {
     throw new UserError(`--max-tokens is ${args.maxTokens}; expected a whole number above 0.`);
   }
@@ -159,6 +167,10 @@ async function evaluate(args: Arguments): Promise<void> {
   };
   const json = `${JSON.stringify(record, null, 2)}\n`;
   if (args.output) replaceFile(args.output, json);
+  if (args.report !== undefined) {
+    const facts = [...Object.entries({ checkpoint: directory, data, backend: backend.description })];
+    writeReport(args.report, { title: `${args.checkpoint} by context length`, blocks: lengthsBlocks(results, facts) });
+  }
   process.stdout.write(args.json ? json : report(record.checkpoint, data, backend.description, results));
 }
 

@@ -114,6 +114,18 @@ describe('sb-eval', () => {
     expect(found.size).toBe(1);
   });
 
+  it('writes loss by length and by position as HTML', async () => {
+    const lengths = ['--lengths', '8..32', '--protocol', 'both', '--data', at('text.txt')];
+    const { code } = await evaluating('rope', ...lengths, '--report', at('lengths.html'));
+    expect(code).toBe(0);
+    const html = readFileSync(at('lengths.html'), 'utf8');
+    for (const heading of ['Loss by context length', 'Loss by position']) expect(html).toContain(`<h2>${heading}</h2>`);
+    expect(html).toContain('windows of 32');
+    // A window of 32 has positions up to 1, 2, 4, 8, 16 and 32.
+    expect(html).toContain('position in the window: 32;');
+    expect(html.match(/<td[^>]*>(?:stream|documents)<\/td>/g)).toHaveLength(6);
+  });
+
   it('prints a table that names its protocols, and writes the JSON where it is told', async () => {
     const options = ['--lengths', '16,24', '--protocol', 'both', '--data', at('text.txt'), '--output', at('out.json')];
     const { code, stdout } = await evaluating('rope', ...options, '--max-tokens', '96');

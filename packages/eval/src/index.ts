@@ -5,6 +5,7 @@ export { type DocumentsOptions, evaluateDocuments } from './documents.js';
 export { Evaluator, type EvaluatorOptions, type Score, type ScoreOptions } from './evaluator.js';
 export { modelOptions, type SamplingArguments, samplingFrom, samplingOptions } from './generation/options.js';
 export { parseLengths } from './lengths.js';
+export type { Bar } from './report/bars.js';
 export { type Finding, sortFindings, summariseFindings } from './report/findings.js';
 export {
   type Curve,

@@ -2,7 +2,6 @@
 import { alignColumns, shown, UserError } from '@stickbreaking/base';
 import { runCommand } from '@stickbreaking/base/node';
 import { parseLengths } from './lengths.js';
-import { type Comparison, compareSamples } from './results/compare.js';
 import { readSamples, scoreSamples } from './results/samples.js';
 import { type RulerForm, rulerForms } from './ruler/context.js';
 import { metricsOf, summarise } from './tasks/scores.js';
@@ -116,55 +115,4 @@ export function scoreMain(argv: string[]): Promise<number> {
       process.stdout.write(args.json ? `${JSON.stringify(results, null, 2)}\n` : `${table}\n`);
     },
   );
-}
-
-/** sb-eval compare */
-export function compareMain(argv: string[]): Promise<number> {
-  return runCommand<{ first: string; second: string; json: boolean }>(
-    argv,
-    (parser) =>
-      parser
-        .scriptName('sb-eval')
-        .command(
-          'compare <first> <second>',
-          'Compares two files of samples of a task, ours or the harness’s.',
-          (command) =>
-            command
-              .positional('first', { type: 'string', describe: 'samples_<task>_<time>.jsonl' })
-              .positional('second', { type: 'string', describe: 'the same of another model, or of another program' }),
-        )
-        .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' }) as never,
-    async ({ first, second, json }) => {
-      const found = compareSamples(first, second);
-      process.stdout.write(json ? `${JSON.stringify(found, null, 2)}\n` : comparisonText(found));
-    },
-  );
-}
-
-function comparisonText(found: Comparison): string {
-  const { common, onlyFirst, onlySecond, samePrompts, firstDifference, largestDifference, figures } = found;
-  const lines = [
-    `${common} samples in common, ${onlyFirst} only in the first and ${onlySecond} only in the second; ${samePrompts} ask the same.`,
-  ];
-  if (firstDifference) {
-    const { document, byte, first, second } = firstDifference;
-    lines.push(
-      `The first difference is in document ${document} at byte ${byte}: '${shown(first)}' and '${shown(second)}'.`,
-    );
-  }
-  if (largestDifference) {
-    const { document, value } = largestDifference;
-    lines.push(`Log-likelihoods are at most ${value.toPrecision(3)} apart (document ${document}).`);
-  }
-  const rows = figures.map(({ metric, filter, first, second, discordant, pValue }) => [
-    metric,
-    filter,
-    first.toFixed(4),
-    second.toFixed(4),
-    discordant ? `${discordant[0]}` : '',
-    discordant ? `${discordant[1]}` : '',
-    pValue === undefined ? '' : pValue.toPrecision(2),
-  ]);
-  const header = ['metric', 'filter', 'first', 'second', 'only first right', 'only second right', 'p (McNemar)'];
-  return `${lines.join('\n')}\n\n${alignColumns([header, ...rows])}\n`;
 }

@@ -358,7 +358,14 @@ describe('sb-eval --report and compare', () => {
       /acc_norm<\/td><td[^>]*>\d+\.\d ± \d+\.\d<\/td><td[^>]*>6<\/td><td[^>]*>65\.6<\/td><td[^>]*>67\.6/,
     );
     expect(html).toContain('What is a stone made of, 0?');
-    expect(html).toContain('right: 0');
+    // One of the three documents' first choices is the right one.
+    expect(html).toMatch(/✓.? +-\d+\.\d{3} {2}(?:A|water and air)$/m);
+    expect(html).toMatch(/[ ✓]► +-\d+\.\d{3} {2}/);
+    expect(html).not.toContain('MMLU by subject');
+    await results('mmlu_anatomy,mmlu_virology', '--report', file);
+    const subjects = readFileSync(file, 'utf8');
+    expect(subjects).toContain('<h2>MMLU by subject</h2>');
+    expect(subjects).toMatch(/<th scope="row">anatomy<\/th>.*\d+\.\d \(\d+\.\d to \d+\.\d\) <small>of 6<\/small>/);
   });
 
   it('tell two evaluations apart: prompts, likelihoods, who is right', async () => {
@@ -379,6 +386,29 @@ describe('sb-eval --report and compare', () => {
     expect(pValue).toBeGreaterThan(0);
     expect((await run('compare', at('text.txt'), sampled('b'))).stderr).toMatch(
       /text\.txt, line 1: this is no JSON\.\n$/,
+    );
+  });
+
+  it('compare two folders task by task, and write it as HTML', async () => {
+    const [one, two, report] = [at('compared-1'), at('compared-2'), at('compared.html')];
+    await results('arc_easy,piqa', '--output', one, '--log-samples');
+    await results('piqa,arc_easy,wikitext', '--num-fewshot', '1', '--output', two, '--log-samples');
+    const { stdout } = await run('compare', one, two, '--report', report);
+    expect(stdout.match(/^(?:arc_easy|piqa)$/gm)).toEqual(['arc_easy', 'piqa']);
+    const json = JSON.parse((await run('compare', one, two, '--json')).stdout);
+    expect(json.map(({ task, common }: { task: string; common: number }) => [task, common])).toEqual([
+      ['arc_easy', 6],
+      ['piqa', 6],
+    ]);
+    const html = readFileSync(report, 'utf8');
+    for (const { figures } of json)
+      for (const { pValue } of figures) expect(html).toContain(`>${pValue.toPrecision(2)}</td>`);
+    expect(html).toContain('arc_easy: 6 of 6 prompts differ; the first difference is in document 0.');
+    expect((await run('compare', one, at('text.txt'))).stderr).toBe(
+      `${one} is a folder, and the other is a file; name two of a kind.\n`,
+    );
+    expect((await run('compare', one, data)).stderr).toMatch(
+      /have samples of no task in common: of arc_easy, piqa and of none; sb-eval writes them with --log-samples\.\n$/,
     );
   });
 

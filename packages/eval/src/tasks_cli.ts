@@ -15,6 +15,7 @@ import { selectBackend } from '@stickbreaking/core';
 import { specialTokensFrom } from '@stickbreaking/data';
 import { CHECKSUMS_FILE } from '@stickbreaking/model';
 import { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
+import { compareMain } from './compare_cli.js';
 import { dataDirectory, resolvedTasks } from './evaluator.js';
 import { writeReport } from './report/report.js';
 import { type OutputPlaces, outputPlaces, writeResults } from './results/files.js';
@@ -28,7 +29,7 @@ import { gpusAsked, ownPart, type Part, partFile, runParts } from './runner/part
 import { runTasks, type TaskOutcome } from './runner/run.js';
 import { parseGenerationSettings, parseSamples } from './runner/settings.js';
 import { putsBos, type TokenRules } from './runner/tokens.js';
-import { compareMain, listMain, scoreMain, suiteFrom } from './suite_cli.js';
+import { listMain, scoreMain, suiteFrom } from './suite_cli.js';
 import { numFewshotOf } from './tasks/build.js';
 import type { TaskDefinition } from './tasks/definition.js';
 import type { ResolvedTasks } from './tasks/resolve.js';
@@ -158,7 +159,7 @@ async function evaluateHere(
   const groups = groupOutcomes(resolved, outcomes);
   const results = resultsJson(outcomes, groups, facts);
   if (args.report !== undefined) {
-    const title = `${args.tasks} of ${args.checkpoint}`;
+    const title = `${args.tasks.replaceAll(/[\s,]+/g, ', ')} of ${args.checkpoint}`;
     writeReport(args.report, { title, blocks: evaluationBlocks(outcomes, groups, facts) });
   }
   if (places) writeResults(places, results, args.logSamples ? outcomes : [], date);

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
+import { type Bar, type BarsOptions, barsStyle, renderBars } from './bars.js';
 import { pictureStyle, standaloneSvg } from './canvas.js';
 import { type Curve, type CurvesOptions, drawCurves } from './curves.js';
 import { type Finding, sortFindings, summariseFindings, verdictWords } from './findings.js';
@@ -28,6 +29,7 @@ export type ReportBlock =
   | { kind: 'code'; summary: string; text: string }
   /** `expectedBy` is who expects them, such as "the paper", which is the default. */
   | { kind: 'findings'; findings: readonly Finding[]; expectedBy?: string }
+  | ({ kind: 'bars'; bars: readonly Bar[] } & BarsOptions)
   | ({ kind: 'curves'; curves: readonly Curve[] } & Picture & CurvesOptions)
   | ({ kind: 'matrix' } & Picture & MatrixOptions)
   /** Pictures beside each other where there is room. */
@@ -75,7 +77,7 @@ export function renderReport({ title, blocks }: Report): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escapeHtml(title)}</title>
-<style>${style}${pictureStyle}</style>
+<style>${style}${barsStyle}${pictureStyle}</style>
 </head>
 <body>
 <main>
@@ -101,6 +103,8 @@ function renderBlock(block: ReportBlock): string {
       return `<details><summary>${escapeHtml(block.summary)}</summary><pre>${escapeHtml(block.text)}</pre></details>`;
     case 'findings':
       return renderFindings(block.findings, block.expectedBy);
+    case 'bars':
+      return renderBars(block.bars, block, escapeHtml);
     case 'row':
       return `<div class="row">${block.blocks.map(renderBlock).join('\n')}</div>`;
     case 'curves':
@@ -165,7 +169,8 @@ th:first-child, td:first-child { text-align: left; }
 .findings .open td:first-child { border-left: 6px dotted #8a8a8a; }
 .findings .agrees td:first-child { border-left: 6px solid #0072B2; }
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); gap: 0 1rem; }
-pre { overflow-x: auto; font-size: .85rem; } summary { cursor: pointer; }
+h1, h2, p, dd, figcaption { overflow-wrap: anywhere; }
+pre { overflow-x: auto; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; } summary { cursor: pointer; }
 @media (max-width: 560px) {
   dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; }
   .findings thead { display: none; } .findings tr, .findings td { display: block; border: 0; padding: .15rem .6rem; }

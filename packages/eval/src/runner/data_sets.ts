@@ -1,12 +1,14 @@
+/// <reference path="./d3-dsv.d.ts" />
 /**
  * The rows of a task's data set from files under a folder, as the Hugging Face Hub publishes them or as their authors did.
  * Nothing is fetched.
  */
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { shown, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import { hashFile, listFiles, readRows, type SourceFile, wikiTextPages } from '@stickbreaking/data';
+import { csvParseRows } from 'd3-dsv';
 import type { Row, TaskDefinition } from '../tasks/definition.js';
 
 /** A file of a data set. */
@@ -84,19 +86,46 @@ async function load(
   read: Record<string, DataFile[]>,
 ): Promise<readonly Row[]> {
   const rows: Row[] = [];
+  const beside: string[] = [];
   for (const file of files) {
-    if (file.path.endsWith('.raw')) rows.push(...(await wikiTextRows(file.path)));
-    else for await (const row of readRows({ path: file.path, format: file.format })) rows.push(row);
+    const labels = labelsBeside(file.path);
+    const found = await rowsOf(file);
+    if (labels !== undefined) beside.push(labels);
+    for (const row of labels === undefined ? found : labelled(found, labels)) rows.push(row);
   }
   if (rows.length === 0) throw new UserError(`${shown(files[0]!.path)} holds no row.`);
   read[key] = await Promise.all(
-    files.map(async ({ path, size }) => ({
+    [...files.map(({ path }) => path), ...beside].map(async (path) => ({
       path: relative(directory, path),
-      bytes: size,
+      bytes: statSync(path).size,
       sha256: await hashFile(path),
     })),
   );
   return rows;
+}
+
+async function rowsOf(file: SourceFile): Promise<Row[]> {
+  if (file.path.endsWith('.raw')) return await wikiTextRows(file.path);
+  if (file.path.endsWith('.csv')) {
+    // Without a header: the task knows the columns.
+    return csvParseRows(readWhole(file.path, shown(file.path)).toString()).map((cells) => ({ cells }));
+  }
+  const rows: Row[] = [];
+  for await (const row of readRows({ path: file.path, format: file.format })) rows.push(row);
+  return rows;
+}
+
+/** The file of labels that some releases have beside the rows: `valid-labels.lst` beside `valid.jsonl`. */
+function labelsBeside(path: string): string | undefined {
+  const labels = path.replace(/\.jsonl$/, '-labels.lst');
+  return labels !== path && existsSync(labels) ? labels : undefined;
+}
+
+/** @throws UserError where there are not as many labels as rows */
+function labelled(rows: readonly Row[], path: string): Row[] {
+  const labels = readWhole(path, shown(path)).toString().trim().split(/\r?\n/);
+  if (labels.length === rows.length) return rows.map((row, i) => ({ ...row, label: labels[i]! }));
+  throw new UserError(`${shown(path)} has ${labels.length} labels for ${rows.length} rows.`);
 }
 
 async function wikiTextRows(path: string): Promise<Row[]> {
@@ -146,7 +175,9 @@ function filesOf(directory: string, split: Split): SourceFile[] | undefined {
       const found = names.filter((name) => expression.test(name)).sort();
       if (found.length === 0) continue;
       const path = found.map((name) => join(directory, folder, name));
-      return listFiles({ path, ...(pattern.endsWith('.txt') ? { format: 'json' as const } : {}) });
+      // RACE has JSON in .txt; of what is no kind of text that is known, `rowsOf` knows more.
+      const format = pattern.endsWith('.txt') ? 'json' : pattern.endsWith('.csv') ? 'txt' : undefined;
+      return listFiles({ path, ...(format ? { format } : {}) });
     }
   }
   return undefined;
@@ -176,8 +207,10 @@ function notFound(directory: string, missing: readonly Split[]): UserError {
     return new UserError(`${task.name}: its data_files have no split '${split}', but ${splits}.`);
   }
   const pattern = `${path}/${patternsOf({ task, split })[0]}`;
+  const released = task.released?.[split]?.[0]?.replace(/^\*\*\//, '');
+  const original = released === undefined ? '' : `, or ${released} of the original release`;
   return new UserError(
-    `${task.name}: ${which} is not under ${shown(directory)}; expected ${pattern} or .jsonl with the columns ${task.columns.join(', ')}, as published at https://huggingface.co/datasets/${path}${more}.`,
+    `${task.name}: ${which} is not under ${shown(directory)}; expected ${pattern} or .jsonl with the columns ${task.columns.join(', ')}, as published at https://huggingface.co/datasets/${path}${original}${more}.`,
     { missing: true },
   );
 }

@@ -19,6 +19,7 @@ export const gsm8k = defineTask({
   dataset,
   split: 'test',
   columns: ['question', 'answer'],
+  released: { test: ['**/data/test.jsonl'], train: ['**/data/train.jsonl'] },
   shots: { from: 'train', sampler: 'default', count: 5 },
   text: (row) => `Question: ${row.question}\nAnswer:`,
   target: (row) => textOf(row, 'answer'),

@@ -36,6 +36,7 @@ function minerva(name: string, dataset: DatasetName, { version, equalStrings }: 
     dataset,
     split: 'test',
     columns: ['problem', 'solution'],
+    released: { test: [dataset.name === undefined ? '**/test.jsonl' : `**/test/${dataset.name}/*.json`] },
     process: (row) => ({ ...row, answer: normaliseAnswer(goldAnswer(textOf(row, 'solution'))) }),
     shots: { from: minervaShots, sampler: 'first_n', count: 4 },
     text: (row) => `Problem:\n${row.problem}\n\nSolution:`,

@@ -1,6 +1,7 @@
 /** MMLU: 57 subjects of school and profession (Hendrycks et al. 2020). */
+import { shown, UserError } from '@stickbreaking/base';
 import { strip } from '../../python/text.js';
-import { defineTask, type GroupDefinition, type MultipleChoiceDefinition } from '../definition.js';
+import { defineTask, type GroupDefinition, type MultipleChoiceDefinition, type Row } from '../definition.js';
 import { integerOf, textOf, textsOf } from '../rows.js';
 import { mmluSubjects } from './mmlu_subjects.js';
 
@@ -15,6 +16,8 @@ function subject(name: string): MultipleChoiceDefinition {
     dataset: { path: 'cais/mmlu', name },
     split: 'test',
     columns: ['question', 'choices', 'answer'],
+    released: { test: [`**/test/${name}_test.csv`], dev: [`**/dev/${name}_dev.csv`] },
+    adapt: fromCells,
     description: `The following are multiple choice questions (with answers) about ${name.replaceAll('_', ' ')}.\n\n`,
     shots: { from: 'dev', sampler: 'first_n' },
     text: (row) => {
@@ -26,6 +29,18 @@ function subject(name: string): MultipleChoiceDefinition {
     gold: (row) => integerOf(row, 'answer'),
     metrics: ['acc'],
   });
+}
+
+/** The original release has a line for each question: the question, four choices, the letter of the answer. */
+function fromCells(row: Row): Row {
+  const { cells } = row;
+  if (!Array.isArray(cells)) return row;
+  if (cells.length !== 6 || !LETTERS.includes(cells[5])) {
+    throw new UserError(
+      `the line has ${cells.length} fields, the last '${shown(String(cells.at(-1)))}'; expected a question, four choices and the letter of the answer.`,
+    );
+  }
+  return { question: cells[0], choices: cells.slice(1, 5), answer: LETTERS.indexOf(cells[5]) };
 }
 
 const parts = Object.entries(mmluSubjects);

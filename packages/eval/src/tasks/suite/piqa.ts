@@ -9,6 +9,8 @@ export const piqa = defineTask({
   dataset: { path: 'baber/piqa' },
   split: 'validation',
   columns: ['goal', 'sol1', 'sol2', 'label'],
+  // With valid-labels.lst beside it.
+  released: { validation: ['**/valid.jsonl'], train: ['**/train.jsonl'] },
   shots: { from: 'train', sampler: 'default', drawsOneMore: true },
   text: (row) => `Question: ${row.goal}\nAnswer:`,
   choices: (row) => [textOf(row, 'sol1'), textOf(row, 'sol2')],

@@ -10,6 +10,7 @@ export const sciq = defineTask({
   dataset: { path: 'allenai/sciq' },
   split: 'test',
   columns: ['question', 'distractor1', 'distractor2', 'distractor3', 'correct_answer', 'support'],
+  released: { test: ['**/test.json'], train: ['**/train.json'] },
   shots: { from: 'train', sampler: 'default' },
   text: (row) => `${lstrip(textOf(row, 'support'))}\nQuestion: ${row.question}\nAnswer:`,
   choices: (row) =>
