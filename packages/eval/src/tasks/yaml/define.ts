@@ -41,14 +41,15 @@ export function definitionOf(file: TaskFile, path: string): TaskDefinition {
           } as const,
         }),
   };
-  const text = fieldOf(file.doc_to_text, where('doc_to_text'));
+  const text = textOf(fieldOf(file.doc_to_text, where('doc_to_text')), where('doc_to_text'));
   const target = targetOf(file, where('doc_to_target'));
+  const targetText = textOf(target, where('doc_to_target'));
   switch (file.output_type) {
     case 'multiple_choice':
       return {
         kind: 'multiple_choice',
         ...common,
-        text: (row) => `${text(row)}`,
+        text,
         ...choicesOf(file, target, where),
         metrics: choiceMetrics(file, where),
       };
@@ -56,23 +57,36 @@ export function definitionOf(file: TaskFile, path: string): TaskDefinition {
       return {
         kind: 'generate_until',
         ...common,
-        text: (row) => `${text(row)}`,
-        target: (row) => `${target(row)}`,
+        text,
+        target: targetText,
         settings: { until: ['\n\n'], ...file.generation_kwargs },
         filters: filtersOf(file, where),
-        metrics: (file.metric_list ?? [{ metric: 'exact_match' }]).map((one) => metricOf(one, target, where)),
+        metrics: (file.metric_list ?? [{ metric: 'exact_match' }]).map((one) => metricOf(one, targetText, where)),
       };
     case 'loglikelihood_rolling':
       return {
         kind: 'loglikelihood_rolling',
         ...common,
-        text: (row) => `${target(row)}`,
-        original: (row) => `${target(row)}`,
+        text: targetText,
+        original: targetText,
       };
   }
 }
 
 type Field = (row: Row) => unknown;
+
+/** A field whose value is text, or a number as text. */
+function textOf(field: Field, where: string): (row: Row) => string {
+  return (row) => textIn(field(row), where);
+}
+
+function textIn(value: unknown, where: string): string {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number' || typeof value === 'bigint') return String(value);
+  throw new UserError(
+    `${where}: it gives ${shown(JSON.stringify(value ?? undefined) ?? 'nothing').slice(0, 60)}; expected text.`,
+  );
+}
 
 /** A column by its name, or a template. */
 function fieldOf(source: string, where: string): Field {
@@ -102,13 +116,13 @@ function choicesOf(
   if (given === undefined) throw new UserError(`${where('doc_to_choice')} is missing, which multiple_choice needs.`);
   const choices = (row: Row): string[] => {
     const value = typeof given === 'string' ? listOf(given, row, where('doc_to_choice')) : Object.values(given);
-    return value.map(String);
+    return value.map((one) => textIn(one, where('doc_to_choice')));
   };
   return {
     choices,
     gold: (row) => {
       const gold = target(row);
-      const index = typeof gold === 'number' ? gold : choices(row).indexOf(`${gold}`);
+      const index = typeof gold === 'number' ? gold : choices(row).indexOf(textIn(gold, where('doc_to_target')));
       if (index < 0) throw new UserError(`the answer '${shown(`${gold}`)}' is none of the choices.`);
       return index;
     },
@@ -137,11 +151,11 @@ function unknownMetric(metric: string, where: (field: string) => string, known: 
 
 function metricOf(
   metric: NonNullable<TaskFile['metric_list']>[number],
-  target: Field,
+  target: (row: Row) => string,
   where: (field: string) => string,
 ): GenerationMetric {
   if (metric.metric !== 'exact_match') throw unknownMetric(metric.metric, where, 'exact_match');
-  return exactMatch((row) => `${target(row)}`, {
+  return exactMatch(target, {
     ignoreCase: metric.ignore_case ?? false,
     ignorePunctuation: metric.ignore_punctuation ?? false,
     ignoreNumbers: metric.ignore_numbers ?? false,

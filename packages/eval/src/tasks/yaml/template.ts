@@ -1,6 +1,7 @@
 /** Jinja templates of task files, on @huggingface/jinja: text of a row, or a value where the template is one expression. */
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { shown, UserError } from '@stickbreaking/base';
+import { pythonText, type TemplateValue } from '../../python/repr.js';
 import { words } from '../../python/text.js';
 import type { Row } from '../definition.js';
 
@@ -24,6 +25,7 @@ export function templateOf(source: string, where: string): RowTemplate {
   const program = explained(where, () => parse(tokenize(kept, { lstrip_blocks: false, trim_blocks: false })));
   const body = (withLookups(program) as { body: Node[] }).body;
   const single = body.length === 1 && source.startsWith('{{') && source.endsWith('}}') ? body[0] : undefined;
+  printingAsPython(program);
   const render = (row: Row) =>
     explained(
       where,
@@ -42,10 +44,7 @@ export function templateOf(source: string, where: string): RowTemplate {
 }
 
 type Node = Record<string, unknown>;
-interface Value {
-  type: string;
-  value: unknown;
-}
+type Value = TemplateValue;
 
 /** Python's methods of lists that the library lacks, as calls of functions that it is given. */
 const METHODS: Readonly<Record<string, string>> = { index: '__index__', count: '__count__' };
@@ -68,6 +67,39 @@ function withLookups(node: unknown): unknown {
   return node;
 }
 
+/** What stands in a template and prints nothing, or text. */
+const STATEMENTS = ['If', 'For', 'Set', 'Macro', 'Comment', 'Break', 'Continue', 'CallStatement', 'FilterStatement'];
+const PRINT = '__text__';
+
+/** Puts each expression that is printed through a function which writes it as Python does, not as JavaScript. */
+function printingAsPython(node: unknown): void {
+  if (typeof node !== 'object' || node === null) return;
+  for (const [key, child] of Object.entries(node as Node)) {
+    printingAsPython(child);
+    if (!Array.isArray(child) || !['body', 'alternate', 'defaultBlock'].includes(key)) continue;
+    (node as Node)[key] = child.map((one: { type: string }) =>
+      one.type === 'StringLiteral' || STATEMENTS.includes(one.type) ? one : callOf(PRINT, one),
+    );
+  }
+}
+
+function callOf(name: string, argument: unknown): unknown {
+  const [call] = parse(tokenize(`{{ ${name}(0) }}`)).body;
+  return Object.assign(call!, { args: [argument] });
+}
+
+/** The library gives its functions bare values; this one has to know their types. */
+function setPrint(environment: Environment, where: string): void {
+  environment.set(PRINT, (text: unknown) => text);
+  const print = environment.lookupVariable(PRINT) as unknown as { value: (args: Value[], scope: unknown) => unknown };
+  const toValue = print.value;
+  print.value = ([one], scope) => {
+    const text = pythonText(one!);
+    if (text === undefined) throw new UserError(`${where}: it prints a function; call it.`);
+    return toValue([{ type: 'StringValue', value: text }], scope);
+  };
+}
+
 function environmentOf(row: Row, where: string): Environment {
   const environment = new Environment();
   for (const [name, value] of Object.entries(row)) environment.set(name, value as never);
@@ -83,6 +115,7 @@ function environmentOf(row: Row, where: string): Environment {
     const [first, end] = bounds.length === 1 ? [0, bounds[0]!] : (bounds as [number, number]);
     return Array.from({ length: Math.max(0, end - first) }, (_, i) => first + i);
   });
+  setPrint(environment, where);
   const lookup = environment.lookupVariable.bind(environment);
   environment.lookupVariable = (name: string) => {
     const found = lookup(name);

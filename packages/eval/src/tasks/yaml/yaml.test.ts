@@ -193,6 +193,31 @@ describe('templates', () => {
     expect(templateOf('{{list}}', 'it').value(row)).toEqual(['p', 'q']);
     expect(() => render('{{b}}', row)).toThrow("it: there is no column 'b'; the row has a, list, n, o.");
   });
+
+  it('print values as Jinja2 does', () => {
+    const row = { list: ['a', "b'c", 'd\n"\\'], o: { x: 1, y: [true, null] }, f: 0.1, e: 1e-7, b: true, nul: null };
+    // By Jinja2 3.1 of the same.
+    const printed = `['a', "b'c", 'd\\n"\\\\']|{'x': 1, 'y': [True, None]}|0.1|1e-07|True|None|2.0|1|('a', 'b')`;
+    const source = "{{list}}|{{o}}|{{f}}|{{e}}|{{b}}|{{nul}}|{{4/2}}|{{b and 1}}|{{('a', 'b')}}";
+    expect(render(source, row)).toBe(printed);
+    expect(render('{% for one in list[:1] %}{% if b %}{{b}}{% else %}-{% endif %}{% endfor %}', row)).toBe('True');
+  });
+
+  it.each([
+    [{ label: { a: 1 } }, /doc_to_target: it gives \{"a":1\}; expected text\.$/],
+    [{ choices: ['p', null] }, /doc_to_choice: it gives nothing; expected text\.$/],
+    [{ question: ['p'] }, /doc_to_text: it gives \["p"\]; expected text\.$/],
+  ])('whose value is no text are refused: %j', (change, message) => {
+    const path = file(
+      'kinds/typed.yaml',
+      `task: typed\ndataset_path: d\ntest_split: test\noutput_type: multiple_choice
+doc_to_text: question\ndoc_to_target: "{{label}}"\ndoc_to_choice: "{{choices}}"\n`,
+    );
+    const task = withTaskFiles(suite, [path]).tasks.get('typed')!;
+    const row = { question: 'q', choices: ['p', 'r'], label: 'r' };
+    expect(buildTask(task, { documents: [row] }).examples[0]!.target).toBe(1);
+    expect(() => buildTask(task, { documents: [{ ...row, ...change }] })).toThrow(message);
+  });
 });
 
 describe("Python's patterns", () => {
