@@ -1,6 +1,6 @@
 // npm run torture -- [--count KILLS] [--seed N] [--jobs N] [--case N [--kills LIST]] [--keep FOLDER]
-// Kills a small training by SIGKILL at changes to the file system and at random moments, goes on with it, and compares
-// every checkpoint and metric with those of a run that nobody stopped; several processes at once take the lock that a
+// Kills a small training or study by SIGKILL at changes to the file system and at random moments, goes on with it, and
+// compares every checkpoint, metric and result with those of a run that nobody stopped; several processes at once take the lock that a
 // killed one left. A case that fails is made as small as it gets and kept with the command that shows it again.
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -76,8 +76,8 @@ async function work(job) {
   }
 }
 
-const { 'sb-train': changes } = reference.changes;
-console.log(`seed ${seed}; a run that nobody stops makes ${changes} changes to the file system`);
+const { 'sb-train': run, 'sb-study': study } = reference.changes;
+console.log(`seed ${seed}; a run that nobody stops makes ${run} changes to the file system, a study ${study}`);
 await Promise.all(Array.from({ length: only === undefined ? Number(values.jobs) : 1 }, (_, job) => work(job)));
 const seconds = ((performance.now() - started) / 1000).toFixed(0);
 console.log(`${kills} kills in ${cases} cases in ${seconds} s, ${bad} of them faults`);

@@ -2,7 +2,8 @@
 // and without them, in turns, as a run does it. Writes benchmarks/checkpoint.json.
 // Options: --config NAME (a run file, default 350m) --layers N (in place of its own) --pairs N --folder DIR (default: where
 // temporary files go)
-import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -86,18 +87,31 @@ async function timed(work) {
   return { seconds: (performance.now() - start) / 1000, cpuSeconds: (user + system) / 1e6 };
 }
 
-const times = { save: { summed: [], plain: [] }, load: { summed: [], plain: [] } };
+/** Whatever was read or written is read from the disk again. */
+function emptyPageCache() {
+  execFileSync('sync');
+  writeFileSync('/proc/sys/vm/drop_caches', '1');
+}
+const canEmpty = process.platform === 'linux' && process.getuid() === 0;
+
+const times = Object.fromEntries(
+  ['save', 'load', ...(canEmpty ? ['loadFromDisk'] : [])].map((what) => [what, { summed: [], plain: [] }]),
+);
 for (let pair = 0; pair <= Number(values.pairs); pair++) {
   const order = pair % 2 === 0 ? ['summed', 'plain'] : ['plain', 'summed'];
   for (const kind of order) {
     rmSync(folder(kind), { recursive: true, force: true });
     const saved = await timed(save[kind]);
     const loaded = await timed(loading[kind]);
+    if (canEmpty) emptyPageCache();
+    const fromDisk = canEmpty ? await timed(loading[kind]) : undefined;
     if (pair === 0) continue; // warms up
     times.save[kind].push(saved);
     times.load[kind].push(loaded);
+    if (fromDisk) times.loadFromDisk[kind].push(fromDisk);
     const said = ({ seconds, cpuSeconds }) => `${seconds.toFixed(2)} s (${cpuSeconds.toFixed(2)} s of processors)`;
-    console.log(`pair ${pair}, ${kind}: saved in ${said(saved)}, loaded in ${said(loaded)}`);
+    const disk = fromDisk ? `, from the disk in ${said(fromDisk)}` : '';
+    console.log(`pair ${pair}, ${kind}: saved in ${said(saved)}, loaded in ${said(loaded)}${disk}`);
   }
 }
 

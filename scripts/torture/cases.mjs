@@ -4,10 +4,19 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { seededRandom } from '@stickbreaking/base';
 import { start } from './processes.mjs';
-import { hashesUnder, lookAt, metricsOf, tokenizerArguments, trainArguments } from './reference.mjs';
+import {
+  hashesUnder,
+  lookAt,
+  lookAtStudy,
+  metricsOf,
+  studyArguments,
+  tokenizerArguments,
+  trainArguments,
+} from './reference.mjs';
 
-/** Of ten cases: a run that is gone on with, takers of the lock that a killed run left, a tokenizer. */
-const KINDS = ['run', 'run', 'run', 'takers', 'run', 'run', 'tokenizer', 'run', 'run', 'takers'];
+/** Of eleven cases: a run that is gone on with, takers of the lock that a killed run left, a tokenizer, a study. */
+const KINDS = ['run', 'run', 'study', 'takers', 'run', 'run', 'tokenizer', 'run', 'run', 'takers', 'run'];
+const COMMANDS = { run: 'sb-train', takers: 'sb-train', tokenizer: 'sb-tokenizer', study: 'sb-study' };
 /** What may stand in a lock's file that nobody holds; `pid` lives, and is another program's. */
 const ODD_LOCKS = [
   ...['', '{}', 'null', '{"pid": 1', '[]'],
@@ -20,15 +29,16 @@ export function planOf({ seed, number }, { changes }) {
   const random = seededRandom(seed, `case ${number}`);
   const pick = (list) => list[random.integer(list.length)];
   const kind = KINDS[number % KINDS.length];
-  const total = changes[kind === 'tokenizer' ? 'sb-tokenizer' : 'sb-train'];
+  const total = changes[COMMANDS[kind]];
   // The first kills of many cases go through every change, in an order that soon covers all parts.
   const first = 1 + ((number * strideOf(total) + Math.floor(number / total) + seed) % total);
   const later = () => `${1 + random.integer(total)}${pick('bhac')}`;
   const sooner = () => `${200 + random.integer(1000)}ms`;
   const kills = [`${first}${pick('bhac')}`];
-  const count = kind === 'run' ? pick([0, 1, 1, 2, 3]) : 0;
+  const isRepeated = kind === 'run' || kind === 'study';
+  const count = isRepeated ? pick([0, 1, 1, 2, 3]) : 0;
   for (let i = 0; i < count; i++) kills.push(pick([later, later, sooner])());
-  if (kind === 'run' && random.integer(6) === 0) kills[0] = sooner();
+  if (isRepeated && random.integer(6) === 0) kills[0] = sooner();
   const noLocks = kind !== 'tokenizer' && random.integer(4) === 0;
   const lock = !noLocks && random.integer(4) === 0 ? pick(ODD_LOCKS) : undefined;
   return { kind, kills, lock, noLocks };
@@ -49,8 +59,36 @@ function strideOf(total) {
 export async function runCase(plan, place, reference) {
   rmSync(place.folder, { recursive: true, force: true });
   mkdirSync(place.folder, { recursive: true });
-  const run = plan.kind === 'tokenizer' ? tokenizer : training;
+  const run = { tokenizer, study }[plan.kind] ?? training;
   return run(plan, place, reference);
+}
+
+async function study({ kills, lock, noLocks }, { base, folder }, reference) {
+  const faults = [];
+  const args = studyArguments(base, folder);
+  const options = { noLocks, stash: `${folder}.stash` };
+  let killed = 0;
+  for (const kill of kills) {
+    const ended = await start('sb-study', args, kill, options);
+    if (ended.signal !== 'SIGKILL' && ended.code !== 0) faults.push(`cannot go on: ${lastLine(ended.stderr)}`);
+    if (ended.signal !== 'SIGKILL') break;
+    killed++;
+    // A result that is there is whole, and right.
+    for (const [name, found] of Object.entries(lookAtStudy(folder))) {
+      if (name.endsWith('/result.json') && found !== reference.study[name])
+        faults.push(`after a kill: ${name} is ${found}, not ${reference.study[name]}`);
+    }
+    const file = join(folder, 'study/.lock');
+    if (lock !== undefined && existsSync(file)) writeFileSync(file, lock);
+  }
+  const { code, stderr } = await start('sb-study', args, undefined, options);
+  if (code !== 0) faults.push(`cannot go on: ${lastLine(stderr)}`);
+  const [now, right] = [lookAtStudy(folder), reference.study];
+  for (const name of new Set([...Object.keys(now), ...Object.keys(right)])) {
+    if (now[name] !== right[name]) faults.push(`in the end study/${name} is ${now[name]}, not ${right[name]}`);
+  }
+  rmSync(options.stash, { recursive: true, force: true });
+  return { kills: killed, faults };
 }
 
 async function tokenizer({ kills }, { base, folder }, reference) {

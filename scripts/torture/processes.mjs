@@ -9,7 +9,11 @@ import { build } from 'esbuild';
 const file = (path) => fileURLToPath(new URL(path, import.meta.url));
 const preload = new URL('kill_at.mjs', import.meta.url).href;
 const loader = file('load.cjs');
-const commands = { 'sb-train': '../../packages/train/dist/cli.js', 'sb-tokenizer': '../../packages/data/dist/cli.js' };
+const commands = {
+  'sb-train': '../../packages/train/dist/cli.js',
+  'sb-tokenizer': '../../packages/data/dist/cli.js',
+  'sb-study': '../../packages/study/dist/cli.js',
+};
 /** Packages with a native part, and where they are found. */
 const native = ['koffi', 'tokenizers'];
 const NODE_PATH = ['../../packages/base/node_modules', '../../packages/data/node_modules'].map(file).join(delimiter);

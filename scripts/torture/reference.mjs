@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { commands as dataCommands } from '@stickbreaking/data/commands';
 import { commands as trainCommands } from '@stickbreaking/train/commands';
-import { makeFixtures, runOf } from '../fuzz/fixtures.mjs';
+import { makeFixtures, runOf, studyOf } from '../fuzz/fixtures.mjs';
 import { bundleCommands, start, warm } from './processes.mjs';
 
 /** The run that is tortured: two stages, validations, more checkpoints than are kept. */
@@ -25,6 +25,15 @@ const tortured = (base) => {
   };
 };
 
+/** The study that is tortured: two arms of a few steps, with checkpoints between. */
+const torturedStudy = (base) => {
+  const study = studyOf(base);
+  return { ...study, training: { ...study.training, steps: 4 } };
+};
+
+export const studyArguments = (base, folder) => [
+  ...['--config', join(base, 'torture-study.yaml'), `output=${join(folder, 'study')}`],
+];
 export const trainArguments = (base, folder) => [
   ...['--config', join(base, 'torture.yaml'), '--resume'],
   ...[`output=${join(folder, 'run')}`, `shards=${join(folder, 'tokens')}`],
@@ -34,19 +43,25 @@ export const tokenizerArguments = (base, folder) => [
   ...['--output', join(folder, 'tokenizer.json')],
 ];
 
-/** @returns `{ run, tokens, checkpoints, tokenizer, changes }`: hashes of files by name, and how many changes a run makes */
+/**
+ * @returns `{ run, tokens, checkpoints, tokenizer, study, changes }`: hashes of files by name, and how many changes a run
+ *   makes
+ */
 export async function makeReference(base) {
   await bundleCommands(base);
   await makeFixtures(base, { ...dataCommands, ...trainCommands });
   writeFileSync(join(base, 'torture.yaml'), JSON.stringify(tortured(base)));
+  writeFileSync(join(base, 'torture-study.yaml'), JSON.stringify(torturedStudy(base)));
   const folder = join(base, 'reference');
   warm('sb-train', trainArguments(base, join(base, 'warm')));
   mkdirSync(folder);
   warm('sb-tokenizer', tokenizerArguments(base, join(base, 'warm')));
+  warm('sb-study', studyArguments(base, join(base, 'warm')));
   const changes = {};
   for (const [command, args] of [
     ['sb-train', trainArguments(base, folder)],
     ['sb-tokenizer', tokenizerArguments(base, folder)],
+    ['sb-study', studyArguments(base, folder)],
   ]) {
     const count = join(base, 'count');
     const { code, stderr } = await start(command, args, undefined, { count });
@@ -57,7 +72,35 @@ export async function makeReference(base) {
   const all = join(base, 'all');
   const { code, stderr } = await start('sb-train', [...trainArguments(base, all), 'checkpoints.keepLast=100']);
   if (code !== 0) throw new Error(stderr);
-  return { ...lookAt(folder), checkpoints: hashesUnder(join(all, 'run/checkpoints')), changes };
+  const study = lookAtStudy(folder);
+  return { ...lookAt(folder), study, checkpoints: hashesUnder(join(all, 'run/checkpoints')), changes };
+}
+
+/** What a study left, without what depends on the clock: the arms' results, metrics and checkpoints, and the report's. */
+export function lookAtStudy(folder) {
+  const study = join(folder, 'study');
+  const isHashed = (name) => /\/checkpoints\/|\.svg$/.test(name);
+  const found = Object.fromEntries(Object.entries(hashesUnder(study)).filter(([name]) => isHashed(name)));
+  for (const arm of existsSync(join(study, 'arms')) ? readdirSync(join(study, 'arms')) : []) {
+    const result = join(study, 'arms', arm, 'result.json');
+    if (existsSync(result)) found[`arms/${arm}/result.json`] = resultIn(result);
+    found[`arms/${arm}/run/metrics.jsonl`] = metricsIn(join(study, 'arms', arm, 'run/metrics.jsonl')).join('\n');
+  }
+  const report = join(study, 'results/results.json');
+  if (existsSync(report)) {
+    const { missing, rows, arms } = JSON.parse(readFileSync(report, 'utf8'));
+    found['results/results.json'] = JSON.stringify({
+      missing,
+      rows,
+      arms: arms.map(({ id, result }) => ({ id, result })),
+    });
+  }
+  return found;
+}
+
+function resultIn(path) {
+  const { id, settings, result } = JSON.parse(readFileSync(path, 'utf8'));
+  return JSON.stringify({ id, settings, result });
 }
 
 /** What a case's folder holds: hashes by name, and the metrics without what depends on the clock. */
@@ -76,9 +119,10 @@ export function lookAt(folder) {
   };
 }
 
+export const metricsOf = (folder) => metricsIn(join(folder, 'run/metrics.jsonl'));
+
 /** The lines of metrics.jsonl; half a line at its end is none. */
-export function metricsOf(folder) {
-  const path = join(folder, 'run/metrics.jsonl');
+function metricsIn(path) {
   if (!existsSync(path)) return [];
   const lines = readFileSync(path, 'utf8').split('\n').slice(0, -1);
   return lines.map((line) => {

@@ -308,6 +308,8 @@ describe('sb-eval --tasks', () => {
     [['--tasks', 'arc_eazy'], "no task or group is called 'arc_eazy' (did you mean 'arc_easy'?)"],
     [['--tasks', 'sciq'], "sciq: the split 'test' of allenai/sciq is not under"],
     [['--tasks', 'piqa', '--data-dir', at('nowhere')], '--data-dir: there is no directory'],
+    [['--tasks', 'piqa', '--fewshot-seed', '1e-39'], '--fewshot-seed is 1e-39; expected a whole number.'],
+    [['--tasks', 'piqa', '--seed', '-1'], '--seed is -1; expected a whole number.'],
     [['--tasks', 'piqa', '--limit', '1.5'], '--limit is 1.5; expected a whole number above 0, or a share below 1.'],
     [['--tasks', 'piqa', '--bos', 'always', '--bos-token', ''], '--bos always: the tokenizer has no beginning token'],
     [['--tasks', 'gsm8k', '--gen-kwargs', 'beams=4'], '--gen-kwargs: '],

@@ -134,7 +134,7 @@ export function taskOptions(parser: Argv) {
 
 /** @throws UserError that names the first option with an impossible number */
 export function checkTaskArguments(args: TaskArguments): void {
-  const { numFewshot, limit, batchTokens, maxLength, processes, gpus } = args;
+  const { numFewshot, limit, batchTokens, maxLength, processes, gpus, seed, fewshotSeed } = args;
   const expect = (fits: boolean, name: string, value: number | undefined, expected: string) => {
     if (!fits) throw new UserError(`--${name} is ${value}; expected ${expected}.`);
   };
@@ -149,6 +149,8 @@ export function checkTaskArguments(args: TaskArguments): void {
   );
   expect(isWhole(batchTokens, 1), 'batch-tokens', batchTokens, 'a whole number above 0');
   expect(isWhole(maxLength, 1), 'max-length', maxLength, 'a whole number above 0');
+  expect(isWhole(seed, 0), 'seed', seed, 'a whole number');
+  expect(isWhole(fewshotSeed, 0), 'fewshot-seed', fewshotSeed, 'a whole number');
   expect(isWhole(processes, 1), 'processes', processes, 'a whole number above 0');
   if (processes > 1 && gpus !== undefined) throw new UserError('--processes and --gpus: give one of them.');
 }

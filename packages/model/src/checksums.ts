@@ -163,7 +163,7 @@ const THREAD = `${SUM_IN_THREAD}
 const { parentPort, workerData: { paths, algorithm } } = require('node:worker_threads');
 const buffer = Buffer.allocUnsafeSlow(${PIECE_BYTES});
 const sums = [];
-for (const path of paths) {
+for (const path of paths.reverse()) {
   try {
     const file = fs.openSync(path, 'r');
     const sum = newSum(algorithm);
@@ -175,10 +175,10 @@ for (const path of paths) {
     throw Object.assign(error, { path });
   }
 }
-parentPort.postMessage(sums);
+parentPort.postMessage(sums.reverse());
 `;
 
-/** One after the other, in the order in which they are loaded: who comes second finds what the first one read. */
+/** One after the other, the last one first, as who loads begins with the first: two at the same pages hold each other up. */
 function sumInThread(paths: readonly string[], algorithm: Algorithm): Promise<FileChecksum[]> {
   if (paths.length === 0) return Promise.resolve([]);
   return new Promise((resolve, reject) => {

@@ -1,8 +1,7 @@
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it, vi } from 'vitest';
-import { FollowingSum } from './following_sum.js';
+import { afterAll, describe, expect, it } from 'vitest';
 import { readSafetensors, sumFiles, writeSafetensors } from './index.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-safetensors-'));
@@ -47,17 +46,6 @@ describe('safetensors', () => {
     const failing = [...tensors, { name: 'c', shape: [9], values: () => values }];
     expect(() => writeSafetensors(path, failing, { checksum: true })).toThrow(/its shape needs 9/);
     expect(readdirSync(directory)).toEqual(['x.safetensors']);
-  });
-
-  it('sums a file itself where no thread can', () => {
-    const file = openSync(path, 'w+');
-    writeSync(file, 'abc');
-    const wait = vi.spyOn(Atomics, 'wait').mockReturnValue('timed-out');
-    const sum = new FollowingSum(file, 'crc32');
-    sum.wrote(3);
-    expect(sum.end()).toBe('352441c2');
-    wait.mockRestore();
-    closeSync(file);
   });
 
   it('widens half precision exactly', () => {

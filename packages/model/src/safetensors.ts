@@ -7,8 +7,7 @@ import { closeSync, fstatSync, readSync } from 'node:fs';
 import { UserError } from '@stickbreaking/base';
 import { openFile, replaceFile } from '@stickbreaking/base/node';
 import { ALGORITHM, type FileChecksum } from './checksums.js';
-import { FollowingSum } from './following_sum.js';
-import { newSum } from './sum.js';
+import { newSum, PIECE_BYTES, type Sum } from './sum.js';
 
 /** The format's own limit: no program reads more. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -176,9 +175,6 @@ export interface WriteSafetensorsOptions {
   checksum?: boolean;
 }
 
-/** Bytes that are written at once. */
-const CHUNK_BYTES = 2 ** 25;
-
 /**
  * Writes float32 tensors, atomically and durably: a crash leaves the old file whole.
  *
@@ -201,25 +197,23 @@ export function writeSafetensors(
   const padded = Buffer.concat([json, Buffer.alloc((8 - (json.length % 8)) % 8, ' ')]);
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(padded.length));
-  const bytes = length.length + padded.length + offset;
-  let sum: string | undefined;
-  let summed: ReturnType<typeof summing> | undefined;
-  try {
-    replaceFile(path, (writeOnly, file) => {
-      summed = checksum ? summing(file, bytes, writeOnly) : undefined;
-      const write = summed?.write ?? writeOnly;
-      write(length);
-      write(padded);
-      for (const tensor of tensors) write(bytesOfTensor(tensor));
-      // The thread catches up while the file is flushed.
-      return () => {
-        sum = summed?.end();
-      };
-    });
-  } finally {
-    summed?.stop();
+  const sum = checksum ? newSum(ALGORITHM) : undefined;
+  replaceFile(path, (writeOnly) => {
+    const write = sum ? (bytes: Uint8Array) => writeAndSum(bytes, writeOnly, sum) : writeOnly;
+    write(length);
+    write(padded);
+    for (const tensor of tensors) write(bytesOfTensor(tensor));
+  });
+  return sum && { bytes: length.length + padded.length + offset, sum: sum.end() };
+}
+
+/** Piece by piece, so that the system copies what is in the core's cache already: then the sum costs nearly nothing. */
+function writeAndSum(bytes: Uint8Array, write: (bytes: Uint8Array) => void, sum: Sum): void {
+  for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
+    const piece = bytes.subarray(start, start + PIECE_BYTES);
+    sum.update(piece);
+    write(piece);
   }
-  return sum === undefined ? undefined : { bytes, sum };
 }
 
 function bytesOfTensor({ name, shape, values }: TensorToWrite): Uint8Array {
@@ -228,25 +222,4 @@ function bytesOfTensor({ name, shape, values }: TensorToWrite): Uint8Array {
   if (numbers.length !== expected)
     throw new Error(`tensor '${name}' has ${numbers.length} numbers; its shape needs ${expected}`);
   return new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
-}
-
-/** Writes and sums: a large file by a thread that follows, a small one at once, as a thread takes longer to start. */
-function summing(file: number, total: number, writeOnly: (bytes: Uint8Array) => void) {
-  if (total < CHUNK_BYTES) {
-    const sum = newSum(ALGORITHM);
-    const write = (bytes: Uint8Array) => {
-      writeOnly(bytes);
-      sum.update(bytes);
-    };
-    return { write, end: () => sum.end(), stop: () => {} };
-  }
-  const following = new FollowingSum(file, ALGORITHM);
-  const write = (bytes: Uint8Array) => {
-    for (let start = 0; start < bytes.length; start += CHUNK_BYTES) {
-      const chunk = bytes.subarray(start, start + CHUNK_BYTES);
-      writeOnly(chunk);
-      following.wrote(chunk.length);
-    }
-  };
-  return { write, end: () => following.end(), stop: () => following.stop() };
 }

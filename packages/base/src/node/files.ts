@@ -22,15 +22,8 @@ import { dirname, join, resolve } from 'node:path';
 import { explainSystemError, UserError } from '../errors.js';
 import { isAlive } from './process.js';
 
-/**
- * What a file is to hold: all of it, or what writes it piece by piece. That may read in the open file what it wrote, and
- * what it returns is called when all of it is flushed and the file still open.
- */
-export type Content =
-  | string
-  | Uint8Array
-  // biome-ignore lint/suspicious/noConfusingVoidType: most return nothing
-  | ((write: (bytes: Uint8Array) => void, file: number) => (() => void) | void);
+/** What a file is to hold: all of it, or what writes it piece by piece. */
+export type Content = string | Uint8Array | ((write: (bytes: Uint8Array) => void) => void);
 
 /**
  * Creates or replaces a file, atomically and durably: once this returns, the file survives a power cut. If it fails, no
@@ -48,7 +41,7 @@ export function replaceFile(path: string, content: Content, { mode = 0o666 } = {
   }
   const beside = temporaryBeside(target);
   try {
-    writeInto(beside, 'wx+', content, action, mode);
+    writeInto(beside, 'wx', content, action, mode);
     renameSync(beside, target);
     syncDirectory(dirname(target));
   } catch (error) {
@@ -77,14 +70,13 @@ function targetOf(path: string, action: string): string | undefined {
   }
 }
 
-function writeInto(path: string, flags: 'w' | 'wx+', content: Content, action: string, mode?: number): void {
+function writeInto(path: string, flags: 'w' | 'wx', content: Content, action: string, mode?: number): void {
   try {
     const file = openSync(path, flags, mode);
     try {
-      const flushed = typeof content === 'function' ? content((bytes) => writeFully(file, bytes), file) : undefined;
-      if (typeof content !== 'function') writeFully(file, typeof content === 'string' ? Buffer.from(content) : content);
-      if (flags === 'wx+') fsyncSync(file);
-      flushed?.();
+      if (typeof content === 'function') content((bytes) => writeFully(file, bytes));
+      else writeFully(file, typeof content === 'string' ? Buffer.from(content) : content);
+      if (flags === 'wx') fsyncSync(file);
     } finally {
       closeSync(file);
     }
