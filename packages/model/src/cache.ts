@@ -14,6 +14,8 @@ export const PAGE_TOKENS = 16;
 const GROWTH = 1.06;
 /** And by so many pages at least on a GPU, where every step that was recorded is recorded anew when the memory has moved. */
 const GPU_GROWTH = 16;
+/** More than a GPU has, in bytes; below it the GPU says itself what it has no room for. */
+const ANY_GPU = 2 ** 40;
 
 interface CacheSizes {
   numLayers: number;
@@ -123,8 +125,9 @@ export class CachePages {
 
   private checkMemory(tokens: number): void {
     const needed = this.bytes(tokens);
-    if (engine().backendName === 'cuda' || needed <= hostMemory()) return;
-    throw this.tooLarge(tokens, `this machine has ${formatBytes(hostMemory())}`);
+    if (engine().backendName !== 'cuda') {
+      if (needed > hostMemory()) throw this.tooLarge(tokens, `this machine has ${formatBytes(hostMemory())}`);
+    } else if (needed > ANY_GPU) throw this.tooLarge(tokens, 'no GPU has as much');
   }
 
   private tooLarge(tokens: number, limit: string): UserError {
