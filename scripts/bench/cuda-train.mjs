@@ -3,7 +3,7 @@
 // kernel, and writes them as JSON. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n
 // --micro-batches n (of each GPU) --steps n --mup (keep the configuration's muP multipliers) --recompute none|attention|block --out folder
 // --precision default|fp8 --moments float32|bfloat16
-// --gpus n|all --silent (several GPUs that tell each other nothing: what a step costs without its communication)
+// --gpus n|all --shard optimizer|gradients|weights --silent (several GPUs that tell each other nothing: what a step costs without its communication)
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -29,11 +29,12 @@ const { values: o } = parseArgs({
     moments: { type: 'string', default: 'float32' },
     out: { type: 'string', default: 'benchmarks' },
     gpus: { type: 'string' },
+    shard: { type: 'string', default: 'optimizer' },
     silent: { type: 'boolean', default: false },
   },
 });
 // With --gpus this program starts itself once for each, and goes on there.
-const world = o.gpus ? await joinGpus(o.gpus, o.silent) : undefined;
+const world = o.gpus ? await joinGpus(o.gpus, o) : undefined;
 const { rank, size } = world?.collective ?? { rank: 0, size: 1 };
 const backend = await openGpu(rank === 0);
 const { driver } = backend;
@@ -57,7 +58,9 @@ const random = seededRandom(1, 'bench'); // every GPU's process draws the same
 const model = noisyModel(config, random);
 const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
 const weights = world?.collective.share(model);
-const optimizer = new Optimizer(weights?.owned ?? model.parameters, OptimizerSchema.parse({ momentType: o.moments }));
+const optimizer = new Optimizer(weights?.owned ?? model.parameters, OptimizerSchema.parse({ momentType: o.moments }), {
+  apart: weights !== undefined,
+});
 const say = rank === 0 ? console.log : () => {};
 say(
   `${parameters.toLocaleString('en')} parameters, ${o.attention}, ${size} × ${microBatches} × ${sequences} × ${length} tokens a step`,
@@ -69,18 +72,17 @@ function batch() {
   return { tokens: ids.subarray(0, -1), targets: ids.subarray(1), cuSeqlens };
 }
 const compute = { recompute: o.recompute, precision: o.precision };
+// Before any clock runs, of every GPU: a run reads its text while the GPU is at work.
+const drawn = Array.from({ length: steps + 4 }, () => Array.from({ length: microBatches * size }, batch));
 async function step() {
-  const batches = Array.from({ length: microBatches * size }, batch);
+  const batches = drawn.pop();
   const started = performance.now();
   const { collective } = world ?? {};
   const rate = 3e-4;
   const early = weights ? undefined : (gradients, norm) => optimizer.update(gradients, norm, rate);
   const options = { ...compute, ...(collective ? { collective, weights } : {}), early };
   const { loss, gradients, gradientNorm } = await batchGradients(model, batches, options);
-  if (weights) {
-    optimizer.update(gradients, gradientNorm, rate);
-    weights.gatherWeights();
-  }
+  if (weights) optimizer.update(gradients, gradientNorm, rate, (inLayers) => weights.renewWeights(inLayers));
   tf.dispose([...gradients.values()]);
   return { loss, host: performance.now() - started };
 }
@@ -100,8 +102,9 @@ async function profile() {
 /** What the host needs to enqueue a step's forward and backward, the GPU not waited for. */
 function enqueue() {
   driver.synchronize();
+  const one = batch();
   const started = performance.now();
-  const { loss, gradients } = model.gradients(batch(), { scale: 1 / (sequences * length), ...compute });
+  const { loss, gradients } = model.gradients(one, { scale: 1 / (sequences * length), ...compute });
   const time = performance.now() - started;
   tf.dispose([loss, ...gradients.values()]);
   return time;
@@ -143,6 +146,7 @@ const result = {
   msPerStep: ms,
   tokensPerSecond: (tokens / ms) * 1e3,
   gpus: size,
+  shard: o.shard,
   silent: o.silent,
   modelFlopsUtilisation: (tokens * perToken) / (ms / 1e3) / 989e12 / size,
   peakGiB: after.peak / 2 ** 30,
@@ -156,7 +160,7 @@ const result = {
 const variant = [o.attention.replace('+', '-'), config.numLayers, ...(backend.blockSkipping ? [] : ['no-skipping'])];
 // The two whose numbers of layers tell them apart need no name.
 if (!/\b(1b|350m)\b/.test(o.config)) variant.unshift(basename(o.config, '.yaml'));
-if (world) variant.push(`${size}-gpus`, ...(o.silent ? ['silent'] : []));
+if (world) variant.push(`${size}-gpus`, ...(o.shard === 'optimizer' ? [] : [o.shard]), ...(o.silent ? ['silent'] : []));
 if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);
 if (o.precision !== 'default') variant.push(o.precision);
 if (o.moments !== 'float32') variant.push(`moments-${o.moments}`);

@@ -70,8 +70,6 @@ function runOf(path: string): [run: string, name: string] {
 
 /** Options of `LlamaModel.save`. */
 export interface SaveOptions {
-  /** Each parameter's values, asked for in the order of the parameters, where they are not its own. */
-  valuesOf?: (name: string) => Float32Array;
   /** Sum the weights' file while it is written. */
   checksum?: boolean;
 }
@@ -80,16 +78,22 @@ export function saveCheckpoint(
   directory: string,
   config: LlamaConfig,
   parameters: ReadonlyMap<string, Variable>,
-  { valuesOf = (name) => parameters.get(name)!.dataSync() as Float32Array, checksum = false }: SaveOptions = {},
+  { checksum = false }: SaveOptions = {},
 ): FileChecksum | undefined {
   makeDirectory(directory);
   // Those of what lay here before hold no longer.
   rmSync(join(directory, CHECKSUMS_FILE), { force: true });
-  const tensors = [...parameters].map(([name, { shape }]) => ({ name, shape, values: () => valuesOf(name) }));
+  const tensors = [...parameters].map(([name, one]) => {
+    return { name, shape: one.shape, values: () => one.dataSync() as Float32Array };
+  });
   const sum = writeSafetensors(join(directory, MODEL_FILE), tensors, { checksum });
-  const json = `${JSON.stringify(toHuggingFace(config), null, 2)}\n`;
-  replaceFile(join(directory, 'config.json'), json);
+  saveConfig(directory, config);
   return sum;
+}
+
+/** Writes `config.json`. */
+export function saveConfig(directory: string, config: LlamaConfig): void {
+  replaceFile(join(directory, 'config.json'), `${JSON.stringify(toHuggingFace(config), null, 2)}\n`);
 }
 
 export function loadCheckpoint<Model>(

@@ -21,8 +21,10 @@ export interface TrainingMemoryOptions {
   momentType?: MomentType | undefined;
   /** Whether a step sums the gradients of several micro-batches: then they are there all the time. */
   accumulates?: boolean;
-  /** GPUs that share the optimizer's state; default 1. With more, gradients lie in buckets that are there all the time. */
+  /** GPUs that share the optimizer's state; default 1. */
   gpus?: number;
+  /** What else they share; default: the optimizer's state alone. */
+  shard?: 'optimizer' | 'gradients' | 'weights';
 }
 
 /** Bytes of GPU memory at a training step's peak. */
@@ -49,16 +51,27 @@ const KEPT_LOGITS = 2 ** 31;
 /** The most that an attention's backward keeps between its blocks or kernels. */
 const ATTENTION_SCRATCH = 2 ** 30;
 const TILE = 64;
+/** Elements up to which several GPUs put layers together. */
+const LEAST_BUCKET = 6 * 2 ** 20;
+/** Layers' weights that are there where each GPU keeps its part: the one at work, the one before, the one that comes. */
+const WEIGHTS_AHEAD = 3;
+/** The same of gradients: the one at work, and the one that is being summed. */
+const GRADIENTS_BEHIND = 2;
 
 /** Bytes of GPU memory that a training step needs at its peak. The driver's own context, about half a GiB, comes on top. */
 export function estimateTrainingMemory(config: LlamaConfig, options: TrainingMemoryOptions): TrainingMemory {
-  const { tokens, recompute = 'none', gpus = 1 } = options;
-  const accumulates = options.accumulates || gpus > 1;
+  const { tokens, recompute = 'none', gpus = 1, accumulates = false } = options;
+  const shard = gpus > 1 ? (options.shard ?? 'optimizer') : 'optimizer';
   const { hiddenSize, numLayers, vocabSize } = config;
   const { parameters, copied, inLayers } = countWeights(config);
   const moments = 2 * (options.momentType === 'bfloat16' ? BFLOAT16 : FLOAT32);
   const eight = options.precision === 'fp8' ? BOTH_SIDES * inLayers : 0;
-  const copies = BFLOAT16 * (gpus > 1 ? parameters : copied) + eight;
+  const layerOf = inLayers / numLayers;
+  const bucket = layerOf * Math.min(numLayers, Math.ceil(LEAST_BUCKET / layerOf));
+  const outside = copied - inLayers;
+  const whole =
+    shard === 'weights' ? parameters / gpus + Math.min(inLayers, WEIGHTS_AHEAD * bucket) + outside : parameters;
+  const copies = BFLOAT16 * (gpus > 1 ? whole : copied) + eight;
   const state = ((FLOAT32 + moments) * parameters) / gpus + copies + WORKSPACE;
   const allGradients = FLOAT32 * parameters;
 
@@ -71,7 +84,7 @@ export function estimateTrainingMemory(config: LlamaConfig, options: TrainingMem
 
   const logits = Math.min(LOGITS_CHUNK, FLOAT32 * vocabSize * tokens);
   const keptLogits = BFLOAT16 * vocabSize * tokens <= KEPT_LOGITS ? BFLOAT16 * vocabSize * tokens : 0;
-  const headGradient = accumulates ? 0 : FLOAT32 * vocabSize * hiddenSize;
+  const headGradient = accumulates && shard === 'optimizer' ? 0 : FLOAT32 * vocabSize * hiddenSize;
   // Where the embedding is not the head too, its gradient is the last.
   const embeddingGradient = config.tieEmbeddings ? 0 : FLOAT32 * vocabSize * hiddenSize;
   const lossForward = keptLogits + logits;
@@ -82,7 +95,12 @@ export function estimateTrainingMemory(config: LlamaConfig, options: TrainingMem
   const beside = recompute === 'attention' ? hidden : attention;
   const backward = Math.max(beside + inFeedForward, inAttention) + extra;
   const others = (layers: number) => Math.max(0, layers - 1) * kept + hidden;
-  const gradients = (made: number) => (accumulates ? allGradients : made);
+  // Where GPUs share the gradients, a sum is left in parts once it is made.
+  const behind = (made: number) => Math.min(made, FLOAT32 * (GRADIENTS_BEHIND * bucket + outside));
+  const gradients = (made: number) => {
+    if (shard === 'optimizer') return accumulates ? allGradients : made;
+    return (accumulates ? allGradients : made) / gpus + behind(made);
+  };
   const peaks = [
     { gradients: gradients(0), activations: numLayers * kept + ends + lossForward },
     { gradients: gradients(headGradient), activations: numLayers * kept + ends + lossBackward },

@@ -5,7 +5,7 @@ export { type AttentionConfig, attentionKind, contextReach } from './attention/i
 export { isStickBreaking } from './attention/stick_breaking.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache, PAGE_TOKENS } from './cache.js';
-export { MODEL_FILE, resolveCheckpoint, type SaveOptions } from './checkpoint.js';
+export { MODEL_FILE, resolveCheckpoint, type SaveOptions, saveConfig } from './checkpoint.js';
 export {
   CHECKSUMS_FILE,
   checksumsOf,
@@ -46,6 +46,8 @@ export { countActiveParameters, countParameters, parameterShapes } from './param
 export {
   readSafetensors,
   type SafetensorsFile,
+  type SafetensorsLayout,
+  safetensorsLayout,
   type TensorToWrite,
   type WriteSafetensorsOptions,
   writeSafetensors,

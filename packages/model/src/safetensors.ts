@@ -175,6 +175,36 @@ export interface WriteSafetensorsOptions {
   checksum?: boolean;
 }
 
+/** A file of float32 tensors: what it begins with, where each tensor begins, and its length. */
+export interface SafetensorsLayout {
+  header: Buffer;
+  begins: ReadonlyMap<string, number>;
+  bytes: number;
+}
+
+/** How float32 tensors lie in a file. */
+export function safetensorsLayout(
+  tensors: readonly Pick<TensorToWrite, 'name' | 'shape'>[],
+  metadata: Record<string, string> = {},
+): SafetensorsLayout {
+  const claims: Record<string, unknown> = { __metadata__: { format: 'pt', ...metadata } };
+  const offsets = new Map<string, number>();
+  let offset = 0;
+  for (const { name, shape } of tensors) {
+    const bytes = shape.reduce((product, size) => product * size, 4);
+    claims[name] = { dtype: 'F32', shape, data_offsets: [offset, offset + bytes] };
+    offsets.set(name, offset);
+    offset += bytes;
+  }
+  const json = Buffer.from(JSON.stringify(claims));
+  const padded = Buffer.concat([json, Buffer.alloc((8 - (json.length % 8)) % 8, ' ')]);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(padded.length));
+  const header = Buffer.concat([length, padded]);
+  const begins = new Map([...offsets].map(([name, from]) => [name, header.length + from]));
+  return { header, begins, bytes: header.length + offset };
+}
+
 /**
  * Writes float32 tensors, atomically and durably: a crash leaves the old file whole.
  *
@@ -186,25 +216,14 @@ export function writeSafetensors(
   tensors: readonly TensorToWrite[],
   { metadata = {}, checksum = false }: WriteSafetensorsOptions = {},
 ): FileChecksum | undefined {
-  const header: Record<string, unknown> = { __metadata__: { format: 'pt', ...metadata } };
-  let offset = 0;
-  for (const { name, shape } of tensors) {
-    const bytes = shape.reduce((product, size) => product * size, 4);
-    header[name] = { dtype: 'F32', shape, data_offsets: [offset, offset + bytes] };
-    offset += bytes;
-  }
-  const json = Buffer.from(JSON.stringify(header));
-  const padded = Buffer.concat([json, Buffer.alloc((8 - (json.length % 8)) % 8, ' ')]);
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(padded.length));
+  const { header, bytes } = safetensorsLayout(tensors, metadata);
   const sum = checksum ? newSum(ALGORITHM) : undefined;
   replaceFile(path, (writeOnly) => {
     const write = sum ? (bytes: Uint8Array) => writeAndSum(bytes, writeOnly, sum) : writeOnly;
-    write(length);
-    write(padded);
+    write(header);
     for (const tensor of tensors) write(bytesOfTensor(tensor));
   });
-  return sum && { bytes: length.length + padded.length + offset, sum: sum.end() };
+  return sum && { bytes, sum: sum.end() };
 }
 
 /** Piece by piece, so that the system copies what is in the core's cache already: then the sum costs nearly nothing. */

@@ -106,6 +106,7 @@ export async function meanLoss(
 ): Promise<number> {
   const sums: number[] = [];
   let scored = 0;
+  let last: TokenBatch | undefined;
   for (const batch of batches) {
     let sum = 0;
     if (sums.length % collective.size === collective.rank) {
@@ -116,7 +117,11 @@ export async function meanLoss(
     }
     sums.push(sum);
     scored += scoredTokens(batch);
+    last = batch;
   }
+  const rest = sums.length % collective.size;
+  // Where a pass gathers weights, all processes make as many.
+  if (collective.passesTogether && last && rest > 0 && collective.rank >= rest) model.tokenLosses(last).dispose();
   const all = await collective.sumNumbers(sums);
   return all.reduce((sum, one) => sum + one, 0) / scored;
 }

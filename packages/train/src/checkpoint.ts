@@ -125,18 +125,12 @@ export class CheckpointStore {
     const { state } = content;
     const target = this.path(state.step);
     if (existsSync(target)) return target; // a run is deterministic: what stands there is the same
-    const temporary = join(this.directory, `.writing-${nameOf(state.step)}`);
+    const temporary = writingDirectory(this.directory, state.step);
     try {
       rmSync(temporary, { recursive: true, force: true });
       mkdirSync(temporary, { recursive: true });
       const sums = content.writeTensors(temporary);
-      if (content.tokenizer) saveTokenizer(content.tokenizer, temporary);
-      replaceFile(join(temporary, STATE_FILE), `${JSON.stringify(state, null, 2)}\n`);
-      replaceFile(join(temporary, CHECKSUMS_FILE), await checksumsOf(temporary, sums));
-      syncDirectoryWithFiles(temporary);
-      renameSync(temporary, target);
-      syncDirectory(this.directory);
-      this.settle(state);
+      await this.complete(content, temporary, sums);
     } catch (error) {
       rmSync(temporary, { recursive: true, force: true });
       const last = this.latest();
@@ -144,6 +138,49 @@ export class CheckpointStore {
       throw explainSystemError(systemErrorIn(error), action);
     }
     return target;
+  }
+
+  /** Writes what goes with the tensors, and gives a checkpoint its name. */
+  private async complete(
+    { state, tokenizer }: Pick<CheckpointContent, 'state' | 'tokenizer'>,
+    temporary: string,
+    sums?: ReadonlyMap<string, FileChecksum>,
+  ): Promise<void> {
+    if (tokenizer) saveTokenizer(tokenizer, temporary);
+    replaceFile(join(temporary, STATE_FILE), `${JSON.stringify(state, null, 2)}\n`);
+    replaceFile(join(temporary, CHECKSUMS_FILE), await checksumsOf(temporary, sums));
+    syncDirectoryWithFiles(temporary);
+    renameSync(temporary, this.path(state.step));
+    syncDirectory(this.directory);
+    this.settle(state);
+  }
+
+  /** Makes the directory in which several processes write the tensors of a checkpoint. */
+  make(step: number): void {
+    this.discard(step);
+    mkdirSync(writingDirectory(this.directory, step), { recursive: true });
+  }
+
+  /** Finishes a checkpoint whose tensors several processes have written. Returns its directory. */
+  async publish({
+    writeModel,
+    ...content
+  }: Pick<CheckpointContent, 'state' | 'tokenizer'> & { writeModel: (directory: string) => void }): Promise<string> {
+    const { step } = content.state;
+    const target = this.path(step);
+    const temporary = writingDirectory(this.directory, step);
+    try {
+      writeModel(temporary);
+      await this.complete(content, temporary);
+    } catch (error) {
+      throw explainSystemError(systemErrorIn(error), `cannot write the checkpoint ${target}`);
+    }
+    return target;
+  }
+
+  /** Removes a checkpoint that was begun. */
+  discard(step: number): void {
+    rmSync(writingDirectory(this.directory, step), { recursive: true, force: true });
   }
 
   /** Deletes the checkpoints that are no longer kept, which makes room on a full disk, then points at newest and best. */
@@ -175,6 +212,9 @@ export class CheckpointStore {
 
 /** The checkpoints of a run's directory, to be read only. */
 export const storeToRead = (run: string) => new CheckpointStore(join(run, 'checkpoints'), { last: 1, best: false });
+
+/** Where the checkpoint after `step` steps lies until it is whole. */
+export const writingDirectory = (directory: string, step: number) => join(directory, `.writing-${nameOf(step)}`);
 
 const nameOf = (step: number) => `step-${String(step).padStart(8, '0')}`;
 

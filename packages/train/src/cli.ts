@@ -8,7 +8,7 @@ import type { OpenTaskScorer } from './evaluation.js';
 import { joinByNccl } from './parallel/gpu_world.js';
 import { holdLeash } from './parallel/launch.js';
 import type { Place } from './parallel/place.js';
-import { narrowGpus, type ParallelArguments, startProcesses } from './parallel/start.js';
+import { gpusAsked, type ParallelArguments, startProcesses } from './parallel/start.js';
 import type { Watchdog } from './parallel/watchdog.js';
 import { joinByMpi, type World } from './parallel/world.js';
 import { makePlan } from './plan.js';
@@ -77,7 +77,6 @@ async function run(args: Arguments, wiring: Wiring): Promise<number> {
   const started = await startProcesses(args, asked, countGpus);
   if ('exitCode' in started) return started.exitCode;
   const { place } = started;
-  if (place && (asked === 'cuda' || (asked === 'auto' && (await countGpus()) > 0))) narrowGpus(place);
   const backend = await selectBackend(asked);
   if (!place) return await trainHere(args, config, backend, wiring);
   const world = await joinWorld(place, args, config, backend);
@@ -95,14 +94,10 @@ async function run(args: Arguments, wiring: Wiring): Promise<number> {
 const countGpus = async () => (await import('@stickbreaking/core/cuda')).countGpus();
 
 async function plan(args: Arguments, config: RunConfig, asked: string): Promise<number> {
-  const gpus = args.gpus === 'all' ? await countGpus() : args.gpus && Number(args.gpus) * (args.nodes ?? 1);
-  if (gpus !== undefined && !(Number.isInteger(gpus) && Number(gpus) >= 1))
-    throw new UserError(`--gpus is '${args.gpus}'; expected a whole number from 1, or all.`);
+  const here = await gpusAsked(args, countGpus, false);
+  const gpus = here && here * (args.nodes ?? 1);
   const backend = await selectBackend(asked);
-  const made = await makePlan(config, backend, {
-    resume: args.resume,
-    gpus: gpus === undefined ? undefined : Number(gpus),
-  });
+  const made = await makePlan(config, backend, { resume: args.resume, gpus });
   process.stdout.write(args.json ? `${JSON.stringify(made, null, 2)}\n` : formatPlan(made));
   return made.missing.length > 0 ? EXIT.unmet : EXIT.done;
 }
@@ -111,9 +106,11 @@ async function plan(args: Arguments, config: RunConfig, asked: string): Promise<
 async function joinWorld(place: Place, args: Arguments, config: RunConfig, backend: SelectedBackend): Promise<World> {
   const latest = args.resume && newestCheckpoint(config);
   const identity = { ...config, resume: args.resume, backend: backend.name, checkpoint: latest || 'none' };
-  return backend.name === 'cuda'
-    ? await joinByNccl(place, backend, { identity })
-    : await joinByMpi(place, { identity });
+  const { shard, timeoutSeconds } = config.parallel;
+  if (backend.name === 'cuda') return await joinByNccl(place, backend, { identity, shard, timeoutSeconds });
+  if (shard === 'weights')
+    throw new UserError('parallel.shard is weights, which is for GPUs: take gradients, or leave it out.');
+  return await joinByMpi(place, { identity, timeoutSeconds, shard });
 }
 
 async function trainHere(
@@ -123,7 +120,7 @@ async function trainHere(
   wiring: Wiring,
   world?: World,
 ): Promise<number> {
-  const { rank } = world?.place ?? { rank: 0 };
+  const { rank, localRank } = world?.place ?? { rank: 0, localRank: 0 };
   const description = world ? `${backend.description}; ${world.description}` : backend.description;
   const watch = rank === 0 ? watchRun(config, description) : watchRank(config, rank);
   const stop = stopOnSignals((signal) => watch.say(`${signal}: saving and leaving (once more to leave at once)`));
@@ -132,7 +129,7 @@ async function trainHere(
     const { onTokenize } = watch;
     const result = await runTraining(config, {
       resume: args.resume,
-      verify: args.verify,
+      verify: args.verify && localRank === 0,
       arithmetic: backend.arithmetic,
       deviceMemory: backend.deviceMemory,
       signal: stop.signal,

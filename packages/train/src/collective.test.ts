@@ -3,50 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { selectBackend } from '@stickbreaking/core';
 import type { LlamaConfigInput, TokenBatch } from '@stickbreaking/model';
-import { addN, memory, type Tensor } from '@tensorflow/tfjs-core';
+import { memory } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Collective, oneProcess, shareOf } from './collective.js';
 import { readMetrics } from './metrics.js';
 import type { StageData, TrainStage } from './stage.js';
+import { together } from './together.fixture.js';
 import type { TrainOptions } from './train_options.js';
 import { train } from './trainer.js';
 
 beforeAll(() => selectBackend('cpu'));
-
-/** Members of one run inside this process: a sum is there as soon as the last one has come with its part. */
-function together(size: number): Collective[] {
-  const meetings: { parts: unknown[][]; meet(parts: unknown[][]): void; all: Promise<unknown[][]> }[] = [];
-  const calls = new Array(size).fill(0);
-  const exchange = async <T>(rank: number, part: readonly T[]): Promise<T[][]> => {
-    const number = calls[rank]++;
-    meetings[number] ??= (() => {
-      let meet!: (parts: unknown[][]) => void;
-      const all = new Promise<unknown[][]>((resolve) => {
-        meet = resolve;
-      });
-      return { parts: [], meet, all };
-    })();
-    const { parts, meet, all } = meetings[number];
-    parts[rank] = [...part];
-    if (Object.keys(parts).length === size) meet(parts);
-    return (await all) as T[][];
-  };
-  return Array.from({ length: size }, (_, rank) => ({
-    rank,
-    size,
-    sumNumbers: async (numbers) => {
-      const parts = await exchange(rank, numbers);
-      return numbers.map((_, i) => parts.reduce((sum, one) => sum + one[i]!, 0));
-    },
-    sumTensors: async (tensors) => {
-      const parts = await exchange(rank, tensors);
-      const sums = tensors.map((_, i) => addN(parts.map((one) => one[i]!)) as Tensor);
-      await exchange(rank, []); // nobody's part goes before everybody has read it
-      for (const one of tensors) one.dispose();
-      return sums;
-    },
-  }));
-}
 
 const model: LlamaConfigInput = {
   vocabSize: 20,

@@ -5,6 +5,13 @@ import type { LlamaModel } from '@stickbreaking/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { SharedWeights } from './parallel/shared_weights.js';
 
+/**
+ * Of what each process keeps only its part: of the optimizer's state (ZeRO-1), of the gradients too (ZeRO-2), and of
+ * the weights between passes (ZeRO-3).
+ */
+export const SHARDS = ['optimizer', 'gradients', 'weights'] as const;
+export type Shard = (typeof SHARDS)[number];
+
 /** What the training loop needs of the other processes of a run. */
 export interface Collective {
   /** The number of this process, from 0. The first one alone writes files. */
@@ -18,6 +25,8 @@ export interface Collective {
   sumTensors(tensors: readonly Tensor[]): Promise<readonly Tensor[]>;
   /** The sums of a few numbers over all processes, in the order of the ranks: the same bits everywhere. */
   sumNumbers(numbers: readonly number[]): Promise<readonly number[]>;
+  /** Whether all processes must make as many passes through the model, since a pass gathers its weights. */
+  readonly passesTogether?: boolean;
   /** Takes over a model's weights where the processes share the optimizer's state. */
   share?(model: LlamaModel): SharedWeights;
 }

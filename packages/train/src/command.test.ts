@@ -212,6 +212,11 @@ describe('what is wrong is told in one line', () => {
     ['a misspelt key', ['model.hidenSize=3'], /override 'model.hidenSize=3': .* did you mean 'hiddenSize'/],
     ['a small vocabulary', ['model.vocabSize=200'], /tokenizer .* has 300 tokens, more than the model's vocabulary/],
     ['too long a context', ['model.contextLength=128'], /contextLength: expected at most microBatchTokens \(64\)/],
+    [
+      'samples of weights that no process has',
+      ['parallel.shard=weights', 'samples={prompts: [a]}'],
+      /samples.*expected none where parallel\.shard is weights/,
+    ],
     ['batches that do not divide', ['batchTokens=100'], /batchTokens .*multiple of microBatchTokens \(64\)/],
     ['too much memory', ['model.hiddenSize=160000', 'model.intermediateSize=400000'], /takes about .* of memory/],
     ['a stage with two lengths', ['stages.0.tokens=100'], /expected either tokens or steps/],

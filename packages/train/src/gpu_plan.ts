@@ -43,12 +43,11 @@ export function planGpus(config: RunConfig, gpus: number, capacity: number): Gpu
   const size = largest(config);
   const fits = (bytes: number) => bytes + RESERVED <= capacity;
   const memoryBytes = memoryOf(config, size, gpus);
-  const parameters = countParameters(config.model);
   return {
     gpus,
     memoryBytes,
     capacityBytes: capacity,
-    trafficBytes: Math.round(((4 + 2) * parameters * (gpus - 1)) / gpus),
+    trafficBytes: Math.round(trafficOf(config, size, gpus)),
     tokensPerSecond:
       routedExperts(config.model) > 0 ? null : Math.round(size.batchTokens / secondsOf(config, size, gpus)),
     instead: fits(memoryBytes) ? null : (cheapest(config, gpus, fits) ?? null),
@@ -88,12 +87,26 @@ function memoryOf(config: RunConfig, size: Size, gpus: number): number {
   const accumulates = Math.ceil(batchTokens / microBatchTokens / gpus) > 1;
   return estimateTrainingMemory(config.model, {
     ...{ tokens: microBatchTokens, contextLength, recompute, accumulates, gpus },
-    ...{ precision: config.precision, momentType: config.optimizer.momentType },
+    ...{
+      precision: config.precision,
+      momentType: config.optimizer.momentType,
+      shard: config.parallel.shard ?? 'optimizer',
+    },
   }).total;
 }
 
+/** Bytes that a GPU sends in an optimizer step: gradients in float32, weights in bfloat16. */
+function trafficOf({ model, parallel }: RunConfig, { batchTokens, microBatchTokens }: Size, gpus: number): number {
+  const batches = Math.ceil(batchTokens / microBatchTokens / gpus);
+  const bytes = { optimizer: 4 + 2, gradients: 4 * batches + 2, weights: (4 + 2 * 2) * batches }[
+    parallel.shard ?? 'optimizer'
+  ];
+  return (bytes * countParameters(model) * (gpus - 1)) / gpus;
+}
+
 /** An optimizer step's time: what a token costs, what every micro-batch adds to the gradients, the update, the traffic. */
-function secondsOf({ model }: RunConfig, size: Size, gpus: number): number {
+function secondsOf(config: RunConfig, size: Size, gpus: number): number {
+  const { model } = config;
   const { microBatchTokens, batchTokens, contextLength, recompute } = size;
   const parameters = countParameters(model);
   const active = countActiveParameters(model);
@@ -103,7 +116,7 @@ function secondsOf({ model }: RunConfig, size: Size, gpus: number): number {
   const efficiency = model.hiddenSize >= 1536 ? 0.495 : 0.43;
   const perToken = (6 * active + attention + again) / (efficiency * H100_FLOPS);
   const microBatch = microBatchTokens * perToken + (8 * parameters) / MEMORY_RATE;
-  const shared = gpus > 1 ? ((4 + 2) * parameters * (gpus - 1)) / gpus / LINK_RATE : 0;
+  const shared = trafficOf(config, size, gpus) / LINK_RATE;
   return (
     Math.ceil(batchTokens / microBatchTokens / gpus) * microBatch + (28 * parameters) / gpus / MEMORY_RATE + shared
   );

@@ -16,7 +16,7 @@ export { Optimizer, OptimizerSchema, type OptimizerSettings } from './optimizer.
 export { joinByNccl } from './parallel/gpu_world.js';
 export { launchOnGpus } from './parallel/launch.js';
 export { type Place, placeOf } from './parallel/place.js';
-export type { SharedWeights, WholeTensor } from './parallel/shared_weights.js';
+export type { Piece, SharedWeights, Snapshot } from './parallel/shared_weights.js';
 export { narrowGpus } from './parallel/start.js';
 export type { World } from './parallel/world.js';
 export { type RunOptions, runTraining } from './run.js';

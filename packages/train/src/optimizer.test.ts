@@ -117,7 +117,7 @@ it.each(['float32', 'bfloat16'] as const)(
     ]);
     for (const [name, one] of twin.parameters) one.assign(model.parameters.get(name)!);
     const tensors = memory().numTensors;
-    const second = new Optimizer(twin.parameters, settings, first.updates);
+    const second = new Optimizer(twin.parameters, settings, { updates: first.updates });
     second.restore((name) => state.get(name)!.dataSync() as Float32Array);
     expect(memory().numTensors - tensors).toBe(state.size);
     for (const one of [first, second]) one.update(gradients, 1, 0.1);

@@ -43,6 +43,8 @@ export type OptimizerSettings = z.output<typeof OptimizerSchema>;
 
 /** AdamW over all parameters of a model. */
 export class Optimizer {
+  /** Updates done so far. */
+  updates: number;
   readonly firstMoments = new Map<string, Variable>();
   readonly secondMoments = new Map<string, Variable>();
   /** Both, by what the names that they are saved by begin with. */
@@ -55,49 +57,64 @@ export class Optimizer {
   constructor(
     readonly parameters: ReadonlyMap<string, Variable>,
     private readonly settings: OptimizerSettings,
-    /** updates done so far */
-    public updates = 0,
+    /**
+     * `updates` done so far; `apart`: what is outside the layers is updated first, by itself, and can be sent on
+     * meanwhile.
+     */
+    { updates = 0, apart = false }: { updates?: number; apart?: boolean } = {},
   ) {
+    this.updates = updates;
     for (const [name, parameter] of parameters) {
       this.firstMoments.set(name, this.moment(parameter.shape));
       this.secondMoments.set(name, this.moment(parameter.shape));
     }
     const names = [...parameters.keys()];
     const { hiddenLearningRateScale: rateScale } = settings;
-    const scaled = (name: string) => rateScale !== 1 && isHidden(name, parameters.get(name)!.rank);
+    const inSecond = (name: string) => (apart || rateScale !== 1) && isHidden(name, parameters.get(name)!.rank);
     this.groups = [
-      { names: names.filter((name) => !scaled(name)), rateScale: 1 },
-      { names: names.filter(scaled), rateScale },
-    ].filter((group) => group.names.length > 0);
+      { names: names.filter((name) => !inSecond(name)), rateScale: 1 },
+      { names: names.filter(inSecond), rateScale },
+    ];
   }
 
   /**
-   * Updates the parameters. `gradientNorm` is the gradients' global norm before clipping: as a tensor, where the host does not
-   * know it yet. If it turns out not to be finite, nothing was updated, and `takeBack` is for the caller to call.
+   * Updates the parameters.
+   *
+   * @param gradientNorm the gradients' global norm before clipping: as a tensor, where the host does not know it yet.
+   *   If it turns
+   *   out not to be finite, nothing was updated, and `takeBack` is for the caller to call.
+   * @param onUpdated told when what is outside the layers has been updated, and when all has
    */
-  update(gradients: ReadonlyMap<string, Tensor>, gradientNorm: number | Scalar, learningRate: number): void {
+  update(
+    gradients: ReadonlyMap<string, Tensor>,
+    gradientNorm: number | Scalar,
+    learningRate: number,
+    onUpdated?: (isAll: boolean) => void,
+  ): void {
     const { beta1, beta2, epsilon, gradientClip, weightDecay, momentType } = this.settings;
     this.updates++;
     const known = typeof gradientNorm === 'number';
     const scale = known ? undefined : clippingScale(gradientNorm, gradientClip);
     const gradientScale = known && gradientClip > 0 && gradientNorm > gradientClip ? gradientClip / gradientNorm : 1;
-    for (const { names, rateScale } of this.groups) {
+    for (const [i, { names, rateScale }] of this.groups.entries()) {
       const of = <T>(tensors: ReadonlyMap<string, T>) => names.map((name) => tensors.get(name)!);
-      adamW({
-        parameters: of(this.parameters),
-        gradients: of(gradients),
-        firstMoments: of(this.firstMoments),
-        secondMoments: of(this.secondMoments),
-        weightDecays: of(this.parameters).map(({ rank }, i) => (decays(names[i]!, rank) ? weightDecay : 0)),
-        learningRate: learningRate * rateScale,
-        beta1,
-        beta2,
-        epsilon,
-        step: this.updates,
-        ...(momentType ? { momentType } : {}),
-        gradientScale,
-        ...(scale ? { scale } : {}),
-      });
+      if (names.length > 0)
+        adamW({
+          parameters: of(this.parameters),
+          gradients: of(gradients),
+          firstMoments: of(this.firstMoments),
+          secondMoments: of(this.secondMoments),
+          weightDecays: of(this.parameters).map(({ rank }, p) => (decays(names[p]!, rank) ? weightDecay : 0)),
+          learningRate: learningRate * rateScale,
+          beta1,
+          beta2,
+          epsilon,
+          step: this.updates,
+          ...(momentType ? { momentType } : {}),
+          gradientScale,
+          ...(scale ? { scale } : {}),
+        });
+      onUpdated?.(i > 0);
     }
     scale?.dispose();
   }

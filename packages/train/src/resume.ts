@@ -38,6 +38,7 @@ export async function intactToResume(options: TrainOptions): Promise<ReturnType<
   } catch (error) {
     const store = storeToRead(options.directory!);
     if (options.verify ?? true) await store.verify(store.latest()!);
+    else await allHaveVerified(options); // one that verifies has more to say
     throw error;
   }
 }
@@ -148,7 +149,10 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
     const before = resumed ? { ...resumed.state, identity } : initialState(identity);
     const state = { ...before, arithmetic: options.arithmetic ?? before.arithmetic };
     const weights = options.collective?.share?.(model);
-    const optimizer = new Optimizer(weights?.owned ?? model.parameters, identity.optimizer, state.updates);
+    const optimizer = new Optimizer(weights?.owned ?? model.parameters, identity.optimizer, {
+      updates: state.updates,
+      apart: weights !== undefined,
+    });
     if (resumed) loadMoments(optimizer, resumed.directory, weights);
     return { model, optimizer, weights, state, ...from };
   };
@@ -176,8 +180,18 @@ function compareArithmetic(
   );
 }
 
-/** Checks the checksums of the checkpoint that the weights come from. */
-async function verify(
+/** Checks the checksums of the checkpoint that the weights come from; of several processes, those that are to. */
+async function verify(options: TrainOptions, from: Pick<Beginning, 'resumedFrom' | 'startedFrom'>): Promise<void> {
+  await verifyOwn(options, from);
+  if (from.startedFrom !== undefined || from.resumedFrom !== undefined) await allHaveVerified(options);
+}
+
+/** Waits for the other processes: one that finds damage ends the run for all. */
+async function allHaveVerified({ collective }: TrainOptions): Promise<void> {
+  await collective?.sumNumbers([0]);
+}
+
+async function verifyOwn(
   { directory, verify = true, hooks }: TrainOptions,
   { resumedFrom, startedFrom }: Pick<Beginning, 'resumedFrom' | 'startedFrom'>,
 ): Promise<void> {

@@ -3,6 +3,7 @@ import { readYaml, ShippedFiles } from '@stickbreaking/base/node';
 import { SourceConfigSchema, TokenizerConfigSchema } from '@stickbreaking/data';
 import { count, LlamaConfigSchema, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
 import { z } from 'zod';
+import { SHARDS } from './collective.js';
 import { OptimizerSchema } from './optimizer.js';
 import { SamplesSchema } from './samples.js';
 import { ScheduleSchema } from './schedule.js';
@@ -93,12 +94,28 @@ export const RunConfigSchema = z
       .prefault({}),
     /** Write the metrics as TensorBoard's event files too, into tensorboard/ of the run's directory. */
     tensorboard: z.boolean().default(false),
+    /** A run in several processes. */
+    parallel: z
+      .strictObject({
+        /**
+         * Of what each process keeps only its part: of the optimizer's state, of the gradients too (where a step has
+         * several micro-batches), and, on GPUs, of the weights between passes. Each takes less memory and more traffic.
+         * Default: 'optimizer' on GPUs; on CPUs each process keeps all.
+         */
+        shard: z.enum(SHARDS).optional(),
+        /** How long the processes wait for one that does not come to a sum. */
+        timeoutSeconds: count().default(600),
+      })
+      .prefault({}),
     /** Stop after this many steps in a row whose loss or gradient was not finite. */
     maxNonFiniteSteps: count().default(5),
   })
   .superRefine((config, context) => {
     const fault = (at: (string | number)[], message: string) =>
       context.addIssue({ code: 'custom', path: at, message, input: config });
+    for (const key of ['samples', 'evaluation'] as const)
+      if (config[key] && config.parallel.shard === 'weights')
+        fault([key], 'expected none where parallel.shard is weights: no process has all of them between passes');
     config.stages.forEach((stage, i) => {
       if ((stage.tokens === undefined) === (stage.steps === undefined)) {
         fault(['stages', i], 'expected either tokens or steps, the length of the stage');

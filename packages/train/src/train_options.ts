@@ -32,7 +32,10 @@ export interface TrainOptions {
   tensorboard?: boolean;
   /** Go on from the directory's newest checkpoint, if there is one. */
   resume?: boolean;
-  /** Check the checksums of the checkpoint that the run goes on or starts from; default true. */
+  /**
+   * Check the checksums of the checkpoint that the run goes on or starts from; default true. Of several processes one on each
+   * machine is enough: the others wait for it.
+   */
   verify?: boolean;
   checkpoints?: { everySteps?: number; keepLast?: number; keepBest?: boolean };
   /** Copied into the checkpoints. */

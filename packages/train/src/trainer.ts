@@ -11,7 +11,7 @@ import {
   MODEL_FILE,
   OPTIMIZER_FILE,
   routedExperts,
-  type TensorToWrite,
+  type TokenBatch,
   writeSafetensors,
 } from '@stickbreaking/model';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
@@ -20,7 +20,8 @@ import { CheckpointStore, type TrainingState } from './checkpoint.js';
 import type { Evaluation } from './evaluation.js';
 import { type EvaluationMetrics, memoryInUse, type StepMetrics, type ValidationMetrics } from './metrics.js';
 import type { Optimizer } from './optimizer.js';
-import type { SharedWeights, WholeTensor } from './parallel/shared_weights.js';
+import { SharedSaves } from './parallel/shared_saves.js';
+import type { SharedWeights } from './parallel/shared_weights.js';
 import { begin } from './resume.js';
 import { RunRecord } from './run_record.js';
 import type { Sampling } from './samples.js';
@@ -48,9 +49,13 @@ const IDLE_NOTICE_STEPS = 1000;
 
 class Trainer {
   private source: BatchSource | undefined;
+  /** The next step's micro-batches, and the data's cursor behind them. */
+  private ahead: (() => { batches: TokenBatch[]; cursor: TrainingState['cursor'] }) | undefined;
   private clock = performance.now();
   private readonly store: CheckpointStore | undefined;
   private readonly record: RunRecord | undefined;
+  /** Where processes share the weights. */
+  private readonly saves: SharedSaves | undefined;
   private readonly hooks: TrainHooks;
   private nextIdleNotice = 0;
 
@@ -65,11 +70,19 @@ class Trainer {
     private savedStep: number,
   ) {
     this.hooks = options.hooks ?? {};
-    const { directory, collective, checkpoints: { keepLast = 3, keepBest = true } = {} } = options;
-    if (!directory || (collective && collective.rank > 0)) return;
-    makeDirectory(join(directory, 'checkpoints'));
-    this.store = new CheckpointStore(join(directory, 'checkpoints'), { last: keepLast, best: keepBest });
-    this.store.repair();
+    const { directory, collective, tokenizer, checkpoints: { keepLast = 3, keepBest = true } = {} } = options;
+    if (!directory) return;
+    const checkpoints = join(directory, 'checkpoints');
+    if (!collective || collective.rank === 0) {
+      makeDirectory(checkpoints);
+      this.store = new CheckpointStore(checkpoints, { last: keepLast, best: keepBest });
+      this.store.repair();
+    }
+    if (weights) {
+      const shared = { model, optimizer, weights, collective: collective!, directory: checkpoints };
+      this.saves = new SharedSaves({ ...shared, store: this.store, tokenizer, hooks: this.hooks });
+    }
+    if (!this.store) return;
     this.record = new RunRecord(directory, state.step, {
       tensorboard: options.tensorboard,
       samples: options.samples !== undefined,
@@ -89,6 +102,7 @@ class Trainer {
     this.clock = performance.now();
     while (this.state.stage < this.stages.length) {
       if (!(await this.step())) return { finished: false, ...(await this.result()) };
+      await this.saves?.look();
       await this.whatIsDue();
     }
     const { nonFiniteSteps } = this.state;
@@ -109,21 +123,27 @@ class Trainer {
     const stage = this.stages[index]!;
     this.source ??= await this.openData(index);
     const { source } = this;
-    const batches = Array.from({ length: stage.microBatches }, () => source.next());
+    const take = () => {
+      const batches = Array.from({ length: stage.microBatches }, () => source.next());
+      return { batches, cursor: source.cursor() };
+    };
+    const { batches, cursor } = this.ahead ? this.ahead() : take();
     const rate = learningRate(this.stages, index, state.stageStep);
     let updated = false;
     const early = (gradients: Map<string, Tensor>, norm: Scalar) => {
       this.optimizer.update(gradients, norm, rate);
       updated = true;
     };
-    const result = await batchGradients(this.model, batches, { ...options, weights: this.weights, early });
+    const working = batchGradients(this.model, batches, { ...options, weights: this.weights, early });
+    // Read while a GPU is at work. What is wrong with it is told when its turn comes.
+    this.ahead = state.stageStep + 1 < stage.steps ? attempted(take) : undefined;
+    const result = await working;
     if (!result) return false;
     const { loss, gradients, gradientNorm, routing } = result;
     const finite = Number.isFinite(loss) && Number.isFinite(gradientNorm);
     if (updated && !finite) this.optimizer.takeBack();
     if (!updated && finite) {
-      this.optimizer.update(gradients, gradientNorm, rate);
-      this.weights?.gatherWeights();
+      this.optimizer.update(gradients, gradientNorm, rate, (inLayers) => this.weights?.renewWeights(inLayers));
     }
     disposeAll(gradients);
     this.state = {
@@ -133,7 +153,7 @@ class Trainer {
       tokens: state.tokens + stage.batchTokens,
       stageStep: state.stageStep + 1,
       nonFiniteSteps: finite ? 0 : state.nonFiniteSteps + 1,
-      cursor: source.cursor(),
+      cursor,
     };
     if (this.state.stageStep === stage.steps) this.enterStage(index + 1);
     await this.report({
@@ -229,13 +249,15 @@ class Trainer {
     // What comes of a step that was skipped is not known to be good before one that was not.
     const due = last || stageStep === 0 || step % everySteps === 0 || (isBest && keepBest);
     if (due && nonFiniteSteps === 0) await this.save();
-    if (validation || scored || sampled || due) this.clock = performance.now();
+    // Processes that write together go on meanwhile.
+    if (validation || scored || sampled || (due && !this.saves)) this.clock = performance.now();
   }
 
   private async validate(validation: NonNullable<TrainOptions['validation']>): Promise<boolean> {
     const { step, tokens, best } = this.state;
     const validationLoss = await validation.loss(this.model);
-    const attention = this.record && validation.sample && attentionReach(this.model, validation.sample);
+    const looks = this.record ?? this.options.collective?.passesTogether;
+    const attention = looks && validation.sample && attentionReach(this.model, validation.sample);
     const metrics: ValidationMetrics = { step, tokens, validationLoss, ...(attention ? { attention } : {}) };
     this.record?.append(metrics);
     await this.hooks.onValidation?.(metrics, this.model);
@@ -280,48 +302,25 @@ class Trainer {
 
   private async save(): Promise<void> {
     this.savedStep = this.state.step;
-    if (!this.store) return await this.giveParts();
+    const { model, optimizer, state, options, saves, store } = this;
+    if (!saves && !store) return;
     await this.checkFinite();
     this.record?.sync();
-    const { model, optimizer, state, options, weights } = this;
-    const whole = (parts: ReadonlyMap<string, Tensor>) => inTurn(weights?.whole(parts));
-    const directory = await this.store.save({
+    if (saves) return await saves.begin(state);
+    const moments = [...optimizer.state()].map(([name, moment]) => {
+      return { name, shape: moment.shape, values: () => moment.dataSync() as Float32Array };
+    });
+    const directory = await store!.save({
       state,
       tokenizer: options.tokenizer,
       writeTensors: (target) => {
-        const valuesOf = whole(optimizer.parameters);
         return new Map([
-          [MODEL_FILE, model.save(target, { checksum: true, ...(valuesOf ? { valuesOf } : {}) })!],
-          [OPTIMIZER_FILE, writeSafetensors(join(target, OPTIMIZER_FILE), this.momentsToWrite(), { checksum: true })!],
+          [MODEL_FILE, model.save(target, { checksum: true })!],
+          [OPTIMIZER_FILE, writeSafetensors(join(target, OPTIMIZER_FILE), moments, { checksum: true })!],
         ]);
       },
     });
     await this.hooks.onCheckpoint?.(directory);
-  }
-
-  /** The moments under the names they are saved by; of shared weights' ones each process has a part. */
-  private momentsToWrite(): TensorToWrite[] {
-    const { optimizer, weights, model } = this;
-    if (!weights) {
-      return [...optimizer.state()].map(([name, moment]) => {
-        return { name, shape: moment.shape, values: () => moment.dataSync() as Float32Array };
-      });
-    }
-    return optimizer.moments.flatMap(([kind, parts]) => {
-      const valuesOf = inTurn(weights.whole(parts))!;
-      return [...model.parameters.keys()].map((name) => {
-        return { name: `${kind}.${name}`, shape: weights.shapeOf(name), values: () => valuesOf(name) };
-      });
-    });
-  }
-
-  /** What the first process writes, it gets from all: the others take part in the same order. */
-  private async giveParts(): Promise<void> {
-    const { optimizer, weights } = this;
-    if (!weights) return;
-    await this.checkFinite();
-    const all = [optimizer.parameters, ...optimizer.moments.map(([, parts]) => parts)];
-    for (const parts of all) for (const _ of weights.whole(parts));
   }
 
   /** A loss says nothing about the update after it: what is saved is looked at itself. */
@@ -348,21 +347,21 @@ class Trainer {
       // Weights that gave no finite loss are not worth what saving them would push out.
       this.hooks.onNotice?.(`the last ${state.nonFiniteSteps} steps were not finite, so they are not saved`);
     } else if (!saved) await this.save();
+    await this.saves?.end();
     return { model, state, checkpoint: store?.latest() };
   }
 }
 
-/** The values of tensors that come one after another, by their names and in their order. */
-function inTurn(tensors: Iterable<WholeTensor> | undefined): ((name: string) => Float32Array) | undefined {
-  const iterator = tensors?.[Symbol.iterator]();
-  return (
-    iterator &&
-    ((name) => {
-      const { value } = iterator.next() as { value: WholeTensor | undefined };
-      if (value?.name !== name || !value.values) throw new Error(`'${name}' was asked for out of turn`);
-      return value.values;
-    })
-  );
+/** Does it now, and gives the result or the error when asked. */
+function attempted<T>(run: () => T): () => T {
+  try {
+    const result = run();
+    return () => result;
+  } catch (error) {
+    return () => {
+      throw error;
+    };
+  }
 }
 
 const finiteOrNull = (value: number) => (Number.isFinite(value) ? value : null);

@@ -17,5 +17,5 @@ export { holderOf } from './lock_file.js';
 export { type ProgressLine, type ProgressLineOptions, type ProgressStream, progressLine } from './progress_line.js';
 export { openFile, readWhole } from './read_whole.js';
 export { ShippedFiles } from './shipped.js';
-export { type Stop, stopOnSignals } from './signals.js';
+export { exitCodeOf, STOP_SIGNALS, type Stop, stopOnSignals } from './signals.js';
 export { parseYaml, readYaml, type YamlOptions } from './yaml.js';

@@ -2,13 +2,17 @@
  * What asks a command to stop: Ctrl-C, a terminal that is closed, and what schedulers send before they end a job. The
  * first lets the work at hand save, the second ends the process.
  */
+import { constants } from 'node:os';
 import { keepWritingUnread } from './output.js';
 
 /**
- * Exit codes as a shell knows them of a process that a signal ended. Slurm sends SIGUSR1 ahead of a time limit where it
- * is asked to (`--signal=USR1@120`); listened to, it does not open Node's debugger.
+ * Signals that ask a command to stop. Slurm sends SIGUSR1 ahead of a time limit where it is asked to
+ * (`--signal=USR1@120`); listened to, it does not open Node's debugger.
  */
-const exitCodes = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGUSR1: 138 } as const;
+export const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'] as const;
+
+/** The exit code by which a shell knows a process that a signal ended. */
+export const exitCodeOf = (signal: NodeJS.Signals): number => 128 + constants.signals[signal];
 
 /** Whether the work at hand has been asked to stop. */
 export interface Stop {
@@ -34,12 +38,12 @@ export function stopOnSignals(onStop?: (signal: NodeJS.Signals) => void): Stop {
     const isSecond = exitCode !== 0;
     // A terminal that goes away may say so more than once, and a scheduler may follow one signal by another.
     if (isSecond && (name === 'SIGHUP' || name === 'SIGUSR1')) return;
-    exitCode = exitCodes[name as keyof typeof exitCodes];
+    exitCode = exitCodeOf(name);
     if (isSecond) process.exit(exitCode);
     onStop?.(name);
     controller.abort();
   };
-  const names = Object.keys(exitCodes).filter((name) => process.platform !== 'win32' || name !== 'SIGUSR1');
+  const names = STOP_SIGNALS.filter((name) => process.platform !== 'win32' || name !== 'SIGUSR1');
   for (const name of names) process.on(name, leave);
   const readersMatter = keepWritingUnread();
   return {

@@ -2,7 +2,7 @@
 import type { SelectedBackend } from '@stickbreaking/core';
 import type { LlamaModel } from '@stickbreaking/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { Collective } from '../collective.js';
+import type { Collective, Shard } from '../collective.js';
 import { decays } from '../optimizer.js';
 import type { Place } from './place.js';
 import type { SharedWeights } from './shared_weights.js';
@@ -15,12 +15,15 @@ type Gpus = InstanceType<Cuda['Gpus']>;
 class GpuCollective implements Collective {
   readonly rank: number;
   readonly size: number;
+  readonly passesTogether: boolean;
 
   constructor(
     private readonly cuda: Cuda,
     private readonly gpus: Gpus,
     private readonly watchdog: Watchdog,
+    private readonly shard: Shard,
   ) {
+    this.passesTogether = shard === 'weights';
     this.rank = gpus.communicator.rank;
     this.size = gpus.communicator.size;
   }
@@ -39,7 +42,7 @@ class GpuCollective implements Collective {
   }
 
   share({ parameters }: LlamaModel): SharedWeights {
-    return new this.cuda.ShardedWeights(this.gpus, parameters, (name, { rank }) => decays(name, rank));
+    return new this.cuda.ShardedWeights(this.gpus, parameters, (name, { rank }) => decays(name, rank), this.shard);
   }
 }
 
@@ -52,7 +55,12 @@ class GpuCollective implements Collective {
 export async function joinByNccl(
   place: Place,
   backend: Pick<SelectedBackend, 'name'>,
-  { identity, timeoutSeconds, silent = false }: JoinOptions & { silent?: boolean },
+  {
+    identity,
+    timeoutSeconds,
+    shard = 'optimizer',
+    silent = false,
+  }: JoinOptions & { shard?: Shard | undefined; silent?: boolean },
 ): Promise<World & { gpus: Gpus }> {
   const cuda = await import('@stickbreaking/core/cuda');
   // The same bits in every run: rings add in one order, and sums inside a switch do not.
@@ -71,7 +79,7 @@ export async function joinByNccl(
     place,
     gpus,
     watchdog,
-    collective: new GpuCollective(cuda, gpus, watchdog),
+    collective: new GpuCollective(cuda, gpus, watchdog, shard),
     description: `${size} GPUs by ${gpus.communicator.version} (${backend.name})`,
     close: async () => {
       gpus.close();

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { EXIT, UserError } from '@stickbreaking/base';
+import { exitCodeOf, STOP_SIGNALS } from '@stickbreaking/base/node';
 import type { Place } from './place.js';
 
 /** Set in processes that a launcher of ours started: they stop when it is gone. */
@@ -76,12 +77,11 @@ async function until(
   stop: (child: ChildProcess, signal: NodeJS.Signals) => void,
 ): Promise<number> {
   let asked: NodeJS.Signals | undefined;
-  const names = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'] as const;
   const pass = (signal: NodeJS.Signals) => {
     asked ??= signal;
     for (const child of children) if (child.exitCode === null) stop(child, signal);
   };
-  for (const name of names) process.on(name, pass);
+  for (const name of STOP_SIGNALS) process.on(name, pass);
   let failed: number | undefined;
   const ends = children.map(
     (child) =>
@@ -89,7 +89,7 @@ async function until(
         child.on('error', reject);
         child.on('exit', (code, signal) => {
           if (code !== 0 && failed === undefined) {
-            failed = code ?? 128 + (signal === 'SIGKILL' ? 9 : signal === 'SIGSEGV' ? 11 : 15);
+            failed = code ?? exitCodeOf(signal!);
             setTimeout(() => {
               for (const other of children) if (other.exitCode === null) other.kill('SIGKILL');
             }, GRACE_MS).unref();
@@ -101,11 +101,10 @@ async function until(
   try {
     await Promise.all(ends);
   } finally {
-    for (const name of names) process.off(name, pass);
+    for (const name of STOP_SIGNALS) process.off(name, pass);
   }
   // They were stopped by a signal of another name, perhaps: the code is that of the one that came here.
-  const own = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129, SIGUSR1: 138 }[asked as (typeof names)[number]];
-  if (own !== undefined && (failed === undefined || failed >= 128)) return own;
+  if (asked && (failed === undefined || failed >= 128)) return exitCodeOf(asked);
   return failed ?? EXIT.done;
 }
 

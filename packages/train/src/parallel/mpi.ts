@@ -102,6 +102,13 @@ export class Mpi {
     }
   }
 
+  /** The same, waiting without turns of the event loop. */
+  sumNow(address: bigint, length: number): void {
+    const { inPlace, float32, sum, world } = this.abi;
+    for (let at = 0; at < length; at += PIECE)
+      this.f('MPI_Allreduce', inPlace, address + BigInt(4 * at), Math.min(PIECE, length - at), float32, sum, world);
+  }
+
   /** The numbers of every process, one process after another. */
   async gather(numbers: readonly number[]): Promise<number[][]> {
     const { float64, world } = this.abi;
@@ -203,6 +210,7 @@ function bind(library: LibraryHandle, { handle: h }: Abi): (name: string, ...arg
     MPI_Comm_rank: [h, 'void*'],
     MPI_Comm_size: [h, 'void*'],
     MPI_Iallreduce: ['uint64', 'uint64', 'int', h, h, h, 'uint64'],
+    MPI_Allreduce: ['uint64', 'uint64', 'int', h, h, h],
     MPI_Iallgather: ['uint64', 'int', h, 'uint64', 'int', h, h, 'uint64'],
     MPI_Ibcast: ['uint64', 'int', h, 'int', h, 'uint64'],
     MPI_Test: ['uint64', 'void*', 'uint64'],

@@ -1,19 +1,26 @@
 // The processes of a run on CPUs: gradients are summed by MPI as one array.
-import { type Tensor, tensor } from '@tensorflow/tfjs-core';
-import type { Collective } from '../collective.js';
-import type { Mpi } from './mpi.js';
 
-/** What is told of each exchange, so that a process that hangs can be named. */
-export interface Exchanges {
-  begin(what: 'sum' | 'numbers'): void;
-  end(): void;
-}
+import type { LlamaModel } from '@stickbreaking/model';
+import { type Tensor, tensor } from '@tensorflow/tfjs-core';
+import type { Collective, Shard } from '../collective.js';
+import { decays } from '../optimizer.js';
+import type { Mpi } from './mpi.js';
+import { type Exchanges, MpiSharedWeights } from './mpi_shared_weights.js';
+import type { SharedWeights } from './shared_weights.js';
 
 export class MpiCollective implements Collective {
+  readonly share?: (model: LlamaModel) => SharedWeights;
+
+  /** @param shard what the processes share; default: nothing, each has all of everything */
   constructor(
     private readonly mpi: Mpi,
-    private readonly exchanges: Exchanges = { begin: () => {}, end: () => {} },
-  ) {}
+    private readonly exchanges: Exchanges,
+    shard?: Exclude<Shard, 'weights'>,
+  ) {
+    if (!shard) return;
+    const isMatrix = (name: string, { rank }: { rank: number }) => decays(name, rank);
+    this.share = ({ parameters }) => new MpiSharedWeights(mpi, exchanges, parameters, isMatrix, shard === 'gradients');
+  }
 
   get rank(): number {
     return this.mpi.rank;

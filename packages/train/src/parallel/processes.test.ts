@@ -151,6 +151,36 @@ describe.skipIf(!installed)('several processes', () => {
     }
   });
 
+  it.each([
+    ['optimizer', 2],
+    ['gradients', 4],
+  ] as const)('share the %s in %d, with the losses of one', async (shard, processes) => {
+    const name = `${shard} ${processes}`;
+    const settings = (one: string) => [output(one), `parallel.shard=${shard}`];
+    const { code, stderr } = await run(processes, ...settings(name)).ended;
+    expect(code, stderr).toBe(0);
+    expectClose(name, 1e-6);
+    const files = ['model', 'optimizer'].map((file) =>
+      readSafetensors(join(checkpoints(name).latest()!, `${file}.safetensors`)),
+    );
+    const alone = ['model', 'optimizer'].map((file) =>
+      readSafetensors(join(checkpoints('alone').latest()!, `${file}.safetensors`)),
+    );
+    for (const [i, file] of files.entries()) {
+      expect(file.names).toEqual(alone[i]!.names);
+      for (const one of file.names) {
+        const values = alone[i]!.read(one);
+        expect(Math.max(...file.read(one).map((x, j) => Math.abs(x - values[j]!)))).toBeLessThan(1e-4);
+      }
+      for (const one of [file, alone[i]!]) one.close();
+    }
+    // Stopped in the middle, and gone on with in another number that shares nothing.
+    const elastic = `${shard} elastic`;
+    expect(await run(3, ...settings(elastic), 'stages.0.steps=7').ended).toMatchObject({ code: 0 });
+    expect(await run(1, output(elastic), '--resume').ended).toMatchObject({ code: 0 });
+    for (const [i, loss] of lossesOf(elastic).entries()) expect(loss).toBeCloseTo(lossesOf('alone')[i]!, 5);
+  });
+
   it('go on in another number: 4, 1, 2', async () => {
     for (const [i, processes] of [4, 1, 2].entries()) {
       const { code, stderr } = await run(processes, output('elastic'), '--resume', `stages.0.steps=${4 * i + 4}`).ended;

@@ -2,8 +2,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { globalNorm } from '@stickbreaking/core';
 import { type ComputeOptions, type LlamaModel, scoredTokens, type TokenBatch } from '@stickbreaking/model';
-import type { Tensor } from '@tensorflow/tfjs-core';
-import { type Collective, shareOf } from '../collective.js';
+import { dispose, type Tensor } from '@tensorflow/tfjs-core';
+import type { Collective } from '../collective.js';
 import { type RoutingMetrics, RoutingSums } from '../routing.js';
 import type { SharedWeights } from './shared_weights.js';
 
@@ -18,24 +18,32 @@ export async function sharedGradients(
   | { loss: number; gradients: Map<string, Tensor>; gradientNorm: number; routing: RoutingMetrics | undefined }
   | undefined
 > {
-  const own = shareOf(batches, collective);
-  let gradients = weights.zeroSums();
+  const { rank, size } = collective;
+  const rounds = Math.ceil(batches.length / size);
+  weights.beginStep();
+  let gradients: Map<string, Tensor> | undefined;
   const losses: Tensor[] = [];
   const routings = new RoutingSums(model.config);
-  for (const [i, batch] of own.entries()) {
-    if (signal?.aborted) break;
-    const isLast = i === own.length - 1;
-    const result = model.gradients(batch, {
-      ...{ scale, sums: gradients, ...compute },
-      onReady: (name, gradient) => weights.settle(name, gradient, isLast),
-    });
-    losses.push(result.loss);
-    routings.add(result.routing, scale * scoredTokens(batch));
-    gradients = result.gradients;
-    await nextTurn(); // signals and timers get their turn here
+  for (let round = 0; round < rounds; round++) {
+    gradients = weights.beginBatch(gradients, round === rounds - 1);
+    const own = signal?.aborted ? undefined : batches[round * size + rank];
+    // Where a pass gathers weights, a process without a micro-batch makes one that counts for nothing.
+    const batch = own ?? (collective.passesTogether ? batches[0] : undefined);
+    if (batch) {
+      const result = model.gradients(batch, {
+        ...{ scale: own ? scale : 0, sums: gradients, ...compute },
+        onReady: (name, gradient) => weights.settle(name, gradient),
+      });
+      losses.push(result.loss);
+      if (own) routings.add(result.routing, scale * scoredTokens(own));
+      else if (result.routing) dispose(result.routing);
+      gradients = result.gradients;
+      await nextTurn(); // signals and timers get their turn here
+    }
+    weights.endBatch();
   }
   // Where one process gives the step up, it still takes part in the sums, and then all do.
-  const sums = weights.finishSums(gradients);
+  const sums = weights.finishSums(gradients!);
   const norm = globalNorm(weights.countedOnce(sums));
   const values = await Promise.all(losses.map((loss) => loss.data()));
   const [ownNorm] = await norm.data();

@@ -1,29 +1,48 @@
-// What the training loop needs of processes that share the optimizer's state (ZeRO-1) instead of each having all of it.
+// What the training loop needs of processes that share the optimizer's state, and perhaps gradients and weights (ZeRO),
+// instead of each having all of it.
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 
-/** A whole tensor; its values are there on the first process alone. */
-export interface WholeTensor {
+/** Numbers of a whole tensor that follow one another, and where the first stands in it. */
+export interface Piece {
+  /** Which of the lists it is from. */
+  list: number;
   name: string;
-  shape: number[];
-  values?: Float32Array;
+  from: number;
+  /** Valid until the next piece is asked for. */
+  values: Float32Array;
+}
+
+/** What a process had its part of at some moment. */
+export interface Snapshot {
+  /** Whether the tensors may change while it is read. */
+  readonly isCopy: boolean;
+  pieces(): AsyncIterable<Piece>;
+  dispose(): void;
 }
 
 /** The weights of a model as one of several processes has them. */
 export interface SharedWeights {
   /** What this process updates: parts of the parameters, by their names. */
   readonly owned: ReadonlyMap<string, Variable>;
-  /** Zeros to which a step's gradients are added. */
-  zeroSums(): Map<string, Tensor>;
-  /** Takes a gradient that is complete for a micro-batch; in the last one the sum over all processes may begin. */
-  settle(name: string, gradient: Tensor, isLast: boolean): Tensor;
+  /** Forgets the gradients of the step before. */
+  beginStep(): void;
+  /** What a micro-batch's gradients are added to, given those after the one before it, which are consumed. */
+  beginBatch(before: Map<string, Tensor> | undefined, isLast: boolean): Map<string, Tensor>;
+  /** Takes a gradient that is complete for a micro-batch, whose sum over all processes may begin. */
+  settle(name: string, gradient: Tensor): Tensor;
+  /** Ends a micro-batch, in which this process may have had nothing to do. */
+  endBatch(): void;
   /** Ends the sums. All gradients are consumed; the result belongs to `owned`. */
   finishSums(gradients: ReadonlyMap<string, Tensor>): Map<string, Tensor>;
   /** Those of the sums that count once over all processes. */
   countedOnce(sums: ReadonlyMap<string, Tensor>): Tensor[];
-  /** Brings what each process has updated to all others. */
-  gatherWeights(): void;
-  /** Whole tensors of parts like those of `owned`, in the order of the parameters: every process must take all of them. */
-  whole(parts: ReadonlyMap<string, Tensor>): Iterable<WholeTensor>;
+  /**
+   * After an update, first of what is outside the layers and then of these: what is read of it from here on has every
+   * process's part.
+   */
+  renewWeights(inLayers: boolean): void;
+  /** What this process has its part of, to be saved: lists of tensors named and shaped like those of `owned`. */
+  snapshot(lists: readonly ReadonlyMap<string, Tensor>[]): Snapshot;
   /** This process's part of a whole tensor's values. */
   partOf(name: string, values: Float32Array): Float32Array;
   /** The shape of the whole tensor that `owned` has a part of. */

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { commandLine, narrowGpus, type ParallelArguments, startProcesses } from './start.js';
+import { commandLine, gpusAsked, narrowGpus, type ParallelArguments, startProcesses } from './start.js';
 
 const nothing: ParallelArguments = {
   ...{ processes: undefined, gpus: undefined, nodes: undefined, node: undefined, master: undefined },
@@ -38,7 +38,32 @@ describe('the options for several processes', () => {
     vi.stubEnv('MASTER_ADDR', 'a');
     vi.stubEnv('MASTER_PORT', '1');
     await expect(start({ gpus: '2' })).rejects.toThrow(/process 1 of 2 that torchrun started/);
-    expect(await start({})).toMatchObject({ place: { rank: 1, size: 2 } });
+    await expect(start({ gpus: 'all' })).rejects.toThrow(/^--gpus starts processes of its own/);
+    expect(await start({}, 'native')).toMatchObject({ place: { rank: 1, size: 2 } });
+  });
+
+  it.each(['auto', 'cuda'])(
+    'leave a launched process its own GPU before anything looks for one: %s',
+    async (backend) => {
+      for (const [name, value] of Object.entries({ SLURM_STEP_NUM_TASKS: '4', SLURM_PROCID: '2', SLURM_LOCALID: '2' }))
+        vi.stubEnv(name, value);
+      vi.stubEnv('CUDA_VISIBLE_DEVICES', undefined);
+      const looked = () => Promise.reject(new Error('looked for GPUs'));
+      expect(await startProcesses(nothing, backend, looked)).toMatchObject({
+        place: { localRank: 2, launcher: 'srun' },
+      });
+      expect(process.env.CUDA_VISIBLE_DEVICES).toBe('2');
+    },
+  );
+
+  it('say how many GPUs a plan is for, there or not', async () => {
+    const none = () => Promise.resolve(0);
+    expect(await gpusAsked({ gpus: '8' }, none, false)).toBe(8);
+    expect(await gpusAsked({ gpus: undefined }, none, true)).toBeUndefined();
+    await expect(gpusAsked({ gpus: '0' }, none, false)).rejects.toThrow(/^--gpus is '0'; expected a whole number/);
+    await expect(gpusAsked({ gpus: 'all' }, none, false)).rejects.toThrow(
+      /^--gpus all: this machine shows no NVIDIA GPU \(see nvidia-smi\)/,
+    );
   });
 
   it('are not passed on', () => {
@@ -70,6 +95,13 @@ describe('the GPU of a process', () => {
     vi.stubEnv('CUDA_VISIBLE_DEVICES', visible);
     narrowGpus(place);
     expect(process.env.CUDA_VISIBLE_DEVICES).toBe(own);
+  });
+
+  it('is none where none is to be seen and the backend may be another', () => {
+    vi.stubEnv('CUDA_VISIBLE_DEVICES', '');
+    narrowGpus(place, 'auto');
+    expect(process.env.CUDA_VISIBLE_DEVICES).toBe('');
+    expect(() => narrowGpus(place)).toThrow(/CUDA_VISIBLE_DEVICES shows 0 GPUs/);
   });
 
   it('is missing where there are fewer than processes', () => {

@@ -30,16 +30,17 @@ export async function startProcesses(
   check(args, backend);
   const place = placeOf(process.env);
   const { processes, nodes } = args;
-  const gpus = args.gpus === undefined ? undefined : await numberOfGpus(args.gpus, visibleGpus);
   if (place) {
-    if ((processes ?? gpus ?? 1) > 1) {
+    if ((processes ?? 1) > 1 || (args.gpus ?? '1') !== '1') {
       throw new UserError(
         `--${processes ? 'processes' : 'gpus'} starts processes of its own, but this is process ${place.rank} of ` +
           `${place.size} that ${place.launcher} started: leave one of the two out.`,
       );
     }
+    if (backend === 'auto' || backend === 'cuda') narrowGpus(place, backend);
     return { place };
   }
+  const gpus = await gpusAsked(args, visibleGpus, true);
   if (processes !== undefined && processes > 1) {
     const own = backend === 'auto' ? ['--backend', 'native'] : [];
     return { exitCode: await launchOnCpu(processes, [...commandLine(), ...own]) };
@@ -58,8 +59,6 @@ function check({ processes, gpus, nodes, node, master }: ParallelArguments, back
     throw new UserError('--processes is for the CPU and --gpus for GPUs: leave one of the two out.');
   if (processes !== undefined && processes > 1 && backend === 'cuda')
     throw new UserError('--processes is for the CPU, and the backend is cuda: use --gpus.');
-  if (gpus !== undefined && gpus !== 'all' && !/^[1-9]\d*$/.test(gpus))
-    throw new UserError(`--gpus is '${gpus}'; expected a whole number from 1, or all.`);
   if (gpus !== undefined && backend !== 'cuda' && backend !== 'auto')
     throw new UserError(`--gpus needs the backend cuda, and it is ${backend}: leave one of the two out.`);
   const given = [nodes, node, master].filter((one) => one !== undefined).length;
@@ -69,10 +68,25 @@ function check({ processes, gpus, nodes, node, master }: ParallelArguments, back
     throw new UserError(`--node is ${node}; expected a whole number from 0 to ${nodes - 1}, as --nodes is ${nodes}.`);
 }
 
-async function numberOfGpus(asked: string, visible: () => Promise<number>): Promise<number> {
+/**
+ * How many GPUs of this machine the command asks for.
+ *
+ * @param visible how many it shows; asked only where that matters
+ * @param mustBeThere whether so many have to be there: a plan is made without them
+ * @throws UserError where `--gpus` is neither a number nor `all`, or there are not so many
+ */
+export async function gpusAsked(
+  { gpus: asked }: Pick<ParallelArguments, 'gpus'>,
+  visible: () => Promise<number>,
+  mustBeThere: boolean,
+): Promise<number | undefined> {
+  if (asked === undefined) return undefined;
+  if (asked !== 'all' && !/^[1-9]\d*$/.test(asked))
+    throw new UserError(`--gpus is '${asked}'; expected a whole number from 1, or all.`);
+  if (asked !== 'all' && !mustBeThere) return Number(asked);
   const there = await visible();
   if (asked === 'all') {
-    if (there === 0) throw new UserError('--gpus all: this machine shows no NVIDIA GPU; see nvidia-smi.');
+    if (there === 0) throw new UserError('--gpus all: this machine shows no NVIDIA GPU (see nvidia-smi).');
     return there;
   }
   if (Number(asked) <= there) return Number(asked);
@@ -101,12 +115,15 @@ export function commandLine(argv: readonly string[] = process.argv.slice(1)): st
   return kept;
 }
 
-/** Leaves this process only the GPU that is its own, before anything looks for one. */
-export function narrowGpus({ localRank, localSize, launcher }: Place): void {
+/**
+ * Leaves this process only the GPU that is its own. The driver reads the list when it is first asked anything, so
+ * nothing may have looked for a GPU before.
+ */
+export function narrowGpus({ localRank, localSize, launcher }: Place, backend: 'auto' | 'cuda' = 'cuda'): void {
   const visible = process.env.CUDA_VISIBLE_DEVICES;
   const list = visible?.split(',').filter(Boolean);
-  // Slurm may have bound each task to its own GPU.
-  if (list?.length === 1) return;
+  // Slurm may have bound each task to its own GPU. With none the run may still be meant for the CPU.
+  if (list?.length === 1 || (list?.length === 0 && backend === 'auto')) return;
   if (list && list.length < localSize) {
     throw new UserError(
       `${launcher} started ${localSize} processes on this machine, and CUDA_VISIBLE_DEVICES shows ${list.length} GPUs: ` +

@@ -75,12 +75,12 @@ describe('the watchdog', () => {
   });
 
   it('names the process that did not come to an exchange', async () => {
-    const waiting = `watchdog.step(7); watchdog.begin('sum'); watchdog.end(); watchdog.begin('reduce-scatter'); ${forever}`;
+    const waiting = `watchdog.step(7); watchdog.begin('sum'); watchdog.end(); watchdog.begin('numbers'); ${forever}`;
     const late = `watchdog.step(7); watchdog.begin('sum'); watchdog.end(); ${forever}`;
     const list = await together([waiting, late, waiting], {}, { timeoutSeconds: 0.5 });
     expect(list.map(({ code }) => code)).toEqual([75, 75, 75]);
     expect(all(list)).toMatch(
-      /^exchange 2 \(reduce-scatter\) has not ended in 0\.5 s: ranks 0, 2 wait, rank 1 did not come to it; all end\n$/,
+      /^exchange 2 \(numbers\) has not ended in 0\.5 s: ranks 0, 2 wait, rank 1 did not come to it; all end\n$/,
     );
   });
 
@@ -114,7 +114,7 @@ describe('the watchdog', () => {
     const list = await together(
       [forever, forever],
       { 1: options },
-      { device: 'GPU 1', startSeconds: 2, ...('device' in options ? {} : { device: '' }) },
+      { device: 'GPU 1', startSeconds: 'rank' in options ? 2 : 20, ...('device' in options ? {} : { device: '' }) },
     );
     expect(all(list)).toMatch(message);
     expect(list.every(({ code }) => code !== 0)).toBe(true);

@@ -5,7 +5,15 @@ import { createRequire } from 'node:module';
 import { hostname, networkInterfaces } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { EXIT, UserError, VERSION } from '@stickbreaking/base';
-import { EXCHANGES, type FromThread, type Hello, type ThreadData, type ToThread, watch } from './watchdog_thread.js';
+import {
+  EXCHANGES,
+  type FromThread,
+  type Hello,
+  SILENCE,
+  type ThreadData,
+  type ToThread,
+  watch,
+} from './watchdog_thread.js';
 
 /** Where rank 0 listens, and the word by which the run's own processes are known. */
 export interface Meeting {
@@ -44,7 +52,7 @@ export class Watchdog {
 
   constructor(options: WatchdogOptions) {
     const { rank, size, identity, device = '', payload = null } = options;
-    const { heartbeatSeconds = 2, startSeconds = 300, timeoutSeconds = 600 } = options;
+    const { heartbeatSeconds = 0.7, startSeconds = 300, timeoutSeconds = 600 } = options;
     const meeting = options.meeting ?? { hosts: addresses(), port: 0, token: randomBytes(16).toString('hex') };
     const hello: Hello = { rank, size, version: VERSION, identity, host: hostname(), device, pid: process.pid };
     const progress = new SharedArrayBuffer(24);
@@ -56,7 +64,7 @@ export class Watchdog {
       ...{ heartbeatSeconds, startSeconds, timeoutSeconds },
     };
     const code = `const { parentPort, workerData } = require('node:worker_threads');
-(${watch.toString()})(require, workerData, parentPort, ${JSON.stringify(EXCHANGES)});`;
+(${watch.toString()})(require, workerData, parentPort, ${JSON.stringify(EXCHANGES)}, ${JSON.stringify(SILENCE)});`;
     this.thread = new Worker(code, { eval: true, workerData, stdout: false, stderr: false });
     this.thread.unref();
     const message = <T>(pick: (message: FromThread) => T | undefined) =>

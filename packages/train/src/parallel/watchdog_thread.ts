@@ -33,14 +33,14 @@ export interface ThreadData {
   timeoutSeconds: number;
 }
 
-export type FromThread =
-  | { listening: number }
-  | { ready: unknown; hosts: number }
-  | { refused: string }
-  | { closed: true };
+export type FromThread = { listening: number } | { ready: unknown } | { refused: string } | { closed: true };
 export type ToThread = { fail: string; code: number } | { close: true } | { checkpoint: string };
 
-export const EXCHANGES = ['none', 'sum', 'numbers', 'reduce-scatter', 'all-gather', 'all-reduce', 'gather'] as const;
+/** What processes wait for each other in. */
+export const EXCHANGES = ['sum', 'numbers'] as const;
+
+/** So many heartbeats without a word and a process is given up: on this machine, and on others, where packets get lost. */
+export const SILENCE = { here: 3, elsewhere: 9 } as const;
 
 /** What passes over a connection, or comes from the main thread: one of these. */
 interface Message {
@@ -49,6 +49,7 @@ interface Message {
   beat?: number[];
   bye?: true;
   ready?: unknown;
+  host?: string;
   end?: number;
   fail?: string;
   code?: number;
@@ -64,7 +65,13 @@ interface Member {
 }
 
 /** Self-contained: see above. */
-export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullable<Worker>, kinds: readonly string[]) {
+export function watch(
+  require: NodeJS.Require,
+  data: ThreadData,
+  port: NonNullable<Worker>,
+  kinds: readonly string[],
+  silence: { here: number; elsewhere: number },
+) {
   const net = require('node:net') as typeof import('node:net');
   const { writeSync } = require('node:fs') as typeof import('node:fs');
   const koffi = require(data.koffi) as typeof import('koffi');
@@ -112,6 +119,15 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
     exit(code);
   };
   const own = () => [...integers, floats[0]!];
+  const patience = (host: string) => (host === hello.host ? silence.here : silence.elsewhere) * beat;
+  let lastLook = Date.now();
+  /** Whether this process itself has slept (a machine that was suspended): then it has no right to an opinion. */
+  const hasSlept = () => {
+    const now = Date.now();
+    const slept = now - lastLook > 2 * beat + 500;
+    lastLook = now;
+    return slept;
+  };
 
   /** The first key in which two pieces of plain JSON differ. */
   const difference = (
@@ -181,10 +197,9 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
           ready = true;
           for (const one of members.values()) {
             one.heard = Date.now();
-            send(one.socket, { ready: data.payload });
+            send(one.socket, { ready: data.payload, host: hello.host });
           }
-          const hosts = new Set([...members.values()].map((one) => one.hello.host)).size;
-          port.postMessage({ ready: data.payload, hosts });
+          port.postMessage({ ready: data.payload });
         } else if (member) {
           member.heard = Date.now();
           if (message.beat) member.progress = message.beat;
@@ -222,10 +237,12 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
         }
         return;
       }
+      const slept = hasSlept();
       for (const member of members.values()) {
         if (!member.socket) continue;
         send(member.socket, { beat: [] });
-        if (now - member.heard > 3 * beat)
+        if (slept) member.heard = now;
+        if (now - member.heard > patience(member.hello.host))
           return gone(member, `has not answered for ${Math.round((now - member.heard) / 1000)} s`);
       }
       stuck(now);
@@ -254,7 +271,7 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
   let connection: import('node:net').Socket | undefined;
   const connect = (attempt: number) => {
     const socket = net.connect({ host: data.hosts[attempt % data.hosts.length]!, port: data.port });
-    let [isConnected, isWelcome, heard] = [false, false, Date.now()];
+    let [isConnected, isWelcome, heard, firstHost] = [false, false, Date.now(), ''];
     socket.on('connect', () => {
       isConnected = true;
       connection = socket;
@@ -265,14 +282,16 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
       if (message.ready !== undefined) {
         isWelcome = true;
         ready = true;
-        port.postMessage({ ready: message.ready, hosts: 0 });
+        firstHost = message.host ?? '';
+        port.postMessage({ ready: message.ready });
       }
       if (message.end !== undefined && !ended) leave(message.end);
     });
     const timer = setInterval(() => {
       if (!isConnected || ended) return;
       send(socket, { beat: own() });
-      if (isWelcome && Date.now() - heard > 3 * beat) lost('does not answer');
+      if (hasSlept()) heard = Date.now();
+      if (isWelcome && Date.now() - heard > patience(firstHost)) lost('does not answer');
     }, beat).unref();
     // Where rank 0 is gone, one of the others says so.
     const lost = (how: string) => {
@@ -295,7 +314,7 @@ export function watch(require: NodeJS.Require, data: ThreadData, port: NonNullab
   const server = hello.rank === 0 ? serve() : undefined;
   if (server && hello.size === 1) {
     ready = true;
-    port.postMessage({ ready: data.payload, hosts: 1 });
+    port.postMessage({ ready: data.payload });
   }
   if (!server) connect(0);
   port.on('message', (message: Message) => {

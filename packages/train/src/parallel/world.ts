@@ -1,9 +1,8 @@
 // A process joins those that share its run: it finds them, agrees with them on what they run, and gets what sums over them.
 import { hostname } from 'node:os';
 import { UserError } from '@stickbreaking/base';
-import type { Collective } from '../collective.js';
+import type { Collective, Shard } from '../collective.js';
 import { TOKEN } from './launch.js';
-import { Mpi } from './mpi.js';
 import { MpiCollective } from './mpi_collective.js';
 import type { Place } from './place.js';
 import { type Meeting, Watchdog } from './watchdog.js';
@@ -22,6 +21,7 @@ export interface World {
 export interface JoinOptions {
   /** Plain JSON that must be equal in all processes. */
   identity: unknown;
+  /** How long to wait for a process that does not come; default 600. */
   timeoutSeconds?: number;
 }
 
@@ -30,7 +30,11 @@ export interface JoinOptions {
  *
  * @throws UserError where there is no MPI library, or it does not find the others
  */
-export async function joinByMpi(place: Place, { identity, timeoutSeconds }: JoinOptions): Promise<World> {
+export async function joinByMpi(
+  place: Place,
+  { identity, timeoutSeconds, shard }: JoinOptions & { shard?: Exclude<Shard, 'weights'> | undefined },
+): Promise<World> {
+  const { Mpi } = await import('./mpi.js'); // koffi with it, which a run in one process does without
   const mpi = Mpi.open(place.size);
   const settings = { rank: mpi.rank, size: mpi.size, identity, ...(timeoutSeconds ? { timeoutSeconds } : {}) };
   let watchdog: Watchdog | undefined;
@@ -45,7 +49,7 @@ export async function joinByMpi(place: Place, { identity, timeoutSeconds }: Join
   return {
     place,
     watchdog,
-    collective: new MpiCollective(mpi, watchdog),
+    collective: new MpiCollective(mpi, watchdog, shard),
     description: `${mpi.size} processes by ${mpi.version}`,
     close: async () => {
       await watchdog.close();

@@ -184,7 +184,8 @@ export class CudaBackend extends KernelBackend {
   override async read(dataId: DataId): Promise<HostValues> {
     await this.downloads.launched();
     const entry = this.data.get(dataId);
-    if (entry.host || entry.ready !== undefined || entry.type === 'bf16' || isBent(entry)) return this.readSync(dataId);
+    const isPlain = entry.type !== 'bf16' && !entry.before && !entry.blank && !isBent(entry);
+    if (entry.host || !isPlain) return this.readSync(dataId);
     const values = roomFor(entry);
     this.downloads.asideOf(values, entry.address);
     return values;
@@ -229,13 +230,28 @@ export class CudaBackend extends KernelBackend {
 
   /** The tensor as it is stored: for kernels that know of `rows`. */
   stored(tensor: Pick<TensorInfo, 'dataId'>): Entry {
-    const entry = this.data.get(tensor.dataId);
-    if (entry.ready !== undefined) {
-      this.driver.waitEvent(entry.ready);
-      entry.ready = undefined;
-    }
+    const entry = this.present(tensor);
+    if (entry.blank) this.writeZeros(entry);
     this.graphs.noteRead(entry);
     return entry;
+  }
+
+  /** The tensor as it is stored; the memory of one that is `blank` is for the caller to write. */
+  present(tensor: Pick<TensorInfo, 'dataId'>): Entry {
+    const entry = this.data.get(tensor.dataId);
+    const { before } = entry;
+    if (before) {
+      entry.before = undefined;
+      before();
+    }
+    return entry;
+  }
+
+  /** All of its memory, padding included. */
+  writeZeros(entry: Entry): void {
+    const { driver } = this;
+    driver.call('cuMemsetD8Async', entry.address, 0, elementsOf(entry) * BYTES[entry.type], driver.stream);
+    entry.blank = undefined;
   }
 
   /** core's `sampleTokens`. */

@@ -120,7 +120,7 @@ export class CudaDriver {
       'cuCtxSetCurrent',
       this.long((out) => this.call('cuDevicePrimaryCtxRetain', out, device)),
     );
-    this.stream = this.long((out) => this.call('cuStreamCreate', out, 1));
+    this.stream = this.createStream();
     this.pool = this.long((out) => this.call('cuDeviceGetDefaultMemPool', out, device));
     this.call('cuMemPoolSetAttribute', this.pool, POOL_RELEASE_THRESHOLD, new BigUint64Array([2n ** 64n - 1n]));
     const bytes = koffi.view(this.parameters, MAX_ARGUMENTS * 16 + STRUCT_SPACE);
@@ -193,6 +193,13 @@ export class CudaDriver {
     if (arena) arena.give(address);
     else if (this.arena) this.deferred.push(address);
     else this.call('cuMemFreeAsync', address, this.stream);
+  }
+
+  /** Memory of the host that the GPU copies to and from by itself; it stays. */
+  allocatePinned(bytes: number): ArrayBuffer {
+    this.call('cuMemHostAlloc', this.out, bytes, 0);
+    if (this.out[0] === 0n) throw new CudaError('the driver gave no pinned host memory');
+    return koffi.view(this.out[0]!, bytes);
   }
 
   /** An arena, whose memory `release` knows from then on. */
@@ -315,7 +322,12 @@ export class CudaDriver {
     this.call('cuEventRecord', event, stream);
   }
 
-  /** A stream beside the one on which everything else happens, before which its kernels go. */
+  /** A stream beside the one on which everything else happens. */
+  createStream(): number {
+    return this.long((out) => this.call('cuStreamCreate', out, 1));
+  }
+
+  /** Another, before which its kernels go. */
   createUrgentStream(): number {
     const [least, greatest] = [new Int32Array(1), new Int32Array(1)];
     this.call('cuCtxGetStreamPriorityRange', least, greatest);

@@ -45,6 +45,8 @@ export class HostDevice {
       synchronize: () => {},
       stream: 0,
       createUrgentStream: () => 1,
+      createStream: () => 2,
+      allocatePinned: (bytes: number) => new ArrayBuffer(bytes),
       createEvent: () => 0,
       recordEvent: () => {},
       waitEvent: () => {},

@@ -16,7 +16,7 @@ export { type CountingCuda, registerCountingCuda } from './counting_device.js';
 export { countGpus } from './driver.js';
 export { Gpus } from './parallel/gpus.js';
 export { Communicator, ncclId } from './parallel/nccl.js';
-export { ShardedWeights } from './parallel/sharded_weights.js';
+export { type Shard, ShardedWeights } from './parallel/sharded_weights.js';
 
 let opened: CudaBackend | undefined;
 

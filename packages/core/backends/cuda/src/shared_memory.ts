@@ -2,23 +2,41 @@
 import type { CudaDriver } from './driver.js';
 
 export class SharedMemory {
-  readonly address: number;
+  private at: number | undefined;
 
   constructor(
     private readonly driver: CudaDriver,
-    bytes: number,
+    private readonly bytes: number,
     private holders: number,
   ) {
-    this.address = driver.allocate(bytes);
+    if (holders !== Infinity) this.at = driver.allocate(bytes);
   }
 
-  /** Memory that stays, whatever lies in it comes and goes. */
+  /**
+   * Memory that is taken when its address is first asked for and stays, whatever lies in it comes and goes, until
+   * `free`.
+   */
   static lasting(driver: CudaDriver, bytes: number): SharedMemory {
     return new SharedMemory(driver, bytes, Infinity);
   }
 
+  get address(): number {
+    this.at ??= this.driver.allocate(this.bytes);
+    return this.at;
+  }
+
+  get isThere(): boolean {
+    return this.at !== undefined;
+  }
+
   release(): void {
     this.holders--;
-    if (this.holders === 0) this.driver.release(this.address);
+    if (this.holders === 0) this.free();
+  }
+
+  /** Gives it back, whoever lies in it; it can be taken again. */
+  free(): void {
+    if (this.at !== undefined) this.driver.release(this.at);
+    this.at = undefined;
   }
 }

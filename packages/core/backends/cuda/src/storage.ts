@@ -48,8 +48,10 @@ export interface Entry {
   /** The bfloat16 copy of a float32 tensor, once one is needed. */
   copy?: number | undefined;
   copyMemory?: SharedMemory | undefined;
-  /** An event on another stream that is to come before the tensor is read. */
-  ready?: number | undefined;
+  /** Called once before its memory is used: to wait for another stream, or to have that memory at all. */
+  before?: (() => void) | undefined;
+  /** Whether its memory holds nothing yet and stands for zeros. */
+  blank?: boolean | undefined;
   /** How often the optimizer has changed it. */
   updates?: number;
   /** The same in eight bits, written with it for the matmul that reads it next. */

@@ -1,8 +1,6 @@
 /** Copies from the host to the device, in stream order, through a pinned buffer. */
-import koffi from 'koffi';
 import { NotRecordable } from './arena.js';
 import type { CudaDriver } from './driver.js';
-import { CudaError } from './errors.js';
 
 const STAGING_BYTES = 16 * 2 ** 20;
 
@@ -22,7 +20,7 @@ export class Uploads {
       driver.synchronize();
       return;
     }
-    this.staging ??= { bytes: new Uint8Array(this.pinned(STAGING_BYTES)), used: 0 };
+    this.staging ??= { bytes: new Uint8Array(this.driver.allocatePinned(STAGING_BYTES)), used: 0 };
     const size = Math.ceil(bytes.length / 256) * 256;
     if (this.staging.used + size > STAGING_BYTES) {
       driver.synchronize();
@@ -32,12 +30,5 @@ export class Uploads {
     part.set(bytes);
     this.staging.used += size;
     driver.call('cuMemcpyHtoDAsync_v2', address, part, bytes.length, driver.stream);
-  }
-
-  private pinned(bytes: number): ArrayBuffer {
-    const out = new BigUint64Array(1);
-    this.driver.call('cuMemHostAlloc', out, bytes, 0);
-    if (out[0] === 0n) throw new CudaError('the driver gave no pinned host memory');
-    return koffi.view(out[0]!, bytes);
   }
 }

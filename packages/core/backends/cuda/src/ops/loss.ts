@@ -14,7 +14,7 @@ import { type Matrix, roundUp } from '../rows.js';
 import type { Scratch } from '../scratch.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { fillAt } from './elementwise.js';
-import { writableSum } from './matmul.js';
+import { takeBlank, writableSum } from './matmul.js';
 
 const CHUNK_BYTES = 256 * 2 ** 20;
 /** The logits' gradient is kept up to here. */
@@ -116,16 +116,18 @@ const linearCrossEntropyGrad: CudaKernel<'LinearCrossEntropyGrad'> = (inputs, at
   const { sum, saved } = inputs;
   const dHidden = backend.make([h.tokens, h.width], 'bf16');
   const extent = { rows: h.made, columns: h.width };
+  const wasBlank = sum !== undefined && h.tokens > 0 && takeBlank(backend, [sum]);
   const dWeight = sum ? writableSum(backend, sum) : makeMatrix(backend, [h.vocabulary, h.width], 'f32', extent);
   if (h.tokens === 0) {
     if (!sum) fillAt(backend, backend.address(dWeight), 'f32', 0, h.vocabulary * h.width);
     return [dHidden, dWeight];
   }
-  const results = {
-    dHidden: backend.address(dHidden),
-    dWeight: matrixOf(backend, dWeight),
-    beta: sum ? 1 : 0,
-  } as const;
+  const target = matrixOf(backend, dWeight);
+  const { m, n } = weightProduct(h, h.tokens, target);
+  const isWhole = m === target.rows && n === target.stride;
+  if (wasBlank && !isWhole) backend.writeZeros(backend.stored(dWeight));
+  const beta = sum && !(wasBlank && isWhole) ? 1 : 0;
+  const results = { dHidden: backend.address(dHidden), dWeight: target, beta } as const;
   backend.withScratch((scratch) => {
     const dLoss = backend.f32(inputs.dLoss, scratch);
     if (saved) return fromKept(backend, h, scratch, backend.address(saved), dLoss, attrs.ignoreIndex, results);

@@ -159,12 +159,16 @@ function weightGrad(backend: CudaBackend, x: TensorInfo, dy: TensorInfo, sum?: T
   if (!sum) return multiply(backend, dy, x, true, false);
   const [k, m] = dy.shape as [number, number];
   const n = x.shape[1]!;
+  if (m * n * k === 0) return writableSum(backend, sum);
+  const wasBlank = takeBlank(backend, [sum]);
   const y = writableSum(backend, sum);
-  if (m * n * k === 0) return y;
   const [left, right, target] = [operandOf(backend, dy), operandOf(backend, x), matrixOf(backend, y)];
   const sizes = { m, n, k, transposeA: true, transposeB: false };
+  const reached = reachedSizes(sizes, left, right, target);
+  const isWhole = reached.m === target.rows && reached.n === target.stride;
+  if (wasBlank && !isWhole) backend.writeZeros(backend.stored(y));
   backend.matmul(left.address, right.address, target.address, {
-    ...{ ...sizes, ...reachedSizes(sizes, left, right, target), output: 'f32', beta: 1 },
+    ...{ ...sizes, ...reached, output: 'f32', beta: wasBlank && isWhole ? 0 : 1 },
     ...{ lda: left.stride, ldb: right.stride, ldc: target.stride },
   });
   return y;
@@ -184,23 +188,37 @@ function weightGradsAtOnce(
   const sums = parts.flatMap(({ sum }) => (sum ? [sum] : []));
   const columns = right.columns >= roundUp(n) ? roundUp(n) : n;
   let results: TensorInfo[];
+  let beta: 0 | 1 = 0;
   if (sums.length === 0) {
     const shapes = dys.map((dy, i) => ({ shape: [dy.shape[1]!, n] as [number, number], count: counts[i]! }));
     results = makeBelow(backend, columns, shapes);
   } else {
+    const wereBlank = takeBlank(backend, sums);
     const alike = (sum: TensorInfo, i: number) => {
       const { stride, rows } = matrixOf(backend, sum);
       return backend.refCount(sum.dataId) === 1 && stride === columns && rows === counts[i];
     };
-    if (sums.length < parts.length || !areBelow(backend, sums) || !sums.every(alike)) return undefined;
+    if (sums.length < parts.length || !areBelow(backend, sums) || !sums.every(alike)) {
+      if (wereBlank) for (const sum of sums) backend.stored(sum).blank = true;
+      return undefined;
+    }
     results = sums.map((sum) => writableSum(backend, sum));
+    beta = wereBlank ? 0 : 1;
   }
   const left = operandOf(backend, dys[0]!);
   backend.matmul(left.address, right.address, backend.stored(results[0]!).address, {
     ...{ m: counts.reduce((sum, count) => sum + count, 0), n: columns, k, transposeA: true, transposeB: false },
-    ...{ lda: left.stride, ldb: right.stride, ldc: columns, output: 'f32', beta: sums.length > 0 ? 1 : 0 },
+    ...{ lda: left.stride, ldb: right.stride, ldc: columns, output: 'f32', beta },
   });
   return results;
+}
+
+/** Whether sums are all blank, for a caller that writes all of them in place of adding to zeros. */
+export function takeBlank(backend: CudaBackend, sums: readonly TensorInfo[]): boolean {
+  const entries = sums.map((sum) => backend.present(sum));
+  const areBlank = entries.every(({ blank }) => blank) && sums.every(({ dataId }) => backend.refCount(dataId) === 1);
+  if (areBlank) for (const entry of entries) entry.blank = undefined;
+  return areBlank;
 }
 
 /** A sum that is consumed, to be added to in place where no other tensor shares it. */

@@ -37,21 +37,33 @@ export function rotaryTable(
     kept.set(backend, [found, ...tables.filter((one) => one !== found)]);
     return found.address;
   }
-  const rows = cuSeqlens[cuSeqlens.length - 1]!;
-  const address = backend.driver.allocate(2 * rows * half * 4);
-  backend.withScratch((scratch) => {
-    const lists = key.map((values) => pointer(scratch.upload(values)));
-    const perDocument = inverseFrequencies.length > half ? 1 : 0;
-    const sizes = [i32(cuSeqlens.length - 1), i32(perDocument), i32(rows), i32(half)];
-    backend.launch('transformer.cu', 'rotary_table', { grid: [Math.ceil((rows * half) / THREADS)], block: THREADS }, [
-      pointer(address),
-      ...lists,
-      ...sizes,
-    ]);
-  });
+  const address = makeTable(backend, half, { cuSeqlens, firstPositions }, inverseFrequencies);
   // What kernels on their way still read is given back in stream order, behind them.
   for (const { address: old } of tables.slice(KEPT - 1)) backend.driver.release(old);
   kept.set(backend, [{ key: key.map((values) => values.slice()), address }, ...tables.slice(0, KEPT - 1)]);
+  return address;
+}
+
+/** New memory with the cosines and sines of every row. */
+function makeTable(
+  backend: CudaBackend,
+  half: number,
+  { cuSeqlens, firstPositions }: RowPositions,
+  inverseFrequencies: Float64Array,
+): number {
+  const documents = cuSeqlens.length - 1;
+  const rows = cuSeqlens[documents]!;
+  const address = backend.driver.allocate(2 * rows * half * 4);
+  backend.withScratch((scratch) => {
+    const lists = [cuSeqlens, firstPositions, inverseFrequencies].map((one) => pointer(scratch.upload(one)));
+    const perDocument = inverseFrequencies.length > half ? 1 : 0;
+    const shape = { grid: [Math.ceil((rows * half) / THREADS)] as const, block: THREADS };
+    backend.launch('transformer.cu', 'rotary_table', shape, [
+      pointer(address),
+      ...lists,
+      ...[documents, perDocument, rows, half].map(i32),
+    ]);
+  });
   return address;
 }
 
@@ -79,18 +91,8 @@ export function rotaryAngles(
   if (graphs.isRecording) throw new NotRecordable('other angles');
   if (old) backend.driver.release(old.address);
   const size = 2 ** Math.ceil(Math.log2(Math.max(positions, 1024)));
-  const address = backend.driver.allocate(2 * size * half * 4);
-  backend.withScratch((scratch) => {
-    const lists = [Int32Array.of(0, size), Int32Array.of(0), inverseFrequencies].map((one) =>
-      pointer(scratch.upload(one)),
-    );
-    const shape = { grid: [Math.ceil((size * half) / THREADS)] as const, block: THREADS };
-    backend.launch('transformer.cu', 'rotary_table', shape, [
-      pointer(address),
-      ...lists,
-      ...[1, 0, size, half].map(i32),
-    ]);
-  });
+  const whole = { cuSeqlens: Int32Array.of(0, size), firstPositions: Int32Array.of(0) };
+  const address = makeTable(backend, half, whole, inverseFrequencies);
   const made = { inverseFrequencies: inverseFrequencies.slice(), address, positions: size };
   anglesOf.set(backend, made);
   return made;

@@ -9,6 +9,8 @@ export class Gpus {
   private readonly stream: number;
   private readonly computed: number;
   private readonly communicated: number;
+  private copies: number | undefined;
+  private staging: ArrayBuffer | undefined;
 
   constructor(
     readonly backend: CudaBackend,
@@ -22,10 +24,15 @@ export class Gpus {
 
   /** Puts collectives on their stream, behind all that has been computed so far. */
   begin(calls: (communicator: Communicator, stream: number) => void): void {
+    this.afterComputed();
+    if (!this.silent) calls(this.communicator, this.stream);
+  }
+
+  /** The collectives that follow wait for all that has been computed so far. */
+  private afterComputed(): void {
     const { driver } = this.backend;
     driver.recordEvent(this.computed);
     driver.waitEvent(this.computed, this.stream);
-    if (!this.silent) calls(this.communicator, this.stream);
   }
 
   /** Records an event behind all collectives so far. */
@@ -61,8 +68,7 @@ export class Gpus {
     all.set(numbers, rank * count);
     const address = driver.allocate(all.byteLength);
     this.backend.upload(address, all);
-    driver.recordEvent(this.computed);
-    driver.waitEvent(this.computed, this.stream);
+    this.afterComputed();
     this.communicator.allGather(address, count, 'f64', this.stream);
     this.await();
     // The event loop goes on meanwhile: signals are heard, whoever is late.
@@ -75,6 +81,18 @@ export class Gpus {
     driver.release(address);
     this.communicator.check();
     return Array.from({ length: size }, (_, i) => Array.from(all.subarray(i * count, (i + 1) * count)));
+  }
+
+  /** A stream for copies to the host, which nothing waits for. */
+  copyStream(): number {
+    this.copies ??= this.backend.driver.createStream();
+    return this.copies;
+  }
+
+  /** The host's end of such copies. */
+  pinned(bytes: number): ArrayBuffer {
+    if (!this.staging || this.staging.byteLength < bytes) this.staging = this.backend.driver.allocatePinned(bytes);
+    return this.staging;
   }
 
   close(): void {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { BORDER, bucketsOf, slicesOf } from './layout.js';
+import { BORDER, bucketsOf, rangeWithoutPadding, slicesOf } from './layout.js';
 
 const items = fc
   .array(fc.record({ layer: fc.integer({ min: -1, max: 5 }), elements: fc.integer({ min: 1, max: 5000 }) }), {
@@ -61,4 +61,34 @@ describe('buckets', () => {
     expect(names(100)).toEqual([1, 2, 2, 2, 1]);
     expect(names(101)).toEqual([1, 4, 2, 1]);
   });
+});
+
+it('any range of a padded matrix is a range of the matrix itself', () => {
+  fc.assert(
+    fc.property(
+      fc.record({
+        own: fc.integer({ min: 1, max: 9 }),
+        columns: fc.integer({ min: 1, max: 9 }),
+        more: fc.nat(5),
+        below: fc.nat(3),
+      }),
+      fc.nat(200),
+      fc.nat(200),
+      ({ own, columns, more, below }, a, b) => {
+        const stride = columns + more;
+        const count = own + below;
+        const rows = { columns, width: stride, stride, count };
+        const stored = Float32Array.from({ length: count * stride }, (_, i) =>
+          i % stride < columns && i < own * stride ? Math.floor(i / stride) * columns + (i % stride) : NaN,
+        );
+        const [from, to] = [Math.min(a, b), Math.max(a, b)]
+          .map((one) => one % (stored.length + 1))
+          .sort((x, y) => x - y);
+        const range = rangeWithoutPadding({ shape: [own, columns], rows }, from!, stored.subarray(from, to));
+        const expected = stored.subarray(from, to).filter((x) => !Number.isNaN(x));
+        expect(range.values).toEqual(expected);
+        if (expected.length > 0) expect(range.from).toBe(expected[0]);
+      },
+    ),
+  );
 });

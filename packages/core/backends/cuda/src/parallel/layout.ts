@@ -3,6 +3,7 @@
  * process r has the r-th of equal parts. Gradients have the same layout, so that sums and copies between processes are in
  * place, and a part may begin and end anywhere in a matrix.
  */
+import type { Rows } from '../rows.js';
 
 /** A matrix as it lies in memory, with its padding. */
 export interface Item {
@@ -19,6 +20,8 @@ export interface Slot extends Item {
 export interface Bucket {
   name: string;
   slots: Slot[];
+  /** Whether it has whole layers. */
+  isLayer: boolean;
   /** Elements, a multiple of the number of processes. */
   size: number;
 }
@@ -55,14 +58,14 @@ export function bucketsOf(items: readonly Item[], processes: number, least = LEA
     } else buckets.push({ name: own ?? item.name, isLayer: own !== undefined, items: [item], elements: item.elements });
     layer = own;
   }
-  return buckets.map(({ name, items: inside }) => {
+  return buckets.map(({ name, isLayer, items: inside }) => {
     let end = 0;
     const slots = inside.map((item) => {
       const offset = Math.ceil(end / ALIGNMENT) * ALIGNMENT;
       end = offset + item.elements;
       return { ...item, offset };
     });
-    return { name, slots, size: Math.ceil(end / (BORDER * processes)) * BORDER * processes };
+    return { name, slots, isLayer, size: Math.ceil(end / (BORDER * processes)) * BORDER * processes };
   });
 }
 
@@ -76,3 +79,59 @@ export function slicesOf(buckets: readonly Bucket[], rank: number, processes: nu
     });
   });
 }
+
+/** What is known of a matrix that lies in a bucket. */
+export interface Matrix {
+  shape: number[];
+  /** Elements in memory, and how its rows are padded there. */
+  elements: number;
+  rows: Rows | undefined;
+  bucket: number;
+  /** From the bucket's start. */
+  offset: number;
+}
+
+/** How the weights of a model are shared out. */
+export interface Sharing {
+  buckets: readonly Bucket[];
+  /** This process's parts. */
+  slices: readonly Slice[];
+  /** By their names. */
+  matrices: ReadonlyMap<string, Matrix>;
+}
+
+/**
+ * Numbers of a matrix as they lie in memory, without what its rows are filled up with.
+ *
+ * @param offset the first one's, with the padding
+ * @returns the first one's index in the matrix itself, and those that follow
+ */
+export function rangeWithoutPadding(
+  { shape, rows }: Pick<Matrix, 'shape' | 'rows'>,
+  offset: number,
+  stored: Float32Array,
+): { from: number; values: Float32Array } {
+  if (!rows) return { from: offset, values: stored };
+  const { stride, columns } = rows;
+  const count = rowsOf(shape);
+  const indexOf = (at: number) =>
+    Math.min(count * columns, Math.floor(at / stride) * columns + Math.min(at % stride, columns));
+  const from = indexOf(offset);
+  const values = new Float32Array(indexOf(offset + stored.length) - from);
+  for (let row = Math.floor(offset / stride); row < count && row * stride < offset + stored.length; row++) {
+    const begin = Math.max(offset, row * stride);
+    const end = Math.min(offset + stored.length, row * stride + columns);
+    if (begin < end) values.set(stored.subarray(begin - offset, end - offset), indexOf(begin) - from);
+  }
+  return { from, values };
+}
+
+export function withPadding({ shape, rows }: Matrix, values: Float32Array): Float32Array {
+  if (!rows) return values;
+  const stored = new Float32Array(rows.count * rows.stride);
+  for (let r = 0; r < rowsOf(shape); r++)
+    stored.set(values.subarray(r * rows.columns, (r + 1) * rows.columns), r * rows.stride);
+  return stored;
+}
+
+const rowsOf = (shape: readonly number[]) => shape.slice(0, -1).reduce((product, length) => product * length, 1);

@@ -21,9 +21,7 @@ type Call = (...args: unknown[]) => number;
 
 interface Library {
   version: number;
-  path: string;
   call(name: string, ...args: unknown[]): void;
-  f: Record<string, Call>;
 }
 
 let opened: Library | undefined;
@@ -39,12 +37,9 @@ function open(): Library {
     ncclCommInitRankConfig: ['void*', 'int', 'ncclUniqueId', 'int', 'void*'],
     ncclCommGetAsyncError: ['uint64', 'void*'],
     ncclCommDestroy: ['uint64'],
-    ncclCommAbort: ['uint64'],
     ncclReduceScatter: [...buffers, 'int', 'int', 'uint64', 'uint64'],
     ncclAllReduce: [...buffers, 'int', 'int', 'uint64', 'uint64'],
     ncclAllGather: [...buffers, 'int', 'uint64', 'uint64'],
-    ncclGroupStart: [],
-    ncclGroupEnd: [],
   };
   const f = Object.fromEntries(
     Object.entries(signatures).map(([name, types]) => [name, handle.func(name, 'int', types) as unknown as Call]),
@@ -63,7 +58,7 @@ function open(): Library {
   call('ncclGetVersion', version);
   const found = `${Math.floor(version[0]! / 10_000)}.${Math.floor(version[0]! / 100) % 100}.${version[0]! % 100}`;
   if (version[0]! < LEAST) throw new CudaError(`NCCL ${found} found (${path}), 2.18 or newer needed`);
-  opened = { version: version[0]!, path, call, f };
+  opened = { version: version[0]!, call };
   return opened;
 }
 
@@ -75,7 +70,7 @@ export function ncclId(): string {
 }
 
 /** ncclConfig_t as of 2.18: newer libraries take it by its size and version. */
-export function configBytes({ maxCtas = UNSET }: { maxCtas?: number } = {}): Uint8Array {
+export function configBytes(): Uint8Array {
   const view = new DataView(new ArrayBuffer(48));
   view.setBigUint64(0, 48n, true);
   view.setUint32(8, 0xcafebeef, true);
@@ -85,7 +80,7 @@ export function configBytes({ maxCtas = UNSET }: { maxCtas?: number } = {}): Uin
     [16, 1],
     [20, UNSET],
     [24, UNSET],
-    [28, maxCtas],
+    [28, UNSET],
     [40, UNSET],
   ] as const)
     view.setInt32(at, value, true);
@@ -107,41 +102,38 @@ export class Communicator {
     readonly rank: number,
     readonly size: number,
     id: string,
-    options: { maxCtas?: number } = {},
   ) {
     const { version } = this.library;
     this.version = `NCCL ${Math.floor(version / 10_000)}.${Math.floor(version / 100) % 100}.${version % 100}`;
     const out = new BigUint64Array(1);
     const internal = new Uint8Array(Buffer.from(id, 'base64'));
-    this.library.call('ncclCommInitRankConfig', out, size, { internal }, rank, configBytes(options));
+    this.library.call('ncclCommInitRankConfig', out, size, { internal }, rank, configBytes());
     this.comm = Number(out[0]);
   }
 
-  /** In place: of `size` parts of `count` elements, this process is left with the sum of all processes' part `rank`. */
-  reduceScatter(address: number, count: number, type: 'f32' | 'bf16', stream: number): void {
-    const part = address + this.rank * count * BYTES_OF[type];
-    this.library.call('ncclReduceScatter', address, part, count, TYPES[type], SUM, this.comm, stream);
+  /**
+   * Of `size` parts of `count` elements, this process is left with the sum of all processes' part `rank`.
+   *
+   * @param part where to; default: where that part is
+   */
+  reduceScatter(address: number, count: number, type: 'f32' | 'bf16', stream: number, part?: number): void {
+    const to = part ?? address + this.rank * count * BYTES_OF[type];
+    this.library.call('ncclReduceScatter', address, to, count, TYPES[type], SUM, this.comm, stream);
   }
 
-  /** In place: part `rank` of every process is copied to all others. */
-  allGather(address: number, count: number, type: 'f32' | 'bf16' | 'f64', stream: number): void {
-    const part = address + this.rank * count * BYTES_OF[type];
-    this.library.call('ncclAllGather', part, address, count, TYPES[type], this.comm, stream);
+  /**
+   * Every process gets the `size` parts of all, of `count` elements each.
+   *
+   * @param part where this process's is; default: in its place among them
+   */
+  allGather(address: number, count: number, type: 'f32' | 'bf16' | 'f64', stream: number, part?: number): void {
+    const from = part ?? address + this.rank * count * BYTES_OF[type];
+    this.library.call('ncclAllGather', from, address, count, TYPES[type], this.comm, stream);
   }
 
   /** In place: the sum over all processes. */
   allReduce(address: number, count: number, type: 'f32', stream: number): void {
     this.library.call('ncclAllReduce', address, address, count, TYPES[type], SUM, this.comm, stream);
-  }
-
-  /** Several calls as one. */
-  group(calls: () => void): void {
-    this.library.call('ncclGroupStart');
-    try {
-      calls();
-    } finally {
-      this.library.call('ncclGroupEnd');
-    }
   }
 
   /** @throws CudaError if a collective has failed since */

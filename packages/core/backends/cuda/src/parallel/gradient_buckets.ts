@@ -1,0 +1,250 @@
+/**
+ * The gradients of a step as several GPUs share them: flat float32 memory, a bucket a layer, taken when the backward
+ * comes to the layer, in which the matmuls write. The sum of a bucket over all GPUs goes on while the backward does;
+ * each GPU is left with its part. Gradients of norms, biases and other vectors are summed at the end, and every GPU has
+ * all of them.
+ */
+import { engine, keep, type Tensor } from '@tensorflow/tfjs-core';
+import { SharedMemory } from '../shared_memory.js';
+import { BYTES, type Entry } from '../storage.js';
+import type { Gpus } from './gpus.js';
+import type { Matrix, Sharing } from './layout.js';
+
+/** Where a vector's gradient begins, in elements. */
+export interface Vector {
+  shape: number[];
+  offset: number;
+  elements: number;
+}
+
+interface Bucket {
+  memory: SharedMemory;
+  /** Its tensors, which were placed before it had memory, by their matrices. */
+  entries: Map<string, Entry>;
+  hasAppeared: boolean;
+  /** Matrices whose gradients are still to come in this backward. */
+  missing: Set<string>;
+  /** Where the sum is kept from one micro-batch to the next, if each is summed for itself. */
+  part: SharedMemory | undefined;
+  summed: number;
+}
+
+/**
+ * After this gradient the attention's backward is next. NCCL takes some multiprocessors for as long as a sum lasts, and
+ * a matmul whose blocks are just as many as multiprocessors then takes twice its time; the attention's blocks are many
+ * and short.
+ */
+const CALM = /\.self_attn\.o_proj\.weight$/;
+
+export class GradientBuckets {
+  private readonly all: Bucket[];
+  private readonly vectorSums: SharedMemory;
+  /** Buckets whose gradients are complete and whose sums have begun, from the last to the first. */
+  private complete = 0;
+  private begun = 0;
+  private batches = 0;
+  private isLast = false;
+
+  /**
+   * @param apart whether every micro-batch's gradients are summed for themselves, so that only this process's part of them
+   *   stays (ZeRO-2)
+   */
+  constructor(
+    private readonly gpus: Gpus,
+    private readonly sharing: Sharing,
+    private readonly vectors: ReadonlyMap<string, Vector>,
+    private readonly vectorElements: number,
+    private readonly apart: boolean,
+  ) {
+    const { driver } = gpus.backend;
+    this.vectorSums = SharedMemory.lasting(driver, vectorElements * BYTES.f32);
+    this.all = sharing.buckets.map(({ size }) => ({
+      memory: SharedMemory.lasting(driver, size * BYTES.f32),
+      entries: new Map(),
+      hasAppeared: false,
+      missing: new Set(),
+      part: apart ? SharedMemory.lasting(driver, (size / gpus.communicator.size) * BYTES.f32) : undefined,
+      summed: driver.createEvent(),
+    }));
+  }
+
+  /** Forgets the sums of the step before. */
+  beginStep(): void {
+    for (const bucket of this.all) {
+      bucket.memory.free();
+      bucket.hasAppeared = false;
+    }
+    this.batches = 0;
+  }
+
+  /**
+   * What a micro-batch's gradients are added to, by the parameters' names.
+   *
+   * @param before the gradients after the micro-batch before it, which are consumed
+   * @param isLast whether it is the step's last: then a bucket's sum begins once its gradients are there
+   */
+  beginBatch(before: Map<string, Tensor> | undefined, isLast: boolean): Map<string, Tensor> {
+    this.isLast = isLast;
+    this.complete = 0;
+    this.begun = 0;
+    this.all.forEach((bucket, index) => {
+      for (const { name } of this.sharing.buckets[index]!.slots) bucket.missing.add(name);
+      if (this.apart) bucket.hasAppeared = false;
+    });
+    this.batches++;
+    if (before && !this.apart) return before;
+    const sums = new Map(before);
+    for (const [name, matrix] of this.sharing.matrices) {
+      sums.get(name)?.dispose();
+      sums.set(name, this.blank(name, matrix));
+    }
+    return sums;
+  }
+
+  private blank(name: string, matrix: Matrix): Tensor {
+    const { backend } = this.gpus;
+    const bucket = this.all[matrix.bucket]!;
+    const tensor = this.placed(matrix, 0);
+    const entry = backend.data.get(tensor.dataId);
+    entry.blank = true;
+    entry.before = () => this.appear(matrix.bucket);
+    bucket.entries.set(name, entry);
+    return tensor;
+  }
+
+  private placed({ shape, rows, bucket }: Matrix, address: number): Tensor {
+    const { backend } = this.gpus;
+    const { memory } = this.all[bucket]!;
+    const where = { shape, type: 'f32' as const, address, memory };
+    return keep(engine().makeTensorFromTensorInfo(backend.place(rows ? { ...where, rows } : where), backend));
+  }
+
+  /** Gives a bucket's tensors their memory, which begins with this process's part of the micro-batches before. */
+  private appear(index: number): void {
+    const { backend, communicator } = this.gpus;
+    this.leave(index);
+    const bucket = this.all[index]!;
+    bucket.hasAppeared = true;
+    const { memory, entries, part } = bucket;
+    const { size } = this.sharing.buckets[index]!;
+    const { address } = memory;
+    const holds = part !== undefined && this.batches > 1;
+    if (holds) {
+      const { driver } = backend;
+      driver.call('cuMemsetD8Async', address, 0, size * BYTES.f32, driver.stream);
+      const length = size / communicator.size;
+      const own = address + communicator.rank * length * BYTES.f32;
+      backend.castTo({ address: own, type: 'f32' }, { address: part.address, type: 'f32' }, length);
+    }
+    for (const [name, entry] of entries) {
+      entry.address = address + this.sharing.matrices.get(name)!.offset * BYTES.f32;
+      entry.before = undefined;
+      if (holds) entry.blank = undefined;
+    }
+  }
+
+  /** Takes a gradient that is complete for a micro-batch and gives it back as it lies in its bucket. */
+  settle(name: string, gradient: Tensor): Tensor {
+    const matrix = this.sharing.matrices.get(name);
+    if (!matrix) return gradient;
+    const { backend } = this.gpus;
+    const bucket = this.all[matrix.bucket]!;
+    if (!bucket.hasAppeared) this.appear(matrix.bucket);
+    const address = bucket.memory.address + matrix.offset * BYTES.f32;
+    let settled = gradient;
+    if (backend.present(gradient).address !== address) {
+      const columns = matrix.shape[matrix.shape.length - 1]!;
+      const { stride, width, count } = matrix.rows ?? { stride: columns, width: columns, count: 0 };
+      const entry = backend.entry(gradient);
+      const rows = entry.size / columns;
+      backend.copyRows(
+        { address, columns: Math.max(stride, width), rows: Math.max(rows, count) },
+        { address: entry.address, columns, rows, stride: columns },
+        'f32',
+      );
+      settled = this.placed(matrix, address);
+      gradient.dispose();
+      bucket.entries.delete(name);
+    }
+    if (this.isLast || this.apart) {
+      bucket.missing.delete(name);
+      while (this.missingOf(this.complete)?.size === 0) this.complete++;
+      this.beginSums(CALM.test(name) ? this.complete : this.complete - 1);
+    }
+    return settled;
+  }
+
+  private missingOf(place: number): Set<string> | undefined {
+    return this.all[this.all.length - 1 - place]?.missing;
+  }
+
+  /** Ends a micro-batch, in which this process may have had nothing to do. */
+  endBatch(): void {
+    if (this.isLast || this.apart) this.beginSums(this.all.length);
+  }
+
+  /** Begins the sums of so many buckets, in one order on all processes: the last layer's first. */
+  private beginSums(until: number): void {
+    const { gpus } = this;
+    const { backend, communicator } = gpus;
+    for (; this.begun < until; this.begun++) {
+      const index = this.all.length - 1 - this.begun;
+      const { memory, entries, part, summed, hasAppeared } = this.all[index]!;
+      if (!hasAppeared) this.appear(index);
+      for (const entry of entries.values()) if (entry.blank) backend.writeZeros(entry);
+      entries.clear();
+      const { address } = memory;
+      const to = part?.address;
+      const count = this.sharing.buckets[index]!.size / communicator.size;
+      gpus.begin((collectives, stream) => collectives.reduceScatter(address, count, 'f32', stream, to));
+      if (!part) continue;
+      gpus.record(summed);
+      this.leave(index + 1);
+    }
+  }
+
+  /** Gives back a bucket whose sum has been made, where that is kept elsewhere. */
+  private leave(index: number): void {
+    const bucket = this.all[index];
+    if (!bucket?.part || !bucket.memory.isThere) return;
+    this.gpus.backend.driver.waitEvent(bucket.summed);
+    bucket.memory.free();
+  }
+
+  /**
+   * Ends a step's sums.
+   *
+   * @param gradients all gradients of this process, which are consumed
+   * @returns the sums: of matrices this process's slices, of vectors all
+   */
+  finish(gradients: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
+    const { gpus, vectorElements } = this;
+    const { backend, communicator } = gpus;
+    const { driver } = backend;
+    const { address: vectors } = this.vectorSums;
+    driver.call('cuMemsetD8Async', vectors, 0, vectorElements * BYTES.f32, driver.stream);
+    for (const [name, { offset, elements }] of this.vectors) {
+      const gradient = gradients.get(name);
+      const to = vectors + offset * BYTES.f32;
+      if (gradient) backend.castTo({ address: to, type: 'f32' }, backend.entry(gradient), elements);
+    }
+    for (const gradient of gradients.values()) gradient.dispose();
+    gpus.begin((collectives, stream) => collectives.allReduce(vectors, vectorElements, 'f32', stream));
+    gpus.await();
+    this.all.forEach((_, index) => {
+      this.leave(index);
+    });
+    const sums = new Map<string, Tensor>();
+    const place = (name: string, shape: number[], memory: SharedMemory, offset: number) => {
+      const info = backend.place({ shape, type: 'f32', address: memory.address + offset * BYTES.f32, memory });
+      sums.set(name, keep(engine().makeTensorFromTensorInfo(info, backend)));
+    };
+    for (const [name, { shape, offset }] of this.vectors) place(name, shape, this.vectorSums, offset);
+    for (const { name, bucket, from, length } of this.sharing.slices) {
+      const { memory, part } = this.all[bucket]!;
+      const own = (this.sharing.buckets[bucket]!.size / communicator.size) * communicator.rank;
+      place(name, [1, length], part ?? memory, part ? from - own : from);
+    }
+    return sums;
+  }
+}
