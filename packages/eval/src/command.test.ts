@@ -237,6 +237,11 @@ describe('sb-generate with a file of prompts', () => {
       expect([code, stderr]).toEqual([expected, expect.stringMatching(message)]);
     }
     const alone = ['--checkpoint', at('stick-breaking'), '--backend', 'cpu', '--max-new-tokens', '1'];
+    const folder = await run(generate, ...alone, '--prompts', at('stick-breaking'));
+    expect([folder.code, folder.stderr]).toEqual([
+      1,
+      expect.stringMatching(/cannot read \S+stick-breaking: it is a dir/),
+    ]);
     const bad = await run(generate, ...alone, '--prompts', at('bad.jsonl'));
     expect([bad.code, bad.stderr]).toEqual([
       1,

@@ -1,7 +1,7 @@
 /** Prompts of a JSON lines file, and what an output file has of them already. */
 import { createReadStream, existsSync, truncateSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { EXIT, UserError } from '@stickbreaking/base';
+import { EXIT, explainSystemError, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import type { ContinuationRecord } from './continuation.js';
 
@@ -22,10 +22,14 @@ export async function* readPrompts(path: string): AsyncGenerator<Prompt> {
   const stream = createReadStream(path, 'utf8');
   let index = 0;
   let line = 0;
-  for await (const text of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
-    line++;
-    if (text.trim() === '') continue;
-    yield { index: index++, ...parsePrompt(text, `${path}, line ${line}`) };
+  try {
+    for await (const text of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
+      line++;
+      if (text.trim() === '') continue;
+      yield { index: index++, ...parsePrompt(text, `${path}, line ${line}`) };
+    }
+  } catch (error) {
+    throw explainSystemError(error, `cannot read ${path}`);
   }
 }
 
