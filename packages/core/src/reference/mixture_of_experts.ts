@@ -24,6 +24,7 @@ import {
   type Tensor2D,
   tensor1d,
   tidy,
+  transpose,
   zeros,
 } from '@tensorflow/tfjs-core';
 import type { MixtureAttributes, ReferenceKernel } from '../kernels.js';
@@ -86,9 +87,17 @@ function sharesOf(logits: Tensor2D, chosen: Tensor2D, active: number) {
   return { normaliser, probabilities: exp(sub(logits, normaliser)) as Tensor2D, counts, share };
 }
 
+/**
+ * x·routerᵀ in float32, [N,E]: rounded to sixteen bits, logits would swap experts. Written as Aᵀ·B, the form whose result every
+ * backend leaves in float32.
+ */
+function logitsOf(x: Tensor, router: Tensor): Tensor2D {
+  return tidy(() => matMul(transpose(x), transpose(router), true, false));
+}
+
 export const mixtureOfExperts: ReferenceKernel<'MixtureOfExperts'> = ({ x, router, ...weights }, { active }) => {
   const [rows, experts] = [x.shape[0]!, router.shape[0]!];
-  const logits = matMul(x, router, false, true) as Tensor2D;
+  const logits = logitsOf(x, router);
   const { chosen, choices } = choose(logits, active);
   const gates = gatesOf(logits, chosen);
   let y = zeros(x.shape);
