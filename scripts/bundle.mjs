@@ -82,6 +82,7 @@ for (const backend of ['cuda', 'native']) {
   const kernels = join('backends', backend, 'kernels');
   cpSync(join(root, 'packages/core', kernels), join(out, kernels), { recursive: true });
 }
+cpSync(join(root, 'packages/model/python'), join(out, 'python'), { recursive: true });
 execFileSync(process.execPath, [join(root, 'packages/board/build_page.mjs')]);
 cpSync(join(root, 'packages/board/dist/page.html'), join(out, 'dist/page.html'));
 if (existsSync(join(root, 'configs'))) cpSync(join(root, 'configs'), join(out, 'configs'), { recursive: true });

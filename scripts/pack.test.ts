@@ -81,18 +81,19 @@ describe.skipIf(!answers)('the packed packages', () => {
     }
   });
 
-  it('have the kernels, run files and study files of the clone', () => {
+  it('have the kernels, run files, study files and Python code of the clone', () => {
     const within = (folder: string, pattern: string) =>
       globSync(pattern, { cwd: folder })
         .sort()
         .map((file) => [file, readFileSync(join(folder, file), 'utf8')]);
     for (const [name, ours, pattern] of [
       ['@stickbreaking/core', 'packages/core', 'backends/*/kernels/*'],
+      ['@stickbreaking/model', 'packages/model', 'python/*.py'],
       ['@stickbreaking/train', '.', 'configs/*.yaml'],
       ['@stickbreaking/study', '.', 'configs/studies/*.yaml'],
     ] as const) {
       const expected = within(join(root, ours), pattern);
-      expect(expected.length).toBeGreaterThan(5);
+      expect(expected.length).toBeGreaterThan(name === '@stickbreaking/model' ? 0 : 5);
       expect(within(installed(name), pattern)).toEqual(expected);
     }
   });

@@ -6,7 +6,7 @@ import { readWhole, replaceFile } from '@stickbreaking/base/node';
 import type { Tokenizer } from './tokenizer.js';
 
 /** What a checkpoint needs of a tokenizer to keep a copy of it. */
-export type SavedTokenizer = Pick<Tokenizer, 'path' | 'bosToken' | 'eosToken'>;
+export type SavedTokenizer = Pick<Tokenizer, 'path' | 'bosToken' | 'eosToken' | 'eosId'>;
 
 /**
  * Copies the tokenizer.json, and says in a tokenizer_config.json which tokens begin and end documents, so that whoever

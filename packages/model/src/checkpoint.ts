@@ -8,6 +8,7 @@ import { CHECKSUMS_FILE, type FileChecksum } from './checksums.js';
 import type { LlamaConfig } from './config.js';
 import { toHuggingFace } from './huggingface_config.js';
 import { loadConfig } from './load_config.js';
+import { MODELING_FILE, readModelingFile } from './modeling_file.js';
 import { parameterShapes } from './parameters.js';
 import { readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js';
 
@@ -72,13 +73,15 @@ function runOf(path: string): [run: string, name: string] {
 export interface SaveOptions {
   /** Sum the weights' file while it is written. */
   checksum?: boolean;
+  /** The token that ends a generated text, for `config.json`; default: none. */
+  eosTokenId?: number | undefined;
 }
 
 export function saveCheckpoint(
   directory: string,
   config: LlamaConfig,
   parameters: ReadonlyMap<string, Variable>,
-  { checksum = false }: SaveOptions = {},
+  { checksum = false, eosTokenId }: SaveOptions = {},
 ): FileChecksum | undefined {
   makeDirectory(directory);
   // Those of what lay here before hold no longer.
@@ -87,13 +90,19 @@ export function saveCheckpoint(
     return { name, shape: one.shape, values: () => one.dataSync() as Float32Array };
   });
   const sum = writeSafetensors(join(directory, MODEL_FILE), tensors, { checksum });
-  saveConfig(directory, config);
+  saveConfig(directory, config, { eosTokenId });
   return sum;
 }
 
-/** Writes `config.json`. */
-export function saveConfig(directory: string, config: LlamaConfig): void {
-  replaceFile(join(directory, 'config.json'), `${JSON.stringify(toHuggingFace(config), null, 2)}\n`);
+/** Writes `config.json` and, where no class of `transformers` opens the model, the code that does. */
+export function saveConfig(
+  directory: string,
+  config: LlamaConfig,
+  { eosTokenId }: Pick<SaveOptions, 'eosTokenId'> = {},
+): void {
+  const json = toHuggingFace(config, { eosTokenId });
+  if ('auto_map' in json) replaceFile(join(directory, MODELING_FILE), readModelingFile());
+  replaceFile(join(directory, 'config.json'), `${JSON.stringify(json, null, 2)}\n`);
 }
 
 export function loadCheckpoint<Model>(

@@ -1,7 +1,8 @@
 /**
  * Hugging Face's `config.json`, both ways. A model that `transformers` knows (LLaMA; with a window, Mistral; with
  * multipliers, Granite; of experts, GraniteMoE; with biases on queries, keys and values, Qwen 2; with QK-norm, Qwen 3) is
- * written as that model and opens there unchanged; every other gets a type of its own. Our own
+ * written as that model and opens there unchanged; every other gets a type of its own,
+ * whose code for `transformers` lies beside the file as far as there is any. Our own
  * configuration is included under one key, which `transformers` keeps and ignores.
  */
 import { UserError } from '@stickbreaking/base';
@@ -12,11 +13,16 @@ import { count, positive } from './bounds.js';
 import { type LlamaConfig, type LlamaConfigInput, LlamaConfigSchema } from './config.js';
 import { feedForwardFromHuggingFace, feedForwardOf } from './feed_forward/index.js';
 import { flag, type Json, readKey, refuseOthers, say } from './huggingface_keys.js';
+import { AUTO_MAP } from './modeling_file.js';
 
 const OWN_KEY = 'stickbreaking';
 
-/** The content of `config.json` for a model. */
-export function toHuggingFace(config: LlamaConfig): Json {
+/**
+ * The content of `config.json` for a model.
+ *
+ * @param eosTokenId the token that ends a generated text, where a tokenizer is known
+ */
+export function toHuggingFace(config: LlamaConfig, { eosTokenId }: { eosTokenId?: number | undefined } = {}): Json {
   const { mup } = config;
   const attention = attentionKind(config.attention).toHuggingFace(config.attention, config);
   const feedForward = feedForwardOf(config);
@@ -42,10 +48,9 @@ export function toHuggingFace(config: LlamaConfig): Json {
     tie_word_embeddings: config.tieEmbeddings,
     torch_dtype: 'float32',
     use_cache: true,
-    // Without these keys transformers would begin a text with token 1 and end it with token 2; the tokenizer knows
-    // better.
+    // Without these keys transformers would begin a text with token 1 and end it with token 2.
     bos_token_id: null,
-    eos_token_id: null,
+    eos_token_id: eosTokenId ?? null,
     ...attention.keys,
     ...(multipliers
       ? {
@@ -76,11 +81,15 @@ const isGranite = (type: unknown) => typeof type === 'string' && type.startsWith
 const ONES: NonNullable<LlamaConfig['mup']> = { embeddingMultiplier: 1, residualMultiplier: 1, logitsDivider: 1 };
 
 function familyOf(
-  { family }: HuggingFaceAttention,
+  { family, inPython }: HuggingFaceAttention,
   config: LlamaConfig,
-): { model_type: string; architectures: string[] } {
+): { model_type: string; architectures: string[]; auto_map?: Record<string, string> } {
   const named = family && familyWith(family, config);
-  if (!named) return { model_type: 'stickbreaking_llama', architectures: ['StickbreakingLlamaForCausalLM'] };
+  if (!named) {
+    const own = { model_type: 'stickbreaking_llama', architectures: ['StickbreakingLlamaForCausalLM'] };
+    const isPlain = !feedForwardOf(config).kind.family;
+    return inPython && isPlain ? { ...own, auto_map: AUTO_MAP } : own;
+  }
   return { model_type: named, architectures: [families[named]] };
 }
 
@@ -109,7 +118,7 @@ export function fromHuggingFace(json: Json, file: string): LlamaConfig {
 /** Keys that say nothing of what the model computes, or that the tokenizer knows better. */
 const apart = [
   ...['architectures', 'torch_dtype', 'use_cache', 'bos_token_id', 'eos_token_id', 'initializer_range'],
-  ...['router_aux_loss_coef', 'output_router_logits'],
+  ...['router_aux_loss_coef', 'output_router_logits', 'auto_map'],
 ];
 
 /** Other programs read the keys around our own part: a change that only one of them was told makes two models of one. */

@@ -183,7 +183,8 @@ export class LlamaModel {
   }
 
   /**
-   * Writes `config.json` and `model.safetensors`, each replaced atomically.
+   * Writes `config.json`, `model.safetensors` and, where no class of `transformers` opens them, the code that does, each
+   * replaced atomically.
    *
    * @returns the checksum of the weights' file, if it was asked for
    */

@@ -28,7 +28,7 @@ function content(step: number, best: TrainingState['best'] = null) {
     best,
     identity: {},
   };
-  const tokenizer = { path: tokenizerPath, bosToken: undefined, eosToken: '<end>' };
+  const tokenizer = { path: tokenizerPath, bosToken: undefined, eosToken: '<end>', eosId: 1 };
   const writeTensors = (d: string) => {
     writeFileSync(join(d, 'model.safetensors'), `${step}`);
     return new Map();

@@ -315,7 +315,7 @@ class Trainer {
       tokenizer: options.tokenizer,
       writeTensors: (target) => {
         return new Map([
-          [MODEL_FILE, model.save(target, { checksum: true })!],
+          [MODEL_FILE, model.save(target, { checksum: true, eosTokenId: options.tokenizer?.eosId })!],
           [OPTIMIZER_FILE, writeSafetensors(join(target, OPTIMIZER_FILE), moments, { checksum: true })!],
         ]);
       },

@@ -1,7 +1,7 @@
 // What people watch of a run: the progress line and notices on stderr, and train.log, one JSON object a line (pino).
 import { dirname, join } from 'node:path';
-import { formatCount, shown } from '@stickbreaking/base';
-import { makeDirectory, openFile } from '@stickbreaking/base/node';
+import { explainSystemError, formatCount, shown } from '@stickbreaking/base';
+import { makeDirectory, openFile, writeFully } from '@stickbreaking/base/node';
 import type { PrepareProgress } from '@stickbreaking/data';
 import { type Logger, pino } from 'pino';
 import type { TaskScore } from './metrics.js';
@@ -17,6 +17,19 @@ export interface Watch {
   close(): void;
 }
 
+/** Each line is in the file when the call returns; one that cannot be written ends the run, and the file is named. */
+function openLog(path: string, base: Record<string, unknown>): Logger {
+  const file = openFile(path, 'appending');
+  const write = (line: string) => {
+    try {
+      writeFully(file, Buffer.from(line));
+    } catch (error) {
+      throw explainSystemError(error, `cannot write ${path}`);
+    }
+  };
+  return pino({ base }, { write });
+}
+
 /** What is kept of a process that is not the first, which alone speaks to people: its notices, in a file of its own. */
 export function watchRank(config: RunConfig, rank: number): Watch {
   const file = join(config.output, 'ranks', `rank-${String(rank).padStart(3, '0')}.log`);
@@ -29,16 +42,13 @@ export function watchRank(config: RunConfig, rank: number): Watch {
   const hooks: TrainHooks = {
     onStart: (_, { step }) => {
       makeDirectory(dirname(file));
-      log = pino(
-        { base: { pid: process.pid, rank } },
-        pino.destination({ fd: openFile(file, 'appending'), sync: true }),
-      );
+      log = openLog(file, { pid: process.pid, rank });
       log.info({ step }, 'start');
       for (const line of early) log.info(line);
     },
     onNotice: say,
   };
-  return { hooks, say, onTokenize: () => {}, close: () => log?.flush() };
+  return { hooks, say, onTokenize: () => {}, close: () => {} };
 }
 
 export function watchRun(
@@ -60,10 +70,7 @@ export function watchRun(
   };
   const hooks: TrainHooks = {
     onStart: (model, state, resumedFrom, startedFrom) => {
-      log = pino(
-        { base: { pid: process.pid } },
-        pino.destination({ fd: openFile(join(config.output, 'train.log'), 'appending'), sync: true }),
-      );
+      log = openLog(join(config.output, 'train.log'), { pid: process.pid });
       for (const line of early) log.warn(line);
       log.info({ config, backend, resumedFrom, startedFrom, step: state.step }, 'start');
       if (startedFrom) say(`starting from ${startedFrom}`);
@@ -92,10 +99,7 @@ export function watchRun(
         say(`waiting for process ${tokenizing.waitingFor}, which tokenizes into ${tokenizing.file}`);
       else progress.tokenizing(tokenizing);
     },
-    close: () => {
-      progress.line.end();
-      log?.flush();
-    },
+    close: () => progress.line.end(),
   };
 }
 

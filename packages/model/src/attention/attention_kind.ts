@@ -47,6 +47,8 @@ export interface Attended {
 export interface HuggingFaceAttention {
   /** The family of `transformers` models that attends like this; absent if none does. */
   family?: 'llama' | 'mistral' | 'qwen3';
+  /** Whether `python/modeling_stickbreaking.py` computes it; default false. */
+  inPython?: boolean;
   /** Keys of config.json. */
   keys: Record<string, unknown>;
 }

@@ -81,6 +81,7 @@ export const softmax = defineAttentionKind({
   toHuggingFace({ position, window, qkNorm, sink }, model) {
     const keys = positionKind(position).toHuggingFace?.(position, model);
     return {
+      inPython: !sink && (positionKind(position).inPython ?? false),
       family: keys && !sink ? familyOf(window, qkNorm) : undefined,
       keys: { ...keys, ...(window ? { sliding_window: window } : {}) },
     };

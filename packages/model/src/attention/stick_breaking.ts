@@ -60,7 +60,7 @@ export const stickBreaking = defineAttentionKind({
     return stickBreakingWeights(q, k, { scale, attendCurrent });
   },
 
-  toHuggingFace: () => ({ keys: {} }),
+  toHuggingFace: () => ({ inPython: true, keys: {} }),
 });
 
 interface FinishWeights {

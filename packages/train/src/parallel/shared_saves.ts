@@ -180,7 +180,11 @@ export class SharedSaves {
     const { store, model, tokenizer, hooks } = this.options;
     if (store) {
       try {
-        const saved = await store.publish({ state, tokenizer, writeModel: (to) => saveConfig(to, model.config) });
+        const saved = await store.publish({
+          state,
+          tokenizer,
+          writeModel: (to) => saveConfig(to, model.config, { eosTokenId: tokenizer?.eosId }),
+        });
         await hooks.onCheckpoint?.(saved);
       } catch (error) {
         store.discard(state.step);

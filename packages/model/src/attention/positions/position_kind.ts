@@ -27,6 +27,8 @@ export interface PositionKind<Schema extends KindSchema = KindSchema, P extends 
   reach?(position: z.output<Schema>, model: ModelSizes): number | undefined;
   /** Why a head dimension does not fit, as the end of a message that begins with its key; undefined if it fits. */
   headDimFault?(headDim: number): string | undefined;
+  /** Whether `python/modeling_stickbreaking.py` computes it; default false. */
+  inPython?: boolean;
   /** Its keys in Hugging Face's config.json; absent if `transformers` has no LLaMA with this scheme. */
   toHuggingFace?(position: z.output<Schema>, model: ModelSizes): Record<string, unknown>;
 }

@@ -58,6 +58,7 @@ function coreScaling(
 }
 
 export const rope = definePositionKind({
+  inPython: true,
   schema: RopeSchema,
   shorthand: 'rope',
   parameters: () => ({}),
