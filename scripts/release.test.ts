@@ -50,8 +50,8 @@ describe('prepare', () => {
     for (const path of files.filter((file) => file.endsWith('package.json'))) {
       const { repository, ...rest } = JSON.parse(read(path));
       const before = JSON.parse(readFileSync(join(root, path), 'utf8'));
-      for (const name of Object.keys(before.dependencies ?? {}))
-        if (/stickbreaking/.test(name)) before.dependencies[name] = '9.8.7';
+      for (const asked of [before.dependencies ?? {}, before.peerDependencies ?? {}])
+        for (const name of Object.keys(asked)) if (/stickbreaking/.test(name)) asked[name] = '9.8.7';
       expect(rest).toEqual({ ...before, version: '9.8.7', repository: undefined });
       if (path !== 'package.json')
         expect(repository).toEqual({

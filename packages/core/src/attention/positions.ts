@@ -82,13 +82,7 @@ export function ropeInverseFrequencies(
   if (!(theta > 0)) throw new UserError(`RoPE: theta is ${theta}; expected a finite number above 0.`);
   checkNumber('RoPE', 'theta', theta);
   if (scaling) {
-    const { kind } = scaling;
-    if (!scalingKinds.includes(kind)) {
-      throw new UserError(`RoPE scaling: kind is ${kind}; expected ${scalingKinds.join(', ')}.`);
-    }
-    checkNumber('RoPE scaling', 'factor', scaling.factor, 1);
-    if ('originalContextLength' in scaling)
-      checkInt('RoPE scaling', 'originalContextLength', scaling.originalContextLength, 1);
+    checkScaling(scaling);
   }
   const exponent = headDim / (headDim - 2);
   let base = theta;
@@ -104,7 +98,32 @@ export function ropeInverseFrequencies(
   return frequencies;
 }
 
-const scalingKinds: readonly RopeScaling['kind'][] = ['linear', 'ntk', 'dynamic', 'llama3', 'yarn'];
+type NumbersOf<Scaling> = Scaling extends RopeScaling ? readonly Exclude<keyof Scaling, 'kind' | 'factor'>[] : never;
+type ByKind = { [Kind in RopeScaling['kind']]: NumbersOf<Extract<RopeScaling, { kind: Kind }>> };
+
+/** What each kind has beside its factor. */
+const scalings: ByKind = {
+  linear: [],
+  ntk: [],
+  dynamic: ['originalContextLength'],
+  llama3: ['originalContextLength', 'lowFrequencyFactor', 'highFrequencyFactor'],
+  yarn: ['originalContextLength', 'betaFast', 'betaSlow'],
+};
+
+function checkScaling(scaling: RopeScaling): void {
+  const op = 'RoPE scaling';
+  const numbers: readonly string[] | undefined = Object.hasOwn(scalings, scaling.kind)
+    ? scalings[scaling.kind]
+    : undefined;
+  if (!numbers)
+    throw new UserError(`${op}: kind is ${scaling.kind}; expected one of ${Object.keys(scalings).join(', ')}.`);
+  checkNumber(op, 'factor', scaling.factor, 1);
+  const values = scaling as unknown as Record<string, number>;
+  for (const name of numbers) {
+    if (name === 'originalContextLength') checkInt(op, name, values[name]!, 1);
+    else checkNumber(op, name, values[name]!);
+  }
+}
 
 /** Between a frequency and the same divided by the factor; `kept` is the first one's share. */
 const blend = (frequency: number, factor: number, kept: number) => (kept + (1 - kept) / factor) * frequency;
