@@ -31,6 +31,7 @@ export async function bundleCommands(folder) {
   cpSync(file('../../packages/core/backends/native/kernels'), join(folder, 'backends/native/kernels'), {
     recursive: true,
   });
+  cpSync(file('../../packages/model/python'), join(folder, 'python'), { recursive: true });
   for (const [name, path] of Object.entries(commands)) {
     const contents = `import { main } from ${JSON.stringify(file(path))};
       main(process.argv.slice(2)).then((code) => { process.exitCode = code; });`;
