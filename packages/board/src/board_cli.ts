@@ -1,8 +1,8 @@
 /** sb-board: a page on this machine that shows runs, also while they train. */
 import { once } from 'node:events';
-import { createAdaptorServer, type ServerType } from '@hono/node-server';
+import { createAdaptorServer } from '@hono/node-server';
 import { EXIT, UserError } from '@stickbreaking/base';
-import { runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { listen, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { createBoard } from './board.js';
 import { Runs } from './runs.js';
 
@@ -41,7 +41,7 @@ async function serve({ _: named, port: wanted }: Arguments): Promise<number> {
   const server = createAdaptorServer({ fetch: createBoard(runs).fetch });
   const stop = stopOnSignals();
   try {
-    const port = await listen(server, wanted);
+    const port = await listen(server, wanted, '127.0.0.1');
     const count = runs.summaries().length;
     process.stdout.write(
       `${count} ${count === 1 ? 'run' : 'runs'} at http://127.0.0.1:${port}/ (${paths.join(', ')}); Ctrl-C ends it\n`,
@@ -53,20 +53,4 @@ async function serve({ _: named, port: wanted }: Arguments): Promise<number> {
     if ('closeAllConnections' in server) server.closeAllConnections();
     stop.release();
   }
-}
-
-/** @returns the port */
-async function listen(server: ServerType, port: number): Promise<number> {
-  server.listen(port, '127.0.0.1');
-  try {
-    await once(server, 'listening');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const why: Record<string, string> = {
-      EADDRINUSE: `port ${port} is taken; name another with --port, or 0 for a free one`,
-      EACCES: `port ${port} is not open to this user; name one from 1024 with --port`,
-    };
-    throw new UserError(`cannot listen at 127.0.0.1: ${why[code ?? ''] ?? (error as Error).message}.`);
-  }
-  return (server.address() as { port: number }).port;
 }

@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
-import { createAdaptorServer, type ServerType } from '@hono/node-server';
+import { createAdaptorServer } from '@hono/node-server';
 import { EXIT, UserError } from '@stickbreaking/base';
-import { runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { listen, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { createApi } from './api.js';
 import { Engine } from './engine.js';
 import { type ModelArguments, openModel, openOptions } from './open_model.js';
@@ -81,7 +81,7 @@ async function serve(args: Arguments): Promise<number> {
   const server = createAdaptorServer({ fetch: app.fetch });
   const stop = stopOnSignals();
   try {
-    const port = await listen(server, args);
+    const port = await listen(server, args.port, args.host);
     const host = isIP(args.host) === 6 ? `[${args.host}]` : args.host;
     process.stdout.write(`${modelName} at http://${host}:${port}/v1 (${backend}); Ctrl-C ends it\n`);
     process.stdout.write(`chat template: ${template.source}\n`);
@@ -93,24 +93,6 @@ async function serve(args: Arguments): Promise<number> {
     if ('closeAllConnections' in server) server.closeAllConnections();
     stop.release();
   }
-}
-
-/** @returns the port */
-async function listen(server: ServerType, { port, host }: Arguments): Promise<number> {
-  server.listen(port, host);
-  try {
-    await once(server, 'listening');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const why: Record<string, string> = {
-      EADDRINUSE: `port ${port} is taken; name another with --port, or 0 for a free one`,
-      EACCES: `port ${port} is not open to this user; name one from 1024 with --port`,
-      EADDRNOTAVAIL: 'this machine has no such address; name one of its own with --host',
-      ENOTFOUND: 'there is no such host; name an address of this machine with --host',
-    };
-    throw new UserError(`cannot listen at ${host}: ${why[code ?? ''] ?? (error as Error).message}.`);
-  }
-  return (server.address() as { port: number }).port;
 }
 
 function checkArguments(args: Arguments): void {

@@ -12,6 +12,7 @@ export {
   writeFully,
 } from './files.js';
 export type { LockHolder } from './holder.js';
+export { listen } from './listen.js';
 export { type LockOptions, lockOrRefuse, withLock } from './lock.js';
 export { holderOf } from './lock_file.js';
 export { type ProgressLine, type ProgressLineOptions, type ProgressStream, progressLine } from './progress_line.js';
