@@ -1,4 +1,6 @@
 /** Which tokens a draw is among, and the numbers that it takes. */
+import { sampleTokens, selectBackend } from '@stickbreaking/core';
+import { tensor2d } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
 import { uniformAt } from './random.js';
 import { logProbabilities, sample } from './sampling.js';
@@ -58,6 +60,47 @@ describe('sample', () => {
 
   it.each([[Number.NaN], [Number.POSITIVE_INFINITY], [Number.NEGATIVE_INFINITY]])('refuses logits of %s', (value) => {
     expect(() => sample(new Float32Array(4).fill(value), {}, 0.5)).toThrow(/no finite logits: the largest is/);
+  });
+});
+
+describe('on a backend that draws by itself', () => {
+  // Logits as flat as an untrained model's, steep ones, ties, and more than one thread's share of them.
+  const cases = [
+    [40, (i: number) => Math.sin(i * 12.9898) * 0.3],
+    [3000, (i: number) => Math.sin(i * 78.233) * 8],
+    [3000, (i: number) => (i % 7) / 2],
+    [20_000, (i: number) => -i / 900],
+  ] as const;
+  const settings = [
+    ...[{}, { temperature: 0 }, { temperature: 0.5 }, { temperature: 1.7, topP: 0.9 }, { topK: 5 }, { topK: 900 }],
+    ...[{ topK: 50, topP: 0.8 }, { topP: 0.02 }, { topP: 0.999 }, { minP: 0.1 }, { topK: 30, topP: 0.95, minP: 0.3 }],
+  ];
+
+  it.each(cases)('%i tokens are drawn as here', async (size, logitOf) => {
+    await selectBackend('auto');
+    const values = Float32Array.from({ length: size }, (_, i) => logitOf(i));
+    const rows = settings.flatMap((options) =>
+      [0, 0.2999, 0.5003, 0.8, 1 - 1e-9].map((uniform) => ({ options, uniform })),
+    );
+    const all = new Float32Array(rows.length * size);
+    for (const row of rows.keys()) all.set(values, row * size);
+    const tensor = tensor2d(all, [rows.length, size]);
+    const given = rows.map(({ options, uniform }) => ({
+      ...{ temperature: 1, topK: 2 ** 31 - 1, topP: 1, minP: 0, uniform, ...options },
+    }));
+    const drawn = await sampleTokens(tensor, given);
+    tensor.dispose();
+    // Without a compiler there is no such backend.
+    if (!drawn) return;
+    for (const [row, { options, uniform }] of rows.entries()) {
+      // Weights of 32 bits move the borders between tokens a little.
+      const near = [-1e-5, 0, 1e-5].map((by) =>
+        sample(values, options, Math.min(1 - 1e-16, Math.max(0, uniform + by))),
+      );
+      expect(near, JSON.stringify(rows[row])).toContain(drawn.tokens[row]);
+      const { logProbability } = logProbabilities(values, drawn.tokens[row]!, 0);
+      expect(drawn.logProbabilities[row]).toBeCloseTo(logProbability, 4);
+    }
   });
 });
 

@@ -27,17 +27,33 @@ struct Segments {
       : first(shape.first(row) / kSegment), last(shape.end(row) > 0 ? (shape.end(row) - 1) / kSegment : -1) {}
 };
 
+// What a row and its heads take beside the results; a thread's own, as memory of the system's costs as much as some keys.
+struct Workspace {
+  std::vector<float> queries, outputs, left, largest, sum;
+  std::vector<SegmentResult> results;
+  std::vector<int64_t> read;
+
+  Workspace& reset(int64_t group, int64_t dim, int64_t wave) {
+    queries.resize(group * dim);
+    outputs.resize(wave * group * dim);
+    results.resize(wave * group);
+    for (int64_t i = 0; i < wave * group; i++) results[i].output = outputs.data() + i * dim;
+    read.resize(wave);
+    left.assign(group, 1.0f);
+    largest.assign(group, -1e30f);
+    sum.assign(group, 0.0f);
+    return *this;
+  }
+};
+
 // A row and key-value head, from the newest segment to the oldest, `wave` segments at a time on as many threads.
 void decode_group(const DecodeShape& shape, int64_t row, int64_t kvHead, int64_t wave, const float* query,
                   const float* keyPages, const float* valuePages, float* output, float* remainder, int32_t* keysRead) {
   const FlushTinyToZero flush;
   const int64_t group = shape.group(), dim = shape.headDim;
-  std::vector<float> queries(group * dim), outputs(wave * group * dim);
-  std::vector<SegmentResult> results(wave * group);
-  for (int64_t i = 0; i < wave * group; i++) results[i].output = outputs.data() + i * dim;
+  thread_local Workspace workspace;
+  auto& [queries, outputs, left, largest, sum, results, read] = workspace.reset(group, dim, wave);
   for (int64_t i = 0; i < group * dim; i++) queries[i] = query[i] * shape.logitScale;
-  std::vector<int64_t> read(wave);
-  std::vector<float> left(group, 1.0f), largest(group, -1e30f), sum(group, 0.0f);
   std::fill(output, output + group * dim, 0.0f);
   int64_t total = 0;
 
@@ -45,12 +61,11 @@ void decode_group(const DecodeShape& shape, int64_t row, int64_t kvHead, int64_t
   bool exhausted = false;
   for (int64_t last = segments.last; last >= segments.first && !exhausted; last -= wave) {
     const int64_t count = std::min(wave, last - segments.first + 1);
-    parallel_for(count, [&](int64_t w) {
+    parallel_for(count, [&, queries = queries.data(), results = results.data(), read = read.data()](int64_t w) {
       const FlushTinyToZero flushed;
       const int64_t begin = std::max(shape.first(row), (last - w) * kSegment);
       const int64_t end = std::min(shape.end(row), (last - w + 1) * kSegment);
-      read[w] = decode_segment(shape, row, kvHead, begin, end, queries.data(), keyPages, valuePages,
-                               results.data() + w * group);
+      read[w] = decode_segment(shape, row, kvHead, begin, end, queries, keyPages, valuePages, results + w * group);
     });
     for (int64_t w = 0; w < count && !exhausted; w++) {
       exhausted = shape.stickBreaking;

@@ -49,18 +49,58 @@ inline float dot(const float* a, const float* b, int64_t size) {
   return total;
 }
 
+// A query's products with some consecutive keys, at most as many as a vector has lanes.
+inline Floats dots(const float* query, const float* keys, int64_t count, int64_t dim) {
+  Floats products{};
+  if (dim % kLanes != 0) {
+    for (int64_t i = 0; i < count; i++) products[i] = dot(query, keys + i * dim, dim);
+    return products;
+  }
+  // Four at a time, whose lanes are added up side by side; behind the last key, the last again.
+  float sums[kLanes] = {};
+  for (int64_t i = 0; i < count; i += 4) {
+    const float* key[4];
+    for (int64_t j = 0; j < 4; j++) key[j] = keys + std::min(i + j, count - 1) * dim;
+    Floats sum[4] = {};
+    for (int64_t at = 0; at < dim; at += kLanes) {
+      const Floats own = load(query + at);
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; j++) sum[j] += own * load(key[j] + at);
+    }
+    sum_lanes(sum[0], sum[1], sum[2], sum[3], sums + i);
+  }
+  return load(sums);
+}
+
 inline void add_scaled(float* to, float factor, const float* from, int64_t size) {
 #pragma omp simd
   for (int64_t i = 0; i < size; i++) to[i] += factor * from[i];
 }
 
+// to [dim] += Σ weights[i]·values[i], from the last of `count` to the first.
+inline void add_weighted(float* to, Floats weights, const float* values, int64_t count, int64_t dim) {
+  int64_t at = 0;
+  for (; at + 2 * kLanes <= dim; at += 2 * kLanes) {
+    Floats first = load(to + at), second = load(to + at + kLanes);
+    for (int64_t i = count - 1; i >= 0; i--) {
+      first += weights[i] * load(values + i * dim + at);
+      second += weights[i] * load(values + i * dim + at + kLanes);
+    }
+    store(to + at, first);
+    store(to + at + kLanes, second);
+  }
+  for (int64_t i = count - 1; i >= 0 && at < dim; i--) add_scaled(to + at, weights[i], values + i * dim + at, dim - at);
+}
+
 // Some consecutive keys, from the last: each takes its share of what is left.
 inline void break_stick(Floats logits, int64_t count, const float* values, int64_t dim, SegmentResult& result) {
   const Floats t = exp2_of(logits), oneMinusBeta = 1.0f / (1.0f + t), sigmoid = t * oneMinusBeta;
+  Floats weights{};
   for (int64_t i = count - 1; i >= 0; i--) {
-    add_scaled(result.output, result.left * sigmoid[i], values + i * dim, dim);
+    weights[i] = result.left * sigmoid[i];
     result.left *= oneMinusBeta[i];
   }
+  add_weighted(result.output, weights, values, count, dim);
 }
 
 // Some consecutive keys, the first of which lies `distance` before the query.
@@ -78,10 +118,8 @@ inline void add_softmax(Floats logits, int64_t count, float slope, float distanc
     result.largest = most;
   }
   const Floats weights = exp2_or_zero(logits - most);
-  for (int64_t i = 0; i < count; i++) {
-    add_scaled(result.output, weights[i], values + i * dim, dim);
-    result.sum += weights[i];
-  }
+  for (int64_t i = 0; i < count; i++) result.sum += weights[i];
+  add_weighted(result.output, weights, values, count, dim);
 }
 
 // Keys [begin, end) of one key-value head, all within a segment, for the heads of its group; `results` [group]. Pages are read
@@ -109,8 +147,7 @@ inline int64_t decode_segment(const DecodeShape& shape, int64_t row, int64_t kvH
       // As many keys at once as a vector has lanes, from the last.
       for (int64_t high = at; high > from; high -= kLanes) {
         const int64_t low = std::max(from, high - kLanes), count = high - low;
-        Floats logits{};
-        for (int64_t i = 0; i < count; i++) logits[i] = dot(queries + g * dim, keys + (low + i) * dim, dim);
+        const Floats logits = dots(queries + g * dim, keys + low * dim, count, dim);
         if (shape.stickBreaking) break_stick(logits, count, values + low * dim, dim, result);
         else add_softmax(logits, count, slope, static_cast<float>(shape.lengths[row] - 1 - low), values + low * dim, dim, result);
       }

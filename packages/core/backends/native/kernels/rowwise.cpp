@@ -1,8 +1,11 @@
 // x·weightᵀ for few rows, as in generation: the weights are read once, and every number is summed over k in one order,
-// whatever the number of rows or threads, so a row's bits do not depend on the rows beside it.
+// whatever the number of rows or threads, so a row's bits do not depend on the rows beside it. The order is that of a vector:
+// each lane sums the k that are its own, and lanes are added by halves. A row alone has k in the lanes. Rows that fill a
+// vector have a lane each, and the sums of what would be a lane stand apart, which spares adding up lanes.
 #include "rowwise.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "parallel.h"
 #include "vector.h"
@@ -16,41 +19,14 @@ constexpr int kMostRows = 2;
 #endif
 constexpr int kOuts = 4;  // sum_lanes takes four
 constexpr int64_t kTile = kOuts * 4;
+// Weights against which rows in lanes are multiplied at once.
+constexpr int kAbreast = 8;
+// So many rows fill a vector well enough to have a lane each.
+constexpr int64_t kFewestInLanes = kLanes * 3 / 4;
 // Of k in one go: what a tile reads stays in the first cache.
 constexpr int64_t kDepth = 512;
 // Below this many products, waking other threads costs more than it gains.
 constexpr int64_t kAlone = 1 << 16;
-
-// Lanes of two vectors in another order, counted through both.
-#if defined(__clang__) || __GNUC__ >= 12
-#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define PICK(a, b, ...) __builtin_shuffle(a, b, (Ints){__VA_ARGS__})
-#endif
-
-// The sum of each vector's lanes: its halves are added until one lane is left, those of all four side by side.
-inline void sum_lanes(Floats a, Floats b, Floats c, Floats d, float* sums) {
-#if defined(__AVX512F__)
-  const Floats ab = PICK(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-                    PICK(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-  const Floats cd = PICK(c, d, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-                    PICK(c, d, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-  Floats all = PICK(ab, cd, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
-               PICK(ab, cd, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-  all += PICK(all, all, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-  all += PICK(all, all, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-#elif defined(__AVX2__)
-  const Floats ab = PICK(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + PICK(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
-  const Floats cd = PICK(c, d, 0, 1, 2, 3, 8, 9, 10, 11) + PICK(c, d, 4, 5, 6, 7, 12, 13, 14, 15);
-  Floats all = PICK(ab, cd, 0, 1, 4, 5, 8, 9, 12, 13) + PICK(ab, cd, 2, 3, 6, 7, 10, 11, 14, 15);
-  all += PICK(all, all, 1, 0, 3, 2, 5, 4, 7, 6);
-#else
-  const Floats ab = PICK(a, b, 0, 1, 4, 5) + PICK(a, b, 2, 3, 6, 7);
-  const Floats cd = PICK(c, d, 0, 1, 4, 5) + PICK(c, d, 2, 3, 6, 7);
-  const Floats all = PICK(ab, cd, 0, 2, 4, 6) + PICK(ab, cd, 1, 3, 5, 7);
-#endif
-  for (int o = 0; o < 4; o++) sums[o] = all[o * kLanes / 4];
-}
 
 // Adds to y [rows, outs], or begins it, the products of kRows rows and kColumns weights over `depth` of their `width` numbers.
 template <int kRows, int kColumns>
@@ -94,9 +70,56 @@ inline void columns(int64_t rows, int64_t width, const float* x, const float* we
   } while (k < width);
 }
 
+// Rows of x [rows, width], so many to a group, as [groups, width, kLanes]; where there are no more, zeros.
+std::vector<float> rows_in_lanes(int64_t groups, int64_t rows, int64_t width, const float* x) {
+  std::vector<float> turned(groups * width * kLanes);
+  for (int64_t r = 0; r < std::min(rows, groups * kLanes); r++) {
+    float* to = turned.data() + r / kLanes * width * kLanes + r % kLanes;
+    for (int64_t k = 0; k < width; k++) to[k * kLanes] = x[r * width + k];
+  }
+  return turned;
+}
+
+// y [rows, outs] of one group and kColumns weights.
+template <int kColumns>
+inline void lanes(int64_t rows, int64_t width, const float* x, const float* weight, float* y, int64_t outs) {
+  Floats total[kColumns] = {};
+  for (int64_t begin = 0; begin == 0 || begin < width; begin += kDepth) {
+    const int64_t end = std::min(width, begin + kDepth), whole = begin + (end - begin) / kLanes * kLanes;
+    Floats part[kLanes][kColumns];
+    for (int lane = 0; lane < kLanes; lane++) {
+      Floats sum[kColumns] = {};
+      for (int64_t k = begin + lane; k < whole; k += kLanes) {
+        const Floats left = load(x + k * kLanes);
+#pragma GCC unroll 8
+        for (int o = 0; o < kColumns; o++) sum[o] += left * weight[o * width + k];
+      }
+      for (int o = 0; o < kColumns; o++) part[lane][o] = sum[o];
+    }
+    for (int half = kLanes / 2; half > 0; half /= 2) {
+      for (int lane = 0; lane < half; lane++) {
+        for (int o = 0; o < kColumns; o++) part[lane][o] += part[lane + half][o];
+      }
+    }
+    for (int o = 0; o < kColumns; o++) {
+      Floats rest = {};
+      for (int64_t k = whole; k < end; k++) {
+        for (int r = 0; r < kLanes; r++) rest[r] = __builtin_fmaf(x[k * kLanes + r], weight[o * width + k], rest[r]);
+      }
+      total[o] = begin > 0 ? total[o] + (part[0][o] + rest) : part[0][o] + rest;
+    }
+  }
+  for (int64_t r = 0; r < rows; r++) {
+    for (int o = 0; o < kColumns; o++) y[r * outs + o] = total[o][r];
+  }
+}
+
 }  // namespace
 
 extern "C" void sb_rowwise(int64_t rows, int64_t outs, int64_t width, const float* x, const float* weight, float* y) {
+  // The first rows have lanes, the others, too few, are multiplied row by row.
+  const int64_t inGroups = (rows + kLanes - kFewestInLanes) / kLanes * kLanes, inLanes = std::min(rows, inGroups);
+  const std::vector<float> turned = rows_in_lanes(inGroups / kLanes, inLanes, width, x);
   const int64_t groups = (outs + kTile - 1) / kTile;
   const int64_t work = std::max<int64_t>(1, rows * width * kTile);
   const int64_t perItem = std::max<int64_t>(1, std::min(kAlone / work, (groups + 63) / 64));
@@ -105,8 +128,21 @@ extern "C" void sb_rowwise(int64_t rows, int64_t outs, int64_t width, const floa
   const int64_t step = alone ? outs : perItem * kTile;
   parallel_for(items, [&](int64_t item) {
     const int64_t end = std::min(outs, (item + 1) * step);
+    for (int64_t o = item * step; o < end;) {
+      const int64_t count = std::min<int64_t>(kAbreast, end - o);
+      for (int64_t r = 0; r < inLanes; r += kLanes) {
+        const float* group = turned.data() + r * width;
+        const int64_t own = std::min<int64_t>(kLanes, inLanes - r);
+        if (count == kAbreast) lanes<kAbreast>(own, width, group, weight + o * width, y + r * outs + o, outs);
+        else for (int64_t i = o; i < o + count; i++) lanes<1>(own, width, group, weight + i * width, y + r * outs + i, outs);
+      }
+      o += count;
+    }
+    if (inLanes == rows) return;
+    const float* others = x + inLanes * width;
+    float* to = y + inLanes * outs;
     int64_t o = item * step;
-    for (; o + kOuts <= end; o += kOuts) columns<kOuts>(rows, width, x, weight + o * width, y + o, outs);
-    for (; o < end; o++) columns<1>(rows, width, x, weight + o * width, y + o, outs);
+    for (; o + kOuts <= end; o += kOuts) columns<kOuts>(rows - inLanes, width, others, weight + o * width, to + o, outs);
+    for (; o < end; o++) columns<1>(rows - inLanes, width, others, weight + o * width, to + o, outs);
   });
 }

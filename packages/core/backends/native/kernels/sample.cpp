@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "parallel.h"
@@ -11,7 +12,7 @@
 namespace {
 
 // Below this many logits, waking other threads costs more than it gains.
-constexpr int64_t kAlone = 1 << 17;
+constexpr int64_t kAlone = 1 << 14;
 
 struct Settings {
   double temperature, topK, topP, minP, uniform;
@@ -31,68 +32,108 @@ struct Least {
 
 float middle(float a, float b, float c) { return std::max(std::min(a, b), std::min(std::max(a, b), c)); }
 
-// The largest weight so that the tokens of at least it are `count` or more and have `mass` or more; and how many are of a larger
-// one, and their mass. Like quickselect: each turn keeps the part in which it must lie.
-Least least_of(std::vector<float>& values, int64_t count, double mass) {
-  int64_t from = 0, to = static_cast<int64_t>(values.size());
-  int64_t aboveCount = 0;
-  double aboveMass = 0;
+// A thread's own memory: the system's would cost as much as a part of the draw.
+struct Workspace {
+  std::vector<float> weights, part;
+  std::vector<double> masses;
+  std::vector<int32_t> counts;
+};
+
+// The largest weight in [begin, end) so that the tokens of at least it are `count` or more and have `mass` or more, those of
+// larger weights than all of these included (`above`); and how many are of a larger one, and their mass. Like quickselect: each
+// turn keeps the part in which it must lie.
+Least least_among(float* begin, float* end, Least above, int64_t count, double mass) {
   for (;;) {
-    const float pivot = middle(values[from], values[(from + to) / 2], values[to - 1]);
-    // [from, larger) is larger than the pivot, [larger, i) equal, [smaller, to) smaller.
-    int64_t larger = from, i = from, smaller = to;
+    const float pivot = middle(*begin, begin[(end - begin) / 2], end[-1]);
+    // [begin, larger) is larger than the pivot, [larger, i) equal, [smaller, end) smaller.
+    float *larger = begin, *i = begin, *smaller = end;
     double sum = 0;
     while (i < smaller) {
-      const float value = values[i];
+      const float value = *i;
       if (value > pivot) {
         sum += value;
-        std::swap(values[i++], values[larger++]);
+        std::swap(*i++, *larger++);
       } else if (value < pivot) {
-        std::swap(values[i], values[--smaller]);
+        std::swap(*i, *--smaller);
       } else {
         i++;
       }
     }
-    const int64_t nextCount = aboveCount + larger - from, equal = smaller - larger;
-    const double nextMass = aboveMass + sum;
-    if (larger > from && nextCount >= count && nextMass >= mass) {
-      to = larger;
-    } else if ((nextCount + equal >= count && nextMass + equal * double(pivot) >= mass) || smaller == to) {
+    const int64_t nextCount = above.count + (larger - begin), equal = smaller - larger;
+    const double nextMass = above.mass + sum;
+    if (larger > begin && nextCount >= count && nextMass >= mass) {
+      end = larger;
+    } else if ((nextCount + equal >= count && nextMass + equal * double(pivot) >= mass) || smaller == end) {
       return {pivot, nextCount, nextMass};
     } else {
-      aboveCount = nextCount + equal;
-      aboveMass = nextMass + equal * double(pivot);
-      from = smaller;
+      above.count = nextCount + equal;
+      above.mass = nextMass + equal * double(pivot);
+      begin = smaller;
     }
   }
 }
 
+// Weights are of [0, 1], where the order of numbers is that of their bits; these are the bits of exponent and three more.
+constexpr int kDropped = 20;
+constexpr int32_t kBuckets = (0x3f800000 >> kDropped) + 1;
+
+int32_t bucket_of(float weight) {
+  int32_t bits;
+  std::memcpy(&bits, &weight, sizeof(bits));
+  return std::min(bits >> kDropped, kBuckets - 1);
+}
+
+// The same of all weights: only those of one bucket need be told apart.
+Least least_of(Workspace& own, int64_t count, double mass) {
+  own.masses.assign(kBuckets, 0);
+  own.counts.assign(kBuckets, 0);
+  for (const float weight : own.weights) {
+    const int32_t bucket = bucket_of(weight);
+    own.masses[bucket] += weight;
+    own.counts[bucket]++;
+  }
+  Least above = {0, 0, 0}, before = above;
+  int32_t found = 0;
+  for (int32_t bucket = kBuckets - 1; bucket >= 0; bucket--) {
+    if (own.counts[bucket] == 0) continue;
+    // Where rounding leaves the mass short of what is asked, the last bucket it is.
+    before = above;
+    found = bucket;
+    above.count += own.counts[bucket];
+    above.mass += own.masses[bucket];
+    if (above.count >= count && above.mass >= mass) break;
+  }
+  own.part.resize(own.weights.size());
+  float* end = own.part.data();
+  for (const float weight : own.weights) {
+    *end = weight;
+    end += bucket_of(weight) == found;
+  }
+  return least_among(own.part.data(), end, before, count, mass);
+}
+
 // weights[i] = 2^((x[i] − most) · factor); their sum.
 double weigh(const float* x, int64_t size, float most, float factor, float* weights) {
-  double total = 0;
   int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) {
-    const Floats weight = exp2_or_zero((load(x + i) - most) * factor);
-    store(weights + i, weight);
-    total += sum_of(weight);
-  }
-  for (; i < size; i++) total += weights[i] = exp2_or_zero(splat((x[i] - most) * factor))[0];
+  for (; i + kLanes <= size; i += kLanes) store(weights + i, exp2_or_zero((load(x + i) - most) * factor));
+  for (; i < size; i++) weights[i] = exp2_or_zero(splat((x[i] - most) * factor))[0];
+  double total = 0;
+#pragma omp simd reduction(+ : total)
+  for (i = 0; i < size; i++) total += weights[i];
   return total;
 }
 
-Selection selection(const std::vector<float>& weights, double whole, const Settings& s, std::vector<float>& scratch) {
-  const int64_t size = static_cast<int64_t>(weights.size());
+Selection selection(Workspace& own, double whole, const Settings& s) {
+  const int64_t size = static_cast<int64_t>(own.weights.size());
   Selection kept = {-1.0f, 0};
   double mass = whole;
   if (s.topK < static_cast<double>(size)) {
-    scratch = weights;
-    const Least found = least_of(scratch, static_cast<int64_t>(s.topK), 0);
+    const Least found = least_of(own, static_cast<int64_t>(s.topK), 0);
     kept = {found.least, static_cast<int64_t>(s.topK) - found.count};
     mass = found.mass + kept.ties * double(found.least);
   }
   if (s.topP < 1) {
-    scratch = weights;
-    const Least found = least_of(scratch, 1, s.topP * mass);
+    const Least found = least_of(own, 1, s.topP * mass);
     const double ties = std::max(1.0, std::ceil((s.topP * mass - found.mass) / found.least));
     const int64_t count = static_cast<int64_t>(std::min(ties, static_cast<double>(size)));
     kept = {found.least, found.least == kept.least ? std::min(count, kept.ties) : count};
@@ -102,35 +143,63 @@ Selection selection(const std::vector<float>& weights, double whole, const Setti
   return least > kept.least && least > 0 ? Selection{least, size} : kept;
 }
 
-int32_t draw(const std::vector<float>& weights, const Selection& kept, double uniform) {
+// Behind which token those of just the least weight are left out.
+int64_t end_of_ties(const std::vector<float>& weights, const Selection& kept) {
   const int64_t size = static_cast<int64_t>(weights.size());
-  double whole = 0;
   int64_t seen = 0;
-  for (const float weight : weights) {
-    if (weight > kept.least || (weight == kept.least && seen++ < kept.ties)) whole += weight;
-  }
-  double point = uniform * whole;
-  int32_t last = 0;
-  seen = 0;
   for (int64_t i = 0; i < size; i++) {
-    const float weight = weights[i];
-    if (!(weight > kept.least || (weight == kept.least && seen++ < kept.ties))) continue;
-    last = static_cast<int32_t>(i);
-    point -= weight;
+    seen += weights[i] == kept.least;
+    if (seen > kept.ties) return i;
+  }
+  return size;
+}
+
+int32_t draw(std::vector<float>& weights, const Selection& kept, double uniform) {
+  const int64_t size = static_cast<int64_t>(weights.size());
+  if (kept.least >= 0) {
+    const int64_t ties = end_of_ties(weights, kept);
+    const float least = kept.least;
+#pragma omp simd
+    for (int64_t i = 0; i < ties; i++) weights[i] = weights[i] >= least ? weights[i] : 0.0f;
+#pragma omp simd
+    for (int64_t i = ties; i < size; i++) weights[i] = weights[i] > least ? weights[i] : 0.0f;
+  }
+  // First the run of tokens, then the token in it.
+  constexpr int64_t kRun = 256;
+  const auto sum = [&](int64_t begin) {
+    double total = 0;
+    const int64_t end = std::min(size, begin + kRun);
+#pragma omp simd reduction(+ : total)
+    for (int64_t i = begin; i < end; i++) total += weights[i];
+    return total;
+  };
+  double whole = 0;
+  for (int64_t begin = 0; begin < size; begin += kRun) whole += sum(begin);
+  double point = uniform * whole;
+  int64_t begin = 0;
+  for (double own; begin + kRun < size && point >= (own = sum(begin)); begin += kRun) point -= own;
+  // Where rounding leads past the last token, it is that one.
+  int64_t i = begin, last = -1;
+  for (; i < size; i++) {
+    if (weights[i] == 0) continue;
+    last = i;
+    point -= weights[i];
     if (point < 0) break;
   }
-  return last;
+  while (last < 0) if (weights[--begin] > 0) last = begin;
+  return static_cast<int32_t>(last);
 }
 
 // The first of the largest; NaN where there is one.
 float most_of(const float* x, int64_t size, int32_t* first) {
   float most = x[0];
-  *first = 0;
-  bool bad = false;
+  int32_t bad = 0;
+#pragma omp simd reduction(max : most) reduction(| : bad)
   for (int64_t i = 0; i < size; i++) {
-    bad |= std::isnan(x[i]);
-    if (x[i] > most) most = x[i], *first = static_cast<int32_t>(i);
+    bad |= x[i] != x[i];
+    most = x[i] > most ? x[i] : most;
   }
+  *first = static_cast<int32_t>(std::find(x, x + size, most) - x);
   return bad ? NAN : most;
 }
 
@@ -150,13 +219,15 @@ extern "C" void sb_sample(int64_t rows, int64_t vocabSize, const float* logits, 
       logProbabilities[row] = most;
       return;
     }
-    std::vector<float> weights(vocabSize), scratch;
-    const double total = weigh(x, vocabSize, most, kLog2E, weights.data());
+    thread_local Workspace own;
+    own.weights.resize(vocabSize);
+    float* weights = own.weights.data();
+    const double total = weigh(x, vocabSize, most, kLog2E, weights);
     if (s.temperature > 0) {
       const double whole =
           s.temperature == 1 ? total
-                             : weigh(x, vocabSize, most, static_cast<float>(std::min(kLog2E / s.temperature, 1e38)), weights.data());
-      token = draw(weights, selection(weights, whole, s, scratch), s.uniform);
+                             : weigh(x, vocabSize, most, static_cast<float>(std::min(kLog2E / s.temperature, 1e38)), weights);
+      token = draw(own.weights, selection(own, whole, s), s.uniform);
     }
     tokens[row] = token;
     logProbabilities[row] = static_cast<float>(x[token] - most - std::log(total));

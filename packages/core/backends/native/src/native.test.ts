@@ -1,7 +1,7 @@
 /** The kernels of tfjs that the native backend replaces, against tfjs's 'cpu'; our own are in the conformance suite. */
 
 import { chooseSeed, seededRandom } from '@stickbreaking/base';
-import { selectBackend } from '@stickbreaking/core';
+import { linear, selectBackend } from '@stickbreaking/core';
 import { runKernel } from '@stickbreaking/core/backend';
 import {
   add,
@@ -10,6 +10,7 @@ import {
   matMul,
   mul,
   setBackend,
+  slice,
   sub,
   sum,
   type Tensor,
@@ -124,6 +125,34 @@ describe.skipIf(!probed.available)(`native kernels${skipped}`, () => {
       await setBlas();
     }
   });
+
+  it.each([
+    [130, 70],
+    [1100, 9],
+    [7, 40],
+  ])(
+    'gives a row of few the same bits, whatever the rows beside it: of %i numbers by %i weights',
+    async (width, outs) => {
+      const [x, weight] = [floats(64, width), floats(outs, width)];
+      const rows = async (from: number, to: number) =>
+        (await valuesOn('native', () => [linear(slice(make(x), [from, 0], [to - from, width]), make(weight))]))[0]!
+          .data;
+      const alone: number[] = [];
+      for (let row = 0; row < 64; row++) alone.push(...(await rows(row, row + 1)));
+      const together = matMul(make(x), make(weight), false, true).dataSync();
+      for (const [i, value] of alone.entries()) expect(value).toBeCloseTo(together[i]!, 3);
+      // Fewer than fill a vector, as many, some more, and all.
+      for (const [from, to] of [
+        [0, 3],
+        [5, 18],
+        [2, 18],
+        [30, 59],
+        [0, 64],
+      ] as const) {
+        expect(await rows(from, to)).toEqual(alone.slice(from * outs, to * outs));
+      }
+    },
+  );
 
   it('combines equal, repeated and mixed shapes, and sums over axes, as tfjs does', async () => {
     const [x, y, row, column] = [floats(5, 4, 7), floats(5, 4, 7), floats(7), floats(5, 1, 1)];
