@@ -16,15 +16,15 @@ describe('sb-study', () => {
         { name: 'softmax+RoPE', attention: 'softmax+rope' },
       ],
     });
-    const { code, said } = await run(...args, '--jobs', '2', 'seed=3');
+    const { code, said } = await run(...args, '--jobs', '2', 'seeds=[3]');
     expect(said.match(/: done in/g)).toHaveLength(4);
     expect(code).toBe(0);
-    expect(resultsOf('together')).toMatchObject({ missing: [], configuration: { seed: 3 } });
+    expect(resultsOf('together')).toMatchObject({ missing: [], configuration: { seeds: [3] } });
     const arms = join(folder, 'together', 'arms');
     const [first] = readdirSync(arms);
     rmSync(join(arms, first!), { recursive: true });
     writeFileSync(join(arms, first!), 'no folder');
-    const again = await run(...args, '--jobs', '2', 'seed=3');
+    const again = await run(...args, '--jobs', '2', 'seeds=[3]');
     expect(again.code).not.toBe(0);
     expect(again.said.trim().split('\n').at(-1)).toMatch(
       /pairs, lr .*: cannot make the directory .*: a file is in the way/,

@@ -1,6 +1,16 @@
 /** The conformance suite's cases of the norms and the residual connection. */
-import { type Tensor1D, type Tensor2D, type Tensor3D, tensor1d, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
+import {
+  eye,
+  reshape,
+  type Tensor1D,
+  type Tensor2D,
+  type Tensor3D,
+  tensor1d,
+  tensor2d,
+  tensor3d,
+} from '@tensorflow/tfjs-core';
 import { headNorm } from '../ops/head_norm.js';
+import { linears } from '../ops/linear.js';
 import { residual } from '../ops/residual.js';
 import { residualRmsNorm } from '../ops/residual_rms_norm.js';
 import { rmsNorm } from '../ops/rms_norm.js';
@@ -13,6 +23,9 @@ export function normCases(): ConformanceCase[] {
     rmsNormCase(37, 67, 1e-5),
     rmsNormCase(130, 1024, 1e-1),
     rmsNormCase(3, 4104, 1e-5),
+    // As short as a head, with more of them than are worked on at once.
+    ...[8, 24, 64, 96, 128, 256].map((C) => rmsNormCase(C === 64 ? 20_011 : 261, C, 1e-5)),
+    headsBesideCase(67, 3, 64),
     residualCase(1, 3, 1),
     residualCase(67, 130, 0.22),
     residualRmsNormCase(1, 1, 1),
@@ -42,6 +55,39 @@ function rmsNormCase(N: number, C: number, epsilon: number): ConformanceCase {
             (a, b) => [rmsNorm(a as Tensor2D, b as Tensor1D, epsilon)],
             [tensor2d(x, [N, C]), tensor1d(weight)],
             [tensor2d(dy, [N, C])],
+          ),
+      };
+    },
+  };
+}
+
+/** Of heads that a matmul has made beside others: weights that pass x on unchanged, as queries and, in part, as keys. */
+function headsBesideCase(N: number, H: number, D: number): ConformanceCase {
+  const C = H * D;
+  return {
+    name: `rmsNorm of [${N}, ${H}, ${D}] beside others`,
+    prepare(random, input) {
+      const [x, dy, dk] = [input(random.normals(N * C, 3)), input(random.normals(N * C)), input(random.normals(N * D))];
+      const weight = input(random.normals(D));
+      const wanted = rmsNorm64(x, weight, 1e-5, dy);
+      for (let row = 0; row < N; row++) for (let c = 0; c < D; c++) wanted.dx[row * C + c]! += dk[row * D + c]!;
+      const passing = (rows: number) => eye(rows, C) as Tensor2D;
+      const k = Float64Array.from({ length: N * D }, (_, i) => x[Math.floor(i / D) * C + (i % D)]!);
+      return {
+        expected: [
+          output('y', wanted.y, D),
+          output('k', k, D),
+          gradient('dx', wanted.dx, C),
+          gradient('dWeight', wanted.dWeight, D),
+        ],
+        run: () =>
+          withGradients(
+            (a, b) => {
+              const [q, k] = linears(a as Tensor2D, [passing(C), passing(D)]);
+              return [rmsNorm(reshape(q!, [N * H, D]), b as Tensor1D, 1e-5), k!];
+            },
+            [tensor2d(x, [N, C]), tensor1d(weight)],
+            [tensor2d(dy, [N * H, D]), tensor2d(dk, [N, D])],
           ),
       };
     },

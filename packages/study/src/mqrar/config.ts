@@ -2,6 +2,9 @@ import { nonNegative } from '@stickbreaking/model';
 import { z } from 'zod';
 import { AttentionInputSchema, armNames, common, count, learningRates, ModelSizesSchema, withId } from '../config.js';
 
+/** Several mixtures of training sequences instead of one, each with learning rates of its own; every one is tried. */
+const recipes = z.array(z.strictObject({ fewestPairs: count, learningRates })).min(1);
+
 const ArmSchema = z
   .strictObject({
     ...armNames,
@@ -10,11 +13,8 @@ const ArmSchema = z
     pairs: z.array(count).min(1).optional(),
     /** Default: the study's. */
     learningRates: learningRates.optional(),
-    /** Several mixtures of training sequences instead of one, tried in this order until one has solved the task. */
-    recipes: z
-      .array(z.strictObject({ fewestPairs: count, learningRates }))
-      .min(1)
-      .optional(),
+    /** Default: the study's. */
+    recipes: recipes.optional(),
   })
   .refine(({ learningRates, recipes }) => !(learningRates && recipes), {
     error: 'expected learningRates or recipes, which have learning rates of their own, not both',
@@ -45,7 +45,8 @@ const TrainingSchema = z.strictObject({
 export const MqrarConfigSchema = z.strictObject({
   study: z.literal('mqrar'),
   ...common,
-  seed: z.int().nonnegative().default(0),
+  /** The first tries every learning rate; the others are trained with the best one that it found. */
+  seeds: z.array(z.int().nonnegative()).min(1).default([0]),
   task: z.strictObject({
     /** Tokens of a sequence. */
     sequenceLength: count,
@@ -57,7 +58,8 @@ export const MqrarConfigSchema = z.strictObject({
   pairs: z.array(count).min(1),
   /** Tried in this order, the best kept. */
   learningRates,
-  /** Skip the remaining learning rates once one has solved the task. */
+  recipes: recipes.optional(),
+  /** Skip a mixture's remaining learning rates once one has solved the task. */
   stopSweepWhenSolved: z.boolean().default(true),
   model: ModelSizesSchema,
   training: TrainingSchema,

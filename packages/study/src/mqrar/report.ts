@@ -1,23 +1,28 @@
-import { attentionPicture, type Curve, type Finding, type ReportBlock } from '@stickbreaking/eval';
+import { attentionPicture, type Curve, type CurvePoint, type Finding, type ReportBlock } from '@stickbreaking/eval';
 import { shownRate } from '../config.js';
 import type { Row, StudyReport } from '../study.js';
+import { mean } from '../text/spread.js';
 import type { MqrarConfig } from './config.js';
-import { bestOf, examples, fewestPairs, sweep, type Tried, triedOf } from './plan.js';
+import { bestOf, examples, fewestPairs, recipesOf, sweep, type Tried, triedOf } from './plan.js';
 import type { MqrarResult } from './run.js';
 
 type Results = ReadonlyMap<string, MqrarResult>;
 
 /** How training sequences differ from those of the final test. */
-function mixture({ training: { fewestPairs }, arms }: MqrarConfig): string {
+function mixture(config: MqrarConfig): string {
+  const { fewestPairs } = config.training;
   const first =
     fewestPairs === undefined
       ? ''
       : ` Models train on sequences of ${fewestPairs} pairs up to the number shown, and are asked with that number alone.`;
-  const several = arms.filter(({ recipes }) => recipes && recipes.length > 1).map(({ name }) => name);
+  const several = config.arms.filter((arm) => recipesOf(config, arm).length > 1).map(({ name }) => name);
   return several.length === 0
     ? first
-    : `${first} Of such mixtures ${several.join(' and ')} have several, tried until one solves the task; the table shows which is kept.`;
+    : `${first} Of such mixtures ${several.join(' and ')} ${several.length > 1 ? 'have' : 'has'} several; the table shows which is kept.`;
 }
+
+const seedsOf = ({ seeds }: MqrarConfig) =>
+  seeds.length > 1 ? ` ${seeds.length} seeds: the mean, with the lowest and highest.` : '';
 
 export function reportMqrar(config: MqrarConfig, results: Results): StudyReport {
   const points = bestPoints(config, results);
@@ -27,13 +32,19 @@ export function reportMqrar(config: MqrarConfig, results: Results): StudyReport 
     blocks: [
       {
         kind: 'text',
-        text: `Multi-query repeated associative recall: a sequence of ${config.task.sequenceLength} tokens assigns values to variables, then asks for a variable and assigns it anew, over and over; an answer is right when it is the value assigned last. Chance is 1 in ${config.task.values}. ${config.model.numLayers} layers of ${config.model.hiddenSize}, ${config.model.numHeads} head; the best of up to ${config.learningRates.length} learning rates is shown.${mixture(config)}`,
+        text: `Multi-query repeated associative recall: a sequence of ${config.task.sequenceLength} tokens assigns values to variables, then asks for a variable and assigns it anew, over and over; an answer is right when it is the value assigned last. Chance is 1 in ${config.task.values}. ${config.model.numLayers} layers of ${config.model.hiddenSize}, ${config.model.numHeads} head; the best of up to ${config.learningRates.length} learning rates is shown.${seedsOf(config)}${mixture(config)}`,
       },
       { kind: 'heading', text: 'Right answers by number of pairs (figure 3)' },
       figure3(config, points),
-      { kind: 'table', ...pointTable(config, points, 'right answers', ({ result }) => percent(result.accuracy)) },
-      { kind: 'table', ...pointTable(config, points, 'best learning rate', (point) => shownRate(point.learningRate)) },
+      { kind: 'table', ...pointTable(config, points, 'right answers', shownShares) },
+      {
+        kind: 'table',
+        ...pointTable(config, points, 'best learning rate', (point) =>
+          valuesOf(point, ({ learningRate }) => shownRate(learningRate)),
+        ),
+      },
       ...mixtureTable(config, points),
+      ...mixtureFigure(config, results),
       ...courses(config, points),
       ...figure4(config, results),
     ],
@@ -44,24 +55,54 @@ export function reportMqrar(config: MqrarConfig, results: Results): StudyReport 
 const pairsOf = (config: MqrarConfig) =>
   [...new Set(config.arms.flatMap((arm) => arm.pairs ?? config.pairs))].sort((a, b) => a - b);
 
-/** An arm at one number of pairs: the best of its runs. */
-function bestPoints(config: MqrarConfig, results: Results): Tried[] {
-  const tried = triedOf(sweep(config), results);
+/** An arm at one number of pairs: the best run of each seed. */
+interface Point {
+  arm: string;
+  pairs: number;
+  runs: Tried[];
+}
+
+function bestPoints(config: MqrarConfig, results: Results, isWanted: (run: Tried) => boolean = () => true): Point[] {
+  const tried = triedOf(sweep(config), results).filter(isWanted);
   return config.arms.flatMap(({ id, pairs = config.pairs }) =>
-    pairs.flatMap((count) => bestOf(tried.filter(({ arm, pairs }) => arm === id && pairs === count)) ?? []),
+    pairs.flatMap((count) => {
+      const own = tried.filter(({ arm, pairs }) => arm === id && pairs === count);
+      const runs = config.seeds.flatMap((seed) => bestOf(own.filter((run) => run.seed === seed)) ?? []);
+      return runs.length > 0 ? [{ arm: id, pairs: count, runs }] : [];
+    }),
   );
 }
+
+const sharesOf = ({ runs }: Point) => runs.map(({ result }) => result.accuracy);
+const lowest = (point: Point) => Math.min(...sharesOf(point));
+
+/** The mean over seeds, and the range where there are several. */
+function shownShares(point: Point): string {
+  const shares = sharesOf(point);
+  if (shares.length === 1) return percent(shares[0]!);
+  return `${percent(mean(shares))} (${percent(Math.min(...shares))} to ${percent(Math.max(...shares))})`;
+}
+
+/** What the seeds' runs have, once where it is the same. */
+const valuesOf = ({ runs }: Point, value: (run: Tried) => string) => [...new Set(runs.map(value))].join(', ');
+
+const curveOf = (points: readonly Point[]): CurvePoint[] =>
+  points.map((point) => {
+    const shares = sharesOf(point).map((share) => 100 * share);
+    const spread = shares.length > 1 ? { low: Math.min(...shares), high: Math.max(...shares) } : {};
+    return { x: point.pairs, y: mean(shares), ...spread };
+  });
 
 /** Rounded down, so that what has not reached the threshold does not look as if it had. */
 const percent = (share: number) => `${(Math.floor(1000 * share + 1e-9) / 10).toFixed(1)} %`;
 
-/** The most pairs up to which every smaller number is solved too. */
-function solvedUpTo(config: MqrarConfig, points: readonly Tried[], arm: string): number {
+/** The most pairs up to which every smaller number is solved too, by every seed. */
+function solvedUpTo(config: MqrarConfig, points: readonly Point[], arm: string): number {
   let most = 0;
   for (const pairs of pairsOf(config)) {
     const point = points.find((one) => one.arm === arm && one.pairs === pairs);
     if (!point) continue;
-    if (point.result.accuracy < config.training.solvedAt) break;
+    if (lowest(point) < config.training.solvedAt) break;
     most = pairs;
   }
   return most;
@@ -75,7 +116,7 @@ export const ids = { stickBreaking: 'stick-breaking', rope: 'softmax+RoPE' } as 
 
 const nameOf = ({ arms }: MqrarConfig, id: string) => arms.find((arm) => arm.id === id)!.name;
 
-function findPairs(config: MqrarConfig, points: readonly Tried[]): Finding[] {
+function findPairs(config: MqrarConfig, points: readonly Point[]): Finding[] {
   const { stickBreaking: stick, rope } = ids;
   const source = 'section 5.1, figure 3';
   const of = (id: string) => points.filter(({ arm }) => arm === id);
@@ -83,7 +124,7 @@ function findPairs(config: MqrarConfig, points: readonly Tried[]): Finding[] {
   const [stickMost, ropeMost] = [solvedUpTo(config, points, stick), solvedUpTo(config, points, rope)];
   const said = (id: string) =>
     of(id)
-      .map(({ pairs, result }) => `${pairs}: ${percent(result.accuracy)}`)
+      .map((point) => `${point.pairs}: ${shownShares(point)}`)
       .join(', ');
   const largest = Math.max(...pairsOf(config));
   const complete = [stick, rope].every((id) => of(id).some(({ pairs }) => pairs === largest));
@@ -114,10 +155,10 @@ function findPairs(config: MqrarConfig, points: readonly Tried[]): Finding[] {
   ];
 }
 
-function figure3(config: MqrarConfig, points: readonly Tried[]): ReportBlock {
+function figure3(config: MqrarConfig, points: readonly Point[]): ReportBlock {
   const curves: Curve[] = config.arms.map(({ id, name }) => ({
     name,
-    points: points.filter(({ arm }) => arm === id).map(({ pairs, result }) => ({ x: pairs, y: 100 * result.accuracy })),
+    points: curveOf(points.filter(({ arm }) => arm === id)),
   }));
   return {
     kind: 'curves',
@@ -130,7 +171,7 @@ function figure3(config: MqrarConfig, points: readonly Tried[]): ReportBlock {
   };
 }
 
-function pointTable(config: MqrarConfig, points: readonly Tried[], title: string, show: (point: Tried) => string) {
+function pointTable(config: MqrarConfig, points: readonly Point[], title: string, show: (point: Point) => string) {
   const pairs = pairsOf(config);
   const shown = config.arms.filter(({ id }) => points.some(({ arm }) => arm === id));
   const rows = shown.map(({ id, name }) => [
@@ -143,21 +184,49 @@ function pointTable(config: MqrarConfig, points: readonly Tried[], title: string
   return { columns: [title, ...pairs.map((count) => `${count} pairs`)], rows };
 }
 
-function mixtureTable(config: MqrarConfig, points: readonly Tried[]): ReportBlock[] {
-  const own = points.filter(({ arm }) => config.arms.some(({ id, recipes }) => id === arm && recipes));
+function mixtureTable(config: MqrarConfig, points: readonly Point[]): ReportBlock[] {
+  const own = points.filter(({ arm }) => mixturesOf(config, arm).length > 1);
   if (own.length === 0) return [];
-  const show = ({ training, pairs }: Tried) => `${fewestPairs(training, pairs)}`;
+  const show = (point: Point) => valuesOf(point, ({ training, pairs }) => `${fewestPairs(training, pairs)}`);
   return [{ kind: 'table', ...pointTable(config, own, 'trained on pairs from', show) }];
 }
 
+/** The fewest pairs of an arm's training sequences; undefined: the number that it is asked with. */
+const mixturesOf = (config: MqrarConfig, id: string) =>
+  recipesOf(config, config.arms.find((arm) => arm.id === id)!).map(({ training }) => training.fewestPairs);
+
+/** What the training sequences do: each mixture of each arm that has several. */
+function mixtureFigure(config: MqrarConfig, results: Results): ReportBlock[] {
+  const several = config.arms.filter(({ id }) => mixturesOf(config, id).length > 1);
+  const curves = several.flatMap(({ id, name }) =>
+    mixturesOf(config, id).map((fewest) => {
+      const points = bestPoints(config, results, ({ training }) => training.fewestPairs === fewest);
+      return { name: `${name}, from ${fewest}`, points: curveOf(points.filter(({ arm }) => arm === id)) };
+    }),
+  );
+  if (curves.every(({ points }) => points.length === 0)) return [];
+  return [
+    { kind: 'heading', text: 'Right answers by training mixture' },
+    {
+      kind: 'curves',
+      name: 'mixtures',
+      caption: 'Each attention with each mixture of training sequences: from so many pairs up to the number shown.',
+      xLabel: 'key-value pairs',
+      yLabel: 'right answers (%)',
+      yDomain: [0, 100],
+      curves: curves.filter(({ points }) => points.length > 0),
+    },
+  ];
+}
+
 /** How the best runs learnt, at the largest number of pairs that both rivals were given. */
-function courses(config: MqrarConfig, points: readonly Tried[]): ReportBlock[] {
+function courses(config: MqrarConfig, points: readonly Point[]): ReportBlock[] {
   const largest = Math.max(...pairsOf(config));
   const curves = points
     .filter(({ pairs }) => pairs === largest)
-    .map(({ arm, result }) => ({
+    .map(({ arm, runs: [first] }) => ({
       name: nameOf(config, arm),
-      points: result.checks.map(({ step, accuracy }) => ({ x: step, y: 100 * accuracy })),
+      points: first!.result.checks.map(({ step, accuracy }) => ({ x: step, y: 100 * accuracy })),
     }))
     .filter((curve) => curve.points.length > 0);
   if (curves.length === 0) return [];
@@ -166,7 +235,7 @@ function courses(config: MqrarConfig, points: readonly Tried[]): ReportBlock[] {
     {
       kind: 'curves',
       name: 'learning',
-      caption: 'Each curve is the best run.',
+      caption: 'Each curve is the best run of the first seed.',
       xLabel: 'step',
       yLabel: 'right answers (%)',
       yDomain: [0, 100],
@@ -266,13 +335,14 @@ function findExample(config: MqrarConfig, results: Results): Finding[] {
 }
 
 function rowsOf(config: MqrarConfig, results: Results): Row[] {
-  const row = (attention: string, { pairs, learningRate, training, result }: Tried) => {
+  const row = (attention: string, { pairs, learningRate, training, seed, result }: Tried) => {
     const { accuracy, steps, tokens, parameters } = result;
     return {
       attention,
       pairs,
       fewestPairs: fewestPairs(training, pairs),
       learningRate,
+      seed,
       accuracy,
       steps,
       tokens,

@@ -3,7 +3,7 @@
 //
 // Of the root-mean-square norm one block works a row: each thread has the columns 8·(thread + k·threads) … +8, for k below
 // GROUPS. All that is read of a row is on its way before the sum over the row is taken, and what is read once stays in
-// registers.
+// registers. Short rows, such as a head's query, have a few lanes of a warp each.
 #include "fp8.cuh"
 
 // NORM_THREADS of a block at most; and of a multiprocessor at least, which bounds the registers of a thread.
@@ -186,6 +186,89 @@ __device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, bf16* dBranch, floa
   }
 RMS_NORM(1)
 RMS_NORM(4)
+
+// Rows of at most 8·32 columns, a multiple of eight: `lanes` threads a row, a power of two, of which each has eight columns. Runs
+// of `together` rows follow one another, and the next run begins `stride` elements after the one before.
+struct ShortRows {
+  i64 stride;
+  int together;
+  __device__ __forceinline__ i64 at(i64 row, int columns) const {
+    return row / together * stride + row % together * columns;
+  }
+};
+__device__ __forceinline__ float lane_sum(float x, int lanes) {
+  for (int o = lanes / 2; o; o >>= 1) x += __shfl_xor_sync(0xffffffffu, x, o);
+  return x;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
+    rms_norm_short(bf16* y, float* inverseRms, const bf16* x, i64 stride, int together, const float* weight, int rows,
+                   int columns, int lanes, float epsilon) {
+  let_next_begin();
+  await_previous();
+  const ShortRows source{stride, together};
+  const int c = (threadIdx.x & (lanes - 1)) * 8, perBlock = THREADS / lanes;
+  const bool isInside = c < columns;
+  float w[8] = {};
+  if (isInside) load8(weight + c, w);
+  // The same number of turns for all of a block: every lane takes part in the sums.
+  for (i64 first = (i64)blockIdx.x * perBlock; first < rows; first += (i64)gridDim.x * perBlock) {
+    const i64 row = first + threadIdx.x / lanes;
+    const bool isMine = isInside && row < rows;
+    float v[8] = {}, s = 0.f;
+    if (isMine) load8(x + source.at(row, columns) + c, v);
+#pragma unroll
+    for (int j = 0; j < 8; j++) s += v[j] * v[j];
+    const float r = rsqrtf(lane_sum(s, lanes) / columns + epsilon);
+    if (!isMine) continue;
+    if (c == 0) inverseRms[row] = r;
+#pragma unroll
+    for (int j = 0; j < 8; j++) v[j] *= r * w[j];
+    store8(y + row * columns + c, v);
+  }
+}
+
+// dx = r (w·dy − x r² mean(w·dy·x)); partial[block, c] collects dy·x·r over the rows of the block.
+extern "C" __global__ void __launch_bounds__(THREADS, 4)
+    rms_norm_grad_short(bf16* dx, float* partial, const bf16* x, i64 stride, int together, const float* weight,
+                        const float* inverseRms, const bf16* dy, i64 dyStride, int dyTogether, int rows, int columns,
+                        int lanes) {
+  __shared__ float sums[THREADS][9];
+  const ShortRows source{stride, together}, above{dyStride, dyTogether};
+  const int c = (threadIdx.x & (lanes - 1)) * 8, perBlock = THREADS / lanes;
+  const bool isInside = c < columns;
+  float w[8] = {}, dw[8] = {};
+  if (isInside) load8(weight + c, w);
+  for (i64 first = (i64)blockIdx.x * perBlock; first < rows; first += (i64)gridDim.x * perBlock) {
+    const i64 row = first + threadIdx.x / lanes;
+    const bool isMine = isInside && row < rows;
+    float v[8] = {}, g[8] = {}, r = 0.f, dot = 0.f;
+    if (isMine) {
+      load8(x + source.at(row, columns) + c, v);
+      load8(dy + above.at(row, columns) + c, g);
+      r = inverseRms[row];
+    }
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      const float along = g[j] * v[j];
+      dw[j] += along * r;
+      dot += along * w[j];
+    }
+    const float m = lane_sum(dot, lanes) / columns * r * r;
+    if (!isMine) continue;
+#pragma unroll
+    for (int j = 0; j < 8; j++) g[j] = r * (g[j] * w[j] - v[j] * m);
+    store8(dx + row * columns + c, g);
+  }
+#pragma unroll
+  for (int j = 0; j < 8; j++) sums[threadIdx.x][j] = dw[j];
+  __syncthreads();
+  for (int at = threadIdx.x; at < columns; at += THREADS) {
+    float s = 0.f;
+    for (int g = 0; g < perBlock; g++) s += sums[g * lanes + at / 8][at % 8];
+    partial[(i64)blockIdx.x * columns + at] = s;
+  }
+}
 
 // One warp per (token, head).
 extern "C" __global__ void head_norm(bf16* y, float* mean, float* inverseStd, const bf16* x, const float* weight,

@@ -188,7 +188,7 @@ const SIZES: Record<string, Record<string, number>> = {
   'flash_backward_queries.cu': FLASH,
   'flash_backward_keys.cu': FLASH,
   'fp8.cu': { ROW_THREADS, WEIGHT_SIDE },
-  'norm.cu': { NORM_THREADS },
+  'norm.cu': { NORM_THREADS, THREADS },
   'reduce.cu': { SPAN_ELEMENTS, PARTIALS_SIDE, THREADS },
   'transformer.cu': { ROTARY_HEADS },
 };

@@ -8,6 +8,7 @@ import { f32, i32, i64, pointer } from '../driver.js';
 import { attachEight } from '../fp8.js';
 import { vectorBlocks, warpBlocks } from '../grids.js';
 import { NORM_THREADS, THREADS, VECTOR } from '../kernel_interface.js';
+import { operandOf } from '../matrix.js';
 import type { Eight } from '../storage.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { sumPartials } from './reduce.js';
@@ -78,7 +79,90 @@ function normalise(
   return { sum, y, inverseRms };
 }
 
+/** Columns of rows that a few lanes of a warp take, each a vector of them. */
+const SHORT_ROW = 32 * VECTOR;
+
+interface ShortShape {
+  rows: number;
+  columns: number;
+  /** Threads of a row. */
+  lanes: number;
+  rowsOfBlock: number;
+}
+
+/** How norm.cu's kernels for short rows take x; undefined where it is for the others. */
+function shortShape(x: TensorInfo, readBy?: MatmulPrecision): ShortShape | undefined {
+  const { rows, columns } = normShape(x);
+  if (columns > SHORT_ROW || columns === 0 || columns % VECTOR !== 0 || rows === 0 || readBy === 'fp8')
+    return undefined;
+  const lanes = 2 ** Math.ceil(Math.log2(columns / VECTOR));
+  return { rows, columns, lanes, rowsOfBlock: THREADS / lanes };
+}
+
+/**
+ * Address, elements from one run of rows to the next, and rows of a run: heads of a query that lies beside keys and values are
+ * read where they are.
+ */
+function runsOf(backend: CudaBackend, x: TensorInfo, { columns }: ShortShape) {
+  const { rows } = backend.stored(x);
+  const isRun = rows && rows.columns % columns === 0 && rows.stride % VECTOR === 0;
+  const { address, stride } = operandOf(backend, x, isRun ? rows.columns : columns);
+  return [pointer(address), i64(stride), i32(isRun ? rows.columns / columns : 1)];
+}
+
+/** Blocks of which all are at work at once, by the registers that norm.cu allows a thread. */
+const shortGrid = (backend: CudaBackend, { rows, rowsOfBlock }: ShortShape) =>
+  Math.min(Math.ceil(rows / rowsOfBlock), backend.driver.multiprocessors * 4);
+
+function normaliseShort(
+  backend: CudaBackend,
+  { x, weight }: KernelInputs<'RMSNorm'>,
+  epsilon: number,
+  shape: ShortShape,
+): KernelOutputs<'RMSNorm'> {
+  const { rows, columns, lanes } = shape;
+  const [y, inverseRms] = [backend.make(x.shape, 'bf16'), backend.make([rows], 'f32')];
+  const grid = [shortGrid(backend, shape)] as const;
+  backend.withScratch((scratch) =>
+    backend.launch('norm.cu', 'rms_norm_short', { grid, block: THREADS, early: x.shape[0]! <= MOST_ROWS }, [
+      pointer(backend.address(y)),
+      pointer(backend.address(inverseRms)),
+      ...runsOf(backend, x, shape),
+      pointer(backend.f32(weight, scratch)),
+      ...[rows, columns, lanes].map(i32),
+      f32(epsilon),
+    ]),
+  );
+  return [y, inverseRms];
+}
+
+function normaliseShortGrad(
+  backend: CudaBackend,
+  { x, weight, inverseRms, dy }: KernelInputs<'RMSNormGrad'>,
+  shape: ShortShape,
+): KernelOutputs<'RMSNormGrad'> {
+  const { rows, columns, lanes } = shape;
+  const grid = shortGrid(backend, shape);
+  const [dx, dWeight] = [backend.make(x.shape, 'bf16'), backend.make([columns], 'f32')];
+  backend.withScratch((scratch) => {
+    const partial = scratch.allocate(grid * columns * 4);
+    backend.launch('norm.cu', 'rms_norm_grad_short', { grid: [grid], block: THREADS }, [
+      pointer(backend.address(dx)),
+      pointer(partial),
+      ...runsOf(backend, x, shape),
+      pointer(backend.f32(weight, scratch)),
+      pointer(backend.f32(inverseRms, scratch)),
+      ...runsOf(backend, dy, shape),
+      ...[rows, columns, lanes].map(i32),
+    ]);
+    sumPartials(backend, backend.address(dWeight), partial, grid, columns);
+  });
+  return [dx, dWeight];
+}
+
 const rmsNorm: CudaKernel<'RMSNorm'> = (inputs, attrs, backend) => {
+  const short = shortShape(inputs.x, attrs.readBy);
+  if (short) return normaliseShort(backend, inputs, attrs.epsilon, short);
   const { y, inverseRms } = normalise(backend, inputs, attrs);
   return [y, inverseRms];
 };
@@ -124,6 +208,8 @@ function normaliseGrad(
 }
 
 const rmsNormGrad: CudaKernel<'RMSNormGrad'> = (inputs, _attrs, backend) => {
+  const short = shortShape(inputs.x);
+  if (short) return normaliseShortGrad(backend, inputs, short);
   const [dx, dWeight] = normaliseGrad(backend, inputs);
   return [dx, dWeight];
 };
