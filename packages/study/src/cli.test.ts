@@ -69,7 +69,7 @@ describe('sb-study', () => {
     const layers = ['softmax-RoPE', 'stick-breaking'].flatMap((name) =>
       [1, 2].map((layer) => `figure-4-${name}-layer-${layer}-head-1.svg`),
     );
-    expect(picturesOf('mqrar')).toEqual(['figure-3.svg', ...layers, 'learning.svg']);
+    expect(picturesOf('mqrar')).toEqual(['figure-3.svg', ...layers, 'learning.svg', 'mixtures.svg']);
     expect(readFileSync(join(folder, 'mqrar/results/results.csv'), 'utf8').split('\r\n')).toHaveLength(12);
     const again = await run(...args);
     expect(again.said).toContain('10 of 10 arms are done already');

@@ -15,7 +15,8 @@ const ofThePaper = files.filter((file) => kindOf(file) !== 'comparison');
 
 it('has a small and a full file for every study of the paper', () => {
   const kinds = ['context-extension', 'length-extrapolation', 'mqrar', 'speed'];
-  expect(ofThePaper.sort()).toEqual(kinds.flatMap((kind) => [`${kind}-full.yaml`, `${kind}-small.yaml`]));
+  const both = kinds.flatMap((kind) => [`${kind}-full.yaml`, `${kind}-small.yaml`]);
+  expect(ofThePaper).toEqual(expect.arrayContaining(both));
   for (const file of ofThePaper) expect(file.startsWith(kindOf(file))).toBe(true);
 });
 
