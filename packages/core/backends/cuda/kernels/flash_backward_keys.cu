@@ -6,6 +6,8 @@
 
 constexpr int WGS = BLOCK_WARPGROUPS, STAGES = BLOCK_STAGES, THREADS = (WGS + 1) * 128;
 constexpr int CONSUMER_REGISTERS = WGS == 3 ? 160 : 232, PRODUCER_REGISTERS = WGS == 3 ? 32 : 40;
+// Where there is room for two of each warpgroup's squares, one is written while the other is still read.
+constexpr int BUFFERS = STAGES == 3 ? 2 : 1;
 using T = Tile<D, TILE_ROWS>;
 using Square = Tile<TILE_ROWS, TILE_ROWS>;
 using Ring = Pipeline<STAGES, WGS * 4>;
@@ -18,11 +20,11 @@ struct Shared {
       : k((shared_address(base) + 1023) & ~1023u),
         v(k + WGS * T::BYTES),
         weights(v + WGS * T::BYTES),
-        dLogits(weights + WGS * Square::BYTES),
-        q(dLogits + WGS * Square::BYTES),
+        dLogits(weights + BUFFERS * WGS * Square::BYTES),
+        q(dLogits + BUFFERS * WGS * Square::BYTES),
         dO(q + STAGES * T::BYTES),
         ring(dO + STAGES * T::BYTES) {}
-  static constexpr int BYTES = 2 * WGS * (T::BYTES + Square::BYTES) + 2 * STAGES * T::BYTES + Ring::BYTES;
+  static constexpr int BYTES = 2 * WGS * (T::BYTES + BUFFERS * Square::BYTES) + 2 * STAGES * T::BYTES + Ring::BYTES;
 };
 static_assert(1023 + Shared::BYTES <= BLOCK_BYTES, "more shared memory than the host gives");
 
@@ -261,7 +263,6 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
   own.from = uniform(own.from), own.to = have > 0 ? uniform(own.to) : -1;
   const float scale = p.scale * LOG2E;
   const unsigned k = sh.k + wg * T::BYTES, v = sh.v + wg * T::BYTES;
-  const unsigned weights = sh.weights + wg * Square::BYTES, dLogits = sh.dLogits + wg * Square::BYTES;
   const i64 key0 = item.k0 + (have > 0 ? wg * TILE_ROWS : 0);
   load_tile<true>(k, p.k + key0 * p.kvStride + kv * D, p.kvStride, have, thread);
   load_tile<true>(v, p.v + key0 * p.kvStride + kv * D, p.kvStride, have, thread);
@@ -276,7 +277,7 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
   float2 next[2];
   int step = 0;
   // The step whose products into dV and dK are still running: they are waited for when the next block's logits are there.
-  int running = -1;
+  int running = -1, buffer = 0;
   const auto settle = [&] {
     if (running >= 0) sh.ring.release(running, lane);
     running = -1;
@@ -312,9 +313,13 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         hold(s);
         hold(dK);
         hold(dV);
-        // The squares are written anew: all four warps' products must have read them.
-        warpgroup_barrier(WARPGROUP + wg);
+        // The squares are written anew: all four warps' products must have read them. Of two, those before the last are: each
+        // warp waited for its products with them before it wrote the last ones and met the others.
+        if (BUFFERS == 1) warpgroup_barrier(WARPGROUP + wg);
         settle();
+        buffer = BUFFERS == 1 ? 0 : buffer ^ 1;
+        const int square = wg + WGS * buffer;
+        const unsigned weights = sh.weights + square * Square::BYTES, dLogits = sh.dLogits + square * Square::BYTES;
         const int nearRow = item.offset + b * TILE_ROWS + sees;  // keys that the block's first row sees
         const bool edge = p.window && TILE_ROWS * tile < nearRow + TILE_ROWS - 1 - p.window;
         if (MECHANISM == STICK_BREAKING) {

@@ -7,8 +7,9 @@
 
 constexpr int WGS = BLOCK_WARPGROUPS, STAGES = BLOCK_STAGES, THREADS = (WGS + 1) * 128;
 constexpr int CONSUMER_REGISTERS = WGS == 4 ? 112 : 152, PRODUCER_REGISTERS = WGS == 4 ? 32 : 40;
-// Whether the product with a tile's values runs until the next tile's logits are there. It takes registers.
-constexpr bool AHEAD = D == 128;
+// Whether the next tile's logits are requested before the product with a tile's values, which then runs while they are weighed. It
+// takes registers.
+constexpr bool AHEAD = D == 128 && !FIRE;
 using T = Tile<D, TILE_ROWS>;
 using Ring = Pipeline<STAGES, WGS * 4>;
 // WARPGROUP + its number: the threads of a consumer; PRODUCER: those that bring tiles.
@@ -107,12 +108,12 @@ struct Softmax {
     const float base[2] = {0.f, 0.f};
     fire.add(s, u, scale, base, span);
   }
-  // Weights relative to the running maximum; `o` is brought to it. While no row of the warp passes it by more than
-  // MOST_GROWTH it stays as it is: weights then reach 2^MOST_GROWTH, and in most tiles `o` is not touched
-  // (the conditional rescaling of FlashAttention-4).
-  template <bool MASKED>
+  // Weights relative to the running maximum; `o` is brought to it, once `settle` has waited for it. While no row of the warp
+  // passes it by more than MOST_GROWTH it stays as it is: weights then reach 2^MOST_GROWTH, and in most tiles `o` is not
+  // touched (the conditional rescaling of FlashAttention-4).
+  template <bool MASKED, class Settle>
   __device__ __forceinline__ void weigh(float (&s)[32], float (&o)[D / 2], const Attention& p, const Rows& rows, int n, int c,
-                                        float scale) {
+                                        float scale, const Settle& settle) {
     if (FIRE) add_bias<MASKED>(s, rows.limit[0] - TILE_ROWS * n - 16 * c, scale);
     // Where nothing was added to the logits they are scaled as the maximum is taken off: one multiply-add a pair.
     const float factor = FIRE || ALIBI ? 1.f : scale;
@@ -133,15 +134,14 @@ struct Softmax {
       top[h] = fmaxf(top[h], __shfl_xor_sync(0xffffffffu, top[h], 2));
       top[h] = fmaxf(row_max[h], top[h] * factor);
     }
-    const bool grown = top[0] > row_max[0] + MOST_GROWTH || top[1] > row_max[1] + MOST_GROWTH;
-    if (__any_sync(0xffffffffu, grown)) {
+    const bool grown = __any_sync(0xffffffffu, top[0] > row_max[0] + MOST_GROWTH || top[1] > row_max[1] + MOST_GROWTH);
+    float rescale[2];
+    if (grown) {
 #pragma unroll
       for (int h = 0; h < 2; h++) {
-        const float rescale = top[h] == -INFINITY ? 1.f : exp2_fast(row_max[h] - top[h]);
+        rescale[h] = top[h] == -INFINITY ? 1.f : exp2_fast(row_max[h] - top[h]);
         row_max[h] = top[h];
-        row_sum[h] *= rescale;
-#pragma unroll
-        for (int i = 0; i < D / 8; i++) o[4 * i + 2 * h] *= rescale, o[4 * i + 2 * h + 1] *= rescale;
+        row_sum[h] *= rescale[h];
       }
     }
 #pragma unroll
@@ -155,8 +155,21 @@ struct Softmax {
       }
       row_sum[h] += (sums[0] + sums[1]) + (sums[2] + sums[3]);
     }
+    settle();
+    if (grown) {
+#pragma unroll
+      for (int i = 0; i < D / 2; i++) o[i] *= rescale[i >> 1 & 1];
+    }
   }
 };
+
+// From logits to weights; `settle` waits until `o` may be touched.
+template <bool MASKED, class Settle>
+__device__ __forceinline__ void weigh(float (&s)[32], float (&o)[D / 2], Stick& stick, Softmax& soft, const Attention& p,
+                                      const Rows& rows, int n, int c, float scale, const Settle& settle) {
+  if (MECHANISM == STICK_BREAKING) stick.weigh<MASKED>(s, p, rows, n, c, scale), settle();
+  else soft.weigh<MASKED>(s, o, p, rows, n, c, scale, settle);
+}
 
 __device__ __forceinline__ void consume(const Attention& p, const QueryItem& item, const Shared& sh, int head, int tiles,
                                         int lowest, int wg, int thread) {
@@ -202,47 +215,70 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   int exhausted = have <= 0;
   if (exhausted && skip && thread == 0) atomicAdd((int*)sh.exhaustedGroups, 1);
   for (; n >= max(upper, lowest) && more; n--, step++) more = idle(step);
-  for (; n >= lower && !exhausted; n--, step++) {
-    const int stage = sh.ring.wait(step);
-    float s[32];
+  float s[32];
+  unsigned a[4][4];
+  const auto request_logits = [&](int stage) {
     products_begin();
     compare_tiles<D>(s, q, sh.k + stage * T::BYTES, warp, lane);
     products_commit();
-    products_wait<0>();
-    hold(s);
-    hold(o);
-    // The product with the values of the tile before ran until here.
-    if (AHEAD && n < upper - 1) sh.ring.release(step - 1, lane);
-    if (MECHANISM == STICK_BREAKING) {
-      if (n >= unmasked) stick.weigh<true>(s, p, rows, n, c, scale);
-      else stick.weigh<false>(s, p, rows, n, c, scale);
-    } else {
-      if (n >= unmasked || n < windowed) soft.weigh<true>(s, o, p, rows, n, c, scale);
-      else soft.weigh<false>(s, o, p, rows, n, c, scale);
-    }
-    unsigned a[4][4];
-#pragma unroll
-    for (int i = 0; i < 16; i++) a[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
-    hold(o);
+  };
+  const auto request_values = [&](int stage) {
     products_begin();
     accumulate<D>(o, a, sh.v + stage * T::BYTES, lane);
     products_commit();
+  };
+  const auto wait_for_values = [&](int step) {
+    products_wait<0>();
+    hold(o);
+    sh.ring.release(step, lane);
+  };
+  const auto pack = [&] {
+#pragma unroll
+    for (int i = 0; i < 16; i++) a[i / 4][i % 4] = pack_bf16(s[2 * i], s[2 * i + 1]);
     if (skip) {
       exhausted = uniform(warpgroup_all(WARPGROUP + wg, stick.run[0] < p.exhausted && stick.run[1] < p.exhausted));
       if (exhausted && thread == 0) atomicAdd((int*)sh.exhaustedGroups, 1);
     }
-    if (!AHEAD) {
-      products_wait<0>();
+  };
+  const auto nothing = [&] {};
+  const auto masked = [&](int n) { return n >= unmasked || n < windowed; };
+  if (AHEAD && n >= lower && !exhausted) {
+    request_logits(sh.ring.wait(step));
+    products_wait<0>();
+    hold(s);
+    weigh<true>(s, o, stick, soft, p, rows, n, c, scale, nothing);
+    pack();
+    while (n > lower && !exhausted) {
       hold(o);
-      sh.ring.release(step, lane);
+      request_logits(sh.ring.wait(step + 1));
+      request_values(step % STAGES);
+      n--, step++;
+      products_wait<1>();
+      hold(s);
+      const auto settle = [&] { wait_for_values(step - 1); };
+      if (masked(n)) weigh<true>(s, o, stick, soft, p, rows, n, c, scale, settle);
+      else weigh<false>(s, o, stick, soft, p, rows, n, c, scale, settle);
+      pack();
     }
+    hold(o);
+    request_values(step % STAGES);
+    wait_for_values(step);
+    n--, step++;
+  }
+  for (; !AHEAD && n >= lower && !exhausted; n--, step++) {
+    const int stage = sh.ring.wait(step);
+    request_logits(stage);
+    products_wait<0>();
+    hold(s);
+    hold(o);
+    if (masked(n)) weigh<true>(s, o, stick, soft, p, rows, n, c, scale, nothing);
+    else weigh<false>(s, o, stick, soft, p, rows, n, c, scale, nothing);
+    pack();
+    hold(o);
+    request_values(stage);
+    wait_for_values(step);
   }
   const int last = n + 1;
-  if (AHEAD) {
-    products_wait<0>();
-    hold(o);
-    if (last < upper) sh.ring.release(step - 1, lane);
-  }
   for (; n >= lowest && more; n--, step++) more = idle(step);
   if (have <= 0) return;
 

@@ -27,7 +27,11 @@ export const plainFire = () => process.env.STICKBREAKING_FIRE === 'plain';
 export function servesFusedFire({ q, fireW1 }: KernelInputs<'SoftmaxAttention'>, backend: CudaBackend): boolean {
   if (plainFire() || !servesAttention(q)) return false;
   const units = fireW1!.shape[0]!;
-  const shared = sharedBytes(BACKWARD_QUERIES, kernelDimension(q.shape[2]!), backend.hopper, units);
+  const shared = sharedBytes(
+    BACKWARD_QUERIES,
+    { bias: 'fire', dim: kernelDimension(q.shape[2]!), hopper: backend.hopper },
+    units,
+  );
   return units <= MOST_UNITS && shared <= backend.driver.sharedPerBlock;
 }
 

@@ -36,8 +36,12 @@ export interface FlashVariant {
   hopper: boolean;
 }
 
-export function flashMacros(kernel: FlashKernel, { mechanism, bias, dim, hopper }: FlashVariant): string[] {
-  const { warpgroups, stages } = blockOf(kernel, dim, hopper);
+/** What the size of a block depends on. */
+export type BlockVariant = Pick<FlashVariant, 'bias' | 'dim' | 'hopper'>;
+
+export function flashMacros(kernel: FlashKernel, variant: FlashVariant): string[] {
+  const { mechanism, bias, dim } = variant;
+  const { warpgroups, stages } = blockOf(kernel, variant);
   return [
     `MECHANISM=${mechanism === 'softmax' ? 'SOFTMAX' : 'STICK_BREAKING'}`,
     `FIRE=${bias === 'fire' ? 1 : 0}`,
@@ -45,28 +49,36 @@ export function flashMacros(kernel: FlashKernel, { mechanism, bias, dim, hopper 
     `HEAD_DIM=${dim}`,
     `BLOCK_WARPGROUPS=${warpgroups}`,
     `BLOCK_STAGES=${stages}`,
-    `BLOCK_BYTES=${sharedBytes(kernel, dim, hopper)}`,
+    `BLOCK_BYTES=${sharedBytes(kernel, variant)}`,
   ];
 }
 
-export function threadsOf(kernel: FlashKernel, dim: number, hopper: boolean): number {
-  return (warpgroupsOf(kernel, dim, hopper) + (kernel === BACKWARD ? 2 : 1)) * 128;
+export function threadsOf(kernel: FlashKernel, variant: BlockVariant): number {
+  return (warpgroupsOf(kernel, variant) + (kernel === BACKWARD ? 2 : 1)) * 128;
 }
 
-export function warpgroupsOf(kernel: FlashKernel, dim: number, hopper: boolean): number {
-  return blockOf(kernel, dim, hopper).warpgroups;
+export function warpgroupsOf(kernel: FlashKernel, variant: BlockVariant): number {
+  return blockOf(kernel, variant).warpgroups;
 }
 
 /** Working warpgroups of a block and stages of its pipeline. */
-function blockOf(kernel: FlashKernel, dim: number, hopper: boolean): { warpgroups: number; stages: number } {
+function blockOf(kernel: FlashKernel, { bias, dim, hopper }: BlockVariant): { warpgroups: number; stages: number } {
   const small = dim <= 64;
   if (kernel === FORWARD) return { warpgroups: hopper ? (small ? 4 : 3) : 2, stages: hopper ? 4 : 2 };
   if (kernel === BACKWARD) return { warpgroups: 3, stages: 3 };
   if (kernel === BACKWARD_QUERIES) {
-    return { warpgroups: hopper ? (small ? 3 : 2) : small ? 2 : 1, stages: hopper ? 4 : 2 };
+    // With FIRE at head dimension 128 three of them have too few registers.
+    return { warpgroups: hopper ? (small || bias !== 'fire' ? 3 : 2) : small ? 2 : 1, stages: hopper ? 4 : 2 };
   }
   const warpgroups = hopper ? (small ? 3 : 2) : dim < 64 ? 2 : 1;
-  return { warpgroups, stages: hopper ? 4 : small ? 2 : 1 };
+  // On Hopper at head dimension 128 a second pair of squares is worth more than a fourth stage.
+  return { warpgroups, stages: hopper ? (small ? 4 : 3) : small ? 2 : 1 };
+}
+
+/** Squares of weights and logit gradients of a block; see BUFFERS in the sources. */
+function squaresOf(kernel: FlashKernel, { warpgroups, stages }: { warpgroups: number; stages: number }): number {
+  if (kernel === BACKWARD_KEYS) return (stages === 3 ? 4 : 2) * warpgroups;
+  return kernel === BACKWARD ? 4 * warpgroups : 0;
 }
 
 /** Bytes of a tile's sums of dK and dV in float32. */
@@ -75,11 +87,13 @@ export function tileSumBytes(dim: number): number {
 }
 
 /** Bytes of shared memory of a block: tiles that stay, tiles in the pipeline, squares of weights, sums, barriers. */
-export function sharedBytes(kernel: FlashKernel, dim: number, hopper: boolean, fireUnits = 0): number {
-  const { warpgroups, stages } = blockOf(kernel, dim, hopper);
+export function sharedBytes(kernel: FlashKernel, variant: BlockVariant, fireUnits = 0): number {
+  const block = blockOf(kernel, variant);
+  const { warpgroups, stages } = block;
+  const { dim } = variant;
   const tile = TILE_ROWS * dim * 2;
   const own = kernel === FORWARD ? warpgroups : 2 * warpgroups;
-  const squares = kernel === BACKWARD_KEYS ? 2 * warpgroups : kernel === BACKWARD ? 4 * warpgroups : 0;
+  const squares = squaresOf(kernel, block);
   // flash_backward.cu: a tile's sums, and of every row where its stick stops.
   const more = kernel === BACKWARD ? tileSumBytes(dim) + warpgroups * TILE_ROWS * 8 : 0;
   const sums = kernel === BACKWARD_QUERIES && fireUnits > 0 ? 4 * warpgroups * sumsOf(fireUnits) : 0;

@@ -258,7 +258,7 @@ export class FlashCall {
   }
 
   private warpgroups(kernel: FlashKernel): number {
-    return warpgroupsOf(kernel, this.dim, this.backend.hopper);
+    return warpgroupsOf(kernel, this.variant);
   }
 
   /** Heads from `firstHead` on, of `all`, in sections. */
@@ -271,14 +271,17 @@ export class FlashCall {
     };
   }
 
+  private get variant(): FlashVariant {
+    return { mechanism: this.mechanism, bias: this.bias, dim: this.dim, hopper: this.backend.hopper };
+  }
+
   private launch(kernel: FlashKernel, args: AttentionArguments, plan: Plan, part: Part, more: Argument[] = []): void {
-    const { backend, dim } = this;
-    const variant = { mechanism: this.mechanism, bias: this.bias, dim, hopper: backend.hopper };
+    const { backend, variant } = this;
     const compiled = backend.function(kernel.file, kernel.name, flashMacros(kernel, variant));
     const shape = {
       grid: [plan.count * part.headCount] as const,
-      block: threadsOf(kernel, dim, backend.hopper),
-      shared: sharedBytes(kernel, dim, backend.hopper, this.fire?.units),
+      block: threadsOf(kernel, variant),
+      shared: sharedBytes(kernel, variant, this.fire?.units),
     };
     backend.driver.launch(compiled, shape, [this.structure(args, plan, part), ...more]);
   }
