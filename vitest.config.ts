@@ -37,6 +37,7 @@ export default defineConfig({
   },
   test: {
     include: ['packages/*/src/**/*.test.ts', 'packages/*/backends/*/src/**/*.test.ts', 'scripts/**/*.test.ts'],
+    globalSetup: fileURLToPath(new URL('./vitest.scratch.ts', import.meta.url)),
     pool: 'forks',
     maxWorkers: 2,
     sequence: { sequencer: LongestFirst },

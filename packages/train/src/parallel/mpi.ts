@@ -63,6 +63,9 @@ export class Mpi {
    * @throws UserError where there is none, or where it does not find the other processes
    */
   static open(expectedSize: number, environment: NodeJS.ProcessEnv = process.env): Mpi {
+    // UCX, on which an MPICH may stand, moves the end of the heap up and back to try its memory hooks, and so takes a page
+    // from under another thread that grows the heap just then: Node's have crashed of it. The hooks serve InfiniBand alone.
+    process.env.UCX_MEM_EVENTS ??= 'n';
     const { library, family } = load(environment);
     const abi = abiOf(library, family);
     const f = bind(library, abi);
