@@ -77,6 +77,13 @@ export const elementwiseKernels = {
     return make(tensors[0]!.shape, 'float32', y);
   },
 
+  /** From the pool: tfjs makes an array of zeros anew and then fills that. */
+  Fill(_inputs, { shape, value, dtype }, { make, allocate, zeros }) {
+    if (typeof value !== 'number' || (dtype ?? 'float32') !== 'float32') return undefined;
+    const length = product(shape);
+    return make(shape, 'float32', value === 0 ? zeros(length) : allocate(length).fill(value));
+  },
+
   /** Sums over the last axes or over the first ones. */
   Sum({ x }, { axis, keepDims }, { read, make, allocate }) {
     const rank = x.shape.length;

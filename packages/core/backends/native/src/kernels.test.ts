@@ -44,7 +44,7 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
 });
 
 it("takes these of tfjs's own kernels over", () => {
-  const taken = ['Add', 'AddN', 'BatchMatMul', 'Multiply', 'RealDiv', 'Sub', 'Sum'];
+  const taken = ['Add', 'AddN', 'BatchMatMul', 'Fill', 'Multiply', 'RealDiv', 'Sub', 'Sum'];
   expect(Object.keys(nativeKernels.tfjs).sort()).toEqual(taken);
 });
 

@@ -7,6 +7,8 @@ import {
   add,
   addN,
   div,
+  fill,
+  findBackend,
   matMul,
   mul,
   setBackend,
@@ -21,6 +23,7 @@ import {
   variable,
 } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { NativeBackend } from './backend.js';
 import { native, setBlas, setThreads } from './index.js';
 
 const seed = chooseSeed();
@@ -221,4 +224,18 @@ describe.skipIf(!probed.available)(`native kernels${skipped}`, () => {
       return results;
     });
   });
+});
+
+it('fills arrays that its pool holds, with zeros and with other numbers', async () => {
+  await selectBackend('native');
+  const backend = findBackend('native') as NativeBackend;
+  for (const value of [0, 2.5]) {
+    const held = backend.pool.take(5003).fill(7);
+    backend.pool.give(held);
+    const filled = fill([5003], value);
+    expect(backend.valuesOf(filled)).toBe(held);
+    expect(held.every((one) => one === value)).toBe(true);
+    filled.dispose();
+  }
+  expect([...fill([3], 2, 'int32').dataSync()]).toEqual([2, 2, 2]);
 });

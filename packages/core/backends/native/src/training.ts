@@ -35,7 +35,8 @@ export const trainingKernels = {
       TensorInfo,
       TensorInfo,
     ];
-    if (kept) return [ofLoss, ofSum, make([rows, vocabSize], 'float32', kept)];
+    // Empty to everything else, so that nobody makes zeros of its size for a gradient that it does not have.
+    if (kept) return [ofLoss, ofSum, make([0], 'float32', kept)];
     return isLikeliest ? [ofLoss, ofSum, make([rows], 'float32', isLikeliest)] : [ofLoss, ofSum];
   },
 
