@@ -1,5 +1,5 @@
-# For cuda-distance.mjs: trains the same small model in PyTorch in float32 and under bfloat16 autocast, and prints for each seed
-# the largest difference of the losses as JSON. usage: pytorch_distance.py TOKENS SETTINGS
+# For cuda-distance.mjs: trains the same small models in PyTorch, from the same first weights, in float32 and under bfloat16 autocast,
+# and prints the losses of each seed as JSON. usage: pytorch_distance.py TOKENS WEIGHTS SETTINGS
 import json, sys
 import numpy as np
 import torch
@@ -7,7 +7,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 torch.backends.cuda.matmul.allow_tf32 = False
-s = json.loads(sys.argv[2])
+s = json.loads(sys.argv[3])
+weights = np.fromfile(sys.argv[2], dtype=np.float32).reshape(s["seeds"], -1)
 ids = torch.from_numpy(np.fromfile(sys.argv[1], dtype=np.int32)).long().cuda()
 C, H, T = s["hiddenSize"], s["numHeads"], s["contextLength"]
 
@@ -44,9 +45,30 @@ class Model(nn.Module):
         angles = torch.outer(torch.arange(T), 1 / 10000 ** (torch.arange(0, d, 2) / d))
         self.register_buffer("cos", angles.cos())
         self.register_buffer("sin", angles.sin())
-        for p in self.parameters():
-            if p.dim() > 1:
-                nn.init.normal_(p, std=0.02)
+
+    def named(self):
+        """Parameters by the names that the weights come with (Hugging Face's)."""
+        yield "model.embed_tokens.weight", self.e.weight
+        yield "model.norm.weight", self.norm.weight
+        yield "lm_head.weight", self.head.weight
+        for i, b in enumerate(self.blocks):
+            layer = f"model.layers.{i}."
+            yield layer + "input_layernorm.weight", b.n1.weight
+            yield layer + "post_attention_layernorm.weight", b.n2.weight
+            for name in "qkvo":
+                yield layer + f"self_attn.{name}_proj.weight", getattr(b, name).weight
+            for name in ("gate", "up", "down"):
+                yield layer + f"mlp.{name}_proj.weight", getattr(b, name).weight
+
+    @torch.no_grad()
+    def load(self, values):
+        """The numbers of all parameters, one after another in the order of s["names"]."""
+        mine, at = dict(self.named()), 0
+        assert sorted(mine) == sorted(s["names"]) and sum(p.numel() for p in mine.values()) == values.size
+        for name in s["names"]:
+            p = mine[name]
+            p.copy_(torch.from_numpy(values[at : at + p.numel()].reshape(p.shape)))
+            at += p.numel()
 
     def forward(self, x, y):
         h = self.e(x)
@@ -56,8 +78,9 @@ class Model(nn.Module):
 
 
 def losses(seed, autocast):
-    torch.manual_seed(seed)
-    model = Model().cuda()
+    model = Model()
+    model.load(weights[seed])
+    model.cuda()
     groups = [[p for p in model.parameters() if (p.dim() > 1) == decays] for decays in (True, False)]
     optimizer = torch.optim.AdamW(
         [{"params": g, "weight_decay": w} for g, w in zip(groups, (0.1, 0.0))], lr=s["rate"], betas=(0.9, 0.95)
@@ -76,4 +99,4 @@ def losses(seed, autocast):
     return out
 
 
-print(json.dumps([max(abs(a - b) for a, b in zip(losses(i, False), losses(i, True))) for i in range(s["seeds"])]))
+print(json.dumps([{"float32": losses(i, False), "autocast": losses(i, True)} for i in range(s["seeds"])]))
