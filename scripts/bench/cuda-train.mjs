@@ -79,10 +79,10 @@ async function step() {
   const started = performance.now();
   const { collective } = world ?? {};
   const rate = 3e-4;
-  const early = weights ? undefined : (gradients, norm) => optimizer.update(gradients, norm, rate);
+  const early = (gradients, norm) =>
+    optimizer.update(gradients, norm, rate, (inLayers) => weights?.renewWeights(inLayers));
   const options = { ...compute, ...(collective ? { collective, weights } : {}), early };
-  const { loss, gradients, gradientNorm } = await batchGradients(model, batches, options);
-  if (weights) optimizer.update(gradients, gradientNorm, rate, (inLayers) => weights.renewWeights(inLayers));
+  const { loss, gradients } = await batchGradients(model, batches, options);
   tf.dispose([...gradients.values()]);
   return { loss, host: performance.now() - started };
 }

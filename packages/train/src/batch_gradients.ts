@@ -45,15 +45,16 @@ export async function batchGradients(
     collective?: Collective | undefined;
     weights?: SharedWeights | undefined;
     /**
-     * Called with the gradients and their norm before the host knows loss and norm, in one process alone: what it asks of a device
-     * keeps that at work meanwhile. This norm is not finite either where the loss is not.
+     * Called with the gradients and their norm before the host knows loss and norm, where one process has both or a device
+     * does: what it asks of that keeps it at work meanwhile. This norm is not finite either where the loss is not, or
+     * where the step is given up.
      */
     early?: ((gradients: Map<string, Tensor>, norm: Scalar) => void) | undefined;
   } = {},
 ): Promise<BatchGradients | undefined> {
   const scale = 1 / Math.max(1, scoredIn(batches));
   if (weights)
-    return await sharedGradients(model, batches, weights, collective, { scale, signal, recompute, precision });
+    return await sharedGradients(model, batches, weights, collective, { scale, signal, recompute, precision, early });
   const routings = new RoutingSums(model.config);
   let sum: { loss: Scalar; gradients: Map<string, Tensor> } | undefined;
   for (const batch of shareOf(batches, collective)) {

@@ -2,7 +2,7 @@
 // its own share of the micro-batches; gradients and a few numbers are summed, and then each makes the same update. All
 // processes make the same calls in the same order.
 import type { LlamaModel } from '@stickbreaking/model';
-import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { SharedWeights } from './parallel/shared_weights.js';
 
 /**
@@ -25,6 +25,11 @@ export interface Collective {
   sumTensors(tensors: readonly Tensor[]): Promise<readonly Tensor[]>;
   /** The sums of a few numbers over all processes, in the order of the ranks: the same bits everywhere. */
   sumNumbers(numbers: readonly number[]): Promise<readonly number[]>;
+  /**
+   * The same few numbers of every process, where they are on a device and what comes next is launched there before the
+   * host knows them: [size, n], to be disposed of by the caller once `values` are there.
+   */
+  gather?(numbers: Tensor1D): { rows: Tensor2D; values: Promise<readonly (readonly number[])[]> };
   /** Whether all processes must make as many passes through the model, since a pass gathers its weights. */
   readonly passesTogether?: boolean;
   /** Takes over a model's weights where the processes share the optimizer's state. */

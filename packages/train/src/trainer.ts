@@ -130,21 +130,22 @@ class Trainer {
     const { batches, cursor } = this.ahead ? this.ahead() : take();
     const rate = learningRate(this.stages, index, state.stageStep);
     let updated = false;
-    const early = (gradients: Map<string, Tensor>, norm: Scalar) => {
-      this.optimizer.update(gradients, norm, rate);
+    const update = (gradients: Map<string, Tensor>, norm: number | Scalar) => {
+      this.optimizer.update(gradients, norm, rate, (inLayers) => this.weights?.renewWeights(inLayers));
       updated = true;
     };
-    const working = batchGradients(this.model, batches, { ...options, weights: this.weights, early });
+    const working = batchGradients(this.model, batches, { ...options, weights: this.weights, early: update });
     // Read while a GPU is at work. What is wrong with it is told when its turn comes.
     this.ahead = state.stageStep + 1 < stage.steps ? attempted(take) : undefined;
     const result = await working;
-    if (!result) return false;
+    if (!result) {
+      if (updated) this.optimizer.takeBack();
+      return false;
+    }
     const { loss, gradients, gradientNorm, routing } = result;
     const finite = Number.isFinite(loss) && Number.isFinite(gradientNorm);
     if (updated && !finite) this.optimizer.takeBack();
-    if (!updated && finite) {
-      this.optimizer.update(gradients, gradientNorm, rate, (inLayers) => this.weights?.renewWeights(inLayers));
-    }
+    if (!updated && finite) update(gradients, gradientNorm);
     disposeAll(gradients);
     this.state = {
       ...state,

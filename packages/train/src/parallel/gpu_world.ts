@@ -1,7 +1,7 @@
 // A process joins those that share its run on GPUs: NCCL moves the tensors, the watchdog's sockets carry NCCL's id.
 import type { SelectedBackend } from '@stickbreaking/core';
 import type { LlamaModel } from '@stickbreaking/model';
-import type { Tensor } from '@tensorflow/tfjs-core';
+import { engine, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
 import type { Collective, Shard } from '../collective.js';
 import { decays } from '../optimizer.js';
 import type { Place } from './place.js';
@@ -39,6 +39,17 @@ class GpuCollective implements Collective {
     const all = await this.gpus.exchange(numbers);
     this.watchdog.end();
     return numbers.map((_, i) => all.reduce((sum, one) => sum + one[i]!, 0));
+  }
+
+  gather(numbers: Tensor1D): { rows: Tensor2D; values: Promise<number[][]> } {
+    this.watchdog.begin('numbers');
+    const rows = engine().makeTensorFromTensorInfo(this.gpus.gather(numbers), this.gpus.backend) as Tensor2D;
+    const values = rows.array().then((all) => {
+      this.watchdog.end();
+      this.gpus.check();
+      return all;
+    });
+    return { rows, values };
   }
 
   share({ parameters }: LlamaModel): SharedWeights {

@@ -116,8 +116,8 @@ export class MpiSharedWeights implements SharedWeights {
     return new Map([...this.owned.keys()].map((name) => [name, sums.get(name)!]));
   }
 
-  countedOnce(sums: ReadonlyMap<string, Tensor>): Tensor[] {
-    return [...sums].flatMap(([name, sum]) => (this.mpi.rank === 0 || this.slices.has(name) ? [sum] : []));
+  countedOnce(sums: ReadonlyMap<string, Tensor>): Tensor[][] {
+    return [[...sums].flatMap(([name, sum]) => (this.mpi.rank === 0 || this.slices.has(name) ? [sum] : []))];
   }
 
   renewWeights(inLayers: boolean): void {

@@ -2,7 +2,23 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { globalNorm } from '@stickbreaking/core';
 import { type ComputeOptions, type LlamaModel, scoredTokens, type TokenBatch } from '@stickbreaking/model';
-import { dispose, type Tensor } from '@tensorflow/tfjs-core';
+import {
+  add,
+  concat,
+  dispose,
+  mul,
+  reshape,
+  type Scalar,
+  scalar,
+  slice,
+  sqrt,
+  square,
+  sum,
+  type Tensor,
+  type Tensor1D,
+  type Tensor2D,
+  tidy,
+} from '@tensorflow/tfjs-core';
 import type { Collective } from '../collective.js';
 import { type RoutingMetrics, RoutingSums } from '../routing.js';
 import type { SharedWeights } from './shared_weights.js';
@@ -13,7 +29,16 @@ export async function sharedGradients(
   batches: readonly TokenBatch[],
   weights: SharedWeights,
   collective: Collective,
-  { scale, signal, ...compute }: ComputeOptions & { scale: number; signal?: AbortSignal | undefined },
+  {
+    scale,
+    signal,
+    early,
+    ...compute
+  }: ComputeOptions & {
+    scale: number;
+    signal?: AbortSignal | undefined;
+    early?: ((gradients: Map<string, Tensor>, norm: Scalar) => void) | undefined;
+  },
 ): Promise<
   | { loss: number; gradients: Map<string, Tensor>; gradientNorm: number; routing: RoutingMetrics | undefined }
   | undefined
@@ -22,7 +47,7 @@ export async function sharedGradients(
   const rounds = Math.ceil(batches.length / size);
   weights.beginStep();
   let gradients: Map<string, Tensor> | undefined;
-  const losses: Tensor[] = [];
+  const losses: Scalar[] = [];
   const routings = new RoutingSums(model.config);
   for (let round = 0; round < rounds; round++) {
     gradients = weights.beginBatch(gradients, round === rounds - 1);
@@ -44,17 +69,53 @@ export async function sharedGradients(
   }
   // Where one process gives the step up, it still takes part in the sums, and then all do.
   const sums = weights.finishSums(gradients!);
-  const norm = globalNorm(weights.countedOnce(sums));
-  const values = await Promise.all(losses.map((loss) => loss.data()));
-  const [ownNorm] = await norm.data();
-  for (const one of [...losses, norm]) one.dispose();
-  const ownLoss = values.reduce((sum, [loss]) => sum + loss!, 0);
-  const numbers = [signal?.aborted ? 1 : 0, ownLoss, ownNorm! ** 2];
-  const all = await collective.sumNumbers([...numbers, ...(await routings.numbers())]);
-  const [stopped, loss, squares, ...routed] = all as [number, number, number, ...number[]];
-  if (stopped) {
+  const facts = factsOf(signal?.aborted ?? false, losses, rounds, weights.countedOnce(sums));
+  dispose(losses);
+  // Asked for before anything that `early` launches.
+  const routed = routings.numbers();
+  const all = collective.gather?.(facts);
+  if (all && early) {
+    const norm = normIn(all.rows, 1 + rounds);
+    early(sums, norm);
+    norm.dispose();
+  }
+  const own = all ? undefined : await facts.data();
+  const rows = all ? await all.values : [await collective.sumNumbers([...own!])];
+  dispose(all ? [facts, all.rows] : facts);
+  const totals = rows[0]!.map((_, i) => rows.reduce((total, row) => total + row[i]!, 0));
+  const ownRouting = await routed;
+  const routing = routings.metrics(ownRouting.length > 0 ? await collective.sumNumbers(ownRouting) : []);
+  if (Number.isNaN(totals[0])) {
     for (const one of sums.values()) one.dispose();
     return undefined;
   }
-  return { loss, gradients: sums, gradientNorm: Math.sqrt(squares), routing: routings.metrics(routed) };
+  const totalOf = (from: number, to?: number) => totals.slice(from, to).reduce((total, one) => total + one, 0);
+  const gradientNorm = Math.sqrt(totalOf(1 + rounds));
+  return { loss: totalOf(1, 1 + rounds), gradients: sums, gradientNorm, routing };
+}
+
+/** What all processes are told of one: whether it gives the step up, its losses, squares of its gradients' norms. */
+function factsOf(
+  stopped: boolean,
+  losses: readonly Scalar[],
+  rounds: number,
+  gradients: readonly (readonly Tensor[])[],
+): Tensor1D {
+  return tidy(() => {
+    const none = Array.from({ length: rounds - losses.length }, () => scalar(0));
+    const squares = gradients.map((group) => (group.length > 0 ? square(globalNorm(group)) : scalar(0)));
+    // Not a number: an update on the device, which nobody can take back in time, then does nothing.
+    const all = [scalar(stopped ? Number.NaN : 0), ...losses, ...none, ...squares];
+    return concat(all.map((one) => reshape(one, [1]) as Tensor1D));
+  });
+}
+
+/** The norm of all processes' gradients, from squares that begin at a column; not finite where anything before is not. */
+function normIn(rows: Tensor2D, from: number): Scalar {
+  return tidy(() => {
+    const [size, columns] = rows.shape;
+    const before = sum<Scalar>(slice(rows, [0, 0], [size, from]));
+    const squares = sum<Scalar>(slice(rows, [0, from], [size, columns - from]));
+    return add<Scalar>(sqrt(squares), mul(before, 0));
+  });
 }

@@ -59,6 +59,23 @@ export class Gpus {
     this.await();
   }
 
+  /** A few float32 numbers of every process, [size, n], without the host. */
+  gather(numbers: TensorInfo): TensorInfo {
+    const { backend, communicator, stream } = this;
+    const from = backend.entry(numbers);
+    if (from.type !== 'f32') throw new Error(`numbers to be gathered are stored as ${from.type}`);
+    const rows = backend.make([communicator.size, from.size], 'f32');
+    this.afterComputed();
+    communicator.allGather(backend.address(rows), from.size, 'f32', stream, from.address);
+    this.await();
+    return rows;
+  }
+
+  /** @throws CudaError if a collective has failed since */
+  check(): void {
+    this.communicator.check();
+  }
+
   /** Float64 numbers of every process, one process after another. */
   async exchange(numbers: readonly number[]): Promise<number[][]> {
     const { driver } = this.backend;

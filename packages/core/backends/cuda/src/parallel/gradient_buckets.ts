@@ -36,8 +36,16 @@ interface Bucket {
  */
 const CALM = /\.self_attn\.o_proj\.weight$/;
 
+/** Whether the sum of what lies there is among the last of a step: the first bucket's, and that of vectors. */
+export function isLastSummed(matrix: Matrix | undefined): boolean {
+  return matrix === undefined || matrix.bucket === 0;
+}
+
 export class GradientBuckets {
   private readonly all: Bucket[];
+  /** Recorded behind the sums of all buckets but the first, and behind all sums of a step. */
+  private readonly othersSummed: number;
+  private readonly allSummed: number;
   private readonly vectorSums: SharedMemory;
   /** Buckets whose gradients are complete and whose sums have begun, from the last to the first. */
   private complete = 0;
@@ -57,6 +65,7 @@ export class GradientBuckets {
     private readonly apart: boolean,
   ) {
     const { driver } = gpus.backend;
+    [this.othersSummed, this.allSummed] = [driver.createEvent(), driver.createEvent()];
     this.vectorSums = SharedMemory.lasting(driver, vectorElements * BYTES.f32);
     this.all = sharing.buckets.map(({ size }) => ({
       memory: SharedMemory.lasting(driver, size * BYTES.f32),
@@ -196,6 +205,7 @@ export class GradientBuckets {
       const { address } = memory;
       const to = part?.address;
       const count = this.sharing.buckets[index]!.size / communicator.size;
+      if (index === 0) gpus.record(this.othersSummed);
       gpus.begin((collectives, stream) => collectives.reduceScatter(address, count, 'f32', stream, to));
       if (!part) continue;
       gpus.record(summed);
@@ -212,7 +222,7 @@ export class GradientBuckets {
   }
 
   /**
-   * Ends a step's sums.
+   * Ends a step's sums. The device waits for one when it is first read: the norm of the others is taken meanwhile.
    *
    * @param gradients all gradients of this process, which are consumed
    * @returns the sums: of matrices this process's slices, of vectors all
@@ -230,13 +240,16 @@ export class GradientBuckets {
     }
     for (const gradient of gradients.values()) gradient.dispose();
     gpus.begin((collectives, stream) => collectives.allReduce(vectors, vectorElements, 'f32', stream));
-    gpus.await();
+    gpus.record(this.allSummed);
     this.all.forEach((_, index) => {
-      this.leave(index);
+      if (index > 0) this.leave(index);
     });
     const sums = new Map<string, Tensor>();
+    const [others, last] = [this.othersSummed, this.allSummed].map((event) => once(() => driver.waitEvent(event)));
     const place = (name: string, shape: number[], memory: SharedMemory, offset: number) => {
       const info = backend.place({ shape, type: 'f32', address: memory.address + offset * BYTES.f32, memory });
+      const isLast = isLastSummed(this.sharing.matrices.get(name));
+      backend.data.get(info.dataId).before = isLast ? last : others;
       sums.set(name, keep(engine().makeTensorFromTensorInfo(info, backend)));
     };
     for (const [name, { shape, offset }] of this.vectors) place(name, shape, this.vectorSums, offset);
@@ -247,4 +260,13 @@ export class GradientBuckets {
     }
     return sums;
   }
+}
+
+/** Does it the first time it is asked. */
+function once(run: () => void): () => void {
+  let isDone = false;
+  return () => {
+    if (!isDone) run();
+    isDone = true;
+  };
 }

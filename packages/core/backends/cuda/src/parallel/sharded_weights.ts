@@ -6,7 +6,7 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 import { elementsOf } from '../storage.js';
 import type { Gpus } from './gpus.js';
-import { GradientBuckets, type Vector } from './gradient_buckets.js';
+import { GradientBuckets, isLastSummed, type Vector } from './gradient_buckets.js';
 import { bucketsOf, type Matrix, type Sharing, slicesOf, withPadding } from './layout.js';
 import { Snapshot } from './snapshot.js';
 import { WeightBuckets } from './weight_buckets.js';
@@ -95,10 +95,15 @@ export class ShardedWeights {
     return new Map([...this.owned.keys()].map((name) => [name, sums.get(name)!]));
   }
 
-  /** Those of a step's sums that count once over all processes. */
-  countedOnce(sums: ReadonlyMap<string, Tensor>): Tensor[] {
+  /** Those of a step's sums that count once over all processes, first those that are there while others still come. */
+  countedOnce(sums: ReadonlyMap<string, Tensor>): Tensor[][] {
     const isFirst = this.gpus.communicator.rank === 0;
-    return [...sums].flatMap(([name, sum]) => (isFirst || this.sharing.matrices.has(name) ? [sum] : []));
+    const groups: Tensor[][] = [[], []];
+    for (const [name, sum] of sums) {
+      const matrix = this.sharing.matrices.get(name);
+      if (matrix || isFirst) groups[isLastSummed(matrix) ? 1 : 0]!.push(sum);
+    }
+    return groups;
   }
 
   /** After an update of what is in the layers, or is not: brings what each process has changed to all others. */
