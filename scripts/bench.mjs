@@ -6,6 +6,7 @@ const benches = {
   cpu: 'the native CPU backend: matmuls, attention, a training step with its profile, long contexts',
   cuda: 'the fused attention kernels on one GPU, beside PyTorch with --pytorch',
   'cuda-train': 'a training step of the 1B model, on one GPU or with --gpus on several',
+  'cuda-context': 'a layer over one long sequence that several GPUs share (--gpus)',
   nccl: 'sums and copies between the GPUs of this machine (--gpus)',
   'cuda-curves': 'losses of training runs in each precision, beside another seed',
   'cuda-generate': 'generation by the 1B model on one GPU',

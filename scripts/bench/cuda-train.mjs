@@ -3,7 +3,8 @@
 // kernel, and writes them as JSON. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n
 // --micro-batches n (of each GPU) --steps n --mup (keep the configuration's muP multipliers) --recompute none|attention|block --out folder
 // --precision default|fp8 --moments float32|bfloat16
-// --gpus n|all --shard optimizer|gradients|weights --silent (several GPUs that tell each other nothing: what a step costs without its communication)
+// --gpus n|all --shard optimizer|gradients|weights (with several GPUs the steps are timed once more while these tell each other
+// nothing: what a step costs without its communication)
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -30,11 +31,10 @@ const { values: o } = parseArgs({
     out: { type: 'string', default: 'benchmarks' },
     gpus: { type: 'string' },
     shard: { type: 'string', default: 'optimizer' },
-    silent: { type: 'boolean', default: false },
   },
 });
 // With --gpus this program starts itself once for each, and goes on there.
-const world = o.gpus ? await joinGpus(o.gpus, o) : undefined;
+const world = o.gpus ? await joinGpus(o.gpus, { shard: o.shard }) : undefined;
 const { rank, size } = world?.collective ?? { rank: 0, size: 1 };
 const backend = await openGpu(rank === 0);
 const { driver } = backend;
@@ -73,7 +73,9 @@ function batch() {
 }
 const compute = { recompute: o.recompute, precision: o.precision };
 // Before any clock runs, of every GPU: a run reads its text while the GPU is at work.
-const drawn = Array.from({ length: steps + 4 }, () => Array.from({ length: microBatches * size }, batch));
+const drawn = Array.from({ length: (world ? 2 : 1) * steps + 5 }, () =>
+  Array.from({ length: microBatches * size }, batch),
+);
 async function step() {
   const batches = drawn.pop();
   const started = performance.now();
@@ -115,18 +117,27 @@ for (let i = 0; i < 3; i++) losses.push((await step()).loss);
 driver.synchronize();
 const before = driver.memory();
 driver.resetPeak();
-const times = [];
-for (let i = 0; i < steps; i++) {
-  const started = performance.now();
-  losses.push((await step()).loss);
-  times.push(performance.now() - started);
+async function timed() {
+  const times = [];
+  for (let i = 0; i < steps; i++) {
+    const started = performance.now();
+    losses.push((await step()).loss);
+    times.push(performance.now() - started);
+  }
+  driver.synchronize();
+  return median(times);
 }
-driver.synchronize();
+const ms = await timed();
 const after = driver.memory();
-const ms = median(times);
 // First the step: what follows an update once, as weights in eight bits do, belongs to it.
 const { busyShare, kernels } = await profile();
 const hostMs = enqueue();
+const computed = losses.length;
+if (size > 1) {
+  world.gpus.silent = true;
+  await step();
+}
+const silentMs = size > 1 ? await timed() : ms;
 const profiledMs = kernels.reduce((sum, [, { time }]) => sum + time, 0);
 const perToken = 6 * parameters + 6 * config.numLayers * config.numHeads * config.headDim * length;
 const result = {
@@ -147,20 +158,20 @@ const result = {
   tokensPerSecond: (tokens / ms) * 1e3,
   gpus: size,
   shard: o.shard,
-  silent: o.silent,
+  msPerStepWithoutCommunication: silentMs,
   modelFlopsUtilisation: (tokens * perToken) / (ms / 1e3) / 989e12 / size,
   peakGiB: after.peak / 2 ** 30,
   grownBytes: after.used - before.used,
   hostMsToEnqueueForwardAndBackward: hostMs,
   profiledKernelMs: profiledMs,
   gpuBusyShare: busyShare,
-  losses,
+  losses: losses.slice(0, computed),
   kernels: Object.fromEntries(kernels),
 };
 const variant = [o.attention.replace('+', '-'), config.numLayers, ...(backend.blockSkipping ? [] : ['no-skipping'])];
 // The two whose numbers of layers tell them apart need no name.
 if (!/\b(1b|350m)\b/.test(o.config)) variant.unshift(basename(o.config, '.yaml'));
-if (world) variant.push(`${size}-gpus`, ...(o.shard === 'optimizer' ? [] : [o.shard]), ...(o.silent ? ['silent'] : []));
+if (world) variant.push(`${size}-gpus`, ...(o.shard === 'optimizer' ? [] : [o.shard]));
 if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);
 if (o.precision !== 'default') variant.push(o.precision);
 if (o.moments !== 'float32') variant.push(`moments-${o.moments}`);
@@ -174,9 +185,10 @@ for (const [name, { time, launches }] of kernels.slice(0, 24))
 const { tuned } = backend.cublas;
 if (Object.keys(tuned).length > 0)
   say(`matmuls for which another than the first algorithm was chosen: ${JSON.stringify(tuned)}`);
-say(`losses ${losses.map((x) => x.toFixed(4)).join(' ')}`);
+say(`losses ${result.losses.map((x) => x.toFixed(4)).join(' ')}`);
 say(
   `${o.attention}: ${ms.toFixed(1)} ms a step, ${result.tokensPerSecond.toFixed(0)} tokens/s, MFU ${(100 * result.modelFlopsUtilisation).toFixed(1)} %, peak ${result.peakGiB.toFixed(1)} GiB, ` +
-    `kernels ${profiledMs.toFixed(1)} ms when profiled, GPU busy ${(100 * busyShare).toFixed(1)} %, enqueued by the host in ${hostMs.toFixed(1)} ms, grown ${result.grownBytes} bytes`,
+    `kernels ${profiledMs.toFixed(1)} ms when profiled, GPU busy ${(100 * busyShare).toFixed(1)} %, enqueued by the host in ${hostMs.toFixed(1)} ms, ` +
+    `without communication ${silentMs.toFixed(1)} ms, grown ${result.grownBytes} bytes`,
 );
 await world?.close();

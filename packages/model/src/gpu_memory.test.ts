@@ -75,7 +75,9 @@ function countedShared(config: LlamaConfig, options: TrainingMemoryOptions) {
   const model = LlamaModel.from(config, (_, shape) => new Float32Array(shape.reduce((a, b) => a * b, 1)));
   const communicator = { rank: 0, size: gpus! } as Communicator;
   const isMatrix = (name: string, { rank }: Variable) => rank === 2 && !/norm|bias/.test(name);
-  const weights = new ShardedWeights(new Gpus(device.backend, communicator, true), model.parameters, isMatrix, shard);
+  const others = new Gpus(device.backend, communicator);
+  others.silent = true;
+  const weights = new ShardedWeights(others, model.parameters, isMatrix, shard);
   const parameters = [...weights.owned.values()];
   const moments = () => parameters.map((parameter) => zeroLike(parameter));
   const [firstMoments, secondMoments] = [moments(), moments()];

@@ -23,6 +23,8 @@ export interface TrainingMemoryOptions {
   accumulates?: boolean;
   /** GPUs that share the optimizer's state; default 1. */
   gpus?: number;
+  /** GPUs that share the sequences of a micro-batch; default 1. */
+  context?: number;
   /** What else they share; default: the optimizer's state alone. */
   shard?: 'optimizer' | 'gradients' | 'weights';
 }
@@ -59,7 +61,11 @@ const WEIGHTS_AHEAD = 3;
 const GRADIENTS_BEHIND = 2;
 
 /** Bytes of GPU memory that a training step needs at its peak. The driver's own context, about half a GiB, comes on top. */
-export function estimateTrainingMemory(config: LlamaConfig, options: TrainingMemoryOptions): TrainingMemory {
+export function estimateTrainingMemory(
+  config: LlamaConfig,
+  { context = 1, ...given }: TrainingMemoryOptions,
+): TrainingMemory {
+  const options = { ...given, tokens: given.tokens / context, context };
   const { tokens, recompute = 'none', gpus = 1, accumulates = false } = options;
   const shard = gpus > 1 ? (options.shard ?? 'optimizer') : 'optimizer';
   const { hiddenSize, numLayers, vocabSize } = config;
@@ -126,7 +132,10 @@ function countWeights(config: LlamaConfig): { parameters: number; copied: number
 }
 
 /** Bytes that a layer's two halves save for their backward, and what their backward holds beside that. */
-function layerBytes(config: LlamaConfig, { tokens, contextLength = config.contextLength }: TrainingMemoryOptions) {
+function layerBytes(
+  config: LlamaConfig,
+  { tokens, contextLength = config.contextLength, context = 1 }: TrainingMemoryOptions,
+) {
   const { hiddenSize, numHeads, numKvHeads, headDim, attention } = config;
   const { kind, setting } = feedForwardOf(config);
   const [q, kv] = [numHeads * headDim, numKvHeads * headDim];
@@ -134,9 +143,14 @@ function layerBytes(config: LlamaConfig, { tokens, contextLength = config.contex
   // Of each row the norm's factor; of each head's row what its softmax or stick came to.
   const rows = FLOAT32 * (1 + numHeads * (stick ? 3 : 1));
   const headNorm = stick && 'headNorm' in attention && attention.headNorm ? BFLOAT16 * q + 2 * FLOAT32 * numHeads : 0;
-  const attentionBytes = tokens * (BFLOAT16 * (2 * hiddenSize + 2 * q + 2 * kv) + rows + headNorm + shaping(config));
+  // Where a sequence is shared, the output is there by heads and by tokens.
+  const outputs = context > 1 ? 2 : 1;
+  const inBfloat16 = BFLOAT16 * (2 * hiddenSize + (1 + outputs) * q + 2 * kv);
+  const attentionBytes = tokens * (inBfloat16 + rows + headNorm + shaping(config));
   const feedForward = tokens * (BFLOAT16 * kind.savedPerToken(setting, config) + FLOAT32);
-  const scratch = attentionScratch(config, tokens, Math.min(contextLength, tokens));
+  const whole = tokens * context;
+  const ownHeads = { ...config, numHeads: numHeads / context, numKvHeads: numKvHeads / context };
+  const scratch = attentionScratch(ownHeads, whole, Math.min(contextLength, whole));
   return {
     attention: attentionBytes,
     feedForward,

@@ -34,6 +34,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import type { ObservedAttention } from './attention/attend.js';
 import { isDecoded } from './attention/index.js';
+import type { SequenceGroup } from './attention/shared_sequence.js';
 import { CachePages, KeyValueCache, pagesOf } from './cache.js';
 import { type CachePlan, planCaches } from './cache_plan.js';
 import { loadCheckpoint, type SaveOptions, saveCheckpoint } from './checkpoint.js';
@@ -100,6 +101,11 @@ export interface ComputeOptions {
   recompute?: Recompute | undefined;
   /** Of the layers' matmuls; the output head's and the gradients of weights are made as ever. */
   precision?: MatmulPrecision | undefined;
+  /**
+   * Processes that share the batch's sequence: tokens and targets are this one's (`ownTokens`), `cuSeqlens` is of all, and losses
+   * and gradients are those of its tokens.
+   */
+  sequence?: SequenceGroup | undefined;
 }
 
 /** What a training step wants of the layers beside the loss: see `FeedForwardContext`. */
@@ -396,7 +402,7 @@ export class LlamaModel {
   /** The normalised output of the last layer, [N, hiddenSize]. */
   private hiddenStates(
     { tokens, ids = tensor1d(Int32Array.from(tokens), 'int32'), boundaries, plan, observe, onKeysRead }: ModelInput,
-    { recompute = 'none', precision = 'default', lossWeight = 0, onRouting }: ComputeOptions & Routed = {},
+    { recompute = 'none', precision = 'default', sequence, lossWeight = 0, onRouting }: ComputeOptions & Routed = {},
   ): Tensor2D {
     const { normEpsilon, mup } = this.config;
     const { layers, norm } = this.weights;
@@ -410,6 +416,7 @@ export class LlamaModel {
         nextNorm,
         recompute,
         precision,
+        sequence,
         lossWeight,
         onRouting,
         cuSeqlens: boundaries,
@@ -452,6 +459,12 @@ export class LlamaModel {
       }
     }
   }
+}
+
+/** A batch as a process of several that share its sequence has it; its length is a multiple of their number. */
+export function ownTokens({ tokens, targets, cuSeqlens }: TokenBatch, { rank, size }: SequenceGroup): TokenBatch {
+  const [from, to] = [rank, rank + 1].map((one) => (tokens.length / size) * one);
+  return { tokens: tokens.slice(from, to), targets: targets.slice(from, to), cuSeqlens };
 }
 
 /** How many tokens of a batch have a target. */

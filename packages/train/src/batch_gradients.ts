@@ -9,7 +9,7 @@ import {
   type TokenBatch,
 } from '@stickbreaking/model';
 import { add, mul, type Scalar, scalar, type Tensor, tidy, zerosLike } from '@tensorflow/tfjs-core';
-import { type Collective, oneProcess, shareOf } from './collective.js';
+import { type Collective, groupsOf, oneProcess, partOf, shareOf } from './collective.js';
 import { sharedGradients } from './parallel/shared_gradients.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
 import { type RoutingMetrics, RoutingSums } from './routing.js';
@@ -57,9 +57,10 @@ export async function batchGradients(
     return await sharedGradients(model, batches, weights, collective, { scale, signal, recompute, precision, early });
   const routings = new RoutingSums(model.config);
   let sum: { loss: Scalar; gradients: Map<string, Tensor> } | undefined;
+  const { sequence } = collective;
   for (const batch of shareOf(batches, collective)) {
-    if (signal?.aborted) break;
-    const options = { scale, sums: sum?.gradients, recompute, precision };
+    if (signal?.aborted && !sequence) break; // the others of a sequence wait in the middle of a pass
+    const options = { scale, sums: sum?.gradients, recompute, precision, sequence };
     const { loss, gradients, routing }: LossAndGradients = model.gradients(batch, options);
     routings.add(routing, scale * scoredTokens(batch));
     sum = { loss: sum ? addTo(sum.loss, loss) : loss, gradients };
@@ -108,10 +109,12 @@ export async function meanLoss(
   const sums: number[] = [];
   let scored = 0;
   let last: TokenBatch | undefined;
+  const { own, count } = groupsOf(collective);
+  const { sequence } = collective;
   for (const batch of batches) {
     let sum = 0;
-    if (sums.length % collective.size === collective.rank) {
-      const losses = model.tokenLosses(batch);
+    if (sums.length % count === own) {
+      const losses = model.tokenLosses(partOf(batch, collective), { sequence });
       for (const loss of await losses.data()) sum += loss;
       losses.dispose();
       await nextTurn();
@@ -120,9 +123,10 @@ export async function meanLoss(
     scored += scoredTokens(batch);
     last = batch;
   }
-  const rest = sums.length % collective.size;
+  const rest = sums.length % count;
   // Where a pass gathers weights, all processes make as many.
-  if (collective.passesTogether && last && rest > 0 && collective.rank >= rest) model.tokenLosses(last).dispose();
+  if (collective.passesTogether && last && rest > 0 && own >= rest)
+    model.tokenLosses(partOf(last, collective), { sequence }).dispose();
   const all = await collective.sumNumbers(sums);
   return all.reduce((sum, one) => sum + one, 0) / scored;
 }

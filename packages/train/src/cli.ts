@@ -106,11 +106,11 @@ async function plan(args: Arguments, config: RunConfig, asked: string): Promise<
 async function joinWorld(place: Place, args: Arguments, config: RunConfig, backend: SelectedBackend): Promise<World> {
   const latest = args.resume && newestCheckpoint(config);
   const identity = { ...config, resume: args.resume, backend: backend.name, checkpoint: latest || 'none' };
-  const { shard, timeoutSeconds } = config.parallel;
-  if (backend.name === 'cuda') return await joinByNccl(place, backend, { identity, shard, timeoutSeconds });
+  const { shard, context, timeoutSeconds } = config.parallel;
+  if (backend.name === 'cuda') return await joinByNccl(place, backend, { identity, shard, context, timeoutSeconds });
   if (shard === 'weights')
     throw new UserError('parallel.shard is weights, which is for GPUs: take gradients, or leave it out.');
-  return await joinByMpi(place, { identity, timeoutSeconds, shard });
+  return await joinByMpi(place, { identity, timeoutSeconds, shard, context });
 }
 
 async function trainHere(

@@ -1,7 +1,7 @@
 // What a run needs of the other processes that work on it. Every process runs the same loop over the same data and keeps
 // its own share of the micro-batches; gradients and a few numbers are summed, and then each makes the same update. All
 // processes make the same calls in the same order.
-import type { LlamaModel } from '@stickbreaking/model';
+import { type LlamaModel, ownTokens, type SequenceGroup, type TokenBatch } from '@stickbreaking/model';
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { SharedWeights } from './parallel/shared_weights.js';
 
@@ -32,6 +32,8 @@ export interface Collective {
   gather?(numbers: Tensor1D): { rows: Tensor2D; values: Promise<readonly (readonly number[])[]> };
   /** Whether all processes must make as many passes through the model, since a pass gathers its weights. */
   readonly passesTogether?: boolean;
+  /** Those that share this process's sequences: `parallel.context` of them. */
+  readonly sequence?: SequenceGroup;
   /** Takes over a model's weights where the processes share the optimizer's state. */
   share?(model: LlamaModel): SharedWeights;
 }
@@ -44,7 +46,21 @@ export const oneProcess: Collective = {
   sumNumbers: (numbers) => Promise.resolve(numbers),
 };
 
-/** The micro-batches of a step that a process works on: every `size`-th. */
-export function shareOf<Batch>(batches: readonly Batch[], { rank, size }: Collective): Batch[] {
-  return batches.filter((_, i) => i % size === rank);
+/** Groups of processes, each of which works on a micro-batch: single ones, or those that share its sequence. */
+export function groupsOf({ rank, size, sequence }: Pick<Collective, 'rank' | 'size' | 'sequence'>): {
+  own: number;
+  count: number;
+} {
+  const each = sequence?.size ?? 1;
+  return { own: Math.floor(rank / each), count: size / each };
+}
+
+/** Of a micro-batch that a process's group works on, what is its own. */
+export const partOf = (batch: TokenBatch, { sequence }: Pick<Collective, 'sequence'>): TokenBatch =>
+  sequence ? ownTokens(batch, sequence) : batch;
+
+/** The micro-batches of a step that a process works on: of every `count`-th its part. */
+export function shareOf(batches: readonly TokenBatch[], collective: Collective): TokenBatch[] {
+  const { own, count } = groupsOf(collective);
+  return batches.filter((_, i) => i % count === own).map((batch) => partOf(batch, collective));
 }

@@ -83,10 +83,10 @@ function largest(config: RunConfig): Size {
 }
 
 function memoryOf(config: RunConfig, size: Size, gpus: number): number {
-  const { microBatchTokens, batchTokens, contextLength, recompute } = size;
-  const accumulates = Math.ceil(batchTokens / microBatchTokens / gpus) > 1;
+  const { microBatchTokens, contextLength, recompute } = size;
+  const accumulates = roundsOf(config, size, gpus) > 1;
   return estimateTrainingMemory(config.model, {
-    ...{ tokens: microBatchTokens, contextLength, recompute, accumulates, gpus },
+    ...{ tokens: microBatchTokens, contextLength, recompute, accumulates, gpus, context: config.parallel.context },
     ...{
       precision: config.precision,
       momentType: config.optimizer.momentType,
@@ -95,19 +95,32 @@ function memoryOf(config: RunConfig, size: Size, gpus: number): number {
   }).total;
 }
 
-/** Bytes that a GPU sends in an optimizer step: gradients in float32, weights in bfloat16. */
-function trafficOf({ model, parallel }: RunConfig, { batchTokens, microBatchTokens }: Size, gpus: number): number {
-  const batches = Math.ceil(batchTokens / microBatchTokens / gpus);
+/** Micro-batches that a GPU works on in a step, whole or its part of a sequence. */
+function roundsOf({ parallel }: RunConfig, { batchTokens, microBatchTokens }: Size, gpus: number): number {
+  return Math.ceil(batchTokens / microBatchTokens / Math.max(1, gpus / parallel.context));
+}
+
+/**
+ * Bytes that a GPU sends in an optimizer step: gradients in float32, weights in bfloat16; and where several share a
+ * sequence, queries, keys, values and outputs of its tokens, forward and backward.
+ */
+function trafficOf(config: RunConfig, size: Size, gpus: number): number {
+  const { model, parallel } = config;
+  const batches = roundsOf(config, size, gpus);
+  const { context } = parallel;
+  const { numLayers, numHeads, numKvHeads, headDim } = model;
+  const perToken = 2 * 2 * 2 * (numHeads + numKvHeads) * headDim * numLayers;
+  const exchanged = (((perToken * size.microBatchTokens) / context) * batches * (context - 1)) / context;
   const bytes = { optimizer: 4 + 2, gradients: 4 * batches + 2, weights: (4 + 2 * 2) * batches }[
     parallel.shard ?? 'optimizer'
   ];
-  return (bytes * countParameters(model) * (gpus - 1)) / gpus;
+  return (bytes * countParameters(model) * (gpus - 1)) / gpus + exchanged;
 }
 
 /** An optimizer step's time: what a token costs, what every micro-batch adds to the gradients, the update, the traffic. */
 function secondsOf(config: RunConfig, size: Size, gpus: number): number {
   const { model } = config;
-  const { microBatchTokens, batchTokens, contextLength, recompute } = size;
+  const { microBatchTokens, contextLength, recompute } = size;
   const parameters = countParameters(model);
   const active = countActiveParameters(model);
   const attention = 6 * model.numLayers * model.numHeads * model.headDim * contextLength;
@@ -115,11 +128,9 @@ function secondsOf(config: RunConfig, size: Size, gpus: number): number {
   // Narrow layers keep the matrix units less busy: measured at 1,024 and 1,536 units.
   const efficiency = model.hiddenSize >= 1536 ? 0.495 : 0.43;
   const perToken = (6 * active + attention + again) / (efficiency * H100_FLOPS);
-  const microBatch = microBatchTokens * perToken + (8 * parameters) / MEMORY_RATE;
+  const microBatch = (microBatchTokens / config.parallel.context) * perToken + (8 * parameters) / MEMORY_RATE;
   const shared = trafficOf(config, size, gpus) / LINK_RATE;
-  return (
-    Math.ceil(batchTokens / microBatchTokens / gpus) * microBatch + (28 * parameters) / gpus / MEMORY_RATE + shared
-  );
+  return roundsOf(config, size, gpus) * microBatch + (28 * parameters) / gpus / MEMORY_RATE + shared;
 }
 
 /** The fastest settings whose memory fits, as overrides of those that are not set already. */

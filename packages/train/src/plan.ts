@@ -8,7 +8,7 @@ import { countActiveParameters, countParameters, resolveCheckpoint } from '@stic
 import { type GpuPlan, gpuMemoryFault, planGpus } from './gpu_plan.js';
 import { checkpointToResume } from './resume.js';
 import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer, startOf } from './run.js';
-import type { RunConfig } from './run_config.js';
+import { checkContext, type RunConfig } from './run_config.js';
 import { shardDirectory, sourcesOf } from './run_data.js';
 import { learningRate } from './schedule.js';
 import { secondsOfRun } from './speed.js';
@@ -82,6 +82,7 @@ export async function makePlan(
     }
   };
   const tokenizer = orMissing(() => openRunTokenizer(config));
+  if (gpus !== undefined) checkContext(config, gpus);
   const onGpus = gpus !== undefined || backend.name === 'cuda';
   const gpu = onGpus ? planGpus(config, gpus ?? 1, backend.deviceMemory ?? H100_MEMORY) : undefined;
   const tooLittleMemory = gpu ? gpuMemoryFault(config, gpu) : memoryFault(config, backend.name);

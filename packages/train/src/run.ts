@@ -11,7 +11,7 @@ import type { Collective } from './collective.js';
 import { type OpenTaskScorer, openEvaluation } from './evaluation.js';
 import { adviceToFit } from './gpu_plan.js';
 import { intactToResume } from './resume.js';
-import { type RunConfig, stageSizes } from './run_config.js';
+import { checkContext, type RunConfig, stageSizes } from './run_config.js';
 import { dataIdentity, RunData, sourcesOf } from './run_data.js';
 import { samplingOf } from './samples.js';
 import { checkStart, type Start, startOfSchema } from './start.js';
@@ -43,6 +43,7 @@ export interface RunOptions {
  * @throws UserError if something is missing or wrong; nothing has been written then
  */
 export async function runTraining(config: RunConfig, options: RunOptions = {}): Promise<TrainResult> {
+  checkContext(config, options.collective?.size ?? 1);
   const tokenizer = openRunTokenizer(config);
   const tooLittleMemory = memoryFault(config, getBackend());
   if (tooLittleMemory) throw new UserError(tooLittleMemory);

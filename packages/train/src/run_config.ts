@@ -1,7 +1,16 @@
 // A run's configuration: one YAML file says what is trained, on what, how long and where it goes.
+import { UserError } from '@stickbreaking/base';
 import { readYaml, ShippedFiles } from '@stickbreaking/base/node';
 import { SourceConfigSchema, TokenizerConfigSchema } from '@stickbreaking/data';
-import { count, LlamaConfigSchema, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
+import {
+  attentionKind,
+  count,
+  type LlamaConfig,
+  LlamaConfigSchema,
+  loadConfig,
+  resolveCheckpoint,
+  routedExperts,
+} from '@stickbreaking/model';
 import { z } from 'zod';
 import { SHARDS } from './collective.js';
 import { OptimizerSchema } from './optimizer.js';
@@ -103,6 +112,11 @@ export const RunConfigSchema = z
          * Default: 'optimizer' on GPUs; on CPUs each process keeps all.
          */
         shard: z.enum(SHARDS).optional(),
+        /**
+         * So many processes share a sequence: each has a part of its tokens, and in the attention a part of the heads. For
+         * contexts that one GPU has no memory for.
+         */
+        context: count().default(1),
         /** How long the processes wait for one that does not come to a sum. */
         timeoutSeconds: count().default(600),
       })
@@ -116,6 +130,7 @@ export const RunConfigSchema = z
     for (const key of ['samples', 'evaluation'] as const)
       if (config[key] && config.parallel.shard === 'weights')
         fault([key], 'expected none where parallel.shard is weights: no process has all of them between passes');
+    for (const message of contextFaults(config)) fault(['parallel', 'context'], message);
     config.stages.forEach((stage, i) => {
       if ((stage.tokens === undefined) === (stage.steps === undefined)) {
         fault(['stages', i], 'expected either tokens or steps, the length of the stage');
@@ -145,6 +160,42 @@ export const RunConfigSchema = z
       if (i === 0 && !stage.data) fault(['stages', 0], 'the first stage needs data');
     });
   });
+
+interface Shared {
+  model: LlamaConfig;
+  microBatchTokens: number;
+  stages: readonly { microBatchTokens?: number | undefined }[];
+  parallel: { context: number };
+}
+
+/** Why so many processes cannot share a sequence, in the words of a fault. */
+function contextFaults({ model, microBatchTokens, stages, parallel: { context } }: Shared): string[] {
+  if (context === 1) return [];
+  const counts: [string, number][] = [
+    ['model.numHeads', model.numHeads],
+    ['model.numKvHeads', model.numKvHeads],
+    ...[{ microBatchTokens }, ...stages].flatMap((one): [string, number][] =>
+      one.microBatchTokens ? [['microBatchTokens', one.microBatchTokens]] : [],
+    ),
+  ];
+  const odd = counts.find(([, count]) => count % context > 0);
+  if (odd) return [`expected a divisor of ${odd[0]} (${odd[1]})`];
+  if (!attentionKind(model.attention).sharedHeads?.(model.attention))
+    return [
+      'expected 1 with this attention, which differs from head to head: take stick-breaking, or softmax with RoPE',
+    ];
+  if (routedExperts(model) > 0) return ['expected 1 with experts, whose tokens are balanced over whole micro-batches'];
+  return [];
+}
+
+/** @throws UserError where a run's sequences are not shared by so many processes, or by groups of them */
+export function checkContext({ parallel: { context } }: Pick<RunConfig, 'parallel'>, processes: number): void {
+  if (processes % context === 0) return;
+  throw new UserError(
+    `parallel.context is ${context}, so a run needs ${context} processes or a multiple of it, and there ` +
+      `${processes === 1 ? 'is one' : `are ${processes}`}: start as many by --gpus or --processes, or set parallel.context.`,
+  );
+}
 
 /** A run's configuration, with all defaults filled in. */
 export type RunConfig = z.output<typeof RunConfigSchema>;

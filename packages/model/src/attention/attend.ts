@@ -16,6 +16,7 @@ import { normal, parameter, type Weights, zeros } from '../parameter.js';
 import { attentionScale } from '../sizes.js';
 import type { Attended, QueriesAndKeys } from './attention_kind.js';
 import { attentionKind } from './index.js';
+import { type SequenceGroup, toHeads, toTokens } from './shared_sequence.js';
 
 /** One layer's attention, for looking into a model. The tensors are valid only during the callback. */
 export interface ObservedAttention {
@@ -39,6 +40,8 @@ export interface AttentionContext {
   observe?: ((attention: ObservedAttention) => void) | undefined;
   /** Told how many keys each key-value head has read, int32 [N, numKvHeads], where single tokens attend to a cache. */
   onKeysRead?: ((keysRead: Tensor2D) => void) | undefined;
+  /** Processes that share the sequence: x has this one's tokens, and `cuSeqlens` is of all. Without a cache. */
+  sequence?: SequenceGroup | undefined;
   /** Of the projections; default: the backend's own. */
   precision?: MatmulPrecision;
 }
@@ -70,7 +73,7 @@ export function attend(
   weights: Weights<ReturnType<typeof attentionParameters>>,
   config: LlamaConfig,
   layer: number,
-  { cuSeqlens, cache, observe, onKeysRead, precision = 'default' }: AttentionContext,
+  { cuSeqlens, cache, observe, onKeysRead, sequence, precision = 'default' }: AttentionContext,
 ): Tensor2D {
   const { attention, hiddenSize, numHeads, numKvHeads, headDim } = config;
   const kind = attentionKind(attention);
@@ -85,9 +88,13 @@ export function attend(
   const scale = attentionScale(config);
   const shaped = kind.shape?.({ ...plain, scale }, weights.own, attention, config) ?? { ...plain, scale };
   const packed = { ...shaped, cuSeqlens, cuSeqlensK: cuSeqlens, consumed: !observe };
+  const attendTo = (inputs: QueriesAndKeys & { v: Tensor3D }) =>
+    kind.attend({ ...packed, ...inputs }, weights.own, attention, config);
   const attended = cache
     ? attendCached({ ...shaped, v }, weights.own, config, layer, cache, onKeysRead)
-    : kind.attend({ ...packed, v }, weights.own, attention, config);
+    : sequence
+      ? attendByHeads({ ...shaped, v }, config, sequence, attendTo)
+      : attendTo({ ...shaped, v });
   const output = kind.finish?.(attended, weights.own, attention, config) ?? attended.output;
   observe?.({
     ...{ layer, ...shaped },
@@ -97,6 +104,23 @@ export function attend(
   const joined = linear(reshape(output, [x.shape[0], numHeads * headDim]) as Tensor2D, weights.o, { precision });
   if (!weights.oBias) return joined;
   return reshape(biased(reshape(joined, [x.shape[0], 1, hiddenSize]) as Tensor3D, weights.oBias), joined.shape);
+}
+
+/** Attends with this process's share of the heads over all tokens of the sequence. */
+function attendByHeads(
+  { q, k, v, scale }: QueriesAndKeys & { v: Tensor3D },
+  { attention }: LlamaConfig,
+  group: SequenceGroup,
+  attendTo: (inputs: QueriesAndKeys & { v: Tensor3D }) => Attended,
+): Attended {
+  const shared = attentionKind(attention).sharedHeads?.(attention);
+  if (!shared) throw new Error('the heads of this attention cannot be shared out'); // refused with the configuration
+  const [ownQ, ownK, ownV] = [q, k, v].map((x) => toHeads(x, group)) as [Tensor3D, Tensor3D, Tensor3D];
+  const { output, remainder } = attendTo({ q: ownQ, k: ownK, v: ownV, scale });
+  const attended = { output: toTokens(output, group) };
+  if (!shared.readsRemainder || !remainder) return attended;
+  const byHead = toTokens(reshape(remainder, [...remainder.shape, 1]) as Tensor3D, group);
+  return { ...attended, remainder: reshape(byHead, [byHead.shape[0], byHead.shape[1]]) };
 }
 
 /** With the bias on every token; as it is, where there is none. */

@@ -78,6 +78,11 @@ export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends
   decoding?(attention: z.output<Schema>, model: ModelSizes): DecodeAttributes['attention'] | undefined;
   /** What follows on `attend` and on `decodeAttention`: [N, numHeads, headDim]; default: nothing. */
   finish?(attended: Attended, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
+  /**
+   * Whether `finish` reads the remainder, where processes may share out the heads of a long sequence; undefined where they may
+   * not, since `attend` does something else in each head.
+   */
+  sharedHeads?(attention: z.output<Schema>): { readsRemainder: boolean } | undefined;
   /** How many positions a trained model knows, where there is a limit. */
   reach?(attention: z.output<Schema>, model: ModelSizes): number | undefined;
   /** The attention matrix of one document, [numHeads, N, N], for pictures: row the query, column the key. */

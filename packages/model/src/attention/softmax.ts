@@ -59,6 +59,9 @@ export const softmax = defineAttentionKind({
     return { output };
   },
 
+  sharedHeads: ({ position, sink }) =>
+    sink || !positionKind(position).headsAlike ? undefined : { readsRemainder: false },
+
   turnedBy: ({ position }, model) => positionKind(position).turnedBy?.(position, model),
 
   decoding({ position, window = 0, sink }, model) {

@@ -52,6 +52,8 @@ export const stickBreaking = defineAttentionKind({
     return stickBreakingAttention(q, k, v, { cuSeqlens, cuSeqlensK, scale, attendCurrent });
   },
 
+  sharedHeads: ({ remainderBias }) => ({ readsRemainder: remainderBias }),
+
   decoding: ({ attendCurrent }) => ({ kind: 'stick-breaking', attendCurrent }),
 
   finish: (attended, weights, _, { normEpsilon }) => finish(attended, weights, normEpsilon),

@@ -1,6 +1,6 @@
 // A process joins those that share its run on GPUs: NCCL moves the tensors, the watchdog's sockets carry NCCL's id.
 import type { SelectedBackend } from '@stickbreaking/core';
-import type { LlamaModel } from '@stickbreaking/model';
+import type { LlamaModel, SequenceGroup } from '@stickbreaking/model';
 import { engine, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
 import type { Collective, Shard } from '../collective.js';
 import { decays } from '../optimizer.js';
@@ -16,13 +16,16 @@ class GpuCollective implements Collective {
   readonly rank: number;
   readonly size: number;
   readonly passesTogether: boolean;
+  readonly sequence?: SequenceGroup;
 
   constructor(
     private readonly cuda: Cuda,
     private readonly gpus: Gpus,
     private readonly watchdog: Watchdog,
     private readonly shard: Shard,
+    context: number,
   ) {
+    if (context > 1) this.sequence = gpus.sequence(context);
     this.passesTogether = shard === 'weights';
     this.rank = gpus.communicator.rank;
     this.size = gpus.communicator.size;
@@ -60,18 +63,12 @@ class GpuCollective implements Collective {
 /**
  * Joins the processes of a run on GPUs, one a GPU. The backend cuda must have been selected.
  *
- * @param silent tensors are not moved, to measure what moving them costs: results are wrong
  * @throws UserError where NCCL is missing or too old, or the processes do not find each other
  */
 export async function joinByNccl(
   place: Place,
   backend: Pick<SelectedBackend, 'name'>,
-  {
-    identity,
-    timeoutSeconds,
-    shard = 'optimizer',
-    silent = false,
-  }: JoinOptions & { shard?: Shard | undefined; silent?: boolean },
+  { identity, timeoutSeconds, shard = 'optimizer', context = 1 }: JoinOptions & { shard?: Shard | undefined },
 ): Promise<World & { gpus: Gpus }> {
   const cuda = await import('@stickbreaking/core/cuda');
   // The same bits in every run: rings add in one order, and sums inside a switch do not.
@@ -85,12 +82,12 @@ export async function joinByNccl(
     ...(timeoutSeconds ? { timeoutSeconds } : {}),
   });
   const id = (await watchdog.ready) as string;
-  const gpus = new cuda.Gpus(opened, new cuda.Communicator(rank, size, id), silent);
+  const gpus = new cuda.Gpus(opened, cuda.Communicator.join(rank, size, id));
   return {
     place,
     gpus,
     watchdog,
-    collective: new GpuCollective(cuda, gpus, watchdog, shard),
+    collective: new GpuCollective(cuda, gpus, watchdog, shard, context),
     description: `${size} GPUs by ${gpus.communicator.version} (${backend.name})`,
     close: async () => {
       gpus.close();

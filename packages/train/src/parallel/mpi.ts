@@ -32,6 +32,14 @@ type Family = keyof typeof LIBRARIES;
 /** A single call moves at most so many elements: counts are 32-bit. */
 const PIECE = 2 ** 26;
 
+/** Some of the processes, as one of them sees them. */
+export interface MpiGroup {
+  rank: number;
+  size: number;
+  /** Gives `each` numbers of float32 memory to every process, in order, and takes as many from each; waits for it. */
+  exchange(from: bigint, to: bigint, each: number): void;
+}
+
 /** An initialised MPI library and its world. */
 export class Mpi {
   readonly rank: number;
@@ -41,7 +49,7 @@ export class Mpi {
   private readonly request = koffi.alloc('uint64', 1) as bigint;
   private readonly requestBytes = new Uint8Array(koffi.view(this.request, 8));
   private readonly flag = new Int32Array(1);
-  private readonly buffers: { address: bigint; bytes: number }[] = [];
+  private readonly buffers: { address: bigint; bytes: number; which: number }[] = [];
 
   private constructor(
     private readonly abi: Abi,
@@ -84,12 +92,16 @@ export class Mpi {
     return mpi;
   }
 
-  /** Float32 memory outside JavaScript's heap, which stays where it is during a call; kept for the next call of the size. */
-  floats(length: number): { address: bigint; values: Float32Array } {
+  /**
+   * Float32 memory outside JavaScript's heap, which stays where it is during a call; kept for the next call of the size.
+   *
+   * @param which where a call needs several
+   */
+  floats(length: number, which = 0): { address: bigint; values: Float32Array } {
     const bytes = Math.max(4, length * 4);
-    let buffer = this.buffers.find((one) => one.bytes === bytes);
+    let buffer = this.buffers.find((one) => one.bytes === bytes && one.which === which);
     if (!buffer) {
-      buffer = { address: koffi.alloc('uint8', bytes) as bigint, bytes };
+      buffer = { address: koffi.alloc('uint8', bytes) as bigint, bytes, which };
       this.buffers.push(buffer);
     }
     return { address: buffer.address, values: new Float32Array(koffi.view(buffer.address, bytes), 0, length) };
@@ -128,6 +140,20 @@ export class Mpi {
       koffi.free(own);
       koffi.free(all);
     }
+  }
+
+  /** This process and those that follow one another with it, so many: every process must ask for the same. */
+  group(processes: number): MpiGroup {
+    const { handle, world } = this.abi;
+    const made = handle === 'int' ? new Int32Array(1) : new BigUint64Array(1);
+    this.f('MPI_Comm_split', world, Math.floor(this.rank / processes), this.rank, made);
+    const communicator = made[0]!;
+    return {
+      rank: this.rank % processes,
+      size: processes,
+      exchange: (from, to, each) =>
+        this.f('MPI_Alltoall', from, each, this.abi.float32, to, each, this.abi.float32, communicator),
+    };
   }
 
   /** Rank 0's text, on every process. At most 4,000 bytes. */
@@ -215,6 +241,8 @@ function bind(library: LibraryHandle, { handle: h }: Abi): (name: string, ...arg
     MPI_Iallreduce: ['uint64', 'uint64', 'int', h, h, h, 'uint64'],
     MPI_Allreduce: ['uint64', 'uint64', 'int', h, h, h],
     MPI_Iallgather: ['uint64', 'int', h, 'uint64', 'int', h, h, 'uint64'],
+    MPI_Comm_split: [h, 'int', 'int', 'void*'],
+    MPI_Alltoall: ['uint64', 'int', h, 'uint64', 'int', h, h],
     MPI_Ibcast: ['uint64', 'int', h, 'int', h, 'uint64'],
     MPI_Test: ['uint64', 'void*', 'uint64'],
     MPI_Finalize: [],

@@ -1,22 +1,30 @@
 // The processes of a run on CPUs: gradients are summed by MPI as one array.
 
-import type { LlamaModel } from '@stickbreaking/model';
+import type { LlamaModel, SequenceGroup } from '@stickbreaking/model';
 import { type Tensor, tensor } from '@tensorflow/tfjs-core';
 import type { Collective, Shard } from '../collective.js';
 import { decays } from '../optimizer.js';
-import type { Mpi } from './mpi.js';
+import type { Mpi, MpiGroup } from './mpi.js';
 import { type Exchanges, MpiSharedWeights } from './mpi_shared_weights.js';
 import type { SharedWeights } from './shared_weights.js';
 
+type Floats = ReturnType<Mpi['floats']>;
+
 export class MpiCollective implements Collective {
   readonly share?: (model: LlamaModel) => SharedWeights;
+  readonly sequence?: SequenceGroup;
 
-  /** @param shard what the processes share; default: nothing, each has all of everything */
+  /**
+   * @param shard what the processes share; default: nothing, each has all of everything
+   * @param context how many share a sequence
+   */
   constructor(
     private readonly mpi: Mpi,
     private readonly exchanges: Exchanges,
     shard?: Exclude<Shard, 'weights'>,
+    context = 1,
   ) {
+    if (context > 1) this.sequence = this.sequenceOf(mpi.group(context));
     if (!shard) return;
     const isMatrix = (name: string, { rank }: { rank: number }) => decays(name, rank);
     this.share = ({ parameters }) => new MpiSharedWeights(mpi, exchanges, parameters, isMatrix, shard === 'gradients');
@@ -49,6 +57,21 @@ export class MpiCollective implements Collective {
   async sumNumbers(numbers: readonly number[]): Promise<readonly number[]> {
     const all = await this.told('numbers', () => this.mpi.gather(numbers));
     return numbers.map((_, i) => all.reduce((sum, one) => sum + one[i]!, 0));
+  }
+
+  private sequenceOf({ rank, size, exchange }: MpiGroup): SequenceGroup {
+    return {
+      rank,
+      size,
+      exchange: (parts) => {
+        const [from, to] = [0, 1].map((which) => this.mpi.floats(parts.size, which)) as [Floats, Floats];
+        from.values.set(parts.dataSync() as Float32Array);
+        this.exchanges.begin('exchange');
+        exchange(from.address, to.address, parts.size / size);
+        this.exchanges.end();
+        return tensor(to.values.slice(), parts.shape);
+      },
+    };
   }
 
   private async told<T>(what: 'sum' | 'numbers', run: () => Promise<T>): Promise<T> {

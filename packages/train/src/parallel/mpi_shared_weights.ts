@@ -7,7 +7,7 @@ import type { Piece, SharedWeights, Snapshot } from './shared_weights.js';
 
 /** What is told of each exchange, so that a process that hangs can be named. */
 export interface Exchanges {
-  begin(what: 'sum' | 'numbers'): void;
+  begin(what: 'sum' | 'numbers' | 'exchange'): void;
   end(): void;
 }
 

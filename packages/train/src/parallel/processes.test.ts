@@ -186,6 +186,30 @@ describe.skipIf(!installed)('several processes', () => {
     for (const [i, loss] of lossesOf(elastic).entries()) expect(loss).toBeCloseTo(lossesOf('alone')[i]!, 5);
   });
 
+  // Documents straddle the processes' parts, which are of 32 tokens.
+  it.each([
+    ['2 of 2', 2, [], 1e-6],
+    [
+      '2 of 4, of which some have nothing to do at the end',
+      4,
+      ['parallel.shard=optimizer', 'recompute=attention'],
+      1e-6,
+    ],
+  ] as const)('share sequences, with the losses of one: %s', async (name, processes, settings, most) => {
+    const { code, stderr } = await run(processes, output(name), 'parallel.context=2', ...settings).ended;
+    expect(code, stderr).toBe(0);
+    expectClose(name, most);
+  });
+
+  it('are as many as share a sequence, or it is said', async () => {
+    const { code, stderr } = await run(3, output('odd'), 'parallel.context=2').ended;
+    expect(code).toBe(1);
+    expect(stderr.trim()).toMatch(
+      /parallel\.context is 2, so a run needs 2 processes or a multiple of it, and there are 3: start as many by --gpus or --processes, or set parallel\.context\.$/,
+    );
+    expect(existsSync(join(base, 'odd', 'metrics.jsonl'))).toBe(false);
+  });
+
   it('go on in another number: 4, 1, 2', async () => {
     for (const [i, processes] of [4, 1, 2].entries()) {
       const { code, stderr } = await run(processes, output('elastic'), '--resume', `stages.0.steps=${4 * i + 4}`).ended;

@@ -19,7 +19,7 @@ import {
   type Tensor2D,
   tidy,
 } from '@tensorflow/tfjs-core';
-import type { Collective } from '../collective.js';
+import { type Collective, groupsOf, partOf } from '../collective.js';
 import { type RoutingMetrics, RoutingSums } from '../routing.js';
 import type { SharedWeights } from './shared_weights.js';
 
@@ -43,20 +43,22 @@ export async function sharedGradients(
   | { loss: number; gradients: Map<string, Tensor>; gradientNorm: number; routing: RoutingMetrics | undefined }
   | undefined
 > {
-  const { rank, size } = collective;
-  const rounds = Math.ceil(batches.length / size);
+  const { sequence } = collective;
+  const group = groupsOf(collective);
+  const rounds = Math.ceil(batches.length / group.count);
   weights.beginStep();
   let gradients: Map<string, Tensor> | undefined;
   const losses: Scalar[] = [];
   const routings = new RoutingSums(model.config);
   for (let round = 0; round < rounds; round++) {
     gradients = weights.beginBatch(gradients, round === rounds - 1);
-    const own = signal?.aborted ? undefined : batches[round * size + rank];
+    // The others of a sequence wait in the middle of a pass.
+    const own = signal?.aborted && !sequence ? undefined : batches[round * group.count + group.own];
     // Where a pass gathers weights, a process without a micro-batch makes one that counts for nothing.
     const batch = own ?? (collective.passesTogether ? batches[0] : undefined);
     if (batch) {
-      const result = model.gradients(batch, {
-        ...{ scale: own ? scale : 0, sums: gradients, ...compute },
+      const result = model.gradients(partOf(batch, collective), {
+        ...{ scale: own ? scale : 0, sums: gradients, sequence, ...compute },
         onReady: (name, gradient) => weights.settle(name, gradient),
       });
       losses.push(result.loss);

@@ -37,7 +37,7 @@ export type FromThread = { listening: number } | { ready: unknown } | { refused:
 export type ToThread = { fail: string; code: number } | { close: true } | { checkpoint: string };
 
 /** What processes wait for each other in. */
-export const EXCHANGES = ['sum', 'numbers'] as const;
+export const EXCHANGES = ['sum', 'numbers', 'exchange'] as const;
 
 /** So many heartbeats without a word and a process is given up: on this machine, and on others, where packets get lost. */
 export const SILENCE = { here: 3, elsewhere: 9 } as const;

@@ -23,6 +23,8 @@ export interface JoinOptions {
   identity: unknown;
   /** How long to wait for a process that does not come; default 600. */
   timeoutSeconds?: number;
+  /** How many processes that follow one another share a sequence; default 1. */
+  context?: number;
 }
 
 /**
@@ -32,7 +34,7 @@ export interface JoinOptions {
  */
 export async function joinByMpi(
   place: Place,
-  { identity, timeoutSeconds, shard }: JoinOptions & { shard?: Exclude<Shard, 'weights'> | undefined },
+  { identity, timeoutSeconds, shard, context }: JoinOptions & { shard?: Exclude<Shard, 'weights'> | undefined },
 ): Promise<World> {
   const { Mpi } = await import('./mpi.js'); // koffi with it, which a run in one process does without
   const mpi = Mpi.open(place.size);
@@ -49,7 +51,7 @@ export async function joinByMpi(
   return {
     place,
     watchdog,
-    collective: new MpiCollective(mpi, watchdog, shard),
+    collective: new MpiCollective(mpi, watchdog, shard, context),
     description: `${mpi.size} processes by ${mpi.version}`,
     close: async () => {
       await watchdog.close();

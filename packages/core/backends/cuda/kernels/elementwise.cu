@@ -70,6 +70,15 @@ extern "C" __global__ void copy_rows(void* y, i64 yColumns, i64 yRows, const voi
   }
 }
 
+// y[b, a, c] = x[a, b, c], in units of 16 bytes, of which there are less than 2^31.
+extern "C" __global__ void swap_axes(uint4* y, const uint4* x, unsigned a, unsigned b, unsigned c) {
+  const unsigned n = a * b * c;
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
+    const unsigned row = i / c, unit = i - row * c, second = row / a, first = row - second * a;
+    y[i] = x[(first * b + second) * c + unit];
+  }
+}
+
 namespace binary_op {
 enum { Add, Sub, Multiply, RealDiv, Maximum, Minimum, Greater, GreaterEqual, Less, LessEqual, Equal, NotEqual, SquaredDifference, Pow };
 }

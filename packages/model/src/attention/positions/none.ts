@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { definePositionKind } from './position_kind.js';
 
 export const none = definePositionKind({
+  headsAlike: true,
   inPython: true,
   schema: z.strictObject({ kind: z.literal('none') }),
   shorthand: 'nope',

@@ -21,6 +21,8 @@ export interface PositionKind<Schema extends KindSchema = KindSchema, P extends 
     position: z.output<Schema>,
     model: ModelSizes,
   ): Omit<Extract<DecodeAttributes['attention'], { kind: 'softmax' }>, 'kind' | 'window'> | undefined;
+  /** Whether it is the same in every head; default false. */
+  headsAlike?: boolean;
   /** Factor on q·k that belongs to the scheme; default 1. */
   temperature?(position: z.output<Schema>): number;
   /** How many positions a trained model knows, where there is a limit. */

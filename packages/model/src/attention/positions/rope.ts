@@ -58,6 +58,7 @@ function coreScaling(
 }
 
 export const rope = definePositionKind({
+  headsAlike: true,
   inPython: true,
   schema: RopeSchema,
   shorthand: 'rope',

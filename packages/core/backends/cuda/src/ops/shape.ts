@@ -40,8 +40,22 @@ const expandDims: CudaTfjsKernel<'ExpandDims'> = ({ input }, { dim }, backend) =
   return alias(backend, input, shape);
 };
 
+/** The first two axes of three exchanged, in units of 16 bytes; undefined where the last one is not of such. */
+function swapAxes(backend: CudaBackend, x: TensorInfo): TensorInfo | undefined {
+  const [a, b, c] = x.shape as [number, number, number];
+  const entry = backend.entry(x);
+  const units = (c * BYTES[entry.type]) / 16;
+  if (!Number.isInteger(units) || units === 0 || a * b * units >= 2 ** 31) return undefined;
+  const y = backend.make([b, a, c], entry.type, x.dtype);
+  const args = [pointer(backend.address(y)), pointer(entry.address), i32(a), i32(b), i32(units)];
+  backend.launch('elementwise.cu', 'swap_axes', { grid: [spread(a * b * units)], block: THREADS }, args);
+  return y;
+}
+
 const transpose: CudaTfjsKernel<'Transpose'> = ({ x }, { perm }, backend) => {
   if (x.shape.length > MAX_RANK) return undefined;
+  const swapped = perm.join() === '1,0,2' && swapAxes(backend, x);
+  if (swapped) return swapped;
   const strides = rowMajor(x.shape);
   return gather(
     backend,

@@ -1,22 +1,23 @@
 /** The GPUs of a run, as one of them sees them: collectives on a stream beside the one that computes. */
-import type { TensorInfo } from '@tensorflow/tfjs-core';
+import { engine, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { elementsOf } from '../storage.js';
+import { BYTES, elementsOf } from '../storage.js';
 import type { Communicator } from './nccl.js';
 
 export class Gpus {
   /** Its collectives go before what the other stream computes: others wait for them. */
   private readonly stream: number;
+  /** Collectives are left out, all but of single numbers: for measuring what they cost. Results are wrong. */
+  silent = false;
   private readonly computed: number;
   private readonly communicated: number;
   private copies: number | undefined;
+  private readonly parts: Communicator[] = [];
   private staging: ArrayBuffer | undefined;
 
   constructor(
     readonly backend: CudaBackend,
     readonly communicator: Communicator,
-    /** Collectives are left out, all but of single numbers: for measuring what they cost. */
-    private readonly silent = false,
   ) {
     this.stream = backend.driver.createUrgentStream();
     [this.computed, this.communicated] = [backend.driver.createEvent(), backend.driver.createEvent()];
@@ -76,6 +77,24 @@ export class Gpus {
     this.communicator.check();
   }
 
+  /**
+   * Those of the processes that share this one's sequences, so many that follow one another. Their exchanges are part of
+   * what is computed: there is nothing to do beside them.
+   */
+  sequence(processes: number): { rank: number; size: number; exchange(parts: Tensor): Tensor } {
+    const { backend } = this;
+    const part = this.communicator.part(processes);
+    this.parts.push(part);
+    const exchange = (parts: Tensor) => {
+      const from = backend.entry(parts);
+      const result = backend.make(parts.shape, from.type, parts.dtype);
+      const bytes = (from.size * BYTES[from.type]) / part.size;
+      if (!this.silent) part.allToAll(from.address, backend.address(result), bytes, backend.driver.stream);
+      return engine().makeTensorFromTensorInfo(result, backend);
+    };
+    return { rank: part.rank, size: part.size, exchange };
+  }
+
   /** Float64 numbers of every process, one process after another. */
   async exchange(numbers: readonly number[]): Promise<number[][]> {
     const { driver } = this.backend;
@@ -114,6 +133,6 @@ export class Gpus {
 
   close(): void {
     this.backend.driver.synchronize();
-    this.communicator.close();
+    for (const one of [...this.parts, this.communicator]) one.close();
   }
 }

@@ -40,6 +40,11 @@ function open(): Library {
     ncclReduceScatter: [...buffers, 'int', 'int', 'uint64', 'uint64'],
     ncclAllReduce: [...buffers, 'int', 'int', 'uint64', 'uint64'],
     ncclAllGather: [...buffers, 'int', 'uint64', 'uint64'],
+    ncclSend: ['uint64', 'size_t', 'int', 'int', 'uint64', 'uint64'],
+    ncclRecv: ['uint64', 'size_t', 'int', 'int', 'uint64', 'uint64'],
+    ncclGroupStart: [],
+    ncclGroupEnd: [],
+    ncclCommSplit: ['uint64', 'int', 'int', 'void*', 'void*'],
   };
   const f = Object.fromEntries(
     Object.entries(signatures).map(([name, types]) => [name, handle.func(name, 'int', types) as unknown as Call]),
@@ -93,22 +98,46 @@ export class Communicator {
   private readonly library = open();
   private readonly comm: number;
 
+  private constructor(
+    readonly rank: number,
+    readonly size: number,
+    make: (library: Library, out: BigUint64Array) => void,
+  ) {
+    const { version } = this.library;
+    this.version = `NCCL ${Math.floor(version / 10_000)}.${Math.floor(version / 100) % 100}.${version % 100}`;
+    const out = new BigUint64Array(1);
+    make(this.library, out);
+    this.comm = Number(out[0]);
+  }
+
   /**
    * Finds the others; every process must call it.
    *
    * @param id what rank 0's `ncclId` gave
    */
-  constructor(
-    readonly rank: number,
-    readonly size: number,
-    id: string,
-  ) {
-    const { version } = this.library;
-    this.version = `NCCL ${Math.floor(version / 10_000)}.${Math.floor(version / 100) % 100}.${version % 100}`;
-    const out = new BigUint64Array(1);
+  static join(rank: number, size: number, id: string): Communicator {
     const internal = new Uint8Array(Buffer.from(id, 'base64'));
-    this.library.call('ncclCommInitRankConfig', out, size, { internal }, rank, configBytes());
-    this.comm = Number(out[0]);
+    return new Communicator(rank, size, (library, out) =>
+      library.call('ncclCommInitRankConfig', out, size, { internal }, rank, configBytes()),
+    );
+  }
+
+  /** Over this process and those that follow one another with it, so many of them; every process must ask for the same. */
+  part(size: number): Communicator {
+    return new Communicator(this.rank % size, size, (library, out) =>
+      library.call('ncclCommSplit', this.comm, Math.floor(this.rank / size), this.rank, out, configBytes()),
+    );
+  }
+
+  /** Gives `bytes` to every process, in order, and takes as many from each; `to` is other memory than `from`. */
+  allToAll(from: number, to: number, bytes: number, stream: number): void {
+    const { library, comm, size } = this;
+    library.call('ncclGroupStart');
+    for (let peer = 0; peer < size; peer++) {
+      library.call('ncclSend', from + peer * bytes, bytes, TYPES.u8, peer, comm, stream);
+      library.call('ncclRecv', to + peer * bytes, bytes, TYPES.u8, peer, comm, stream);
+    }
+    library.call('ncclGroupEnd');
   }
 
   /**
