@@ -78,7 +78,7 @@ microBatchTokens: 1024
 model: { vocabSize: 512, hiddenSize: 256, intermediateSize: 512, numLayers: 4, numHeads: 8, contextLength: 1024 }
 stages:
   - steps: 200
-    schedule: { kind: cosine, peak: 3e-4, warmupSteps: 50 }
+    schedule: { kind: constant, peak: 3e-4, warmupSteps: 50 }
     data: [{ path: $runs/text.jsonl }]
 checkpoints: { everySteps: 100, keepLast: 3 }
 END
