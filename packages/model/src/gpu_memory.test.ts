@@ -125,6 +125,7 @@ describe('the memory of a training step is within 3 %', () => {
     ['FIRE', { attention: 'softmax+fire' }],
     ['norms over heads', { attention: { kind: 'stick-breaking', headNorm: true, remainderBias: true } }],
     ['QK-norm', { attention: { kind: 'softmax', position: 'rope', qkNorm: true } }],
+    ['QK-norm of sticks', { numKvHeads: 2, attention: { kind: 'stick-breaking', qkNorm: true, initialReach: 16 } }],
     ['a sink', { attention: { kind: 'softmax', position: 'alibi', sink: true } }],
     ['an initial reach', { numKvHeads: 2, attention: { kind: 'stick-breaking', initialReach: 32 } }],
     ['a vocabulary whose logits are not kept', { vocabSize: 128_000 }],

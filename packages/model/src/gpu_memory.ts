@@ -169,7 +169,8 @@ function shaping({ numHeads, numKvHeads, headDim, attention }: LlamaConfig): num
   const heads = numHeads + numKvHeads;
   const before = BFLOAT16 * heads * headDim;
   const factors = FLOAT32 * heads;
-  const norm = attention.qkNorm ? before + factors : 0;
+  // The norm reads them beside the values, which attention then takes in a copy of their own.
+  const norm = attention.qkNorm ? before + factors + BFLOAT16 * numKvHeads * headDim : 0;
   if (attention.kind === 'stick-breaking') return norm + (attention.initialReach === undefined ? 0 : before + factors);
   // Without the norm they are turned where they lie, beside the values.
   const turn = attention.qkNorm && attention.position.kind === 'rope' ? before : 0;
