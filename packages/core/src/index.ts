@@ -1,5 +1,6 @@
 import './gradients.js';
 
+export { forgettingBias } from './attention/forgetting.js';
 export {
   alibiSlopes,
   type FireParameters,
@@ -37,6 +38,7 @@ export type {
   KernelOutputs,
   Kernels,
   KernelTable,
+  KeyBiasInput,
   MatmulAttributes,
   MatmulPrecision,
   MixtureAttributes,

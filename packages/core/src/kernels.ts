@@ -29,7 +29,7 @@ export interface StickBreakingAttributes extends PackedAttributes {
 export interface SoftmaxAttributes extends PackedAttributes {
   /** A query sees its last `window` keys, itself included; 0 sees all. */
   window: number;
-  bias: 'none' | 'alibi' | 'fire';
+  bias: 'none' | 'alibi' | 'fire' | 'keys';
   /** [H], with bias 'alibi': the logit of a key at distance d is lowered by slope·d. */
   alibiSlopes?: Float32Array;
   /** With bias 'fire': the initial length threshold, which `fireThreshold` multiplies. */
@@ -44,6 +44,11 @@ export interface FireInputs {
   fireB2: Tensor;
   fireC: Tensor;
   fireThreshold: Tensor;
+}
+
+/** With bias 'keys': what is added to the logits of a key, [M,K]. */
+export interface KeyBiasInput {
+  keyBias: Tensor;
 }
 
 /** The positions of a packed tensor's rows in their documents. */
@@ -167,18 +172,18 @@ export interface Kernels {
   };
   /**
    * output [N,H,D], logSumExp [N,H]. With RoPE, q and k are already rotated; FIRE's inputs are present with bias
-   * 'fire'.
+   * 'fire', `keyBias` with bias 'keys'.
    */
   SoftmaxAttention: {
-    inputs: Qkv & Partial<FireInputs>;
+    inputs: Qkv & Partial<FireInputs & KeyBiasInput>;
     attrs: SoftmaxAttributes;
     outputs: [output: Tensor, logSumExp: Tensor];
   };
-  /** With bias 'fire', the gradients of its six inputs follow, in their order. */
+  /** The gradients of the bias's inputs follow: FIRE's six in their order, or `keyBias`'s. */
   SoftmaxAttentionGrad: {
-    inputs: Qkv & Partial<FireInputs> & { output: Tensor; logSumExp: Tensor; dOutput: Tensor };
+    inputs: Qkv & Partial<FireInputs & KeyBiasInput> & { output: Tensor; logSumExp: Tensor; dOutput: Tensor };
     attrs: SoftmaxAttributes;
-    outputs: [dq: Tensor, dk: Tensor, dv: Tensor, ...dFire: Tensor[]];
+    outputs: [dq: Tensor, dk: Tensor, dv: Tensor, ...dBias: Tensor[]];
   };
   /** q [N,H,D], k [M,K,D]; both rotated. Pairs are (i, i + D/2), as in Hugging Face's rotate_half. */
   RotaryEmbedding: { inputs: { q: Tensor; k: Tensor }; attrs: RotaryAttributes; outputs: [q: Tensor, k: Tensor] };

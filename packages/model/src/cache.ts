@@ -23,10 +23,11 @@ interface CacheSizes {
   headDim: number;
 }
 
-/** One layer's keys and values, [P, numKvHeads, PAGE_TOKENS, headDim]. */
+/** One layer's keys and values, [P, numKvHeads, PAGE_TOKENS, headDim], and the gates of an attention that has them, of 1. */
 export interface LayerPages {
   k: Variable;
   v: Variable;
+  gates?: Variable | undefined;
 }
 
 /** Pages of so many tokens. */
@@ -39,12 +40,17 @@ export class CachePages {
   private readonly holders: number[] = [];
   private readonly free: number[] = [];
 
-  constructor(private readonly sizes: CacheSizes) {}
+  /** @param gated whether keys remember something beside themselves */
+  constructor(
+    private readonly sizes: CacheSizes,
+    private readonly gated = false,
+  ) {}
 
   /** Bytes of the keys and values of so many tokens, as the active backend stores them. */
   bytes(tokens: number): number {
     const { numLayers, numKvHeads, headDim } = this.sizes;
-    return 2 * (engine().backendName === 'cuda' ? 2 : 4) * tokens * numLayers * numKvHeads * headDim;
+    const ofHead = 2 * headDim + (this.gated ? 1 : 0);
+    return (engine().backendName === 'cuda' ? 2 : 4) * tokens * numLayers * numKvHeads * ofHead;
   }
 
   /** Tokens that there is memory for. */
@@ -90,8 +96,11 @@ export class CachePages {
     const [own] = this.take(1) as [number];
     const slots = (of: number) => Int32Array.from({ length: PAGE_TOKENS }, (_, i) => of * PAGE_TOKENS + i);
     tidy(() => {
-      for (const { k, v } of this.layers) {
+      for (const { k, v, gates } of this.layers) {
         writePages(readPages(k, slots(page)), readPages(v, slots(page)), k, v, slots(own));
+        if (!gates) continue;
+        const kept = readPages(gates, slots(page));
+        writePages(kept, kept, gates, gates, slots(own));
       }
     });
     return own;
@@ -102,9 +111,9 @@ export class CachePages {
     const onGpu = engine().backendName === 'cuda';
     const count = Math.max(needed + (onGpu ? GPU_GROWTH : 0), Math.ceil(this.holders.length * GROWTH));
     this.checkMemory(count * PAGE_TOKENS);
-    const empty = () => zeros([0, numKvHeads, PAGE_TOKENS, headDim]) as Tensor4D;
-    const larger = (old?: Tensor) =>
-      tidy(() => variable(growPages(old ?? empty(), count), false) as Variable) satisfies Variable;
+    const empty = (dim: number) => zeros([0, numKvHeads, PAGE_TOKENS, dim]) as Tensor4D;
+    const larger = (old?: Tensor, dim = headDim) =>
+      tidy(() => variable(growPages(old ?? empty(dim), count), false) as Variable) satisfies Variable;
     try {
       for (let layer = 0; layer < numLayers; layer++) {
         const old = this.layers[layer];
@@ -112,7 +121,9 @@ export class CachePages {
         old?.k.dispose();
         const v = larger(old?.v);
         old?.v.dispose();
-        this.layers[layer] = { k, v };
+        const gates = this.gated ? larger(old?.gates, 1) : undefined;
+        old?.gates?.dispose();
+        this.layers[layer] = { k, v, gates };
       }
     } catch (error) {
       if (/out of GPU memory/.test((error as Error).message))
@@ -137,9 +148,10 @@ export class CachePages {
   }
 
   private dispose(): void {
-    for (const { k, v } of this.layers) {
+    for (const { k, v, gates } of this.layers) {
       k.dispose();
       v.dispose();
+      gates?.dispose();
     }
     this.layers = [];
     this.holders.length = 0;

@@ -33,7 +33,7 @@ import {
   zerosLike,
 } from '@tensorflow/tfjs-core';
 import type { ObservedAttention } from './attention/attend.js';
-import { isDecoded } from './attention/index.js';
+import { attentionKind, isDecoded } from './attention/index.js';
 import type { SequenceGroup } from './attention/shared_sequence.js';
 import { CachePages, KeyValueCache, pagesOf } from './cache.js';
 import { type CachePlan, planCaches } from './cache_plan.js';
@@ -144,7 +144,7 @@ export class LlamaModel {
     readonly parameters: ReadonlyMap<string, Variable>,
   ) {
     this.weights = weightsOf(modelParameters(config), parameters);
-    this.pages = new CachePages(config);
+    this.pages = new CachePages(config, attentionKind(config.attention).hasGates?.(config.attention));
   }
 
   /**

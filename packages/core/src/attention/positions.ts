@@ -60,7 +60,9 @@ export type Position =
   | { kind: 'none' }
   | { kind: 'rope'; theta?: number; scaling?: RopeScaling }
   | { kind: 'alibi'; slopes?: readonly number[] }
-  | { kind: 'fire'; parameters: FireParameters; initialThreshold: number };
+  | { kind: 'fire'; parameters: FireParameters; initialThreshold: number }
+  /** [M, K]: added to the logits of each key. */
+  | { kind: 'keys'; keyBias: Tensor };
 
 /**
  * RoPE's inverse frequencies `theta^(−2i/D)`, in float64, after scaling.

@@ -3,7 +3,7 @@ import { UserError } from '@stickbreaking/base';
 import { customGrad, type GradSaveFunc, type Tensor, type Tensor3D, tidy } from '@tensorflow/tfjs-core';
 import { checkAttention, checkInt, checkNumber, checkShape } from '../checks.js';
 import { fireInputNames } from '../fire_inputs.js';
-import type { FireInputs, KernelAttributes, SoftmaxAttributes } from '../kernels.js';
+import type { FireInputs, KernelAttributes, KeyBiasInput, SoftmaxAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 import { alibiSlopes, type FireParameters, type Position, ropeInverseFrequencies } from './positions.js';
 import { type RotaryOptions, rotaryAttributes, rotaryEmbedding } from './rotary.js';
@@ -24,11 +24,11 @@ export interface SoftmaxOptions extends PackedAttentionOptions {
   consumed?: boolean;
 }
 
-type SoftmaxInputs = { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>;
+type SoftmaxInputs = { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs & KeyBiasInput>;
 
 /**
  * Causal softmax attention: a token attends to itself and to the tokens before it in its document. O(N) memory;
- * differentiable in q, k, v and in FIRE's parameters. RoPE is applied inside: pass q and k unrotated.
+ * differentiable in q, k, v and in what the position scheme learns. RoPE is applied inside: pass q and k unrotated.
  *
  * @param q [N, H, D]
  * @param k [M, K, D] with H a multiple of K (grouped-query heads)
@@ -44,6 +44,8 @@ function attend(q: Tensor, k: Tensor, v: Tensor, options: SoftmaxOptions): Tenso
   const op = 'softmaxAttention';
   const { position, consumed = false, sink } = options;
   if (sink) checkShape(op, 'sink', sink, [q.shape[1]!]);
+  // Keys' biases are known up to what a query adds to all of them, which its sink would have to be compared with.
+  if (sink && position.kind === 'keys') throw new UserError(`${op}: a sink beside a bias of keys is not supported.`);
   if (position.kind !== 'rope') {
     const { inputs, attrs } = softmaxInputs(op, q, k, v, options);
     return withGradient(inputs, attrs, sink) as Tensor3D;
@@ -111,6 +113,11 @@ export function softmaxInputs(
       attrs.alibiSlopes = slopes;
       break;
     }
+    case 'keys':
+      checkShape(op, 'keyBias', position.keyBias, k.shape.slice(0, 2));
+      attrs.bias = 'keys';
+      inputs.keyBias = position.keyBias;
+      break;
     case 'fire':
       checkNumber(op, 'initialThreshold', position.initialThreshold);
       attrs.bias = 'fire';
@@ -118,7 +125,9 @@ export function softmaxInputs(
       Object.assign(inputs, fireInputs(position.parameters, numHeads));
       break;
     default:
-      throw new UserError(`${op}: position is ${(position as Position).kind}; expected none, rope, alibi or fire.`);
+      throw new UserError(
+        `${op}: position is ${(position as Position).kind}; expected none, rope, alibi, fire or keys.`,
+      );
   }
   return { inputs, attrs };
 }
@@ -156,9 +165,10 @@ function fireInputs(parameters: FireParameters, numHeads: number): FireInputs {
   return { fireW1: w1, fireB1: b1, fireW2: w2, fireB2: b2, fireC: c, fireThreshold: thresholdMultiplier };
 }
 
-/** The kernel with its gradient. A registered gradient cannot save inputs that are sometimes absent, as FIRE's are. */
+/** The kernel with its gradient. A registered gradient cannot save inputs that are sometimes absent, as a bias's are. */
 function withGradient(inputs: SoftmaxInputs, attrs: SoftmaxAttributes, sink: Tensor | undefined) {
-  const names = attrs.bias === 'fire' ? (['q', 'k', 'v', ...fireInputNames] as const) : (['q', 'k', 'v'] as const);
+  const ofBias = attrs.bias === 'fire' ? fireInputNames : attrs.bias === 'keys' ? (['keyBias'] as const) : [];
+  const names = ['q', 'k', 'v', ...ofBias] as const;
   const namedFrom = (tensors: readonly Tensor[]) =>
     Object.fromEntries(names.map((name, i) => [name, tensors[i]!])) as unknown as typeof inputs;
   const kernel = customGrad((...args) => {

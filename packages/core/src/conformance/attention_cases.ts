@@ -9,6 +9,7 @@ import {
   tensor2d,
   tensor3d,
 } from '@tensorflow/tfjs-core';
+import { forgettingBias } from '../attention/forgetting.js';
 import type { Position } from '../attention/positions.js';
 import { softmaxAttention } from '../attention/softmax.js';
 import { stickBreakingAttention } from '../attention/stick_breaking.js';
@@ -138,8 +139,17 @@ function firstTokens(layout: PackedLayout, actual: Float32Array, remainder: Floa
   return wrong;
 }
 
-type Scheme = 'none' | 'rope' | 'rope linear' | 'rope ntk' | 'rope dynamic' | 'alibi' | 'fire';
-export const schemes: readonly Scheme[] = ['none', 'rope', 'rope linear', 'rope ntk', 'rope dynamic', 'alibi', 'fire'];
+type Scheme = 'none' | 'rope' | 'rope linear' | 'rope ntk' | 'rope dynamic' | 'alibi' | 'fire' | 'forget';
+export const schemes: readonly Scheme[] = [
+  'none',
+  'rope',
+  'rope linear',
+  'rope ntk',
+  'rope dynamic',
+  'alibi',
+  'fire',
+  'forget',
+];
 
 const scalings: Partial<Record<Scheme, Scaling64>> = {
   'rope linear': { kind: 'linear', factor: 4 },
@@ -208,7 +218,9 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, options: SoftmaxCase = {}): C
       const fire = scheme === 'fire' ? drawnFire(random, input, heads, units) : undefined;
       // Some take nearly all, some nearly nothing.
       const sink = sinks ? input(random.normals(heads, 4)) : undefined;
-      const wanted = softmax64(sink ? { ...values, sink } : values, layout, position64(scheme, fire), window);
+      const logForget = scheme === 'forget' ? drawnGates(random, input, values.k.length / headDim) : undefined;
+      const position = position64(scheme, fire, logForget);
+      const wanted = softmax64(sink ? { ...values, sink } : values, layout, position, window);
       // A query that sees one key gives it everything, whatever the logit: the gradient is 0, give or take rounding.
       const leastNorm = window === 1 ? wanted.uncancelled : 0;
       return {
@@ -218,6 +230,9 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, options: SoftmaxCase = {}): C
           gradient('dk', wanted.dk, headDim, leastNorm),
           gradient('dv', wanted.dv, headDim),
           ...(sink ? [gradient('dSink', wanted.dSink, heads)] : []),
+          ...(logForget
+            ? [gradient('dLogForget', wanted.dLogForget, layout.kvHeads, Math.max(leastNorm, wanted.uncancelledForget))]
+            : []),
           ...(wanted.fire
             ? fireGradientNames.map((name) => {
                 const sums = wanted.fire!.sums[name];
@@ -239,10 +254,15 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, options: SoftmaxCase = {}): C
               softmaxAttention(a as Tensor3D, b as Tensor3D, c as Tensor3D, {
                 ...shared,
                 ...(sink ? { sink: parameters[0]! } : {}),
-                position: positionOf(scheme, fire, parameters.slice(sink ? 1 : 0)),
+                position: logForget
+                  ? { kind: 'keys', keyBias: forgettingBias(parameters.at(-1)!, cuSeqlensK) }
+                  : positionOf(scheme, fire, parameters.slice(sink ? 1 : 0)),
               }),
             ],
-            [q, k, v, ...(sink ? [tensor1d(sink)] : []), ...(fire ? fireTensors(fire, heads) : [])],
+            [
+              ...[q, k, v, ...(sink ? [tensor1d(sink)] : []), ...(fire ? fireTensors(fire, heads) : [])],
+              ...(logForget ? [tensor2d(logForget, [logForget.length / layout.kvHeads, layout.kvHeads])] : []),
+            ],
             [dOutput],
           );
         },
@@ -251,7 +271,12 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, options: SoftmaxCase = {}): C
   };
 }
 
-function position64(scheme: Scheme, fire: Fire64 | undefined): Position64 {
+/** Logarithms of forget gates from nearly 0 to nearly 1. */
+const drawnGates = (random: Random, input: Input, count: number) =>
+  input(random.normals(count, 3).map((gate) => -Math.log1p(Math.exp(-gate))));
+
+function position64(scheme: Scheme, fire: Fire64 | undefined, logForget: Float32Array | undefined): Position64 {
+  if (logForget) return { kind: 'forget', logForget };
   if (fire) return { kind: 'fire', fire };
   if (scheme === 'none' || scheme === 'alibi') return { kind: scheme };
   return { kind: 'rope', theta: 10_000, scaling: scalings[scheme] };
@@ -296,7 +321,7 @@ export function attentionCases(): ConformanceCase[] {
   cases.push(stickBreakingCase({ pack: mixed, headDim: 64, heads: [1, 1], logits: 'extreme' }, false));
   cases.push(stickBreakingCase({ pack: short, headDim: 64, heads: [2, 2] }, false, 'output'));
   schemes.forEach((scheme, s) => {
-    const headDim = ['rope dynamic', 'alibi', 'fire'].includes(scheme) ? 16 : [64, 128][s % 2]!;
+    const headDim = ['rope dynamic', 'alibi', 'fire', 'forget'].includes(scheme) ? 16 : [64, 128][s % 2]!;
     cases.push(softmaxCase({ pack: mixed, headDim, heads: [1, 1] }, scheme));
     cases.push(softmaxCase({ pack: short, headDim: 32, heads: [4, 2] }, scheme, { window: [1, 2, 7, 64][s % 4]! }));
     cases.push(softmaxCase({ pack: cached, headDim: 64, heads: [4, 2] }, scheme));

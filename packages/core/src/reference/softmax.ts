@@ -13,9 +13,11 @@ import {
   type Tensor3D,
   tensor1d,
   tidy,
+  tile,
+  transpose,
   zeros,
 } from '@tensorflow/tfjs-core';
-import type { FireInputs, ReferenceKernel, SoftmaxAttributes } from '../kernels.js';
+import type { FireInputs, KeyBiasInput, ReferenceKernel, SoftmaxAttributes } from '../kernels.js';
 import {
   assemble,
   type Block,
@@ -33,7 +35,7 @@ import { fireBias } from './fire.js';
 /** The logit of a masked key: low enough that its weight is 0, finite so that no NaN arises. */
 const HIDDEN = -1e30;
 
-export type AttentionInputs = { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs>;
+export type AttentionInputs = { q: Tensor; k: Tensor; v: Tensor } & Partial<FireInputs & KeyBiasInput>;
 
 export function forEachQueryBlock(
   q: Tensor,
@@ -89,7 +91,17 @@ export function blockLogits(
     logits = logits.sub(slopes.mul(distances(queries, keys, document)));
   }
   if (attrs.bias === 'fire') logits = logits.add(fireBias(inputs as FireInputs, document, queries, keys, attrs));
+  if (attrs.bias === 'keys') logits = logits.add(keyBiasOf(inputs.keyBias!, document, keys, numHeads));
   return mask ? (logits.mul(mask).add(scalar(1).sub(mask).mul(HIDDEN)) as Tensor3D) : logits;
+}
+
+/** What is added to the logits of each key, [H, 1, C]: the same for the heads that share it. */
+function keyBiasOf(keyBias: Tensor, document: PackedDocument, keys: Block, numHeads: number): Tensor3D {
+  const [, kvHeads] = keyBias.shape as [number, number];
+  const length = keys.end - keys.begin;
+  const own = transpose(keyBias.slice([document.keys.begin + keys.begin, 0], [length, kvHeads]));
+  const shared = tile(own.reshape([kvHeads, 1, length]), [1, numHeads / kvHeads, 1]);
+  return shared.reshape([numHeads, 1, length]) as Tensor3D;
 }
 
 /** position − key, [1, B, C]. */

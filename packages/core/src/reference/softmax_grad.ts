@@ -20,10 +20,11 @@ import { blockLogits, forEachQueryBlock, keyBlocks, maskOf } from './softmax.js'
 
 type Inputs = Parameters<ReferenceKernel<'SoftmaxAttentionGrad'>>[0];
 
-/** Everything that sums over blocks of queries: per key block dk and dv of one document, and FIRE's gradients. */
+/** Everything that sums over blocks of queries: per key block of one document dk, dv and dKeyBias, and FIRE's gradients. */
 interface Sums {
   dk: BlockSums;
   dv: BlockSums;
+  dBias: BlockSums;
   fire: Tensor[];
 }
 
@@ -34,6 +35,7 @@ export const softmaxAttentionGrad: ReferenceKernel<'SoftmaxAttentionGrad'> = (in
   const dq: Tensor3D[] = [];
   const dk: Tensor3D[] = [];
   const dv: Tensor3D[] = [];
+  const dBias: Tensor3D[] = [];
   let fire = attrs.bias === 'fire' ? fireInputsOf(inputs).map((tensor) => zerosLike(tensor)) : [];
   let sums: Sums | undefined;
   let current: PackedDocument | undefined;
@@ -41,11 +43,13 @@ export const softmaxAttentionGrad: ReferenceKernel<'SoftmaxAttentionGrad'> = (in
   const pad = (upTo: number) => {
     if (upTo === covered) return;
     for (const list of [dk, dv]) list.push(zeros([numKvHeads, upTo - covered, headDim]));
+    dBias.push(zeros([numKvHeads, upTo - covered, 1]));
   };
   const finish = () => {
     if (!sums) return;
     dk.push(...sums.dk.all());
     dv.push(...sums.dv.all());
+    dBias.push(...sums.dBias.all());
     fire = sums.fire;
   };
   forEachQueryBlock(q, attrs, (document, queries, all) => {
@@ -53,13 +57,14 @@ export const softmaxAttentionGrad: ReferenceKernel<'SoftmaxAttentionGrad'> = (in
       finish();
       pad(document.keys.begin);
       covered = document.keys.end;
-      sums = { dk: new BlockSums(all, numKvHeads, headDim), dv: new BlockSums(all, numKvHeads, headDim), fire };
+      const sumsOf = (dim: number) => new BlockSums(all, numKvHeads, dim);
+      sums = { dk: sumsOf(headDim), dv: sumsOf(headDim), dBias: sumsOf(1), fire };
       current = document;
     }
     const kept = sums!;
     const [dqBlock] = tidy(() => {
       const result = backwardBlock(inputs, document, queries, all, attrs, kept);
-      return [result, ...kept.dk.present(), ...kept.dv.present(), ...kept.fire];
+      return [result, ...kept.dk.present(), ...kept.dv.present(), ...kept.dBias.present(), ...kept.fire];
     });
     dq.push(dqBlock as Tensor3D);
   });
@@ -70,6 +75,7 @@ export const softmaxAttentionGrad: ReferenceKernel<'SoftmaxAttentionGrad'> = (in
     assemble(dk, numKvHeads, headDim),
     assemble(dv, numKvHeads, v.shape[2]!),
     ...fire,
+    ...(attrs.bias === 'keys' ? [assemble(dBias, numKvHeads, 1).reshape([k.shape[0]!, numKvHeads])] : []),
   ];
 };
 
@@ -108,6 +114,7 @@ function backwardBlock(
     dq = dq.add(ungrouped(matMul(grouped(dScores, kvHeads), kBlock), numHeads));
     sums.dk.add(index, matMul(grouped(dScores, kvHeads), grouped(qBlock, kvHeads), true, false));
     sums.dv.add(index, matMul(grouped(weights, kvHeads), grouped(dOutput, kvHeads), true, false));
+    if (attrs.bias === 'keys') sums.dBias.add(index, sum(grouped(dLogits, kvHeads), 1).expandDims(2) as Tensor3D);
     if (attrs.bias === 'fire') {
       const added = fireBiasGrad(inputs as FireInputs, document, queries, keys, attrs, dLogits);
       sums.fire = sums.fire.map((total, i) => total.add(added[i]!));

@@ -9,7 +9,7 @@ import {
   rotaryEmbedding,
   writePages,
 } from '@stickbreaking/core';
-import { fill, reshape, type Tensor1D, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
+import { expandDims, fill, reshape, squeeze, type Tensor1D, type Tensor2D, type Tensor3D } from '@tensorflow/tfjs-core';
 import type { CachePlan } from '../cache_plan.js';
 import type { LlamaConfig } from '../config.js';
 import { normal, parameter, type Weights, zeros } from '../parameter.js';
@@ -27,6 +27,8 @@ export interface ObservedAttention {
   k: Tensor3D;
   /** Factor on q·k. */
   scale: number;
+  /** [N, numKvHeads] what the keys remember beside themselves, with a kind that has such gates. */
+  gates?: Tensor2D | undefined;
   /** The weights of one document, [numHeads, N, N]: row the query, column the key. */
   weights(): Tensor3D;
   /** What the weights make of other values [N, numKvHeads, headDim], in O(N) memory. */
@@ -81,6 +83,7 @@ export function attend(
   const byHead = (flat: Tensor2D, heads: number, bias: Tensor1D | undefined) =>
     biased(reshape(flat, [x.shape[0], heads, headDim]) as Tensor3D, bias);
   const plain = {
+    gates: kind.gates?.(x, weights.own, attention),
     q: byHead(projected[0], numHeads, weights.qBias),
     k: byHead(projected[1], numKvHeads, weights.kBias),
   };
@@ -133,7 +136,7 @@ function biased(x: Tensor3D, bias: Tensor1D | undefined): Tensor3D {
 
 /** Puts the new keys and values into the cache and attends to all that are there. */
 function attendCached(
-  { q, k, v, scale }: QueriesAndKeys & { v: Tensor3D },
+  { q, k, v, scale, gates }: QueriesAndKeys & { v: Tensor3D },
   own: Weights<ReturnType<typeof attentionParameters>>['own'],
   config: LlamaConfig,
   layer: number,
@@ -159,8 +162,13 @@ function attendCached(
     : { q, k };
   writePages(turned.k, v, pages.k, pages.v, slots);
   const keys = cache.fresh
-    ? { k: turned.k, v }
-    : { k: readPages(pages.k, cache.keySlots()), v: readPages(pages.v, cache.keySlots()) };
+    ? { k: turned.k, v, gates }
+    : { k: readPages(pages.k, cache.keySlots()), v: readPages(pages.v, cache.keySlots()), gates };
+  if (gates && pages.gates) {
+    const own = expandDims(gates, 2);
+    writePages(own, own, pages.gates, pages.gates, slots);
+    if (!cache.fresh) keys.gates = squeeze(readPages(pages.gates, cache.keySlots()), [2]);
+  }
   const packed = { cuSeqlens, cuSeqlensK, scale, consumed: false, turned: inverseFrequencies !== undefined };
   return kind.attend({ q: turned.q, ...keys, ...packed }, own, attention, config);
 }

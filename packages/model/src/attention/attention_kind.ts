@@ -19,6 +19,8 @@ export interface QueriesAndKeys {
   k: Tensor3D;
   /** Factor on q·k. */
   scale: number;
+  /** [M, numKvHeads], what `gates` made of the keys' tokens, with a kind that has them. */
+  gates?: Tensor2D | undefined;
 }
 
 /** Packed documents, each of which attends only to itself. */
@@ -63,6 +65,10 @@ export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends
   leavesRemainder(attention: z.output<Schema>): boolean;
   /** Names, which begin with `self_attn.`, shapes and initial values. */
   parameters(attention: z.output<Schema>, model: ModelSizes): P;
+  /** Whether its keys remember something of their tokens beside themselves; default: no. */
+  hasGates?(attention: z.output<Schema>): boolean;
+  /** That, [N, numKvHeads], of tokens [N, hiddenSize]; undefined where they do not. */
+  gates?(x: Tensor2D, weights: Weights<P>, attention: z.output<Schema>): Tensor2D | undefined;
   /** Why a head dimension does not fit, as the end of a message that begins with its key; undefined if it fits. */
   headDimFault?(attention: z.output<Schema>, headDim: number): string | undefined;
   /** What is done to new queries and keys before anything else, and before they are cached; default: nothing. */

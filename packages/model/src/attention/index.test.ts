@@ -1,6 +1,6 @@
 import { chooseSeed } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
-import { randomNormal, type Tensor3D, tensor, variable } from '@tensorflow/tfjs-core';
+import { randomNormal, type Tensor2D, type Tensor3D, tensor, variable } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type LlamaConfigInput, parseConfig } from '../config.js';
 import { parametersIn, weightsOf } from '../parameter.js';
@@ -21,6 +21,7 @@ const inputs = [
   { kind: 'softmax', position: 'rope', qkNorm: true },
   { kind: 'softmax', position: 'alibi', window: 4 },
   { kind: 'softmax', position: 'rope', sink: true },
+  { kind: 'softmax', position: { kind: 'forget', initialReach: [2, 30] }, qkNorm: true, window: 5 },
   rope({ kind: 'linear', factor: 3 }),
   rope({ kind: 'ntk', factor: 3 }),
   rope({ kind: 'dynamic', factor: 3, originalContextLength: 4 }),
@@ -58,9 +59,12 @@ describe.each(inputs)('%j', (input) => {
     const weights = weightsOf(parameters, new Map(variables));
     const whole = Int32Array.of(0, tokens);
     const packed = { cuSeqlens: whole, cuSeqlensK: whole, consumed: false };
-    const matrix = kind.matrix({ q, k, scale: 0.8 }, weights, attention, config);
+    const x = randomNormal([tokens, sizes.hiddenSize], 0, 1, 'float32', seed + 3) as Tensor2D;
+    const gates = kind.gates?.(x, weights, attention);
+    expect(gates?.shape).toEqual(kind.hasGates?.(attention) ? [tokens, sizes.numHeads] : undefined);
+    const matrix = kind.matrix({ q, k, scale: 0.8, gates }, weights, attention, config);
     const mixed = matrix.matMul(v.transpose([1, 0, 2])).transpose([1, 0, 2]);
-    const { output } = kind.attend({ q, k, v, scale: 0.8, ...packed }, weights, attention, config);
+    const { output } = kind.attend({ q, k, v, scale: 0.8, gates, ...packed }, weights, attention, config);
     expect(output.sub(mixed).abs().max().dataSync()[0]).toBeLessThan(1e-5);
     const sums = [...matrix.sum(2).dataSync()];
     const least = Math.min(...sums);

@@ -22,13 +22,13 @@ export const InitialReachSchema = z.union([reach, z.tuple([reach, reach])]);
 
 export type InitialReach = z.output<typeof InitialReachSchema>;
 
-/** The bias on z of each key-value head, [numKvHeads]; reaches between the first and the last are in equal ratios. */
-function biases(initialReach: InitialReach, numKvHeads: number): number[] {
+/** The reach of each key-value head, [numKvHeads]; those between the first and the last are in equal ratios. */
+export function reachesOf(initialReach: InitialReach, numKvHeads: number): number[] {
   const [first, last] = typeof initialReach === 'number' ? [initialReach, initialReach] : initialReach;
-  return Array.from({ length: numKvHeads }, (_, h) => {
-    const reach = first * (last / first) ** (numKvHeads > 1 ? h / (numKvHeads - 1) : 0);
-    return -Math.log(reach - 1);
-  });
+  return Array.from(
+    { length: numKvHeads },
+    (_, h) => first * (last / first) ** (numKvHeads > 1 ? h / (numKvHeads - 1) : 0),
+  );
 }
 
 /**
@@ -38,7 +38,9 @@ function biases(initialReach: InitialReach, numKvHeads: number): number[] {
 export function initialReachParameters(initialReach: InitialReach | undefined, model: ModelSizes) {
   if (initialReach === undefined) return { queryBias: undefined, keyBias: undefined };
   const { numHeads, numKvHeads, headDim } = model;
-  const wanted = biases(initialReach, numKvHeads).map((bias) => bias / (attentionScale(model) * headDim));
+  const wanted = reachesOf(initialReach, numKvHeads).map(
+    (reach) => -Math.log(reach - 1) / (attentionScale(model) * headDim),
+  );
   const size = Math.sqrt(Math.max(...wanted.map(Math.abs))) || 1;
   const byHead: Initializer = (values) => {
     for (const [h, product] of wanted.entries()) values.fill(product / size, h * headDim, (h + 1) * headDim);

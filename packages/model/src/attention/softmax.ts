@@ -11,18 +11,23 @@ import { PositionSchema, positionKind, positionKinds } from './positions/index.j
 import { ropeFromHuggingFace } from './positions/rope.js';
 import { normalisedQueriesAndKeys, qkNormParameters, qkNormSchema } from './qk_norm.js';
 
-const SoftmaxSchema = z.strictObject({
-  kind: z.literal('softmax'),
-  position: PositionSchema,
-  /** A query sees its last `window` keys, itself included. */
-  window: count().optional(),
-  /**
-   * A learned sink for each head: one more key, whose value is zero, so that a head may attend to nothing; default false.
-   * What single new tokens attend with in a cache does not know of it, so that generation is slower.
-   */
-  sink: z.boolean().optional(),
-  ...qkNormSchema,
-});
+const SoftmaxSchema = z
+  .strictObject({
+    kind: z.literal('softmax'),
+    position: PositionSchema,
+    /** A query sees its last `window` keys, itself included. */
+    window: count().optional(),
+    /**
+     * A learned sink for each head: one more key, whose value is zero, so that a head may attend to nothing; default false.
+     * What single new tokens attend with in a cache does not know of it, so that generation is slower.
+     */
+    sink: z.boolean().optional(),
+    ...qkNormSchema,
+  })
+  .refine(({ position, sink }) => !sink || position.kind !== 'forget', {
+    error: 'expected no sink beside forget gates',
+    path: ['sink'],
+  });
 
 type SoftmaxInput = z.input<typeof SoftmaxSchema>;
 
@@ -42,6 +47,9 @@ export const softmax = defineAttentionKind({
     sinks: sink ? parameter('self_attn.sinks', [model.numHeads], zeros) : undefined,
   }),
 
+  hasGates: ({ position }) => positionKind(position).gates !== undefined,
+  gates: (x, weights, { position }) => positionKind(position).gates?.(x, weights),
+
   shape({ scale, ...inputs }, weights, { position }, { normEpsilon }) {
     const tempered = { ...inputs, scale: scale * (positionKind(position).temperature?.(position) ?? 1) };
     return normalisedQueriesAndKeys(tempered, weights, normEpsilon);
@@ -49,12 +57,13 @@ export const softmax = defineAttentionKind({
 
   headDimFault: ({ position }, headDim) => positionKind(position).headDimFault?.(headDim),
 
-  attend({ q, k, v, turned, ...packed }, weights, { position, window }, model) {
+  attend({ q, k, v, turned, gates, ...packed }, weights, { position, window }, model) {
+    const keys = { gates, cuSeqlens: packed.cuSeqlensK };
     const output = softmaxAttention(q, k, v, {
       ...packed,
       window,
       ...(weights.sinks ? { sink: weights.sinks } : {}),
-      position: turned ? { kind: 'none' } : positionKind(position).toCore(position, weights, model),
+      position: turned ? { kind: 'none' } : positionKind(position).toCore(position, weights, model, keys),
     });
     return { output };
   },
@@ -74,9 +83,10 @@ export const softmax = defineAttentionKind({
   reach: ({ position, window }, model) =>
     window !== undefined && window <= model.contextLength ? undefined : positionKind(position).reach?.(position, model),
 
-  matrix({ q, k, scale }, weights, { position, window }, model) {
+  matrix({ q, k, scale, gates }, weights, { position, window }, model) {
+    const keys = { gates, cuSeqlens: [0, k.shape[0]] };
     return softmaxWeights(q, k, {
-      ...{ scale, window, position: positionKind(position).toCore(position, weights, model) },
+      ...{ scale, window, position: positionKind(position).toCore(position, weights, model, keys) },
       ...(weights.sinks ? { sink: weights.sinks } : {}),
     });
   },

@@ -35,6 +35,7 @@ const kinds: Record<string, LlamaConfigInput['attention']> = {
   alibi: 'softmax+alibi',
   fire: 'softmax+fire',
   nope: 'softmax+nope',
+  'forget gates': 'softmax+forget',
 };
 const mup = { embeddingMultiplier: 3, residualMultiplier: 0.4, attentionMultiplier: 0.2, logitsDivider: 2 };
 

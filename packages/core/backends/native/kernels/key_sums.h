@@ -15,10 +15,10 @@ struct Run {
   int64_t kvHead;
   int64_t firstBlock, endBlock;  // among the pack's blocks
   int64_t firstKey = 0, endKey = 0;  // the keys summed into, from the document's first, in whole blocks
-  std::unique_ptr<Buffer> dk, dv;
+  std::unique_ptr<Buffer> dk, dv, dBias;
 
-  // Allocates zeroed sums for keys [from, to).
-  void open(int64_t from, int64_t to, int64_t dim) {
+  // Allocates zeroed sums for keys [from, to); of the keys' bias where it is asked for.
+  void open(int64_t from, int64_t to, int64_t dim, bool withBias = false) {
     firstKey = from;
     endKey = to;
     const int64_t size = (to - from) * dim;
@@ -26,6 +26,9 @@ struct Run {
       sums->reset(new Buffer(size));
       std::fill(**sums + 0, **sums + size, 0.0f);
     }
+    if (!withBias) return;
+    dBias.reset(new Buffer(to - from));
+    std::fill(*dBias + 0, *dBias + (to - from), 0.0f);
   }
 };
 
@@ -60,9 +63,9 @@ inline std::vector<Run> key_sum_runs(const Pack& pack, const std::vector<QueryBl
   return runs;
 }
 
-// Adds the runs, in order, to dk and dv [M, kvHeads, headDim], which must hold zeros.
+// Adds the runs, in order, to dk and dv [M, kvHeads, headDim], and to dBias [M, kvHeads] where they have it; all must hold zeros.
 inline void add_runs(const Pack& pack, const std::vector<QueryBlock>& blocks, const std::vector<Run>& runs, float* dk,
-                     float* dv) {
+                     float* dv, float* dBias = nullptr) {
   const int64_t dim = pack.padded_dim(), runCount = static_cast<int64_t>(runs.size());
   std::vector<int64_t> firsts;  // the first run of each document and head
   for (int64_t i = 0; i < runCount; i++) {
@@ -77,7 +80,8 @@ inline void add_runs(const Pack& pack, const std::vector<QueryBlock>& blocks, co
       const QueryBlock& block = blocks[run.firstBlock];
       const int64_t keys = pack.cuSeqlensK[block.document + 1] - block.firstKey;
       for (int64_t key = run.firstKey; key < std::min(run.endKey, keys); key++) {
-        const int64_t to = ((block.firstKey + key) * pack.kvHeads + run.kvHead) * pack.headDim;
+        const int64_t row = (block.firstKey + key) * pack.kvHeads + run.kvHead, to = row * pack.headDim;
+        if (run.dBias) dBias[row] += (*run.dBias)[key - run.firstKey];
         const int64_t from = (key - run.firstKey) * dim;
         const float *dkRow = *run.dk + from, *dvRow = *run.dv + from;
         for (int64_t d = 0; d < pack.headDim; d++) {

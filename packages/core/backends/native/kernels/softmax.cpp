@@ -39,12 +39,14 @@ extern "C" void sb_softmax(int64_t documents, const int32_t* cuSeqlens, const in
                            int64_t kvHeads, int64_t headDim, float scale, int64_t window, const float* slopes,
                            int64_t fireWidth, float fireInitialThreshold, const float* fireW1, const float* fireB1,
                            const float* fireW2, const float* fireB2, const float* fireC, const float* fireThreshold,
-                           const float* q, const float* k, const float* v, float* output, float* logSumExp) {
+                           const float* keyBias, const float* q, const float* k, const float* v, float* output, float* logSumExp) {
   const Pack pack{documents, cuSeqlens, cuSeqlensK, heads, kvHeads, headDim};
   const FireInputs fireInputs{fireWidth, fireInitialThreshold, fireW1, fireB1, fireW2, fireB2, fireC, fireThreshold};
   std::unique_ptr<FireTables> fire;
   if (fireW1) fire.reset(new FireTables(fireInputs, longest_document(pack), false));
-  const SoftmaxShape shape{scale * kLog2E, window, slopes, fire.get()};
+  const std::vector<float> biases = by_head(keyBias, pack);
+  const SoftmaxShape shape{scale * kLog2E,         window, slopes, fire.get(), keyBias ? biases.data() : nullptr,
+                           cuSeqlensK[documents], pack.group()};
   const std::vector<QueryBlock> blocks = query_blocks(pack);
   const int64_t dim = pack.padded_dim(), group = pack.group(), stride = kvHeads * headDim;
 

@@ -13,6 +13,8 @@ struct SoftmaxShape {
   int64_t window;          // 0: all keys
   const float* slopes;     // ALiBi's, or null
   const FireTables* fire;  // or null
+  const float* keyBias;    // what is added to a key's logits, [kvHeads, keyTokens], or null
+  int64_t keyTokens, group;
 
   int64_t first_key(int64_t position) const {
     return window == 0 || position < window ? 0 : position - window + 1;
@@ -26,13 +28,15 @@ struct SoftmaxShape {
   }
 };
 
-// Adds ALiBi's or FIRE's bias to a block's logits [keys, width], which are q·k in base 2, and masks hidden keys.
+// Adds ALiBi's, FIRE's or the keys' bias to a block's logits [keys, width], which are q·k in base 2, and masks hidden keys.
 inline void bias_and_mask(const QueryBlock& block, const SoftmaxShape& shape, KeyRange keys, int64_t head,
                           float* logits) {
   const int64_t width = block.width();
   const bool masked = shape.masks(block, keys);
-  if (!masked && !shape.slopes && !shape.fire) return;
+  if (!masked && !shape.slopes && !shape.fire && !shape.keyBias) return;
   const float slope = shape.slopes ? shape.slopes[head] * kLog2E : 0.0f;
+  const float* keyBias =
+      shape.keyBias ? shape.keyBias + head / shape.group * shape.keyTokens + block.firstKey + keys.begin : nullptr;
   for (int64_t lane = 0; lane < width; lane += kLanes) {
     const int64_t position = block.firstPosition + lane;
     const Ints last = positions_from(position);
@@ -46,10 +50,19 @@ inline void bias_and_mask(const QueryBlock& block, const SoftmaxShape& shape, Ke
         const Floats x = shape.fire->numerator(position - keys.begin - c) * shape.fire->inverse(position);
         logit += kLog2E * fire_bias(*shape.fire, head, x);
       }
+      if (keyBias) logit += keyBias[c] * kLog2E;
       if (masked) logit = ((key <= last) & (key >= first)) ? logit : splat(kMaskedLogit);
       store(at, logit);
     }
   }
+}
+
+// A bias [keyTokens, kvHeads] as the kernels read it, [kvHeads, keyTokens]; empty where there is none.
+inline std::vector<float> by_head(const float* keyBias, const Pack& pack) {
+  const int64_t tokens = pack.cuSeqlensK[pack.documents];
+  std::vector<float> out(keyBias ? tokens * pack.kvHeads : 0);
+  for (size_t i = 0; i < out.size(); i++) out[i] = keyBias[i % tokens * pack.kvHeads + i / tokens];
+  return out;
 }
 
 inline int64_t longest_document(const Pack& pack) {

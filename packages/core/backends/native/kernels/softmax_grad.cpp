@@ -23,6 +23,15 @@ void logit_gradients(KeyRange keys, int64_t width, const float* lse, const float
   for (int64_t i = keys.count * width; i < keys.padded() * width; i++) logits[i] = dWeights[i] = 0;
 }
 
+// Adds each key's gradients over the block's queries.
+void sum_keys(KeyRange keys, int64_t width, const float* gradients, float* sums) {
+  for (int64_t c = 0; c < keys.count; c++) {
+    Floats sum{};
+    for (int64_t lane = 0; lane < width; lane += kLanes) sum += load(gradients + c * width + lane);
+    sums[c] += sum_of(sum);
+  }
+}
+
 // The gradients of one block of queries in one head: its rows of dq, and its share of the run's sums.
 void backward(const Pack& pack, const SoftmaxShape& shape, float scale, const GradInputs& in, const QueryBlock& block,
               int64_t head, Run& run, FireSums* fireSums, float* dq) {
@@ -55,6 +64,7 @@ void backward(const Pack& pack, const SoftmaxShape& shape, float scale, const Gr
     bias_and_mask(block, shape, range, head, logits);
     small_matmul<false>(range.padded(), width, headDim, values, dim, dOutputs, width, dWeights, width, false);
     logit_gradients(range, width, lse, delta, logits, dWeights);
+    if (run.dBias) sum_keys(range, width, dWeights, *run.dBias + (range.begin - run.firstKey));
     if (fireSums) fire_gradients(*shape.fire, block, range, head, dWeights, scratch, *fireSums);
     small_matmul<true>(width, dim, range.count, dWeights, width, keys, dim, dQueries, dim, true);
     small_matmul<false>(range.padded(), dim, block.rows, dWeights, width, queryRows, dim, *run.dk + sumAt, dim, true);
@@ -77,20 +87,22 @@ void write_fire(const FireInputs& in, int64_t heads, const FireSums& sums, float
 
 }  // namespace
 
-// dFire* are written where there is a FIRE bias. dk and dv must hold zeros.
+// dFire* are written where there is a FIRE bias, dKeyBias [M, kvHeads] where keys have one. dk, dv and dKeyBias must hold zeros.
 extern "C" void sb_softmax_grad(int64_t documents, const int32_t* cuSeqlens, const int32_t* cuSeqlensK, int64_t heads,
                                 int64_t kvHeads, int64_t headDim, float scale, int64_t window, const float* slopes,
                                 int64_t fireWidth, float fireInitialThreshold, const float* fireW1,
                                 const float* fireB1, const float* fireW2, const float* fireB2, const float* fireC,
-                                const float* fireThreshold, const float* q, const float* k, const float* v,
+                                const float* fireThreshold, const float* keyBias, const float* q, const float* k, const float* v,
                                 const float* output, const float* logSumExp, const float* dOutput, float* dq,
                                 float* dk, float* dv, float* dFireW1, float* dFireB1, float* dFireW2, float* dFireB2,
-                                float* dFireC, float* dFireThreshold) {
+                                float* dFireC, float* dFireThreshold, float* dKeyBias) {
   const Pack pack{documents, cuSeqlens, cuSeqlensK, heads, kvHeads, headDim};
   const FireInputs fireInputs{fireWidth, fireInitialThreshold, fireW1, fireB1, fireW2, fireB2, fireC, fireThreshold};
   std::unique_ptr<FireTables> fire;
   if (fireW1) fire.reset(new FireTables(fireInputs, longest_document(pack), true));
-  const SoftmaxShape shape{scale * kLog2E, window, slopes, fire.get()};
+  const std::vector<float> biases = by_head(keyBias, pack);
+  const SoftmaxShape shape{scale * kLog2E,         window, slopes, fire.get(), keyBias ? biases.data() : nullptr,
+                           cuSeqlensK[documents], pack.group()};
   const GradInputs in{q, k, v, output, logSumExp, dOutput};
   const std::vector<QueryBlock> blocks = query_blocks(pack);
   const int64_t group = pack.group();
@@ -102,13 +114,13 @@ extern "C" void sb_softmax_grad(int64_t documents, const int32_t* cuSeqlens, con
     const int64_t i = static_cast<int64_t>(runs.size()) - 1 - item;
     Run& run = runs[i];
     const QueryBlock &first = blocks[run.firstBlock], &last = blocks[run.endBlock - 1];
-    run.open(shape.first_key_block(first) * kBlock, shape.end_key_block(last) * kBlock, pack.padded_dim());
+    run.open(shape.first_key_block(first) * kBlock, shape.end_key_block(last) * kBlock, pack.padded_dim(), keyBias != nullptr);
     for (int64_t b = run.firstBlock; b < run.endBlock; b++) {
       for (int64_t head = run.kvHead * group; head < (run.kvHead + 1) * group; head++)
         backward(pack, shape, scale, in, blocks[b], head, run, fire ? &fireSums[i] : nullptr, dq);
     }
   });
-  add_runs(pack, blocks, runs, dk, dv);
+  add_runs(pack, blocks, runs, dk, dv, dKeyBias);
   if (!fire) return;
   FireSums total(fireWidth, heads);
   for (const FireSums& one : fireSums) total.add(one);

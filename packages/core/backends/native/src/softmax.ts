@@ -5,7 +5,7 @@ import { type KernelTools, type NativeKernels, sizeOf } from './backend.js';
 import { nativeFunction } from './library.js';
 import { packedArguments, packedParameters } from './packed.js';
 
-const parameters = `${packedParameters}, int64_t window, void *slopes, int64_t fireWidth, float fireInitialThreshold, ${fireInputNames.map((name) => `void *${name}`).join(', ')}, void *q, void *k, void *v`;
+const parameters = `${packedParameters}, int64_t window, void *slopes, int64_t fireWidth, float fireInitialThreshold, ${fireInputNames.map((name) => `void *${name}`).join(', ')}, void *keyBias, void *q, void *k, void *v`;
 
 function commonArguments(inputs: KernelInputs<'SoftmaxAttention'>, attrs: SoftmaxAttributes, { read }: KernelTools) {
   const { q, k, v } = inputs;
@@ -15,6 +15,7 @@ function commonArguments(inputs: KernelInputs<'SoftmaxAttention'>, attrs: Softma
     ...[attrs.window, attrs.bias === 'alibi' ? attrs.alibiSlopes! : null],
     ...[fire ? inputs.fireB1!.shape[0]! : 0, fire ? attrs.fireInitialThreshold! : 0],
     ...(fire ? fireInputsOf(inputs).map(read) : fireInputNames.map(() => null)),
+    attrs.bias === 'keys' ? read(inputs.keyBias!) : null,
     ...[read(q), read(k), read(v)],
   ];
 }
@@ -33,18 +34,20 @@ export const softmaxKernels = {
   SoftmaxAttentionGrad(inputs, attrs, tools) {
     const { q, k, v, output, logSumExp, dOutput } = inputs;
     const fire = attrs.bias === 'fire' ? fireInputsOf(inputs) : [];
-    const of = [q, k, v, ...fire];
+    const keyBias = attrs.bias === 'keys' ? [inputs.keyBias!] : [];
+    const of = [q, k, v, ...fire, ...keyBias];
     const gradients = of.map((one) => tools.zeros(sizeOf(one)));
-    const missing = new Array(9 - gradients.length).fill(null);
-    const outputs = ['q', 'k', 'v', ...fireInputNames].map((name) => `void *d_${name}`).join(', ');
+    const ofFire = fire.length > 0 ? gradients.slice(3) : fireInputNames.map(() => null);
+    const given = [...gradients.slice(0, 3), ...ofFire, keyBias.length > 0 ? gradients[3]! : null];
+    const outputs = ['q', 'k', 'v', ...fireInputNames, 'keyBias'].map((name) => `void *d_${name}`).join(', ');
     const run = nativeFunction(
       `void sb_softmax_grad(${parameters}, void *output, void *logSumExp, void *dOutput, ${outputs})`,
     );
     run(
       ...commonArguments(inputs, attrs, tools),
-      ...[tools.read(output), tools.read(logSumExp), tools.read(dOutput), ...gradients, ...missing],
+      ...[tools.read(output), tools.read(logSumExp), tools.read(dOutput), ...given],
     );
-    const [dq, dk, dv, ...dFire] = of.map((one, i) => tools.make(one.shape, 'float32', gradients[i]!));
-    return [dq!, dk!, dv!, ...dFire];
+    const [dq, dk, dv, ...dBias] = of.map((one, i) => tools.make(one.shape, 'float32', gradients[i]!));
+    return [dq!, dk!, dv!, ...dBias];
   },
 } satisfies NativeKernels;

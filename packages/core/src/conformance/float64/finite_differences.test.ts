@@ -55,6 +55,7 @@ const inputs = {
   dOutput: draw(9 * 4 * 6),
   dRemainder: draw(9 * 4),
 };
+const logForget = draw(15 * 2).map((gate) => -Math.abs(gate));
 const fire: Fire64 = {
   w1: draw(3),
   b1: draw(3),
@@ -84,6 +85,7 @@ const positions: Record<string, Position64> = {
   'dynamic RoPE': { kind: 'rope', theta: 100, scaling: { kind: 'dynamic', factor: 2, originalContextLength: 3 } },
   ALiBi: { kind: 'alibi' },
   FIRE: { kind: 'fire', fire },
+  'forget gates': { kind: 'forget', logForget },
 };
 for (const [name, position] of Object.entries(positions)) {
   for (const window of [0, 2]) {
@@ -93,6 +95,7 @@ for (const [name, position] of Object.entries(positions)) {
       agree('dq', result.dq, inputs.q, loss);
       agree('dk', result.dk, inputs.k, loss);
       agree('dv', result.dv, inputs.v, loss);
+      if (position.kind === 'forget') agree('dLogForget', result.dLogForget, logForget, loss);
       if (!result.fire) return;
       const { w1, b1, w2, b2, c, thresholdMultiplier } = fire;
       for (const [part, x] of Object.entries({ w1, b1, w2, b2, c, thresholdMultiplier }))

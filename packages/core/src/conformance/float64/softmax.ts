@@ -7,7 +7,9 @@ export type Position64 =
   | { kind: 'none' }
   | { kind: 'rope'; theta: number; scaling?: Scaling64 }
   | { kind: 'alibi' }
-  | { kind: 'fire'; fire: Fire64 };
+  | { kind: 'fire'; fire: Fire64 }
+  /** [M, K]: the logarithm of each token's forget gate. */
+  | { kind: 'forget'; logForget: Values };
 
 export interface SoftmaxInputs {
   q: Values;
@@ -20,7 +22,8 @@ export interface SoftmaxInputs {
 
 /**
  * @param window keys that a query sees, itself included; 0 sees all before it
- * @returns `uncancelled` is the norm that dq would have if its terms did not cancel; with a window of one key, all cancel
+ * @returns `uncancelled` is the norm that dq would have if its terms did not cancel; with a window of one key, all cancel.
+ *   `uncancelledForget` is dLogForget's, as a sum over the keys up to each token, in which a row's own gradients sum to 0
  */
 export function softmax64(inputs: SoftmaxInputs, layout: PackedLayout, position: Position64, window = 0) {
   if (position.kind !== 'rope') return attend(inputs, layout, position, window);
@@ -52,6 +55,9 @@ function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position6
   const dSink = new Float64Array(sink ? heads : 0);
   let uncancelled = 0;
   const fire = position.kind === 'fire' ? new FireGradients(position.fire) : undefined;
+  const logForget = position.kind === 'forget' ? position.logForget : undefined;
+  const dLogForget = new Float64Array(logForget?.length ?? 0);
+  let uncancelledForget = 0;
   const bias = (head: number, distance: number, at: number) => {
     if (position.kind === 'alibi') return -slopes[head]! * distance;
     return position.kind === 'fire' ? fireBias64(position.fire, head, distance, at) : 0;
@@ -59,7 +65,10 @@ function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position6
   forEachQuery(layout, ({ head, position: at, q: row, key }) => {
     const first = window === 0 ? 0 : Math.max(0, at - window + 1);
     const seen = Array.from({ length: at - first + 1 }, (_, i) => first + i);
-    const logits = seen.map((i) => scale * dot(q, row, k, key(i), D) + bias(head, at - i, at));
+    // What the tokens after a key, up to the query, leave of it.
+    const between = (i: number) => Array.from({ length: at - i }, (_, n) => key(i + 1 + n) / D);
+    const forgotten = (i: number) => (logForget ? between(i).reduce((sum, token) => sum + logForget[token]!, 0) : 0);
+    const logits = seen.map((i) => scale * dot(q, row, k, key(i), D) + bias(head, at - i, at) + forgotten(i));
     const resting = sink ? sink[head]! : -Infinity;
     const highest = logits.reduce((a, b) => Math.max(a, b), resting);
     const exponentials = logits.map((logit) => Math.exp(logit - highest));
@@ -76,7 +85,12 @@ function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position6
       addTo(dv, key(i), weights[n]!, dOutput, row, D);
       uncancelled += (scale * weights[n]! * dWeights[n]!) ** 2 * dot(k, key(i), k, key(i), D);
       fire?.addPair(head, at - i, at, dLogit);
+      if (logForget) for (const token of between(i)) dLogForget[token]! += dLogit;
+      uncancelledForget += (i + 1) * dLogit ** 2;
     });
   });
-  return { output, dq, dk, dv, dSink, fire, uncancelled: Math.sqrt(uncancelled) };
+  return {
+    ...{ output, dq, dk, dv, dSink, dLogForget, fire, uncancelled: Math.sqrt(uncancelled) },
+    uncancelledForget: Math.sqrt(uncancelledForget),
+  };
 }

@@ -2,11 +2,12 @@
 import { z } from 'zod';
 import { alibi } from './alibi.js';
 import { fire } from './fire.js';
+import { forget } from './forget.js';
 import { none } from './none.js';
 import type { PositionKind } from './position_kind.js';
 import { rope } from './rope.js';
 
-export const positionKinds = [rope, alibi, fire, none] as const;
+export const positionKinds = [rope, alibi, fire, none, forget] as const;
 
 export type PositionConfig = z.output<(typeof positionKinds)[number]['schema']>;
 

@@ -1,5 +1,6 @@
 /** The interface of a position scheme to softmax attention. */
-import type { DecodeAttributes, Position } from '@stickbreaking/core';
+import type { DecodeAttributes, Ints, Position } from '@stickbreaking/core';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
 import type { z } from 'zod';
 import type { Weights } from '../../parameter.js';
 import type { ModelSizes } from '../../sizes.js';
@@ -12,8 +13,10 @@ export interface PositionKind<Schema extends KindSchema = KindSchema, P extends 
   readonly shorthand: string;
   /** Names, which begin with `self_attn.`, shapes and initial values. */
   parameters(position: z.output<Schema>, model: ModelSizes): P;
+  /** What of a token, [N, hiddenSize], its key is to remember beside itself, [N, numKvHeads]; default: nothing. */
+  gates?(x: Tensor2D, weights: Weights<P>): Tensor2D;
   /** The scheme as the attention op takes it. */
-  toCore(position: z.output<Schema>, weights: Weights<P>, model: ModelSizes): Position;
+  toCore(position: z.output<Schema>, weights: Weights<P>, model: ModelSizes, keys: GatedKeys): Position;
   /** RoPE's inverse frequencies, [headDim/2], where a key is always turned by the same angles. */
   turnedBy?(position: z.output<Schema>, model: ModelSizes): Float64Array | undefined;
   /** What `decodeAttention` is told of the scheme; absent or undefined where it does not serve it. */
@@ -33,6 +36,14 @@ export interface PositionKind<Schema extends KindSchema = KindSchema, P extends 
   inPython?: boolean;
   /** Its keys in Hugging Face's config.json; absent if `transformers` has no LLaMA with this scheme. */
   toHuggingFace?(position: z.output<Schema>, model: ModelSizes): Record<string, unknown>;
+}
+
+/** What the keys remember, and whose they are. */
+export interface GatedKeys {
+  /** [M, numKvHeads] of a scheme that has gates. */
+  gates: Tensor2D | undefined;
+  /** [S+1] boundaries of the documents among the keys. */
+  cuSeqlens: Ints;
 }
 
 /** Only checks and infers types. */
