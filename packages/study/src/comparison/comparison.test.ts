@@ -1,5 +1,5 @@
 /** One's own comparison, tiny, through the command; and what its report makes of numbers made up for it. */
-import { cpSync, readdirSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { folder, picturesOf, resultsOf, run, sizes, studyFile, text, training } from '../tiny_studies.fixture.js';
@@ -52,6 +52,47 @@ describe('sb-study on a comparison', () => {
     const html = readFileSync(join(folder, 'compared/results/report.html'), 'utf8');
     for (const words of ['The study expects', 'Differences from RoPE', 'remainder at the end', '(kept)'])
       expect(html).toContain(words);
+  });
+
+  it('scores models on tasks of sb-eval, each a column, and says before training what is missing', async () => {
+    const rows = ['stone', 'river', 'cloud', 'candle'].map((thing, i) => ({
+      ...{ id: `${i}`, question: `What is a ${thing} made of?`, answerKey: 'ABC'[i % 3] },
+      choices: { text: ['earth', 'water or air', 'air'], label: ['A', 'B', 'C'] },
+    }));
+    const dataDir = join(folder, 'task data');
+    mkdirSync(join(dataDir, 'allenai/ai2_arc/ARC-Easy'), { recursive: true });
+    const file = join(dataDir, 'allenai/ai2_arc/ARC-Easy/test.jsonl');
+    writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    const content = {
+      ...{ ...study, text, model: sizes, training, seeds: [0, 1] },
+      evaluation: { times: 1, tokens: 64, tasks: ['arc_easy'], dataDir, limit: 3 },
+      arms: [{ name: 'RoPE', attention: 'softmax+rope' }],
+    };
+    const { code } = await run(...studyFile('scored', content));
+    expect(code).toBe(0);
+    const { arms, rows: table } = resultsOf('scored');
+    const [{ scores }] = arms.map(({ result }: { result: ComparisonResult }) => result);
+    expect(scores.map(({ task, metric }: { task: string; metric: string }) => `${task} ${metric}`)).toEqual([
+      'arc_easy acc',
+      'arc_easy acc_norm',
+    ]);
+    expect(table[0]['arc_easy acc']).toBe(scores[0].value);
+    expect([0, 1 / 3, 2 / 3, 1]).toContain(scores[0].value);
+    expect(readFileSync(join(folder, 'scored/results/report.html'), 'utf8')).toContain('arc_easy acc_norm');
+    // Where the data lies is no part of what an arm is.
+    cpSync(dataDir, join(folder, 'moved'), { recursive: true });
+    const moved = await run(
+      ...studyFile('scored', { ...content, evaluation: { ...content.evaluation, dataDir: join(folder, 'moved') } }),
+    );
+    expect(moved.said).toContain('2 of 2 arms are done already');
+    const missing = await run(
+      ...studyFile('unscored', { ...content, evaluation: { ...content.evaluation, tasks: 'sciq' } }),
+    );
+    expect(missing.code).not.toBe(0);
+    expect(missing.said).toMatch(/sciq/);
+    expect(
+      readdirSync(join(folder, 'unscored/arms')).some((arm) => existsSync(join(folder, 'unscored/arms', arm, 'run'))),
+    ).toBe(false);
   });
 
   it('trains on tokens that were made elsewhere', async () => {

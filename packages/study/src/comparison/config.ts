@@ -1,9 +1,10 @@
 import { LlamaConfigSchema } from '@stickbreaking/model';
 import { z } from 'zod';
 import { AttentionInputSchema, armNames, common, learningRates, withId } from '../config.js';
-import { RecipeSchema, textStudy } from '../text/config.js';
+import { EvaluationSchema, RecipeSchema, textStudy } from '../text/config.js';
 import type { TextEvaluation } from '../text/evaluate.js';
 import type { TrainingResult } from '../text/train.js';
+import { type TaskScores, tasksSchema } from './tasks.js';
 
 /** A model as any run has it, without what the study decides: vocabulary and context. */
 const ModelSchema = LlamaConfigSchema.in
@@ -47,6 +48,7 @@ export const ComparisonConfigSchema = z.strictObject({
   /** What is asked: the report's title. */
   question: z.string().min(1),
   ...textStudy,
+  evaluation: EvaluationSchema.extend(tasksSchema),
   model: ModelSchema,
   /** What every arm is run with all combinations of. */
   grid: GridSchema.optional(),
@@ -59,4 +61,4 @@ export const ComparisonConfigSchema = z.strictObject({
 
 export type ComparisonConfig = z.output<typeof ComparisonConfigSchema>;
 export type Prediction = ComparisonConfig['predictions'][number];
-export type ComparisonResult = Partial<TrainingResult> & TextEvaluation;
+export type ComparisonResult = Partial<TrainingResult> & TextEvaluation & { scores?: TaskScores | undefined };

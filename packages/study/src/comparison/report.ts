@@ -7,6 +7,7 @@ import { mean, meanNll, spreadOf } from '../text/spread.js';
 import type { ComparisonConfig, ComparisonResult, Prediction } from './config.js';
 import { type Planned, planned } from './plan.js';
 import { bootstrapInterval, crossing, type Interval, isDecided } from './significance.js';
+import type { TaskScores } from './tasks.js';
 
 type Results = ReadonlyMap<string, ComparisonResult>;
 
@@ -33,6 +34,7 @@ export function reportComparison(config: ComparisonConfig, results: Results): St
       ...lengthBlocks(arms, baseline),
       ...triedRates(triedOf(all, config.seeds[0]!, results)),
       ...positionBlocks(arms),
+      ...taskBlocks(arms),
       ...reachBlocks(arms),
       ...costBlocks(arms),
     ],
@@ -198,6 +200,36 @@ function positionBlocks(arms: readonly Compared[]): ReportBlock[] {
   ];
 }
 
+/** Each task's figure as a column, where tasks were asked for. */
+function taskBlocks(arms: readonly Compared[]): ReportBlock[] {
+  const named = arms.flatMap((arm) => resultsOf(arm).flatMap(({ scores = [] }) => scores.map(scoreName)));
+  const columns = [...new Set(named)];
+  if (columns.length === 0) return [];
+  const cell = (arm: Compared, column: string) => {
+    const found = resultsOf(arm).flatMap(({ scores = [] }) => scores.filter((score) => scoreName(score) === column));
+    if (found.length === 0) return '';
+    const values = found.map(({ value }) => value);
+    const error = found[0]!.standardError;
+    if (values.length === 1) return `${values[0]!.toFixed(4)}${error === null ? '' : ` ± ${error.toFixed(4)}`}`;
+    return `${mean(values).toFixed(4)} (${Math.min(...values).toFixed(4)} to ${Math.max(...values).toFixed(4)})`;
+  };
+  return [
+    { kind: 'heading', text: 'Tasks' },
+    {
+      kind: 'text',
+      text: 'As sb-eval scores them: of several seeds the mean with the lowest and the highest, of one its standard error.',
+    },
+    {
+      kind: 'table',
+      columns: ['arm', ...columns],
+      rows: arms.map((arm) => [arm.name, ...columns.map((column) => cell(arm, column))]),
+    },
+  ];
+}
+
+const scoreName = ({ task, metric, filter }: TaskScores[number]) =>
+  `${task} ${metric}${filter === 'none' ? '' : `, ${filter}`}`;
+
 /** How far back layers look, where that was taken. */
 function reachBlocks(arms: readonly Compared[]): ReportBlock[] {
   const seen = arms.flatMap((arm) => {
@@ -238,10 +270,11 @@ function reachBlocks(arms: readonly Compared[]): ReportBlock[] {
   ];
 }
 
-const costOf = ({ parameters, tokens, trainingSpeed }: ComparisonResult) => ({
+const costOf = ({ parameters, tokens, trainingSpeed, scores = [] }: ComparisonResult) => ({
   ...(parameters === undefined ? {} : { parameters }),
   ...(tokens === undefined ? {} : { trainedTokens: tokens }),
   ...(trainingSpeed === undefined ? {} : { tokensPerSecond: trainingSpeed }),
+  ...Object.fromEntries(scores.map((score) => [scoreName(score), score.value])),
 });
 
 function costBlocks(arms: readonly Compared[]): ReportBlock[] {

@@ -10,11 +10,12 @@ import { trainOnText } from '../text/train.js';
 import { type ComparisonConfig, ComparisonConfigSchema, type ComparisonResult } from './config.js';
 import { checkNames, type Planned, planned, plannedOf } from './plan.js';
 import { reportComparison } from './report.js';
+import { openTasks, TaskScoresSchema, withScores } from './tasks.js';
 
 export const comparisonStudy: Study<ComparisonConfig, ComparisonResult, PreparedText> = {
   kind: 'comparison',
   schema: ComparisonConfigSchema as Study<ComparisonConfig>['schema'],
-  result: TextResultSchema,
+  result: TextResultSchema.extend({ scores: TaskScoresSchema.optional() }),
   arms: (config) => {
     checkNames(config);
     return planned(config).map((one) => describe(config, one));
@@ -26,12 +27,14 @@ export const comparisonStudy: Study<ComparisonConfig, ComparisonResult, Prepared
     const one = plannedOf(config, id);
     const { during: validation } = config.evaluation;
     const recipe = recipeOf(one);
+    const tasks = await openTasks(config.evaluation, text, recipe.contextLength);
     const trained = await trainOnText(
       { model: modelOf(config, one), recipe, seed: one.seed, validation },
       text,
       context,
     );
-    return evaluateTrained(trained, { training: recipe, evaluation: config.evaluation }, text, context);
+    const scored = await withScores(trained, tasks, context);
+    return evaluateTrained(scored, { training: recipe, evaluation: config.evaluation }, text, context);
   },
   report: reportComparison,
 };
@@ -46,5 +49,7 @@ function modelOf({ text }: ComparisonConfig, { variant }: Planned): LlamaConfigI
 function describe(config: ComparisonConfig, one: Planned): Arm {
   const model = modelOf(config, one);
   parseConfig(model);
-  return { id: one.id, settings: settingsOf(config, model, recipeOf(one), one.seed) };
+  // Not where the tasks' data lies.
+  const { dataDir: _, ...evaluation } = config.evaluation;
+  return { id: one.id, settings: settingsOf({ ...config, evaluation }, model, recipeOf(one), one.seed) };
 }
