@@ -1,6 +1,7 @@
 // pnpm fuzz [surface …] [--seed N] [--count N] [--jobs N] [--case N] [--keep FOLDER]
 // Runs the project's commands on mutated inputs and counts what came of them (scripts/fuzz/judge.mjs says of which
-// classes). What should never come is made as small as it gets and kept with the command that shows it again.
+// classes). Ctrl-C ends it with what it has counted so far. What should never come is made as small as it gets and kept
+// with the command that shows it again.
 import { fork } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -123,8 +124,14 @@ let done = 0;
 let bad = 0;
 const started = performance.now();
 
+let isStopped = false;
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => {
+    isStopped = true;
+  });
+
 async function work(runner) {
-  while (next < count) {
+  while (next < count && !isStopped) {
     const i = next++;
     const number = only ?? Math.floor(i / wanted.length);
     const one = { surface: wanted[i % wanted.length], seed, number };
@@ -150,5 +157,5 @@ console.log(`${''.padEnd(width)}  ${classes.join('  ')}`);
 for (const [name, row] of counts) {
   console.log(`${name.padEnd(width)}  ${classes.map((one) => String(row[one]).padStart(one.length)).join('  ')}`);
 }
-console.log(`${count} cases in ${((performance.now() - started) / 1000).toFixed(0)} s, ${bad} of them faults`);
+console.log(`${done} cases in ${((performance.now() - started) / 1000).toFixed(0)} s, ${bad} of them faults`);
 process.exitCode = bad > 0 ? 1 : 0;

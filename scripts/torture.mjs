@@ -60,9 +60,15 @@ async function keep(number, plan, place, faults) {
   console.log(`${JSON.stringify(plan)}\n  ${faults.join('\n  ')}\n  kept in ${kept}\n  ${again}`);
 }
 
+let isStopped = false;
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => {
+    isStopped = true;
+  });
+
 async function work(job) {
   const place = { base, folder: join(base, `case-${job}`) };
-  while (only === undefined ? kills < count : cases === 0) {
+  while (!isStopped && (only === undefined ? kills < count : cases === 0)) {
     const number = next++;
     cases++;
     const plan = planned(number);

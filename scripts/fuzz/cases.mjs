@@ -3,6 +3,7 @@ import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { commands as boardCommands } from '@stickbreaking/board/commands';
 import { commands as dataCommands } from '@stickbreaking/data/commands';
+import { Evaluator } from '@stickbreaking/eval';
 import { commands as evalCommands } from '@stickbreaking/eval/commands';
 import { commands as serveCommands } from '@stickbreaking/serve/commands';
 import { commands as studyCommands } from '@stickbreaking/study/commands';
@@ -14,9 +15,12 @@ import { request } from './request.mjs';
 import { runHere } from './run_here.mjs';
 import { surfaces } from './surfaces.mjs';
 
+/** Runs may score tasks, as they may where the package that brings all commands starts them. */
+const taskScorer = async () => (options) => Evaluator.open(options);
+
 export const commands = {
   ...dataCommands,
-  ...trainCommands,
+  'sb-train': (args) => trainCommands['sb-train'](args, { taskScorer }),
   ...evalCommands,
   ...studyCommands,
   ...boardCommands,

@@ -5,7 +5,8 @@ import { commands } from './surfaces/commands.mjs';
 import { models } from './surfaces/models.mjs';
 import { requests } from './surfaces/requests.mjs';
 import { runs } from './surfaces/runs.mjs';
+import { taskFolders } from './surfaces/task_folders.mjs';
 import { tasks } from './surfaces/tasks.mjs';
 import { text } from './surfaces/text.mjs';
 
-export const surfaces = { ...runs, ...models, ...text, ...commands, ...tasks, ...requests };
+export const surfaces = { ...runs, ...models, ...text, ...commands, ...tasks, ...taskFolders, ...requests };

@@ -5,7 +5,7 @@ import { backend, tasksOf } from '../fixtures.mjs';
 import { mutateArguments } from '../mutate.mjs';
 import { jsonText, mutatedBytes, mutatedTree, yamlText } from './shared.mjs';
 
-const model = (base) => ['--checkpoint', join(base, 'run'), '--backend', backend];
+export const modelArguments = (base) => ['--checkpoint', join(base, 'run'), '--backend', backend];
 const samplesIn = (base) =>
   join(
     base,
@@ -13,7 +13,7 @@ const samplesIn = (base) =>
   );
 
 /** Shares are between 0 and 1, and every figure is a number. */
-function figuresFault({ stdout }) {
+export function figuresFault({ stdout }) {
   const { results } = JSON.parse(stdout);
   for (const [task, figures] of Object.entries(results)) {
     for (const [name, value] of Object.entries(figures)) {
@@ -43,7 +43,7 @@ function comparisonFault({ stdout }) {
 }
 
 /** JSON lines, one of which is changed as a tree or all of them as bytes. */
-function mutatedLines(text, choose, mutations) {
+export function mutatedLines(text, choose, mutations) {
   if (choose.below(2) === 0) return mutatedBytes(Buffer.from(text), mutations);
   const lines = text.trimEnd().split('\n');
   const at = choose.below(lines.length);
@@ -81,7 +81,7 @@ export const tasks = {
     const settings = [...options, '--seed', '3', '--fewshot-seed', '5', '--num-fewshot', '1', '--batch-tokens', '64'];
     const given = what === 'options' ? mutations.reduce((at, seed) => mutateArguments(at, seed), settings) : options;
     // A folder of its own, as what is there already goes on.
-    const args = [...model(base), '--tasks', file, '--json', ...given];
+    const args = [...modelArguments(base), '--tasks', file, '--json', ...given];
     return { command: 'sb-eval', args, accepted: figuresFault };
   },
 
@@ -108,7 +108,7 @@ export const tasks = {
     const file = join(folder, name);
     writeFileSync(file, mutatedLines(readFileSync(file, 'utf8'), choose, mutations));
     const args = [
-      ...model(base),
+      ...modelArguments(base),
       '--tasks',
       'sciq',
       '--data-dir',
@@ -153,7 +153,7 @@ export const tasks = {
       return missing < 0 ? undefined : `prompt ${missing} is not among the continuations as it was given`;
     };
     const args = [
-      ...model(base),
+      ...modelArguments(base),
       '--prompts',
       file,
       '--output',

@@ -33,6 +33,31 @@ export function answersInMemory(): Answers {
 }
 
 /**
+ * The answer to a request whose likelihood was asked for, if it is known.
+ *
+ * @throws UserError where a text is kept in its place
+ */
+export function likelihoodIn(answers: Pick<Answers, 'get'>, key: string): LikelihoodAnswer | undefined {
+  const answer = answers.get(key);
+  if (typeof answer === 'string') throw wrongKind(key, 'a text where a likelihood belongs');
+  return answer;
+}
+
+/**
+ * The answer to a request that wanted a text, if it is known.
+ *
+ * @throws UserError where a likelihood is kept in its place
+ */
+export function textIn(answers: Pick<Answers, 'get'>, key: string): string | undefined {
+  const answer = answers.get(key);
+  if (typeof answer === 'object') throw wrongKind(key, 'a likelihood where a text belongs');
+  return answer;
+}
+
+const wrongKind = (key: string, what: string) =>
+  new UserError(`The saved answer '${shown(key)}' is ${what}; the file of answers is damaged, remove it.`);
+
+/**
  * Answers kept in a file. A line that a kill cut short is taken out.
  *
  * @param model what the answers are of; it stands in the first line

@@ -5,7 +5,7 @@ import type { BuiltTask } from '../tasks/build.js';
 import { rollingWindows } from '../tasks/rolling.js';
 import type { DocumentScore, TaskResult } from '../tasks/scores.js';
 import { type AnswerOf, type RequestKind, type RequestOf, requestsOf, scoreExamples } from '../tasks/task.js';
-import type { Answers, LikelihoodAnswer } from './answers.js';
+import { type Answers, likelihoodIn, textIn } from './answers.js';
 import { type GeneratingModel, type GenerationJob, generateTexts, generationJob } from './generate.js';
 import { packsOf } from './packs.js';
 import { isOwn, type Part } from './parts.js';
@@ -156,7 +156,7 @@ async function scoreSequences(
   model: AskedModel['model'],
   { answers, batchTokens, onProgress, signal, share, part = share }: AskOptions,
 ): Promise<void> {
-  const isOpen = (key: string) => answers.get(key) === undefined;
+  const isOpen = (key: string) => likelihoodIn(answers, key) === undefined;
   const open = packsOf(sequences, batchTokens).filter(
     ({ bundles }, number) =>
       isOwn(part, number) && bundles.some((bundle) => bundle.sequences.some(({ key }) => isOpen(key))),
@@ -185,7 +185,7 @@ async function scoreSequences(
 
 /** Gives every process the likelihoods of all: each was found by one, and counts nothing in the others' sums. */
 async function exchange(keys: readonly string[], answers: Answers, { sum }: Share): Promise<void> {
-  const own = keys.map((key) => answers.get(key) as LikelihoodAnswer | undefined);
+  const own = keys.map((key) => likelihoodIn(answers, key));
   const sums = await sum(own.flatMap((one) => (one ? [one[0], Number(one[1])] : [0, 0])));
   answers.add(keys.flatMap((key, i) => (own[i] ? [] : [[key, [sums[2 * i]!, sums[2 * i + 1] === 1]] as const])));
 }
@@ -197,7 +197,9 @@ async function generateAll(
   { answers, onProgress, signal, rules, part }: AskOptions,
 ): Promise<void> {
   const each = new Map(jobs.map((job) => [job.key, job]));
-  const open = [...each.values()].filter(({ key }, number) => isOwn(part, number) && answers.get(key) === undefined);
+  const open = [...each.values()].filter(
+    ({ key }, number) => isOwn(part, number) && textIn(answers, key) === undefined,
+  );
   const what = `answers of ${task.name}`;
   let done = 0;
   if (open.length > 0) onProgress?.(done, open.length, what);
@@ -215,8 +217,8 @@ async function generateAll(
 
 function outcomeOf(task: BuiltTask, jobs: readonly Job[], known: Answers): TaskOutcome {
   const flat = jobs.map((job): AnswerOf<RequestKind> => {
-    if ('generation' in job) return { text: known.get(job.generation.key) as string };
-    const scores = job.sequences.map(({ key }) => known.get(key) as LikelihoodAnswer);
+    if ('generation' in job) return { text: textIn(known, job.generation.key)! };
+    const scores = job.sequences.map(({ key }) => likelihoodIn(known, key)!);
     if (task.kind === 'loglikelihood_rolling') return { losses: Float64Array.from(scores, ([value]) => -value) };
     const [logLikelihood, isGreedy] = scores[0]!;
     return { logLikelihood, isGreedy };
