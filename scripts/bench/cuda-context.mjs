@@ -81,7 +81,8 @@ if (alone) {
     norm: Math.abs(norm / alone[i].norm - 1),
   }));
   mkdirSync(o.out, { recursive: true });
-  const file = `${o.out}/cuda-context-${o.attention.replace('+', '-')}-${size}.json`;
+  const variant = [o.attention.replace('+', '-'), ...(backend.blockSkipping ? [] : ['no-skipping']), `${size}-gpus`];
+  const file = `${o.out}/cuda-context-${variant.join('-')}.json`;
   const report = {
     command: commandGiven('cuda-context', o.out),
     gpu: driver.deviceName,
