@@ -3,6 +3,7 @@ import { tensor3d } from '@tensorflow/tfjs-core';
 import type { LlamaModel, TokenBatch } from '../model.js';
 import type { ObservedAttention } from './attend.js';
 import { attentionKind } from './index.js';
+import { isStickBreaking } from './stick_breaking.js';
 
 /** By layer, over all heads and all tokens that have another before them in their document. */
 export interface AttentionReach {
@@ -10,10 +11,19 @@ export interface AttentionReach {
   distance: number[];
   /** Mean of what no key took; absent with a kind that leaves nothing. */
   remainder?: number[];
+  /**
+   * With stick-breaking: the part of the attention's tiles, 64 queries by 64 keys of a document, that block skipping leaves out
+   * on a GPU, because no stick of the tile's queries reaches so far.
+   */
+  skipped?: number[];
 }
 
 /** A position p is 64·high + low: both are exact in bfloat16 up to 16,384 tokens. */
 const LOW = 64;
+
+/** Queries, and keys, of a tile; and what is left of a stick that is exhausted, as the cuda backend has them. */
+const TILE = 64;
+const EXHAUSTED = 2 ** -20;
 
 /** As many tokens say enough: more would only take time. */
 const SAMPLE = 4096;
@@ -29,7 +39,8 @@ export function attentionReach(model: LlamaModel, sample: Pick<TokenBatch, 'toke
   const cuSeqlens = Int32Array.from(sample.cuSeqlens, (boundary) => Math.min(boundary, tokens.length));
   const positions = positionsIn(cuSeqlens);
   const leavesRemainder = attentionKind(config.attention).leavesRemainder(config.attention);
-  const reach: Required<AttentionReach> = { distance: [], remainder: [] };
+  const sticks = isStickBreaking(config.attention);
+  const reach: Required<AttentionReach> = { distance: [], remainder: [], skipped: [] };
   const observe = (observed: Pick<ObservedAttention, 'mix'>) => {
     const mixed = (valueAt: (position: number) => number) => mixOf(observed, positions, config, valueAt);
     const [high, low] = [mixed((position) => Math.floor(position / LOW)), mixed((position) => position % LOW)];
@@ -47,9 +58,11 @@ export function attentionReach(model: LlamaModel, sample: Pick<TokenBatch, 'toke
     }
     reach.distance.push(distance / taken);
     reach.remainder.push(1 - taken / rows);
+    if (sticks) reach.skipped.push(skippedTiles(observed, positions, cuSeqlens, config));
   };
   model.lastLogits(tokens, { cuSeqlens, observe }).dispose();
-  return leavesRemainder ? reach : { distance: reach.distance };
+  const { distance, remainder, skipped } = reach;
+  return { distance, ...(leavesRemainder ? { remainder } : {}), ...(sticks ? { skipped } : {}) };
 }
 
 function positionsIn(cuSeqlens: Int32Array): Int32Array {
@@ -58,6 +71,48 @@ function positionsIn(cuSeqlens: Int32Array): Int32Array {
     for (let i = cuSeqlens[s]!; i < cuSeqlens[s + 1]!; i++) positions[i] = i - cuSeqlens[s]!;
   }
   return positions;
+}
+
+/** The part of all heads' tiles in which every stick is exhausted before it comes to them. */
+function skippedTiles(
+  { mix }: Pick<ObservedAttention, 'mix'>,
+  positions: Int32Array,
+  cuSeqlens: Int32Array,
+  { numHeads, numKvHeads, headDim }: { numHeads: number; numKvHeads: number; headDim: number },
+): number {
+  const tileOf = (position: number) => Math.floor(position / TILE);
+  const most = positions.reduce((highest, position) => Math.max(highest, tileOf(position)), 0);
+  let [tiles, skipped] = [0, 0];
+  // What the tiles so far, from the farthest on, and the remainder leave of each row's stick: it is left before the next tile.
+  let left: Float32Array | undefined;
+  for (let first = 0; first <= most; first += headDim) {
+    const values = new Float32Array(positions.length * numKvHeads * headDim);
+    for (const [i, position] of positions.entries()) {
+      const at = tileOf(position) - first;
+      if (at < 0 || at >= headDim) continue;
+      for (let h = 0; h < numKvHeads; h++) values[(i * numKvHeads + h) * headDim + at] = 1;
+    }
+    const { output, remainder } = mix(tensor3d(values, [positions.length, numKvHeads, headDim]));
+    const byTile = output.dataSync();
+    left ??= Float32Array.from(remainder!.dataSync());
+    for (let tile = first; tile < first + headDim && tile <= most; tile++) {
+      for (let row = 0; row < left.length; row++) left[row]! += byTile[row * headDim + tile - first]!;
+      for (let s = 0; s + 1 < cuSeqlens.length; s++) {
+        // Blocks of queries that see the tile and lie beyond it.
+        for (let begin = cuSeqlens[s]! + tile * TILE; begin < cuSeqlens[s + 1]!; begin += TILE) {
+          tiles += numHeads;
+          if (tileOf(positions[begin]!) === tile) continue;
+          const end = Math.min(begin + TILE, cuSeqlens[s + 1]!);
+          for (let head = 0; head < numHeads; head++) {
+            let longest = 0;
+            for (let i = begin; i < end; i++) longest = Math.max(longest, left[i * numHeads + head]!);
+            if (longest < EXHAUSTED) skipped++;
+          }
+        }
+      }
+    }
+  }
+  return tiles > 0 ? skipped / tiles : 0;
 }
 
 /** What each row [N, numHeads] makes of one number for each key, and what it leaves, where the attention says so. */

@@ -44,10 +44,12 @@ describe('sb-study on a comparison', () => {
     expect(validations.map(({ tokens }: { tokens: number }) => tokens)).toEqual([64, 96]);
     expect(validations[0].distance).toHaveLength(sizes.numLayers);
     expect(validations[0].remainder).toHaveLength(sizes.numLayers);
+    expect(validations[0].skipped).toEqual([0, 0]); // one tile, which nothing precedes
     expect(trainingSpeed).toBeGreaterThan(0);
     expect(arms[0].result.validations[0].remainder).toBe(undefined);
     expect(picturesOf('compared')).toEqual([
       ...['loss-by-length.svg', 'loss-by-position.svg', 'loss-by-tokens.svg', 'reach-by-tokens.svg'],
+      'skipped-by-tokens.svg',
     ]);
     const html = readFileSync(join(folder, 'compared/results/report.html'), 'utf8');
     for (const words of ['The study expects', 'Differences from RoPE', 'remainder at the end', '(kept)'])

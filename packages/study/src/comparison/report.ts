@@ -267,6 +267,35 @@ function reachBlocks(arms: readonly Compared[]): ReportBlock[] {
         .filter(({ last }) => last.remainder)
         .map(({ name, last }) => [name, ...numbers.map((layer) => shown(last.remainder![layer], 3))]),
     },
+    ...skippedBlocks(seen, numbers),
+  ];
+}
+
+type Seen = { name: string; byTokens: Validation[]; last: Validation };
+type Validation = NonNullable<ComparisonResult['validations']>[number];
+
+/** What block skipping leaves out, of sticks, where that was taken. */
+function skippedBlocks(seen: readonly Seen[], layers: readonly number[]): ReportBlock[] {
+  const sticks = seen.filter(({ last }) => last.skipped);
+  if (sticks.length === 0) return [];
+  return [
+    {
+      ...{ kind: 'curves', name: 'skipped-by-tokens', xLabel: 'tokens seen', yLabel: 'tiles skipped (%)' },
+      curves: sticks.map(({ name, byTokens }) => ({
+        name,
+        points: byTokens.flatMap(({ tokens, skipped }) => (skipped ? { x: tokens, y: 100 * mean(skipped) } : [])),
+      })),
+      caption:
+        'Mean over layers and heads of the tiles, 64 queries by 64 keys, that no stick reaches, in windows of the training length; the first seed.',
+    },
+    {
+      kind: 'table',
+      columns: ['tiles skipped at the end (%), by layer', ...layers.map((layer) => `${layer + 1}`)],
+      rows: sticks.map(({ name, last }) => [
+        name,
+        ...layers.map((layer) => (last.skipped![layer] === undefined ? '' : (100 * last.skipped![layer]!).toFixed(0))),
+      ]),
+    },
   ];
 }
 

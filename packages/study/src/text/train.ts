@@ -43,6 +43,8 @@ export const TrainingResultSchema = z.object({
         /** By layer, over all heads: the mean distance in tokens of what is attended to, and what no key took. */
         distance: z.array(z.number()),
         remainder: z.array(z.number()).optional(),
+        /** By layer: the part of the tiles that block skipping leaves out. */
+        skipped: z.array(z.number()).optional(),
       }),
     )
     .optional(),
@@ -166,6 +168,7 @@ function validationsIn(metrics: readonly MetricsLine[]): NonNullable<TrainingRes
       ...{ tokens, loss: Number(validationLoss.toFixed(4)) },
       distance: short(attention?.distance ?? []),
       ...(attention?.remainder ? { remainder: short(attention.remainder) } : {}),
+      ...(attention?.skipped ? { skipped: short(attention.skipped) } : {}),
     }));
 }
 
