@@ -11,7 +11,13 @@ const tokens = Int32Array.from({ length: 291 }, (_, i) => (i * i * 5 + i) % 31);
 
 /** The same from the matrices of each document. */
 function expected(model: LlamaModel) {
-  const sums = Array.from({ length: sizes.numLayers }, () => ({ rows: 0, taken: 0, distance: 0, tiles: 0, skipped: 0 }));
+  const sums = Array.from({ length: sizes.numLayers }, () => ({
+    rows: 0,
+    taken: 0,
+    distance: 0,
+    tiles: 0,
+    skipped: 0,
+  }));
   for (const [s, length] of lengths.entries()) {
     const document = tokens.subarray(cuSeqlens[s], cuSeqlens[s + 1]);
     const observe = ({ layer, weights }: { layer: number; weights(): { dataSync(): ArrayLike<number> } }) => {
