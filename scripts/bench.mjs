@@ -13,6 +13,7 @@ const benches = {
   'cuda-distance': 'how far a run in bfloat16 parts from one in float32, beside PyTorch with --pytorch',
   'cuda-skip': 'what block skipping saves on a trained model and real text',
   generate: 'generation: tokens/s alone and in batches, by context, beside another build',
+  'train-pairs': 'training on the CPU beside another build of the project, in turns',
   checkpoint: 'what the checksums of a checkpoint cost when it is saved and loaded',
   golden:
     'the losses of a tiny training run for each kind of attention, compared with recorded ones (a check, not a timing)',
