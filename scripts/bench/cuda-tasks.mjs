@@ -1,9 +1,9 @@
 // `npm run bench -- cuda-tasks --goldens DIR --tokenizer FILE`: tasks on one GPU with the 1B model, random weights: HellaSwag's
 // 40,168 requests, MMLU's of five examples, RULER at 65,536 tokens, each with where the time goes; and whether a document
-// alone has the digits that it has among others. The documents are those of golden files, repeated; the requests that a loop
-// on `transformers` is to be timed with (scripts/bench/tasks/transformers_loop.py) go to --work. Options: --documents n
+// alone has the digits that it has among others. The documents are those of golden files, repeated; the requests that
+// lm-evaluation-harness is to be timed with (scripts/bench/tasks/transformers_loop.py) go to --work. Options: --documents n
 // --mmlu subjects,documents --texts n --attention a --config file --layers n --backend b --work folder --out folder
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { seededRandom } from '@stickbreaking/base';
@@ -134,16 +134,13 @@ async function compareAlone(whole, count) {
   });
 }
 
-/** Token ids of contexts and continuations, a line each, for the loop on transformers. */
+/** Contexts and continuations, a line each, and the tokenizer: what lm-evaluation-harness is to be timed with. */
 function dumpRequests({ tasks }, name) {
-  const lines = tasks[0].examples.flatMap(({ requests }) => {
-    const context = [...tokenizer.encode(requests[0].context)];
-    return requests.map((one) => [
-      context,
-      [...tokenizer.encode(one.context + one.continuation)].slice(context.length),
-    ]);
-  });
-  writeFileSync(join(o.work, name), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  const lines = tasks[0].examples.flatMap(({ requests }) =>
+    requests.map(({ context, continuation }) => `${JSON.stringify({ context, continuation })}\n`),
+  );
+  writeFileSync(join(o.work, name), lines.join(''));
+  copyFileSync(o.tokenizer, join(o.work, 'tokenizer.json'));
 }
 
 /** How much of a long cache one step reads. */

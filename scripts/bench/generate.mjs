@@ -2,6 +2,7 @@
 // Usage: node scripts/bench/generate.mjs [--config FILE] [--backend auto] [--batch 1,16] [--prompt 64] [--tokens 128]
 //   [--baseline FOLDER] [--turns 3]                      rates, beside those of another checkout's build
 //   [--contexts 1024,4096 --checkpoint DIR[,DIR] --data FILE]   ms a token by context, of trained models
+//   [--agree 10000 --checkpoint DIR --data FILE]          sequences sampled alone and in batches: how many differ
 //   [--name generate]                                     benchmarks/NAME.json
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { selectBackend } from '@stickbreaking/core';
 import { openTokenizer, readDocuments } from '@stickbreaking/data';
 import { LlamaModel, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
+import { measureAgreement } from './generate/agreement.mjs';
 import { measureContexts } from './generate/contexts.mjs';
 import { machine, median, writeReport } from './measure.mjs';
 
@@ -24,6 +26,7 @@ const { values: o } = parseArgs({
     baseline: { type: 'string' },
     turns: { type: 'string', default: '3' },
     contexts: { type: 'string' },
+    agree: { type: 'string' },
     checkpoint: { type: 'string' },
     data: { type: 'string' },
     name: { type: 'string', default: 'generate' },
@@ -33,7 +36,15 @@ const numbers = (text) => text.split(',').map(Number);
 const { description } = await selectBackend(o.backend);
 const report = { ...machine(description), settings: o };
 
-if (o.contexts) {
+if (o.agree) {
+  const directory = resolveCheckpoint(o.checkpoint);
+  const tokens = await tokensOf(join(directory, 'tokenizer.json'), 200_000);
+  const model = LlamaModel.load(directory);
+  const settings = { count: Number(o.agree), newTokens: Number(o.tokens), batches: numbers(o.batch) };
+  report.agreement = await measureAgreement(model, tokens, settings);
+  model.dispose();
+  console.log(JSON.stringify(report.agreement));
+} else if (o.contexts) {
   report.contexts = {};
   for (const checkpoint of o.checkpoint.split(',')) {
     const directory = resolveCheckpoint(checkpoint);
