@@ -1,6 +1,7 @@
 /** The document protocol: each document by itself, in rolling windows of the context length (lm-evaluation-harness). */
 import { UserError } from '@stickbreaking/base';
 import type { Tokenizer } from '@stickbreaking/data';
+import { PositionSums } from './position_sums.js';
 import type { LengthResult, OnProgress, TokenScorer } from './scoring.js';
 import { documentPerplexity, type EvaluationDocument } from './tasks/document_perplexity.js';
 import { RollingRequests } from './tasks/rolling.js';
@@ -31,9 +32,21 @@ export async function evaluateDocuments(
   for (const length of lengths) {
     const start = performance.now();
     onProgress?.({ length, done: 0, total });
-    const answers = await requests.answer(score, length, (done) => onProgress?.({ length, done, total }));
+    const positions = new PositionSums(length);
+    const answers = await requests.answer(
+      score,
+      length,
+      (done) => onProgress?.({ length, done, total }),
+      (position, loss) => positions.add(position, loss),
+    );
     const seconds = (performance.now() - start) / 1000;
-    results.push({ protocol: 'documents', length, ...scoreTask(task, answers), seconds });
+    results.push({
+      protocol: 'documents',
+      length,
+      ...scoreTask(task, answers),
+      seconds,
+      lossByPosition: positions.buckets(),
+    });
   }
   return results;
 }

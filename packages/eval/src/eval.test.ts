@@ -106,7 +106,7 @@ describe('the stream protocol', () => {
     };
     const [result] = await evaluateStream(byPosition, documents, { lengths: [8], tokenizer });
     expect(starts).toEqual([12]);
-    expect(result!.lossByPosition!.map(({ begin, nll }) => [begin, nll])).toEqual([
+    expect(result!.lossByPosition.map(({ begin, nll }) => [begin, nll])).toEqual([
       [0, 0],
       [1, 1],
       [2, 2.5],
@@ -130,6 +130,20 @@ describe('the document protocol', () => {
       { tokens: [4, 5, 6], targets: [-1, -1, 7] },
     ]);
     expect(rollingWindows([1], 8, 99)).toEqual([{ tokens: [99], targets: [1] }]);
+  });
+
+  it('gives the loss by position, of every token once', async () => {
+    const byPosition = async ({ tokens, cuSeqlens }: { tokens: ArrayLike<number>; cuSeqlens: ArrayLike<number> }) =>
+      Array.from({ length: tokens.length }, (_, i) => i - Array.from(cuSeqlens).findLast((begin) => begin <= i)!);
+    // Windows of 4: abcd, efg after one token of context more, hi.
+    const texts = [{ text: 'abcdefg' }, { text: 'hi' }];
+    const [result] = await evaluateDocuments(byPosition, texts, { lengths: [4], tokenizer });
+    expect(result!.lossByPosition).toEqual([
+      { begin: 0, end: 1, nll: 0, tokens: 2 },
+      { begin: 1, end: 2, nll: 1, tokens: 3 },
+      { begin: 2, end: 4, nll: (2 + 3 + 2 + 3) / 4, tokens: 4 },
+    ]);
+    expect(result!.nll).toBeCloseTo(13 / 9, 10);
   });
 
   it('gives a uniform model the vocabulary as its perplexity, by token, word and byte', async () => {

@@ -34,15 +34,24 @@ export interface LengthResult extends TextFigures {
   /** Tokens of context, at most. */
   length: number;
   seconds: number;
-  /** With the stream protocol: see `StreamResult`. */
-  lossByPosition?: StreamResult['lossByPosition'];
+  /** The loss by position in the window. */
+  lossByPosition: PositionLoss[];
+}
+
+/**
+ * The mean loss of positions from `begin` up to `end` of the windows, in nats: a token at position p is predicted from p + 1
+ * tokens, with the document protocol the one before the document among them.
+ */
+export interface PositionLoss {
+  begin: number;
+  end: number;
+  nll: number;
+  tokens: number;
 }
 
 /** One window length of the stream protocol. */
 export interface StreamResult extends LengthResult {
   protocol: 'stream';
-  /** The mean loss of positions from `begin` up to `end` of the window, in nats. */
-  lossByPosition: { begin: number; end: number; nll: number; tokens: number }[];
 }
 
 /** How far an evaluation has come at one context length, in tokens. */

@@ -8,6 +8,7 @@
  */
 import { UserError } from '@stickbreaking/base';
 import type { Tokenizer } from '@stickbreaking/data';
+import { PositionSums } from './position_sums.js';
 import { BATCH_TOKENS, figures, type OnProgress, type StreamResult, type TokenScorer } from './scoring.js';
 import { type StreamText, type StreamTokenizer, TokenStream } from './token_stream.js';
 
@@ -92,32 +93,4 @@ async function evaluateLength(
     seconds,
     lossByPosition: positions.buckets(),
   };
-}
-
-/** Losses by their place in the window. */
-class PositionSums {
-  private readonly nll: Float64Array;
-  private readonly tokens: Float64Array;
-
-  constructor(length: number) {
-    this.nll = new Float64Array(length);
-    this.tokens = new Float64Array(length);
-  }
-
-  add(position: number, loss: number): void {
-    this.nll[position]! += loss;
-    this.tokens[position]!++;
-  }
-
-  /** Buckets that double: position 0, 1, 2–3, 4–7, … */
-  buckets(): StreamResult['lossByPosition'] {
-    const sum = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
-    const buckets = [];
-    for (let begin = 0, end = 1; begin < this.nll.length; begin = end, end = Math.min(2 * end, this.nll.length)) {
-      const tokens = sum(this.tokens.subarray(begin, end));
-      const nll = sum(this.nll.subarray(begin, end)) / tokens;
-      if (tokens > 0) buckets.push({ begin, end, nll, tokens });
-    }
-    return buckets;
-  }
 }

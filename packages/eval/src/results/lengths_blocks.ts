@@ -1,13 +1,12 @@
 /** The report of perplexity by length: figures 5 and 8 of https://arxiv.org/abs/2410.17980. */
 import type { ReportBlock } from '../report/report.js';
-import type { LengthResult, StreamResult } from '../scoring.js';
+import type { LengthResult } from '../scoring.js';
 
 /** @param facts about the evaluation, said first */
 export function lengthsBlocks(
   results: readonly LengthResult[],
   facts: readonly (readonly [name: string, value: string])[],
 ): ReportBlock[] {
-  const streamed = results.filter((one): one is StreamResult => one.lossByPosition !== undefined);
   const protocols = [...new Set(results.map(({ protocol }) => protocol))];
   const curves = protocols.map((protocol) => ({
     name: protocol,
@@ -28,16 +27,16 @@ export function lengthsBlocks(
       },
     );
   }
-  if (streamed.length > 0) {
+  if (results.length > 0) {
     blocks.push(
       { kind: 'heading', text: 'Loss by position' },
       {
         kind: 'curves',
         name: 'loss-by-position',
         caption:
-          'Mean negative log-likelihood of the tokens from half to the whole of a position in the window, which is counted from 1 (figure 8 of the paper).',
-        curves: streamed.map(({ length, lossByPosition }) => ({
-          name: `windows of ${length}`,
+          'Mean negative log-likelihood of the tokens from half to the whole of a position in the window, which is counted from 1 and begins, with the document protocol, with the token before the document (figure 8 of the paper).',
+        curves: results.map(({ protocol, length, lossByPosition }) => ({
+          name: protocols.length > 1 ? `${protocol}, windows of ${length}` : `windows of ${length}`,
           points: lossByPosition.map(({ end, nll }) => ({ x: end, y: nll })),
         })),
         xLabel: 'position in the window',

@@ -39,11 +39,13 @@ export class RollingRequests {
    *
    * @param length the most input tokens of a window
    * @param onDone called with the number of tokens scored so far
+   * @param onLoss called with each token's loss and its position in its window
    */
   async answer(
     score: TokenScorer,
     length: number,
     onDone: (tokens: number) => void,
+    onLoss?: (position: number, loss: number) => void,
   ): Promise<AnswerOf<'loglikelihood_rolling'>[]> {
     const windows = this.texts.flatMap((one) => rollingWindows(one, length, this.prefix));
     const losses = new Float64Array(this.tokens);
@@ -53,7 +55,14 @@ export class RollingRequests {
       const cuSeqlens = [0];
       for (const { tokens } of batch) cuSeqlens.push(cuSeqlens.at(-1)! + tokens.length);
       const found = await score({ tokens: batch.flatMap((window) => window.tokens), targets, cuSeqlens });
-      for (const [i, target] of targets.entries()) if (target !== -1) losses[done++] = found[i]!;
+      for (const [w, window] of batch.entries()) {
+        for (const [position, target] of window.targets.entries()) {
+          if (target === -1) continue;
+          const loss = found[cuSeqlens[w]! + position]!;
+          losses[done++] = loss;
+          onLoss?.(position, loss);
+        }
+      }
       onDone(done);
     }
     let end = 0;
