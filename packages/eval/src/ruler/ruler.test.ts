@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -163,4 +164,23 @@ describe('parts of the texts', () => {
       /^RULER needs dev-v2\.0\.json or squad\.json under .*ruler, as published in https:\/\/rajpurkar/,
     );
   });
+});
+
+// Variable tracking needs no text of others: these are the texts of NVIDIA's own code (of October 2024 and of July 2026), run
+// with seed 42 and the tokenizer below, by their SHA-256.
+it.each([
+  ['nvidia-2024-10', 1500, 3, 'f2f043d7d53c8a1aae7ed883fe09adaee075d69283697b10e2f65827cd1dea60'],
+  ['nvidia-2024-10', 2048, 12, '1f066af6bee1f0837e4a50ea6328acc36236d8340b090aacbe02e80fcddc9026'],
+  ['nvidia', 1500, 3, 'a9f13646b7303f16980624646dc8daaa873d5e9347ba80ffbfdda91900d0726c'],
+  ['nvidia', 4096, 3, 'abff3843e3c00c67837a8e4420c54a3444d11d94b3128ca439ac7b456d08f710'],
+] as const)('tracks variables as the original does: %s, %i tokens', async (form, maxLength, samples, sha256) => {
+  const made = await rulerTasks
+    .find(({ name }) => name === 'vt')!
+    .write({
+      ...{ form, maxLength, samples, random: new PythonRandom(42), numpy: new NumpyRandom(42) },
+      materials: materialsIn(folder, form),
+      count: async (text) => (text.match(/[\p{L}\p{N}_]+|[^\p{L}\p{N}_\s]/gu) ?? []).length,
+    });
+  const all = made.map(({ prompt }) => prompt).join('\x1f');
+  expect(createHash('sha256').update(all).digest('hex')).toBe(sha256);
 });

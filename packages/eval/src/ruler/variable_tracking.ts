@@ -35,8 +35,8 @@ export async function writeVariables(name: string, context: RulerContext): Promi
   const example = `${shown!.prompt} ${shown!.outputs.join(' ')}\n\n`;
   const samples = await fitted(context, {
     task: name,
-    step: 10,
-    guess: { units: 10, factor: 2 },
+    // NVIDIA's present generator takes shorter steps for short texts.
+    step: form === 'nvidia' && context.maxLength < 4096 ? 5 : 10,
     answerTokens: ANSWER_TOKENS,
     extraTokens: await context.count(example),
     make: (units) => draft(QUESTION, 5, units, context),
