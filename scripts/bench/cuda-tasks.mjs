@@ -1,7 +1,7 @@
 // `npm run bench -- cuda-tasks --goldens DIR --tokenizer FILE`: tasks on one GPU with the 1B model, random weights: HellaSwag's
 // 40,168 requests, MMLU's of five examples, RULER at 65,536 tokens, each with where the time goes; and whether a document
 // alone has the digits that it has among others. The documents are those of golden files, repeated; the requests that
-// lm-evaluation-harness is to be timed with (scripts/bench/tasks/transformers_loop.py) go to --work. Options: --documents n
+// a loop on `transformers` is to be timed with (scripts/bench/tasks/transformers_loop.py) go to --work. Options: --documents n
 // --mmlu subjects,documents --texts n --attention a --config file --layers n --backend b --work folder --out folder
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -134,11 +134,15 @@ async function compareAlone(whole, count) {
   });
 }
 
-/** Contexts and continuations, a line each, and the tokenizer: what lm-evaluation-harness is to be timed with. */
+/** Contexts and continuations, as text and as tokens, a line each, and the tokenizer: what others are to be timed with. */
 function dumpRequests({ tasks }, name) {
-  const lines = tasks[0].examples.flatMap(({ requests }) =>
-    requests.map(({ context, continuation }) => `${JSON.stringify({ context, continuation })}\n`),
-  );
+  const lines = tasks[0].examples.flatMap(({ requests }) => {
+    const before = [...tokenizer.encode(requests[0].context)];
+    return requests.map(({ context, continuation }) => {
+      const after = [...tokenizer.encode(context + continuation)].slice(before.length);
+      return `${JSON.stringify({ context, continuation, tokens: [before, after] })}\n`;
+    });
+  });
   writeFileSync(join(o.work, name), lines.join(''));
   copyFileSync(o.tokenizer, join(o.work, 'tokenizer.json'));
 }

@@ -73,7 +73,7 @@ export function main(argv: string[], wiring: Wiring = {}): Promise<number> {
 async function run(args: Arguments, wiring: Wiring): Promise<number> {
   const config = loadRunConfig(args.config, args._.map(String));
   const asked = args.backend ?? config.backend;
-  if (args.plan) return await plan(args, config, asked);
+  if (args.plan) return await plan(args, config, asked, wiring);
   const started = await startProcesses(args, asked, countGpus);
   if ('exitCode' in started) return started.exitCode;
   const { place } = started;
@@ -93,11 +93,12 @@ async function run(args: Arguments, wiring: Wiring): Promise<number> {
 /** How many GPUs this machine shows. */
 const countGpus = async () => (await import('@stickbreaking/core/cuda')).countGpus();
 
-async function plan(args: Arguments, config: RunConfig, asked: string): Promise<number> {
+async function plan(args: Arguments, config: RunConfig, asked: string, wiring: Wiring): Promise<number> {
   const here = await gpusAsked(args, countGpus, false);
   const gpus = here && here * (args.nodes ?? 1);
   const backend = await selectBackend(asked);
-  const made = await makePlan(config, backend, { resume: args.resume, gpus });
+  const openTaskScorer = config.evaluation && (await wiring.taskScorer?.());
+  const made = await makePlan(config, backend, { resume: args.resume, gpus, openTaskScorer });
   process.stdout.write(args.json ? `${JSON.stringify(made, null, 2)}\n` : formatPlan(made));
   return made.missing.length > 0 ? EXIT.unmet : EXIT.done;
 }

@@ -170,6 +170,16 @@ evaluation: { tasks: [arc_easy], dataDir: ${at('data')}, limit: 5, everySteps: 2
     const missing = run('evaluation.tasks=sciq');
     expect(missing.stderr).toMatch(/^sciq: the split 'test' of allenai\/sciq is not under /);
     expect([unknown.status === 0, missing.status === 0, existsSync(at('none'))]).toEqual([false, false, false]);
+    const plan = run('evaluation.tasks=sciq', '--plan', '--json');
+    expect(JSON.parse(plan.stdout).missing).toEqual([
+      expect.stringMatching(/^sciq: the split 'test' of allenai\/sciq is not under /),
+    ]);
+    expect(plan.status).not.toBe(0);
+    const nowhere = run(`evaluation.dataDir=${at('nowhere')}`, '--plan', '--json');
+    expect(JSON.parse(nowhere.stdout).missing).toEqual([
+      expect.stringMatching(/^--data-dir: there is no directory .*nowhere\.$/),
+    ]);
+    expect(JSON.parse(run('--plan', '--json').stdout).missing).toEqual([]);
   });
 
   it('names the package where nothing scores tasks', async () => {

@@ -5,6 +5,7 @@ import { UserError } from '@stickbreaking/base';
 import type { SelectedBackend } from '@stickbreaking/core';
 import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stickbreaking/data';
 import { countActiveParameters, countParameters, resolveCheckpoint } from '@stickbreaking/model';
+import { type OpenTaskScorer, openEvaluation } from './evaluation.js';
 import { type GpuPlan, gpuMemoryFault, planGpus } from './gpu_plan.js';
 import { checkpointToResume } from './resume.js';
 import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer, startOf } from './run.js';
@@ -60,25 +61,34 @@ export interface Plan {
   missing: string[];
 }
 
+export interface PlanOptions {
+  resume: boolean;
+  /** Plan for so many, which need not be there: H100s where none is. */
+  gpus?: number | undefined;
+  /** Opens what scores the tasks of the run's `evaluation`, whose data are looked for. */
+  openTaskScorer?: OpenTaskScorer | undefined;
+}
+
 /**
  * Plans a run.
  *
- * @param gpus plan for so many, which need not be there: H100s where none is
  * @throws UserError if something is wrong; what is merely missing is listed in `missing`
  */
 export async function makePlan(
   config: RunConfig,
   backend: SelectedBackend,
-  { resume, gpus }: { resume: boolean; gpus?: number | undefined },
+  { resume, gpus, openTaskScorer }: PlanOptions,
 ): Promise<Plan> {
   const missing: string[] = [];
+  const noteMissing = (error: unknown): undefined => {
+    if (!(error instanceof UserError && error.missing)) throw error;
+    missing.push(error.message);
+  };
   const orMissing = <T>(look: () => T): T | undefined => {
     try {
       return look();
     } catch (error) {
-      if (!(error instanceof UserError && error.missing)) throw error;
-      missing.push(error.message);
-      return undefined;
+      return noteMissing(error);
     }
   };
   const tokenizer = orMissing(() => openRunTokenizer(config));
@@ -95,6 +105,7 @@ export async function makePlan(
   const stages = placeStages(described.stages);
   const resumed = tokenizer && checkpointToResume(described);
   const sources = sourcesOf(config).flatMap((source) => orMissing(() => planSource(config, source, tokenizer)) ?? []);
+  if (tokenizer) await openEvaluation(config, tokenizer, openTaskScorer, undefined).catch(noteMissing);
   const parameters = countParameters(config.model);
   const measured = gpu || tooLittleMemory ? undefined : await secondsOfRun(config, backend.name);
   const { plan: sourcePlans, shardBytes } = collect(sources);

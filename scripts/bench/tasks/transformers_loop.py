@@ -2,8 +2,10 @@
 
   make FOLDER TOKENIZER        a tiny LLaMA of random weights, float32, saved by transformers with the tokenizer
   check FOLDER SAMPLES...      log-likelihoods of sb-eval's samples by torch in float32, tokenized here; the largest differences
-  harness FOLDER SHARE         seconds that lm-evaluation-harness itself takes for that part of the requests in the bench's --work
-                               folder, with a LLaMA of the 1B's size in bfloat16; the harness is in PYTHONPATH
+  loop FOLDER SHARE            seconds of a loop like lm-evaluation-harness's (sorted by length, batches padded on the right, one
+                               row a request, float32 log-softmax) for that part of the requests in the bench's --work folder,
+                               with a LLaMA of the 1B's size in bfloat16
+  harness FOLDER SHARE         the same by lm-evaluation-harness itself, which is in PYTHONPATH
 """
 import json
 import sys
@@ -57,6 +59,43 @@ def check(folder, *samples):
     print(json.dumps({"requests": count, "largest": largest, "greedyApart": flipped, "byTask": by_task}))
 
 
+@torch.no_grad()
+def loop(requests, share):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    all_pairs = [json.loads(line)["tokens"] for line in open(f"{requests}/hellaswag-requests.jsonl")]
+    pairs = all_pairs[: int(len(all_pairs) * float(share))]
+    size = dict(hidden_size=1536, intermediate_size=4096, num_hidden_layers=40, num_attention_heads=24, vocab_size=49152)
+    if device == "cpu":
+        size = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=49152)
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device(device):
+        model = LlamaForCausalLM(LlamaConfig(**size, tie_word_embeddings=True, max_position_embeddings=4096)).eval()
+    pairs.sort(key=lambda pair: -len(pair[0]) - len(pair[1]))
+
+    def run(part, batch):
+        for first in range(0, len(part), batch):
+            rows = part[first:first + batch]
+            inputs = [(context + after)[:-1] for context, after in rows]
+            longest = max(map(len, inputs))
+            ids = torch.tensor([row + [0] * (longest - len(row)) for row in inputs], device=device)
+            logits = torch.log_softmax(model(ids).logits, dim=-1, dtype=torch.float32)
+            for i, (context, after) in enumerate(rows):
+                own = logits[i, len(context) - 1:len(context) - 1 + len(after)]
+                target = torch.tensor(after, device=device)
+                own.gather(1, target[:, None]).sum().item()
+                (own.argmax(-1) == target).all().item()
+
+    for batch in (64,):
+        run(pairs[:2 * batch], batch)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        start = time.time()
+        run(pairs, batch)
+        seconds = time.time() - start
+        print(json.dumps({"batch": batch, "requests": len(pairs), "of": len(all_pairs), "seconds": seconds,
+                          "secondsForAll": seconds * len(all_pairs) / len(pairs)}))
+
+
 def harness(requests, share):
     """The harness is a folder in PYTHONPATH; what it imports and does not need here may be missing."""
 
@@ -98,4 +137,4 @@ def harness(requests, share):
 
 
 if __name__ == "__main__":
-    {"make": make, "check": check, "harness": harness}[sys.argv[1]](*sys.argv[2:])
+    {"make": make, "check": check, "loop": loop, "harness": harness}[sys.argv[1]](*sys.argv[2:])

@@ -50,7 +50,9 @@ export function splitsOf(tasks: readonly TaskDefinition[], numFewshotOf: (task: 
  * @throws UserError that names the first that is missing, its columns and where it is published
  */
 export function findData(directory: string, splits: readonly Split[]): FoundData {
-  if (!existsSync(directory)) throw new UserError(`--data-dir: there is no directory ${shown(directory)}.`);
+  if (!existsSync(directory)) {
+    throw new UserError(`--data-dir: there is no directory ${shown(directory)}.`, { missing: true });
+  }
   const found = new Map<string, SourceFile[]>();
   const missing: Split[] = [];
   for (const one of splits) {
