@@ -10,6 +10,7 @@ const benches = {
   nccl: 'sums and copies between the GPUs of this machine (--gpus)',
   'cuda-curves': 'losses of training runs in each precision, beside another seed',
   'cuda-generate': 'generation by the 1B model on one GPU',
+  'cuda-moe': 'a mixture of experts on the GPU, kernel by kernel, beside PyTorch with --pytorch',
   'cuda-distance': 'how far a run in bfloat16 parts from one in float32, beside PyTorch with --pytorch',
   'cuda-skip': 'what block skipping saves on a trained model and real text',
   generate: 'generation: tokens/s alone and in batches, by context, beside another build',

@@ -34,7 +34,7 @@ async function twice() {
   const options = {
     seed: 7,
     bfloat16Inputs: true,
-    only: (one) => wanted(one) && /D (32|64|128)|fp8|moments/.test(one.name),
+    only: (one) => wanted(one) && /D (32|64|128)|fp8|moments|experts/.test(one.name),
   };
   const [first, second] = [
     await runConformance('cuda', bfloat16Tolerances, options),

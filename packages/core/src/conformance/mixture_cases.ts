@@ -25,7 +25,14 @@ export function mixtureCases(): ConformanceCase[] {
     mixtureCase([75, 20, 16, 6, 1], 'one expert takes all'),
     mixtureCase([75, 20, 16, 6, 2], 'one expert takes all'),
     mixtureCase([69, 20, 16, 6, 2], 'extreme'),
+    // Rows of whole 16 bytes, as the GPU's kernels want them: more tokens than a tile, experts with few or none.
+    mixtureCase([40, 64, 24, 8, 2]),
+    mixtureCase([140, 136, 40, 8, 3]),
+    mixtureCase([66, 8, 8, 24, 1]),
+    mixtureCase([70, 72, 136, 3, 3], 'ties'),
+    mixtureCase([150, 64, 40, 6, 2], 'one expert takes all'),
     sumsCase([67, 21, 10, 5, 2]),
+    sumsCase([140, 80, 48, 6, 2]),
   ];
 }
 

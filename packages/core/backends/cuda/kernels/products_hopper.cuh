@@ -52,27 +52,26 @@ __device__ __forceinline__ void hold(float (&x)[N]) {
 #define LIST64                                                                                                  \
   LIST32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56" \
          ",%57,%58,%59,%60,%61,%62,%63"
+#define LIST128                                                                                                       \
+  LIST64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89"   \
+         ",%90,%91,%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112" \
+         ",%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
 #define OUT4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define OUT16(i) OUT4(i), OUT4(i + 4), OUT4(i + 8), OUT4(i + 12)
 #define OUT32(i) OUT16(i), OUT16(i + 16)
 #define OUT64(i) OUT32(i), OUT32(i + 32)
+#define OUT128(i) OUT64(i), OUT64(i + 64)
 
 // d [64, n] (+)= A·B over 16 of the inner dimension; `clear` starts from zero.
-// _SS: both operands in shared memory; TRANSPOSE: their inner dimension runs along rows (both), or columns (neither).
-// _RS: A in registers (four pairs of bf16), B with the inner dimension along rows.
+// Both operands in shared memory; TRANSPOSE: of which the inner dimension runs along rows, not columns.
+// Or A in registers (four pairs of bf16), B with the inner dimension along rows.
 #define WGMMA(n, count, list, a0, a1, a2, a3, a4, a5)                                                              \
-  template <bool TRANSPOSE>                                                                                        \
+  template <bool TRANSPOSE_A, bool TRANSPOSE_B = TRANSPOSE_A>                                                      \
   __device__ __forceinline__ void multiply(float (&d)[count], unsigned long long a, unsigned long long b, bool clear) { \
-    if constexpr (TRANSPOSE)                                                                                       \
-      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " a2 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n             \
-                   "k16.f32.bf16.bf16 {" list "}, " a0 ", " a1 ", p, 1, 1, 1, 1;\n}"                               \
-                   : OUT##count(0)                                                                                 \
-                   : "l"(a), "l"(b), "r"((int)!clear));                                                            \
-    else                                                                                                           \
-      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " a2 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n             \
-                   "k16.f32.bf16.bf16 {" list "}, " a0 ", " a1 ", p, 1, 1, 0, 0;\n}"                               \
-                   : OUT##count(0)                                                                                 \
-                   : "l"(a), "l"(b), "r"((int)!clear));                                                            \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " a2 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n               \
+                 "k16.f32.bf16.bf16 {" list "}, " a0 ", " a1 ", p, 1, 1, " a3 ", " a4 ";\n}"                       \
+                 : OUT##count(0)                                                                                   \
+                 : "l"(a), "l"(b), "r"((int)!clear), "n"((int)TRANSPOSE_A), "n"((int)TRANSPOSE_B));                \
   }                                                                                                                \
   __device__ __forceinline__ void multiply(float (&d)[count], const unsigned (&a)[4], unsigned long long b, bool clear) { \
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " a5 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #n               \
@@ -83,6 +82,7 @@ __device__ __forceinline__ void hold(float (&x)[N]) {
 WGMMA(32, 16, LIST16, "%16", "%17", "%18", "%19", "%20", "%21")
 WGMMA(64, 32, LIST32, "%32", "%33", "%34", "%35", "%36", "%37")
 WGMMA(128, 64, LIST64, "%64", "%65", "%66", "%67", "%68", "%69")
+WGMMA(256, 128, LIST128, "%128", "%129", "%130", "%131", "%132", "%133")
 #undef WGMMA
 
 

@@ -10,6 +10,7 @@ import * as kernelInterface from './kernel_interface.js';
 import { sizesOf } from './kernel_interface.js';
 import { BINARY, UNARY } from './operations.js';
 import { BACKWARD, BACKWARD_KEYS, BACKWARD_QUERIES, FORWARD, flashMacros } from './ops/flash_blocks.js';
+import { GROUPED_FILE, groupedMacros } from './ops/grouped.js';
 import { TYPE_CODE } from './storage.js';
 import { type Scalar, Struct } from './struct.js';
 
@@ -40,7 +41,9 @@ function unitsFor(hopper: boolean): { file: string; macros: string[] }[] {
     const kernel = fused.find((one) => one.file === file);
     if (kernel === BACKWARD && !hopper) return [];
     const served = variants.filter(({ bias, dim }) => kernel !== BACKWARD || (dim <= 64 && bias !== 'fire'));
-    const macros = kernel ? served.map((variant) => flashMacros(kernel, { ...variant, hopper })) : [[]];
+    const macros = kernel
+      ? served.map((variant) => flashMacros(kernel, { ...variant, hopper }))
+      : [file === GROUPED_FILE ? groupedMacros(hopper) : []];
     return macros.map((given) => ({ file, macros: given }));
   });
 }

@@ -47,6 +47,7 @@ export function registerCountingCuda(name: string): CountingCuda {
     memory: () => ({ free: 0, used, peak }),
     call: () => {},
     launch: () => {},
+    tensorMap: () => ({ bytes: new Uint8Array() }),
     synchronize: () => {},
     createEvent: () => 0,
     createUrgentStream: () => 1,

@@ -23,6 +23,10 @@ const DYNAMIC_SHARED_LIMIT = 8;
 const LAUNCH_CONFIG_BYTES = 56;
 const LAUNCH_ATTRIBUTE_BYTES = 72;
 const PROGRAMMATIC_STREAM_SERIALIZATION = 6;
+/** CUtensorMap and what is said of it, of cuda.h. */
+const TENSOR_MAP_BYTES = 128;
+const TENSOR_MAP_ALIGNMENT = 64;
+const TENSOR_MAP = { bfloat16: 9, noInterleave: 0, swizzle128: 3, promote256: 3, zeroOutside: 0 };
 const MAX_ARGUMENTS = 64;
 /** Bytes set aside for arguments passed as whole structs. */
 const STRUCT_SPACE = 4096;
@@ -90,6 +94,8 @@ export class CudaDriver {
   private lastWasEarly = false;
   private readonly launchConfig = koffi.alloc('uint8', LAUNCH_CONFIG_BYTES + LAUNCH_ATTRIBUTE_BYTES) as bigint;
   private readonly launchConfigView: DataView;
+  private readonly tensorMapAt: bigint;
+  private readonly tensorMapBytes: Uint8Array;
 
   constructor(ordinal = 0) {
     this.library = openDriverLibrary();
@@ -127,6 +133,10 @@ export class CudaDriver {
     this.parameterBytes = new Uint8Array(bytes);
     this.parameterView = new DataView(bytes);
     for (let i = 0; i < MAX_ARGUMENTS; i++) this.pointParameter(i, i * 8);
+    const room = koffi.alloc('uint8', TENSOR_MAP_BYTES + TENSOR_MAP_ALIGNMENT) as bigint;
+    const alignment = BigInt(TENSOR_MAP_ALIGNMENT);
+    this.tensorMapAt = ((room + alignment - 1n) / alignment) * alignment;
+    this.tensorMapBytes = new Uint8Array(koffi.view(this.tensorMapAt, TENSOR_MAP_BYTES));
     this.launchConfigView = new DataView(koffi.view(this.launchConfig, LAUNCH_CONFIG_BYTES + LAUNCH_ATTRIBUTE_BYTES));
   }
 
@@ -312,6 +322,28 @@ export class CudaDriver {
     this.parameterView.setBigUint64((MAX_ARGUMENTS + i) * 8, this.parameters + BigInt(offset), true);
     if (offset === i * 8) this.moved.delete(i);
     else this.moved.add(i);
+  }
+
+  /**
+   * A bfloat16 tensor as the copy engine reads it: boxes of it, by rows of 128 bytes whose 16-byte pieces are exchanged (128-byte
+   * swizzle), zero outside. Elements lie one after another.
+   *
+   * @param sizes innermost first, `box` likewise; the innermost size a multiple of 8
+   */
+  tensorMap(address: number, sizes: readonly number[], box: readonly number[]): Argument {
+    const dimensions = BigUint64Array.from(sizes, BigInt);
+    const strides = new BigUint64Array(sizes.length - 1);
+    let bytes = 2;
+    for (let i = 0; i + 1 < sizes.length; i++) {
+      bytes *= sizes[i]!;
+      strides[i] = BigInt(bytes);
+    }
+    const { bfloat16, noInterleave, swizzle128, promote256, zeroOutside } = TENSOR_MAP;
+    const steps = new Uint32Array(sizes.length).fill(1);
+    const at = [this.tensorMapAt, bfloat16, sizes.length, address] as const;
+    const tiles = [dimensions, strides, Uint32Array.from(box), steps] as const;
+    this.call('cuTensorMapEncodeTiled', ...at, ...tiles, noInterleave, swizzle128, promote256, zeroOutside);
+    return { bytes: this.tensorMapBytes.slice() };
   }
 
   createEvent(timing = false): number {

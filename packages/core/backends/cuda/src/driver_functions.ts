@@ -50,6 +50,10 @@ export const SIGNATURES = {
   cuEventSynchronize: ['uint64'],
   cuEventElapsedTime: ['void*', 'uint64', 'uint64'],
   cuEventDestroy_v2: ['uint64'],
+  cuTensorMapEncodeTiled: [
+    'uint64' /* CUtensorMap */,
+    ...['int', 'uint', 'uint64', 'void*', 'void*', 'void*', 'void*', 'int', 'int', 'int', 'int'],
+  ],
   cuLaunchKernelEx: ['uint64' /* CUlaunchConfig */, 'uint64', 'uint64', 'uint64'],
 } as const;
 export type DriverFunction = keyof typeof SIGNATURES;

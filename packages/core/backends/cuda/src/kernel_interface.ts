@@ -156,6 +156,26 @@ export const SAMPLE_ROW = new Struct('SampleRow', {
   uniform: 'i32',
 });
 
+/** grouped.cuh: one matmul of a mixture's experts. */
+export const GROUPED = new Struct('Grouped', {
+  a: 'pointer',
+  b: 'pointer',
+  offsets: 'pointer',
+  order: 'pointer',
+  gates: 'pointer',
+  open: 'pointer',
+  out: 'pointer',
+  wide: 'pointer',
+  hidden: 'pointer',
+  sums: 'pointer',
+  rows: 'i64',
+  experts: 'i32',
+  inner: 'i32',
+  height: 'i32',
+  columns: 'i32',
+  accumulate: 'i32',
+});
+
 /** Elements that a thread moves at once: load8, store8 of common.cuh. */
 export const VECTOR = 8;
 /** Threads of a block, where nothing asks for another number. */
@@ -174,6 +194,10 @@ export const SPAN_ELEMENTS = 65_536;
 export const PARTIALS_SIDE = 32;
 /** Rows of a block of the fused attention kernels, and keys of a tile. */
 export const TILE_ROWS = 64;
+/** mixture.cu and grouped.cuh: experts of a layer at most. mixture.cu: tokens of a block. */
+export const MOST_EXPERTS = 1024;
+export const ROUTE_TOKENS = 8;
+export const MIXTURE_TOKENS = 64;
 /** FIRE: units of its network at most, and sums that are kept for a segment or a knot of its table. */
 export const MOST_UNITS = 128;
 export const FIRE_SUMS = 4;
@@ -188,6 +212,8 @@ const SIZES: Record<string, Record<string, number>> = {
   'flash_backward_queries.cu': FLASH,
   'flash_backward_keys.cu': FLASH,
   'fp8.cu': { ROW_THREADS, WEIGHT_SIDE },
+  'mixture.cu': { MOST_EXPERTS, ROUTE_TOKENS, MIXTURE_TOKENS },
+  'mixture_matmul.cu': { MOST_EXPERTS, TILE_ROWS },
   'norm.cu': { NORM_THREADS, THREADS },
   'reduce.cu': { SPAN_ELEMENTS, PARTIALS_SIDE, THREADS },
   'transformer.cu': { ROTARY_HEADS },

@@ -6,6 +6,7 @@ import { decodeKernels } from './decode.js';
 import { tfjsElementwiseKernels } from './elementwise.js';
 import { lossKernels } from './loss.js';
 import { matmulKernels, tfjsMatmulKernels } from './matmul.js';
+import { mixtureKernels } from './mixture.js';
 import { normKernels } from './norms.js';
 import { optimizerKernels } from './optimizer.js';
 import { reduceKernels, tfjsReduceKernels } from './reduce.js';
@@ -19,6 +20,7 @@ export const cudaKernels = {
     ...decodeKernels,
     ...lossKernels,
     ...matmulKernels,
+    ...mixtureKernels,
     ...normKernels,
     ...optimizerKernels,
     ...reduceKernels,

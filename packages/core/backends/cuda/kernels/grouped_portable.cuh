@@ -1,0 +1,89 @@
+// Grouped matmuls (grouped.cuh) with mma.sync, for GPUs of compute capability 8.0 and newer: a warpgroup makes a tile of 64 × 128
+// from tiles that it brings itself, one step ahead.
+#pragma once
+#include "grouped.cuh"
+#include "products_portable.cuh"
+
+constexpr int THREADS = 128;
+constexpr int ROWS = 64, COLUMNS = 128, SUMS = COLUMNS / 2;
+constexpr int A_BYTES = ROWS * STEP * 2, B_BYTES = COLUMNS * STEP * 2, STAGE_BYTES = A_BYTES + B_BYTES;
+static_assert(GROUPED_ROWS == ROWS && GROUPED_COLUMNS == COLUMNS && GROUPED_THREADS == THREADS, "what the host launches");
+static_assert(GROUPED_BYTES == 1024 + 2 * STAGE_BYTES + 64 * 64 * 2, "what the host launches");
+
+// HEIGHT rows and WIDTH columns of an operand for a step: its rows from `first` on, up to `end`, of `columns` columns, and of them
+// those from `column` on.
+template <int WIDTH, int HEIGHT>
+__device__ __forceinline__ void fetch(unsigned to, const bf16* from, int first, int end, int column, int columns) {
+  constexpr int CHUNKS = WIDTH / 8;
+#pragma unroll
+  for (int i = 0; i < WIDTH * HEIGHT / 8 / THREADS; i++) {
+    const int at = i * THREADS + threadIdx.x, row = at / CHUNKS, chunk = at % CHUNKS;
+    const bool valid = first + row < end && column + 8 * chunk < columns;
+    copy16(to + Tile<WIDTH, HEIGHT>::chunk(row, chunk), valid ? from + (i64)(first + row) * columns + column + 8 * chunk : from, valid);
+  }
+}
+
+template <int KIND>
+__device__ __forceinline__ void fetch_step(const Grouped& p, const GroupedTile& tile, unsigned a, unsigned b, int step) {
+  using F = Form<KIND>;
+  const int at = tile.first + step * STEP;
+  if (F::ROWS_A) fetch<ROWS, STEP>(a, p.a, at, tile.last, tile.row, p.height);
+  else fetch<STEP, ROWS>(a, p.a, tile.row, tile.end, at, p.inner);
+  // An expert's weights: `inner` rows of `columns`, or the other way round, and twice as many of gate and up.
+  const bf16* weights = p.b + (i64)tile.expert * p.inner * (KIND == UP ? 2 * p.columns : p.columns);
+  if (F::WEIGHTS) {
+    fetch<COLUMNS, STEP>(b, p.b, at, tile.last, tile.column, p.columns);
+  } else if (F::ROWS_B) {
+    fetch<COLUMNS, STEP>(b, weights, at, p.inner, tile.column, p.columns);
+  } else if (KIND == UP) {
+    fetch<STEP, COLUMNS / 2>(b, weights, tile.column, p.columns, at, p.inner);
+    fetch<STEP, COLUMNS / 2>(b + B_BYTES / 2, weights + (i64)p.columns * p.inner, tile.column, p.columns, at, p.inner);
+  } else {
+    fetch<STEP, COLUMNS>(b, weights, tile.column, p.columns, at, p.inner);
+  }
+}
+
+template <int KIND>
+__device__ __forceinline__ void multiply_step(float (&sums)[SUMS], unsigned a, unsigned b, int warp, int lane) {
+  using F = Form<KIND>;
+#pragma unroll
+  for (int k = 0; k < STEP / 16; k++) {
+    unsigned rows[4], columns[4];
+    if (F::ROWS_A)
+      load_matrices_transposed(rows, a + Tile<ROWS, STEP>::chunk(16 * k + (lane >> 4) * 8 + (lane & 7), 2 * warp + (lane >> 3 & 1)));
+    else load_matrices(rows, a + Tile<STEP, ROWS>::chunk(16 * warp + (lane & 15), 2 * k + (lane >> 4)));
+#pragma unroll
+    for (int j = 0; j < COLUMNS / 8; j += 2) {
+      if (F::ROWS_B) load_matrices_transposed(columns, b + Tile<COLUMNS, STEP>::chunk(16 * k + (lane & 15), j + (lane >> 4)));
+      else load_matrices(columns, b + Tile<STEP, COLUMNS>::chunk(8 * (j + (lane >> 4)) + (lane & 7), 2 * k + (lane >> 3 & 1)));
+      multiply(sums + 4 * j, rows, columns[0], columns[1]);
+      multiply(sums + 4 * j + 4, rows, columns[2], columns[3]);
+    }
+  }
+}
+
+template <int KIND, class Epilogue>
+__device__ void grouped(const Grouped& p) {
+  extern __shared__ char memory[];
+  __shared__ int starts[MOST_EXPERTS + 1];
+  const unsigned stages = (shared_address(memory) + 1023) & ~1023u, square = stages + 2 * STAGE_BYTES;
+  const GroupedTiles<KIND, ROWS, KIND == UP ? COLUMNS / 2 : COLUMNS> tiles(p, starts);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (int i = blockIdx.x; i < tiles.count; i += gridDim.x) {
+    const GroupedTile tile = tiles[i];
+    Epilogue epilogue(p, tile, square, warp, lane, 0);
+    float sums[SUMS] = {};
+    if (tile.steps > 0) fetch_step<KIND>(p, tile, stages, stages + A_BYTES, 0);
+    copy_commit();
+    for (int s = 0; s < tile.steps; s++) {
+      const unsigned now = stages + s % 2 * STAGE_BYTES, next = stages + (s + 1) % 2 * STAGE_BYTES;
+      if (s + 1 < tile.steps) fetch_step<KIND>(p, tile, next, next + A_BYTES, s + 1);
+      copy_commit();
+      copy_wait<1>();
+      __syncthreads();
+      multiply_step<KIND>(sums, now, now + A_BYTES, warp, lane);
+      __syncthreads();
+    }
+    epilogue(sums);
+  }
+}

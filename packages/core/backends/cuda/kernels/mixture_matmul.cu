@@ -1,0 +1,206 @@
+// The matmuls of a mixture's experts and what becomes of each tile while it is in registers: SwiGLU, its gradient, and the
+// gradient of the gates. That needs no expert's output: it is ⟨dy, output·hidden⟩ = ⟨outputᵀ·dy, hidden⟩, and the second is at hand
+// (as in https://arxiv.org/abs/2512.14080).
+#include "grouped.cuh"
+#if HOPPER
+#include "grouped_hopper.cuh"
+#else
+#include "grouped_portable.cuh"
+#endif
+
+// A warp's 16 rows of 64 columns: as accumulators hold them, pairs of bf16 (word 4·j … of eight columns each: upper rows, lower
+// rows), and as rows of 16-byte pieces for coalesced loads and stores. Between the two, the warp's part of a square of 64 × 64.
+struct Strip {
+  using Square = Tile<64, 64>;
+  unsigned square;
+  int warp, lane;
+
+  __device__ __forceinline__ int row(int i) const { return 16 * warp + 4 * i + lane / 8; }
+  __device__ __forceinline__ unsigned piece(int i) const { return square + Square::chunk(row(i), lane % 8); }
+  // To rows of `to`, of which there are `rows` and `columns`.
+  __device__ __forceinline__ void store(const unsigned (&words)[16], bf16* to, i64 stride, int rows, int columns) const {
+    __syncwarp();
+#pragma unroll
+    for (int pair = 0; pair < 4; pair++)
+      store_pair(square, warp, lane, pair, words[4 * pair], words[4 * pair + 1], words[4 * pair + 2], words[4 * pair + 3]);
+    __syncwarp();
+    if (lane % 8 * 8 >= columns) return;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      if (row(i) < rows) *reinterpret_cast<uint4*>(to + row(i) * stride + lane % 8 * 8) = read_shared(piece(i));
+  }
+  // Asks for rows of `from`; zero where there are none.
+  __device__ __forceinline__ void fetch(uint4 (&pieces)[4], const bf16* from, i64 stride, int rows, int columns) const {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const bool inside = row(i) < rows && lane % 8 * 8 < columns;
+      pieces[i] = inside ? *reinterpret_cast<const uint4*>(from + row(i) * stride + lane % 8 * 8) : make_uint4(0, 0, 0, 0);
+    }
+  }
+  __device__ __forceinline__ void take(unsigned (&words)[16], const uint4 (&pieces)[4]) const {
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 4; i++) write_shared(piece(i), pieces[i]);
+    __syncwarp();
+#pragma unroll
+    for (int pair = 0; pair < 4; pair++)
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(words[4 * pair]), "=r"(words[4 * pair + 1]), "=r"(words[4 * pair + 2]), "=r"(words[4 * pair + 3])
+                   : "r"(square + Square::chunk(16 * warp + (lane >> 3 & 1) * 8 + (lane & 7), 2 * pair + (lane >> 4)))
+                   : "memory");
+  }
+};
+
+__device__ __forceinline__ float low_half(unsigned pair) { return __uint_as_float(pair << 16); }
+__device__ __forceinline__ float high_half(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
+
+// What becomes of a tile's sums, of which a thread has two rows, in the order of their columns. `base`: the first of the tile's
+// rows that the warpgroup has.
+struct Epilogue {
+  const Grouped& p;
+  const GroupedTile& tile;
+  const Strip strip;
+  const int row, rows;  // the warpgroup's first row, and how many there are up to the expert's or the weight's end
+  __device__ Epilogue(const Grouped& p, const GroupedTile& tile, unsigned square, int warp, int lane, int base)
+      : p(p), tile(tile), strip{square, warp, lane}, row(tile.row + base), rows(tile.end - tile.row - base) {}
+  // Of the first of the thread's rows; the second is eight further on.
+  __device__ __forceinline__ int own() const { return 16 * strip.warp + strip.lane / 4; }
+
+  // Gate and up side by side, and the other.
+  __device__ __forceinline__ void store(const unsigned (&gate)[16], const unsigned (&up)[16], const unsigned (&hidden)[16], int column) const {
+    const int left = p.columns - column;
+    bf16* wide = p.wide + (i64)row * 2 * p.columns + column;
+    strip.store(gate, wide, 2 * p.columns, rows, left);
+    strip.store(up, wide + p.columns, 2 * p.columns, rows, left);
+    strip.store(hidden, p.hidden + (i64)row * p.columns + column, p.columns, rows, left);
+  }
+};
+
+struct StoreRows : Epilogue {
+  using Epilogue::Epilogue;
+  __device__ void operator()(const float (&sums)[SUMS]) const {
+#pragma unroll
+    for (int g = 0; g < SUMS / 32; g++) {
+      unsigned words[16];
+#pragma unroll
+      for (int i = 0; i < 16; i++) words[i] = pack_bf16(sums[32 * g + 2 * i], sums[32 * g + 2 * i + 1]);
+      const int column = tile.column + 64 * g;
+      strip.store(words, p.out + (i64)row * p.columns + column, p.columns, rows, p.columns - column);
+    }
+  }
+};
+
+struct StoreGated : Epilogue {
+  using Epilogue::Epilogue;
+  // The first half of the sums are gate's, the second up's of the same columns.
+  __device__ void operator()(const float (&sums)[SUMS]) const {
+#pragma unroll
+    for (int g = 0; g < SUMS / 64; g++) {
+      unsigned gate[16], up[16], hidden[16];
+#pragma unroll
+      for (int i = 0; i < 16; i++) {
+        const float g0 = sums[32 * g + 2 * i], g1 = sums[32 * g + 2 * i + 1];
+        const float u0 = sums[SUMS / 2 + 32 * g + 2 * i], u1 = sums[SUMS / 2 + 32 * g + 2 * i + 1];
+        gate[i] = pack_bf16(g0, g1);
+        up[i] = pack_bf16(u0, u1);
+        hidden[i] = pack_bf16(g0 * sigmoid(g0) * u0, g1 * sigmoid(g1) * u1);
+      }
+      store(gate, up, hidden, tile.column + 64 * g);
+    }
+  }
+};
+
+struct StoreGradients : Epilogue {
+  uint4 gates[4], ups[4];  // asked for beforehand, the first of them before the matmuls
+
+  __device__ StoreGradients(const Grouped& p, const GroupedTile& tile, unsigned square, int warp, int lane, int base)
+      : Epilogue(p, tile, square, warp, lane, base) {
+    ask(0);
+  }
+  __device__ __forceinline__ void ask(int group) {
+    const int column = tile.column + 64 * group;
+    const bf16* from = p.open + (i64)row * 2 * p.columns + column;
+    strip.fetch(gates, from, 2 * p.columns, rows, p.columns - column);
+    strip.fetch(ups, from + p.columns, 2 * p.columns, rows, p.columns - column);
+  }
+
+  __device__ void operator()(const float (&sums)[SUMS]) {
+    float weight[2], share[2] = {0.f, 0.f};
+#pragma unroll
+    for (int h = 0; h < 2; h++) weight[h] = own() + 8 * h < rows ? p.gates[p.order[row + own() + 8 * h]] : 0.f;
+#pragma unroll
+    for (int g = 0; g < SUMS / 32; g++) {
+      unsigned gate[16], up[16], hidden[16];
+      strip.take(gate, gates);
+      strip.take(up, ups);
+      if (g + 1 < SUMS / 32) ask(g + 1);
+#pragma unroll
+      for (int i = 0; i < 16; i++) {
+        // Word i is of the first row where it is even.
+        const float w = weight[i % 2];
+        float x[2] = {low_half(gate[i]), high_half(gate[i])}, y[2] = {low_half(up[i]), high_half(up[i])}, product[2];
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+          const float back = sums[32 * g + 2 * i + j];
+          product[j] = x[j] * sigmoid(x[j]) * y[j];
+          share[i % 2] = fmaf(back, product[j], share[i % 2]);
+          product[j] *= w;
+          swiglu_gradient(x[j], y[j], w * back);
+        }
+        gate[i] = pack_bf16(x[0], x[1]);
+        up[i] = pack_bf16(y[0], y[1]);
+        hidden[i] = pack_bf16(product[0], product[1]);
+      }
+      store(gate, up, hidden, tile.column + 64 * g);
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      share[h] += __shfl_xor_sync(0xffffffffu, share[h], 1);
+      share[h] += __shfl_xor_sync(0xffffffffu, share[h], 2);
+      if (strip.lane % 4 == 0 && own() + 8 * h < rows) p.sums[tile.number * p.rows + row + own() + 8 * h] = share[h];
+    }
+  }
+};
+
+struct StoreWeights : Epilogue {
+  using Epilogue::Epilogue;
+  __device__ void operator()(const float (&sums)[SUMS]) const {
+    constexpr int AT_ONCE = 8;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      if (own() + 8 * h >= rows) continue;
+      const int first = tile.column + 2 * (strip.lane % 4);
+      float* to = p.sums + ((i64)tile.expert * p.height + row + own() + 8 * h) * p.columns + first;
+#pragma unroll
+      for (int j = 0; j < SUMS / 4; j += AT_ONCE) {
+        float2 before[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+          before[i] = p.accumulate && first + 8 * (j + i) < p.columns ? *reinterpret_cast<const float2*>(to + 8 * (j + i))
+                                                                     : make_float2(0.f, 0.f);
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+          if (first + 8 * (j + i) < p.columns)
+            *reinterpret_cast<float2*>(to + 8 * (j + i)) =
+                make_float2(before[i].x + sums[4 * (j + i) + 2 * h], before[i].y + sums[4 * (j + i) + 2 * h + 1]);
+      }
+    }
+  }
+};
+
+#if HOPPER
+#define KERNEL(name, kind, epilogue)                                                                      \
+  extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                \
+      name(const __grid_constant__ Grouped p, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b) { \
+    grouped<kind, epilogue>(p, a, b);                                                                     \
+  }
+#else
+#define KERNEL(name, kind, epilogue)                                                                      \
+  extern "C" __global__ void __launch_bounds__(THREADS) name(const __grid_constant__ Grouped p) { grouped<kind, epilogue>(p); }
+#endif
+KERNEL(mixture_up, UP, StoreGated)
+KERNEL(mixture_down, DOWN, StoreRows)
+KERNEL(mixture_down_grad, DOWN_GRAD, StoreGradients)
+KERNEL(mixture_up_grad, UP_GRAD, StoreRows)
+KERNEL(mixture_down_weights, DOWN_WEIGHTS, StoreWeights)
+KERNEL(mixture_up_weights, UP_WEIGHTS, StoreWeights)

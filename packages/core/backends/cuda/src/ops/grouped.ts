@@ -1,0 +1,117 @@
+/** Grouped matmuls (kernels/grouped.cuh): how their tiles are cut, and the launch of one. */
+import type { CudaBackend } from '../backend.js';
+import { GROUPED } from '../kernel_interface.js';
+
+export const GROUPED_FILE = 'mixture_matmul.cu';
+/** Elements of the inner dimension at a time, and of a row of a tile in shared memory. */
+const STEP = 64;
+
+/** Tiles of the result, and the blocks that make them; the sources are given the same numbers. */
+interface Blocking {
+  rows: number;
+  columns: number;
+  threads: number;
+  /** Of shared memory. */
+  bytes: number;
+  /** Blocks of a multiprocessor. */
+  blocks: number;
+}
+
+/** A block's two operands of `stages` steps, room for `squares` of 64 × 64 results, and up to 1,024 bytes to begin at a multiple. */
+function sharedBytes(rows: number, columns: number, stages: number, squares: number, perStage: number): number {
+  return 1024 + stages * ((rows + columns) * STEP * 2 + perStage) + squares * 64 * 64 * 2;
+}
+
+export function groupedBlocking(hopper: boolean): Blocking {
+  return hopper
+    ? { rows: 128, columns: 256, threads: 384, bytes: sharedBytes(128, 256, 4, 2, 16), blocks: 1 }
+    : { rows: 64, columns: 128, threads: 128, bytes: sharedBytes(64, 128, 2, 1, 0), blocks: 2 };
+}
+
+export function groupedMacros(hopper: boolean): string[] {
+  const { rows, columns, threads, bytes } = groupedBlocking(hopper);
+  const sizes = { ROWS: rows, COLUMNS: columns, THREADS: threads, BYTES: bytes };
+  return Object.entries(sizes).map(([name, value]) => `GROUPED_${name}=${value}`);
+}
+
+/** What the kernels make of a matmul's result (mixture_matmul.cu). */
+const KERNELS = {
+  mixture_up: { columnsOfTwo: true, weightGradient: false, alongRows: false },
+  mixture_down: { columnsOfTwo: false, weightGradient: false, alongRows: false },
+  mixture_down_grad: { columnsOfTwo: false, weightGradient: false, alongRows: true },
+  mixture_up_grad: { columnsOfTwo: false, weightGradient: false, alongRows: true },
+  mixture_down_weights: { columnsOfTwo: false, weightGradient: true, alongRows: true },
+  mixture_up_weights: { columnsOfTwo: false, weightGradient: true, alongRows: true },
+} as const;
+
+/** A bfloat16 operand: rows [rows, columns], or of each expert such a matrix. */
+export interface GroupedOperand {
+  address: number;
+  rows: number;
+  columns: number;
+  experts?: number;
+}
+
+/** Which rows are whose, as mixture.cu has placed them. */
+export interface Placed {
+  rows: number;
+  experts: number;
+  offsets: number;
+}
+
+type Outputs = Partial<Record<'order' | 'gates' | 'open' | 'out' | 'wide' | 'hidden' | 'sums', number>>;
+
+/** Tiles of the columns of a result. */
+export function tilesAcross(backend: CudaBackend, columns: number): number {
+  return Math.ceil(columns / groupedBlocking(backend.hopper).columns);
+}
+
+/**
+ * One matmul of all experts.
+ *
+ * @param inner what is summed over, where it is not an expert's rows
+ * @param size rows (of a weight's gradient) and columns of the result, of gate alone where there are gate and up
+ * @param addresses what the kernel reads and writes besides
+ */
+export function grouped(
+  backend: CudaBackend,
+  name: keyof typeof KERNELS,
+  { rows, experts, offsets }: Placed,
+  [a, b]: readonly [GroupedOperand, GroupedOperand],
+  { inner = 0, height = 0, columns }: { inner?: number; height?: number; columns: number },
+  { accumulate = false, ...addresses }: Outputs & { accumulate?: boolean },
+): void {
+  const { driver, hopper } = backend;
+  const blocking = groupedBlocking(hopper);
+  const { columnsOfTwo, weightGradient, alongRows } = KERNELS[name];
+  const across = Math.ceil(columns / (columnsOfTwo ? blocking.columns / 2 : blocking.columns));
+  // Experts whose last tile is not full are not known here: more blocks than tiles at worst.
+  const down = weightGradient
+    ? experts * Math.ceil(height / blocking.rows)
+    : Math.min(experts, rows) + Math.floor(rows / blocking.rows);
+  const absent = { order: 0, gates: 0, open: 0, out: 0, wide: 0, hidden: 0, sums: 0 };
+  const parameters = GROUPED.argument({
+    ...{ ...absent, ...addresses, a: a.address, b: b.address, offsets },
+    ...{ rows, experts, inner, height, columns, accumulate: accumulate ? 1 : 0 },
+  });
+  const columnsOfB = columnsOfTwo ? blocking.columns / 2 : blocking.columns;
+  const maps = hopper
+    ? [
+        driver.tensorMap(a.address, [a.columns, a.rows], [STEP, weightGradient ? STEP : blocking.rows]),
+        driver.tensorMap(
+          b.address,
+          [b.columns, b.rows, ...(b.experts ? [b.experts] : [])],
+          [STEP, alongRows ? STEP : columnsOfB, ...(b.experts ? [1] : [])],
+        ),
+      ]
+    : [];
+  driver.launch(
+    backend.function(GROUPED_FILE, name, groupedMacros(hopper)),
+    {
+      grid: [Math.min(across * down, driver.multiprocessors * blocking.blocks)],
+      block: blocking.threads,
+      shared: blocking.bytes,
+    },
+    [parameters, ...maps],
+  );
+}
