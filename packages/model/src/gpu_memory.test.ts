@@ -128,6 +128,7 @@ describe('the memory of a training step is within 3 %', () => {
     ['QK-norm of sticks', { numKvHeads: 2, attention: { kind: 'stick-breaking', qkNorm: true, initialReach: 16 } }],
     ['a sink', { attention: { kind: 'softmax', position: 'alibi', sink: true } }],
     ['an initial reach', { numKvHeads: 2, attention: { kind: 'stick-breaking', initialReach: 32 } }],
+    ['a mixture', { intermediateSize: undefined, experts: { count: 16, active: 4, intermediateSize: 352 } }],
     [
       'a mixture, with a shared expert',
       { intermediateSize: undefined, experts: { count: 16, active: 4, intermediateSize: 352, shared: 352 } },
