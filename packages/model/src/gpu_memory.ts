@@ -147,7 +147,8 @@ function layerBytes(
   const outputs = context > 1 ? 2 : 1;
   const inBfloat16 = BFLOAT16 * (2 * hiddenSize + (1 + outputs) * q + 2 * kv);
   const attentionBytes = tokens * (inBfloat16 + rows + headNorm + shaping(config));
-  const feedForward = tokens * (BFLOAT16 * kind.savedPerToken(setting, config) + FLOAT32);
+  const saved = kind.savedPerToken(setting, config) + (kind.savedBesidesOnGpu?.(setting, config) ?? 0);
+  const feedForward = tokens * (BFLOAT16 * saved + FLOAT32);
   const whole = tokens * context;
   const ownHeads = { ...config, numHeads: numHeads / context, numKvHeads: numKvHeads / context };
   const scratch = attentionScratch(ownHeads, whole, Math.min(contextLength, whole));

@@ -75,13 +75,13 @@ export const experts = defineFeedForwardKind({
 
   experts: ({ count }) => count,
 
-  // The residual stream and the norm; gate and up of each expert passed; the logits; of each choice its expert, its row, the row's
-  // choice and the gate. With a shared expert what both gave, which are added; it is a mixture of one.
-  savedPerToken: ({ count, active, intermediateSize, shared }, { hiddenSize }) => {
-    const routed = (experts: number, chosen: number) => 2 * (experts + 4 * chosen + 1);
-    const own = 2 * hiddenSize + 2 * active * intermediateSize + routed(count, active);
-    return shared > 0 ? own + 2 * hiddenSize + 2 * shared + routed(1, 1) : own;
-  },
+  // The residual stream and the norm; gate and up of each expert passed; the logits and which experts those are.
+  savedPerToken: ({ count, active, intermediateSize, shared }, { hiddenSize }) =>
+    2 * hiddenSize + 2 * (active * intermediateSize + shared) + 2 * (count + active),
+
+  // Of each choice its row, the row's choice and the gate, and of the token its logSumExp. A shared expert is a mixture of one;
+  // what it gave and what the others did are there until they have been added.
+  savedBesidesOnGpu: ({ active, shared }, { hiddenSize }) => 6 * active + 2 + (shared > 0 ? 2 * hiddenSize + 12 : 0),
 
   // Gate and up, their gradients and the weighed product; what each expert's row passes on.
   backwardPerToken: ({ active, intermediateSize, shared }, { hiddenSize }) =>

@@ -34,6 +34,8 @@ export interface FeedForwardKind<
   experts?(setting: z.output<Schema>): number;
   /** How many numbers are saved for the backward for each token, the residual stream and the norm in front included. */
   savedPerToken(setting: z.output<Schema>, model: ModelSizes): number;
+  /** How many numbers of 16 bits a GPU's kernels save for each token besides; default none. */
+  savedBesidesOnGpu?(setting: z.output<Schema>, model: ModelSizes): number;
   /** How many numbers the backward holds for each token when it holds most, with those of the above that are left. */
   backwardPerToken(setting: z.output<Schema>, model: ModelSizes): number;
   /** The family of `transformers` models that has such layers; undefined if none does. Default: LLaMA's and its like. */
