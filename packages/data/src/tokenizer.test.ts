@@ -68,6 +68,13 @@ describe('encoding', () => {
     expect(tokenizer.decode(tokenizer.encode(texts[100]!))).toBe(texts[100]);
   });
 
+  test('half of a surrogate pair is refused, alone and among others', async () => {
+    const message =
+      /^'A . moon' cannot be encoded: half of a surrogate pair \(\\ud83d\) at character 2; mend the text\.$/;
+    expect(() => tokenizer.encode('A \ud83d moon')).toThrow(message);
+    await expect(tokenizer.encodeBatch(['whole 🌙', 'A \ud83d moon'])).rejects.toThrow(message);
+  });
+
   test('tokens decoded one by one make the same text, never half a character', () => {
     const ids = fc.oneof(
       wellFormed.map((text) => tokenizer.encode(text)),

@@ -12,6 +12,7 @@ import { StreamDecoder } from './stream_decoder.js';
 import { checkTokenizerJson } from './tokenizer_checks.js';
 import { loadRust, openJs, openRust } from './tokenizer_libraries.js';
 import type { CheckedTokenizer } from './tokenizer_schema.js';
+import { halfPairIn } from './utf8.js';
 
 /** An open tokenizer. */
 export interface Tokenizer {
@@ -35,7 +36,11 @@ export interface Tokenizer {
   readonly stopIds: readonly number[];
   /** Texts at which documents are cut: the end token's and `<|endoftext|>`. */
   readonly endTexts: readonly string[];
-  /** The ids of a text, without special tokens around it. */
+  /**
+   * The ids of a text, without special tokens around it.
+   *
+   * @throws UserError where half of a surrogate pair stands alone, of which no tokenizer knows anything
+   */
   encode(text: string): number[];
   /** The ids of many texts, in parallel where possible. */
   encodeBatch(texts: readonly string[]): Promise<number[][]>;
@@ -105,12 +110,12 @@ export function openTokenizer(config: TokenizerConfig, options: TokenizerOptions
     beginId: special.bosId ?? special.eosId,
     stopIds: special.stopIds,
     endTexts: [...new Set(['<|endoftext|>', js.id_to_token(special.eosId)!])],
-    encode: (text) => js.encode(text, { add_special_tokens: false }).ids,
+    encode: (text) => js.encode(wellFormed(text), { add_special_tokens: false }).ids,
     async encodeBatch(texts) {
       if (options.native !== false) rust ??= openRust(checked, js, file);
       const native = await rust;
       if (!native) return texts.map(tokenizer.encode);
-      const encodings = await native.encodeBatch([...texts], { addSpecialTokens: false });
+      const encodings = await native.encodeBatch(texts.map(wellFormed), { addSpecialTokens: false });
       return encodings.map((encoding) => encoding.getIds());
     },
     decode(ids, { skipSpecialTokens = true } = {}) {
@@ -131,6 +136,12 @@ export function openTokenizer(config: TokenizerConfig, options: TokenizerOptions
 /** Whether the `tokenizers` package has a binary for this machine. */
 export function hasNativeTokenizers(): boolean {
   return loadRust() !== undefined;
+}
+
+/** What no UTF-8 can hold would silently be read as U+FFFD. */
+function wellFormed(text: string): string {
+  if (text.isWellFormed()) return text;
+  throw new UserError(`'${shown(text.toWellFormed())}' cannot be encoded: ${halfPairIn(text)}; mend the text.`);
 }
 
 /** The file itself, or the one that a directory holds. */

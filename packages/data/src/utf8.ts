@@ -35,13 +35,7 @@ export class TextCheck {
   /** A text from JSON, whose escapes can write half of a surrogate pair: no UTF-8 can hold one. */
   wellFormed(text: string, where: string): string {
     if (text.isWellFormed()) return text;
-    this.take(where, () => {
-      const at = text
-        .toWellFormed()
-        .split('')
-        .findIndex((unit, i) => unit !== text[i]);
-      return `half of a surrogate pair (\\u${text.charCodeAt(at).toString(16)}) at character ${at}; mend the text, or set invalidText to replace`;
-    });
+    this.take(where, () => `${halfPairIn(text)}; mend the text, or set invalidText to replace`);
     return text.toWellFormed();
   }
 
@@ -113,4 +107,12 @@ export function firstInvalidByte(bytes: Uint8Array): number {
   }
   while (low > 0 && !valid(low)) low--;
   return low;
+}
+
+/** Names the first half of a surrogate pair that stands alone in a text, which has one. */
+export function halfPairIn(text: string): string {
+  const whole = text.toWellFormed();
+  let at = 0;
+  while (whole[at] === text[at]) at++;
+  return `half of a surrogate pair (\\u${text.charCodeAt(at).toString(16)}) at character ${at}`;
 }

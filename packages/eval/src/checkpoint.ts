@@ -1,10 +1,12 @@
 /** Opens a checkpoint: its directory, tokenizer and model, checked against each other. */
-import { existsSync } from 'node:fs';
+import { createHash, type Hash } from 'node:crypto';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { EXIT, UserError } from '@stickbreaking/base';
+import { readWhole } from '@stickbreaking/base/node';
 import { globalNorm } from '@stickbreaking/core';
 import { openTokenizer, type SpecialTokenOptions, type Tokenizer, tellOnce } from '@stickbreaking/data';
-import { LlamaModel, loadConfig, resolveCheckpoint, verifyChecksums } from '@stickbreaking/model';
+import { CHECKSUMS_FILE, LlamaModel, loadConfig, resolveCheckpoint, verifyChecksums } from '@stickbreaking/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** A checkpoint, ready for use. */
@@ -91,4 +93,22 @@ function open(
     );
   }
   return { directory, tokenizer, model: LlamaModel.load(directory) };
+}
+
+/** Of what all that a model says hangs on: its configuration, its weights, its tokenizer. */
+export function hashOfModel({ directory, tokenizer }: Pick<OpenedCheckpoint, 'directory' | 'tokenizer'>): Hash {
+  const hash = createHash('sha256');
+  for (const name of ['config.json', CHECKSUMS_FILE]) {
+    const file = join(directory, name);
+    if (existsSync(file)) hash.update(readWhole(file));
+  }
+  if (!existsSync(join(directory, CHECKSUMS_FILE))) {
+    // Weights of others have no checksums, and may be in several files.
+    for (const name of readdirSync(directory).sort()) {
+      if (!name.endsWith('.safetensors')) continue;
+      const { size, mtimeMs } = statSync(join(directory, name));
+      hash.update(`${size} ${mtimeMs}`);
+    }
+  }
+  return hash.update(`${tokenizer.hash} ${tokenizer.beginId}`);
 }

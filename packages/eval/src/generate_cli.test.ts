@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { EXIT } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { trainTokenizer } from '@stickbreaking/data';
 import { LlamaModel, parseConfig } from '@stickbreaking/model';
@@ -81,6 +82,32 @@ describe('sb-generate --prompts', () => {
     const again = await run(...args);
     expect(again.stderr).toMatch(/^2 prompts, \d+ tokens/);
     expect(recordsIn(readFileSync(at('out.jsonl'), 'utf8'))).toEqual(whole);
+  });
+
+  it.each([
+    [['--temperature', '0.9'], /prompt \d was continued with temperature 1, not temperature 0\.9; name another file/],
+    [['--seed', '3'], /continued with seed 0, not seed 3/],
+    [['--top-k', '5'], /continued with no topK, not topK 5/],
+    [['--stop', 'x'], /continued with stop \[\], not stop \["x"\]/],
+    [['--bos-token', 'a'], /continued with model "\w+", not model/],
+  ])('does not go on with an output file under other settings: %j', async (other, message) => {
+    const base = [
+      '--prompts',
+      at('prompts.jsonl'),
+      '--output',
+      at('own.jsonl'),
+      '--max-new-tokens',
+      '2',
+      '--top-p',
+      '1',
+    ];
+    expect((await run(...base, '--temperature', '1')).code).toBe(0);
+    const before = readFileSync(at('own.jsonl'), 'utf8');
+    const kept = other.includes('--temperature') ? [] : ['--temperature', '1'];
+    const { code, stderr } = await run(...base, ...kept, ...other);
+    expect(stderr).toMatch(message);
+    expect(code).toBe(EXIT.refused);
+    expect(readFileSync(at('own.jsonl'), 'utf8')).toBe(before);
   });
 
   it('ends at a stop text, which is no part of the text', async () => {

@@ -8,8 +8,9 @@ import { specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
 import { checkGenerateOptions, contextReach, type GenerateOptions } from '@stickbreaking/model';
 import { openCheckpoint, verifyOption } from './checkpoint.js';
 import { type GenerateArguments, generateOptions, samplingFrom } from './generation/options.js';
-import { type Prompt, readFinished, readPrompts } from './generation/prompts.js';
+import { type Finished, type Prompt, readFinished, readPrompts } from './generation/prompts.js';
 import { type RunTotals, runPrompts, withoutFinished } from './generation/run_prompts.js';
+import { checkSettings, type Settings, settingsOf } from './generation/settings.js';
 
 export function main(argv: string[]): Promise<number> {
   return runCommand<GenerateArguments>(
@@ -35,7 +36,7 @@ async function generate(args: GenerateArguments): Promise<number> {
   };
   checkGenerateOptions(options);
   checkArguments(args);
-  const finished = args.output === undefined ? new Map<number, string>() : readFinished(args.output);
+  const finished = args.output === undefined ? new Map<number, Finished>() : readFinished(args.output);
   const typed = args.prompts === undefined && args.prompt === undefined ? await promptFromInput() : args.prompt;
   await selectBackend(args.backend);
   const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
@@ -48,8 +49,10 @@ async function generate(args: GenerateArguments): Promise<number> {
     }
   };
   if (args.prompts !== undefined) {
+    const made = settingsOf(args, opened);
+    checkSettings(finished, made, args.output ?? '');
     const prompts = withoutFinished(readPrompts(args.prompts), finished, args.output ?? '');
-    return continueFile(args, (signal, onRecord) =>
+    return continueFile(args, made, (signal, onRecord) =>
       runPrompts(opened, told(prompts), { ...settings, echo: args.echo ?? false, signal, onRecord }),
     );
   }
@@ -126,6 +129,7 @@ async function stoppedBySigint(run: (signal: AbortSignal) => Promise<RunTotals>)
 /** Writes each continuation as it ends: to the output file, which a second run goes on with, or to standard output. */
 async function continueFile(
   { output }: GenerateArguments,
+  settings: Settings,
   run: (signal: AbortSignal, onRecord: (record: object) => void) => Promise<RunTotals>,
 ): Promise<number> {
   if (output === undefined) {
@@ -134,7 +138,7 @@ async function continueFile(
   const stop = stopOnSignals();
   const file = openSync(output, 'a');
   try {
-    tellRate(await run(stop.signal, (record) => appendFileSync(file, `${JSON.stringify(record)}\n`)));
+    tellRate(await run(stop.signal, (record) => appendFileSync(file, `${JSON.stringify({ ...record, settings })}\n`)));
     return stop.exitCode;
   } finally {
     closeSync(file);

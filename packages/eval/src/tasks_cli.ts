@@ -1,20 +1,9 @@
 /** sb-eval --tasks: a checkpoint's scores on tasks. */
-import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { formatDuration, UserError, VERSION } from '@stickbreaking/base';
-import {
-  checkOutput,
-  lockOrRefuse,
-  progressLine,
-  readWhole,
-  runCommand,
-  stopOnSignals,
-} from '@stickbreaking/base/node';
+import { checkOutput, lockOrRefuse, progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { specialTokensFrom } from '@stickbreaking/data';
-import { CHECKSUMS_FILE } from '@stickbreaking/model';
-import { type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
+import { hashOfModel, type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
 import { compareMain } from './compare_cli.js';
 import { dataDirectory, resolvedTasks } from './evaluator.js';
 import { writeReport } from './report/report.js';
@@ -193,21 +182,8 @@ function rulesOf({ bos, harness, maxLength }: Arguments, { tokenizer, model }: O
 }
 
 /** What answers hang on beside the request: the weights, the tokenizer. */
-function modelKey({ directory, tokenizer }: OpenedCheckpoint, { bos }: TokenRules): string {
-  const hash = createHash('sha256');
-  for (const name of ['config.json', CHECKSUMS_FILE]) {
-    const file = join(directory, name);
-    if (existsSync(file)) hash.update(readWhole(file));
-  }
-  if (!existsSync(join(directory, CHECKSUMS_FILE))) {
-    // Weights of others have no checksums, and may be in several files.
-    for (const name of readdirSync(directory).sort()) {
-      if (!name.endsWith('.safetensors')) continue;
-      const { size, mtimeMs } = statSync(join(directory, name));
-      hash.update(`${size} ${mtimeMs}`);
-    }
-  }
-  return hash.update(`${tokenizer.hash} ${tokenizer.beginId} ${bos}`).digest('hex');
+function modelKey(opened: OpenedCheckpoint, { bos }: TokenRules): string {
+  return hashOfModel(opened).update(` ${bos}`).digest('hex');
 }
 
 /** A line of progress with the time that is left. */

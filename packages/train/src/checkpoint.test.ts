@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -37,6 +37,21 @@ function content(step: number, best: TrainingState['best'] = null) {
 }
 
 describe('CheckpointStore', () => {
+  it('names the file that keeps it from saving: its own directory, or one from elsewhere', async () => {
+    const store = new CheckpointStore(directory, { last: 1, best: false });
+    rmSync(tokenizerPath);
+    const missing = /^cannot write the checkpoint .*step-00000001: cannot .*\/tokenizer\.json: there is no such file/;
+    await expect(store.save(content(1))).rejects.toThrow(missing);
+    writeFileSync(tokenizerPath, '{}');
+    const writeTensors = (d: string) => {
+      writeFileSync(join(d, 'gone/model.safetensors'), '');
+      return new Map();
+    };
+    const own = /^cannot write the checkpoint .*step-00000001: there is no such file or directory \(ENOENT\)\.$/;
+    await expect(store.save({ ...content(1), writeTensors })).rejects.toThrow(own);
+    expect(readdirSync(directory)).toEqual([]);
+  });
+
   it('keeps the last K and the best, and points at the newest', async () => {
     const store = new CheckpointStore(directory, { last: 2, best: true });
     await store.save(content(1, { step: 1, validationLoss: 2 }));

@@ -2,8 +2,8 @@
 // of the loop. A directory is written under another name, flushed and renamed, so one that is called step-… is whole; it
 // is renamed away before it is deleted, for the same reason.
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { basename, join } from 'node:path';
-import { EXIT, explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
+import { basename, join, resolve, sep } from 'node:path';
+import { actionOf, EXIT, explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
 import {
   readWhole,
   removeLeftovers,
@@ -135,7 +135,7 @@ export class CheckpointStore {
       rmSync(temporary, { recursive: true, force: true });
       const last = this.latest();
       const action = `cannot write the checkpoint ${target}${last ? ` (the last whole one is ${last})` : ''}`;
-      throw explainSystemError(systemErrorIn(error), action);
+      throw saveFault(error, action, this.directory);
     }
     return target;
   }
@@ -173,7 +173,7 @@ export class CheckpointStore {
       writeModel(temporary);
       await this.complete(content, temporary);
     } catch (error) {
-      throw explainSystemError(systemErrorIn(error), `cannot write the checkpoint ${target}`);
+      throw saveFault(error, `cannot write the checkpoint ${target}`, this.directory);
     }
     return target;
   }
@@ -212,6 +212,18 @@ export class CheckpointStore {
 
 /** The checkpoints of a run's directory, to be read only. */
 export const storeToRead = (run: string) => new CheckpointStore(join(run, 'checkpoints'), { last: 1, best: false });
+
+/** What kept a checkpoint from being written; a file that is none of `directory` is named, as it is that one's fault. */
+export function saveFault(error: unknown, action: string, directory: string): unknown {
+  const cause = systemErrorIn(error);
+  const { code, path, dest } = (cause ?? {}) as { code?: string; path?: string; dest?: string };
+  // Of a copy that fails, what is not there is its source.
+  const at = code === 'ENOENT' ? path : (dest ?? path);
+  const isOther = typeof at === 'string' && !resolve(at).startsWith(resolve(directory) + sep);
+  if (!isOther) return explainSystemError(cause, action);
+  const told = error instanceof UserError ? error : explainSystemError(cause, actionOf(cause));
+  return told instanceof UserError ? new UserError(`${action}: ${told.message}`, { cause }) : told;
+}
 
 /** Where the checkpoint after `step` steps lies until it is whole. */
 export const writingDirectory = (directory: string, step: number) => join(directory, `.writing-${nameOf(step)}`);

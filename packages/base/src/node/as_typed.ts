@@ -33,6 +33,8 @@ export function putAway(argv: readonly string[], kinds: OptionKinds): AsTyped {
     const name = nameOf(word);
     return word === '--' || (name !== undefined && (names.all.has(name) || names.all.has(name.replace(/^no-/, ''))));
   };
+  // Nobody asks for help in the middle of an option.
+  const isValue = (word: string, first: boolean) => !isOption(word) || (first && /^--(help|version)$/.test(word));
   const result: string[] = [];
   for (let i = 0; i < argv.length; i++) {
     const word = argv[i]!;
@@ -48,7 +50,7 @@ export function putAway(argv: readonly string[], kinds: OptionKinds): AsTyped {
       continue;
     }
     result.push(word);
-    while (i + 1 < argv.length && !isOption(argv[i + 1]!)) {
+    for (let first = true; i + 1 < argv.length && isValue(argv[i + 1]!, first); first = false) {
       result.push(away(argv[++i]!));
       if (!names.list.has(name)) break;
     }

@@ -69,6 +69,8 @@ describe('arguments', () => {
     '[x]',
     'true',
     '--prompt is what I typed',
+    '--help',
+    '--version',
   ])('reach the program as they were typed: %j', async (text) => {
     for (const argv of [['--prompt', text], [`--prompt=${text}`], ['--json', '--prompt', text, '--top-k', '3']]) {
       expect((await run(argv)).args, stderr).toMatchObject({ prompt: text });

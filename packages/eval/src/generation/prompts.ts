@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline';
 import { EXIT, explainSystemError, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import type { ContinuationRecord } from './continuation.js';
+import type { Settings } from './settings.js';
 
 export interface Prompt {
   /** Of the line, from 0. */
@@ -45,13 +46,20 @@ function parsePrompt(text: string, where: string): Omit<Prompt, 'index'> {
   throw new UserError(`${where}: expected a string, or an object whose "prompt" is one (and "seed" a whole number).`);
 }
 
+/** A continuation that an output file has. */
+export interface Finished {
+  prompt: string;
+  /** What it was made with, where it says so. */
+  settings?: Settings | undefined;
+}
+
 /**
  * The prompts that an output file has the continuations of, by index. A line that was cut off is taken away.
  *
  * @throws UserError if the file holds something else
  */
-export function readFinished(path: string): Map<number, string> {
-  const finished = new Map<number, string>();
+export function readFinished(path: string): Map<number, Finished> {
+  const finished = new Map<number, Finished>();
   if (!existsSync(path)) return finished;
   const bytes = readWhole(path);
   const end = bytes.lastIndexOf(10) + 1;
@@ -69,15 +77,18 @@ export function readFinished(path: string): Map<number, string> {
         exitCode: EXIT.refused,
       });
     }
-    finished.set(record.index, record.prompt);
+    finished.set(record.index, record);
   }
   return finished;
 }
 
-function recordIn(text: string): Pick<ContinuationRecord, 'index' | 'prompt'> | undefined {
+function recordIn(text: string): (Finished & { index: number }) | undefined {
   try {
-    const { index, prompt } = JSON.parse(text) as ContinuationRecord;
-    return Number.isSafeInteger(index) && index >= 0 && typeof prompt === 'string' ? { index, prompt } : undefined;
+    const { index, prompt, settings } = JSON.parse(text) as ContinuationRecord & { settings?: Settings | null };
+    const isTold = settings === undefined || (typeof settings === 'object' && settings !== null);
+    return Number.isSafeInteger(index) && index >= 0 && typeof prompt === 'string' && isTold
+      ? { index, prompt, settings }
+      : undefined;
   } catch {
     return undefined;
   }

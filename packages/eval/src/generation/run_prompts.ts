@@ -88,12 +88,12 @@ export async function runPrompts(
 /** Prompts that an output file lacks; those that it has must be the same, and there. */
 export async function* withoutFinished(
   prompts: AsyncIterable<Prompt>,
-  finished: ReadonlyMap<number, string>,
+  finished: ReadonlyMap<number, { prompt: string }>,
   output: string,
 ): AsyncGenerator<Prompt> {
   const missing = new Set(finished.keys());
   for await (const prompt of prompts) {
-    const before = finished.get(prompt.index);
+    const before = finished.get(prompt.index)?.prompt;
     missing.delete(prompt.index);
     if (before === undefined) yield prompt;
     else if (before !== prompt.prompt) {

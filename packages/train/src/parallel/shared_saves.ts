@@ -2,9 +2,9 @@
 // together, every process its own ranges, while the run goes on. When all have written, the first one gives the
 // checkpoint its name.
 import { open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
+import { UserError } from '@stickbreaking/base';
 import type { SavedTokenizer } from '@stickbreaking/data';
 import {
   type LlamaModel,
@@ -14,7 +14,7 @@ import {
   safetensorsLayout,
   saveConfig,
 } from '@stickbreaking/model';
-import { type CheckpointStore, type TrainingState, writingDirectory } from '../checkpoint.js';
+import { type CheckpointStore, saveFault, type TrainingState, writingDirectory } from '../checkpoint.js';
 import type { Collective } from '../collective.js';
 import type { Optimizer } from '../optimizer.js';
 import type { TrainHooks } from '../train_options.js';
@@ -172,7 +172,7 @@ export class SharedSaves {
         for (const file of files) await file.close();
       }
     } catch (error) {
-      throw explainSystemError(systemErrorIn(error), `cannot write the checkpoint ${target}`);
+      throw saveFault(error, `cannot write the checkpoint ${target}`, dirname(target));
     }
   }
 
