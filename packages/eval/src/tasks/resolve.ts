@@ -13,7 +13,7 @@ export interface ResolvedTasks {
 
 /**
  * @param names separated by commas or white space; `*` stands for any characters
- * @throws UserError that lists the unknown ones, each with the nearest name
+ * @throws UserError that lists the unknown ones, each with the nearest name, or where a group contains itself
  */
 export function resolveTasks(suite: Suite, names: string): ResolvedTasks {
   const known = [...suite.tasks.keys(), ...suite.groups.keys()];
@@ -22,13 +22,19 @@ export function resolveTasks(suite: Suite, names: string): ResolvedTasks {
   const unknown: string[] = [];
   const tasks = new Map<string, TaskDefinition>();
   const groups = new Map<string, GroupDefinition>();
-  const add = (name: string) => {
+  const add = (name: string, within: readonly string[] = []) => {
+    if (within.includes(name)) {
+      const way = [...within.slice(within.indexOf(name)), name].map((one) => shown(one));
+      throw new UserError(
+        `the group '${shown(name)}' contains itself (${way.join(' > ')}); name a group or a tag otherwise.`,
+      );
+    }
     const task = suite.tasks.get(name);
     if (task) tasks.set(name, task);
     const group = suite.groups.get(name);
     if (!group || groups.has(name)) return;
     groups.set(name, group);
-    for (const member of group.members) add(member);
+    for (const member of group.members) add(member, [...within, name]);
   };
   for (const name of wanted) {
     const found = known.filter(matcher(name));

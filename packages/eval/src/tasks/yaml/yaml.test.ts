@@ -121,6 +121,27 @@ describe('task files', () => {
     rmSync(join(folder, 'group.yaml'));
   });
 
+  it.each([
+    ['itself', { 'a.yaml': 'group: a\ntask: [a]\n' }, /the group 'a' contains itself \(a > a\)/],
+    [
+      'one that contains it',
+      { 'a.yaml': 'group: a\ntask: [b]\n', 'b.yaml': 'group: b\ntask: [arc_easy, a]\n' },
+      /the group 'a' contains itself \(a > b > a\)/,
+    ],
+    [
+      'a tag of its own name',
+      {
+        'a.yaml':
+          'task: a\ntag: a\ndataset_path: json\ntest_split: test\noutput_type: loglikelihood_rolling\ndoc_to_target: x\n',
+      },
+      /the group 'a' contains itself/,
+    ],
+  ])('are refused where a group contains %s', (_, files, message) => {
+    const paths = Object.entries(files).map(([name, text]) => file(`cycle/${name}`, text));
+    expect(() => resolveTasks(withTaskFiles(suite, paths), 'a')).toThrow(message);
+    rmSync(join(folder, 'cycle'), { recursive: true });
+  });
+
   it('name their files of data, with choices and delimiters of their own', () => {
     const path = file(
       'own/own.yaml',
