@@ -231,6 +231,7 @@ describe('rows', () => {
     );
     await expect(take({ prompt: [1], minP: 2 })).rejects.toThrow(/minP is 2; expected 0 to 1/);
     await expect(take({ prompt: [1], repetitionPenalty: 0 })).rejects.toThrow(/repetitionPenalty is 0/);
+    await expect(take({ prompt: [1], repetitionPenalty: 1e-60 })).rejects.toThrow(/repetitionPenalty is 1e-60/);
     expect(() => model.reserveCache([1e12])).toThrow(
       /The keys and values of 1000000000000 tokens need .*; (this machine|no GPU) has .*shorter prompts, or fewer at once/,
     );

@@ -52,7 +52,8 @@ export function checkGenerateOptions(options: GenerateOptions): void {
   expect(Number.isInteger(topK) && topK > 0, 'topK', 'a positive whole number');
   expect(topP > 0 && topP <= 1, 'topP', 'more than 0 and at most 1');
   expect(minP >= 0 && minP <= 1, 'minP', '0 to 1');
-  expect(Number.isFinite(repetitionPenalty) && repetitionPenalty > 0, 'repetitionPenalty', 'a number above 0');
+  // What divides or multiplies logits must leave them finite in float32.
+  expect(repetitionPenalty >= 1e-6 && repetitionPenalty <= 1e6, 'repetitionPenalty', 'a number between 1e-6 and 1e6');
   expect(Number.isSafeInteger(seed), 'seed', 'a whole number');
   expect(Number.isInteger(logProbabilities) && logProbabilities >= 0, 'logProbabilities', 'a whole number from 0');
 }
