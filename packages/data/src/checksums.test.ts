@@ -54,6 +54,23 @@ describe('checksums', () => {
     }
   });
 
+  test("that are missing: a flipped bit of a Parquet page's header is read alike or refused, and ends", async () => {
+    const whole = parquet(forty);
+    const reader = { view: new DataView(new Uint8Array(whole).buffer), offset: 4 };
+    parquetHeader(reader);
+    for (let at = 4; at < reader.offset; at++) {
+      for (let bit = 0; bit < 8; bit++) {
+        const bytes = Buffer.from(whole);
+        bytes[at]! ^= 1 << bit;
+        const path = write('.parquet', bytes);
+        const outcome = await readTexts({ path }).catch((error) => error);
+        rmSync(path);
+        if (Array.isArray(outcome)) expect(outcome, `byte ${at}, bit ${bit}`).toEqual(forty);
+        else expect(outcome).toMatchObject({ name: 'UserError' });
+      }
+    }
+  });
+
   test("of Parquet's pages find a flipped bit", async () => {
     const whole = withPageChecksum(parquet(forty));
     const { row_groups } = parquetMetadata(new Uint8Array(whole).buffer);

@@ -5,7 +5,12 @@ import { shown, UserError } from '@stickbreaking/base';
 import type { AsyncBuffer, RowGroup } from 'hyparquet';
 import { parquetHeader } from 'hyparquet/src/column.js';
 
-/** Throws a UserError where a page of the column does not fit its checksum, or runs over its column's end. */
+type PageHeader = ReturnType<typeof parquetHeader>;
+
+/**
+ * Throws a UserError where a page of the column does not fit its checksum, runs over its column's end, or has a header that
+ * does not say what the reader goes by, which would then read on for ever.
+ */
 export async function checkPages(path: string, file: AsyncBuffer, group: RowGroup, column: string): Promise<void> {
   for (const { meta_data: chunk } of group.columns) {
     if (chunk?.path_in_schema[0] !== column) continue;
@@ -18,13 +23,51 @@ export async function checkPages(path: string, file: AsyncBuffer, group: RowGrou
     if (!(start >= 4 && length >= 0 && start + length <= file.byteLength)) throw fault(0, 'lies outside of the file');
     const bytes = new Uint8Array(await file.slice(start, start + length));
     const reader = { view: new DataView(bytes.buffer), offset: 0 };
+    let [values, nulls] = [0, 0];
+    let nullsAreTold = chunk.statistics?.null_count !== undefined;
     while (reader.offset < length) {
       const at = reader.offset;
-      const { crc, compressed_page_size: size } = parquetHeader(reader);
+      const header = parquetHeader(reader);
+      const { crc, compressed_page_size: size } = header;
+      if (!isComplete(header)) throw fault(at, 'has a header that says too little');
+      values += valuesOf(header);
+      nulls += header.data_page_header_v2?.num_nulls ?? 0;
+      if (header.type === 'DATA_PAGE') nullsAreTold = false;
+      if (values > chunk.num_values) throw fault(at, 'has more values than its column');
       const page = bytes.subarray(reader.offset, reader.offset + size);
       if (!(size >= 0 && page.length === size)) throw fault(at, 'runs over its column');
       if (crc !== undefined && crc32(page) !== crc >>> 0) throw fault(at, 'does not fit its checksum');
       reader.offset += size;
     }
+    if (values < chunk.num_values) throw fault(0, `and those after it hold ${values} of ${chunk.num_values} values`);
+    if (nullsAreTold && BigInt(nulls) !== chunk.statistics!.null_count)
+      throw fault(0, `and those after it hold ${nulls} of ${chunk.statistics!.null_count} nulls`);
   }
+}
+
+const isCount = (value: unknown) => Number.isInteger(value) && (value as number) >= 0;
+
+/** Whether a page's header has the fields that its kind requires, in their bounds. */
+function isComplete(header: PageHeader): boolean {
+  const { type, data_page_header: first, data_page_header_v2: second, dictionary_page_header: dictionary } = header;
+  const size = header.uncompressed_page_size;
+  if (!isCount(size) || !isCount(header.compressed_page_size)) return false;
+  if (type === 'DATA_PAGE') return first !== undefined && isCount(first.num_values) && first.encoding !== undefined;
+  // No value of a dictionary is smaller than a bit.
+  if (type === 'DICTIONARY_PAGE')
+    return dictionary !== undefined && isCount(dictionary.num_values) && dictionary.num_values <= 8 * size;
+  if (type !== 'DATA_PAGE_V2') return true;
+  if (second === undefined || second.encoding === undefined) return false;
+  const { num_values, num_nulls, num_rows } = second;
+  const levels = [second.definition_levels_byte_length, second.repetition_levels_byte_length ?? 0];
+  return (
+    [num_values, num_nulls, num_rows, ...levels].every(isCount) &&
+    num_nulls <= num_values &&
+    levels[0]! + levels[1]! <= size
+  );
+}
+
+function valuesOf({ type, data_page_header, data_page_header_v2 }: PageHeader): number {
+  if (type === 'DATA_PAGE') return data_page_header!.num_values;
+  return type === 'DATA_PAGE_V2' ? data_page_header_v2!.num_values : 0;
 }

@@ -211,7 +211,8 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, options: SoftmaxCase = {}): C
   return {
     name: `softmax ${scheme}${wide}${windowed}${sinks ? ' with sinks' : ''}, ${sizesInWords(sizes)}`,
     extreme: !['usual', 'faint'].includes(sizes.logits ?? 'usual'),
-    large: isLarge(sizes),
+    // Plain operations take seconds of these schemes in a long document.
+    large: isLarge(sizes) || (sizes.pack === packs.mixed && ['fire', 'forget'].includes(scheme)),
     prepare(random, input): PreparedCase {
       const { layout, values, tensors } = drawn(random, input, sizes);
       const { headDim, heads, cuSeqlens, cuSeqlensK } = layout;

@@ -5,7 +5,7 @@
  */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { shown, UserError } from '@stickbreaking/base';
+import { ownValue, shown, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import { hashFile, listFiles, readRows, type SourceFile, wikiTextPages } from '@stickbreaking/data';
 import { csvParseRows } from 'd3-dsv';
@@ -162,12 +162,12 @@ function patternsOf({ task: { dataset, released = {} }, split }: Split): string[
   // As the Hub's own cache has them too.
   return [
     ...names.flatMap((file) => [file, `data/${file}`, `snapshots/*/${file}`, `snapshots/*/data/${file}`]),
-    ...(released[split] ?? []),
+    ...(ownValue(released, split) ?? []),
   ];
 }
 
 function filesOf(directory: string, split: Split): SourceFile[] | undefined {
-  const own = split.task.files?.[split.split];
+  const own = split.task.files && ownValue(split.task.files, split.split);
   if (own) return listFiles({ path: [...own] });
   if (split.task.files) return undefined;
   for (const folder of foldersOf(split.task.dataset.path)) {
@@ -209,7 +209,7 @@ function notFound(directory: string, missing: readonly Split[]): UserError {
     return new UserError(`${task.name}: its data_files have no split '${split}', but ${splits}.`);
   }
   const pattern = `${path}/${patternsOf({ task, split })[0]}`;
-  const released = task.released?.[split]?.[0]?.replace(/^\*\*\//, '');
+  const released = ownValue(task.released ?? {}, split)?.[0]?.replace(/^\*\*\//, '');
   const original = released === undefined ? '' : `, or ${released} of the original release`;
   return new UserError(
     `${task.name}: ${which} is not under ${shown(directory)}; expected ${pattern} or .jsonl with the columns ${task.columns.join(', ')}, as published at https://huggingface.co/datasets/${path}${original}${more}.`,

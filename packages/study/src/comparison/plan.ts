@@ -62,7 +62,7 @@ function combinations(grid: Readonly<Record<string, readonly unknown[]>>): Setti
 function variantWith(base: Variant, settings: Settings, name: string): Variant {
   const changed = structuredClone(base) as unknown as Record<string, unknown>;
   for (const [path, value] of Object.entries(settings)) {
-    if (!/^(model|training)(\.\w+)+$/.test(path)) {
+    if (!/^(model|training)(\.(?!__proto__\b)\w+)+$/.test(path)) {
       throw new UserError(
         `Arm '${name}': '${path}' is no key of model or training, such as model.attention.initialReach.`,
       );
