@@ -35,6 +35,13 @@ const recordsIn = (text: string) =>
     .map((line) => JSON.parse(line) as ContinuationRecord)
     .sort((a, b) => a.index - b.index);
 
+describe('sb-generate --prompt', () => {
+  it('says that an empty one begins from the opening token alone', async () => {
+    const { code, stderr } = await run('--prompt', '', ...limits);
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/^The prompt is empty: .* opens a document \(0\) alone\.$/m)]);
+  });
+});
+
 describe('sb-generate --prompts', () => {
   it('continues each as it would alone', async () => {
     const { code, stdout } = await run('--prompts', at('prompts.jsonl'), '--seed', '4', ...limits);

@@ -42,9 +42,13 @@ async function generate(args: GenerateArguments): Promise<number> {
   const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
   const settings = { ...options, stopTexts: args.stop, batchSize: args.batch };
   const tellReach = reachNotice(opened.model.config, args.maxNewTokens);
+  const tellEmpty = once(
+    `The prompt is empty: the text begins from the token that opens a document (${opened.tokenizer.beginId}) alone.\n`,
+  );
   const told = async function* (prompts: AsyncIterable<Prompt>) {
     for await (const prompt of prompts) {
       tellReach(opened.tokenizer.encode(prompt.prompt).length + 1);
+      if (prompt.prompt === '') tellEmpty();
       yield prompt;
     }
   };
@@ -96,6 +100,15 @@ async function promptFromInput(): Promise<string> {
 
 async function* only(prompt: Prompt): AsyncGenerator<Prompt> {
   yield prompt;
+}
+
+/** Says it the first time. */
+function once(notice: string): () => void {
+  let told = false;
+  return () => {
+    if (!told) process.stderr.write(notice);
+    told = true;
+  };
 }
 
 /** Says once where positions come that the model has not been trained for. */
