@@ -65,10 +65,11 @@ function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position6
   forEachQuery(layout, ({ head, position: at, q: row, key }) => {
     const first = window === 0 ? 0 : Math.max(0, at - window + 1);
     const seen = Array.from({ length: at - first + 1 }, (_, i) => first + i);
-    // What the tokens after a key, up to the query, leave of it.
-    const between = (i: number) => Array.from({ length: at - i }, (_, n) => key(i + 1 + n) / D);
-    const forgotten = (i: number) => (logForget ? between(i).reduce((sum, token) => sum + logForget[token]!, 0) : 0);
-    const logits = seen.map((i) => scale * dot(q, row, k, key(i), D) + bias(head, at - i, at) + forgotten(i));
+    // What the tokens after a key, up to the query, leave of it: summed from the query back.
+    const forgotten = seen.map(() => 0);
+    if (logForget)
+      for (let n = seen.length - 2; n >= 0; n--) forgotten[n] = forgotten[n + 1]! + logForget[key(seen[n + 1]!) / D]!;
+    const logits = seen.map((i, n) => scale * dot(q, row, k, key(i), D) + bias(head, at - i, at) + forgotten[n]!);
     const resting = sink ? sink[head]! : -Infinity;
     const highest = logits.reduce((a, b) => Math.max(a, b), resting);
     const exponentials = logits.map((logit) => Math.exp(logit - highest));
@@ -77,6 +78,7 @@ function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position6
     const dWeights = seen.map((i) => dot(dOutput, row, v, key(i), D));
     const mean = weights.reduce((sum, weight, n) => sum + weight * dWeights[n]!, 0);
     if (sink) dSink[head]! -= (Math.exp(resting - highest) / total) * mean;
+    let before = 0; // the logits' gradients of all keys before this one, which its gate has a part in
     seen.forEach((i, n) => {
       const dLogit = weights[n]! * (dWeights[n]! - mean);
       addTo(output, row, weights[n]!, v, key(i), D);
@@ -85,7 +87,8 @@ function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position6
       addTo(dv, key(i), weights[n]!, dOutput, row, D);
       uncancelled += (scale * weights[n]! * dWeights[n]!) ** 2 * dot(k, key(i), k, key(i), D);
       fire?.addPair(head, at - i, at, dLogit);
-      if (logForget) for (const token of between(i)) dLogForget[token]! += dLogit;
+      if (logForget) dLogForget[key(i) / D]! += before;
+      before += dLogit;
       uncancelledForget += (i + 1) * dLogit ** 2;
     });
   });
