@@ -38,7 +38,10 @@ const recordsIn = (text: string) =>
 describe('sb-generate --prompt', () => {
   it('says that an empty one begins from the opening token alone', async () => {
     const { code, stderr } = await run('--prompt', '', ...limits);
-    expect([code, stderr]).toEqual([0, expect.stringMatching(/^The prompt is empty: .* opens a document \(0\) alone\.$/m)]);
+    expect([code, stderr]).toEqual([
+      0,
+      expect.stringMatching(/^The prompt is empty: .* opens a document \(0\) alone\.$/m),
+    ]);
   });
 });
 
