@@ -24,7 +24,8 @@ export async function checkPages(path: string, file: AsyncBuffer, group: RowGrou
     const bytes = new Uint8Array(await file.slice(start, start + length));
     const reader = { view: new DataView(bytes.buffer), offset: 0 };
     let [values, nulls] = [0, 0];
-    let nullsAreTold = chunk.statistics?.null_count !== undefined;
+    // Writers count the nulls of nested columns in different ways.
+    let nullsAreTold = chunk.path_in_schema.length === 1 && chunk.statistics?.null_count !== undefined;
     while (reader.offset < length) {
       const at = reader.offset;
       const header = parquetHeader(reader);
