@@ -1,6 +1,6 @@
 // sb-train in several processes over MPI, with each library that is installed: the losses of one, any number of processes
 // after a stop, and the whole run gone where one process is.
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import { readSafetensors } from '@stickbreaking/model';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CheckpointStore, readState } from '../checkpoint.js';
 import { readMetrics, type StepMetrics, type ValidationMetrics } from '../metrics.js';
+import { start } from './spawned.fixture.js';
 
 const bin = fileURLToPath(new URL('../../bin/sb-train.js', import.meta.url));
 const base = mkdtempSync(join(tmpdir(), 'processes-'));
@@ -37,11 +38,6 @@ const launchers = ['mpirun.openmpi', 'mpirun.mpich'].filter(has);
 const installed = has('mpirun');
 if (!installed) console.warn('no mpirun on the path: what needs MPI is skipped (Debian: openmpi-bin, mpich)');
 
-interface Ended {
-  code: number | null;
-  stderr: string;
-}
-
 /** Loaded before the command: ends the process at its n-th change to the disk. */
 const killAtChange = `import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
@@ -55,23 +51,6 @@ for (const name of ['writeSync', 'renameSync', 'fsyncSync', 'mkdirSync', 'rmSync
 }
 syncBuiltinESMExports();
 `;
-
-function start(
-  command: string,
-  args: readonly string[],
-  env: NodeJS.ProcessEnv = {},
-): { child: ChildProcess; ended: Promise<Ended> } {
-  const child = spawn(command, args, { env: { ...process.env, STICKBREAKING_THREADS: '1', ...env } });
-  const ended = new Promise<Ended>((resolve, reject) => {
-    let stderr = '';
-    child.stderr.on('data', (data) => {
-      stderr += data;
-    });
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stderr }));
-  });
-  return { child, ended };
-}
 
 /** The faster one by far: a process of `cpu` takes seconds of warming up. */
 const backend = (await native.probe()).available ? 'native' : 'cpu';

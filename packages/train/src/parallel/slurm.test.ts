@@ -11,6 +11,7 @@ import { trainTokenizer } from '@stickbreaking/data';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CheckpointStore, readState } from '../checkpoint.js';
 import { readMetrics } from '../metrics.js';
+import { start } from './spawned.fixture.js';
 
 const bin = fileURLToPath(new URL('../../bin/sb-train.js', import.meta.url));
 const needed = ['slurmctld', 'slurmd', 'srun', 'munged', 'mpirun.mpich'];
@@ -71,28 +72,10 @@ async function until(what: string, isSo: () => boolean): Promise<void> {
   }
 }
 
-interface Ended {
-  code: number | null;
-  stderr: string;
-}
-
-function start(command: string, ...args: string[]): { child: ChildProcess; ended: Promise<Ended> } {
-  const child = spawn(command, args, { env });
-  const ended = new Promise<Ended>((resolve, reject) => {
-    let stderr = '';
-    child.stderr.on('data', (data) => {
-      stderr += data;
-    });
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stderr }));
-  });
-  return { child, ended };
-}
-
 const train = (...args: string[]) => [bin, '--config', join(base, 'run.yaml'), '--backend', 'cpu', ...args];
 /** Two tasks of sb-train. */
 const srun = (options: readonly string[], ...args: string[]) =>
-  start('srun', '-n2', '--overcommit', ...options, process.execPath, ...train(...args));
+  start('srun', ['-n2', '--overcommit', ...options, process.execPath, ...train(...args)], env);
 const output = (name: string) => `output=${join(base, name)}`;
 const losses = (name: string) =>
   readMetrics(join(base, name, 'metrics.jsonl')).flatMap((line) => ('loss' in line ? [line.loss!] : []));
@@ -126,7 +109,7 @@ describe.skipIf(!canRun)('under srun', () => {
   });
 
   it('two tasks have the losses of one process', async () => {
-    expect(await start(process.execPath, ...train(output('one'))).ended).toMatchObject({ code: 0 });
+    expect(await start(process.execPath, train(output('one')), env).ended).toMatchObject({ code: 0 });
     const { code, stderr } = await srun(['--mpi=pmi2'], output('two')).ended;
     expect(code, stderr).toBe(0);
     expect(losses('two')).toHaveLength(6);
