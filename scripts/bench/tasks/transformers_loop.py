@@ -59,17 +59,22 @@ def check(folder, *samples):
     print(json.dumps({"requests": count, "largest": largest, "greedyApart": flipped, "byTask": by_task}))
 
 
-@torch.no_grad()
-def loop(requests, share):
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    all_pairs = [json.loads(line)["tokens"] for line in open(f"{requests}/hellaswag-requests.jsonl")]
-    pairs = all_pairs[: int(len(all_pairs) * float(share))]
+def random_model(device):
+    """The 1B's sizes in bfloat16, which stays torch's default type; tiny on a CPU, to try the script there."""
     size = dict(hidden_size=1536, intermediate_size=4096, num_hidden_layers=40, num_attention_heads=24, vocab_size=49152)
     if device == "cpu":
         size = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=49152)
     torch.set_default_dtype(torch.bfloat16)
     with torch.device(device):
-        model = LlamaForCausalLM(LlamaConfig(**size, tie_word_embeddings=True, max_position_embeddings=4096)).eval()
+        return LlamaForCausalLM(LlamaConfig(**size, tie_word_embeddings=True, max_position_embeddings=4096)).eval()
+
+
+@torch.no_grad()
+def loop(requests, share):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    all_pairs = [json.loads(line)["tokens"] for line in open(f"{requests}/hellaswag-requests.jsonl")]
+    pairs = all_pairs[: int(len(all_pairs) * float(share))]
+    model = random_model(device)
     pairs.sort(key=lambda pair: -len(pair[0]) - len(pair[1]))
 
     def run(part, batch):
@@ -116,12 +121,7 @@ def harness(requests, share):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     all_requests = [json.loads(line) for line in open(f"{requests}/hellaswag-requests.jsonl")]
     asked = all_requests[: int(len(all_requests) * float(share))]
-    size = dict(hidden_size=1536, intermediate_size=4096, num_hidden_layers=40, num_attention_heads=24, vocab_size=49152)
-    if device == "cpu":
-        size = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=49152)
-    torch.set_default_dtype(torch.bfloat16)
-    with torch.device(device):
-        model = LlamaForCausalLM(LlamaConfig(**size, tie_word_embeddings=True, max_position_embeddings=4096)).eval()
+    model = random_model(device)
     torch.set_default_dtype(torch.float32)
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{requests}/tokenizer.json", eos_token="<|endoftext|>", pad_token="<|endoftext|>")
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=64, softmax_dtype="float32", max_length=4096)
