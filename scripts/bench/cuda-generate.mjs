@@ -1,6 +1,6 @@
 // `npm run bench -- cuda-generate`: generation by the 1B model on one GPU, random weights: tokens/s alone and in batches, the
 // rate at which prompts are read beside the training forward's, what a step and its kernels take, and that rows of a batch are
-// those of one. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n --out folder
+// those of one. Options: --attention stick-breaking|softmax+rope|{"kind":…} --config configs/1b.yaml --layers n --out folder
 //   --quick (a prompt alone, and 64) --contexts 1024,8192,… (the cost of a token by context, and nothing else)
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -25,7 +25,7 @@ const backend = await openGpu();
 const { driver } = backend;
 const config = parseConfig({
   ...loadConfig(o.config),
-  attention: o.attention,
+  attention: o.attention.startsWith('{') ? JSON.parse(o.attention) : o.attention,
   ...(o.layers ? { numLayers: Number(o.layers) } : {}),
 });
 const model = noisyModel(config, seededRandom(1, 'bench'));
@@ -112,7 +112,7 @@ const report = {
 function save() {
   mkdirSync(o.out, { recursive: true });
   const kind = o.contexts ? 'cuda-contexts' : 'cuda-generate';
-  const name = `${kind}-${o.attention.replace('+', '-')}-${config.numLayers}.json`;
+  const name = `${kind}-${o.attention.replaceAll(/[^\w]+/g, '-').replaceAll(/^-|-$/g, '')}-${config.numLayers}.json`;
   writeFileSync(`${o.out}/${name}`, `${JSON.stringify(report, undefined, 2)}\n`);
 }
 

@@ -1,9 +1,19 @@
 /** The conformance suite's cases of generation: pages of cached keys, and single new tokens that attend to them. */
 import type { Random } from '@stickbreaking/base';
-import { tensor3d, variable, zeros } from '@tensorflow/tfjs-core';
+import {
+  eye,
+  reshape,
+  type Tensor2D,
+  type Tensor3D,
+  tensor3d,
+  transpose,
+  variable,
+  zeros,
+} from '@tensorflow/tfjs-core';
 import { alibiSlopes } from '../attention/positions.js';
 import type { DecodeAttributes } from '../kernels.js';
 import { decodeAttention } from '../ops/decode_attention.js';
+import { linears } from '../ops/linear.js';
 import { growPages, readPages, writePages } from '../ops/pages.js';
 import { type ConformanceCase, output } from './case.js';
 import { frequencies64, rotate64 } from './float64/positions.js';
@@ -27,6 +37,8 @@ interface DecodeSizes {
   /** Keys of each row, the new one included; 0: none. */
   lengths: readonly number[];
   logits?: Logits;
+  /** New values that lie beside others of their row, as where one projection made them; keys do not. */
+  valuesBeside?: boolean;
 }
 
 const PAGE = 16;
@@ -48,6 +60,9 @@ export function decodeCases(): ConformanceCase[] {
       ...sizes,
       ...long,
       { kind: 'stick-breaking' as const, headDim: 64, heads: 2, kvHeads: 1, lengths: [1700], logits: 'low' as const },
+      ...(['stick-breaking', 'softmax rope'] as const).map((kind) => ({
+        ...{ kind, headDim: 64, heads: 4, kvHeads: 2, lengths: usual, valuesBeside: true },
+      })),
     ].map(decodeCase),
   ];
 }
@@ -77,10 +92,10 @@ function pagesCase(): ConformanceCase {
   };
 }
 
-function decodeCase({ kind, headDim, heads, kvHeads, lengths, logits }: DecodeSizes): ConformanceCase {
+function decodeCase({ kind, headDim, heads, kvHeads, lengths, logits, valuesBeside }: DecodeSizes): ConformanceCase {
   const rows = lengths.length;
   const used = [...lengths.keys()].filter((row) => lengths[row]! > 0);
-  const words = logits ? `, ${logits} logits` : '';
+  const words = (logits ? `, ${logits} logits` : '') + (valuesBeside ? ', values beside others' : '');
   return {
     name: `decoding by ${kind}, D ${headDim}, heads ${heads}/${kvHeads}, keys ${lengths.join(' ')}${words}`,
     extreme: logits === 'low',
@@ -133,7 +148,8 @@ function decodeCase({ kind, headDim, heads, kvHeads, lengths, logits }: DecodeSi
             return at < 0 ? 1 : q[at * heads * headDim + (i % (heads * headDim))]!;
           });
           const news = [...lengths.keys()].map(fresh);
-          const inputs = [tensor3d(query, [rows, heads, headDim]), rowsOf(k, news), rowsOf(v, news)] as const;
+          const value = valuesBeside ? besideOthers(rowsOf(v, news)) : rowsOf(v, news);
+          const inputs = [tensor3d(query, [rows, heads, headDim]), rowsOf(k, news), value] as const;
           const attention = attentionOf(kind, heads);
           const turning = frequencies ? { inverseFrequencies: frequencies } : {};
           const step = { scale, attention, keyPages, valuePages, ...turning };
@@ -160,6 +176,13 @@ function decodeCase({ kind, headDim, heads, kvHeads, lengths, logits }: DecodeSi
       };
     },
   };
+}
+
+/** The same rows, as the second of two projections of one input. */
+function besideOthers(x: Tensor3D): Tensor3D {
+  const rows = x.shape[0];
+  const weight = transpose(reshape(x, [rows, -1])) as Tensor2D;
+  return reshape(linears(eye(rows), [weight, weight])[1], x.shape);
 }
 
 type Layout64 = Parameters<typeof stickBreaking64>[1];

@@ -25,7 +25,7 @@ static_assert(CHUNK % PAGE == 0 && PAGE % KEYS_PER_LOAD == 0, "a load of a warp 
 #define RESULT (HEAD_DIM + 2)
 
 struct Decode {
-  const bf16 *q, *k, *v;     // rows qStride, kvStride apart
+  const bf16 *q, *k, *v;     // rows qStride, kStride and vStride apart
   bf16 *keyPages, *valuePages;
   const int *lengths, *table;
   const float* angles;       // cosines and sines [2, positions, HEAD_DIM/2], or null
@@ -37,7 +37,7 @@ struct Decode {
   int* done;                 // [rows, kvHeads]: whether the near keys were all
   int* states;               // of the blocks that share a row; 0 between launches
   i64 positions;
-  int qStride, kvStride, heads, kvHeads, tableWidth, window, attendCurrent, near, run, runs;
+  int qStride, kStride, vStride, heads, kvHeads, tableWidth, window, attendCurrent, near, run, runs;
   float scale, exhausted;    // scale: log2(e) included
 };
 
@@ -66,7 +66,7 @@ struct NewKey {
 // To shared memory, and to their place in the pages if `write`.
 __device__ __forceinline__ void load_new(NewKey& fresh, const Decode& p, const int* table, int row, int kvHead, int position, bool write) {
   const i64 to = (((i64)table[position / PAGE] * p.kvHeads + kvHead) * PAGE + position % PAGE) * HEAD_DIM;
-  const bf16 *key = p.k + (i64)row * p.kvStride + kvHead * HEAD_DIM, *value = p.v + (i64)row * p.kvStride + kvHead * HEAD_DIM;
+  const bf16 *key = p.k + (i64)row * p.kStride + kvHead * HEAD_DIM, *value = p.v + (i64)row * p.vStride + kvHead * HEAD_DIM;
   for (int d = threadIdx.x; d < HEAD_DIM; d += BLOCK) {
     fresh.key[d] = turned(p, key, d, position);
     fresh.value[d] = value[d];

@@ -112,11 +112,12 @@ const decodeAttention: CudaKernel<'DecodeAttention'> = (inputs, attrs, backend) 
     backend.make([rows, kvHeads], 'i32'),
   ];
   const [query, key, value] = [q, k, v].map((tensor) => operandOf(backend, tensor, tensor.shape[1]! * dim));
-  if (key!.stride !== value!.stride) return runReference('DecodeAttention', inputs, attrs);
   const angles = attrs.inverseFrequencies && rotaryAngles(backend, dim / 2, longest, attrs.inverseFrequencies);
   const slopes = attention.kind === 'softmax' ? attention.alibiSlopes : undefined;
   const argument = DECODE.argument({
-    ...{ q: query!.address, k: key!.address, v: value!.address, qStride: query!.stride, kvStride: key!.stride },
+    ...{ q: query!.address, k: key!.address, v: value!.address },
+    // Keys that are normalised by head no longer lie beside the values.
+    ...{ qStride: query!.stride, kStride: key!.stride, vStride: value!.stride },
     ...{ keyPages: pageAddress(backend, keyPages), valuePages: pageAddress(backend, valuePages) },
     ...{
       lengths: memory.array('lengths', lengths),
