@@ -4,8 +4,8 @@
 #pragma once
 #include "shared_memory.cuh"
 
-// Tokens N of C columns, experts of F units; R rows, one for each choice of a token, sorted by expert. x and dy are gathered first,
-// by mixture_gather: brought by cp.async instead, row by row where they are read, tiles came too late for the matrix units
+// Tokens N of C columns, experts of F units; R rows, one for each choice of a token, sorted by expert. x and dy are laid out so
+// first, by mixture_scatter: brought by cp.async instead, row by row where they are read, tiles came too late for the matrix units
 // (docs/performance.md).
 enum Kind {
   UP,            // x · inputᵀ: gate and up [R, 2F], and silu(gate)·up [R, F]

@@ -137,13 +137,14 @@ extern "C" __global__ void mixture_place(int* order, int* place, const int* star
   }
 }
 
-// rows [rows, width]: of each row the token's; one warp each.
-extern "C" __global__ void mixture_gather(bf16* rows, const bf16* x, i64 stride, const int* order, i64 count, int width, int active) {
-  const i64 row = (i64)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-  if (row >= count) return;
-  const bf16* from = x + order[row] / active * stride;
-  for (int c = threadIdx.x % 32 * 8; c < width; c += 256)
-    *reinterpret_cast<uint4*>(rows + row * width + c) = *reinterpret_cast<const uint4*>(from + c);
+// rows [tokens·active, width]: each token's row to all of its places, so that it is read once; one warp a token.
+extern "C" __global__ void mixture_scatter(bf16* rows, const bf16* x, i64 stride, const int* place, i64 tokens, int width, int active) {
+  const i64 token = (i64)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+  if (token >= tokens) return;
+  for (int c = threadIdx.x % 32 * 8; c < width; c += 256) {
+    const uint4 piece = *reinterpret_cast<const uint4*>(x + token * stride + c);
+    for (int j = 0; j < active; j++) *reinterpret_cast<uint4*>(rows + (i64)place[token * active + j] * width + c) = piece;
+  }
 }
 
 // partial [experts + 1, blocks]: over a block's tokens the sums of each expert's probability, and of logSumExp².

@@ -54,6 +54,10 @@ struct Strip {
 __device__ __forceinline__ float low_half(unsigned pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float high_half(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
 
+constexpr float LOG2E = 1.44269504f;
+// By approximate exponential and reciprocal: the division of common.cuh's sigmoid costs as much as the rest of an epilogue.
+__device__ __forceinline__ float fast_sigmoid(float x) { return reciprocal(1.f + exp2_fast(-LOG2E * x)); }
+
 // What becomes of a tile's sums, of which a thread has two rows, in the order of their columns. `base`: the first of the tile's
 // rows that the warpgroup has.
 struct Epilogue {
@@ -103,7 +107,7 @@ struct StoreGated : Epilogue {
         const float u0 = sums[SUMS / 2 + 32 * g + 2 * i], u1 = sums[SUMS / 2 + 32 * g + 2 * i + 1];
         gate[i] = pack_bf16(g0, g1);
         up[i] = pack_bf16(u0, u1);
-        hidden[i] = pack_bf16(g0 * sigmoid(g0) * u0, g1 * sigmoid(g1) * u1);
+        hidden[i] = pack_bf16(g0 * fast_sigmoid(g0) * u0, g1 * fast_sigmoid(g1) * u1);
       }
       store(gate, up, hidden, tile.column + 64 * g);
     }
@@ -142,10 +146,12 @@ struct StoreGradients : Epilogue {
 #pragma unroll
         for (int j = 0; j < 2; j++) {
           const float back = sums[32 * g + 2 * i + j];
-          product[j] = x[j] * sigmoid(x[j]) * y[j];
+          const float s = fast_sigmoid(x[j]), silu = x[j] * s, scaled = w * back;
+          product[j] = silu * y[j];
           share[i % 2] = fmaf(back, product[j], share[i % 2]);
           product[j] *= w;
-          swiglu_gradient(x[j], y[j], w * back);
+          x[j] = scaled * y[j] * (s + silu * (1.f - s));
+          y[j] = scaled * silu;
         }
         gate[i] = pack_bf16(x[0], x[1]);
         up[i] = pack_bf16(y[0], y[1]);

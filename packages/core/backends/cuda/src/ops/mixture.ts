@@ -79,14 +79,14 @@ const mixture: CudaKernel<'MixtureOfExperts'> = (inputs, attrs, backend) => {
   backend.withScratch((scratch) => {
     const wide = scratch.allocate(rows * width * BYTES.bf16);
     const hidden = scratch.allocate(rows * units * BYTES.bf16);
-    gather(backend, sizes, kept, source, wide);
+    scatter(backend, sizes, kept, source, wide);
     const own = { address: wide, rows, columns: width };
     const inputs = { address: backend.bf16(input), rows: 2 * units, columns: width, experts };
     const outputs = { address: backend.bf16(output), rows: width, columns: units, experts };
     const open = { wide: kept.open, hidden };
     grouped(backend, 'mixture_up', placed, [own, inputs], { inner: width, columns: units }, open);
     const between = { address: hidden, rows, columns: units };
-    // What was gathered has been read.
+    // What was scattered has been read.
     grouped(backend, 'mixture_down', placed, [between, outputs], { inner: units, columns: width }, { out: wide });
     combine(backend, sizes, kept, wide, backend.address(y), kept.gates);
   });
@@ -115,12 +115,12 @@ const mixtureGrad: CudaKernel<'MixtureOfExpertsGrad'> = (inputs, attrs, backend)
     const weighed = { address: hidden, rows, columns: units };
     const inputs = { address: backend.bf16(input), rows: 2 * units, columns: width, experts };
     const outputs = { address: backend.bf16(output), rows: width, columns: units, experts };
-    gather(backend, sizes, kept, operandOf(backend, dy), wide);
+    scatter(backend, sizes, kept, operandOf(backend, dy), wide);
     const made = { order, gates, open, wide: dOpen, hidden, sums: shares };
     grouped(backend, 'mixture_down_grad', placed, [own, outputs], { inner: width, columns: units }, made);
     const ofOutput = { sums: backend.address(dOutput), accumulate: sumOutput !== undefined };
     grouped(backend, 'mixture_down_weights', placed, [own, weighed], { height: width, columns: units }, ofOutput);
-    gather(backend, sizes, kept, operandOf(backend, x), wide);
+    scatter(backend, sizes, kept, operandOf(backend, x), wide);
     const ofInput = { sums: backend.address(dInput), accumulate: sumInput !== undefined };
     grouped(backend, 'mixture_up_weights', placed, [opened, own], { height: 2 * units, columns: width }, ofInput);
     grouped(backend, 'mixture_up_grad', placed, [opened, inputs], { inner: 2 * units, columns: width }, { out: wide });
@@ -199,11 +199,17 @@ function threadsFor(count: number): number {
   return Math.min(ALL_THREADS, Math.ceil(count / 32) * 32);
 }
 
-/** Of each row its token's. */
-function gather(backend: CudaBackend, { rows, width, active }: Sizes, { order }: Kept, from: Matrix, to: number): void {
-  backend.launch(FILE, 'mixture_gather', { grid: [Math.ceil(rows / (THREADS / 32))], block: THREADS }, [
-    ...[pointer(to), pointer(from.address), i64(from.stride), pointer(order)],
-    ...[i64(rows), i32(width), i32(active)],
+/** Each token's row to all of its places. */
+function scatter(
+  backend: CudaBackend,
+  { tokens, width, active }: Sizes,
+  { place }: Kept,
+  from: Matrix,
+  to: number,
+): void {
+  backend.launch(FILE, 'mixture_scatter', { grid: [Math.ceil(tokens / (THREADS / 32))], block: THREADS }, [
+    ...[pointer(to), pointer(from.address), i64(from.stride), pointer(place)],
+    ...[i64(tokens), i32(width), i32(active)],
   ]);
 }
 
