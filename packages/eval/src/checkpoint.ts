@@ -6,7 +6,14 @@ import { EXIT, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import { globalNorm } from '@stickbreaking/core';
 import { openTokenizer, type SpecialTokenOptions, type Tokenizer, tellOnce } from '@stickbreaking/data';
-import { CHECKSUMS_FILE, LlamaModel, loadConfig, resolveCheckpoint, verifyChecksums } from '@stickbreaking/model';
+import {
+  CHECKSUMS_FILE,
+  fetchCheckpoint,
+  LlamaModel,
+  loadConfig,
+  resolveCheckpoint,
+  verifyChecksums,
+} from '@stickbreaking/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** A checkpoint, ready for use. */
@@ -34,7 +41,7 @@ export const verifyOption = {
 } as const;
 
 /**
- * Opens a checkpoint or the latest one of a run.
+ * Opens a checkpoint, the latest one of a run, or one of the Hugging Face Hub (`hf://org/name`), downloading it first.
  *
  * @throws UserError if a part is missing or not as it was saved, if the parts do not belong together, or if a weight is
  *   not finite
@@ -43,7 +50,7 @@ export async function openCheckpoint(
   path: string,
   { tokenizer: tokenizerPath, specialTokens = {}, verify = true }: OpenCheckpointOptions = {},
 ): Promise<OpenedCheckpoint> {
-  const directory = resolveCheckpoint(path);
+  const directory = resolveCheckpoint(await fetchCheckpoint(path));
   const verified = verify ? verifyChecksums(directory, { modelOnly: true, onNotice: tellOnce }) : undefined;
   verified?.catch(() => {}); // awaited below
   try {

@@ -70,7 +70,7 @@ export function main(argv: string[]): Promise<number> {
         .option('checkpoint', {
           type: 'string',
           demandOption: true,
-          describe: 'checkpoint, run directory (its latest), or RUN/best',
+          describe: 'checkpoint, run directory (its latest), RUN/best or hf://org/name[@revision]',
         })
         .option('lengths', {
           type: 'string',

@@ -41,7 +41,7 @@ export function taskOptions(parser: Argv) {
     .option('checkpoint', {
       type: 'string',
       demandOption: true,
-      describe: 'checkpoint, run directory (its latest), or RUN/best',
+      describe: 'checkpoint, run directory (its latest), RUN/best or hf://org/name[@revision]',
     })
     .option('tasks', {
       type: 'string',

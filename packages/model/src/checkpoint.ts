@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { explainSystemError, UserError } from '@stickbreaking/base';
-import { makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
+import { cachedSnapshot, isHubAddress, makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
 import type { Variable } from '@tensorflow/tfjs-core';
 import { CHECKSUMS_FILE, type FileChecksum } from './checksums.js';
 import type { LlamaConfig } from './config.js';
@@ -14,6 +14,8 @@ import { readSafetensors, type SafetensorsFile, writeSafetensors } from './safet
 
 /** The file of a checkpoint that holds the weights. */
 export const MODEL_FILE = 'model.safetensors';
+/** The file that says which shard holds a tensor, where the weights are in several. */
+export const SHARDS_FILE = `${MODEL_FILE}.index.json`;
 
 const STEP = /^step-\d+$/;
 
@@ -22,11 +24,13 @@ const POINTERS = ['latest', 'best'] as const;
 
 /**
  * The checkpoint directory that a path stands for: itself, the latest checkpoint of a run directory, or one of a run's
- * checkpoints by name: `runs/a/best`, `runs/a/latest`, `runs/a/step-00000600`, with or without `checkpoints/` between.
+ * checkpoints by name: `runs/a/best`, `runs/a/latest`, `runs/a/step-00000600`, with or without `checkpoints/` between. An `hf://`
+ * address stands for what `fetchCheckpoint` has downloaded.
  *
  * @throws UserError if there is none
  */
 export function resolveCheckpoint(path: string): string {
+  if (isHubAddress(path)) return cachedSnapshot(path);
   if (existsSync(join(path, 'config.json'))) return path;
   const [run, name] = runOf(path);
   const all = join(run, 'checkpoints');
@@ -124,8 +128,13 @@ export function loadCheckpoint<Model>(
 function weightFiles(directory: string): string[] {
   const whole = join(directory, MODEL_FILE);
   if (existsSync(whole)) return [whole];
-  const index = `${whole}.index.json`;
+  const index = join(directory, SHARDS_FILE);
   if (!existsSync(index)) throw new UserError(`${directory} has no ${MODEL_FILE}.`);
+  return shardNames(index).map((name) => join(directory, name));
+}
+
+/** The names of the shards that an index lists. */
+export function shardNames(index: string): string[] {
   let shards: Record<string, string> | undefined;
   try {
     shards = JSON.parse(readWhole(index).toString()).weight_map;
@@ -135,7 +144,7 @@ function weightFiles(directory: string): string[] {
   const named = shards && Object.values(shards);
   if (!named?.every((name) => typeof name === 'string' && basename(name) === name))
     throw new UserError(`${index} is not an index of shards: expected JSON with a weight_map of file names.`);
-  return [...new Set(named)].map((name) => join(directory, name));
+  return [...new Set(named)];
 }
 
 function checkTensors(

@@ -31,6 +31,7 @@ export { checkGenerateOptions, type GenerateOptions, type GenerationRequest } fr
 export { logProbabilities, type TokenLogProbability } from './generation/sampling.js';
 export { estimateTrainingMemory, type TrainingMemory, type TrainingMemoryOptions } from './gpu_memory.js';
 export { hostMemory } from './host_memory.js';
+export { fetchCheckpoint } from './hub_checkpoint.js';
 export type { Recompute } from './layer.js';
 export { loadConfig } from './load_config.js';
 export { estimateMemory } from './memory.js';

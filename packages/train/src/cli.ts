@@ -14,7 +14,7 @@ import { joinByMpi, type World } from './parallel/world.js';
 import { makePlan } from './plan.js';
 import { formatPlan } from './plan_text.js';
 import { newestCheckpoint, runTraining } from './run.js';
-import { loadRunConfig, type RunConfig, shippedRuns } from './run_config.js';
+import { fetchStart, loadRunConfig, type RunConfig, shippedRuns } from './run_config.js';
 import type { TrainHooks } from './train_options.js';
 import { watchRank, watchRun } from './watch.js';
 
@@ -71,7 +71,9 @@ export function main(argv: string[], wiring: Wiring = {}): Promise<number> {
 }
 
 async function run(args: Arguments, wiring: Wiring): Promise<number> {
-  const config = loadRunConfig(args.config, args._.map(String));
+  const overrides = args._.map(String);
+  if (!args.plan) await fetchStart(args.config, overrides);
+  const config = loadRunConfig(args.config, overrides);
   const asked = args.backend ?? config.backend;
   if (args.plan) return await plan(args, config, asked, wiring);
   const started = await startProcesses(args, asked, countGpus);

@@ -20,7 +20,14 @@ export type { Piece, SharedWeights, Snapshot } from './parallel/shared_weights.j
 export { narrowGpus } from './parallel/start.js';
 export type { World } from './parallel/world.js';
 export { type RunOptions, runTraining } from './run.js';
-export { loadRunConfig, type RunConfig, type RunConfigInput, RunConfigSchema, stageSizes } from './run_config.js';
+export {
+  fetchStart,
+  loadRunConfig,
+  type RunConfig,
+  type RunConfigInput,
+  RunConfigSchema,
+  stageSizes,
+} from './run_config.js';
 export { readSamples, type Sample, type Sampling } from './samples.js';
 export { learningRate, type Schedule, ScheduleSchema, type StageSchedule } from './schedule.js';
 export type { BatchSource, PlacedStage, StageData, TrainStage } from './stage.js';

@@ -2,6 +2,7 @@
 import { existsSync, statfsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { UserError } from '@stickbreaking/base';
+import { isHubAddress } from '@stickbreaking/base/node';
 import type { SelectedBackend } from '@stickbreaking/core';
 import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stickbreaking/data';
 import { countActiveParameters, countParameters, resolveCheckpoint } from '@stickbreaking/model';
@@ -99,8 +100,10 @@ export async function makePlan(
   if (tooLittleMemory) missing.push(tooLittleMemory);
   checkOutput(config, resume);
   const start = startOf(config, resume);
-  const noStart = start !== undefined && !existsSync(start.path);
-  if (noStart) missing.push(`startFrom: there is no checkpoint at ${start.path} yet.`);
+  const isHere = (path: string) =>
+    isHubAddress(path) ? orMissing(() => resolveCheckpoint(path)) !== undefined : existsSync(path);
+  const noStart = start !== undefined && !isHere(start.path);
+  if (noStart && !isHubAddress(start.path)) missing.push(`startFrom: there is no checkpoint at ${start.path} yet.`);
   const described = describeRun(noStart ? { ...config, startFrom: undefined } : config, tokenizer, { resume });
   const stages = placeStages(described.stages);
   const resumed = tokenizer && checkpointToResume(described);

@@ -5,6 +5,7 @@ import { SourceConfigSchema, TokenizerConfigSchema } from '@stickbreaking/data';
 import {
   attentionKind,
   count,
+  fetchCheckpoint,
   type LlamaConfig,
   LlamaConfigSchema,
   loadConfig,
@@ -220,11 +221,27 @@ export function loadRunConfig(given: string, overrides: readonly string[] = []):
 
 /** Where the file names no model, that of the checkpoint which the run starts from, as the first of the overrides. */
 function inherited(file: string, overrides: readonly string[]): string[] {
-  const loose = z.looseObject({});
   if ('model' in readYaml(file, loose, composed)) return [];
+  const start = startIn(file, overrides);
+  return start ? [`model=${JSON.stringify(loadConfig(resolveCheckpoint(start.path)))}`] : [];
+}
+
+const loose = z.looseObject({});
+
+/** What a run's file says it starts from; undefined where it says nothing, or nothing that can be. */
+function startIn(file: string, overrides: readonly string[]) {
   const start = StartSchema.safeParse(readYaml(file, loose, { ...composed, overrides }).startFrom);
-  if (!start.success) return [];
-  return [`model=${JSON.stringify(loadConfig(resolveCheckpoint(startOfSchema(start.data).path)))}`];
+  return start.success ? startOfSchema(start.data) : undefined;
+}
+
+/**
+ * Downloads what a run starts from, where that is on the Hugging Face Hub, so that `loadRunConfig` finds it.
+ *
+ * @throws UserError where it cannot be fetched
+ */
+export async function fetchStart(given: string, overrides: readonly string[] = []): Promise<void> {
+  const start = startIn(shippedRuns.find(given), overrides);
+  if (start) await fetchCheckpoint(start.path);
 }
 
 /** The stages' lengths in whole steps and their sizes in tokens, with what they leave out filled in. */

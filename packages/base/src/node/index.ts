@@ -12,6 +12,15 @@ export {
   writeFully,
 } from './files.js';
 export type { LockHolder } from './holder.js';
+export {
+  cachedSnapshot,
+  type HubAddress,
+  type HubRepository,
+  isHubAddress,
+  isOffline,
+  openHubRepository,
+  parseHubAddress,
+} from './hub/index.js';
 export { listen } from './listen.js';
 export { type LockOptions, lockOrRefuse, withLock } from './lock.js';
 export { holderOf } from './lock_file.js';

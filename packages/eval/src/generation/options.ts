@@ -20,7 +20,11 @@ export interface GenerateArguments extends SpecialTokenArguments, SamplingArgume
 
 /** Which model, of every command that generates. */
 export const modelOptions = {
-  checkpoint: { type: 'string', demandOption: true, describe: 'checkpoint, run directory (its latest), or RUN/best' },
+  checkpoint: {
+    type: 'string',
+    demandOption: true,
+    describe: 'checkpoint, run directory (its latest), RUN/best or hf://org/name[@revision]',
+  },
   tokenizer: { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' },
   backend: { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' },
 } as const;
