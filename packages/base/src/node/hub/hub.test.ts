@@ -2,8 +2,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { COMMIT, type StandIn, startStandIn } from '../../../../../scripts/hub_stand_in.js';
 import { cachedSnapshot, openHubRepository, parseHubAddress } from './index.js';
-import { COMMIT, type StandIn, startStandIn } from './stand_in.fixture.js';
 
 const large = Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 7919) % 251));
 const GIVEN = 'hf://org/name';

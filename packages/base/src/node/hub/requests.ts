@@ -7,7 +7,17 @@ import type { HubAddress } from './address.js';
 export interface Hub {
   hubUrl: string;
   accessToken?: string;
+  fetch: typeof fetch;
 }
+
+/** A connection that was kept open may be closed by the other side just as it is used again: asked once more, then. */
+const fetchTwice: typeof fetch = async (...asked) => {
+  try {
+    return await fetch(...asked);
+  } catch {
+    return await fetch(...asked);
+  }
+};
 
 /** @throws UserError where the endpoint is no address or the token no token */
 export function hubFromEnvironment(): Hub {
@@ -16,12 +26,12 @@ export function hubFromEnvironment(): Hub {
   if (!/^https?:\/\/[^/]/.test(hubUrl) || !URL.canParse(hubUrl))
     throw new UserError(`HF_ENDPOINT is ${shown(hubUrl)}, which is no address; expected https://host.`);
   const accessToken = (HF_TOKEN || HUGGING_FACE_HUB_TOKEN)?.trim();
-  if (!accessToken) return { hubUrl };
+  if (!accessToken) return { hubUrl, fetch: fetchTwice };
   if (!/^hf_[\x21-\x7e]+$/.test(accessToken))
     throw new UserError(
       `${HF_TOKEN ? 'HF_TOKEN' : 'HUGGING_FACE_HUB_TOKEN'} is no token of the Hugging Face Hub: one begins with hf_.`,
     );
-  return { hubUrl, accessToken };
+  return { hubUrl, accessToken, fetch: fetchTwice };
 }
 
 /** The connection ended before the file did. */
