@@ -8,7 +8,7 @@ import { type Content, partsOf } from './kinds.js';
 import { type OnNotice, tellOnce } from './notices.js';
 import { readParquet } from './parquet.js';
 import { type RowText, readJsonLines, readJsonValues } from './records.js';
-import { listFiles, type SourceFile, type SourceInput } from './sources.js';
+import { findFiles, type SourceFile, type SourceInput } from './sources.js';
 import { readRunningText, readTextParts } from './text_file.js';
 import { TextCheck } from './utf8.js';
 import {
@@ -69,7 +69,7 @@ const LONGEST_STRING = 2 ** 29 - 64;
 
 /** As `readDocuments`, with long documents in pieces. */
 export async function* readPieces(source: SourceInput, options: ReadOptions = {}): AsyncGenerator<TextPiece> {
-  const files = listFiles(source, options.onNotice);
+  const files = await findFiles(source, options.onNotice);
   const empty: SourceFile[] = [];
   for (const file of files) {
     let found = false;

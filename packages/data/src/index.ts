@@ -24,7 +24,14 @@ export { type PrepareOptions, type PrepareProgress, prepareShards } from './prep
 export { readRows } from './rows.js';
 export { type SavedTokenizer, saveTokenizer } from './save_tokenizer.js';
 export type { TokenArray } from './shard.js';
-export { listFiles, type SourceConfig, SourceConfigSchema, type SourceFile, type SourceInput } from './sources.js';
+export {
+  findFiles,
+  listFiles,
+  type SourceConfig,
+  SourceConfigSchema,
+  type SourceFile,
+  type SourceInput,
+} from './sources.js';
 export type { SpecialTokenOptions } from './special_tokens.js';
 export type { StreamDecoder } from './stream_decoder.js';
 export {

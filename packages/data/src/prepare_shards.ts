@@ -19,7 +19,7 @@ import {
 import { type OnNotice, tellOnce } from './notices.js';
 import { PieceEncoder } from './piece_encoder.js';
 import { ShardBuilder, tokenType } from './shard.js';
-import { listFiles, type SourceFile, type SourceInput } from './sources.js';
+import { findFiles, type SourceFile, type SourceInput } from './sources.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** How far `prepareShards` has come. */
@@ -62,7 +62,9 @@ export interface PrepareOptions {
  */
 export async function prepareShards(options: PrepareOptions): Promise<TokenDataset> {
   const { tokenizer, directory, signal } = options;
-  const files = [options.source].flat().flatMap((source) => listFiles(source as SourceInput, options.onNotice));
+  const files: SourceFile[] = [];
+  for (const source of [options.source].flat() as SourceInput[])
+    files.push(...(await findFiles(source, options.onNotice)));
   const ready = readManifest(directory);
   if (!ready?.complete) {
     const onWait = (waitingFor: number) =>

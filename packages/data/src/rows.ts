@@ -5,7 +5,7 @@ import { readDecompressed } from './decompress.js';
 import { partsOf } from './kinds.js';
 import { readParquetRecords } from './parquet.js';
 import { type PlacedRecord, readJsonLineRecords, readJsonValueRecords } from './records.js';
-import { listFiles, type SourceFile, type SourceInput } from './sources.js';
+import { findFiles, type SourceFile, type SourceInput } from './sources.js';
 import { TextCheck } from './utf8.js';
 
 /**
@@ -15,7 +15,7 @@ import { TextCheck } from './utf8.js';
  * @throws UserError for a file that is damaged or holds no records
  */
 export async function* readRows(source: SourceInput): AsyncGenerator<Record<string, unknown>> {
-  for (const file of listFiles(source)) {
+  for (const file of await findFiles(source)) {
     for await (const { record, where } of recordsOf(file)) {
       yield plain(record, where) as Record<string, unknown>;
     }

@@ -2,14 +2,19 @@
 import fs, { readdirSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { relative, resolve, sep } from 'node:path';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
+import { isHubAddress } from '@stickbreaking/base/node';
 import { type FileSystemAdapter, globSync, isDynamicPattern } from 'tinyglobby';
 import { z } from 'zod';
+import { fetchHubFiles, listHubFiles } from './hub_files.js';
 import { formatOf, formats, knownEndings, namedFormat, type SourceFormat } from './kinds.js';
 import { type OnNotice, tellOnce } from './notices.js';
 
 /** The schema of a source of text. */
 export const SourceConfigSchema = z.strictObject({
-  /** A file, a directory (searched to any depth for the known endings) or a glob; or a list of them. */
+  /**
+   * A file, a directory (searched to any depth for the known endings), a glob, or one of these on the Hugging Face Hub
+   * (`hf://datasets/org/name[@revision][/path]`); or a list of them.
+   */
   path: z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]),
   /** The field (JSON) or column (Parquet) that holds the text; `row.text` is the field `text` inside `row`. */
   field: z.string().min(1).default('text'),
@@ -58,6 +63,17 @@ export function parseSource(source: SourceInput): SourceConfig {
   throw new UserError(`data source${key && `, key '${shown(key)}'`}: ${shown(issue.message)}.`);
 }
 
+/**
+ * As `listFiles`, with what is on the Hugging Face Hub downloaded before.
+ *
+ * @throws UserError as `listFiles` does, and where a file cannot be fetched
+ */
+export async function findFiles(source: SourceInput, onNotice: OnNotice = tellOnce): Promise<SourceFile[]> {
+  const { path, format } = parseSource(source);
+  for (const one of [path].flat()) if (isHubAddress(one)) await fetchHubFiles(one, format);
+  return listFiles(source, onNotice);
+}
+
 /** A path that a directory or glob gave may be an empty part; one that was named may not. */
 interface Found {
   path: string;
@@ -66,7 +82,7 @@ interface Found {
 
 /**
  * The files of a source: paths in the order given, those of a glob or directory sorted by name. Hidden files and empty
- * ones among others are left out, with a notice.
+ * ones among others are left out, with a notice. Of an address on the Hugging Face Hub, what `findFiles` has downloaded.
  * Throws a UserError when a path matches nothing, or a file is empty, unreadable or of no known kind.
  */
 export function listFiles(input: SourceInput, onNotice: OnNotice = tellOnce): SourceFile[] {
@@ -115,6 +131,7 @@ function regularFile(path: string): Stats {
 
 /** A path as it stands wins over reading it as a glob, so that a file may be called `[1].txt`. */
 function expand(path: string, format: SourceFormat | undefined, onNotice: OnNotice): Found[] {
+  if (isHubAddress(path)) return listHubFiles(path, format).map((file) => ({ path: file, named: false }));
   const stats = stat(path);
   if (stats?.isDirectory()) return listDirectory(path, format, onNotice);
   if (stats || !isDynamicPattern(path)) return [{ path: resolve(path), named: true }];

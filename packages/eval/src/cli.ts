@@ -3,7 +3,7 @@ import { EXIT, UserError } from '@stickbreaking/base';
 import { checkDirectory, checkOutput, progressLine, replaceFile, runCommand } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import {
-  listFiles,
+  findFiles,
   readPieces,
   type SourceArguments,
   type SpecialTokenArguments,
@@ -78,7 +78,7 @@ export function main(argv: string[]): Promise<number> {
         })
         .option('data', {
           type: 'string',
-          describe: 'text: .txt, .jsonl, .json, .parquet, compressed or not, a directory or a glob',
+          describe: 'text: .txt, .jsonl, .json, .parquet, compressed or not, a directory, a glob, or hf://datasets/org/name',
         })
         .options(sourceOptions)
         .option('protocol', {
@@ -140,7 +140,7 @@ async function evaluate(args: Arguments): Promise<void> {
   if (['native', 'cpu'].includes(backend.name))
     checkMemory(estimateMemory(model.config, { tokens, training: false }), longest);
   const source = sourceFrom(data, args);
-  listFiles(source);
+  await findFiles(source);
   const progress = progressLine();
   const onProgress = ({ length, done, total }: { length: number; done: number; total: number }) =>
     progress.show(`length ${length}: ${((100 * done) / total).toFixed(0)} % of ${total} tokens`);

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatBytes, OutOfMemoryError, UserError } from '@stickbreaking/base';
 import { checkDirectory, lockOrRefuse } from '@stickbreaking/base/node';
-import { listFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
+import { findFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
 import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { storeToRead } from './checkpoint.js';
@@ -50,7 +50,7 @@ export async function runTraining(config: RunConfig, options: RunOptions = {}): 
   checkOutput(config, options.resume ?? false);
   const described = describeRun(config, tokenizer, options);
   await intactToResume(described);
-  for (const source of sourcesOf(config)) listFiles(source);
+  for (const source of sourcesOf(config)) await findFiles(source);
   const evaluation = await openEvaluation(config, tokenizer, options.openTaskScorer, options.collective);
   const isFirst = !options.collective || options.collective.rank === 0;
   const release = isFirst ? lockOrRefuse(config.output, 'trains') : () => {};

@@ -18,6 +18,7 @@ export {
   type HubRepository,
   isHubAddress,
   isOffline,
+  listedNames,
   openHubRepository,
   parseHubAddress,
 } from './hub/index.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import { makeDirectory } from '@stickbreaking/base/node';
 import {
-  listFiles,
+  findFiles,
   openDataset,
   openTokenizer,
   prepareShards,
@@ -37,7 +37,7 @@ export async function prepareText(
   makeDirectory(folder);
   if (config.tokens) return preparedElsewhere(config);
   const { sources, heldOut } = await textOf(config, folder);
-  for (const source of [...sources, heldOut]) listFiles(source);
+  for (const source of [...sources, heldOut]) await findFiles(source);
   const tokenizer = openTokenizer(config.tokenizer ?? (await ownTokenizer(config, sources, folder, say)));
   const shards = join(
     folder,

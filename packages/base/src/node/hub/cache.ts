@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { UserError } from '../../errors.js';
 import { shown } from '../../shown.js';
 import { homeDirectory } from '../cache_directory.js';
@@ -44,4 +44,20 @@ export function cachedSnapshot(given: string): string {
   const where = `${shown(given)} is not in the cache at ${shown(hubCache())}`;
   const what = isOffline() ? 'and HF_HUB_OFFLINE is set; unset it to download' : 'yet';
   throw new UserError(`${where} ${what}.`, { missing: true });
+}
+
+/** Beside the snapshots: which files a commit has, those that were not fetched among them. */
+export const listingFile = (address: HubAddress, commit: string) =>
+  join(hubCache(), repositoryFolder(address), 'listings', `${commit}.json`);
+
+/**
+ * The names of all files of a downloaded commit, relative to its folder; undefined where another program downloaded it.
+ *
+ * @param snapshot the folder that `cachedSnapshot` gives
+ */
+export function listedNames(given: string, snapshot: string): string[] | undefined {
+  const file = listingFile(parseHubAddress(given), basename(snapshot));
+  if (!existsSync(file)) return undefined;
+  const names: unknown = JSON.parse(readWhole(file).toString());
+  return Array.isArray(names) && names.every((name) => typeof name === 'string') ? names : undefined;
 }

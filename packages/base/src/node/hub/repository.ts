@@ -1,19 +1,19 @@
 /** A repository on the Hugging Face Hub: its files at one commit, and their download into the cache. */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { ListFileEntry } from '@huggingface/hub';
 import { UserError } from '../../errors.js';
 import { shown } from '../../shown.js';
 import { makeDirectory, replaceFile } from '../files.js';
 import { withLock } from '../lock.js';
 import { type HubAddress, parseHubAddress } from './address.js';
-import { hubCache, isCommit, repositoryFolder, snapshotFolder } from './cache.js';
+import { hubCache, isCommit, listingFile, repositoryFolder, snapshotFolder } from './cache.js';
 import { downloadFile, type HubFile } from './download.js';
 import { explainHubError, type Hub, hubFromEnvironment } from './requests.js';
 
 /** The files of a repository, of which any may be fetched. */
 export interface HubRepository {
   address: HubAddress;
-  /** Names of all files below the address's path, relative to the repository. */
+  /** Names of all its files, whatever path the address has. */
   names: string[];
   /**
    * Downloads files into the cache, but for those that are there, and goes on with what broke off.
@@ -41,10 +41,9 @@ export async function openHubRepository(given: string): Promise<HubRepository> {
       names: [...files.keys()],
       fetch: (names) =>
         fetchAll(
-          address,
-          commit,
+          { address, commit, hub },
+          [...files.keys()],
           names.map((name) => files.get(name)!),
-          hub,
         ),
     };
   } catch (error) {
@@ -82,7 +81,11 @@ function checked({ path, size, oid, lfs }: ListFileEntry, address: HubAddress): 
   return { path, size: lfs?.size ?? size, digest: digest! };
 }
 
-async function fetchAll(address: HubAddress, commit: string, files: readonly HubFile[], hub: Hub): Promise<string> {
+async function fetchAll(
+  { address, commit, hub }: { address: HubAddress; commit: string; hub: Hub },
+  all: readonly string[],
+  files: readonly HubFile[],
+): Promise<string> {
   const folder = repositoryFolder(address);
   const snapshot = snapshotFolder(address, commit);
   await withLock(join(hubCache(), '.locks', folder), {}, async () => {
@@ -93,10 +96,13 @@ async function fetchAll(address: HubAddress, commit: string, files: readonly Hub
         throw explainHubError(error, address, hub, file.path);
       }
     }
+    const listing = listingFile(address, commit);
+    makeDirectory(dirname(listing));
+    replaceFile(listing, JSON.stringify(all));
     // What it points at is whole by now.
     if (!isCommit(address.revision)) {
       const ref = join(hubCache(), folder, 'refs', address.revision);
-      makeDirectory(join(ref, '..'));
+      makeDirectory(dirname(ref));
       replaceFile(ref, commit);
     }
   });
