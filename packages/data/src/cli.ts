@@ -47,7 +47,12 @@ async function shrink({ input, vocabSize, output }: Arguments): Promise<void> {
 
 const trainOptions = (command: Argv) =>
   command.options({
-    data: { type: 'string', array: true, demandOption: true, describe: 'Files, directories or globs of text, or hf://datasets/…' },
+    data: {
+      type: 'string',
+      array: true,
+      demandOption: true,
+      describe: 'Files, directories or globs of text, or hf://datasets/…',
+    },
     ...sourceOptions,
     'vocab-size': { type: 'number', demandOption: true, describe: 'Tokens in all, bytes and special tokens included' },
     output: { type: 'string', default: 'tokenizer.json', describe: 'File to write' },

@@ -78,7 +78,8 @@ export function main(argv: string[]): Promise<number> {
         })
         .option('data', {
           type: 'string',
-          describe: 'text: .txt, .jsonl, .json, .parquet, compressed or not, a directory, a glob, or hf://datasets/org/name',
+          describe:
+            'text: .txt, .jsonl, .json, .parquet, compressed or not, a directory, a glob, or hf://datasets/org/name',
         })
         .options(sourceOptions)
         .option('protocol', {
