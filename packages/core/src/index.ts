@@ -5,6 +5,7 @@ export {
   alibiSlopes,
   type FireParameters,
   type Position,
+  partialInverseFrequencies,
   type RopeScaling,
   ropeInverseFrequencies,
   yarnTemperature,

@@ -6,11 +6,12 @@ import { cachedSnapshot, isHubAddress, makeDirectory, readWhole, replaceFile } f
 import type { Variable } from '@tensorflow/tfjs-core';
 import { CHECKSUMS_FILE, type FileChecksum } from './checksums.js';
 import type { LlamaConfig } from './config.js';
+import { type StoredTensor, splitFused } from './fused_tensors.js';
 import { toHuggingFace } from './huggingface_config.js';
 import { loadConfig } from './load_config.js';
 import { MODELING_FILE, readModelingFile } from './modeling_file.js';
 import { parameterShapes } from './parameters.js';
-import { readSafetensors, type SafetensorsFile, writeSafetensors } from './safetensors.js';
+import { readSafetensors, writeSafetensors } from './safetensors.js';
 
 /** The file of a checkpoint that holds the weights. */
 export const MODEL_FILE = 'model.safetensors';
@@ -116,10 +117,13 @@ export function loadCheckpoint<Model>(
   const config = loadConfig(directory);
   const files = weightFiles(directory).map((path) => ({ path, file: readSafetensors(path) }));
   try {
-    const holder = new Map<string, { path: string; file: SafetensorsFile }>();
-    for (const one of files) for (const name of one.file.names) holder.set(name, one);
-    checkTensors(config, directory, holder);
-    return build(config, (name) => holder.get(name)!.file.read(name));
+    const tensors = new Map<string, StoredTensor>();
+    for (const { path, file } of files) {
+      for (const name of file.names) tensors.set(name, { path, shape: file.shape(name), read: () => file.read(name) });
+    }
+    const parts = splitFused(tensors, config);
+    checkTensors(config, directory, parts);
+    return build(config, (name) => parts.get(name)!.read());
   } finally {
     for (const { file } of files) file.close();
   }
@@ -147,16 +151,12 @@ export function shardNames(index: string): string[] {
   return [...new Set(named)];
 }
 
-function checkTensors(
-  config: LlamaConfig,
-  directory: string,
-  holder: Map<string, { path: string; file: SafetensorsFile }>,
-): void {
+function checkTensors(config: LlamaConfig, directory: string, tensors: ReadonlyMap<string, StoredTensor>): void {
   const expected = parameterShapes(config);
   for (const [name, shape] of expected) {
-    const found = holder.get(name);
+    const found = tensors.get(name);
     if (!found) throw new UserError(`${directory}: the weights have no '${name}', which config.json calls for.`);
-    const actual = found.file.shape(name);
+    const actual = found.shape;
     if (actual.join() !== shape.join()) {
       throw new UserError(
         `${found.path}: '${name}' has shape [${actual.join(', ')}]; config.json calls for [${shape.join(', ')}].`,
@@ -166,7 +166,7 @@ function checkTensors(
   // transformers writes the head of a tied model in some versions, and buffers of rotary frequencies in old ones.
   const ignored = (name: string) =>
     (config.tieEmbeddings && name === 'lm_head.weight') || name.endsWith('rotary_emb.inv_freq');
-  for (const [name, { path }] of holder) {
+  for (const [name, { path }] of tensors) {
     if (!expected.has(name) && !ignored(name)) {
       throw new UserError(`${path}: tensor '${name}' has no place in the model that config.json describes.`);
     }

@@ -26,6 +26,8 @@ export const LlamaConfigSchema = z
     /** The context length the model is trained for, in tokens. */
     contextLength: count().default(2048),
     tieEmbeddings: z.boolean().default(false),
+    /** Whether attention and feed-forward read a norm of the residual stream, or add a norm of what they give; default before. */
+    normPlacement: z.enum(['before', 'after']).optional(),
     normEpsilon: positive().default(1e-5),
     /** Standard deviation of the initial weights. */
     initializerRange: positive().default(0.02),
@@ -44,15 +46,15 @@ export const LlamaConfigSchema = z
   .transform((config, context) => {
     const numKvHeads = config.numKvHeads ?? config.numHeads;
     const headDim = config.headDim ?? config.hiddenSize / config.numHeads;
-    const fault = (path: string, message: string) =>
-      context.addIssue({ code: 'custom', path: [path], message, input: config });
+    const fault = (path: string | string[], message: string) =>
+      context.addIssue({ code: 'custom', path: [path].flat(), message, input: config });
     const noFeedForward = feedForwardFault(config);
     if (noFeedForward) fault(noFeedForward.key, noFeedForward.message);
     if (!Number.isInteger(headDim))
       fault('hiddenSize', `expected a multiple of numHeads (${config.numHeads}), or set headDim`);
     if (config.numHeads % numKvHeads !== 0) fault('numKvHeads', `expected a divisor of numHeads (${config.numHeads})`);
-    const headDimFault = attentionKind(config.attention).headDimFault?.(config.attention, headDim);
-    if (headDimFault) fault('headDim', headDimFault);
+    const sizesFault = attentionKind(config.attention).fault?.(config.attention, { ...config, headDim });
+    if (sizesFault) fault(sizesFault.path, sizesFault.message);
     return { ...config, numKvHeads, headDim };
   });
 

@@ -1,6 +1,7 @@
 /**
  * What `transformers` would make of our checkpoints: its LlamaForCausalLM, MistralForCausalLM, GraniteForCausalLM,
- * GraniteMoeForCausalLM, GraniteMoeSharedForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM retold in float64, reading
+ * GraniteMoeForCausalLM, GraniteMoeSharedForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Olmo2ForCausalLM and
+ * SmolLM3ForCausalLM retold in float64, reading
  * config.json and model.safetensors by their rules alone.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -56,6 +57,48 @@ const models: Record<string, [LlamaConfigInput, type: string]> = {
     'granite',
   ],
   'a window': [{ ...base, attention: { kind: 'softmax', position: 'rope', window: 5 } }, 'mistral'],
+  'a window in some layers': [
+    {
+      ...base,
+      attention: { kind: 'softmax', position: 'rope', window: 5, windowLayers: [1] },
+      projectionBiases: 'qkv',
+    },
+    'qwen2',
+  ],
+  'a window in all layers, with biases': [
+    { ...base, attention: { kind: 'softmax', position: 'rope', window: 5 }, projectionBiases: 'qkv' },
+    'qwen2',
+  ],
+  'a window in some layers, with QK-norm': [
+    { ...base, attention: { kind: 'softmax', position: 'rope', window: 5, windowLayers: [0], qkNorm: true } },
+    'qwen3',
+  ],
+  'RoPE in some layers': [
+    { ...base, numLayers: 3, attention: { kind: 'softmax', position: 'rope', nopeLayers: [1] }, tieEmbeddings: true },
+    'smollm3',
+  ],
+  'RoPE in some layers, a window in others': [
+    {
+      ...{ ...base, numLayers: 3, projectionBiases: 'qkvo' },
+      attention: { kind: 'softmax', position: 'rope', nopeLayers: [0], window: 5, windowLayers: [0, 1] },
+    },
+    'smollm3',
+  ],
+  'a window in some layers and nothing else': [
+    { ...base, attention: { kind: 'softmax', position: 'rope', window: 5, windowLayers: [1] } },
+    'smollm3',
+  ],
+  'norms that follow': [
+    { ...base, attention: { kind: 'softmax', position: 'rope', qkNorm: 'projection' }, normPlacement: 'after' },
+    'olmo2',
+  ],
+  'norms that follow, with biases': [
+    {
+      ...{ ...base, normPlacement: 'after', projectionBiases: 'qkvo' },
+      attention: { kind: 'softmax', position: 'rope', qkNorm: 'projection' },
+    },
+    'olmo2',
+  ],
   multipliers: [{ ...base, attention: 'softmax+rope', mup }, 'granite'],
   experts: [{ ...sizes, headDim: 6, attention: 'softmax+rope', experts }, 'granitemoe'],
   'experts, tied, with multipliers': [
@@ -218,7 +261,9 @@ function transformersLogits(tokens: readonly number[]): number[] {
   let hidden = tokens.map((token) => embedding[token]!.map((x) => x * (granite ? config.embedding_multiplier : 1)));
   for (let l = 0; l < config.num_hidden_layers; l++) {
     const weight = (name: string) => weights[`model.layers.${l}.${name}.weight`]!;
-    const normed = hidden.map((x) => norm(x, `model.layers.${l}.input_layernorm.weight`));
+    const olmo = config.model_type === 'olmo2';
+    const normed = olmo ? hidden : hidden.map((x) => norm(x, `model.layers.${l}.input_layernorm.weight`));
+    const after = (x: number[], name: string) => (olmo ? norm(x, `model.layers.${l}.${name}.weight`) : x);
     const part = (x: number[], head: number) => x.slice(head * dim, (head + 1) * dim);
     const projected = (x: number[], name: string) => {
       const bias = weights[`model.layers.${l}.self_attn.${name}_proj.bias`]?.[0];
@@ -228,6 +273,7 @@ function transformersLogits(tokens: readonly number[]): number[] {
       return bias ? plus(without, bias) : without;
     };
     const byHead = (x: number[], name: string) => {
+      if (olmo) return norm(x, `model.layers.${l}.self_attn.${name}_norm.weight`);
       if (config.model_type !== 'qwen3') return x;
       const all = Array.from({ length: x.length / dim }, (_, h) => part(x, h));
       return all.flatMap((one) => norm(one, `model.layers.${l}.self_attn.${name}_norm.weight`));
@@ -235,14 +281,18 @@ function transformersLogits(tokens: readonly number[]): number[] {
     const q = normed.map((x) => byHead(projected(x, 'q'), 'q'));
     const k = normed.map((x) => byHead(projected(x, 'k'), 'k'));
     const v = normed.map((x) => projected(x, 'v'));
+    const slides =
+      config.model_type === 'mistral' ? config.sliding_window : config.layer_types?.[l] === 'sliding_attention';
+    if (slides && config.model_type !== 'mistral') expect(config.use_sliding_window).toBe(true);
+    const turned = config.no_rope_layers?.[l] === 0 ? (x: number[]) => x : turn;
     hidden = hidden.map((x, t) => {
       const mixed = Array.from({ length: heads }, (_, head) => {
         const kvHead = Math.floor(head / (heads / kvHeads)); // repeat_kv
-        const query = turn(part(q[t]!, head), t);
-        const first = config.sliding_window ? Math.max(0, t - config.sliding_window + 1) : 0;
+        const query = turned(part(q[t]!, head), t);
+        const first = slides ? Math.max(0, t - config.sliding_window + 1) : 0;
         const seen = Array.from({ length: t - first + 1 }, (_, i) => first + i);
         const exponentials = seen.map((i) => {
-          const key = turn(part(k[i]!, kvHead), i);
+          const key = turned(part(k[i]!, kvHead), i);
           return Math.exp(scale * key.reduce((sum, value, d) => sum + value * query[d]!, 0));
         });
         const total = exponentials.reduce((a, b) => a + b);
@@ -250,15 +300,15 @@ function transformersLogits(tokens: readonly number[]): number[] {
           seen.reduce((sum, i, n) => sum + (exponentials[n]! / total) * part(v[i]!, kvHead)[d]!, 0),
         );
       }).flat();
-      return plus(x, projected(mixed, 'o'), residual);
+      return plus(x, after(projected(mixed, 'o'), 'post_attention_layernorm'), residual);
     });
     hidden = hidden.map((x) => {
-      const normed = norm(x, `model.layers.${l}.post_attention_layernorm.weight`);
+      const normed = olmo ? x : norm(x, `model.layers.${l}.post_attention_layernorm.weight`);
       if (config.num_local_experts) return plus(x, mixture(normed, config, weight), residual);
       const gate = times(normed, weight('mlp.gate_proj'));
       const up = times(normed, weight('mlp.up_proj'));
       const inner = gate.map((g, i) => (g / (1 + Math.exp(-g))) * up[i]!);
-      return plus(x, times(inner, weight('mlp.down_proj')), residual);
+      return plus(x, after(times(inner, weight('mlp.down_proj')), 'post_feedforward_layernorm'), residual);
     });
   }
   const head = config.tie_word_embeddings ? embedding : weights['lm_head.weight']!;
@@ -372,10 +422,23 @@ describe('config.json of others', () => {
     [{ model_type: 'constructor' }, /model_type "constructor" is not supported/],
     [{ attention_bias: true }, /'model.layers.0.self_attn.q_proj.bias'/],
     [{ model_type: 'mistral', attention_bias: true }, /attention_bias is true, which is not supported; only false is/],
-    [{ model_type: 'olmo2' }, /model_type "olmo2" is not supported; expected llama, mistral, granite, .*qwen3 or/],
+    [{ model_type: 'olmo' }, /model_type "olmo" is not supported; expected llama, mistral, granite, .*phi3 or/],
+    [{ model_type: 'olmo2' }, /the weights have no 'model.layers.0.self_attn.q_norm.weight'/],
     [{ qk_norm: true }, /qk_norm is true, which is not supported; only false is/],
-    [{ model_type: 'qwen2', use_sliding_window: true }, /use_sliding_window is true/],
-    [{ model_type: 'qwen3', layer_types: ['full_attention', 'sliding_attention'] }, /layer_types has "sliding_/],
+    [{ model_type: 'qwen3', layer_types: ['full_attention', 'sliding_attention'] }, /sliding_attention, but no window/],
+    [{ model_type: 'qwen2', layer_types: ['full_attention'] }, /layer_types has 1 entries for 2 layers/],
+    [
+      { model_type: 'qwen2', layer_types: ['full_attention', 'chunked_attention'] },
+      /"chunked_attention", which is not/,
+    ],
+    [{ model_type: 'smollm3', no_rope_layers: [1] }, /no_rope_layers has 1 entries for 2 layers/],
+    [{ model_type: 'smollm3', no_rope_layers: [1, 2] }, /no_rope_layers is \[1,2\]/],
+    [{ no_rope_layers: [1, 0] }, /no_rope_layers is \[1,0\], which is not supported/],
+    [{ model_type: 'phi3', partial_rotary_factor: 2 }, /partial_rotary_factor is 2/],
+    [
+      { model_type: 'phi3', partial_rotary_factor: 0.5, rope_scaling: { rope_type: 'yarn', factor: 2 } },
+      /rotaryFraction: expected no YaRN beside it/,
+    ],
     [{ mlp_bias: 1 }, /mlp_bias is 1, which is not supported/],
     [{ hidden_act: 'gelu' }, /hidden_act is "gelu", which is not supported; only "silu" or "swish" is/],
     [
@@ -399,7 +462,10 @@ describe('config.json of others', () => {
     [{ quantization_config: { bits: 4 } }, /quantization_config is {"bits":4}, which is not supported/],
     [{ layer_types: ['full_attention', 'sliding_attention'] }, /layer_types has "sliding_attention"/],
     [{ model_type: 'mistral', sliding_window: 5, use_sliding_window: false }, /use_sliding_window is false/],
-    [{ model_type: 'mistral', sliding_window: 5, layer_types: ['full_attention'] }, /layer_types has "full_attention"/],
+    [
+      { model_type: 'mistral', sliding_window: 5, layer_types: ['full_attention', 'full_attention'] },
+      /layer_types has "full_attention"/,
+    ],
     [{ model_type: 'mistral', sliding_window: '5' }, /sliding_window is "5"/],
     [{ model_type: 'mistral', sliding_window: 2 ** 32 + 1 }, /sliding_window is 4294967297/],
     [{ hidden_size: '24' }, /hidden_size is "24": Invalid input: expected number/],
@@ -467,6 +533,41 @@ describe('config.json of others', () => {
     ['mistral', {}, { ...full, window: 4096 }], // MistralConfig's default
   ])('attends as transformers does in a %s with %j', (model_type, change, attention) => {
     expect(opened({ ...written(), model_type, ...change }).config.attention).toEqual(attention);
+  });
+
+  const rope2 = { kind: 'softmax', position: { kind: 'rope', theta: 2_000_000 } };
+  it.each([
+    // What they slide by themselves: the layers from max_window_layers on, or those without RoPE.
+    [
+      'qwen2',
+      { use_sliding_window: true, sliding_window: 5, max_window_layers: 1 },
+      { window: 5, windowLayers: [1, 2, 3] },
+    ],
+    ['qwen2', { use_sliding_window: true, max_window_layers: 0 }, { window: 4096 }],
+    ['qwen2', { use_sliding_window: true, sliding_window: 5 }, {}],
+    ['qwen3', { sliding_window: 5, max_window_layers: 1 }, { qkNorm: true }],
+    ['qwen3', { use_sliding_window: true, sliding_window: null }, { qkNorm: true }],
+    ['smollm3', {}, { ...rope2, nopeLayers: [3] }],
+    ['smollm3', { no_rope_layer_interval: 2, sliding_window: 5 }, { ...rope2, nopeLayers: [1, 3] }],
+    [
+      'smollm3',
+      { no_rope_layers: [0, 1, 1, 1, 0], use_sliding_window: true, sliding_window: 5, rope_theta: 10_000 },
+      { nopeLayers: [0], window: 5, windowLayers: [0] },
+    ],
+    ['olmo2', { sliding_window: 5 }, { qkNorm: 'projection' }],
+    [
+      'phi3',
+      { sliding_window: 5, partial_rotary_factor: 0.5 },
+      { window: 5, position: { ...full.position, rotaryFraction: 0.5 } },
+    ],
+    ['phi3', { rope_parameters: { partial_rotary_factor: 1, rope_theta: 10_000 } }, {}],
+  ])('reads the layers of a %s with %j', (model_type, change, attention) => {
+    const { rope_theta, ...json } = written();
+    writeFileSync(
+      join(directory, 'config.json'),
+      JSON.stringify({ ...json, model_type, num_hidden_layers: 4, ...change }),
+    );
+    expect(loadConfig(directory).attention).toEqual({ ...full, ...attention });
   });
 
   it('has the defaults of the model type for keys that are left out or null', () => {

@@ -1,13 +1,13 @@
 /**
  * Hugging Face's `config.json`, both ways. A model that `transformers` knows (LLaMA; with a window, Mistral; with
- * multipliers, Granite; of experts, GraniteMoE; with biases on queries, keys and values, Qwen 2; with QK-norm, Qwen 3) is
- * written as that model and opens there unchanged; every other gets a type of its own,
+ * multipliers, Granite; of experts, GraniteMoE; with biases on queries, keys and values, Qwen 2; with QK-norm, Qwen 3; with norms
+ * that follow, OLMo 2; with RoPE or a window in some layers only, SmolLM 3) is written as that model and opens there unchanged; every other gets a type of its own,
  * whose code for `transformers` lies beside the file as far as there is any. Our own
  * configuration is included under one key, which `transformers` keeps and ignores.
  */
 import { UserError } from '@stickbreaking/base';
 import type { z } from 'zod';
-import type { HuggingFaceAttention } from './attention/attention_kind.js';
+import type { Family as AttentionFamily, HuggingFaceAttention } from './attention/attention_kind.js';
 import { attentionFromHuggingFace, attentionKind } from './attention/index.js';
 import { count, positive } from './bounds.js';
 import { type LlamaConfig, type LlamaConfigInput, LlamaConfigSchema } from './config.js';
@@ -26,7 +26,8 @@ export function toHuggingFace(config: LlamaConfig, { eosTokenId }: { eosTokenId?
   const { mup } = config;
   const attention = attentionKind(config.attention).toHuggingFace(config.attention, config);
   const feedForward = feedForwardOf(config);
-  const named = familyOf(attention, config);
+  const family = attention.families.find((one) => fits[one](config));
+  const named = namedAs(family, attention, config);
   // GraniteMoE has them always, and would take 1 for the factor on q·k.
   const multipliers = mup ?? (isGranite(named.model_type) ? ONES : undefined);
   return {
@@ -51,7 +52,7 @@ export function toHuggingFace(config: LlamaConfig, { eosTokenId }: { eosTokenId?
     // Without these keys transformers would begin a text with token 1 and end it with token 2.
     bos_token_id: null,
     eos_token_id: eosTokenId ?? null,
-    ...attention.keys,
+    ...attention.keys(family),
     ...(multipliers
       ? {
           embedding_multiplier: multipliers.embeddingMultiplier,
@@ -72,6 +73,8 @@ const families = {
   granitemoeshared: 'GraniteMoeSharedForCausalLM',
   qwen2: 'Qwen2ForCausalLM',
   qwen3: 'Qwen3ForCausalLM',
+  olmo2: 'Olmo2ForCausalLM',
+  smollm3: 'SmolLM3ForCausalLM',
 } as const;
 
 type Family = keyof typeof families;
@@ -80,27 +83,40 @@ type Family = keyof typeof families;
 const isGranite = (type: unknown) => typeof type === 'string' && type.startsWith('granite');
 const ONES: NonNullable<LlamaConfig['mup']> = { embeddingMultiplier: 1, residualMultiplier: 1, logitsDivider: 1 };
 
-function familyOf(
-  { family, inPython }: HuggingFaceAttention,
+function namedAs(
+  family: AttentionFamily | undefined,
+  { inPython }: HuggingFaceAttention,
   config: LlamaConfig,
 ): { model_type: string; architectures: string[]; auto_map?: Record<string, string> } {
   const named = family && familyWith(family, config);
   if (!named) {
     const own = { model_type: 'stickbreaking_llama', architectures: ['StickbreakingLlamaForCausalLM'] };
-    const isPlain = !feedForwardOf(config).kind.family;
+    const isPlain = !feedForwardOf(config).kind.family && config.normPlacement !== 'after';
     return inPython && isPlain ? { ...own, auto_map: AUTO_MAP } : own;
   }
   return { model_type: named, architectures: [families[named]] };
 }
 
-/** The family that has what the model has beside its attention, if one does. */
-function familyWith(family: NonNullable<HuggingFaceAttention['family']>, config: LlamaConfig): Family | undefined {
-  const { mup, projectionBiases } = config;
+const hasNormsBefore = ({ normPlacement }: LlamaConfig) => normPlacement !== 'after';
+
+/** Whether a family has what the model has beside its attention; LLaMA stands for those that attend like it, too. */
+const fits: Record<AttentionFamily, (config: LlamaConfig) => boolean> = {
+  llama: (config) => hasNormsBefore(config) && config.projectionBiases !== 'qkv',
+  mistral: (config) => isPlain(config) && hasNormsBefore(config) && !config.projectionBiases,
+  qwen2: (config) => isPlain(config) && hasNormsBefore(config) && config.projectionBiases === 'qkv',
+  qwen3: (config) => isPlain(config) && hasNormsBefore(config) && config.projectionBiases !== 'qkv',
+  olmo2: (config) => isPlain(config) && !hasNormsBefore(config) && config.projectionBiases !== 'qkv',
+  smollm3: (config) => isPlain(config) && hasNormsBefore(config) && config.projectionBiases !== 'qkv',
+};
+
+/** Without multipliers and experts. */
+const isPlain = (config: LlamaConfig) => !config.mup && !feedForwardOf(config).kind.family;
+
+/** The family itself, or one that is like LLaMA but for multipliers and experts. */
+function familyWith(family: AttentionFamily, config: LlamaConfig): Family | undefined {
   const { kind, setting } = feedForwardOf(config);
-  if (kind.family) return family === 'llama' && !projectionBiases ? kind.family(setting, config) : undefined;
-  if (mup) return family === 'llama' && projectionBiases !== 'qkv' ? 'granite' : undefined;
-  if (projectionBiases === 'qkv') return family === 'llama' ? 'qwen2' : undefined;
-  return projectionBiases === 'qkvo' && family === 'mistral' ? undefined : family;
+  if (kind.family) return config.projectionBiases ? undefined : kind.family(setting, config);
+  return config.mup ? 'granite' : family;
 }
 
 /** Reads a `config.json`, ours or one written by `transformers`. */
@@ -134,32 +150,44 @@ function checkAgreement(json: Json, config: LlamaConfig, file: string): void {
 }
 
 /** What the model types take where a key is left out. */
-const defaults = {
-  llama: { numKvHeads: null, headDim: null, contextLength: 2048 },
-  mistral: { numKvHeads: 8, headDim: null, contextLength: 131_072 },
-  granite: { numKvHeads: null, headDim: null, contextLength: 2048 },
-  granitemoe: { numKvHeads: null, headDim: null, contextLength: 2048 },
-  granitemoeshared: { numKvHeads: null, headDim: null, contextLength: 2048 },
-  qwen2: { numKvHeads: 32, headDim: null, contextLength: 32_768 },
-  qwen3: { numKvHeads: 32, headDim: 128, contextLength: 32_768 },
+const llamaDefaults = {
+  ...{ numKvHeads: null, headDim: null, contextLength: 2048, normEpsilon: 1e-6, tieEmbeddings: false },
 } as const;
+const defaults = {
+  llama: llamaDefaults,
+  mistral: { ...llamaDefaults, numKvHeads: 8, contextLength: 131_072 },
+  granite: llamaDefaults,
+  granitemoe: llamaDefaults,
+  granitemoeshared: llamaDefaults,
+  qwen2: { ...llamaDefaults, numKvHeads: 32, contextLength: 32_768 },
+  qwen3: { ...llamaDefaults, numKvHeads: 32, headDim: 128, contextLength: 32_768 },
+  olmo2: { ...llamaDefaults, normEpsilon: 1e-5 },
+  smollm3: { ...llamaDefaults, numKvHeads: 4, contextLength: 32_768, tieEmbeddings: true },
+  phi3: { ...llamaDefaults, contextLength: 4096, normEpsilon: 1e-5 },
+} as const;
+
+type ReadFamily = keyof typeof defaults;
 
 /** The configuration as `transformers` understands it for the file's model type, its defaults included. */
 function mapped(json: Json, file: string): LlamaConfigInput {
   const type = json.model_type;
-  if (typeof type !== 'string' || !Object.hasOwn(families, type)) {
+  if (typeof type !== 'string' || !Object.hasOwn(defaults, type)) {
     throw new UserError(
-      `${file}: model_type ${say(type)} is not supported; expected ${Object.keys(families).join(', ')} or a checkpoint of this project.`,
+      `${file}: model_type ${say(type)} is not supported; expected ${Object.keys(defaults).join(', ')} or a checkpoint of this project.`,
     );
   }
-  const { num_local_experts, ...others } = harmless;
-  refuseOthers(json, file, isMixture(type) ? others : harmless);
+  const { num_local_experts, partial_rotary_factor, ...others } = harmless;
+  refuseOthers(json, file, others);
+  if (!isMixture(type)) refuseOthers(json, file, { num_local_experts });
+  if (type !== 'phi3') refuseOthers(json, file, { partial_rotary_factor });
   // These do not look at it, or it is not read for them.
-  if (['mistral', 'qwen2'].includes(type) || isMixture(type)) refuseOthers(json, file, { attention_bias: [false] });
+  if (['mistral', 'qwen2', 'phi3'].includes(type) || isMixture(type))
+    refuseOthers(json, file, { attention_bias: [false] });
   // A model has QK-norm or not by its type alone.
-  refuseOthers(json, file, { qk_norm: [type === 'qwen3'], use_qk_norm: [type === 'qwen3'] });
+  const hasQkNorm = type === 'qwen3' || type === 'olmo2';
+  refuseOthers(json, file, { qk_norm: [hasQkNorm], use_qk_norm: [hasQkNorm] });
   const key = <Schema extends z.ZodType>(name: string, schema: Schema) => readKey(json, file, name, schema);
-  const byDefault = defaults[type as Family];
+  const byDefault = defaults[type as ReadFamily];
   const hasBias = key('attention_bias', flag(false));
   return {
     vocabSize: key('vocab_size', count()),
@@ -171,8 +199,9 @@ function mapped(json: Json, file: string): LlamaConfigInput {
     numKvHeads: key('num_key_value_heads', count().nullish().default(byDefault.numKvHeads)) ?? undefined,
     headDim: key('head_dim', count().nullish().default(byDefault.headDim)) ?? undefined,
     contextLength: key('max_position_embeddings', count().default(byDefault.contextLength)),
-    tieEmbeddings: key('tie_word_embeddings', flag(false)),
-    normEpsilon: key('rms_norm_eps', positive().default(1e-6)),
+    tieEmbeddings: key('tie_word_embeddings', flag(byDefault.tieEmbeddings)),
+    normEpsilon: key('rms_norm_eps', positive().default(byDefault.normEpsilon)),
+    ...(type === 'olmo2' ? { normPlacement: 'after' } : {}),
     initializerRange: key('initializer_range', positive().default(0.02)),
     attention: attentionFromHuggingFace(json, file),
     ...(type === 'qwen2' ? { projectionBiases: 'qkv' } : hasBias ? { projectionBiases: 'qkvo' } : {}),

@@ -1,4 +1,4 @@
-/** One layer of a decoder: RMSNorm, attention, RMSNorm and feed-forward, with residual connections. */
+/** One layer of a decoder: attention and feed-forward with residual connections, each with an RMSNorm before or after it. */
 import { type MatmulPrecision, recomputed, residual, residualRmsNorm, rmsNorm } from '@stickbreaking/core';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { type AttentionContext, attend } from './attention/attend.js';
@@ -29,39 +29,37 @@ export interface LayerContext extends AttentionContext, FeedForwardContext {
   precision: MatmulPrecision;
 }
 
+type LayerWeights = Weights<ReturnType<typeof layerParameters>>;
+
+/** From x to the next layer's x. */
+export function runLayer(stream: Stream, weights: LayerWeights, config: LlamaConfig, context: LayerContext): Stream {
+  const { inputNorm, endNorm } = weights;
+  if (endNorm) return { x: runNormsAfter(stream.x, { ...weights, endNorm }, config, context) };
+  return runNormsBefore(stream, { ...weights, inputNorm: inputNorm! }, config, context);
+}
+
 /**
  * Without recomputation, each residual connection is fused with the norm that reads it, including the next layer's
  * first norm. A part that is recomputed starts with its norm and ends with its residual connection, so that only x is
  * kept for it.
  */
-export function runLayer(
+function runNormsBefore(
   { x, normalised }: Stream,
-  weights: Weights<ReturnType<typeof layerParameters>>,
+  weights: LayerWeights & { inputNorm: Tensor1D },
   config: LlamaConfig,
-  { layer, nextNorm, recompute, lossWeight, onRouting, ...context }: LayerContext,
+  context: LayerContext,
 ): Stream {
   const epsilon = config.normEpsilon;
   const multiplier = config.mup?.residualMultiplier ?? 1;
-  const { kind, setting } = feedForwardOf(config);
-  const { precision } = context;
-  const readBy = precision;
-  const attention = (input: Tensor2D, known?: Tensor2D) => {
-    const normalised = known ?? rmsNorm(input, weights.inputNorm, epsilon, { readBy });
-    return attend(normalised, weights.attention, config, layer, context);
-  };
-  // A layer that the backward runs again tells nothing anew.
-  let told = false;
-  const tellOnce = (routing: Tensor1D) => {
-    if (!told) onRouting?.(routing);
-    told = true;
-  };
-  const feedForward = (input: Tensor2D) =>
-    kind.forward(input, weights.feedForward, setting, { precision, lossWeight, onRouting: tellOnce });
+  const { nextNorm, recompute, precision: readBy } = context;
+  const branches = branchesOf(weights, config, context);
+  const attention = (input: Tensor2D, known?: Tensor2D) =>
+    branches.attention(known ?? rmsNorm(input, weights.inputNorm, epsilon, { readBy }));
   const join = (input: Tensor2D, branch: Tensor2D, weight: Tensor1D) =>
     residualRmsNorm(input, branch, weight, { epsilon, multiplier, readBy });
   const whole = (input: Tensor2D, branch: Tensor2D) => {
     const middle = join(input, branch, weights.middleNorm);
-    return residual(middle.sum, feedForward(middle.normalised), multiplier);
+    return residual(middle.sum, branches.feedForward(middle.normalised), multiplier);
   };
   switch (recompute) {
     case 'block':
@@ -72,8 +70,54 @@ export function runLayer(
     }
     case 'none': {
       const middle = join(x, attention(x, normalised), weights.middleNorm);
-      const end = join(middle.sum, feedForward(middle.normalised), nextNorm);
+      const end = join(middle.sum, branches.feedForward(middle.normalised), nextNorm);
       return { x: end.sum, normalised: end.normalised };
     }
   }
+}
+
+/** As in OLMo 2: attention and feed-forward read the residual stream as it is, and what they give is normalised. */
+function runNormsAfter(
+  x: Tensor2D,
+  weights: LayerWeights & { endNorm: Tensor1D },
+  config: LlamaConfig,
+  context: LayerContext,
+): Tensor2D {
+  const { recompute } = context;
+  const branches = branchesOf(weights, config, context);
+  const join = (input: Tensor2D, branch: Tensor2D, weight: Tensor1D) =>
+    residual(input, rmsNorm(branch, weight, config.normEpsilon), config.mup?.residualMultiplier ?? 1);
+  const whole = (input: Tensor2D, branch: Tensor2D) => {
+    const middle = join(input, branch, weights.middleNorm);
+    return join(middle, branches.feedForward(middle), weights.endNorm);
+  };
+  switch (recompute) {
+    case 'block':
+      return recomputed((input) => whole(input, branches.attention(input)), x, variablesIn(weights));
+    case 'attention':
+      return whole(x, recomputed(branches.attention, x, variablesIn(weights.attention)));
+    case 'none':
+      return whole(x, branches.attention(x));
+  }
+}
+
+/** What a layer adds to the residual stream, from what each of the two reads. */
+function branchesOf(
+  weights: LayerWeights,
+  config: LlamaConfig,
+  { layer, nextNorm: _, recompute: _how, lossWeight, onRouting, ...context }: LayerContext,
+): { attention(input: Tensor2D): Tensor2D; feedForward(input: Tensor2D): Tensor2D } {
+  const { kind, setting } = feedForwardOf(config);
+  // A layer that the backward runs again tells nothing anew.
+  let told = false;
+  const tellOnce = (routing: Tensor1D) => {
+    if (!told) onRouting?.(routing);
+    told = true;
+  };
+  const { precision } = context;
+  return {
+    attention: (input) => attend(input, weights.attention, config, layer, context),
+    feedForward: (input) =>
+      kind.forward(input, weights.feedForward, setting, { precision, lossWeight, onRouting: tellOnce }),
+  };
 }

@@ -20,13 +20,17 @@ export function modelParameters(config: LlamaConfig) {
 
 /** One layer's parameters. */
 export function layerParameters(config: LlamaConfig) {
-  const { hiddenSize } = config;
+  const { hiddenSize, normPlacement } = config;
   const { kind, setting } = feedForwardOf(config);
+  const norm = (name: string) => parameter(name, [hiddenSize], ones);
+  const isBefore = normPlacement !== 'after';
   return {
-    inputNorm: parameter('input_layernorm.weight', [hiddenSize], ones),
+    inputNorm: isBefore ? norm('input_layernorm.weight') : undefined,
     attention: attentionParameters(config),
-    middleNorm: parameter('post_attention_layernorm.weight', [hiddenSize], ones),
+    /** Before the feed-forward, or after the attention. */
+    middleNorm: norm('post_attention_layernorm.weight'),
     feedForward: kind.parameters(setting, config),
+    endNorm: isBefore ? undefined : norm('post_feedforward_layernorm.weight'),
   };
 }
 

@@ -58,7 +58,8 @@ export interface FireParameters {
 /** The position scheme of softmax attention. */
 export type Position =
   | { kind: 'none' }
-  | { kind: 'rope'; theta?: number; scaling?: RopeScaling }
+  /** With `rotated`, only the first `rotated / 2` pairs of each head are turned, by the angles of a head of that dimension. */
+  | { kind: 'rope'; theta?: number; scaling?: RopeScaling | undefined; rotated?: number | undefined }
   | { kind: 'alibi'; slopes?: readonly number[] }
   | { kind: 'fire'; parameters: FireParameters; initialThreshold: number }
   /** [M, K]: added to the logits of each key. */
@@ -125,6 +126,24 @@ function checkScaling(scaling: RopeScaling): void {
     if (name === 'originalContextLength') checkInt(op, name, values[name]!, 1);
     else checkNumber(op, name, values[name]!);
   }
+}
+
+/**
+ * The same where only the first pairs of a head are turned: as many as a head of dimension `rotated` has, by its angles, and
+ * the others by none.
+ *
+ * @returns [D/2]
+ */
+export function partialInverseFrequencies(
+  headDim: number,
+  rotated: number,
+  ...options: [theta?: number, scaling?: RopeScaling, length?: number]
+): Float64Array {
+  if (!(rotated <= headDim))
+    throw new UserError(`RoPE: ${rotated} of a head's ${headDim} dimensions cannot be turned.`);
+  const frequencies = new Float64Array(headDim / 2);
+  frequencies.set(ropeInverseFrequencies(rotated, ...options));
+  return frequencies;
 }
 
 /** Between a frequency and the same divided by the factor; `kept` is the first one's share. */

@@ -5,7 +5,7 @@ import { checkAttention, checkInt, checkNumber, checkShape } from '../checks.js'
 import { fireInputNames } from '../fire_inputs.js';
 import type { FireInputs, KernelAttributes, KeyBiasInput, SoftmaxAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
-import { alibiSlopes, type FireParameters, type Position, ropeInverseFrequencies } from './positions.js';
+import { alibiSlopes, type FireParameters, type Position, partialInverseFrequencies } from './positions.js';
 import { type RotaryOptions, rotaryAttributes, rotaryEmbedding } from './rotary.js';
 import { sinkGradient, withSink } from './sink.js';
 import type { PackedAttentionOptions } from './stick_breaking.js';
@@ -136,7 +136,7 @@ export function softmaxInputs(
 function rotaryOptions(
   q: Tensor,
   { cuSeqlens, cuSeqlensK }: { cuSeqlens: Int32Array; cuSeqlensK: Int32Array },
-  { theta, scaling }: Extract<Position, { kind: 'rope' }>,
+  { theta, scaling, rotated = q.shape[2]! }: Extract<Position, { kind: 'rope' }>,
 ): RotaryOptions {
   const documents = cuSeqlens.length - 1;
   const keys = (s: number) => cuSeqlensK[s + 1]! - cuSeqlensK[s]!;
@@ -146,10 +146,10 @@ function rotaryOptions(
     scaling?.kind === 'dynamic'
       ? Float64Array.from(
           Array.from({ length: documents }, (_, s) => [
-            ...ropeInverseFrequencies(headDim, theta, scaling, keys(s)),
+            ...partialInverseFrequencies(headDim, rotated, theta, scaling, keys(s)),
           ]).flat(),
         )
-      : ropeInverseFrequencies(headDim, theta, scaling);
+      : partialInverseFrequencies(headDim, rotated, theta, scaling);
   return { cuSeqlens, cuSeqlensK, inverseFrequencies };
 }
 

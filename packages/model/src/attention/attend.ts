@@ -15,13 +15,13 @@ import type { LlamaConfig } from '../config.js';
 import { normal, parameter, type Weights, zeros } from '../parameter.js';
 import { attentionScale } from '../sizes.js';
 import type { Attended, QueriesAndKeys } from './attention_kind.js';
-import { attentionKind } from './index.js';
+import { type AttentionConfig, attentionIn, attentionKind } from './index.js';
 import { type SequenceGroup, toHeads, toTokens } from './shared_sequence.js';
 
 /** One layer's attention, for looking into a model. The tensors are valid only during the callback. */
 export interface ObservedAttention {
   layer: number;
-  /** [N, numHeads, headDim], normalised where the model does so, before any rotation */
+  /** [N, numHeads, headDim], normalised where the model does so, before any rotation, with the dimensions that meet in it in pairs */
   q: Tensor3D;
   /** [N, numKvHeads, headDim], likewise */
   k: Tensor3D;
@@ -77,7 +77,8 @@ export function attend(
   layer: number,
   { cuSeqlens, cache, observe, onKeysRead, sequence, precision = 'default' }: AttentionContext,
 ): Tensor2D {
-  const { attention, hiddenSize, numHeads, numKvHeads, headDim } = config;
+  const { hiddenSize, numHeads, numKvHeads, headDim } = config;
+  const attention = attentionIn(config.attention, layer);
   const kind = attentionKind(attention);
   const projected = linears(x, [weights.q, weights.k, weights.v], { precision });
   const byHead = (flat: Tensor2D, heads: number, bias: Tensor1D | undefined) =>
@@ -94,9 +95,9 @@ export function attend(
   const attendTo = (inputs: QueriesAndKeys & { v: Tensor3D }) =>
     kind.attend({ ...packed, ...inputs }, weights.own, attention, config);
   const attended = cache
-    ? attendCached({ ...shaped, v }, weights.own, config, layer, cache, onKeysRead)
+    ? attendCached({ ...shaped, v }, weights.own, { ...config, attention }, layer, cache, onKeysRead)
     : sequence
-      ? attendByHeads({ ...shaped, v }, config, sequence, attendTo)
+      ? attendByHeads({ ...shaped, v }, attention, sequence, attendTo)
       : attendTo({ ...shaped, v });
   const output = kind.finish?.(attended, weights.own, attention, config) ?? attended.output;
   observe?.({
@@ -112,7 +113,7 @@ export function attend(
 /** Attends with this process's share of the heads over all tokens of the sequence. */
 function attendByHeads(
   { q, k, v, scale }: QueriesAndKeys & { v: Tensor3D },
-  { attention }: LlamaConfig,
+  attention: AttentionConfig,
   group: SequenceGroup,
   attendTo: (inputs: QueriesAndKeys & { v: Tensor3D }) => Attended,
 ): Attended {

@@ -45,14 +45,23 @@ export interface Attended {
   remainder?: Tensor2D;
 }
 
+/** A family of `transformers` models, by its `model_type`. */
+export type Family = 'llama' | 'mistral' | 'qwen2' | 'qwen3' | 'olmo2' | 'smollm3';
+
 /** How a kind is written in Hugging Face's `config.json`. */
 export interface HuggingFaceAttention {
-  /** The family of `transformers` models that attends like this; absent if none does. */
-  family?: 'llama' | 'mistral' | 'qwen3';
+  /** The families of `transformers` models that attend like this. */
+  families: readonly Family[];
   /** Whether `python/modeling_stickbreaking.py` computes it; default false. */
   inPython?: boolean;
-  /** Keys of config.json. */
-  keys: Record<string, unknown>;
+  /** Keys of config.json, in that of a family or of a type of our own. */
+  keys(family: Family | undefined): Record<string, unknown>;
+}
+
+/** What does not fit, by its keys in the model's configuration, and the end of a message that begins with them. */
+export interface SizesFault {
+  path: string[];
+  message: string;
 }
 
 /** An attention kind, such as stick-breaking. `attention/index.ts` lists them. */
@@ -69,8 +78,10 @@ export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends
   hasGates?(attention: z.output<Schema>): boolean;
   /** That, [N, numKvHeads], of tokens [N, hiddenSize]; undefined where they do not. */
   gates?(x: Tensor2D, weights: Weights<P>, attention: z.output<Schema>): Tensor2D | undefined;
-  /** Why a head dimension does not fit, as the end of a message that begins with its key; undefined if it fits. */
-  headDimFault?(attention: z.output<Schema>, headDim: number): string | undefined;
+  /** Why the model's sizes do not fit; undefined if they do. */
+  fault?(attention: z.output<Schema>, sizes: Readonly<{ headDim: number; numLayers: number }>): SizesFault | undefined;
+  /** The attention of one layer, from 0, where layers differ; default: the same in all. */
+  inLayer?(attention: z.output<Schema>, layer: number): z.output<Schema>;
   /** What is done to new queries and keys before anything else, and before they are cached; default: nothing. */
   shape?(inputs: QueriesAndKeys, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): QueriesAndKeys;
   /** The attention itself, which `finish` goes on from; differentiable in its inputs and parameters. */
@@ -94,7 +105,7 @@ export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends
   /** The attention matrix of one document, [numHeads, N, N], for pictures: row the query, column the key. */
   matrix(inputs: QueriesAndKeys, weights: Weights<P>, attention: z.output<Schema>, model: ModelSizes): Tensor3D;
   /** The kind in the keys of Hugging Face's `config.json`. */
-  toHuggingFace(attention: z.output<Schema>, model: ModelSizes): HuggingFaceAttention;
+  toHuggingFace(attention: z.output<Schema>, model: ModelSizes & { numLayers: number }): HuggingFaceAttention;
   /**
    * The attention of a `config.json` written by `transformers`, if it is of this kind.
    *

@@ -16,6 +16,10 @@ const byName: ReadonlyMap<string, AttentionKind> = new Map(kinds.map((one) => [o
 /** The kind that a configuration selects. */
 export const attentionKind = ({ kind }: AttentionConfig): AttentionKind => byName.get(kind)!;
 
+/** The attention of one layer, from 0. */
+export const attentionIn = (attention: AttentionConfig, layer: number): AttentionConfig =>
+  (attentionKind(attention).inLayer?.(attention, layer) as AttentionConfig | undefined) ?? attention;
+
 /** How many positions a model knows from training, where its attention has such a limit; undefined: any number. */
 export function contextReach(config: { attention: AttentionConfig } & ModelSizes): number | undefined {
   return attentionKind(config.attention).reach?.(config.attention, config);

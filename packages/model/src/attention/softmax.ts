@@ -1,15 +1,16 @@
 /** Causal softmax attention with one of the position schemes, over all of a document or a sliding window of it. */
 
-import { UserError } from '@stickbreaking/base';
 import { softmaxAttention, softmaxWeights } from '@stickbreaking/core';
 import { z } from 'zod';
 import { count } from '../bounds.js';
-import { type Json, readKey, refuseOthers, say } from '../huggingface_keys.js';
 import { parameter, zeros } from '../parameter.js';
 import { defineAttentionKind } from './attention_kind.js';
-import { PositionSchema, positionKind, positionKinds } from './positions/index.js';
+import { layersFromHuggingFace, layersToHuggingFace } from './layers.js';
+import { type PositionConfig, PositionSchema, positionKind, positionKinds } from './positions/index.js';
 import { ropeFromHuggingFace } from './positions/rope.js';
 import { normalisedQueriesAndKeys, qkNormParameters, qkNormSchema } from './qk_norm.js';
+
+const layers = z.array(z.int().min(0)).refine((all) => new Set(all).size === all.length, { error: 'a layer is twice' });
 
 const SoftmaxSchema = z
   .strictObject({
@@ -17,6 +18,10 @@ const SoftmaxSchema = z
     position: PositionSchema,
     /** A query sees its last `window` keys, itself included. */
     window: count().optional(),
+    /** The layers, from 0, that have the window; default: all. */
+    windowLayers: layers.optional(),
+    /** Layers, from 0, without the position scheme, as SmolLM 3 has them; default: none. */
+    nopeLayers: layers.optional(),
     /**
      * A learned sink for each head: one more key, whose value is zero, so that a head may attend to nothing; default false.
      * What single new tokens attend with in a cache does not know of it, so that generation is slower.
@@ -27,6 +32,15 @@ const SoftmaxSchema = z
   .refine(({ position, sink }) => !sink || position.kind !== 'forget', {
     error: 'expected no sink beside forget gates',
     path: ['sink'],
+  })
+  .refine(({ window, windowLayers }) => window !== undefined || windowLayers === undefined, {
+    error: 'expected a window beside it',
+    path: ['windowLayers'],
+  })
+  // Other schemes have parameters, which such a layer would have for nothing.
+  .refine(({ position, nopeLayers }) => nopeLayers === undefined || ['rope', 'alibi'].includes(position.kind), {
+    error: 'expected position rope or alibi beside it',
+    path: ['nopeLayers'],
   });
 
 type SoftmaxInput = z.input<typeof SoftmaxSchema>;
@@ -51,11 +65,29 @@ export const softmax = defineAttentionKind({
   gates: (x, weights, { position }) => positionKind(position).gates?.(x, weights),
 
   shape({ scale, ...inputs }, weights, { position }, { normEpsilon }) {
-    const tempered = { ...inputs, scale: scale * (positionKind(position).temperature?.(position) ?? 1) };
-    return normalisedQueriesAndKeys(tempered, weights, normEpsilon);
+    const kind = positionKind(position);
+    const tempered = { ...inputs, scale: scale * (kind.temperature?.(position) ?? 1) };
+    const normalised = normalisedQueriesAndKeys(tempered, weights, normEpsilon);
+    return kind.shape?.(normalised, position) ?? normalised;
   },
 
-  headDimFault: ({ position }, headDim) => positionKind(position).headDimFault?.(headDim),
+  fault({ position, windowLayers = [], nopeLayers = [] }, { headDim, numLayers }) {
+    const message = positionKind(position).headDimFault?.(position, headDim);
+    if (message) return { path: ['headDim'], message };
+    for (const [key, layers] of Object.entries({ windowLayers, nopeLayers })) {
+      const beyond = layers.find((layer) => layer >= numLayers);
+      if (beyond === undefined) continue;
+      return { path: ['attention', key], message: `the model has layers 0 to ${numLayers - 1}, and no ${beyond}` };
+    }
+    return undefined;
+  },
+
+  inLayer({ windowLayers, nopeLayers, window, position, ...attention }, layer) {
+    const hasWindow = window !== undefined && (windowLayers?.includes(layer) ?? true);
+    const none: PositionConfig = { kind: 'none' };
+    const own = nopeLayers?.includes(layer) ? none : position;
+    return { ...attention, ...(hasWindow ? { window } : {}), position: own };
+  },
 
   attend({ q, k, v, turned, gates, ...packed }, weights, { position, window }, model) {
     const keys = { gates, cuSeqlens: packed.cuSeqlensK };
@@ -80,8 +112,10 @@ export const softmax = defineAttentionKind({
   },
 
   // Within a window no distance is larger than in training.
-  reach: ({ position, window }, model) =>
-    window !== undefined && window <= model.contextLength ? undefined : positionKind(position).reach?.(position, model),
+  reach: ({ position, window, windowLayers }, model) =>
+    window !== undefined && windowLayers === undefined && window <= model.contextLength
+      ? undefined
+      : positionKind(position).reach?.(position, model),
 
   matrix({ q, k, scale, gates }, weights, { position, window }, model) {
     const keys = { gates, cuSeqlens: [0, k.shape[0]] };
@@ -91,43 +125,24 @@ export const softmax = defineAttentionKind({
     });
   },
 
-  toHuggingFace({ position, window, qkNorm, sink }, model) {
+  toHuggingFace(attention, model) {
+    const { position, qkNorm, sink } = attention;
+    const layers = layersToHuggingFace(attention, model);
     const keys = positionKind(position).toHuggingFace?.(position, model);
+    const isPlain = !sink && qkNorm !== 'projection' && layers.alike;
     return {
-      inPython: !sink && (positionKind(position).inPython ?? false),
-      family: keys && !sink ? familyOf(window, qkNorm) : undefined,
-      keys: { ...keys, ...(window ? { sliding_window: window } : {}) },
+      inPython: isPlain && (positionKind(position).inPython?.(position) ?? false),
+      families: keys && !sink ? layers.families.filter((family) => qkNormOf(family) === (qkNorm || false)) : [],
+      keys: (family) => ({ ...keys, ...layers.keys(family) }),
     };
   },
 
   fromHuggingFace(json, file): SoftmaxInput {
-    const window = windowFromHuggingFace(json, file);
-    const qkNorm = json.model_type === 'qwen3' ? { qkNorm: true } : {};
-    return { kind: 'softmax', position: ropeFromHuggingFace(json, file), ...(window ? { window } : {}), ...qkNorm };
+    const qkNorm = qkNormOf(json.model_type);
+    const position = ropeFromHuggingFace(json, file);
+    return { kind: 'softmax', position, ...layersFromHuggingFace(json, file), ...(qkNorm ? { qkNorm } : {}) };
   },
 });
 
-/** The models of `transformers` that attend like this. */
-function familyOf(window: number | undefined, qkNorm: boolean | undefined) {
-  if (qkNorm) return window ? undefined : ('qwen3' as const);
-  return window ? ('mistral' as const) : ('llama' as const);
-}
-
-/** Of the model types that are read, only Mistral has a window: `transformers` ignores the key in the others. */
-function windowFromHuggingFace(json: Json, file: string): number | undefined {
-  const window =
-    json.model_type === 'mistral'
-      ? (readKey(json, file, 'sliding_window', count().nullish().default(4096)) ?? undefined)
-      : undefined;
-  // Mistral looks at neither of these, so a file in which they say something else describes another model.
-  if (window) refuseOthers(json, file, { use_sliding_window: [true] });
-  // Qwen looks at its window where this says so.
-  if (/^qwen/.test(String(json.model_type))) refuseOthers(json, file, { use_sliding_window: [false] });
-  const expected = window ? 'sliding_attention' : 'full_attention';
-  const types = readKey(json, file, 'layer_types', z.array(z.string()).nullish()) ?? [];
-  const other = types.find((type) => type !== expected);
-  if (other === undefined) return window;
-  throw new UserError(
-    `${file}: layer_types has ${say(other)}, which is not supported; every layer of this model has ${expected}.`,
-  );
-}
+/** A model has it or not by its type alone. */
+const qkNormOf = (type: unknown) => (type === 'qwen3' ? true : type === 'olmo2' ? 'projection' : false);

@@ -62,7 +62,7 @@ export const stickBreaking = defineAttentionKind({
     return stickBreakingWeights(q, k, { scale, attendCurrent });
   },
 
-  toHuggingFace: () => ({ inPython: true, keys: {} }),
+  toHuggingFace: ({ qkNorm }) => ({ families: [], inPython: qkNorm !== 'projection', keys: () => ({}) }),
 });
 
 interface FinishWeights {

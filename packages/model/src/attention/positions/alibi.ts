@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { definePositionKind } from './position_kind.js';
 
 export const alibi = definePositionKind({
-  inPython: true,
+  inPython: () => true,
   schema: z.strictObject({ kind: z.literal('alibi') }),
   shorthand: 'alibi',
   parameters: () => ({}),

@@ -6,7 +6,7 @@ import { constant, ones, parameter, uniform } from '../../parameter.js';
 import { definePositionKind } from './position_kind.js';
 
 export const fire = definePositionKind({
-  inPython: true,
+  inPython: () => true,
   schema: z.strictObject({
     kind: z.literal('fire'),
     /** Hidden units of the function. */

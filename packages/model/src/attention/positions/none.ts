@@ -4,7 +4,7 @@ import { definePositionKind } from './position_kind.js';
 
 export const none = definePositionKind({
   headsAlike: true,
-  inPython: true,
+  inPython: () => true,
   schema: z.strictObject({ kind: z.literal('none') }),
   shorthand: 'nope',
   parameters: () => ({}),

@@ -4,7 +4,7 @@ import type { Tensor2D } from '@tensorflow/tfjs-core';
 import type { z } from 'zod';
 import type { Weights } from '../../parameter.js';
 import type { ModelSizes } from '../../sizes.js';
-import type { KindSchema, ParameterRecord } from '../attention_kind.js';
+import type { KindSchema, ParameterRecord, QueriesAndKeys } from '../attention_kind.js';
 
 export interface PositionKind<Schema extends KindSchema = KindSchema, P extends ParameterRecord = ParameterRecord> {
   /** What a configuration may say under `attention.position`; every key but `kind` has a default. */
@@ -31,11 +31,13 @@ export interface PositionKind<Schema extends KindSchema = KindSchema, P extends 
   /** How many positions a trained model knows, where there is a limit. */
   reach?(position: z.output<Schema>, model: ModelSizes): number | undefined;
   /** Why a head dimension does not fit, as the end of a message that begins with its key; undefined if it fits. */
-  headDimFault?(headDim: number): string | undefined;
+  headDimFault?(position: z.output<Schema>, headDim: number): string | undefined;
+  /** What is done to queries and keys of each layer that has the scheme, before they are cached; default: nothing. */
+  shape?(inputs: QueriesAndKeys, position: z.output<Schema>): QueriesAndKeys;
   /** Whether `python/modeling_stickbreaking.py` computes it; default false. */
-  inPython?: boolean;
-  /** Its keys in Hugging Face's config.json; absent if `transformers` has no LLaMA with this scheme. */
-  toHuggingFace?(position: z.output<Schema>, model: ModelSizes): Record<string, unknown>;
+  inPython?(position: z.output<Schema>): boolean;
+  /** Its keys in Hugging Face's config.json; absent or undefined if `transformers` has no LLaMA with this scheme. */
+  toHuggingFace?(position: z.output<Schema>, model: ModelSizes): Record<string, unknown> | undefined;
 }
 
 /** What the keys remember, and whose they are. */

@@ -1,10 +1,11 @@
 /** RoPE: queries and keys are rotated by angles that grow with their position (https://arxiv.org/abs/2104.09864). */
 
 import { UserError } from '@stickbreaking/base';
-import { type RopeScaling, ropeInverseFrequencies, yarnTemperature } from '@stickbreaking/core';
+import { partialInverseFrequencies, type RopeScaling, yarnTemperature } from '@stickbreaking/core';
 import { z } from 'zod';
 import { count, positive } from '../../bounds.js';
 import { type Json, readKey, refuseOthers, say } from '../../huggingface_keys.js';
+import { pairedForRotation } from '../partial_rotary.js';
 import { definePositionKind } from './position_kind.js';
 
 /** A factor beyond these bounds is a slip. */
@@ -42,11 +43,24 @@ const RopeScalingSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
-const RopeSchema = z.strictObject({
-  kind: z.literal('rope'),
-  theta: positive().default(10_000),
-  scaling: RopeScalingSchema.optional(),
-});
+const RopeSchema = z
+  .strictObject({
+    kind: z.literal('rope'),
+    theta: positive().default(10_000),
+    scaling: RopeScalingSchema.optional(),
+    /** Turn only this part of each head, its first dimensions, as Phi-3 does; default: all of it. */
+    rotaryFraction: positive().max(1).optional(),
+  })
+  // What YaRN multiplies is the turned part alone, and not q·k as a whole.
+  .refine(({ scaling, rotaryFraction }) => scaling?.kind !== 'yarn' || rotaryFraction === undefined, {
+    error: 'expected no YaRN beside it',
+    path: ['rotaryFraction'],
+  });
+
+type RopeConfig = z.output<typeof RopeSchema>;
+
+/** How many dimensions of a head are turned. */
+const rotatedOf = ({ rotaryFraction = 1 }: RopeConfig, headDim: number) => Math.trunc(headDim * rotaryFraction);
 
 /** With what it takes from the model filled in. */
 function coreScaling(
@@ -59,13 +73,19 @@ function coreScaling(
 
 export const rope = definePositionKind({
   headsAlike: true,
-  inPython: true,
+  inPython: ({ rotaryFraction }) => rotaryFraction === undefined,
   schema: RopeSchema,
   shorthand: 'rope',
   parameters: () => ({}),
 
-  toCore: ({ theta, scaling }, _, model) => {
-    return { kind: 'rope', theta, ...(scaling ? { scaling: coreScaling(scaling, model) } : {}) };
+  shape: (inputs, position) => pairedForRotation(inputs, rotatedOf(position, inputs.q.shape[2])),
+
+  toCore: (position, _, model) => {
+    const { theta, scaling } = position;
+    return {
+      ...({ kind: 'rope', theta, rotated: rotatedOf(position, model.headDim) } as const),
+      ...(scaling ? { scaling: coreScaling(scaling, model) } : {}),
+    };
   },
 
   temperature({ scaling }) {
@@ -74,10 +94,12 @@ export const rope = definePositionKind({
   },
 
   // Dynamic scaling changes every angle as a document grows.
-  turnedBy: ({ theta, scaling }, model) =>
-    scaling?.kind === 'dynamic'
-      ? undefined
-      : ropeInverseFrequencies(model.headDim, theta, scaling && coreScaling(scaling, model)),
+  turnedBy(position, model) {
+    const { theta, scaling } = position;
+    if (scaling?.kind === 'dynamic') return undefined;
+    const rotated = rotatedOf(position, model.headDim);
+    return partialInverseFrequencies(model.headDim, rotated, theta, scaling && coreScaling(scaling, model));
+  },
 
   decoding: ({ scaling }) => (scaling?.kind === 'dynamic' ? undefined : {}),
 
@@ -89,10 +111,15 @@ export const rope = definePositionKind({
     return original === undefined ? scaling.factor * contextLength : Math.max(contextLength, scaling.factor * original);
   },
 
-  headDimFault: (headDim) =>
-    headDim % 2 === 0 ? undefined : `expected an even number with RoPE, which rotates pairs; it is ${headDim}`,
+  headDimFault(position, headDim) {
+    const rotated = rotatedOf(position, headDim);
+    if (rotated > 0 && rotated % 2 === 0 && headDim % 2 === 0) return undefined;
+    const turned = rotated === headDim ? '' : `, of which RoPE turns ${rotated}`;
+    return `expected an even number with RoPE, which rotates pairs; it is ${headDim}${turned}`;
+  },
 
-  toHuggingFace({ theta, scaling }, { headDim, contextLength }): Json {
+  toHuggingFace({ theta, scaling, rotaryFraction }, { headDim, contextLength }): Json | undefined {
+    if (rotaryFraction !== undefined) return undefined;
     if (!scaling) return { rope_theta: theta, rope_scaling: null };
     // transformers has no static NTK, which is the same as a larger theta.
     if (scaling.kind === 'ntk')
@@ -131,7 +158,7 @@ export const rope = definePositionKind({
 export function ropeFromHuggingFace(json: Json, file: string): z.input<typeof RopeSchema> {
   const rope = ropeSection(json, file);
   const key = <Schema extends z.ZodType>(name: string, schema: Schema) => readKey(rope, `${file}: RoPE`, name, schema);
-  const theta = key('rope_theta', positive().nullish()) ?? 10_000;
+  const theta = key('rope_theta', positive().nullish()) ?? (json.model_type === 'smollm3' ? 2_000_000 : 10_000);
   const kind = rope.rope_type ?? rope.type ?? 'default';
   if (typeof kind !== 'string' || !Object.hasOwn(ownKeys, kind)) {
     throw new UserError(
@@ -145,19 +172,21 @@ export function ropeFromHuggingFace(json: Json, file: string): z.input<typeof Ro
   }
   const originalKey = 'original_max_position_embeddings';
   refuseOthers(rope, `${file}: RoPE`, {
-    partial_rotary_factor: [1],
+    ...(json.model_type === 'phi3' ? {} : { partial_rotary_factor: [1] }),
     ...(kind === 'default' ? { factor: [1] } : {}),
     // Scaling begins at max_position_embeddings, whatever this key says.
     ...(kind === 'llama3' || kind === 'yarn' ? {} : { [originalKey]: [json.max_position_embeddings] }),
   });
-  if (kind === 'default') return { kind: 'rope', theta };
+  const fraction = key('partial_rotary_factor', positive().max(1).nullish()) ?? 1;
+  const plain = { kind: 'rope' as const, theta, ...(fraction === 1 ? {} : { rotaryFraction: fraction }) };
+  if (kind === 'default') return plain;
   if (kind === 'llama3') {
     const scaling = {
       ...({ kind, factor: key('factor', factor), originalContextLength: key(originalKey, count()) } as const),
       lowFrequencyFactor: key('low_freq_factor', positive()),
       highFrequencyFactor: key('high_freq_factor', positive()),
     };
-    return { kind: 'rope', theta, scaling };
+    return { ...plain, scaling };
   }
   if (kind === 'yarn') {
     const attentionFactor = key('attention_factor', positive().nullish()) ?? undefined;
@@ -168,9 +197,9 @@ export function ropeFromHuggingFace(json: Json, file: string): z.input<typeof Ro
       betaSlow: key('beta_slow', positive().nullish()) ?? 1,
       ...(attentionFactor === undefined ? {} : { attentionFactor }),
     };
-    return { kind: 'rope', theta, scaling };
+    return { ...plain, scaling };
   }
-  return { kind: 'rope', theta, scaling: { kind: kind as 'linear' | 'dynamic', factor: key('factor', factor) } };
+  return { ...plain, scaling: { kind: kind as 'linear' | 'dynamic', factor: key('factor', factor) } };
 }
 
 /** The scaling kinds that are read, each with the keys that it has beside the others'. */
@@ -196,7 +225,7 @@ function ropeSection(json: Json, file: string): Json {
   const section = z.record(z.string(), z.unknown(), { error: 'expected keys and values' }).nullish();
   const merged: Json = {};
   const places = {
-    rope_theta: { rope_theta: json.rope_theta },
+    rope_theta: { rope_theta: json.rope_theta, partial_rotary_factor: json.partial_rotary_factor },
     rope_scaling: readKey(json, file, 'rope_scaling', section),
     rope_parameters: readKey(json, file, 'rope_parameters', section),
   };
