@@ -11,17 +11,17 @@ import { type LlamaConfigInput, LlamaModel } from './index.js';
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-transformers-'));
 afterAll(() => rmSync(directory, { recursive: true }));
 
-type Positions = Pick<typeof import('@stickbreaking/core'), 'ropeInverseFrequencies'>;
+type Positions = Pick<typeof import('@stickbreaking/core'), 'partialInverseFrequencies'>;
 
 /** transformers' frequencies of RoPE were rounded to bfloat16 with the weights when the fixtures were made. */
 const rounds = vi.hoisted(() => ({ frequencies: false }));
 vi.mock('../../core/src/attention/positions.js', async (original) => {
   const positions = await original<Positions>();
-  const ropeInverseFrequencies: Positions['ropeInverseFrequencies'] = (...args) => {
-    const frequencies = positions.ropeInverseFrequencies(...args);
+  const partialInverseFrequencies: Positions['partialInverseFrequencies'] = (...args) => {
+    const frequencies = positions.partialInverseFrequencies(...args);
     return rounds.frequencies ? frequencies.map(roundedToBfloat16) : frequencies;
   };
-  return { ...positions, ropeInverseFrequencies };
+  return { ...positions, partialInverseFrequencies };
 });
 
 /** To the nearest number of 8 bits, the even one of two. */
