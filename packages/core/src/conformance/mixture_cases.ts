@@ -104,7 +104,7 @@ function mixtureCase(sizes: Sizes, routed: Routed = 'plain'): ConformanceCase {
           output('losses', wanted.routing.subarray(0, 2), 2),
           output('counts', wanted.routing.subarray(2), E),
           output('choices', wanted.choices, k),
-          gradient('dx', wanted.dx, C),
+          gradient('dx', wanted.dx, C, wanted.dxTermsNorm),
           gradient('dRouter', wanted.dRouter, C),
           gradient('dInput', wanted.dInput, C),
           gradient('dOutput', wanted.dOutput, F),
@@ -145,7 +145,7 @@ function sumsCase(sizes: Sizes): ConformanceCase {
       const plus = (a: Float64Array, b: ArrayLike<number>) => a.map((value, i) => value + b[i]!);
       return {
         expected: [
-          gradient('dx', wanted.dx, C),
+          gradient('dx', wanted.dx, C, wanted.dxTermsNorm),
           gradient('dRouter', plus(wanted.dRouter, sums.router), C),
           gradient('dInput', plus(wanted.dInput, sums.input), C),
           gradient('dOutput', plus(wanted.dOutput, sums.output), F),

@@ -29,6 +29,7 @@ export function mixture64({ x, router, input, output }: Mixture64, sizes: Mixtur
     dInput: new Float64Array(input.length),
     dOutput: new Float64Array(output.length),
   };
+  const terms = { dx: gradients.dx, squares: 0 };
   const logits = logits64(x, router, C);
   const choices = Float64Array.from({ length: N * k });
   const dLogits = new Float64Array(N * E);
@@ -41,7 +42,7 @@ export function mixture64({ x, router, input, output }: Mixture64, sizes: Mixtur
     const gates = powers.map((power) => power / whole);
     const dGates = chosen.map((e, j) => {
       const from = { at: t * C, gate: gates[j]!, input: e * 2 * F * C, output: e * C * F };
-      return expert64({ x, input, output }, { C, F }, from, dy, y, gradients);
+      return expert64({ x, input, output }, { C, F }, from, dy, y, gradients, terms);
     });
     const average = dGates.reduce((sum, dGate, j) => sum + gates[j]! * dGate, 0);
     chosen.forEach((e, j) => {
@@ -52,10 +53,21 @@ export function mixture64({ x, router, input, output }: Mixture64, sizes: Mixtur
   for (let t = 0; t < N; t++) {
     for (let e = 0; e < E; e++) {
       addTo(gradients.dRouter, e * C, dLogits[t * E + e]!, x, t * C, C);
-      addTo(gradients.dx, t * C, dLogits[t * E + e]!, router, e * C, C);
+      addTerm(terms, t * C, dLogits[t * E + e]!, router, e * C, C);
     }
   }
-  return { y, choices, ...routing, ...gradients };
+  return { y, choices, ...routing, ...gradients, dxTermsNorm: Math.sqrt(terms.squares) };
+}
+
+/** What dx is the sum of, and the sum of the squares of all that was added: terms that are rounded each may cancel. */
+interface Terms {
+  dx: Float64Array;
+  squares: number;
+}
+
+function addTerm(terms: Terms, at: number, factor: number, weights: Values, from: number, C: number): void {
+  addTo(terms.dx, at, factor, weights, from, C);
+  terms.squares += factor ** 2 * dot(weights, from, weights, from, C);
 }
 
 /** x·routerᵀ, [N,E]. */
@@ -79,7 +91,8 @@ function expert64(
   from: { at: number; gate: number; input: number; output: number },
   dy: Values,
   y: Float64Array,
-  { dx, dInput, dOutput }: { dx: Float64Array; dInput: Float64Array; dOutput: Float64Array },
+  { dInput, dOutput }: { dInput: Float64Array; dOutput: Float64Array },
+  terms: Terms,
 ): number {
   let dGate = 0;
   for (let f = 0; f < F; f++) {
@@ -100,8 +113,8 @@ function expert64(
     const dRaised = from.gate * back * open * sigma;
     addTo(dInput, gateRow, dOpen, x, from.at, C);
     addTo(dInput, upRow, dRaised, x, from.at, C);
-    addTo(dx, from.at, dOpen, input, gateRow, C);
-    addTo(dx, from.at, dRaised, input, upRow, C);
+    addTerm(terms, from.at, dOpen, input, gateRow, C);
+    addTerm(terms, from.at, dRaised, input, upRow, C);
   }
   return dGate;
 }
