@@ -88,6 +88,20 @@ describe('checksums', () => {
     expect(said).toEqual([expect.stringMatching(/has no checksums\.json, .*: it was not verified$/)]);
   });
 
+  it('cannot be taken out of a checkpoint that says it has them, as a whole or for one file', async () => {
+    writeFileSync(join(directory, STATE_FILE), '{"checksums": "poly1305"}');
+    await expect(verifyChecksums(directory)).rejects.toThrow(/checksums\.json is missing, which was saved with/);
+    await seal();
+    const path = join(directory, CHECKSUMS_FILE);
+    const { files, ...rest } = JSON.parse(readFileSync(path, 'utf8'));
+    delete files[STATE_FILE];
+    writeFileSync(path, JSON.stringify({ ...rest, files }));
+    await expect(verifyChecksums(directory)).rejects.toThrow(/state\.json is not in checksums\.json/);
+    await seal();
+    writeFileSync(join(directory, 'notes.txt'), 'what somebody lays there');
+    expect(await verifyChecksums(directory)).toBe(true);
+  });
+
   it.each([
     ['poly1305', 'poly1306', /was made with 'poly1306', which this version does not know \(it knows poly1305, crc32\)/],
     ['"bytes"', '"byte"', /checksums\.json is damaged/],

@@ -42,6 +42,10 @@ const ChecksumsSchema = z.discriminatedUnion('algorithm', [
 /** Length in bytes and sum of a file. */
 export type FileChecksum = z.output<typeof listed>;
 
+/** Whatever changes what is computed: no list of checksums is without those that are there. */
+const mustBeListed = (name: string) =>
+  name.endsWith('.safetensors') || ['config.json', STATE_FILE, 'tokenizer.json'].includes(name);
+
 interface Checksums {
   algorithm: Algorithm;
   files: Record<string, FileChecksum>;
@@ -68,7 +72,7 @@ export async function checksumsOf(
 export interface VerifyOptions {
   /** Only what a model is loaded from, not what a run goes on with. */
   modelOnly?: boolean;
-  /** Told of a run's checkpoint whose list of checksums is gone. */
+  /** Told of a run's checkpoint of an early version, which has no checksums. */
   onNotice?: ((line: string) => void) | undefined;
 }
 
@@ -85,12 +89,21 @@ export async function verifyChecksums(
 ): Promise<boolean> {
   const path = join(directory, CHECKSUMS_FILE);
   if (!existsSync(path)) {
-    if (existsSync(join(directory, STATE_FILE)))
-      onNotice?.(`${directory} has no ${CHECKSUMS_FILE}, which a run saves with its checkpoints: it was not verified`);
+    if (!existsSync(join(directory, STATE_FILE))) return false;
+    if (saysItHasChecksums(directory)) throw new UserError(`${path} is missing, which was saved with the checkpoint.`);
+    onNotice?.(`${directory} has no ${CHECKSUMS_FILE}, which a run saves with its checkpoints: it was not verified`);
     return false;
   }
   const { algorithm, files } = readChecksums(path);
-  const saved = Object.entries(files).filter(([name]) => !(modelOnly && name === OPTIMIZER_FILE));
+  const isRead = (name: string) => !(modelOnly && name === OPTIMIZER_FILE);
+  const saved = Object.entries(files).filter(([name]) => isRead(name));
+  const unlisted = readdirSync(directory).find(
+    (name) => mustBeListed(name) && isRead(name) && !Object.hasOwn(files, name),
+  );
+  if (unlisted !== undefined)
+    throw new UserError(
+      `${join(directory, unlisted)} is not in ${CHECKSUMS_FILE}, so it was not saved with the checkpoint.`,
+    );
   for (const [name] of saved) {
     if (!existsSync(join(directory, name)))
       throw new UserError(`${join(directory, name)} is missing, which was saved with the checkpoint.`);
@@ -106,6 +119,17 @@ export async function verifyChecksums(
     if (now.sum !== sum) throw damaged(`it is not as it was saved (${algorithm} ${now.sum}, expected ${sum})`);
   }
   return true;
+}
+
+/** A run writes into the state which sums it saves with it: without them something was lost. */
+function saysItHasChecksums(directory: string): boolean {
+  try {
+    const state = JSON.parse(readWhole(join(directory, STATE_FILE)).toString()) as { checksums?: unknown } | null;
+    return state?.checksums !== undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError) return false; // who reads the state says so
+    throw error;
+  }
 }
 
 function readChecksums(path: string): Checksums {

@@ -8,6 +8,7 @@ export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js'
 export { KeyValueCache, PAGE_TOKENS } from './cache.js';
 export { MODEL_FILE, resolveCheckpoint, type SaveOptions, saveConfig } from './checkpoint.js';
 export {
+  ALGORITHM as CHECKSUM_ALGORITHM,
   CHECKSUMS_FILE,
   checksumsOf,
   type FileChecksum,

@@ -106,6 +106,16 @@ describe('CheckpointStore', () => {
     expect(readdirSync(directory).sort()).toEqual(['latest', 'step-00000001']);
   });
 
+  it('says in the state that it has checksums, so that they cannot be lost unseen', async () => {
+    const store = new CheckpointStore(directory, { last: 2, best: false });
+    const [older, path] = [await store.save(content(1)), await store.save(content(2))];
+    expect(JSON.parse(readFileSync(join(path, 'state.json'), 'utf8')).checksums).toBe('poly1305');
+    expect(readState(path)).toEqual(content(2).state);
+    rmSync(join(path, 'checksums.json'));
+    const lost = `${path}/checksums.json is missing, which was saved with the checkpoint; ${older} is good: delete ${path}`;
+    await expect(store.verify(path)).rejects.toThrow(lost);
+  });
+
   it('tells a damaged state in one line', async () => {
     const store = new CheckpointStore(directory, { last: 2, best: false });
     const path = await store.save(content(1));

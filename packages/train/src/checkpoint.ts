@@ -12,7 +12,14 @@ import {
   syncDirectoryWithFiles,
 } from '@stickbreaking/base/node';
 import { type SavedTokenizer, saveTokenizer } from '@stickbreaking/data';
-import { CHECKSUMS_FILE, checksumsOf, type FileChecksum, STATE_FILE, verifyChecksums } from '@stickbreaking/model';
+import {
+  CHECKSUM_ALGORITHM,
+  CHECKSUMS_FILE,
+  checksumsOf,
+  type FileChecksum,
+  STATE_FILE,
+  verifyChecksums,
+} from '@stickbreaking/model';
 import { z } from 'zod';
 
 const count = z.int().nonnegative();
@@ -38,6 +45,12 @@ export const TrainingStateSchema = z.strictObject({
   identity: z.record(z.string(), z.unknown()),
   /** What the bits of results depended on when it was saved; older versions did not say. */
   arithmetic: z.string().optional(),
+});
+
+/** As it lies in a checkpoint. */
+const SavedStateSchema = TrainingStateSchema.extend({
+  /** Kind of the sums that `checksums.json` holds; older versions did not say. */
+  checksums: z.string().optional(),
 });
 
 /** The state of a run, as saved with every checkpoint. */
@@ -147,7 +160,7 @@ export class CheckpointStore {
     sums?: ReadonlyMap<string, FileChecksum>,
   ): Promise<void> {
     if (tokenizer) saveTokenizer(tokenizer, temporary);
-    replaceFile(join(temporary, STATE_FILE), `${JSON.stringify(state, null, 2)}\n`);
+    replaceFile(join(temporary, STATE_FILE), savedState(state));
     replaceFile(join(temporary, CHECKSUMS_FILE), await checksumsOf(temporary, sums));
     syncDirectoryWithFiles(temporary);
     renameSync(temporary, this.path(state.step));
@@ -230,6 +243,11 @@ export const writingDirectory = (directory: string, step: number) => join(direct
 
 const nameOf = (step: number) => `step-${String(step).padStart(8, '0')}`;
 
+function savedState(state: TrainingState): string {
+  const saved: z.input<typeof SavedStateSchema> = { ...state, checksums: CHECKSUM_ALGORITHM };
+  return `${JSON.stringify(saved, null, 2)}\n`;
+}
+
 /** Reads a checkpoint's state.json. @throws UserError if it is missing or damaged */
 export function readState(directory: string): TrainingState {
   const path = join(directory, STATE_FILE);
@@ -240,16 +258,17 @@ export function readState(directory: string): TrainingState {
     if (error instanceof SyntaxError) throw new UserError(`${path} is damaged: it is not valid JSON.`);
     throw error;
   }
-  const result = TrainingStateSchema.safeParse(json);
+  const result = SavedStateSchema.safeParse(json);
   if (result.success) {
-    const { step } = result.data;
+    const { checksums: _, ...state } = result.data;
+    const { step } = state;
     if (/^step-\d+$/.test(basename(directory)) && basename(directory) !== nameOf(step)) {
       throw new UserError(
         `${path} is of step ${step}, which is not the step of its directory; it was put there by hand.`,
         { exitCode: EXIT.refused },
       );
     }
-    return result.data;
+    return state;
   }
   const issue = result.error.issues[0]!;
   throw new UserError(`${path} is damaged, key '${issue.path.join('.')}': ${issue.message}.`);

@@ -172,6 +172,8 @@ describe.skipIf(process.platform === 'win32')('a run that is stopped', { timeout
     ['SIGTERM', 143],
     ['SIGHUP', 129],
     ['SIGUSR1', 138],
+    ['SIGUSR2', 140],
+    ['SIGXCPU', 152],
   ] as const)('by %s saves, leaves with its code, and goes on to the same losses', async (signal, code) => {
     const output = `output=${join(base, signal)}`;
     const { child, ended } = start([output]);

@@ -9,6 +9,7 @@ import { VERSION } from '../version.js';
 import { beforeDashes, misused, namesOf, type OptionKinds, putAway, reserved } from './as_typed.js';
 import { nearest } from './nearest.js';
 import { watchOutput } from './output.js';
+import { shutDebugger } from './signals.js';
 
 /** How every command reads its line: digits stay as they are typed, and `--name.x` is no part of `--name`. */
 export const parsing = { 'parse-positional-numbers': false, 'dot-notation': false } as const;
@@ -23,6 +24,7 @@ export async function runCommand<Args>(
   run: (args: Args) => Promise<unknown>,
 ): Promise<number> {
   watchOutput();
+  shutDebugger();
   let restore = <T>(value: T): T => value;
   try {
     const parser = define(

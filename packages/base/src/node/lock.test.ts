@@ -113,6 +113,33 @@ describe('who is refused', () => {
     expect(readdirSync(directory)).toEqual([]);
   });
 
+  it.each([
+    ['a directory', 'a directory', () => mkdirSync(file(), { recursive: true })],
+    [
+      'a link to a device',
+      'no file',
+      () => {
+        mkdirSync(directory, { recursive: true });
+        symlinkSync('/dev/null', file());
+      },
+    ],
+  ])('names %s that stands where the file belongs', (_, what, put) => {
+    put();
+    for (const system of [undefined, without])
+      expect(() => takeLock(directory, system)).toThrow(
+        `${file()} is ${what}, where the file of a lock belongs; remove`,
+      );
+    expect(readdirSync(directory)).toEqual(['.lock']);
+  });
+
+  it('names a file that stands where takers keep each other off', () => {
+    leave('');
+    const guard = `${file()}.taking`;
+    writeFileSync(guard, '');
+    utimesSync(guard, 0, 0);
+    expect(() => takeLock(directory, without)).toThrow(`cannot remove ${guard}: a part of the path is not a directory`);
+  });
+
   it('says in one line that nothing can be written there', () => {
     writeFileSync(join(root, 'a'), '');
     expect(() => lockOrRefuse(directory, 'trains')).toThrow(/^cannot write to [^\n]*\(ENOTDIR\)\.$/);

@@ -21,7 +21,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { explainSystemError, systemErrorIn } from '../errors.js';
+import { explainSystemError, systemErrorIn, UserError } from '../errors.js';
 import { makeDirectory, removeLeftovers, temporaryBeside } from './files.js';
 import { flock } from './flock.js';
 import { isGone, type LockHolder, ownHolder, parseHolder } from './holder.js';
@@ -57,12 +57,19 @@ export function takeLock(directory: string, system: typeof flock = flock): Lock 
       };
       return { taken: true, release };
     } catch (error) {
-      const cause = systemErrorIn(error);
+      const cause = systemErrorIn(error) as NodeJS.ErrnoException;
       // A holder that left the directory empty may have removed it just now.
-      const isRemoved = (cause as NodeJS.ErrnoException).code === 'ENOENT';
-      if (!isRemoved || attempt === 10) throw explainSystemError(cause, `cannot write to ${directory}`);
+      const isRemoved = cause.code === 'ENOENT';
+      if (!isRemoved || attempt === 10) throw explainSystemError(cause, actionIn(directory, cause));
     }
   }
+}
+
+/** Names the lock's own files where they are what is wrong. */
+function actionIn(directory: string, { path, syscall }: NodeJS.ErrnoException): string {
+  const own = [lockPath(directory), guardOf(lockPath(directory))];
+  if (path === undefined || !own.includes(path)) return `cannot write to ${directory}`;
+  return `cannot ${syscall === 'rmdir' ? 'remove' : 'lock'} ${path}`;
 }
 
 /** The process that works in a directory, as far as its lock's file says; undefined where none does. Changes nothing. */
@@ -182,6 +189,11 @@ function takeStanding(path: string, system: typeof flock, own: OwnFile): TakenFi
 /** Undefined where it is not there. */
 function openStanding(path: string): number | undefined {
   try {
+    const stats = statSync(path, { throwIfNoEntry: false });
+    if (stats && !stats.isFile()) {
+      const what = stats.isDirectory() ? 'a directory' : 'no file';
+      throw new UserError(`${path} is ${what}, where the file of a lock belongs; remove it.`);
+    }
     return openSync(path, 'r+');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
@@ -241,8 +253,9 @@ function removeLeft(path: string, isWhole: boolean): boolean {
 function removeGuard(path: string): void {
   try {
     rmdirSync(guardOf(path));
-  } catch {
-    // there is none
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ENOENT') throw error; // what stands there would be met for ever
   }
 }
 
@@ -252,7 +265,6 @@ function holdByPresence(path: string): () => void {
   timer.unref(); // it keeps no process alive
   return () => {
     clearInterval(timer);
-    removeGuard(path);
     remove(path);
   };
 }

@@ -6,10 +6,17 @@ import { constants } from 'node:os';
 import { keepWritingUnread } from './output.js';
 
 /**
- * Signals that ask a command to stop. Slurm sends SIGUSR1 ahead of a time limit where it is asked to
- * (`--signal=USR1@120`); listened to, it does not open Node's debugger.
+ * Signals that ask a command to stop. Schedulers send some of them ahead of a limit: Slurm SIGUSR1 where it is asked to
+ * (`--signal=USR1@120`), Grid Engine and LSF SIGUSR2, and the system itself SIGXCPU (`ulimit -t`). Listened to, SIGUSR1
+ * does not open Node's debugger.
  */
-export const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'] as const;
+export const STOP_SIGNALS: readonly NodeJS.Signals[] =
+  process.platform === 'win32'
+    ? ['SIGINT', 'SIGTERM', 'SIGHUP']
+    : ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGXCPU'];
+
+/** They end no work that is being saved: nobody at a terminal sends them, and they may come more than once. */
+const isWarning = (name: NodeJS.Signals) => name !== 'SIGINT' && name !== 'SIGTERM';
 
 /** The exit code by which a shell knows a process that a signal ended. */
 export const exitCodeOf = (signal: NodeJS.Signals): number => 128 + constants.signals[signal];
@@ -37,14 +44,13 @@ export function stopOnSignals(onStop?: (signal: NodeJS.Signals) => void): Stop {
   const leave = (name: NodeJS.Signals) => {
     const isSecond = exitCode !== 0;
     // A terminal that goes away may say so more than once, and a scheduler may follow one signal by another.
-    if (isSecond && (name === 'SIGHUP' || name === 'SIGUSR1')) return;
+    if (isSecond && isWarning(name)) return;
     exitCode = exitCodeOf(name);
     if (isSecond) process.exit(exitCode);
     onStop?.(name);
     controller.abort();
   };
-  const names = STOP_SIGNALS.filter((name) => process.platform !== 'win32' || name !== 'SIGUSR1');
-  for (const name of names) process.on(name, leave);
+  for (const name of STOP_SIGNALS) process.on(name, leave);
   const readersMatter = keepWritingUnread();
   return {
     signal: controller.signal,
@@ -53,8 +59,19 @@ export function stopOnSignals(onStop?: (signal: NodeJS.Signals) => void): Stop {
     },
     stop: () => controller.abort(),
     release: () => {
-      for (const name of names) process.off(name, leave);
+      for (const name of STOP_SIGNALS) process.off(name, leave);
       readersMatter();
     },
   };
+}
+
+let isDebuggerShut = false;
+
+/** Where nothing else listens to SIGUSR1, it ends the process as the others do, and opens no debugger. */
+export function shutDebugger(): void {
+  if (isDebuggerShut || process.platform === 'win32') return;
+  isDebuggerShut = true;
+  process.on('SIGUSR1', (name) => {
+    if (process.listenerCount(name) === 1) process.exit(exitCodeOf(name));
+  });
 }
