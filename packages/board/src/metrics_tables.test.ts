@@ -26,3 +26,14 @@ it('puts lines of a kind into a table, with what is inside others under both nam
     },
   });
 });
+
+it('keeps apart what is called like something that every object has', () => {
+  const scores = ['constructor', '__proto__'].map((metric) => ({ task: metric, metric, filter: 'none', value: 1 }));
+  const lines = [
+    { step: 1, tokens: 8, loss: 2, constructor: 3 },
+    { step: 1, tokens: 8, scores },
+  ] as unknown as MetricsLine[];
+  const { steps, evaluation } = tablesOf(lines, [1, 1]);
+  expect(JSON.parse(JSON.stringify(steps!.values))).toEqual({ loss: [2], constructor: [3] });
+  expect(Object.values(evaluation!.values)).toEqual([[1], [1]]);
+});

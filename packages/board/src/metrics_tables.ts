@@ -55,7 +55,8 @@ export function tablesOf(lines: readonly MetricsLine[], seconds: readonly number
   const tables: Record<string, MetricsTable> = {};
   for (const [i, line] of lines.entries()) {
     const kind = kinds.find(([key]) => key in line)?.[1] ?? 'other';
-    tables[kind] ??= { step: [], tokens: [], seconds: [], values: {} };
+    // Without a prototype: a task may be called like what every object has.
+    tables[kind] ??= { step: [], tokens: [], seconds: [], values: Object.create(null) };
     const table = tables[kind];
     const before = table.step.length;
     table.step.push(line.step);

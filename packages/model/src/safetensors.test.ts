@@ -68,6 +68,7 @@ describe('safetensors', () => {
     ['no JSON', () => write('{', 0), /not JSON/],
     ['a header that is no object', () => write('[]', 0), /not an object/],
     ['an unknown type', () => write({ a: tensor(0, 4, [1], 'Q8') }, 4), /type "Q8"/],
+    ['a type that every object has', () => write({ a: tensor(0, 4, [1], 'constructor') }, 4), /type "constructor"/],
     ['a negative size', () => write({ a: tensor(0, 4, [-1]) }, 4), /no valid shape/],
     [
       'a shape whose product overflows',

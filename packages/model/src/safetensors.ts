@@ -89,7 +89,7 @@ function readHeader(fd: number, path: string): { entries: Map<string, Entry>; me
 
 function checkEntry(name: string, claim: unknown, start: number, fault: (text: string) => Error): Entry {
   const { dtype, shape, data_offsets: offsets } = (claim ?? {}) as Record<string, unknown>;
-  if (!(typeof dtype === 'string' && dtype in bytesOf)) {
+  if (!(typeof dtype === 'string' && Object.hasOwn(bytesOf, dtype))) {
     throw fault(`tensor '${name}' has type ${JSON.stringify(dtype)}; expected F32, F16 or BF16`);
   }
   const natural = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

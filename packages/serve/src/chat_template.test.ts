@@ -29,6 +29,8 @@ const strict =
 describe('ChatTemplate', () => {
   it('is plain where the tokenizer has none', () => {
     expect(open().render(messages)).toBe('System: Be brief.\nUser: Hello\nAssistant:');
+    const odd = [{ role: 'constructor', content: 'Hello' }] as unknown as typeof messages;
+    expect(open().render(odd)).toBe('constructor: Hello\nAssistant:');
     expect(open().stopTexts).toEqual(['\nUser:']);
     writeFileSync(config, '{"chat_template": null}');
     expect(open().source).toMatch(/plain/);

@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Template } from '@huggingface/jinja';
-import { shown, UserError } from '@stickbreaking/base';
+import { ownValue, shown, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
 
@@ -111,6 +111,6 @@ function templateIn(directory: string): { text: string; source: string } | undef
 const NAMES: Record<string, string> = { system: 'System', user: 'User', assistant: 'Assistant' };
 
 function plain(messages: readonly ChatMessage[]): string {
-  const turns = messages.map(({ role, content }) => `${NAMES[role] ?? role}: ${content}\n`);
+  const turns = messages.map(({ role, content }) => `${ownValue(NAMES, role) ?? role}: ${content}\n`);
   return `${turns.join('')}Assistant:`;
 }

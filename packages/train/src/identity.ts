@@ -1,7 +1,7 @@
 // What the numbers of a run depend on. It is saved with every checkpoint; a run that is resumed must agree with it, or
 // its losses would be neither the old run's nor a new one's.
 import { isDeepStrictEqual } from 'node:util';
-import { EXIT, UserError } from '@stickbreaking/base';
+import { EXIT, ownValue, UserError } from '@stickbreaking/base';
 import type { LlamaConfig } from '@stickbreaking/model';
 import type { TrainingState } from './checkpoint.js';
 import type { OptimizerSettings } from './optimizer.js';
@@ -78,7 +78,7 @@ export function firstDifference(before: unknown, after: unknown, path: readonly 
   if (!isMapping(before) || !isMapping(after)) return { path: path.join('.'), before, after };
   const [a, b] = [before as Record<string, unknown>, after as Record<string, unknown>];
   for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
-    const inner = firstDifference(a[key], b[key], [...path, key]);
+    const inner = firstDifference(ownValue(a, key), ownValue(b, key), [...path, key]);
     if (inner) return inner;
   }
   return undefined;

@@ -165,6 +165,7 @@ describe('a file that people compose', () => {
     ['extends: run.yaml\n', /run\.yaml:1: extends: run\.yaml in turn extends this file/],
     ['extends: circle.yaml\n', /circle\.yaml:1: extends: run\.yaml in turn extends this file/],
     [`seed: 1\noutput: \${NOT_SET_ANYWHERE}\n`, /run\.yaml:2: \$\{NOT_SET_ANYWHERE\} is not set/],
+    [`seed: 1\noutput: \${constructor}\n`, /run\.yaml:2: \$\{constructor\} is not set/],
   ])('names the file and line that is wrong: %j', (text, message) => {
     file('bad.yaml', 'extends: base.yaml\nvalidation:\n  tokens: many\n');
     file('circle.yaml', 'extends: run.yaml\n');

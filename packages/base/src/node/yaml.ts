@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { Document, isMap, isNode, isSeq, LineCounter, parseDocument, type Scalar } from 'yaml';
 import type { z } from 'zod';
 import { UserError } from '../errors.js';
+import { ownValue } from '../own_value.js';
 import { shown } from '../shown.js';
 import { readWhole } from './read_whole.js';
 import { type Layered, layerAt, layerOf, layOver, valuesOf } from './yaml_layers.js';
@@ -60,7 +61,7 @@ export function parseYaml<Schema extends z.ZodType>(
   const overridden = overrides.map((override) => applyOverride(document, override, composed !== undefined));
   const content = contentOf(document, file);
   const base = section === undefined ? [] : [section];
-  const value = section === undefined ? content : (content as Record<string, unknown> | null)?.[section];
+  const value = section === undefined ? content : ownValue((content ?? {}) as Record<string, unknown>, section);
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const problem = describeProblem(result.error.issues, schema, value);

@@ -1,6 +1,7 @@
 /** `${NAME}` and `~/` in the strings of a YAML file. */
 import { type Document, parse, Scalar, visit } from 'yaml';
 import { UserError } from '../errors.js';
+import { ownValue } from '../own_value.js';
 import { homeDirectory } from './cache_directory.js';
 
 /** `${NAME}`, `${NAME:-what else}`; a dollar before it makes it plain text. */
@@ -24,7 +25,8 @@ export function substituteEnvironment(
       const text = scalar.value.replaceAll(VARIABLE, (_all, escaped, name: string, otherwise: string | undefined) => {
         if (escaped) return '${';
         // An empty variable counts as unset where there is a default, as in a shell.
-        const value = otherwise === undefined ? environment[name] : environment[name] || otherwise;
+        const set = ownValue(environment, name);
+        const value = otherwise === undefined ? set : set || otherwise;
         if (value === undefined) {
           throw new UserError(
             `${where(scalar)}: \${${name}} is not set in the environment; set it, or write \${${name}:-default}.`,

@@ -4,6 +4,7 @@
  * them to 50 digits, it is zero; where that cannot be told, the answer is "undecided", never "equal".
  */
 import { createHash } from 'node:crypto';
+import { ownValue } from '@stickbreaking/base';
 import {
   add,
   type Complex,
@@ -106,7 +107,7 @@ function functionValue(name: string, values: readonly Complex[]): Complex {
   const [first, second] = values as [Complex, Complex];
   if (name === 'factorial') return factorial(first);
   if (name === 'binomial') return binomial(first, second);
-  const found = functions[name];
+  const found = ownValue(functions, name);
   if (!found) throw new Undecided();
   return found(first);
 }

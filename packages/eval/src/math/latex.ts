@@ -75,7 +75,7 @@ class LatexParser {
   private beginsFactor(functions: boolean): boolean {
     const { type, text } = this.tokens.peek();
     if (type === 'letter' || type === 'digit' || type === 'symbol' || type === 'differential') return true;
-    if (type === 'sign') return text in OPENING || text === '\\left|' || (text === '|' && this.bars === 0);
+    if (type === 'sign') return Object.hasOwn(OPENING, text) || text === '\\left|' || (text === '|' && this.bars === 0);
     if (type !== 'command') return false;
     if (['frac', 'dfrac', 'tfrac', 'binom', 'dbinom', 'tbinom', 'mathit', 'lfloor', 'lceil', 'langle'].includes(text))
       return true;
@@ -114,7 +114,7 @@ class LatexParser {
 
   private component(): Expression {
     const { type, text } = this.tokens.peek();
-    if (type === 'sign' && text in OPENING) return this.between(text, OPENING[text]!);
+    if (type === 'sign' && Object.hasOwn(OPENING, text)) return this.between(text, OPENING[text]!);
     if (type === 'sign' && text === '|') {
       this.tokens.need('|');
       this.bars++;

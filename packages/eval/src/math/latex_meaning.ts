@@ -1,4 +1,5 @@
 /** What LaTeX that was read means: the rules by which sympy makes expressions of factors, functions and names. */
+import { ownValue } from '@stickbreaking/base';
 import { call, type Expression, number, other, partsOf, power, product, quotient } from './expression.js';
 
 /** Commands that take what follows for their argument. */
@@ -40,7 +41,7 @@ export function named(
   above: Expression | undefined,
 ): Expression {
   const inverse = above && TRIGONOMETRIC.has(name) && isMinusOne(above);
-  const full = inverse ? `a${name}` : (INVERSE[name] ?? name);
+  const full = inverse ? `a${name}` : (ownValue(INVERSE, name) ?? name);
   let value: Expression;
   if (name === 'log' || name === 'ln' || name === 'lg') {
     const base = below ?? (name === 'lg' ? number(10) : undefined);

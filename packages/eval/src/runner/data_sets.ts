@@ -64,7 +64,7 @@ export function findData(directory: string, splits: readonly Split[]): FoundData
   }
   if (missing.length > 0) throw notFound(directory, missing);
   const rows = new Map<string, Promise<readonly Row[]>>();
-  const read: Record<string, DataFile[]> = {};
+  const read: Record<string, DataFile[]> = Object.create(null); // by names that users choose
   return {
     files: read,
     rows: (task, split) => {

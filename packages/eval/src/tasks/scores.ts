@@ -1,4 +1,5 @@
 /** What the answers about a document are worth, and the figures of a task. */
+import { ownValue } from '@stickbreaking/base';
 import { countPieces, length } from '../python/text.js';
 import type {
   GenerationDefinition,
@@ -160,7 +161,7 @@ const ofWeighed: Readonly<Record<string, (items: readonly Weighed[]) => number>>
 };
 
 function figureOf(metric: string, values: readonly (number | Weighed)[]): Pick<TaskFigure, 'value' | 'standardError'> {
-  const weighed = ofWeighed[metric];
+  const weighed = ownValue(ofWeighed, metric);
   if (weighed) return { value: weighed(values as Weighed[]), standardError: undefined };
   const numbers = values as number[];
   return { value: mean(numbers), standardError: meanStandardError(numbers) };
