@@ -60,10 +60,21 @@ export function pow(base: Complex, exponent: Complex): Complex {
   if (exponent.im.isZero()) {
     if (exponent.re.isZero()) return ONE;
     if (exponent.re.isInteger() && exponent.re.abs().lte(MOST_FACTORS)) return wholePower(base, exponent.re.toNumber());
-    if (exponent.re.eq(0.5) && base.im.isZero() && !base.re.isNegative()) return complex(base.re.sqrt());
+    const halves = exponent.re.times(2);
+    if (halves.isInteger() && halves.abs().lte(MOST_FACTORS) && !magnitude(base).isZero()) {
+      return wholePower(squareRoot(base), halves.toNumber());
+    }
   }
   if (magnitude(base).isZero()) return exponent.re.isPositive() ? complex(0) : complex(Number.NaN);
   return exp(multiply(exponent, log(base)));
+}
+
+/** Of a number other than 0: the root whose real part is not negative. */
+function squareRoot(base: Complex): Complex {
+  const root = magnitude(base).plus(base.re.abs()).div(2).sqrt();
+  const other = base.im.abs().div(root.times(2));
+  const [re, im] = base.re.isNegative() ? [other, root] : [root, other];
+  return { re, im: base.im.lt(0) ? im.negated() : im };
 }
 
 function wholePower(base: Complex, exponent: number): Complex {

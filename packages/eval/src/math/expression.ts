@@ -21,21 +21,24 @@ export const quotient = (left: Expression, right: Expression): Expression => pro
 export const negative = (value: Expression): Expression => product(number(-1), value);
 export const other = (what: 'relation' | 'derivative' | 'unsupported'): Expression => ({ kind: 'other', what });
 
-/** All parts of an expression, itself first. */
-export function* partsOf(expression: Expression): Generator<Expression> {
-  yield expression;
+/** What an expression is made of. */
+export function directPartsOf(expression: Expression): readonly Expression[] {
   switch (expression.kind) {
     case 'sum':
     case 'product':
-      yield* partsOf(expression.left);
-      yield* partsOf(expression.right);
-      break;
+      return [expression.left, expression.right];
     case 'power':
-      yield* partsOf(expression.base);
-      yield* partsOf(expression.exponent);
-      break;
+      return [expression.base, expression.exponent];
     case 'function':
     case 'application':
-      for (const one of expression.arguments) yield* partsOf(one);
+      return expression.arguments;
+    default:
+      return [];
   }
+}
+
+/** All parts of an expression, itself first. */
+export function* partsOf(expression: Expression): Generator<Expression> {
+  yield expression;
+  for (const part of directPartsOf(expression)) yield* partsOf(part);
 }

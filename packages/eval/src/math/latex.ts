@@ -5,14 +5,20 @@
  */
 import { call, type Expression, negative, number, other, power, product, quotient, sum, symbol } from './expression.js';
 import { differentialOf, FUNCTIONS, named, productOf, written } from './latex_meaning.js';
-import { LatexTokens } from './latex_tokens.js';
+import { LatexError, LatexTokens } from './latex_tokens.js';
 
 const OPENING: Readonly<Record<string, string>> = { '(': ')', '[': ']', '{': '}', '\\{': '\\}' };
 
-/** @throws LatexError where no beginning of the text is an expression */
+/**
+ * @throws LatexError where no beginning of the text is an expression, or where there is a sign that LaTeX's mathematics has not:
+ *   how far sympy looks ahead of what it reads is not followed
+ */
 export function parseLatex(text: string): Expression {
   try {
-    return new LatexParser(new LatexTokens(text)).relation();
+    const tokens = new LatexTokens(text);
+    const read = new LatexParser(tokens).relation();
+    while (tokens.peek().type !== 'end') tokens.take();
+    return read;
   } catch (error) {
     if (error instanceof Unsupported) return other('unsupported');
     throw error;
@@ -244,7 +250,13 @@ class LatexParser {
       this.tokens.take();
       for (let i = 0; i < 3; i++) digits += this.tokens.take().text;
     }
-    if (this.tokens.takeAny('.')) digits += `.${this.digits()}`;
+    if (this.tokens.takeAny('.')) {
+      digits += `.${this.digits()}`;
+      // Of a number before a second point, sympy leaves out the last digit.
+      if (this.tokens.peekIs('.')) throw this.tokens.unexpected(this.tokens.peek());
+    }
+    // Digits are read once more, as Python reads them.
+    else if (/^0+[1-9]/.test(digits)) throw new LatexError(`${digits}: no whole number begins with 0`);
     return number(digits);
   }
 
