@@ -9,16 +9,10 @@ import { LatexError, LatexTokens } from './latex_tokens.js';
 
 const OPENING: Readonly<Record<string, string>> = { '(': ')', '[': ']', '{': '}', '\\{': '\\}' };
 
-/**
- * @throws LatexError where no beginning of the text is an expression, or where there is a sign that LaTeX's mathematics has not:
- *   how far sympy looks ahead of what it reads is not followed
- */
+/** @throws LatexError where no beginning of the text is an expression */
 export function parseLatex(text: string): Expression {
   try {
-    const tokens = new LatexTokens(text);
-    const read = new LatexParser(tokens).relation();
-    while (tokens.peek().type !== 'end') tokens.take();
-    return read;
+    return new LatexParser(new LatexTokens(text)).relation();
   } catch (error) {
     if (error instanceof Unsupported) return other('unsupported');
     throw error;

@@ -68,7 +68,6 @@ describe('LaTeX is read as sympy reads it', () => {
     'x^{012}',
     '0,123',
     '0.15.',
-    '5,&',
     '2^-1',
     '\\frac{9}{{}19}',
     '\\le(3',
