@@ -5,6 +5,8 @@ export { type DocumentsOptions, evaluateDocuments } from './documents.js';
 export { Evaluator, type EvaluatorOptions, type Score, type ScoreOptions } from './evaluator.js';
 export { modelOptions, type SamplingArguments, samplingFrom, samplingOptions } from './generation/options.js';
 export { parseLengths } from './lengths.js';
+export { compareLatex, type Equivalence } from './math/equivalence.js';
+export { normaliseAnswer } from './math/minerva_answer.js';
 export type { Bar } from './report/bars.js';
 export { type Finding, sortFindings, summariseFindings } from './report/findings.js';
 export {

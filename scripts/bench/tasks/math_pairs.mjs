@@ -1,7 +1,6 @@
 // How often our verdict on answers of MATH is the harness's: node scripts/bench/tasks/math_pairs.mjs PAIRS…, of math_pairs.py.
 import { readFileSync } from 'node:fs';
-import { compareLatex } from '../../../packages/eval/dist/math/equivalence.js';
-import { normaliseAnswer } from '../../../packages/eval/dist/math/minerva_answer.js';
+import { compareLatex, normaliseAnswer } from '@stickbreaking/eval';
 
 const counts = { agree: 0, 'normal forms differ': 0 };
 for (const file of process.argv.slice(2)) {

@@ -35,7 +35,7 @@ const EXACT = 1e6;
 /** Larger exponents, factorials and angles are not computed. */
 const LARGEST = 100_000;
 
-/** Compares two answers in LaTeX. */
+/** Compares two answers in LaTeX, which `normaliseAnswer` has made alike. */
 export function compareLatex(a: string, b: string): Equivalence {
   const [left, right] = [parsed(a), parsed(b)];
   if (!left || !right) return 'unreadable';

@@ -74,7 +74,7 @@ const REMOVED = [
   ],
 ];
 
-/** An answer made alike. */
+/** An answer to MATH made alike, as Minerva does it: units, words, spaces and dollar signs are dropped. */
 export function normaliseAnswer(answer: string): string {
   let text = answer.split('=').at(-1)!;
   for (const [before, after] of REPLACED) text = text.replaceAll(before, after);
