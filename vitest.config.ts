@@ -16,6 +16,7 @@ const entries: Record<string, string> = {
   '@stickbreaking/core/cuda': 'core/backends/cuda/src/index.ts',
   '@stickbreaking/data': 'data/src/index.ts',
   '@stickbreaking/model': 'model/src/index.ts',
+  '@stickbreaking/model/browser': 'model/src/browser.ts',
   '@stickbreaking/eval': 'eval/src/index.ts',
   '@stickbreaking/serve': 'serve/src/index.ts',
   '@stickbreaking/train': 'train/src/index.ts',

@@ -6,7 +6,7 @@
 import { formatBytes, UserError } from '@stickbreaking/base';
 import { growPages, readPages, writePages } from '@stickbreaking/core';
 import { engine, type Tensor, type Tensor4D, tidy, type Variable, variable, zeros } from '@tensorflow/tfjs-core';
-import { hostMemory } from './host_memory.js';
+import { host } from './host.js';
 
 /** Tokens of a page: half of one is empty on average. */
 export const PAGE_TOKENS = 16;
@@ -137,7 +137,8 @@ export class CachePages {
   private checkMemory(tokens: number): void {
     const needed = this.bytes(tokens);
     if (engine().backendName !== 'cuda') {
-      if (needed > hostMemory()) throw this.tooLarge(tokens, `this machine has ${formatBytes(hostMemory())}`);
+      const memory = host().memory();
+      if (needed > memory) throw this.tooLarge(tokens, `this machine has ${formatBytes(memory)}`);
     } else if (needed > ANY_GPU) throw this.tooLarge(tokens, 'no GPU has as much');
   }
 

@@ -6,12 +6,13 @@ import { cachedSnapshot, isHubAddress, makeDirectory, readWhole, replaceFile } f
 import type { Variable } from '@tensorflow/tfjs-core';
 import { CHECKSUMS_FILE, type FileChecksum } from './checksums.js';
 import type { LlamaConfig } from './config.js';
-import { type StoredTensor, splitFused } from './fused_tensors.js';
+import type { SaveOptions } from './host.js';
 import { toHuggingFace } from './huggingface_config.js';
 import { loadConfig } from './load_config.js';
-import { MODELING_FILE, readModelingFile } from './modeling_file.js';
-import { parameterShapes } from './parameters.js';
+import { readModelingFile } from './modeling_file.js';
+import { MODELING_FILE } from './modeling_names.js';
 import { readSafetensors, writeSafetensors } from './safetensors.js';
+import { modelTensors, type StoredTensor } from './stored_tensors.js';
 
 /** The file of a checkpoint that holds the weights. */
 export const MODEL_FILE = 'model.safetensors';
@@ -74,14 +75,6 @@ function runOf(path: string): [run: string, name: string] {
   return [basename(above) === 'checkpoints' ? dirname(above) : above, name];
 }
 
-/** Options of `LlamaModel.save`. */
-export interface SaveOptions {
-  /** Sum the weights' file while it is written. */
-  checksum?: boolean;
-  /** The token that ends a generated text, for `config.json`; default: none. */
-  eosTokenId?: number | undefined;
-}
-
 export function saveCheckpoint(
   directory: string,
   config: LlamaConfig,
@@ -121,9 +114,8 @@ export function loadCheckpoint<Model>(
     for (const { path, file } of files) {
       for (const name of file.names) tensors.set(name, { path, shape: file.shape(name), read: () => file.read(name) });
     }
-    const parts = splitFused(tensors, config);
-    checkTensors(config, directory, parts);
-    return build(config, (name) => parts.get(name)!.read());
+    const own = modelTensors(tensors, config, directory);
+    return build(config, (name) => own.get(name)!.read());
   } finally {
     for (const { file } of files) file.close();
   }
@@ -149,26 +141,4 @@ export function shardNames(index: string): string[] {
   if (!named?.every((name) => typeof name === 'string' && basename(name) === name))
     throw new UserError(`${index} is not an index of shards: expected JSON with a weight_map of file names.`);
   return [...new Set(named)];
-}
-
-function checkTensors(config: LlamaConfig, directory: string, tensors: ReadonlyMap<string, StoredTensor>): void {
-  const expected = parameterShapes(config);
-  for (const [name, shape] of expected) {
-    const found = tensors.get(name);
-    if (!found) throw new UserError(`${directory}: the weights have no '${name}', which config.json calls for.`);
-    const actual = found.shape;
-    if (actual.join() !== shape.join()) {
-      throw new UserError(
-        `${found.path}: '${name}' has shape [${actual.join(', ')}]; config.json calls for [${shape.join(', ')}].`,
-      );
-    }
-  }
-  // transformers writes the head of a tied model in some versions, and buffers of rotary frequencies in old ones.
-  const ignored = (name: string) =>
-    (config.tieEmbeddings && name === 'lm_head.weight') || name.endsWith('rotary_emb.inv_freq');
-  for (const [name, { path }] of tensors) {
-    if (!expected.has(name) && !ignored(name)) {
-      throw new UserError(`${path}: tensor '${name}' has no place in the model that config.json describes.`);
-    }
-  }
 }

@@ -13,7 +13,7 @@ import { count, positive } from './bounds.js';
 import { type LlamaConfig, type LlamaConfigInput, LlamaConfigSchema } from './config.js';
 import { feedForwardFromHuggingFace, feedForwardOf } from './feed_forward/index.js';
 import { flag, type Json, readKey, refuseOthers, say } from './huggingface_keys.js';
-import { AUTO_MAP } from './modeling_file.js';
+import { AUTO_MAP } from './modeling_names.js';
 
 const OWN_KEY = 'stickbreaking';
 

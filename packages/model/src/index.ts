@@ -1,3 +1,5 @@
+import './node_host.js';
+
 export type { ObservedAttention } from './attention/attend.js';
 export type { AttentionKind } from './attention/attention_kind.js';
 export { type AttentionReach, attentionReach } from './attention/attention_reach.js';
@@ -6,7 +8,7 @@ export type { SequenceGroup } from './attention/shared_sequence.js';
 export { isStickBreaking } from './attention/stick_breaking.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache, PAGE_TOKENS } from './cache.js';
-export { MODEL_FILE, resolveCheckpoint, type SaveOptions, saveConfig } from './checkpoint.js';
+export { MODEL_FILE, resolveCheckpoint, saveConfig } from './checkpoint.js';
 export {
   ALGORITHM as CHECKSUM_ALGORITHM,
   CHECKSUMS_FILE,
@@ -31,6 +33,7 @@ export type { BatchedToken, BatchOptions } from './generation/generate.js';
 export { checkGenerateOptions, type GenerateOptions, type GenerationRequest } from './generation/options.js';
 export { logProbabilities, type TokenLogProbability } from './generation/sampling.js';
 export { estimateTrainingMemory, type TrainingMemory, type TrainingMemoryOptions } from './gpu_memory.js';
+export type { SaveOptions } from './host.js';
 export { hostMemory } from './host_memory.js';
 export { fetchCheckpoint } from './hub_checkpoint.js';
 export type { Recompute } from './layer.js';

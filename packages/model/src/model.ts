@@ -37,12 +37,12 @@ import { attentionKind, isDecoded } from './attention/index.js';
 import type { SequenceGroup } from './attention/shared_sequence.js';
 import { CachePages, KeyValueCache, pagesOf } from './cache.js';
 import { type CachePlan, planCaches } from './cache_plan.js';
-import { loadCheckpoint, type SaveOptions, saveCheckpoint } from './checkpoint.js';
 import type { FileChecksum } from './checksums.js';
 import { type LlamaConfig, type LlamaConfigInput, parseConfig } from './config.js';
 import { type ContinuationScore, type ScoreOptions, scoreContinuations } from './continuations.js';
 import { type BatchedToken, type BatchOptions, generate, generateBatch } from './generation/generate.js';
 import type { GenerateOptions, GenerationRequest } from './generation/options.js';
+import { host, type SaveOptions } from './host.js';
 import { type Recompute, runLayer, type Stream } from './layer.js';
 import { type Parameter, parametersIn, type Weights, weightsOf } from './parameter.js';
 import { initialValues, modelParameters, sizeOf } from './parameters.js';
@@ -170,7 +170,7 @@ export class LlamaModel {
    * @throws UserError if a file is missing or damaged, or the tensors do not match the configuration
    */
   static load(directory: string): LlamaModel {
-    return loadCheckpoint(directory, (config, values) => LlamaModel.from(config, values));
+    return host().load(directory, (config, values) => LlamaModel.from(config, values));
   }
 
   /** A model whose initial values are supplied one parameter at a time. */
@@ -195,7 +195,7 @@ export class LlamaModel {
    * @returns the checksum of the weights' file, if it was asked for
    */
   save(directory: string, options: SaveOptions = {}): FileChecksum | undefined {
-    return saveCheckpoint(directory, this.config, this.parameters, options);
+    return host().save(directory, this.config, this.parameters, options);
   }
 
   /**

@@ -4,17 +4,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import { readWhole } from '@stickbreaking/base/node';
-
-const MODULE = 'modeling_stickbreaking';
-
-/** Its name in a checkpoint. */
-export const MODELING_FILE = `${MODULE}.py`;
-
-/** What `config.json` says of its classes. */
-export const AUTO_MAP = {
-  AutoConfig: `${MODULE}.StickbreakingLlamaConfig`,
-  AutoModelForCausalLM: `${MODULE}.StickbreakingLlamaForCausalLM`,
-};
+import { MODELING_FILE } from './modeling_names.js';
 
 /** In the package, and beside the programs of a bundle. */
 const file = fileURLToPath(new URL(`../python/${MODELING_FILE}`, import.meta.url));

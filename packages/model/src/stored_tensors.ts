@@ -1,5 +1,10 @@
-/** Weights that a checkpoint holds in one tensor where a LLaMA has several, as Phi-3 does: each part by LLaMA's name. */
+/**
+ * The tensors of a checkpoint as a model takes them: all that it needs, each in its shape, and nothing else. Some checkpoints,
+ * Phi-3's, hold in one tensor what a LLaMA has in several: each part gets LLaMA's name.
+ */
+import { UserError } from '@stickbreaking/base';
 import type { LlamaConfig } from './config.js';
+import { parameterShapes } from './parameters.js';
 
 /** A tensor of a checkpoint. */
 export interface StoredTensor {
@@ -24,7 +29,7 @@ const partsOf = ({ numHeads, numKvHeads, headDim, intermediateSize = 0 }: LlamaC
 });
 
 /** All tensors, with the parts in place of those that are fused; one whose rows are not those of its parts stays. */
-export function splitFused(
+function splitFused(
   tensors: ReadonlyMap<string, StoredTensor>,
   config: LlamaConfig,
 ): ReadonlyMap<string, StoredTensor> {
@@ -49,4 +54,36 @@ export function splitFused(
     }
   }
   return all;
+}
+
+/**
+ * @param place what a message says the weights are in
+ * @throws UserError if they are not those that the configuration calls for
+ */
+export function modelTensors(
+  stored: ReadonlyMap<string, StoredTensor>,
+  config: LlamaConfig,
+  place: string,
+): ReadonlyMap<string, StoredTensor> {
+  const tensors = splitFused(stored, config);
+  const expected = parameterShapes(config);
+  for (const [name, shape] of expected) {
+    const found = tensors.get(name);
+    if (!found) throw new UserError(`${place}: the weights have no '${name}', which config.json calls for.`);
+    const actual = found.shape;
+    if (actual.join() !== shape.join()) {
+      throw new UserError(
+        `${found.path}: '${name}' has shape [${actual.join(', ')}]; config.json calls for [${shape.join(', ')}].`,
+      );
+    }
+  }
+  // transformers writes the head of a tied model in some versions, and buffers of rotary frequencies in old ones.
+  const ignored = (name: string) =>
+    (config.tieEmbeddings && name === 'lm_head.weight') || name.endsWith('rotary_emb.inv_freq');
+  for (const [name, { path }] of tensors) {
+    if (!expected.has(name) && !ignored(name)) {
+      throw new UserError(`${path}: tensor '${name}' has no place in the model that config.json describes.`);
+    }
+  }
+  return tensors;
 }
