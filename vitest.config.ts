@@ -15,6 +15,7 @@ const entries: Record<string, string> = {
   '@stickbreaking/core/native': 'core/backends/native/src/index.ts',
   '@stickbreaking/core/cuda': 'core/backends/cuda/src/index.ts',
   '@stickbreaking/data': 'data/src/index.ts',
+  '@stickbreaking/data/browser': 'data/src/browser.ts',
   '@stickbreaking/model': 'model/src/index.ts',
   '@stickbreaking/model/browser': 'model/src/browser.ts',
   '@stickbreaking/eval': 'eval/src/index.ts',

@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PieceEncoder } from './piece_encoder.js';
 import { openTokenizer, type TokenizerOptions } from './tokenizer.js';
 import { checkTokenizerJson } from './tokenizer_checks.js';
-import { loadRust, openJs, openRust } from './tokenizer_libraries.js';
+import { openJs } from './tokenizer_in_js.js';
+import { loadRust, openRust } from './tokenizer_libraries.js';
 import { testingTokenizers } from './tokenizers.fixture.js';
 import { shrinkTokenizer } from './train_tokenizer.js';
 

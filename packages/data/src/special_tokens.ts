@@ -1,10 +1,7 @@
 // Which tokens begin and end a document: what the files beside a tokenizer.json say, as `transformers` and
 // lm-evaluation-harness read them. A document begins from the beginning token where there is one (the harness's
 // `prefix_token_id`), or else from the end token.
-import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { shown, UserError } from '@stickbreaking/base';
-import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import type { AddedToken } from './tokenizer_json.js';
 
@@ -33,8 +30,10 @@ export interface Vocabulary {
   idOf(token: string): number | undefined;
   addedTokens: readonly AddedToken[];
   postProcessor: unknown;
-  /** A checkpoint that the tokenizer is used with, if it is elsewhere: its generation_config.json and config.json. */
-  checkpoint?: string | undefined;
+  /** The files of these names beside it, as far as there are any. */
+  beside(names: readonly string[]): JsonFile[];
+  /** The same beside the checkpoint that the tokenizer is used with, if that is elsewhere. */
+  besideModel?: ((names: readonly string[]) => JsonFile[]) | undefined;
 }
 
 /** Names that end documents where no file says which does. */
@@ -48,13 +47,9 @@ const KNOWN_ENDS = ['<|endoftext|>', '</s>', '<|end_of_text|>'];
  */
 export function specialTokens(vocabulary: Vocabulary, options: SpecialTokenOptions = {}): SpecialTokens {
   const { file } = vocabulary;
-  const own = dirname(file);
-  const filesIn = (directory: string, names: string[]) =>
-    names.flatMap((name) => readJson(join(directory, name)) ?? []);
-  const tokens = filesIn(own, ['tokenizer_config.json', 'special_tokens_map.json']);
-  const ids = [...new Set([own, vocabulary.checkpoint ?? own])].flatMap((directory) =>
-    filesIn(directory, ['generation_config.json', 'config.json']),
-  );
+  const tokens = vocabulary.beside(['tokenizer_config.json', 'special_tokens_map.json']);
+  const models = ['generation_config.json', 'config.json'];
+  const ids = [...vocabulary.beside(models), ...(vocabulary.besideModel?.(models) ?? [])];
   const around = tokensAround(vocabulary.postProcessor);
   const ends = specialIds(vocabulary, ids, 'eos_token_id');
   const eosId = options.eosToken
@@ -158,18 +153,19 @@ function tokensAround(postProcessor: unknown): { first?: number; last?: number }
   return { ...(first === undefined ? {} : { first }), ...(last === undefined || single.length < 2 ? {} : { last }) };
 }
 
-interface JsonFile {
+/** An object of JSON, and the file that it is from. */
+export interface JsonFile {
   path: string;
   json: Record<string, unknown>;
 }
 
-function readJson(path: string): JsonFile | undefined {
-  if (!existsSync(path)) return undefined;
+/** @throws UserError where the text is no JSON object */
+export function jsonFile(path: string, text: string): JsonFile {
   let json: unknown;
   try {
-    json = JSON.parse(readWhole(path, shown(path)).toString());
-  } catch (error) {
-    throw error instanceof UserError ? error : new UserError(`${shown(path)} is not valid JSON.`);
+    json = JSON.parse(text);
+  } catch {
+    throw new UserError(`${shown(path)} is not valid JSON.`);
   }
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     throw new UserError(`${shown(path)} is no JSON object.`);

@@ -2,9 +2,10 @@
 // where its binary loads, which encodes many texts in parallel. Both are given a checked tokenizer.json, and they must
 // agree: text is tokenized by the one and prompts by the other.
 import { createRequire } from 'node:module';
-import { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
-import { reasonIn, shown, UserError } from '@stickbreaking/base';
+import type { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
+import { shown, UserError } from '@stickbreaking/base';
 import type { Tokenizer as RustTokenizer } from 'tokenizers';
+import { explained } from './tokenizer_in_js.js';
 import type { CheckedTokenizer } from './tokenizer_schema.js';
 
 let rustLibrary: typeof import('tokenizers') | null | undefined;
@@ -20,11 +21,6 @@ export function loadRust(): typeof import('tokenizers') | undefined {
   return rustLibrary ?? undefined;
 }
 
-export function openJs(checked: CheckedTokenizer, file: string): JsTokenizer {
-  const pre_tokenizer = withExactSpaces(checked.pre_tokenizer);
-  return explained(file, () => new JsTokenizer({ ...checked, post_processor: null, pre_tokenizer }, {}));
-}
-
 /** undefined where the library has no binary for this machine. */
 export async function openRust(
   checked: CheckedTokenizer,
@@ -38,31 +34,6 @@ export async function openRust(
   const rust = explained(file, () => library.Tokenizer.fromString(JSON.stringify(json)));
   await checkAgreement(rust, js, checked, file);
   return rust;
-}
-
-function explained<T>(file: string, open: () => T): T {
-  try {
-    return open();
-  } catch (error) {
-    const reason = reasonIn(error) ?? 'the library that reads it cannot make sense of it';
-    throw new UserError(`${shown(file)} cannot be used as a tokenizer: ${reason}.`, {
-      cause: error,
-    });
-  }
-}
-
-/** GPT-2's pattern for words (`ByteLevel`), with Unicode's spaces: JavaScript's own `\s` has another set of them. */
-const BYTE_LEVEL_WORDS = {
-  Regex: "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
-};
-
-type PreTokenizer = CheckedTokenizer['pre_tokenizer'];
-
-/** The library rewrites `\s` in patterns that a file gives, but not in its own. */
-function withExactSpaces(pre: PreTokenizer): PreTokenizer {
-  if (pre?.type !== 'ByteLevel' || pre.add_prefix_space || !pre.use_regex) return pre;
-  const split = { type: 'Split' as const, pattern: BYTE_LEVEL_WORDS, behavior: 'Isolated' as const, invert: false };
-  return { type: 'Sequence', pretokenizers: [split, { ...pre, use_regex: false }] };
 }
 
 const SAMPLE = [
