@@ -131,6 +131,7 @@ function send(
     response.end(bytes.subarray(start, end));
     return;
   }
+  response.flushHeaders(); // which an empty piece would not take along
   response.write(bytes.subarray(start, Math.min(start + breakAt, end)), () => {
     setTimeout(() => response.destroy(), 50); // so that what was written arrives
   });

@@ -142,11 +142,14 @@ describe.skipIf(!answers)('the packed packages', () => {
     const short = ['batchTokens=64', 'microBatchTokens=64', 'stages.0.steps=8', 'stages.1.steps=2'];
     const rest = ['stages.0.schedule.warmupSteps=2', 'validation.tokens=64'];
     const overrides = [...small.map((one) => `model.${one}`), ...short, ...rest];
-    const { code, stdout, stderr } = await run('stickbreaking', 'quickstart', ...overrides);
+    const { code, stdout, stderr } = await run('stickbreaking', 'quickstart', ...overrides, '--json');
     expect(code, stdout + stderr).toBe(0);
     const report = readFileSync(join(app, 'quickstart/report.html'), 'utf8');
     expect(report).toContain('1 layers of 16');
-    expect(stdout).toMatch(/stick-breaking: perplexity (falls|rises) by \d+ % from 16 tokens/);
+    expect(stderr).toMatch(/stick-breaking: perplexity (falls|rises) by \d+ % from 16 tokens/);
+    const { report: path, models } = JSON.parse(stdout);
+    expect(path).toBe('quickstart/report.html');
+    expect(models).toMatchObject([{ name: 'stick-breaking', results: [{ length: 16 }, {}, {}, {}, {}] }, {}]);
   });
 
   it('let the examples of every README pass tsc --strict', () => {

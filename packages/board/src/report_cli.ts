@@ -1,6 +1,6 @@
 /** sb-report: the comparison of runs as one HTML file. */
 import { EXIT, formatBytes, UserError } from '@stickbreaking/base';
-import { checkOutput, replaceFile, runCommand } from '@stickbreaking/base/node';
+import { checkOutput, jsonOption, printJson, runCommand, writeOutput } from '@stickbreaking/base/node';
 import { findRuns } from './find_runs.js';
 import { renderReport } from './report.js';
 import { RunReader } from './run_reader.js';
@@ -9,6 +9,7 @@ interface Arguments {
   _: (string | number)[];
   output: string;
   title: string | undefined;
+  json: boolean;
 }
 
 export function main(argv: string[]): Promise<number> {
@@ -22,12 +23,13 @@ export function main(argv: string[]): Promise<number> {
         .usage('$0 runs …\n\nWrites the comparison of runs, as sb-board shows it, into one HTML file.')
         .option('output', { type: 'string', default: 'report.html', describe: 'the file' })
         .option('title', { type: 'string', describe: 'its title; default: the names of the runs' })
+        .options(jsonOption)
         .example('$0 runs/a runs/b', 'these two, into report.html') as never,
     report,
   );
 }
 
-async function report({ _: named, output, title }: Arguments): Promise<void> {
+async function report({ _: named, output, title, json }: Arguments): Promise<void> {
   if (named.length === 0) throw new UserError('Name the runs to compare (see --help).', { exitCode: EXIT.usage });
   checkOutput(output);
   const paths = named.map(String);
@@ -40,8 +42,11 @@ async function report({ _: named, output, title }: Arguments): Promise<void> {
     readers.map((reader) => reader.whole()),
     title ?? several,
   );
-  replaceFile(output, html);
-  process.stdout.write(
-    `${output}: ${names.length} ${names.length === 1 ? 'run' : 'runs'}, ${formatBytes(Buffer.byteLength(html))}\n`,
-  );
+  writeOutput(output, html);
+  const bytes = Buffer.byteLength(html);
+  if (json) {
+    printJson({ output, runs: names, bytes });
+    return;
+  }
+  process.stdout.write(`${output}: ${names.length} ${names.length === 1 ? 'run' : 'runs'}, ${formatBytes(bytes)}\n`);
 }

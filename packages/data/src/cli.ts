@@ -1,7 +1,7 @@
 // sb-tokenizer: train a tokenizer from text, or cut one down.
-import { type Argv, checkOutput, runCommand } from '@stickbreaking/base/node';
+import { type Argv, checkOutput, jsonOption, printJson, runCommand } from '@stickbreaking/base/node';
 
-import { type SourceArguments, sourceFrom, sourceOptions } from './options.js';
+import { dataDescription, type SourceArguments, sourceOptions, sourcesFrom } from './options.js';
 import { shrinkTokenizer, trainTokenizer } from './train_tokenizer.js';
 
 interface Arguments extends SourceArguments {
@@ -12,6 +12,7 @@ interface Arguments extends SourceArguments {
   specialToken: string[];
   maxBytes: number;
   input: string;
+  json: boolean;
 }
 
 export function main(argv: string[]): Promise<number> {
@@ -30,19 +31,22 @@ async function train(args: Arguments): Promise<void> {
   const { data, vocabSize, output, specialToken, maxBytes } = args;
   checkOutput(output);
   const { bytes } = await trainTokenizer({
-    sources: [sourceFrom(data, args)],
+    sources: await sourcesFrom(data, args),
     vocabSize,
     output,
     specialTokens: specialToken,
     maxBytes,
+    limit: args.limit,
   });
-  process.stdout.write(`${output}: ${vocabSize} tokens, learned from ${megabytes(bytes)} of text\n`);
+  if (args.json) printJson({ output, vocabSize, bytes });
+  else process.stdout.write(`${output}: ${vocabSize} tokens, learned from ${megabytes(bytes)} of text\n`);
 }
 
-async function shrink({ input, vocabSize, output }: Arguments): Promise<void> {
+async function shrink({ input, vocabSize, output, json }: Arguments): Promise<void> {
   checkOutput(output);
   await shrinkTokenizer(input, vocabSize, output);
-  process.stdout.write(`${output}: ${vocabSize} tokens\n`);
+  if (json) printJson({ output, vocabSize });
+  else process.stdout.write(`${output}: ${vocabSize} tokens\n`);
 }
 
 const trainOptions = (command: Argv) =>
@@ -51,13 +55,14 @@ const trainOptions = (command: Argv) =>
       type: 'string',
       array: true,
       demandOption: true,
-      describe: 'Files, directories or globs of text, or hf://datasets/…',
+      describe: dataDescription,
     },
     ...sourceOptions,
     'vocab-size': { type: 'number', demandOption: true, describe: 'Tokens in all, bytes and special tokens included' },
     output: { type: 'string', default: 'tokenizer.json', describe: 'File to write' },
     'special-token': { type: 'string', array: true, default: ['<|endoftext|>'], describe: 'Special tokens, first ids' },
     'max-bytes': { type: 'number', default: 2 ** 30, describe: 'Bytes of text to learn from' },
+    ...jsonOption,
   });
 
 const shrinkOptions = (command: Argv) =>
@@ -65,6 +70,7 @@ const shrinkOptions = (command: Argv) =>
     input: { type: 'string', demandOption: true, describe: 'tokenizer.json to cut down' },
     'vocab-size': { type: 'number', demandOption: true, describe: 'Tokens to keep' },
     output: { type: 'string', demandOption: true, describe: 'File to write' },
+    ...jsonOption,
   });
 
 function megabytes(bytes: number): string {

@@ -43,14 +43,19 @@ export interface ReadOptions {
   endTexts?: readonly string[];
   /** Reports what is skipped or replaced; default: a line on stderr. */
   onNotice?: OnNotice;
+  /** Ends after so many documents. */
+  limit?: number | undefined;
 }
 
 /**
- * Streams a source's documents in the order of its files.
+ * Streams the documents of a source, or of several one after the other, in the order of their files.
  * Throws a UserError, with the file and line or row, for anything that is not readable text, and for a document that is
  * too long to be one string: `readPieces` reads those too.
  */
-export async function* readDocuments(source: SourceInput, options: ReadOptions = {}): AsyncGenerator<TextDocument> {
+export async function* readDocuments(
+  source: SourceInput | readonly SourceInput[],
+  options: ReadOptions = {},
+): AsyncGenerator<TextDocument> {
   let begun = '';
   for await (const { last, ...piece } of readPieces(source, options)) {
     if (begun.length + piece.text.length > LONGEST_STRING) {
@@ -68,7 +73,20 @@ export async function* readDocuments(source: SourceInput, options: ReadOptions =
 const LONGEST_STRING = 2 ** 29 - 64;
 
 /** As `readDocuments`, with long documents in pieces. */
-export async function* readPieces(source: SourceInput, options: ReadOptions = {}): AsyncGenerator<TextPiece> {
+export async function* readPieces(
+  source: SourceInput | readonly SourceInput[],
+  options: ReadOptions = {},
+): AsyncGenerator<TextPiece> {
+  let documents = 0;
+  for (const one of [source].flat() as SourceInput[]) {
+    for await (const piece of piecesOf(one, options)) {
+      yield piece;
+      if (piece.last && ++documents === options.limit) return;
+    }
+  }
+}
+
+async function* piecesOf(source: SourceInput, options: ReadOptions): AsyncGenerator<TextPiece> {
   const files = await findFiles(source, options.onNotice);
   const empty: SourceFile[] = [];
   for (const file of files) {

@@ -4,10 +4,11 @@ export { hashFile } from './hash_file.js';
 export { formats, knownEndings, type SourceFormat } from './kinds.js';
 export { type OnNotice, tellOnce } from './notices.js';
 export {
+  dataDescription,
   type SourceArguments,
   type SpecialTokenArguments,
-  sourceFrom,
   sourceOptions,
+  sourcesFrom,
   specialTokenOptions,
   specialTokensFrom,
 } from './options.js';

@@ -1,7 +1,15 @@
 // Options that every command which reads text or opens a tokenizer has, in yargs's form.
+import { EXIT, UserError } from '@stickbreaking/base';
+import { readYaml } from '@stickbreaking/base/node';
+import { z } from 'zod';
 import { formats, type SourceFormat } from './kinds.js';
-import type { SourceConfig, SourceInput } from './sources.js';
+import { type SourceConfig, SourceConfigSchema, type SourceInput } from './sources.js';
 import type { SpecialTokenOptions } from './special_tokens.js';
+import { STANDARD_INPUT, standardInputFile } from './standard_input.js';
+
+/** What `--data` names, for the help of commands. */
+export const dataDescription =
+  'text: .txt, .jsonl, .json, .parquet, compressed or not, a directory, a glob, hf://datasets/org/name, a .yaml list of such sources, or - for standard input';
 
 /** Options for yargs that say how text is read. */
 export const sourceOptions = {
@@ -21,6 +29,7 @@ export const sourceOptions = {
     default: 'refuse',
     describe: 'bytes that are no UTF-8, halves of surrogate pairs',
   },
+  limit: { type: 'number', describe: 'read only so many documents, the first ones' },
 } as const;
 
 /** What `sourceOptions` parse to. */
@@ -29,13 +38,30 @@ export interface SourceArguments {
   format?: SourceFormat | undefined;
   split: SourceConfig['split'];
   invalidText: SourceConfig['invalidText'];
+  limit?: number | undefined;
 }
 
-/** The source of a command's arguments. */
-export function sourceFrom(path: string | string[], args: SourceArguments): SourceInput {
-  const { field, format, split, invalidText } = args;
-  return { path, field, split, invalidText, ...(format ? { format } : {}) };
+/**
+ * The sources that a command's `--data` names, to be read one after the other. Standard input is read to its end here.
+ *
+ * @throws UserError where a list of sources is none, standard input cannot be taken, or the limit is no count
+ */
+export async function sourcesFrom(data: string | string[], args: SourceArguments): Promise<SourceInput[]> {
+  const { field, format, split, invalidText, limit } = args;
+  if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0))
+    throw new UserError(`--limit is ${limit}; expected a whole number above 0.`, { exitCode: EXIT.usage });
+  const sources: SourceInput[] = [];
+  for (const path of [data].flat()) {
+    const given = { field, split, invalidText, ...(format ? { format } : {}) };
+    if (path === STANDARD_INPUT) sources.push({ ...given, ...(await standardInputFile(format)) });
+    else if (!format && /\.ya?ml$/i.test(path)) sources.push(...readYaml(path, SourceListSchema, composed));
+    else sources.push({ ...given, path });
+  }
+  return sources;
 }
+
+const SourceListSchema = z.array(SourceConfigSchema).min(1);
+const composed = { composed: { find: (name: string) => name } };
 
 /** Options for yargs that name the tokens around documents. */
 export const specialTokenOptions = {

@@ -214,7 +214,7 @@ describe('training', () => {
     expect(await main(['train', '--data', at('nothing.txt'), '--vocab-size', '600', '--output', at('cli.json')])).toBe(
       1,
     );
-    expect(await main(['train', '--data', source.path, '--vocab-size', '600', '--output', at('no/where.json')])).toBe(
+    expect(await main(['train', '--data', source.path, '--vocab-size', '600', '--output', at('cli.json/x.json')])).toBe(
       1,
     );
     expect(await main(['shrink'])).toBe(2);

@@ -2,7 +2,7 @@
 // ones make any smaller vocabulary.
 import { resolve } from 'node:path';
 import { shown, UserError } from '@stickbreaking/base';
-import { replaceFile } from '@stickbreaking/base/node';
+import { writeOutput } from '@stickbreaking/base/node';
 import { countWords, learnMerges, type WordCounts } from './bpe_merges.js';
 import { readPieces } from './documents.js';
 import type { SourceInput } from './sources.js';
@@ -21,6 +21,8 @@ export interface TrainTokenizerOptions {
   specialTokens?: readonly string[];
   /** Bytes of text to learn from, taken from the front of the sources. Default 1 GiB. */
   maxBytes?: number;
+  /** Learns from so many documents, the first ones. */
+  limit?: number | undefined;
 }
 
 /**
@@ -28,7 +30,7 @@ export interface TrainTokenizerOptions {
  * Throws a UserError when the text is too small for the vocabulary, or the vocabulary for the 256 bytes.
  */
 export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ vocabSize: number; bytes: number }> {
-  const { sources, vocabSize, output, specialTokens = ['<|endoftext|>'], maxBytes = 2 ** 30 } = options;
+  const { sources, vocabSize, output, specialTokens = ['<|endoftext|>'], maxBytes = 2 ** 30, limit } = options;
   const smallest = 256 + specialTokens.length;
   if (new Set(specialTokens).size < specialTokens.length || specialTokens.includes('')) {
     throw new UserError(`the special tokens (${shown(specialTokens.join(', '))}) must differ, and none may be empty.`);
@@ -40,7 +42,8 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
       `a vocabulary of ${vocabSize} is too small: 256 bytes and the special tokens make ${smallest}.`,
     );
   }
-  const { merges, bytes } = await mergesOf(sources, specialTokens, maxBytes, vocabSize - specialTokens.length);
+  const reading = { sources, specialTokens, maxBytes, limit };
+  const { merges, bytes } = await mergesOf(reading, vocabSize - specialTokens.length);
   const whole = byteLevelTokenizer(merges, specialTokens);
   const available = Object.keys(whole.model.vocab).length;
   if (available < vocabSize) {
@@ -72,18 +75,16 @@ function checkSize(vocabSize: number): void {
 }
 
 function writeTokenizer(json: TokenizerJson, output: string): void {
-  replaceFile(resolve(output), `${JSON.stringify(json, null, 1)}\n`);
+  writeOutput(resolve(output), `${JSON.stringify(json, null, 1)}\n`);
 }
 
+type Reading = Pick<TrainTokenizerOptions, 'sources' | 'limit'> &
+  Required<Pick<TrainTokenizerOptions, 'specialTokens' | 'maxBytes'>>;
+
 /** The merges of whole documents: words may hold line feeds and indentation, as they do where text is encoded. */
-async function mergesOf(
-  sources: readonly SourceInput[],
-  specialTokens: readonly string[],
-  maxBytes: number,
-  vocabSize: number,
-) {
+async function mergesOf(reading: Reading, vocabSize: number) {
   const counts: WordCounts = new Map();
-  const bytes = await countSources(sources, specialTokens, maxBytes, counts);
+  const bytes = await countSources(reading, counts);
   const characters = byteCharacters();
   const tokens = [...characters].sort();
   const ids = new Map(tokens.map((token, id) => [token, id]));
@@ -91,21 +92,14 @@ async function mergesOf(
   return { merges: learnMerges(counts, tokens, encode, vocabSize), bytes };
 }
 
-async function countSources(
-  sources: readonly SourceInput[],
-  specialTokens: readonly string[],
-  maxBytes: number,
-  counts: WordCounts,
-): Promise<number> {
+async function countSources({ sources, specialTokens, maxBytes, limit }: Reading, counts: WordCounts): Promise<number> {
   // What is encoded as one token anyway is not to be learned from.
   const endTexts = [...new Set(['<|endoftext|>', ...specialTokens])];
   let bytes = 0;
-  for (const source of sources) {
-    for await (const { text } of readPieces(source, { endTexts })) {
-      countWords(text, counts);
-      bytes += Buffer.byteLength(text);
-      if (bytes >= maxBytes) return bytes;
-    }
+  for await (const { text } of readPieces(sources, { endTexts, limit })) {
+    countWords(text, counts);
+    bytes += Buffer.byteLength(text);
+    if (bytes >= maxBytes) return bytes;
   }
   return bytes;
 }

@@ -1,14 +1,23 @@
 /** sb-eval: perplexity by context length of a checkpoint on a text. */
 import { EXIT, UserError } from '@stickbreaking/base';
-import { checkDirectory, checkOutput, progressLine, replaceFile, runCommand } from '@stickbreaking/base/node';
+import {
+  checkDirectory,
+  checkOutput,
+  jsonOption,
+  progressLine,
+  runCommand,
+  withHeading,
+  writeOutput,
+} from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import {
+  dataDescription,
   findFiles,
   readPieces,
   type SourceArguments,
   type SpecialTokenArguments,
-  sourceFrom,
   sourceOptions,
+  sourcesFrom,
   specialTokenOptions,
   specialTokensFrom,
 } from '@stickbreaking/data';
@@ -76,11 +85,7 @@ export function main(argv: string[]): Promise<number> {
           type: 'string',
           describe: 'a range, which doubles (2048..65536), or a list (1000,3000)',
         })
-        .option('data', {
-          type: 'string',
-          describe:
-            'text: .txt, .jsonl, .json, .parquet, compressed or not, a directory, a glob, or hf://datasets/org/name',
-        })
+        .option('data', { type: 'string', describe: dataDescription })
         .options(sourceOptions)
         .option('protocol', {
           choices: ['stream', 'documents', 'both'] as const,
@@ -92,7 +97,7 @@ export function main(argv: string[]): Promise<number> {
         .options(verifyOption)
         .option('max-tokens', { type: 'number', describe: 'stream: use no more tokens than this' })
         .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' })
-        .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' })
+        .options(jsonOption)
         .option('output', {
           type: 'string',
           describe: 'write the JSON to this file too; with --attention: the HTML file',
@@ -132,6 +137,7 @@ async function evaluate(args: Arguments): Promise<void> {
   if (args.maxTokens !== undefined && !(Number.isSafeInteger(args.maxTokens) && args.maxTokens > 0)) {
     throw new UserError(`--max-tokens is ${args.maxTokens}; expected a whole number above 0.`);
   }
+  const sources = await sourcesFrom(data, args);
   const backend = await selectBackend(args.backend);
   const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
   const { directory, tokenizer, model } = opened;
@@ -140,8 +146,8 @@ async function evaluate(args: Arguments): Promise<void> {
   // Whether a device has enough memory, its backend must say.
   if (['native', 'cpu'].includes(backend.name))
     checkMemory(estimateMemory(model.config, { tokens, training: false }), longest);
-  const source = sourceFrom(data, args);
-  await findFiles(source);
+  for (const source of sources) await findFiles(source);
+  const reading = { endTexts: tokenizer.endTexts, limit: args.limit };
   const progress = progressLine();
   const onProgress = ({ length, done, total }: { length: number; done: number; total: number }) =>
     progress.show(`length ${length}: ${((100 * done) / total).toFixed(0)} % of ${total} tokens`);
@@ -150,12 +156,12 @@ async function evaluate(args: Arguments): Promise<void> {
   if (args.protocol !== 'documents') {
     const maxTokens = args.maxTokens === undefined ? {} : { maxTokens: args.maxTokens };
     results.push(
-      ...(await evaluateStream(score, readPieces(source, tokenizer), { lengths, tokenizer, onProgress, ...maxTokens })),
+      ...(await evaluateStream(score, readPieces(sources, reading), { lengths, tokenizer, onProgress, ...maxTokens })),
     );
   }
   if (args.protocol !== 'stream')
     results.push(
-      ...(await evaluateDocuments(score, await readText(source, tokenizer), { lengths, tokenizer, onProgress })),
+      ...(await evaluateDocuments(score, await readText(sources, reading), { lengths, tokenizer, onProgress })),
     );
   progress.clear();
   checkLosses(results, directory);
@@ -167,7 +173,7 @@ async function evaluate(args: Arguments): Promise<void> {
     results,
   };
   const json = `${JSON.stringify(record, null, 2)}\n`;
-  if (args.output) replaceFile(args.output, json);
+  if (args.output) writeOutput(args.output, json);
   if (args.report !== undefined) {
     const facts = [...Object.entries({ checkpoint: directory, data, backend: backend.description })];
     writeReport(args.report, { title: `${args.checkpoint} by context length`, blocks: lengthsBlocks(results, facts) });
@@ -198,7 +204,7 @@ function report(checkpoint: string, data: string, backend: string, results: read
   const lines = [`${checkpoint} on ${data} (${backend})`];
   for (const protocol of ['stream', 'documents'] as const) {
     const own = results.filter((result) => result.protocol === protocol);
-    if (own.length > 0) lines.push('', `Protocol ${protocols[protocol]}`, formatTable(own));
+    if (own.length > 0) lines.push('', `Protocol ${protocols[protocol]}`, withHeading(formatTable(own)));
   }
   return `${lines.join('\n')}\n`;
 }

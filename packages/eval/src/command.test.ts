@@ -357,7 +357,11 @@ describe('wrong input ends with one line, exit code 1 and nothing changed on dis
       { '--data': 'out.jsonl', '--field': 'body' },
       /no field 'body'; the record has 'text'/,
     ],
-    ['an output that cannot be', { '--output': 'none/out.json' }, /cannot write .*: there is no directory/],
+    [
+      'an output that cannot be',
+      { '--output': 'text.txt/out.json' },
+      /cannot write .*: a part of the path is not a directory/,
+    ],
     ['an option that is none', { '--lenght': '3' }, /Unknown argument: lenght/],
     ['an unknown backend', { '--backend': 'gpu' }, /Backend 'gpu' is not known; expected one of auto/],
   ];

@@ -1,6 +1,6 @@
 /** sb-eval compare: samples of two evaluations, task by task. */
 import { alignColumns, shown } from '@stickbreaking/base';
-import { checkOutput, runCommand } from '@stickbreaking/base/node';
+import { checkOutput, jsonOption, printJson, runCommand, withHeading } from '@stickbreaking/base/node';
 import { type ReportBlock, writeReport } from './report/report.js';
 import { type Comparison, compareSamples } from './results/compare.js';
 import { type SamplesPair, samplesPairs } from './results/samples_pairs.js';
@@ -25,7 +25,7 @@ export function compareMain(argv: string[]): Promise<number> {
         )
         .demandCommand(1, 'Name a command: compare.')
         .option('report', { type: 'string', describe: 'write the comparison as an HTML file' })
-        .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' }) as never,
+        .options(jsonOption) as never,
     async ({ first, second, json, report }) => {
       if (report !== undefined) checkOutput(report);
       const pairs = samplesPairs(first, second);
@@ -36,7 +36,7 @@ export function compareMain(argv: string[]): Promise<number> {
       if (json) {
         const only = pairs.length === 1 && pairs[0]!.task === undefined ? compared[0]!.found : undefined;
         const all = compared.map(({ task, found }) => ({ task, ...found }));
-        process.stdout.write(`${JSON.stringify(only ?? all, null, 2)}\n`);
+        printJson(only ?? all);
       } else process.stdout.write(`${compared.map(comparisonText).join('\n')}`);
     },
   );
@@ -68,7 +68,7 @@ function comparisonText({ task, found }: Compared): string {
   ]);
   const header = ['metric', 'filter', 'first', 'second', 'only first right', 'only second right', 'p (McNemar)'];
   const heading = task === undefined ? '' : `${task}\n`;
-  return `${heading}${lines.join('\n')}\n\n${alignColumns([header, ...rows])}\n`;
+  return `${heading}${lines.join('\n')}\n\n${withHeading(alignColumns([header, ...rows]))}\n`;
 }
 
 function comparisonBlocks(first: string, second: string, compared: readonly Compared[]): ReportBlock[] {

@@ -1,8 +1,9 @@
 /** sb-generate: a checkpoint continues a prompt, printed as it is generated, or a file of prompts, many at once. */
 import { appendFileSync, closeSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { EXIT, UserError } from '@stickbreaking/base';
-import { checkOutput, runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { checkOutput, makeDirectory, printJson, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
 import { checkGenerateOptions, contextReach, type GenerateOptions } from '@stickbreaking/model';
@@ -141,7 +142,7 @@ async function stoppedBySigint(run: (signal: AbortSignal) => Promise<RunTotals>)
 
 /** Writes each continuation as it ends: to the output file, which a second run goes on with, or to standard output. */
 async function continueFile(
-  { output }: GenerateArguments,
+  { output, json }: GenerateArguments,
   settings: Settings,
   run: (signal: AbortSignal, onRecord: (record: object) => void) => Promise<RunTotals>,
 ): Promise<number> {
@@ -149,9 +150,13 @@ async function continueFile(
     return stoppedBySigint((signal) => run(signal, (record) => process.stdout.write(`${JSON.stringify(record)}\n`)));
   }
   const stop = stopOnSignals();
+  makeDirectory(dirname(output));
   const file = openSync(output, 'a');
   try {
-    tellRate(await run(stop.signal, (record) => appendFileSync(file, `${JSON.stringify({ ...record, settings })}\n`)));
+    const write = (record: object) => appendFileSync(file, `${JSON.stringify({ ...record, settings })}\n`);
+    const totals = await run(stop.signal, write);
+    if (json) printJson({ output, ...totals });
+    tellRate(totals);
     return stop.exitCode;
   } finally {
     closeSync(file);

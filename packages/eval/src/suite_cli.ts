@@ -1,9 +1,10 @@
 /** sb-eval tasks and sb-eval score: what the suite has, and saved answers scored again. */
 import { alignColumns, shown, UserError } from '@stickbreaking/base';
-import { runCommand } from '@stickbreaking/base/node';
+import { jsonOption, printJson, runCommand, withHeading } from '@stickbreaking/base/node';
 import { parseLengths } from './lengths.js';
 import { readSamples, scoreSamples } from './results/samples.js';
 import { type RulerForm, rulerForms } from './ruler/context.js';
+import type { TaskDefinition } from './tasks/definition.js';
 import { metricsOf, summarise } from './tasks/scores.js';
 import { type Harness, harnesses, type Suite, suiteOf } from './tasks/suite/index.js';
 import { defaultRuler } from './tasks/suite/ruler.js';
@@ -49,12 +50,20 @@ export const suiteFrom = (args: SuiteArguments): Suite => {
 
 /** sb-eval tasks */
 export function listMain(argv: string[]): Promise<number> {
-  return runCommand<SuiteArguments>(
+  return runCommand<SuiteArguments & { json: boolean }>(
     argv,
     (parser) =>
-      parser.scriptName('sb-eval tasks').usage('$0\n\nLists tasks and groups.').options(suiteOptions) as never,
+      parser
+        .scriptName('sb-eval tasks')
+        .usage('$0\n\nLists tasks and groups.')
+        .options(suiteOptions)
+        .options(jsonOption) as never,
     async (args) => {
       const { tasks, groups } = suiteFrom(args);
+      if (args.json) {
+        printJson({ tasks: [...tasks.values()].map(described), groups: [...groups.values()] });
+        return;
+      }
       const rows = [...tasks.values()].map((task) => [
         task.name,
         `${task.version}`,
@@ -66,10 +75,17 @@ export function listMain(argv: string[]): Promise<number> {
       ]);
       const names = [...groups.values()].map(({ name, members }) => `${name}: ${members.join(', ')}`);
       process.stdout.write(
-        `${alignColumns([['task', 'version', 'n-shot', 'metrics', 'data'], ...rows])}\n\nGroups\n${names.join('\n')}\n`,
+        `${withHeading(alignColumns([['task', 'version', 'n-shot', 'metrics', 'data'], ...rows]))}\n\nGroups\n${names.join('\n')}\n`,
       );
     },
   );
+}
+
+/** A task as `sb-eval tasks --json` lists it. */
+function described(task: TaskDefinition) {
+  const { name, version, shots, dataset, split } = task;
+  const metrics = metricsOf(task).map((metric) => metric.name);
+  return { name, version, numFewshot: shots?.count ?? 0, metrics, dataset, split };
 }
 
 /** sb-eval score */
@@ -88,7 +104,7 @@ export function scoreMain(argv: string[]): Promise<number> {
           }),
         )
         .options(suiteOptions)
-        .option('json', { type: 'boolean', default: false, describe: 'print JSON and nothing else' }) as never,
+        .options(jsonOption) as never,
     async (args) => {
       const { tasks } = suiteFrom(args);
       const definitionOf = (name: string) => {
@@ -111,8 +127,12 @@ export function scoreMain(argv: string[]): Promise<number> {
           standardError === undefined ? 'N/A' : standardError.toFixed(4),
         ]),
       );
+      if (args.json) {
+        printJson(results);
+        return;
+      }
       const table = alignColumns([['task', 'documents', 'filter', 'metric', 'value', 'stderr'], ...rows]);
-      process.stdout.write(args.json ? `${JSON.stringify(results, null, 2)}\n` : `${table}\n`);
+      process.stdout.write(`${withHeading(table)}\n`);
     },
   );
 }

@@ -1,6 +1,13 @@
 /** sb-eval --tasks: a checkpoint's scores on tasks. */
 import { formatDuration, UserError, VERSION } from '@stickbreaking/base';
-import { checkOutput, lockOrRefuse, progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import {
+  checkOutput,
+  lockOrRefuse,
+  printJson,
+  progressLine,
+  runCommand,
+  stopOnSignals,
+} from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { specialTokensFrom } from '@stickbreaking/data';
 import { hashOfModel, type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
@@ -34,6 +41,8 @@ export function asksForTasks(argv: readonly string[]): boolean {
 }
 
 export function main(argv: string[]): Promise<number> {
+  // Not a task by the name of --help.
+  if (argv.join(' ') === '--tasks --help') return main(['--help']);
   if (argv[0] === 'tasks') return listMain(argv.slice(1));
   if (argv[0] === 'score') return scoreMain(argv);
   if (argv[0] === 'compare') return compareMain(argv);
@@ -152,7 +161,7 @@ async function evaluateHere(
     writeReport(args.report, { title, blocks: evaluationBlocks(outcomes, groups, facts) });
   }
   if (places) writeResults(places, results, args.logSamples ? outcomes : [], date);
-  if (args.json) process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
+  if (args.json) printJson(results);
   else process.stdout.write(report(args, outcomes, resultsTable(outcomes, groups), rules, places));
   return 0;
 }

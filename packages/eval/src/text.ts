@@ -5,14 +5,14 @@ import type { EvaluationDocument } from './tasks/document_perplexity.js';
 /**
  * Reads every document of a source, or of a path; WikiText comes as running text beside the original.
  *
- * @param tokenizer at whose end token documents are cut
+ * @param options the end token's texts, at which documents are cut (a tokenizer has them), and how many to read
  */
 export async function readText(
-  source: SourceInput | string,
-  tokenizer?: Pick<ReadOptions, 'endTexts'>,
+  source: SourceInput | readonly SourceInput[] | string,
+  { endTexts, limit }: Pick<ReadOptions, 'endTexts' | 'limit'> = {},
 ): Promise<EvaluationDocument[]> {
   const documents: EvaluationDocument[] = [];
-  const options = tokenizer?.endTexts ? { endTexts: tokenizer.endTexts } : {};
+  const options = { ...(endTexts ? { endTexts } : {}), limit };
   for await (const document of readDocuments(typeof source === 'string' ? { path: source } : source, options)) {
     const { text, original } = document;
     documents.push(original === undefined ? { text } : { text, original });

@@ -1,10 +1,11 @@
 /** stickbreaking: the quickstart. The other commands of this package are those of the packages that it brings. */
-import { runCommand } from '@stickbreaking/base/node';
+import { jsonOption, printJson, runCommand } from '@stickbreaking/base/node';
 import { quickstart } from './quickstart/quickstart.js';
 
 interface Arguments {
   backend: string | undefined;
   overrides: string[];
+  json: boolean;
 }
 
 export function main(argv: string[]): Promise<number> {
@@ -24,13 +25,16 @@ export function main(argv: string[]): Promise<number> {
                 array: true,
                 default: [],
                 describe: 'key.path=value, for both of its run files',
-              }),
+              })
+              .options(jsonOption),
         )
-
         .epilogue(
           'More commands, each with --help: sb-tokenizer, sb-train, sb-board, sb-report, sb-eval, sb-generate, sb-chat, sb-serve, sb-study.',
         ) as never,
-    ({ backend = 'auto', overrides }) =>
-      backend.includes('=') ? quickstart({ overrides: [backend, ...overrides] }) : quickstart({ backend, overrides }),
+    async ({ backend = 'auto', overrides, json }) => {
+      const given = backend.includes('=') ? { overrides: [backend, ...overrides] } : { backend, overrides };
+      const result = await quickstart({ ...given, quiet: json });
+      if (json) printJson(result);
+    },
   );
 }

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { EXIT, UserError } from '@stickbreaking/base';
-import { after, progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { after, jsonOption, printJson, progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { hostMemory } from '@stickbreaking/model';
 import { type ArmMessage, gpuNames, jobsFor, startInProcess } from './jobs.js';
@@ -26,6 +26,7 @@ interface Arguments {
   from: string[] | undefined;
   arm: string | undefined;
   measure: string | undefined;
+  json: boolean;
 }
 
 export function main(argv: string[]): Promise<number> {
@@ -58,6 +59,7 @@ export function main(argv: string[]): Promise<number> {
           describe:
             'take the arms that are done in this folder of the same study, run on another machine; several times',
         })
+        .options(jsonOption)
         .option('arm', { type: 'string', hidden: true })
         .option('measure', { type: 'string', hidden: true })
         .epilogue(`Study files that come with it: ${shippedStudies.names().join(', ')}`) as never,
@@ -84,11 +86,11 @@ async function run(args: Arguments): Promise<number> {
     );
   }
   if (args.arm !== undefined) return oneArm(study, config, args.arm, args.backend);
-  if (args.from) takeResults(study, config, args.from, (line) => process.stdout.write(`${line}\n`));
-  if (args.plan) return plan(study, config);
+  if (args.from) takeResults(study, config, args.from, (line) => process.stderr.write(`${line}\n`));
+  if (args.plan) return plan(study, config, args.json);
   const given = process.argv.slice(2).filter((argument) => argument !== '--report-only');
   const commandLine = ['sb-study', ...given].map(quoted).join(' ');
-  if (args.reportOnly) return reportOnly(study, config, commandLine);
+  if (args.reportOnly) return reportOnly(study, config, commandLine, args.json);
   const backend = await selectBackend(args.backend ?? config.backend);
   const gpus = backend.name === 'cuda' ? gpuNames(process.env.CUDA_VISIBLE_DEVICES, await countGpus()) : [];
   const machine = { gpus: gpus.length, cores: availableParallelism(), memory: hostMemory() };
@@ -118,12 +120,14 @@ async function run(args: Arguments): Promise<number> {
       say,
     });
     progress.clear();
+    if (args.json) printJson(standingJson(study, config));
+    if (finished && args.json) return EXIT.done;
     if (finished) {
       process.stdout.write(`The report: ${config.output}/results/report.html\n`);
       return 0;
     }
     const why = stop.signal.aborted ? 'Stopped; the same command goes on' : 'Some arms are still to be run';
-    process.stdout.write(`${why}. So far: ${config.output}/results/report.html\n`);
+    if (!args.json) process.stdout.write(`${why}. So far: ${config.output}/results/report.html\n`);
     return stop.exitCode || EXIT.unfinished;
   } finally {
     forget?.();
@@ -165,28 +169,44 @@ async function oneArm(
   }
 }
 
-function plan(study: Study, config: StudyConfig): number {
-  const { arms, records, results } = standingOf(study, config);
-  for (const arm of arms) {
-    const record = records.get(arm.id);
-    const whySkipped = study.whySkipped?.(arm, results, config);
-    const state = record
-      ? `done in ${record.seconds.toFixed(0)} s`
-      : whySkipped
-        ? `skipped: ${whySkipped}`
-        : 'to be run';
-    process.stdout.write(`${arm.id}: ${state}\n`);
-  }
-  process.stdout.write(`${arms.length} arms, ${records.size} done, in ${config.output}\n`);
-  return 0;
+/** Where a study stands, as `--json` prints it. */
+function standingJson(study: Study, config: StudyConfig) {
+  const { arms, records, results, open } = standingOf(study, config);
+  const described = arms.map(({ id }, i) => {
+    const record = records.get(id);
+    if (record) return { id, state: 'done', seconds: record.seconds };
+    const why = study.whySkipped?.(arms[i]!, results, config);
+    return why ? { id, state: 'skipped', why } : { id, state: 'to be run' };
+  });
+  const report = `${config.output}/results/report.html`;
+  return {
+    ...{ kind: study.kind, output: config.output, finished: open.length === 0 },
+    ...{ report: existsSync(report) ? report : null, arms: described },
+  };
 }
 
-function reportOnly(study: Study, config: StudyConfig, commandLine: string): number {
+function plan(study: Study, config: StudyConfig, json: boolean): number {
+  const standing = standingJson(study, config);
+  if (json) {
+    printJson(standing);
+    return EXIT.done;
+  }
+  for (const { id, state, seconds, why } of standing.arms) {
+    const more = seconds === undefined ? (why === undefined ? '' : `: ${why}`) : ` in ${seconds.toFixed(0)} s`;
+    process.stdout.write(`${id}: ${state}${more}\n`);
+  }
+  const done = standing.arms.filter(({ state }) => state === 'done').length;
+  process.stdout.write(`${standing.arms.length} arms, ${done} done, in ${config.output}\n`);
+  return EXIT.done;
+}
+
+function reportOnly(study: Study, config: StudyConfig, commandLine: string, json: boolean): number {
   const standing = standingOf(study, config);
   if (standing.records.size === 0) throw new UserError(`${config.output} has no finished arms to report on.`);
   publishStanding(study, config, standing, commandLine);
-  process.stdout.write(`The report: ${config.output}/results/report.html\n`);
-  return 0;
+  if (json) printJson(standingJson(study, config));
+  else process.stdout.write(`The report: ${config.output}/results/report.html\n`);
+  return EXIT.done;
 }
 
 /** The file that starts this command, to start it once more: in a bundle the one that was started. */

@@ -1,9 +1,10 @@
 /** sb-train: trains the model that a YAML file describes. */
 import { basename } from 'node:path';
 import { EXIT, UserError } from '@stickbreaking/base';
-import { faultOf, parsing, runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { faultOf, parsing, printJson, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { type SelectedBackend, selectBackend } from '@stickbreaking/core';
 import type { Collective } from './collective.js';
+import { endingOf } from './ending.js';
 import type { OpenTaskScorer } from './evaluation.js';
 import { joinByNccl } from './parallel/gpu_world.js';
 import { holdLeash } from './parallel/launch.js';
@@ -56,7 +57,11 @@ export function main(argv: string[], wiring: Wiring = {}): Promise<number> {
           describe: 'check the checkpoint’s checksums before going on from it; --no-verify skips that',
         })
         .option('plan', { type: 'boolean', default: false, describe: 'check everything and say what would be done' })
-        .option('json', { type: 'boolean', default: false, describe: 'with --plan: as JSON' })
+        .option('json', {
+          type: 'boolean',
+          default: false,
+          describe: 'print the plan, or how the run ended, as JSON and nothing else',
+        })
         .option('processes', { type: 'number', describe: 'run in so many processes on the CPU, through mpirun' })
         .option('gpus', { type: 'string', describe: 'run on so many GPUs of this machine, or all' })
         .option('nodes', { type: 'number', describe: 'of so many machines, each with as many GPUs …' })
@@ -101,7 +106,8 @@ async function plan(args: Arguments, config: RunConfig, asked: string, wiring: W
   const backend = await selectBackend(asked);
   const openTaskScorer = config.evaluation && (await wiring.taskScorer?.());
   const made = await makePlan(config, backend, { resume: args.resume, gpus, openTaskScorer });
-  process.stdout.write(args.json ? `${JSON.stringify(made, null, 2)}\n` : formatPlan(made));
+  if (args.json) printJson(made);
+  else process.stdout.write(formatPlan(made));
   return made.missing.length > 0 ? EXIT.unmet : EXIT.done;
 }
 
@@ -144,9 +150,11 @@ async function trainHere(
     const { step, tokens } = result.state;
     const where = result.checkpoint ?? 'nothing, as no step was done';
     watch.say(`${result.finished ? 'done' : 'stopped'} after step ${step} (${tokens} tokens): ${where}`);
+    if (args.json && rank === 0) printJson(endingOf(config.output, result));
   } catch (error) {
     if (!stop.signal.aborted || (error as Error).name !== 'AbortError') throw error;
     watch.say('stopped before the first step; what was tokenized so far is kept');
+    if (args.json && rank === 0) printJson(endingOf(config.output));
   } finally {
     watch.close();
     stop.release();

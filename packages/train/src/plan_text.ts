@@ -1,5 +1,6 @@
 // A plan as text.
 import { formatBytes, formatCount, formatDuration } from '@stickbreaking/base';
+import { painted } from '@stickbreaking/base/node';
 import type { GpuPlan } from './gpu_plan.js';
 import type { Plan, StagePlan } from './plan.js';
 
@@ -37,7 +38,7 @@ export function formatPlan(plan: Plan): string {
       const done = tokens === null ? 'not tokenized yet' : `${formatCount(tokens)} tokens`;
       return `  ${name}: ${files} ${files === 1 ? 'file' : 'files'}, ${formatBytes(bytes)}, ${done}`;
     }),
-    ...(missing.length > 0 ? ['', 'needed before it can start'] : []),
+    ...(missing.length > 0 ? ['', painted('yellow', 'needed before it can start', process.stdout)] : []),
     ...missing.map((line) => `  ${line}`),
   ];
   return `${lines.join('\n')}\n`;

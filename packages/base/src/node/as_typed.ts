@@ -22,7 +22,7 @@ export interface AsTyped {
 
 /**
  * Puts the values of text options away. Of options that are not known here, such as those of a command within a command,
- * only what has quotes.
+ * only what has quotes, and a dash alone, which is standard input.
  */
 export function putAway(argv: readonly string[], kinds: OptionKinds): AsTyped {
   const texts: string[] = [];
@@ -41,7 +41,7 @@ export function putAway(argv: readonly string[], kinds: OptionKinds): AsTyped {
     const name = nameOf(word);
     if (word === '--') return { argv: [...result, '--', ...argv.slice(i + 1).map(away)], restore };
     if (name === undefined || !names.text.has(name)) {
-      result.push(/^["'].*["']$/s.test(word) ? away(word) : word);
+      result.push(word === '-' || /^["'].*["']$/s.test(word) ? away(word) : word);
       continue;
     }
     const equals = word.indexOf('=');
@@ -80,6 +80,13 @@ export function misused(argv: readonly string[], kinds: OptionKinds): string | u
     }
   }
   return undefined;
+}
+
+/** The first word of the line that looks like an option and is none, without its dashes. */
+export function unknownOption(argv: readonly string[], kinds: OptionKinds): string | undefined {
+  const { all } = namesOf(kinds);
+  const names = beforeDashes(argv).flatMap((word) => /^--(?:no-)?([a-z][\w-]*)(?:=|$)/i.exec(word)?.[1] ?? []);
+  return names.find((name) => !all.has(name));
 }
 
 /** Names that yargs keeps what it has sorted under; set by a line, they would take its place. */

@@ -6,7 +6,9 @@ import { actionOf, explainSystemError, UserError } from '../errors.js';
 import { EXIT } from '../exit_codes.js';
 import { oneLine } from '../shown.js';
 import { VERSION } from '../version.js';
-import { beforeDashes, misused, namesOf, type OptionKinds, putAway, reserved } from './as_typed.js';
+import { beforeDashes, misused, namesOf, type OptionKinds, putAway, reserved, unknownOption } from './as_typed.js';
+import { painted } from './colour.js';
+import { checkDirectory } from './files.js';
 import { nearest } from './nearest.js';
 import { watchOutput } from './output.js';
 import { shutDebugger } from './signals.js';
@@ -26,6 +28,7 @@ export async function runCommand<Args>(
   watchOutput();
   shutDebugger();
   let restore = <T>(value: T): T => value;
+  let words: readonly string[] = argv;
   try {
     const parser = define(
       yargs()
@@ -37,7 +40,9 @@ export async function runCommand<Args>(
         .parserConfiguration(parsing)
         .fail((message, error) => {
           if (error && error.name !== 'YError') throw error;
-          throw new UsageError(withSuggestion(restore(message ?? error.message), kindsNow()));
+          throw new UsageError(
+            withSuggestion(causeOf(restore(message ?? error.message), words, kindsNow()), kindsNow()),
+          );
         }),
     );
     if (await completed(argv, parser)) return EXIT.done;
@@ -47,6 +52,7 @@ export async function runCommand<Args>(
     if (misuse) throw new UsageError(misuse);
     const typed = putAway(argv, kinds);
     restore = typed.restore;
+    words = typed.argv;
     const taken = reserved(typed.argv);
     if (taken !== undefined) throw new UsageError(`Unknown argument: ${taken}`);
     const unsorted = (values: Record<string, unknown>) => {
@@ -62,6 +68,12 @@ export async function runCommand<Args>(
   } catch (error) {
     return tell(error);
   }
+}
+
+/** What is missing may be there, misspelt: then that is the thing to say. */
+function causeOf(message: string, words: readonly string[], kinds: OptionKinds): string {
+  const unknown = /^(Missing required|Not enough)/.test(message) ? unknownOption(words, kinds) : undefined;
+  return unknown === undefined ? message : `Unknown argument: ${unknown}`;
 }
 
 /** Names the option that somebody may have meant who typed one that is none. */
@@ -102,7 +114,7 @@ async function completed(argv: readonly string[], parser: Argv): Promise<boolean
 /** Says on stderr what went wrong. @returns the exit code */
 function tell(error: unknown): number {
   const { message, exitCode } = faultOf(error);
-  process.stderr.write(`${message}\n`);
+  process.stderr.write(`${painted('red', message, process.stderr)}\n`);
   return exitCode;
 }
 
@@ -141,18 +153,15 @@ class UsageError extends UserError {
   }
 }
 
-/** Checks the directory of a file to be written, before the work, which may take hours. */
+/** Checks that a file can be written, in a folder that need not be there yet, before the work, which may take hours. */
 export function checkOutput(path: string): void {
   if (path === '') throw new UserError('The file to be written has an empty name.');
-  const directory = dirname(resolve(path));
+  const action = `cannot write ${path}`;
   try {
-    if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) {
-      throw new UserError(`cannot write ${path}: there is no directory ${directory}.`);
-    }
-    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
-      throw new UserError(`cannot write ${path}: it is a directory; name a file.`);
-    }
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+      throw new UserError(`${action}: it is a directory; name a file.`);
   } catch (error) {
-    throw explainSystemError(error, `cannot write ${path}`);
+    throw explainSystemError(error, action);
   }
+  checkDirectory(dirname(resolve(path)));
 }

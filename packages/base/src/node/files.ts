@@ -50,6 +50,16 @@ export function replaceFile(path: string, content: Content, { mode = 0o666 } = {
   }
 }
 
+/**
+ * Writes what a user named with an option such as `--output`, making its folder where there is none yet.
+ *
+ * @throws UserError as `replaceFile` and `makeDirectory` do
+ */
+export function writeOutput(path: string, content: Content): void {
+  makeDirectory(dirname(path));
+  replaceFile(path, content);
+}
+
 /** Where it is not, the error that led here says more. */
 function removeIfPossible(path: string): void {
   try {

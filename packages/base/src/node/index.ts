@@ -1,6 +1,7 @@
 export type { Argv } from 'yargs';
 export { after } from './after.js';
 export { cacheDirectory, homeDirectory } from './cache_directory.js';
+export { type Coloured, painted, withHeading } from './colour.js';
 export { checkOutput, faultOf, parsing, runCommand } from './command.js';
 export {
   checkDirectory,
@@ -10,6 +11,7 @@ export {
   syncDirectory,
   syncDirectoryWithFiles,
   writeFully,
+  writeOutput,
 } from './files.js';
 export type { LockHolder } from './holder.js';
 export {
@@ -25,6 +27,7 @@ export {
 export { listen } from './listen.js';
 export { type LockOptions, lockOrRefuse, withLock } from './lock.js';
 export { holderOf } from './lock_file.js';
+export { jsonOption, printJson } from './output.js';
 export { type ProgressLine, type ProgressLineOptions, type ProgressStream, progressLine } from './progress_line.js';
 export { openFile, readWhole } from './read_whole.js';
 export { ShippedFiles } from './shipped.js';

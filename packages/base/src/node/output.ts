@@ -2,6 +2,16 @@
 import { explainSystemError } from '../errors.js';
 import { EXIT } from '../exit_codes.js';
 
+/** A command's results as one JSON document, the only thing that `--json` leaves on standard output. */
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** The `--json` of every command that has results. */
+export const jsonOption = {
+  json: { type: 'boolean', default: false, describe: 'print JSON and nothing else' },
+} as const;
+
 /** How many pieces of work go on whether they are read or not. */
 let unread = 0;
 let watched = false;

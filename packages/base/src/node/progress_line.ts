@@ -3,6 +3,7 @@
 /** What a progress line needs of a stream, such as stderr. */
 export interface ProgressStream {
   isTTY?: boolean;
+  /** 0 where the terminal does not say, as in some containers */
   columns?: number;
   /** Writes text to it. */
   write(text: string): unknown;
@@ -42,7 +43,7 @@ export function progressLine({ stream = process.stderr, interval = 10 }: Progres
       const now = performance.now() / 1000;
       if (!always && now - shownAt < (terminal ? 0.1 : interval)) return;
       shownAt = now;
-      stream.write(terminal ? `\r\x1b[K${line.slice(0, (stream.columns ?? 80) - 1)}` : `${line}\n`);
+      stream.write(terminal ? `\r\x1b[K${line.slice(0, (stream.columns || 80) - 1)}` : `${line}\n`);
       open = terminal;
     },
     say: (line) => {

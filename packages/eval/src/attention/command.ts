@@ -1,7 +1,7 @@
 /** `sb-eval --attention`: the attention weights of chosen layers and heads on a short text, drawn into one HTML file. */
 import { resolve } from 'node:path';
 import { shown, UserError } from '@stickbreaking/base';
-import { type SourceArguments, sourceFrom } from '@stickbreaking/data';
+import { type SourceArguments, sourcesFrom, type Tokenizer } from '@stickbreaking/data';
 import { type AttentionConfig, attentionKind } from '@stickbreaking/model';
 import type { OpenedCheckpoint } from '../checkpoint.js';
 import { type Report, type ReportBlock, writePictures, writeReport } from '../report/report.js';
@@ -27,7 +27,7 @@ export async function drawAttention(checkpoint: OpenedCheckpoint, args: Attentio
   if (!Number.isInteger(args.tokens) || args.tokens < 1) {
     throw new UserError(`--tokens is ${args.tokens}; expected a whole number above 0.`);
   }
-  const text = args.text ?? (args.data && (await readText(sourceFrom(args.data, args), tokenizer))[0]!.text);
+  const text = args.text ?? (args.data && (await firstText(args.data, args, tokenizer)));
   if (!text) throw new UserError('--attention needs a text: give --text "…" or --data FILE.');
   const tokens = Array.from(tokenizer.encode(text)).slice(0, args.tokens);
   if (tokens.length === 0) throw new UserError('The text has no tokens.');
@@ -55,6 +55,11 @@ export async function drawAttention(checkpoint: OpenedCheckpoint, args: Attentio
       `Attention of ${maps.length} heads over ${tokens.length} tokens: ${resolve(args.output)}${said}\n`,
     );
   }
+}
+
+async function firstText(data: string, args: SourceArguments, { endTexts }: Tokenizer): Promise<string> {
+  const [first] = await readText(await sourcesFrom(data, args), { endTexts, limit: 1 });
+  return first!.text;
 }
 
 function attentionReport(

@@ -65,7 +65,8 @@ export const generateOptions = {
   prompt: { type: 'string', describe: 'the text to continue; default: standard input' },
   prompts: {
     type: 'string',
-    describe: 'a JSON lines file of prompts: strings, or objects with "prompt" and, if wanted, "id" and "seed"',
+    describe:
+      'a JSON lines file of prompts: strings, or objects with "prompt" and, if wanted, "id" and "seed"; - is standard input',
   },
   output: {
     type: 'string',
@@ -77,7 +78,12 @@ export const generateOptions = {
   seed: { type: 'number', default: 0, describe: 'of --prompts, each line adds its number' },
   stop: { type: 'string', array: true, default: [] as string[], describe: 'texts that end the continuation' },
   echo: { type: 'boolean', describe: 'the prompt in front of the text; default: for a single prompt as text' },
-  json: { type: 'boolean', default: false, describe: 'a single prompt’s continuation as JSON too' },
+  json: {
+    type: 'boolean',
+    default: false,
+    describe:
+      'a single prompt’s continuation as JSON; with --output, how many there were; --prompts alone gives JSON lines',
+  },
   logprobs: {
     type: 'number',
     describe: 'each token’s log-probability, and those of this many most likely ones, as JSON',

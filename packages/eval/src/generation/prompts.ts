@@ -15,12 +15,12 @@ export interface Prompt {
 }
 
 /**
- * Reads prompts one by one: each line a JSON string, or an object with `prompt` and, if wanted, `id` and `seed`.
+ * Reads prompts one by one, those of standard input where the path is `-`: each line a JSON string, or an object with `prompt` and, if wanted, `id` and `seed`.
  *
  * @throws UserError that names the file and the line
  */
 export async function* readPrompts(path: string): AsyncGenerator<Prompt> {
-  const stream = createReadStream(path, 'utf8');
+  const stream = path === '-' ? process.stdin.setEncoding('utf8') : createReadStream(path, 'utf8');
   let index = 0;
   let line = 0;
   try {

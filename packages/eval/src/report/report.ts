@@ -3,7 +3,7 @@
  * table. Readable on a phone, in the dark, on paper; without scripts or anything fetched.
  */
 import { join } from 'node:path';
-import { makeDirectory, replaceFile } from '@stickbreaking/base/node';
+import { makeDirectory, replaceFile, writeOutput } from '@stickbreaking/base/node';
 import { type Bar, type BarsOptions, barsStyle, renderBars } from './bars.js';
 import { pictureStyle, standaloneSvg } from './canvas.js';
 import { type Curve, type CurvesOptions, drawCurves } from './curves.js';
@@ -43,7 +43,7 @@ export interface Report {
 
 /** Writes the report, replacing the file atomically. */
 export function writeReport(path: string, report: Report): void {
-  replaceFile(path, renderReport(report));
+  writeOutput(path, renderReport(report));
 }
 
 /** Writes each picture that has a name as `<directory>/<name>.svg`; returns the names. */

@@ -19,6 +19,18 @@ export interface QuickstartOptions {
   backend?: string;
   /** `key.path=value`, for both run files. */
   overrides?: readonly string[];
+  /** Says what it does on standard error instead of standard output. */
+  quiet?: boolean;
+}
+
+/** What a quickstart found. */
+export interface QuickstartResult {
+  /** the HTML file */
+  report: string;
+  backend: string;
+  /** of this time; what was there already was not done again */
+  seconds: number;
+  models: { name: string; run: string; results: Trained['results']; sample: string }[];
 }
 
 const models = [
@@ -29,11 +41,17 @@ const prompt = 'The people of the United States';
 const directory = 'quickstart';
 
 /**
- * Runs the quickstart in `quickstart/` of the working directory, and says on standard output what it does.
+ * Runs the quickstart in `quickstart/` of the working directory, and says what it does.
  *
  * @throws UserError where one of the commands fails or is stopped, with its exit code
  */
-export async function quickstart({ backend: wanted = 'auto', overrides = [] }: QuickstartOptions = {}): Promise<void> {
+export async function quickstart({
+  backend: wanted = 'auto',
+  overrides = [],
+  quiet = false,
+}: QuickstartOptions = {}): Promise<QuickstartResult> {
+  const output = quiet ? process.stderr : process.stdout;
+  const say = (line: string) => output.write(`${line}\n`);
   const start = performance.now();
   const backend = await selectBackend(wanted);
   const size = sizeFor(backend.name);
@@ -50,24 +68,24 @@ export async function quickstart({ backend: wanted = 'auto', overrides = [] }: Q
   if (typeof tokenizer === 'string' && !existsSync(tokenizer)) {
     makeDirectory(dirname(tokenizer));
     const options = ['--data', text.train, '--vocab-size', String(model.vocabSize), '--output', tokenizer];
-    await runCommand('sb-tokenizer', ['train', ...options]);
+    await runCommand('sb-tokenizer', ['train', ...options], { output });
   }
 
   const on = ['--backend', backend.name];
   for (const [i, { name, config }] of runs.entries()) {
     say(`\n${2 + i}. Training ${name}`);
-    await runCommand('sb-train', ['--config', config, '--resume', ...on, ...changes]);
+    await runCommand('sb-train', ['--config', config, '--resume', ...on, ...changes], { output });
   }
 
   const lengths = `${model.contextLength}..${16 * model.contextLength}`;
   say(`\n4. Perplexity on the held-out addresses by context length, ${lengths}`);
   const trained: Trained[] = [];
   for (const { name, run } of runs) {
-    const output = join(run.output, 'evaluation.json');
+    const file = join(run.output, 'evaluation.json');
     const limits = ['--lengths', lengths, '--max-tokens', String(size.evaluationTokens)];
     const from = ['--checkpoint', run.output, ...on, '--data', text.heldOut];
-    await runCommand('sb-eval', [...from, ...limits, '--output', output]);
-    const { results } = JSON.parse(readFileSync(output, 'utf8')) as Pick<Trained, 'results'>;
+    await runCommand('sb-eval', [...from, ...limits, '--output', file], { output });
+    const { results } = JSON.parse(readFileSync(file, 'utf8')) as Pick<Trained, 'results'>;
     trained.push({ name, run, results, sample: '' });
   }
 
@@ -75,13 +93,20 @@ export async function quickstart({ backend: wanted = 'auto', overrides = [] }: Q
   for (const one of trained) {
     const from = ['--checkpoint', one.run.output, ...on, '--prompt', prompt];
     const limits = ['--max-new-tokens', '80', '--temperature', '0.4'];
-    one.sample = await runCommand('sb-generate', [...from, ...limits], { capture: true });
+    one.sample = await runCommand('sb-generate', [...from, ...limits], { capture: true, output });
   }
 
   const elapsed = secondsSince(start);
   const report = writeQuickstartReport(directory, { models: trained, backend, note: size.note, elapsed });
   say(`\n${report.table}\n\n${report.finding}\n`);
   say(`The report with both pictures: ${report.path} (${secondsSince(start)} s in all)`);
+  return {
+    ...{ report: report.path, backend: backend.description, seconds: Number(secondsSince(start)) },
+    models: trained.map(({ name, run, results, sample }) => ({
+      name,
+      run: run.output,
+      results,
+      sample: sample.trim(),
+    })),
+  };
 }
-
-const say = (line: string) => process.stdout.write(`${line}\n`);

@@ -6,17 +6,25 @@ import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UserError } from '@stickbreaking/base';
 
+/** Standard output or standard error. */
+type Stream = Pick<NodeJS.WriteStream, 'write'> & { fd: number };
+
 /**
  * Runs a command and shows what it prints.
  *
+ * @param options `capture` what it prints; `output`: where that and the command itself are shown, by default standard output
  * @returns what it printed, where that is asked for
  * @throws UserError with the command's exit code where it fails
  */
-export async function runCommand(name: string, args: readonly string[], { capture = false } = {}): Promise<string> {
+export async function runCommand(
+  name: string,
+  args: readonly string[],
+  { capture = false, output = process.stdout }: { capture?: boolean; output?: Stream } = {},
+): Promise<string> {
   const start = performance.now();
-  process.stdout.write(`$ npx ${[name, ...args].map(quoted).join(' ')}\n`);
+  output.write(`$ npx ${[name, ...args].map(quoted).join(' ')}\n`);
   const child = spawn(process.execPath, [fileOf(name), ...args], {
-    stdio: ['inherit', capture ? 'pipe' : 'inherit', 'inherit'],
+    stdio: ['inherit', capture ? 'pipe' : output.fd, 'inherit'],
   });
   const forward = () => child.kill('SIGTERM');
   const wait = () => {}; // Ctrl-C reaches the command too, which saves; its exit code then ends this one
@@ -24,7 +32,7 @@ export async function runCommand(name: string, args: readonly string[], { captur
   let printed = '';
   child.stdout?.setEncoding('utf8').on('data', (text: string) => {
     printed += text;
-    process.stdout.write(text);
+    output.write(text);
   });
   try {
     const code = await new Promise<number>((resolve, reject) => {
@@ -40,7 +48,7 @@ export async function runCommand(name: string, args: readonly string[], { captur
   } finally {
     process.off('SIGTERM', forward).off('SIGINT', wait);
   }
-  process.stdout.write(`(${secondsSince(start)} s)\n`);
+  output.write(`(${secondsSince(start)} s)\n`);
   return printed;
 }
 
