@@ -141,6 +141,29 @@ it.each([
   expect(others.filter((specifier) => !specifier.startsWith('@tensorflow/tfjs'))).toEqual([]);
 });
 
+describe('paths, which Windows writes with backslashes and drives', () => {
+  /** What is no path of the file system: of repositories, addresses, names of data sets, seeds, or of Linux alone. */
+  const noPaths = [
+    'packages/base/src/node/hub/address.ts',
+    'packages/base/src/node/hub/cache.ts',
+    'packages/base/src/node/hub/repository.ts',
+    'packages/base/src/random.ts',
+    'packages/core/backends/native/src/blas.ts',
+    'packages/data/src/hub_files.ts',
+    'packages/eval/src/runner/data_sets.ts',
+  ];
+  const sources = files.filter((file) => /^packages\/[^/]+\/(src|page|bin|backends)\//.test(file) && !isTest(file));
+
+  it.each([
+    ['are not taken apart at slashes alone', /\.(split|lastIndexOf|replace|replaceAll)\('\/'/],
+    ['do not come from an address without being decoded', /import\.meta\.url\)\.pathname/],
+    ['are no addresses of modules', /import\((join|resolve|file|path)\b/],
+  ])('%s', (_, pattern) => {
+    const found = sources.filter((file) => pattern.test(read(file)) && !noPaths.includes(file));
+    expect(found).toEqual([]);
+  });
+});
+
 describe.each(packages.map((one) => [one.folder, one] as const))('%s', (folder, { name, manifest }) => {
   const dependencies = Object.keys(manifest.dependencies ?? {});
   const sources = files.filter((file) => file.startsWith(`${folder}/`) && !isTest(file));
