@@ -23,6 +23,7 @@ const entries: Record<string, string> = {
   '@stickbreaking/train': 'train/src/index.ts',
   '@stickbreaking/study': 'study/src/index.ts',
   '@stickbreaking/board': 'board/src/index.ts',
+  '@stickbreaking/web': 'web/src/index.ts',
   stickbreaking: 'stickbreaking/src/index.ts',
 };
 

@@ -28,4 +28,4 @@ function run(command, args) {
 
 run('npx', ['--yes', packageManager, 'install', '--frozen-lockfile', '--prefer-offline', '--reporter=append-only']);
 run('npx', ['--no-install', 'tsc', '-b']);
-run(process.execPath, ['packages/board/build_page.mjs']);
+for (const name of ['board', 'web']) run(process.execPath, [`packages/${name}/build_page.mjs`]);

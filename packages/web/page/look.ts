@@ -1,0 +1,28 @@
+/** How weights and numbers look. */
+
+/** A share as a colour's strength: its root, so that small ones show as well. The scale on the page says so. */
+export const strength = (share: number) => Math.sqrt(Math.min(1, Math.max(0, share)));
+
+/** As CSS, between the paper and a colour. */
+export const shade = (share: number, colour = 'var(--accent)') =>
+  `color-mix(in srgb, ${colour} ${Math.round(strength(share) * 100)}%, transparent)`;
+
+export const percent = (share: number) => (share < 0.001 ? '<0.1%' : `${(share * 100).toFixed(share < 0.1 ? 1 : 0)}%`);
+
+/** 12,300,000 as 12.3M. */
+export function formatCount(value: number): string {
+  for (const [unit, name] of [
+    [1e9, 'B'],
+    [1e6, 'M'],
+    [1e3, 'k'],
+  ] as const) {
+    if (value >= unit) return `${Number((value / unit).toPrecision(3))}${name}`;
+  }
+  return String(value);
+}
+
+/** A token's text with what would not be seen. */
+export const visible = (text: string) => text.replaceAll('\n', '↵').replaceAll('\t', '⇥') || '∅';
+
+/** The same with its spaces, for lists. */
+export const spaced = (text: string) => visible(text).replaceAll(' ', '␣');

@@ -1,0 +1,1 @@
+export { readPage } from './page_file.js';

@@ -1,0 +1,11 @@
+/** The page: one HTML file with its scripts and styles inside, which `build_page.mjs` makes. */
+import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const file = fileURLToPath(new URL('../dist/page.html', import.meta.url));
+
+/** The HTML of the page that runs checkpoints. */
+export function readPage(): string {
+  if (!existsSync(file)) throw new Error(`${file} has not been built: node packages/web/build_page.mjs builds it`);
+  return readFileSync(file, 'utf8');
+}
