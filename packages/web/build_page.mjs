@@ -29,12 +29,16 @@ export async function bundle(entry, options = {}) {
   return (ending) => outputFiles.find(({ path }) => path.endsWith(ending)).text;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+/** @returns the page's HTML */
+export async function buildPage() {
   const worker = await bundle('worker.ts', { format: 'iife' });
   const made = await bundle('main.tsx', { define: { WORKER: JSON.stringify(worker('.js')) } });
-  const html = readFileSync(join(here, 'page/index.html'), 'utf8')
+  return readFileSync(join(here, 'page/index.html'), 'utf8')
     .replace('/*style*/', () => made('.css'))
     .replace('/*script*/', () => made('.js').replaceAll('</script', '<\\/script').replaceAll('<!--', '<\\!--'));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
   mkdirSync(join(here, 'dist'), { recursive: true });
-  writeFileSync(join(here, 'dist/page.html'), html);
+  writeFileSync(join(here, 'dist/page.html'), await buildPage());
 }

@@ -5,7 +5,7 @@ import { Drop } from './drop.js';
 import type { Facts, Reading } from './engine.js';
 import { Heads } from './heads.js';
 import { formatCount } from './look.js';
-import { Map as AttentionMap } from './map.js';
+import { HeadMap } from './map.js';
 import { Next } from './next.js';
 import { type Chosen, rowOf } from './rows.js';
 import { Tokens } from './tokens.js';
@@ -138,7 +138,7 @@ function Text({ client, facts, onProblem }: TextProps) {
         <>
           <Tokens reading={reading} row={row} facts={facts} onChoose={(query) => setChosen({ ...chosen, query })} />
           <Next next={reading.next} onChoose={(more) => change(text + more)} />
-          <AttentionMap reading={reading} facts={facts} chosen={chosen} row={row} onChoose={setChosen} />
+          <HeadMap reading={reading} facts={facts} chosen={chosen} row={row} onChoose={setChosen} />
           <Heads reading={reading} facts={facts} chosen={chosen} onChoose={setChosen} />
         </>
       )}

@@ -1,5 +1,5 @@
 /** Where files are dropped, or chosen. */
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 
 interface DropProps {
   onFiles(files: readonly File[]): void;
@@ -10,21 +10,24 @@ interface DropProps {
 
 export function Drop({ onFiles, small, busy }: DropProps) {
   const [isOver, setOver] = useState(false);
-  const drop = async (event: DragEvent) => {
-    event.preventDefault();
-    setOver(false);
-    onFiles(await filesIn(event.dataTransfer!));
-  };
+  // Anywhere on the page: a file that misses its place would take the page's.
+  useEffect(() => {
+    const over = (event: DragEvent) => {
+      event.preventDefault();
+      setOver(event.type === 'dragover');
+    };
+    const drop = async (event: DragEvent) => {
+      over(event);
+      onFiles(await filesIn(event.dataTransfer!));
+    };
+    const handlers = Object.entries({ dragover: over, dragleave: over, drop }) as [string, EventListener][];
+    for (const [name, handler] of handlers) addEventListener(name, handler);
+    return () => {
+      for (const [name, handler] of handlers) removeEventListener(name, handler);
+    };
+  }, [onFiles]);
   return (
-    <section
-      class={`drop${small ? ' small' : ''}${isOver ? ' over' : ''}`}
-      onDragOver={(event) => {
-        event.preventDefault();
-        setOver(true);
-      }}
-      onDragLeave={() => setOver(false)}
-      onDrop={drop}
-    >
+    <section class={`drop${small ? ' small' : ''}${isOver ? ' over' : ''}`}>
       <p>
         {small ? 'Another model: drop' : 'Drop'} a checkpoint’s folder here, or its files: <code>config.json</code>,{' '}
         <code>model.safetensors</code>, <code>tokenizer.json</code>.{!small && ' They stay on this computer.'}

@@ -27,7 +27,6 @@ export function Heads({ reading, facts, chosen, onChoose }: HeadsProps) {
         {pictures.map((heads, layer) =>
           heads.map((attention, head) => (
             <button
-              // biome-ignore lint/suspicious/noArrayIndexKey: a head is its place
               key={`${layer}.${head}`}
               type="button"
               aria-label={`layer ${layer}, head ${head}`}

@@ -12,7 +12,7 @@ interface MapProps {
   onChoose(chosen: Chosen): void;
 }
 
-export function Map({ reading, facts, chosen, row, onChoose }: MapProps) {
+export function HeadMap({ reading, facts, chosen, row, onChoose }: MapProps) {
   const names = (count: number, what: string) => Array.from({ length: count }, (_, i) => `${what} ${i}`);
   const { layer, head } = chosen;
   const length = reading.tokens.length;

@@ -1,10 +1,12 @@
 /** tfjs backends that a user may have installed beside this package: used if present, never required. */
-import { setBackend } from '@tensorflow/tfjs-core';
+import { findBackendFactory, setBackend } from '@tensorflow/tfjs-core';
 import type { BackendCandidate } from './candidate.js';
 
 /** A backend in an optional peer dependency: the first of `packages` that loads. */
 function optionalBackend(name: string, packages: readonly string[], description: string): BackendCandidate {
   const load = async (): Promise<string | undefined> => {
+    // A bundled program has imported it itself: its name means nothing in a browser.
+    if (findBackendFactory(name)) return packages[0];
     for (const specifier of packages) {
       try {
         await import(specifier);
