@@ -20,7 +20,8 @@ const mayImport: Record<string, readonly string[]> = {
   serve: ['base', 'core', 'data', 'model', 'eval'],
   study: ['base', 'core', 'data', 'model', 'train', 'eval'],
   board: ['base', 'train'],
-  stickbreaking: ['base', 'core', 'data', 'model', 'train', 'eval', 'serve', 'study', 'board'],
+  web: ['base', 'core', 'data', 'model'],
+  stickbreaking: ['base', 'core', 'data', 'model', 'train', 'eval', 'serve', 'study', 'board', 'web'],
 };
 
 /** What the command of a package may load on top of that, when it is asked to: an optional peer dependency. */

@@ -83,8 +83,10 @@ for (const backend of ['cuda', 'native']) {
   cpSync(join(root, 'packages/core', kernels), join(out, kernels), { recursive: true });
 }
 cpSync(join(root, 'packages/model/python'), join(out, 'python'), { recursive: true });
-execFileSync(process.execPath, [join(root, 'packages/board/build_page.mjs')]);
-cpSync(join(root, 'packages/board/dist/page.html'), join(out, 'dist/page.html'));
+for (const page of ['board/dist/page.html', 'web/dist/model.html']) {
+  execFileSync(process.execPath, [join(root, 'packages', page.split('/')[0], 'build_page.mjs')]);
+  cpSync(join(root, 'packages', page), join(out, 'dist', basename(page)));
+}
 if (existsSync(join(root, 'configs'))) cpSync(join(root, 'configs'), join(out, 'configs'), { recursive: true });
 // The text that studies use by default.
 await defaultText(join(out, 'text'));

@@ -10,13 +10,14 @@ import { commands as evaluation } from '@stickbreaking/eval/commands';
 import { commands as serving } from '@stickbreaking/serve/commands';
 import { commands as study } from '@stickbreaking/study/commands';
 import { commands as training } from '@stickbreaking/train/commands';
+import { commands as web } from '@stickbreaking/web/commands';
 import { commands as whole } from 'stickbreaking/commands';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { manifestsOf } from './release/packages.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const commands: Record<string, (argv: string[]) => Promise<number>> = {
-  ...{ ...board, ...data, ...evaluation, ...serving, ...study, ...training, ...whole },
+  ...{ ...board, ...data, ...evaluation, ...serving, ...study, ...training, ...web, ...whole },
 };
 /** The commands of a command, each with options of its own. */
 const parts: Record<string, string[]> = {

@@ -1,4 +1,4 @@
-// Builds the page of sb-web: one HTML file, dist/page.html, with its scripts and styles inside. The model runs in a worker,
+// Builds the page of sb-web: one HTML file, dist/model.html, with its scripts and styles inside. The model runs in a worker,
 // whose program is a text in the page's.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -40,5 +40,5 @@ export async function buildPage() {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   mkdirSync(join(here, 'dist'), { recursive: true });
-  writeFileSync(join(here, 'dist/page.html'), await buildPage());
+  writeFileSync(join(here, 'dist/model.html'), await buildPage());
 }

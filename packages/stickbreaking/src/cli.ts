@@ -29,7 +29,7 @@ export function main(argv: string[]): Promise<number> {
               .options(jsonOption),
         )
         .epilogue(
-          'More commands, each with --help: sb-tokenizer, sb-train, sb-board, sb-report, sb-eval, sb-generate, sb-chat, sb-serve, sb-study.',
+          'More commands, each with --help: sb-tokenizer, sb-train, sb-board, sb-report, sb-web, sb-eval, sb-generate, sb-chat, sb-serve, sb-study.',
         ) as never,
     async ({ backend = 'auto', overrides, json }) => {
       const given = backend.includes('=') ? { overrides: [backend, ...overrides] } : { backend, overrides };

@@ -30,8 +30,9 @@ export function Drop({ onFiles, small, busy }: DropProps) {
     <section class={`drop${small ? ' small' : ''}${isOver ? ' over' : ''}`}>
       <p>
         {small ? 'Another model: drop' : 'Drop'} a checkpoint’s folder here, or its files: <code>config.json</code>,{' '}
-        <code>model.safetensors</code>, <code>tokenizer.json</code>.{!small && ' They stay on this computer.'}
+        <code>model.safetensors</code>, <code>tokenizer.json</code>.
       </p>
+      {!small && <p>They stay on this computer.</p>}
       <label class="button">
         Choose files
         <input

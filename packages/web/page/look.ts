@@ -7,6 +7,9 @@ export const strength = (share: number) => Math.sqrt(Math.min(1, Math.max(0, sha
 export const shade = (share: number, colour = 'var(--accent)') =>
   `color-mix(in srgb, ${colour} ${Math.round(strength(share) * 100)}%, transparent)`;
 
+/** Whether letters on that colour are those of the paper. */
+export const isStrong = (share: number) => share >= 0.4;
+
 export const percent = (share: number) => (share < 0.001 ? '<0.1%' : `${(share * 100).toFixed(share < 0.1 ? 1 : 0)}%`);
 
 /** 12,300,000 as 12.3M. */

@@ -1,7 +1,7 @@
 /** One head's attention as a picture: a row for each token that looks, a column for each that is looked at. */
 import { Canvas } from './canvas.js';
 import type { Facts, Reading } from './engine.js';
-import { percent, shade } from './look.js';
+import { isStrong, percent, shade } from './look.js';
 import { attentionOf, type Chosen, type Row } from './rows.js';
 
 interface MapProps {
@@ -80,14 +80,14 @@ function Scale({ facts }: { facts: Facts }) {
   const ticks = [0, 0.01, 0.1, 0.25, 0.5, 1];
   const swatches = (colour: string) =>
     ticks.map((tick) => (
-      <span key={tick} class="swatch" style={{ background: shade(tick, colour) }}>
+      <span key={tick} class={isStrong(tick) ? 'swatch strong' : 'swatch'} style={{ background: shade(tick, colour) }}>
         {tick}
       </span>
     ));
   return (
     <span class="scale">
-      weight {swatches('var(--accent)')}
-      {facts.leavesRemainder && <> remainder (left column) {swatches('var(--rest)')}</>}
+      <span>weight {swatches('var(--accent)')}</span>{' '}
+      {facts.leavesRemainder && <span>remainder, left {swatches('var(--rest)')}</span>}
     </span>
   );
 }

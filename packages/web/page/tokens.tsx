@@ -1,6 +1,6 @@
 /** The text token by token: where the chosen one looks. */
 import type { Facts, Reading } from './engine.js';
-import { percent, shade, visible } from './look.js';
+import { isStrong, percent, shade, visible } from './look.js';
 import type { Row } from './rows.js';
 
 interface TokensProps {
@@ -23,12 +23,15 @@ export function Tokens({ reading, row, facts, onChoose }: TokensProps) {
   return (
     <section>
       <h2>
-        “<span class="token">{visible(tokens[row.query]!.text)}</span>” looks at
+        “<span class="token">{visible(tokens[row.query]!.text.trim() || tokens[row.query]!.text)}</span>” looks at
       </h2>
       {/* biome-ignore lint/a11y/noStaticElementInteractions: the keys move between the buttons inside */}
       <div class="tokens" onKeyDown={step}>
         {facts.leavesRemainder && (
-          <span class="remainder" style={{ background: shade(row.remainder, 'var(--rest)') }}>
+          <span
+            class={isStrong(row.remainder) ? 'remainder strong' : 'remainder'}
+            style={{ background: shade(row.remainder, 'var(--rest)') }}
+          >
             remainder {percent(row.remainder)}
           </span>
         )}
@@ -38,7 +41,7 @@ export function Tokens({ reading, row, facts, onChoose }: TokensProps) {
             <button
               key={i}
               type="button"
-              class="token"
+              class={isStrong(weight) ? 'token strong' : 'token'}
               tabIndex={i === row.query ? 0 : -1}
               aria-pressed={i === row.query}
               aria-label={`token ${i}, ${text || 'empty'}, ${i > row.query ? 'later' : percent(weight)}`}

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const file = fileURLToPath(new URL('../dist/page.html', import.meta.url));
+const file = fileURLToPath(new URL('../dist/model.html', import.meta.url));
 
 /** The HTML of the page that runs checkpoints. */
 export function readPage(): string {
