@@ -49,8 +49,10 @@ export function toHuggingFace(config: LlamaConfig, { eosTokenId }: { eosTokenId?
     tie_word_embeddings: config.tieEmbeddings,
     torch_dtype: 'float32',
     use_cache: true,
-    // Without these keys transformers would begin a text with token 1 and end it with token 2.
+    // Without these keys transformers would begin a text with token 1, end it with token 2, and in SmolLM 3 fail on a padding
+    // token that the vocabulary does not have.
     bos_token_id: null,
+    pad_token_id: null,
     eos_token_id: eosTokenId ?? null,
     ...attention.keys(family),
     ...(multipliers
@@ -133,7 +135,8 @@ export function fromHuggingFace(json: Json, file: string): LlamaConfig {
 
 /** Keys that say nothing of what the model computes, or that the tokenizer knows better. */
 const apart = [
-  ...['architectures', 'torch_dtype', 'use_cache', 'bos_token_id', 'eos_token_id', 'initializer_range'],
+  ...['architectures', 'torch_dtype', 'use_cache', 'bos_token_id', 'eos_token_id', 'pad_token_id'],
+  'initializer_range',
   ...['router_aux_loss_coef', 'output_router_logits', 'auto_map'],
 ];
 

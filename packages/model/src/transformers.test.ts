@@ -42,7 +42,7 @@ async function textOf(model: LlamaModel, prompt: number[], maxNewTokens: number)
 }
 
 /** Keys that say the same in other words, or nothing of what is computed. */
-const apart = ['rope_parameters', 'bos_token_id', 'eos_token_id'];
+const apart = ['rope_parameters', 'bos_token_id', 'eos_token_id', 'pad_token_id'];
 
 const names = [
   ...['llama-3', 'llama-biases', 'llama-shards', 'mistral', 'granite', 'qwen2', 'qwen2-yarn', 'qwen2-sliding'],
@@ -74,6 +74,8 @@ describe.each(['cpu', 'native'])('on %s', (backend) => {
     // What one of the two leaves out has the same default in both.
     const same = Object.keys(theirs).filter((key) => key in ours && !apart.includes(key));
     for (const key of same) expect(ours[key], key).toEqual(theirs[key]);
+    // Some of its classes have one by default that a small vocabulary does not hold, and then fail.
+    expect(ours.pad_token_id).toBeNull();
     expect(LlamaModel.load(folder).loss(batch).dataSync()).toEqual(model.loss(batch).dataSync());
   });
 
