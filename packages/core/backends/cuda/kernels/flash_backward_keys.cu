@@ -8,6 +8,8 @@ constexpr int WGS = BLOCK_WARPGROUPS, STAGES = BLOCK_STAGES, THREADS = (WGS + 1)
 constexpr int CONSUMER_REGISTERS = WGS == 3 ? 160 : 232, PRODUCER_REGISTERS = WGS == 3 ? 32 : 40;
 // Where there is room for two of each warpgroup's squares, one is written while the other is still read.
 constexpr int BUFFERS = STAGES == 3 ? 2 : 1;
+// Whether the product into dV is asked for as soon as the weights are there, and runs while the logit gradients are made.
+constexpr bool EARLY = D == 128 && !FIRE && HOPPER;
 using T = Tile<D, TILE_ROWS>;
 using Square = Tile<TILE_ROWS, TILE_ROWS>;
 using Ring = Pipeline<STAGES, WGS * 4>;
@@ -98,10 +100,11 @@ __device__ __forceinline__ void produce(const Attention& p, const KeyItem& item,
 }
 
 // Weights and logit gradients of a tile, to shared memory; `carry` is what the first kernel kept of the two rows. s: logits; dP: dO·V,
-// which is still being multiplied.
-template <bool MASKED>
+// which is still being multiplied. `weighed` is called when the weights are there.
+template <bool MASKED, class Weighed>
 __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
-                                           unsigned weights, unsigned dLogits, int warp, int lane, float scale) {
+                                           unsigned weights, unsigned dLogits, int warp, int lane, float scale,
+                                           const Weighed& weighed) {
   const int c = lane & 3;
   float leave[2][4], own[2], before[2], sums[2][4], all;  // sums of dÃ by groups of four keys: short chains of additions
   break_rows<MASKED>(s, scale, visible, leave, own);
@@ -135,6 +138,7 @@ __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], cons
     }
     store_pair(weights, warp, lane, group, packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
   }
+  weighed();
   float prefix[2];
 #pragma unroll
   for (int h = 0; h < 2; h++) {
@@ -161,10 +165,10 @@ __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], cons
   }
 }
 
-template <bool MASKED>
+template <bool MASKED, class Weighed>
 __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
                                              unsigned weights, unsigned dLogits, int warp, int lane, float scale, int window,
-                                             float slope) {
+                                             float slope, const Weighed& weighed) {
 #pragma unroll
   for (int group = 0; group < 4; group++) {
     unsigned packed[2][2];
@@ -184,6 +188,7 @@ __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], co
   }
   products_wait<0>();
   hold(dP);
+  weighed();
 #pragma unroll
   for (int group = 0; group < 4; group++) {
     unsigned packed[2][2];
@@ -320,11 +325,20 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         buffer = BUFFERS == 1 ? 0 : buffer ^ 1;
         const int square = wg + WGS * buffer;
         const unsigned weights = sh.weights + square * Square::BYTES, dLogits = sh.dLogits + square * Square::BYTES;
+        const auto weighed = [&] {
+          if (!EARLY) return;
+          async_proxy_fence();
+          warpgroup_barrier(WARPGROUP + wg);
+          hold(dV);
+          products_begin();
+          accumulate_transposed<D>(dV, weights, dO, warp, lane);
+          products_commit();
+        };
         const int nearRow = item.offset + b * TILE_ROWS + sees;  // keys that the block's first row sees
         const bool edge = p.window && TILE_ROWS * tile < nearRow + TILE_ROWS - 1 - p.window;
         if (MECHANISM == STICK_BREAKING) {
-          if (TILE_ROWS * tile + TILE_ROWS > nearRow) stick_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
-          else stick_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale);
+          if (TILE_ROWS * tile + TILE_ROWS > nearRow) stick_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, weighed);
+          else stick_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, weighed);
         } else if (FIRE) {
           FireBias fire;
           fire.begin(p, head);
@@ -335,15 +349,15 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         } else {
           const float slope = ALIBI && p.slopes ? p.slopes[head] * LOG2E : 0.f;
           if (TILE_ROWS * tile + TILE_ROWS > nearRow || edge)
-            softmax_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope);
-          else softmax_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope);
+            softmax_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope, weighed);
+          else softmax_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope, weighed);
         }
         async_proxy_fence();
         warpgroup_barrier(WARPGROUP + wg);
         hold(dK);
-        hold(dV);
+        if (!EARLY) hold(dV);
         products_begin();
-        accumulate_transposed<D>(dV, weights, dO, warp, lane);
+        if (!EARLY) accumulate_transposed<D>(dV, weights, dO, warp, lane);
         accumulate_transposed<D>(dK, dLogits, q, warp, lane);
         products_commit();
         running = step++;

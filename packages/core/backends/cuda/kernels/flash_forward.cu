@@ -6,7 +6,9 @@
 #include "flash.cuh"
 
 constexpr int WGS = BLOCK_WARPGROUPS, STAGES = BLOCK_STAGES, THREADS = (WGS + 1) * 128;
-constexpr int CONSUMER_REGISTERS = WGS == 4 ? 112 : 152, PRODUCER_REGISTERS = WGS == 4 ? 32 : 40;
+// On Hopper, blocks of two working warpgroups share a multiprocessor: one begins or ends while the other works.
+constexpr int BLOCKS = HOPPER && WGS == 2 ? 2 : 1;
+constexpr int CONSUMER_REGISTERS = WGS == 4 ? 112 : WGS == 3 ? 152 : 104, PRODUCER_REGISTERS = WGS == 3 ? 40 : 32;
 // Whether the next tile's logits are requested before the product with a tile's values, which then runs while they are weighed. It
 // takes registers.
 constexpr bool AHEAD = D == 128 && !FIRE;
@@ -310,7 +312,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   if (MECHANISM == STICK_BREAKING && thread == 0) Saved(p).stop[(i64)head * p.rowBlocks + item.rowBlock + wg] = (float)last;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_forward(const __grid_constant__ Attention p) {
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) flash_forward(const __grid_constant__ Attention p) {
   extern __shared__ char memory[];
   const Shared sh(memory);
   int number, head;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parts } from './attention_plan.js';
+import { headsOfSection, parts } from './attention_plan.js';
 
 describe('parts of a document', () => {
   it.each([
@@ -22,5 +22,21 @@ describe('parts of a document', () => {
 
   it('an empty document has none', () => {
     expect(parts(0, 192, 'short first')).toEqual([]);
+  });
+});
+
+describe('heads of a section', () => {
+  // Blocks of 192 queries of one document: the longest goes over all keys, all of them over about half of them each.
+  const document = (tokens: number) => ({ work: (tokens / 192) * (tokens / 2), longest: tokens });
+  it.each([
+    // A multiprocessor of 132 has a longest block's work of 16,384 tokens from three heads on.
+    ['as many as the cache has room for', 24, 4, 16_384, 4],
+    ['more where sections would end before their longest block', 12, 2, 16_384, 3],
+    ['fewer, where sections of even size are smaller', 6, 4, 16_384, 3],
+    ['all of few', 5, 4, 16_384, 5],
+    ['one head', 1, 4, 16_384, 1],
+    ['one, where not even one has room', 8, 0, 1024 * 192, 1],
+  ])('%s', (_, heads, cached, tokens, expected) => {
+    expect(headsOfSection(heads, cached, document(tokens), 132)).toBe(expected);
   });
 });

@@ -13,6 +13,9 @@ export interface Plan {
   /** Device address of `count` items. */
   address: number;
   count: number;
+  /** Keys, or queries, that all of them go over, and the longest. */
+  work: number;
+  longest: number;
 }
 
 export interface AttentionPlans {
@@ -81,7 +84,9 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
       let plan = made.get(warpgroups);
       if (!plan) {
         const items = make(warpgroups * TILE_ROWS).sort((a, b) => b.work - a.work);
-        plan = { address: upload(struct.array(items.map(({ item }) => item))), count: items.length };
+        const work = items.reduce((sum, one) => sum + one.work, 0);
+        const address = upload(struct.array(items.map(({ item }) => item)));
+        plan = { address, count: items.length, work, longest: items[0]?.work ?? 0 };
         made.set(warpgroups, plan);
       }
       return plan;
@@ -117,6 +122,21 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
       for (const address of owned) backend.driver.release(address);
     },
   };
+}
+
+/**
+ * Heads that are worked on together, of `heads`: as many as the cache has room for, or more where a section of so few would end before
+ * its longest block does, which leaves multiprocessors idle behind the last section. Sections are of even size.
+ */
+export function headsOfSection(
+  heads: number,
+  cached: number,
+  { work, longest }: Pick<Plan, 'work' | 'longest'>,
+  multiprocessors: number,
+): number {
+  const busy = Math.round((longest * multiprocessors) / work);
+  const sections = Math.max(1, Math.round(heads / Math.max(1, cached, busy)));
+  return Math.ceil(heads / sections);
 }
 
 /**

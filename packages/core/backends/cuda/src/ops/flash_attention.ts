@@ -29,7 +29,7 @@ export function servesFusedFire({ q, fireW1 }: KernelInputs<'SoftmaxAttention'>,
   const units = fireW1!.shape[0]!;
   const shared = sharedBytes(
     BACKWARD_QUERIES,
-    { bias: 'fire', dim: kernelDimension(q.shape[2]!), hopper: backend.hopper },
+    { mechanism: 'softmax', bias: 'fire', dim: kernelDimension(q.shape[2]!), hopper: backend.hopper },
     units,
   );
   return units <= MOST_UNITS && shared <= backend.driver.sharedPerBlock;

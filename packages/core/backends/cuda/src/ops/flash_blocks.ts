@@ -37,7 +37,7 @@ export interface FlashVariant {
 }
 
 /** What the size of a block depends on. */
-export type BlockVariant = Pick<FlashVariant, 'bias' | 'dim' | 'hopper'>;
+export type BlockVariant = Pick<FlashVariant, 'mechanism' | 'bias' | 'dim' | 'hopper'>;
 
 export function flashMacros(kernel: FlashKernel, variant: FlashVariant): string[] {
   const { mechanism, bias, dim } = variant;
@@ -62,9 +62,16 @@ export function warpgroupsOf(kernel: FlashKernel, variant: BlockVariant): number
 }
 
 /** Working warpgroups of a block and stages of its pipeline. */
-function blockOf(kernel: FlashKernel, { bias, dim, hopper }: BlockVariant): { warpgroups: number; stages: number } {
+function blockOf(
+  kernel: FlashKernel,
+  { mechanism, bias, dim, hopper }: BlockVariant,
+): { warpgroups: number; stages: number } {
   const small = dim <= 64;
-  if (kernel === FORWARD) return { warpgroups: hopper ? (small ? 4 : 3) : 2, stages: hopper ? 4 : 2 };
+  if (kernel === FORWARD) {
+    // Softmax's tiles are so short at head dimension 32 that two small blocks on a multiprocessor are better than a large one.
+    const two = mechanism === 'softmax' && bias === 'none' && dim === 32;
+    return { warpgroups: hopper ? (two ? 2 : small ? 4 : 3) : 2, stages: hopper ? 4 : 2 };
+  }
   if (kernel === BACKWARD) return { warpgroups: 3, stages: 3 };
   if (kernel === BACKWARD_QUERIES) {
     // With FIRE at head dimension 128 three of them have too few registers.

@@ -13,7 +13,7 @@ import { ATTENTION, TILE_ROWS } from '../kernel_interface.js';
 import { areBeside, makeBeside, operandOf } from '../matrix.js';
 import type { Scratch } from '../scratch.js';
 import type { Entry } from '../storage.js';
-import { type AttentionPlans, attentionPlans, type Plan } from './attention_plan.js';
+import { type AttentionPlans, attentionPlans, headsOfSection, type Plan } from './attention_plan.js';
 import { FireTable, fireCall } from './fire_table.js';
 import {
   BACKWARD,
@@ -197,7 +197,7 @@ export class FlashCall {
 
   forward(args: AttentionArguments): void {
     const plan = this.plans.queries(this.warpgroups(FORWARD));
-    this.launch(FORWARD, args, plan, this.sections(0, this.heads, this.heads));
+    this.launch(FORWARD, args, plan, this.sections(0, this.heads, this.heads, plan));
   }
 
   backward(args: AttentionArguments): void {
@@ -215,13 +215,14 @@ export class FlashCall {
     // A counter of blocks; of each block's dV and dK the tile up to which they are added: see flash_turns.cuh.
     const progressBytes = (1 + 2 * heads * plans.rowBlocks) * 4;
     const progress = this.scratch.allocate(progressBytes);
-    // Heads of a group add to the same sums: a section has all or none of them.
-    const sectionHeads = group * Math.max(1, Math.floor(SUM_SECTION_BYTES / each));
+    const plan = plans.queries(this.warpgroups(BACKWARD));
     for (let first = 0; first < kvHeads; first += together) {
       const headCount = Math.min(together, kvHeads - first) * group;
       backend.driver.call('cuMemsetD8Async', progress, 0, progressBytes, backend.driver.stream);
-      const part = { firstHead: first * group, headCount, sectionHeads: Math.min(headCount, sectionHeads) };
-      this.launch(BACKWARD, args, plans.queries(this.warpgroups(BACKWARD)), part, [pointer(sums), pointer(progress)]);
+      // Heads of a group add to the same sums: a section has all or none of them.
+      const sectionHeads = group * this.together(headCount / group, SUM_SECTION_BYTES / each, plan, group);
+      const part = { firstHead: first * group, headCount, sectionHeads };
+      this.launch(BACKWARD, args, plan, part, [pointer(sums), pointer(progress)]);
     }
   }
 
@@ -239,9 +240,9 @@ export class FlashCall {
         BACKWARD_QUERIES,
         { ...args, carries },
         queries,
-        this.sections(first * group, count * group, this.heads),
+        this.sections(first * group, count * group, this.heads, queries),
       );
-      this.launch(BACKWARD_KEYS, { ...args, carries }, keys, this.sections(first, count, this.kvHeads));
+      this.launch(BACKWARD_KEYS, { ...args, carries }, keys, this.sections(first, count, this.kvHeads, keys));
     }
   }
 
@@ -262,13 +263,22 @@ export class FlashCall {
   }
 
   /** Heads from `firstHead` on, of `all`, in sections. */
-  private sections(firstHead: number, headCount: number, all: number): Part {
+  private sections(firstHead: number, headCount: number, all: number, plan: Plan): Part {
     const headBytes = (this.keys * this.kvHeads * this.dim * 4) / all;
-    return {
-      firstHead,
-      headCount,
-      sectionHeads: Math.min(headCount, Math.max(1, Math.floor(SECTION_BYTES / headBytes))),
-    };
+    return { firstHead, headCount, sectionHeads: this.together(headCount, SECTION_BYTES / headBytes, plan) };
+  }
+
+  /**
+   * Heads of a section, or groups of `group` heads. With block skipping only some of a section's keys are in use at a time: the cache
+   * has room for twice as many.
+   */
+  private together(heads: number, cached: number, { work, longest }: Plan, group = 1): number {
+    const room = Math.floor(this.skips ? 2 * cached : cached);
+    return headsOfSection(heads, room, { work: work * group, longest }, this.backend.driver.multiprocessors);
+  }
+
+  private get skips(): boolean {
+    return this.mechanism === 'stick-breaking' && this.backend.blockSkipping;
   }
 
   private get variant(): FlashVariant {
@@ -288,7 +298,7 @@ export class FlashCall {
 
   private structure(args: AttentionArguments, plan: Plan, part: Part): Argument {
     const { attrs, fire, plans } = this;
-    const skip = this.mechanism === 'stick-breaking' && this.backend.blockSkipping;
+    const { skips: skip } = this;
     return ATTENTION.argument({
       ...ABSENT,
       ...args,
