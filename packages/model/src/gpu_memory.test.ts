@@ -126,6 +126,15 @@ describe('the memory of a training step is within 3 %', () => {
     ['norms over heads', { attention: { kind: 'stick-breaking', headNorm: true, remainderBias: true } }],
     ['QK-norm', { attention: { kind: 'softmax', position: 'rope', qkNorm: true } }],
     ['QK-norm of sticks', { numKvHeads: 2, attention: { kind: 'stick-breaking', qkNorm: true, initialReach: 16 } }],
+    [
+      'norms that follow',
+      { normPlacement: 'after', attention: { kind: 'softmax', position: 'rope', qkNorm: 'projection' } },
+    ],
+    [
+      'layers that differ',
+      { attention: { kind: 'softmax', position: 'rope', window: 512, windowLayers: [0, 1, 2, 4], nopeLayers: [3, 7] } },
+    ],
+    ['a part of each head turned', { attention: { kind: 'softmax', position: { kind: 'rope', rotaryFraction: 0.5 } } }],
     ['a sink', { attention: { kind: 'softmax', position: 'alibi', sink: true } }],
     ['an initial reach', { numKvHeads: 2, attention: { kind: 'stick-breaking', initialReach: 32 } }],
     ['a mixture', { intermediateSize: undefined, experts: { count: 16, active: 4, intermediateSize: 352 } }],

@@ -171,10 +171,13 @@ function shaping({ numHeads, numKvHeads, headDim, attention }: LlamaConfig): num
   const before = BFLOAT16 * heads * headDim;
   const factors = FLOAT32 * heads;
   // The norm reads them beside the values, which attention then takes in a copy of their own.
-  const norm = attention.qkNorm ? before + factors + BFLOAT16 * numKvHeads * headDim : 0;
+  const byHead = attention.qkNorm === true ? before + factors + BFLOAT16 * numKvHeads * headDim : 0;
+  const norm = attention.qkNorm === 'projection' ? before + 2 * FLOAT32 : byHead;
   if (attention.kind === 'stick-breaking') return norm + (attention.initialReach === undefined ? 0 : before + factors);
-  // Without the norm they are turned where they lie, beside the values.
-  const turn = attention.qkNorm && attention.position.kind === 'rope' ? before : 0;
+  // Without the norm they are turned where they lie, beside the values, but where their dimensions are put in another order.
+  const { position } = attention;
+  const isRope = position.kind === 'rope';
+  const turn = isRope && (attention.qkNorm || position.rotaryFraction !== undefined) ? before : 0;
   return norm + turn + (attention.sink ? FLOAT32 * numHeads * (headDim + 2) : 0);
 }
 

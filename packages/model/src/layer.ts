@@ -83,21 +83,21 @@ function runNormsAfter(
   config: LlamaConfig,
   context: LayerContext,
 ): Tensor2D {
-  const { recompute } = context;
   const branches = branchesOf(weights, config, context);
-  const join = (input: Tensor2D, branch: Tensor2D, weight: Tensor1D) =>
-    residual(input, rmsNorm(branch, weight, config.normEpsilon), config.mup?.residualMultiplier ?? 1);
+  const normalised = (branch: Tensor2D, weight: Tensor1D) => rmsNorm(branch, weight, config.normEpsilon);
+  const attention = (input: Tensor2D) => normalised(branches.attention(input), weights.middleNorm);
+  const join = (input: Tensor2D, branch: Tensor2D) => residual(input, branch, config.mup?.residualMultiplier ?? 1);
   const whole = (input: Tensor2D, branch: Tensor2D) => {
-    const middle = join(input, branch, weights.middleNorm);
-    return join(middle, branches.feedForward(middle), weights.endNorm);
+    const middle = join(input, branch);
+    return join(middle, normalised(branches.feedForward(middle), weights.endNorm));
   };
-  switch (recompute) {
+  switch (context.recompute) {
     case 'block':
-      return recomputed((input) => whole(input, branches.attention(input)), x, variablesIn(weights));
+      return recomputed((input) => whole(input, attention(input)), x, variablesIn(weights));
     case 'attention':
-      return whole(x, recomputed(branches.attention, x, variablesIn(weights.attention)));
+      return whole(x, recomputed(attention, x, variablesIn([weights.attention, weights.middleNorm])));
     case 'none':
-      return whole(x, branches.attention(x));
+      return whole(x, attention(x));
   }
 }
 

@@ -32,6 +32,8 @@ function swapped(x: Tensor3D, lengths: Lengths): Tensor3D {
 
 function exchanged(x: Tensor3D, [a, b, c, d]: Lengths): Tensor3D {
   const [tokens, heads] = x.shape;
-  const part = (begin: number, length: number) => x.slice([0, 0, begin], [tokens, heads, length]);
-  return concat([part(0, a), part(a + b, c), part(a, b), part(a + b + c, d)], 2);
+  // With the dimensions first, each part is one run of memory.
+  const byDimension = x.transpose([2, 0, 1]);
+  const part = (begin: number, length: number) => byDimension.slice([begin, 0, 0], [length, tokens, heads]);
+  return concat([part(0, a), part(a + b, c), part(a, b), part(a + b + c, d)]).transpose([1, 2, 0]);
 }
