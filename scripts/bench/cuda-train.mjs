@@ -4,7 +4,7 @@
 // --micro-batches n (of each GPU) --steps n --mup (keep the configuration's muP multipliers) --recompute none|attention|block --out folder
 // --precision default|fp8 --moments float32|bfloat16
 // --gpus n|all --shard optimizer|gradients|weights (with several GPUs the steps are timed once more while these tell each other
-// nothing: what a step costs without its communication)
+// nothing: what a step costs without its communication) --length tokens of a sequence --context n (GPUs that share a sequence)
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -31,10 +31,13 @@ const { values: o } = parseArgs({
     out: { type: 'string', default: 'benchmarks' },
     gpus: { type: 'string' },
     shard: { type: 'string', default: 'optimizer' },
+    length: { type: 'string' },
+    context: { type: 'string', default: '1' },
   },
 });
 // With --gpus this program starts itself once for each, and goes on there.
-const world = o.gpus ? await joinGpus(o.gpus, { shard: o.shard }) : undefined;
+const context = Number(o.context);
+const world = o.gpus ? await joinGpus(o.gpus, { shard: o.shard, context }) : undefined;
 const { rank, size } = world?.collective ?? { rank: 0, size: 1 };
 const backend = await openGpu(rank === 0);
 const { driver } = backend;
@@ -44,6 +47,7 @@ const config = parseConfig({
   ...base,
   attention: o.attention,
   ...(o.layers ? { numLayers: Number(o.layers) } : {}),
+  ...(o.length ? { contextLength: Number(o.length) } : {}),
   ...(o.mup ? {} : { mup: undefined }),
 });
 const [sequences, length, microBatches, steps] = [
@@ -52,7 +56,8 @@ const [sequences, length, microBatches, steps] = [
   Number(o['micro-batches']),
   Number(o.steps),
 ];
-const tokens = sequences * length * microBatches * size;
+const groups = size / context;
+const tokens = sequences * length * microBatches * groups;
 
 const random = seededRandom(1, 'bench'); // every GPU's process draws the same
 const model = noisyModel(config, random);
@@ -63,7 +68,7 @@ const optimizer = new Optimizer(weights?.owned ?? model.parameters, OptimizerSch
 });
 const say = rank === 0 ? console.log : () => {};
 say(
-  `${parameters.toLocaleString('en')} parameters, ${o.attention}, ${size} × ${microBatches} × ${sequences} × ${length} tokens a step`,
+  `${parameters.toLocaleString('en')} parameters, ${o.attention}, ${groups} × ${microBatches} × ${sequences} × ${length} tokens a step`,
 );
 
 const cuSeqlens = Int32Array.from({ length: sequences + 1 }, (_, i) => i * length);
@@ -74,7 +79,7 @@ function batch() {
 const compute = { recompute: o.recompute, precision: o.precision };
 // Before any clock runs, of every GPU: a run reads its text while the GPU is at work.
 const drawn = Array.from({ length: (world ? 2 : 1) * steps + 5 }, () =>
-  Array.from({ length: microBatches * size }, batch),
+  Array.from({ length: microBatches * groups }, batch),
 );
 async function step() {
   const batches = drawn.pop();
@@ -131,7 +136,7 @@ const ms = await timed();
 const after = driver.memory();
 // First the step: what follows an update once, as weights in eight bits do, belongs to it.
 const { busyShare, kernels } = await profile();
-const hostMs = enqueue();
+const hostMs = context > 1 ? 0 : enqueue(); // a sequence that is shared has no pass of one GPU's
 const computed = losses.length;
 if (size > 1) {
   world.gpus.silent = true;
@@ -159,6 +164,8 @@ const result = {
   tokensPerSecond: (tokens / ms) * 1e3,
   gpus: size,
   shard: o.shard,
+  ...(context > 1 ? { context } : {}),
+  sequenceLength: length,
   msPerStepWithoutCommunication: silentMs,
   modelFlopsUtilisation: (tokens * perToken) / (ms / 1e3) / 989e12 / size,
   peakGiB: after.peak / 2 ** 30,
@@ -173,6 +180,8 @@ const variant = [o.attention.replace('+', '-'), config.numLayers, ...(backend.bl
 // The two whose numbers of layers tell them apart need no name.
 if (!/\b(1b|350m)\b/.test(o.config)) variant.unshift(basename(o.config, '.yaml'));
 if (world) variant.push(`${size}-gpus`, ...(o.shard === 'optimizer' ? [] : [o.shard]));
+if (o.length) variant.push(o.length);
+if (context > 1) variant.push(`context-${context}`);
 if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);
 if (o.precision !== 'default') variant.push(o.precision);
 if (o.moments !== 'float32') variant.push(`moments-${o.moments}`);

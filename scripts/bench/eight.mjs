@@ -16,8 +16,14 @@ const rows = ['one', 'half', 'all'].flatMap((part) => {
     return { part, file, ...row };
   });
 });
-const kindOf = ({ attention, blockSkipping, layers, parameters }) =>
-  [attention, blockSkipping || attention !== 'stick-breaking' ? '' : 'every tile', layers, parameters].join(' ');
+const kindOf = ({ attention, blockSkipping, layers, parameters, sequenceLength }) =>
+  [
+    attention,
+    blockSkipping || attention !== 'stick-breaking' ? '' : 'every tile',
+    layers,
+    parameters,
+    sequenceLength,
+  ].join(' ');
 for (const row of rows) {
   const one = rows.find((other) => other.part === 'one' && kindOf(other) === kindOf(row));
   if (one && row.part !== 'one') row.ofAsManyTimesOneGpu = row.tokensPerSecond / (row.gpus * one.tokensPerSecond);
@@ -30,10 +36,13 @@ const lossesOf = (name) => {
 };
 const first = lossesOf('1');
 const agree = Object.fromEntries(
-  ['2', 'all', 'context'].map((name) => {
+  ['2', 'all', 'context', 'gradients', 'weights'].map((name) => {
     const losses = lossesOf(name);
-    const isWhole = losses.length > 0 && losses.length === first.length;
-    return [name, isWhole ? Math.max(...losses.map((loss, i) => Math.abs(loss - first[i]))) : null];
+    if (losses.length === 0 || losses.length > first.length) return [name, null];
+    const differences = losses.map((loss, i) => Math.abs(loss - first[i]));
+    const largest = Math.max(...differences);
+    const mean = differences.reduce((sum, one) => sum + one, 0) / losses.length;
+    return [name, { steps: losses.length, largest, atStep: differences.indexOf(largest) + 1, mean }];
   }),
 );
 const sums = text('bits.txt')
@@ -65,7 +74,7 @@ const result = {
   training: rows,
   pytorch,
   nccl: nccl ? JSON.parse(nccl).results : [],
-  largestDifferenceInLoss: { steps: first.length, ...agree },
+  differenceInLossFromOneGpu: agree,
   equalBits: { twice: same(2), resumed: same(3) },
   killed: killedMs ? { goneAfterMs: Number(killedMs), exitCode: Number(code), said } : null,
 };
@@ -79,4 +88,4 @@ for (const row of rows) {
 }
 for (const { what, gpus: n, msPerStep, tokensPerSecond, peakGiB } of pytorch)
   console.log(`PyTorch ${what}, ${n} GPUs: ${msPerStep} ms ${tokensPerSecond} tokens/s ${peakGiB} GiB`);
-console.log(JSON.stringify({ agree: result.largestDifferenceInLoss, bits: result.equalBits, killed: result.killed }));
+console.log(JSON.stringify({ agree, bits: result.equalBits, killed: result.killed }));

@@ -49,6 +49,7 @@ export function registerCountingCuda(name: string): CountingCuda {
     launch: () => {},
     tensorMap: () => ({ bytes: new Uint8Array() }),
     synchronize: () => {},
+    trim: () => {},
     createEvent: () => 0,
     createUrgentStream: () => 1,
     waitEvent: () => {},

@@ -77,6 +77,8 @@ export class CudaDriver {
   launches = 0;
   /** Called around every launch while profiling is on. */
   onLaunch: ((name: string, run: () => void) => void) | undefined;
+  /** Bytes of tensors in memory that another library gave. */
+  elsewhere = 0;
   /** Where memory comes from while a step is recorded. */
   arena: Arena | undefined;
   private readonly arenas: Arena[] = [];
@@ -184,8 +186,7 @@ export class CudaDriver {
     const size = Math.max(bytes, 16);
     let status = this.status('cuMemAllocAsync', this.out, size, this.stream);
     if (status === OUT_OF_MEMORY) {
-      this.synchronize();
-      this.call('cuMemPoolTrimTo', this.pool, 0);
+      this.trim();
       status = this.status('cuMemAllocAsync', this.out, size, this.stream);
     }
     if (status === OUT_OF_MEMORY) {
@@ -196,6 +197,12 @@ export class CudaDriver {
     }
     if (status !== SUCCESS) this.fail(status, 'cuMemAllocAsync');
     return Number(this.out[0]);
+  }
+
+  /** Gives back to the GPU what was released and kept for the next that asks. */
+  trim(): void {
+    this.synchronize();
+    this.call('cuMemPoolTrimTo', this.pool, 0);
   }
 
   release(address: number): void {
@@ -238,7 +245,7 @@ export class CudaDriver {
     const free = this.long((out) => this.call('cuMemGetInfo_v2', out, total));
     const used = this.long((out) => this.call('cuMemPoolGetAttribute', this.pool, POOL_USED_CURRENT, out));
     const peak = this.long((out) => this.call('cuMemPoolGetAttribute', this.pool, POOL_USED_HIGH, out));
-    return { free, used, peak };
+    return { free, used: used + this.elsewhere, peak: peak + this.elsewhere };
   }
 
   resetPeak(): void {

@@ -43,6 +43,8 @@ export class HostDevice {
       release: (address: number) => this.release(address),
       call: (name: string, ...args: unknown[]) => this.call(name, args),
       synchronize: () => {},
+      trim: () => {},
+      elsewhere: 0,
       stream: 0,
       createUrgentStream: () => 1,
       createStream: () => 2,
@@ -70,7 +72,7 @@ export class HostDevice {
     return this.sizes.size;
   }
 
-  private allocate(bytes: number): number {
+  allocate(bytes: number): number {
     const address = this.top;
     this.sizes.set(address, bytes);
     this.top += Math.ceil(Math.max(bytes, 16) / ALIGNMENT) * ALIGNMENT;

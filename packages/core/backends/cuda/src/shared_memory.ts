@@ -20,6 +20,13 @@ export class SharedMemory {
     return new SharedMemory(driver, bytes, Infinity);
   }
 
+  /** Memory at an address that others gave, which stays. */
+  static at(driver: CudaDriver, address: number): SharedMemory {
+    const memory = new SharedMemory(driver, 0, Infinity);
+    memory.at = address;
+    return memory;
+  }
+
   get address(): number {
     this.at ??= this.driver.allocate(this.bytes);
     return this.at;

@@ -2,6 +2,7 @@
  * NCCL through koffi: sums and copies between the GPUs of a run. Calls are put on a stream and return at once; every
  * process makes the same calls in the same order. https://docs.nvidia.com/deeplearning/nccl/
  */
+import { OutOfMemoryError } from '@stickbreaking/base';
 import koffi, { type KoffiFunc } from 'koffi';
 import { CudaError } from '../errors.js';
 import { loadLibrary } from '../libraries.js';
@@ -9,13 +10,20 @@ import type { StorageType } from '../storage.js';
 
 /** The oldest whose configuration has the layout below. */
 const LEAST = 21_800;
+/** The first in which copy engines can gather, and a configuration asks for it. */
+const COPY_ENGINES = 22_800;
 const ID_BYTES = 128;
 const UNSET = -(2 ** 31);
 /** ncclDataType_t */
 const TYPES = { u8: 1, i32: 2, f32: 7, f64: 8, bf16: 9 } as const satisfies Record<StorageType | 'f64', number>;
 const SUM = 0;
 const SUCCESS = 0;
+const CUDA_ERROR = 1;
 const IN_PROGRESS = 7;
+/** NCCL_CTA_POLICY_ZERO: no multiprocessors, where that is possible. */
+const NO_BLOCKS = 2;
+/** NCCL_WIN_COLL_SYMMETRIC: every process has such memory, in which all collectives use the same places. */
+const SYMMETRIC = 1;
 
 type Call = (...args: unknown[]) => number;
 
@@ -32,7 +40,6 @@ function open(): Library {
   koffi.struct('ncclUniqueId', { internal: koffi.array('uint8', ID_BYTES, 'Typed') });
   const buffers = ['uint64', 'uint64', 'size_t'];
   const signatures: Record<string, string[]> = {
-    ncclGetVersion: ['void*'],
     ncclGetUniqueId: ['void*'],
     ncclCommInitRankConfig: ['void*', 'int', 'ncclUniqueId', 'int', 'void*'],
     ncclCommGetAsyncError: ['uint64', 'void*'],
@@ -46,6 +53,13 @@ function open(): Library {
     ncclGroupEnd: [],
     ncclCommSplit: ['uint64', 'int', 'int', 'void*', 'void*'],
   };
+  const getVersion = handle.func('ncclGetVersion', 'int', ['void*']) as unknown as Call;
+  const version = new Int32Array(1);
+  getVersion(version);
+  if (version[0]! >= COPY_ENGINES) {
+    signatures.ncclMemAlloc = ['void*', 'size_t'];
+    signatures.ncclCommWindowRegister = ['uint64', 'uint64', 'size_t', 'void*', 'int'];
+  }
   const f = Object.fromEntries(
     Object.entries(signatures).map(([name, types]) => [name, handle.func(name, 'int', types) as unknown as Call]),
   );
@@ -54,13 +68,13 @@ function open(): Library {
   const call = (name: string, ...args: unknown[]) => {
     const status = f[name]!(...args);
     if (status === SUCCESS || status === IN_PROGRESS) return;
+    if (status === CUDA_ERROR && name === 'ncclMemAlloc')
+      throw new OutOfMemoryError(`out of GPU memory: ${Math.ceil(Number(args[1]) / 2 ** 20)} MiB asked of NCCL`);
     const more = lastError(0)?.trim().split('\n').at(-1);
     throw new CudaError(
       `${name} failed: ${errorString(status)}${more ? ` (${more})` : ''}; set NCCL_DEBUG=WARN for more`,
     );
   };
-  const version = new Int32Array(1);
-  call('ncclGetVersion', version);
   const found = `${Math.floor(version[0]! / 10_000)}.${Math.floor(version[0]! / 100) % 100}.${version[0]! % 100}`;
   if (version[0]! < LEAST) throw new CudaError(`NCCL ${found} found (${path}), 2.18 or newer needed`);
   opened = { version: version[0]!, call };
@@ -74,21 +88,31 @@ export function ncclId(): string {
   return Buffer.from(id).toString('base64');
 }
 
-/** ncclConfig_t as of 2.18: newer libraries take it by its size and version. */
-export function configBytes(): Uint8Array {
-  const view = new DataView(new ArrayBuffer(48));
-  view.setBigUint64(0, 48n, true);
+/**
+ * ncclConfig_t, as of 2.18 or, for a library that has it, as of 2.28: newer libraries take either by its size and version.
+ *
+ * @param version of the library
+ */
+export function configBytes(version = LEAST): Uint8Array {
+  const isNew = version >= COPY_ENGINES;
+  const size = isNew ? 80 : 48;
+  const view = new DataView(new ArrayBuffer(size));
+  view.setBigUint64(0, BigInt(size), true);
   view.setUint32(8, 0xcafebeef, true);
-  view.setUint32(12, LEAST, true);
+  view.setUint32(12, isNew ? COPY_ENGINES : LEAST, true);
   // blocking, cgaClusterSize, minCTAs, maxCTAs; netName is a pointer; splitShare
-  for (const [at, value] of [
+  const fields = [
     [16, 1],
     [20, UNSET],
     [24, UNSET],
     [28, UNSET],
     [40, UNSET],
-  ] as const)
-    view.setInt32(at, value, true);
+  ];
+  // trafficClass; commName is a pointer; collnetEnable, CTAPolicy, shrinkShare, nvlsCTAs, nChannelsPerNetPeer,
+  // nvlinkCentricSched
+  if (isNew) fields.push([44, UNSET], [56, UNSET], [60, NO_BLOCKS]);
+  if (isNew) fields.push([64, UNSET], [68, UNSET], [72, UNSET], [76, UNSET]);
+  for (const [at, value] of fields) view.setInt32(at!, value!, true);
   return new Uint8Array(view.buffer);
 }
 
@@ -118,7 +142,7 @@ export class Communicator {
   static join(rank: number, size: number, id: string): Communicator {
     const internal = new Uint8Array(Buffer.from(id, 'base64'));
     return new Communicator(rank, size, (library, out) =>
-      library.call('ncclCommInitRankConfig', out, size, { internal }, rank, configBytes()),
+      library.call('ncclCommInitRankConfig', out, size, { internal }, rank, configBytes(library.version)),
     );
   }
 
@@ -127,6 +151,21 @@ export class Communicator {
     return new Communicator(this.rank % size, size, (library, out) =>
       library.call('ncclCommSplit', this.comm, Math.floor(this.rank / size), this.rank, out, configBytes()),
     );
+  }
+
+  /**
+   * Device memory in which copy engines gather, so that no multiprocessor is taken, where the GPUs are one host's and the
+   * library can do it; undefined where it cannot. Every process must ask for as much at the same time. It stays until the
+   * process ends.
+   */
+  memory(bytes: number): number | undefined {
+    const { library, comm } = this;
+    if (library.version < COPY_ENGINES) return undefined;
+    const out = new BigUint64Array(1);
+    library.call('ncclMemAlloc', out, bytes);
+    const address = Number(out[0]);
+    library.call('ncclCommWindowRegister', comm, address, bytes, out, SYMMETRIC);
+    return address;
   }
 
   /** Gives `bytes` to every process, in order, and takes as many from each; `to` is other memory than `from`. */

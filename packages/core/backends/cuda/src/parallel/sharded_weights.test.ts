@@ -56,6 +56,8 @@ function communicators(devices: readonly HostDevice[]): Communicator[] {
         ask(rank, 'allGather', address, count, type, part),
       allReduce: (address: number, count: number, type: Type) => ask(rank, 'allReduce', address, count, type),
       check: () => {},
+      // The first process's device has such memory, as the second's might not.
+      memory: (bytes: number) => (rank === 0 ? devices[0]!.allocate(bytes) : undefined),
     };
     return made as unknown as Communicator;
   });

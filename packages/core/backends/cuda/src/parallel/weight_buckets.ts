@@ -9,6 +9,9 @@ import { BYTES, type Entry } from '../storage.js';
 import type { Gpus } from './gpus.js';
 import type { Sharing, Slice } from './layout.js';
 
+/** Bytes that a bucket begins at a multiple of. */
+const ALIGNMENT = 4096;
+
 interface Bucket {
   /** All of it. */
   memory: SharedMemory;
@@ -32,8 +35,9 @@ export class WeightBuckets {
   ) {
     const { driver } = gpus.backend;
     const { size: processes } = gpus.communicator;
-    this.all = sharing.buckets.map(({ size }) => ({
-      memory: SharedMemory.lasting(driver, size * BYTES.bf16),
+    const memories = inParts ? undefined : givenBy(gpus, sharing);
+    this.all = sharing.buckets.map(({ size }, index) => ({
+      memory: memories?.[index] ?? SharedMemory.lasting(driver, size * BYTES.bf16),
       part: inParts ? SharedMemory.lasting(driver, (size / processes) * BYTES.bf16) : undefined,
       gathered: driver.createEvent(),
     }));
@@ -142,4 +146,19 @@ export class WeightBuckets {
     driver.waitEvent(this.all[index]!.gathered);
     for (const { entry } of this.entriesOf(index)) entry.before = undefined;
   }
+}
+
+/** Memory of all buckets, in which copy engines gather; undefined where there is none. */
+function givenBy({ backend: { driver }, communicator }: Gpus, { buckets }: Sharing): SharedMemory[] | undefined {
+  const bytes = buckets.map(({ size }) => Math.ceil((size * BYTES.bf16) / ALIGNMENT) * ALIGNMENT);
+  const whole = bytes.reduce((sum, one) => sum + one, 0);
+  driver.trim();
+  let address = communicator.memory(whole);
+  if (address === undefined) return undefined;
+  driver.elsewhere += whole;
+  return bytes.map((length) => {
+    const memory = SharedMemory.at(driver, address!);
+    address! += length;
+    return memory;
+  });
 }
