@@ -83,8 +83,8 @@ async function run(args: Arguments, wiring: Wiring): Promise<number> {
   if (args.plan) return await plan(args, config, asked, wiring);
   const started = await startProcesses(args, asked, countGpus);
   if ('exitCode' in started) return started.exitCode;
-  const { place } = started;
   const backend = await selectBackend(asked);
+  const place = started.place ?? placeAlone(config, backend);
   if (!place) return await trainHere(args, config, backend, wiring);
   const world = await joinWorld(place, args, config, backend);
   try {
@@ -95,6 +95,13 @@ async function run(args: Arguments, wiring: Wiring): Promise<number> {
     const { message, exitCode } = faultOf(error);
     return await world.watchdog.fail(message, exitCode);
   }
+}
+
+/** One GPU goes the way of several where it is to give the same bits as they. */
+function placeAlone({ parallel: { orderedSums } }: RunConfig, { name }: SelectedBackend): Place | undefined {
+  if (!orderedSums || name !== 'cuda') return undefined;
+  const alone = { rank: 0, size: 1, localRank: 0, localSize: 1, launcher: 'torchrun' } as const;
+  return { ...alone, master: { host: '127.0.0.1', port: 0 } };
 }
 
 /** How many GPUs this machine shows. */
@@ -115,8 +122,13 @@ async function plan(args: Arguments, config: RunConfig, asked: string, wiring: W
 async function joinWorld(place: Place, args: Arguments, config: RunConfig, backend: SelectedBackend): Promise<World> {
   const latest = args.resume && newestCheckpoint(config);
   const identity = { ...config, resume: args.resume, backend: backend.name, checkpoint: latest || 'none' };
-  const { shard, context, timeoutSeconds } = config.parallel;
-  if (backend.name === 'cuda') return await joinByNccl(place, backend, { identity, shard, context, timeoutSeconds });
+  const { shard, context, orderedSums, timeoutSeconds } = config.parallel;
+  if (orderedSums && (backend.name !== 'cuda' || 8 % place.size > 0))
+    throw new UserError(
+      `parallel.orderedSums is for 1, 2, 4 or 8 GPUs, and this run is on ${place.size} ${backend.name === 'cuda' ? 'of them' : 'CPU processes'}.`,
+    );
+  if (backend.name === 'cuda')
+    return await joinByNccl(place, backend, { identity, shard, context, orderedSums, timeoutSeconds });
   if (shard === 'weights')
     throw new UserError('parallel.shard is weights, which is for GPUs: take gradients, or leave it out.');
   return await joinByMpi(place, { identity, timeoutSeconds, shard, context });

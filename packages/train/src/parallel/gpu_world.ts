@@ -24,6 +24,7 @@ class GpuCollective implements Collective {
     private readonly watchdog: Watchdog,
     private readonly shard: Shard,
     context: number,
+    private readonly orderedSums: boolean,
   ) {
     if (context > 1) this.sequence = gpus.sequence(context);
     this.passesTogether = shard === 'weights';
@@ -56,7 +57,8 @@ class GpuCollective implements Collective {
   }
 
   share({ parameters }: LlamaModel): SharedWeights {
-    return new this.cuda.ShardedWeights(this.gpus, parameters, (name, { rank }) => decays(name, rank), this.shard);
+    const isMatrix = (name: string, { rank }: { rank: number }) => decays(name, rank);
+    return new this.cuda.ShardedWeights(this.gpus, parameters, isMatrix, this.shard, this.orderedSums);
   }
 }
 
@@ -68,7 +70,13 @@ class GpuCollective implements Collective {
 export async function joinByNccl(
   place: Place,
   backend: Pick<SelectedBackend, 'name'>,
-  { identity, timeoutSeconds, shard = 'optimizer', context = 1 }: JoinOptions & { shard?: Shard | undefined },
+  {
+    identity,
+    timeoutSeconds,
+    shard = 'optimizer',
+    context = 1,
+    orderedSums = false,
+  }: JoinOptions & { shard?: Shard | undefined; orderedSums?: boolean },
 ): Promise<World & { gpus: Gpus }> {
   const cuda = await import('@stickbreaking/core/cuda');
   // The same bits in every run: rings add in one order, and sums inside a switch do not.
@@ -87,7 +95,7 @@ export async function joinByNccl(
     place,
     gpus,
     watchdog,
-    collective: new GpuCollective(cuda, gpus, watchdog, shard, context),
+    collective: new GpuCollective(cuda, gpus, watchdog, shard, context, orderedSums),
     description: `${size} GPUs by ${gpus.communicator.version} (${backend.name})`,
     close: async () => {
       gpus.close();

@@ -71,7 +71,7 @@ export async function sharedGradients(
   }
   // Where one process gives the step up, it still takes part in the sums, and then all do.
   const sums = weights.finishSums(gradients!);
-  const facts = factsOf(signal?.aborted ?? false, losses, rounds, weights.countedOnce(sums));
+  const facts = factsOf(signal?.aborted ?? false, losses, rounds, () => weights.countedOnce(sums));
   dispose(losses);
   // Asked for before anything that `early` launches.
   const routed = routings.numbers();
@@ -84,16 +84,17 @@ export async function sharedGradients(
   const own = all ? undefined : await facts.data();
   const rows = all ? await all.values : [await collective.sumNumbers([...own!])];
   dispose(all ? [facts, all.rows] : facts);
-  const totals = rows[0]!.map((_, i) => rows.reduce((total, row) => total + row[i]!, 0));
   const ownRouting = await routed;
   const routing = routings.metrics(ownRouting.length > 0 ? await collective.sumNumbers(ownRouting) : []);
-  if (Number.isNaN(totals[0])) {
+  if (rows.some(([stopped]) => Number.isNaN(stopped))) {
     for (const one of sums.values()) one.dispose();
     return undefined;
   }
-  const totalOf = (from: number, to?: number) => totals.slice(from, to).reduce((total, one) => total + one, 0);
-  const gradientNorm = Math.sqrt(totalOf(1 + rounds));
-  return { loss: totalOf(1, 1 + rounds), gradients: sums, gradientNorm, routing };
+  // In the order of the micro-batches, and of the parts: the same on any number of processes.
+  let [loss, squares] = [0, 0];
+  for (let round = 0; round < rounds; round++) for (const row of rows) loss += row[1 + round]!;
+  for (const row of rows) for (const one of row.slice(1 + rounds)) squares += one;
+  return { loss, gradients: sums, gradientNorm: Math.sqrt(squares), routing };
 }
 
 /** What all processes are told of one: whether it gives the step up, its losses, squares of its gradients' norms. */
@@ -101,11 +102,11 @@ function factsOf(
   stopped: boolean,
   losses: readonly Scalar[],
   rounds: number,
-  gradients: readonly (readonly Tensor[])[],
+  gradients: () => readonly (readonly Tensor[])[],
 ): Tensor1D {
   return tidy(() => {
     const none = Array.from({ length: rounds - losses.length }, () => scalar(0));
-    const squares = gradients.map((group) => (group.length > 0 ? square(globalNorm(group)) : scalar(0)));
+    const squares = gradients().map((group) => (group.length > 0 ? square(globalNorm(group)) : scalar(0)));
     // Not a number: an update on the device, which nobody can take back in time, then does nothing.
     const all = [scalar(stopped ? Number.NaN : 0), ...losses, ...none, ...squares];
     return concat(all.map((one) => reshape(one, [1]) as Tensor1D));
@@ -117,7 +118,7 @@ function normIn(rows: Tensor2D, from: number): Scalar {
   return tidy(() => {
     const [size, columns] = rows.shape;
     const before = sum<Scalar>(slice(rows, [0, 0], [size, from]));
-    const squares = sum<Scalar>(slice(rows, [0, from], [size, columns - from]));
+    const squares = sum<Scalar>(reshape(slice(rows, [0, from], [size, columns - from]), [-1]));
     return add<Scalar>(sqrt(squares), mul(before, 0));
   });
 }

@@ -34,7 +34,10 @@ export interface SharedWeights {
   endBatch(): void;
   /** Ends the sums. All gradients are consumed; the result belongs to `owned`. */
   finishSums(gradients: ReadonlyMap<string, Tensor>): Map<string, Tensor>;
-  /** Those of the sums that count once over all processes, in groups, of which later ones may take longer to be there. */
+  /**
+   * Those of the sums that count once over all processes, in groups, of which later ones may take longer to be there.
+   * To be called in a tidy: it may make tensors.
+   */
   countedOnce(sums: ReadonlyMap<string, Tensor>): Tensor[][];
   /**
    * After an update, first of what is outside the layers and then of these: what is read of it from here on has every

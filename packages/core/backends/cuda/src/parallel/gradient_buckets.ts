@@ -8,7 +8,8 @@ import { engine, keep, type Tensor } from '@tensorflow/tfjs-core';
 import { SharedMemory } from '../shared_memory.js';
 import { BYTES, type Entry } from '../storage.js';
 import type { Gpus } from './gpus.js';
-import type { Matrix, Sharing } from './layout.js';
+import { type Matrix, type Sharing, slicesOf } from './layout.js';
+import { OrderedSums, SHARES } from './ordered_sums.js';
 
 /** Where a vector's gradient begins, in elements. */
 export interface Vector {
@@ -26,6 +27,8 @@ interface Bucket {
   missing: Set<string>;
   /** Where the sum is kept from one micro-batch to the next, if each is summed for itself. */
   part: SharedMemory | undefined;
+  /** Where micro-batches are added in their order. */
+  ordered: OrderedSums | undefined;
   summed: number;
 }
 
@@ -47,6 +50,10 @@ export class GradientBuckets {
   private readonly othersSummed: number;
   private readonly allSummed: number;
   private readonly vectorSums: SharedMemory;
+  /** Of vectors, where micro-batches are added in their order: this process's, and what is made of them. */
+  private readonly ownVectors: SharedMemory;
+  private readonly orderedVectors: OrderedSums | undefined;
+  private readonly vectorGradients = new Map<string, Tensor>();
   /** Buckets whose gradients are complete and whose sums have begun, from the last to the first. */
   private complete = 0;
   private begun = 0;
@@ -56,6 +63,7 @@ export class GradientBuckets {
   /**
    * @param apart whether every micro-batch's gradients are summed for themselves, so that only this process's part of them
    *   stays (ZeRO-2)
+   * @param ordered whether they are added in the order of the micro-batches, which are `apart` then
    */
   constructor(
     private readonly gpus: Gpus,
@@ -63,18 +71,26 @@ export class GradientBuckets {
     private readonly vectors: ReadonlyMap<string, Vector>,
     private readonly vectorElements: number,
     private readonly apart: boolean,
+    private readonly ordered = false,
   ) {
     const { driver } = gpus.backend;
     [this.othersSummed, this.allSummed] = [driver.createEvent(), driver.createEvent()];
     this.vectorSums = SharedMemory.lasting(driver, vectorElements * BYTES.f32);
-    this.all = sharing.buckets.map(({ size }) => ({
-      memory: SharedMemory.lasting(driver, size * BYTES.f32),
-      entries: new Map(),
-      hasAppeared: false,
-      missing: new Set(),
-      part: apart ? SharedMemory.lasting(driver, (size / gpus.communicator.size) * BYTES.f32) : undefined,
-      summed: driver.createEvent(),
-    }));
+    this.ownVectors = SharedMemory.lasting(driver, vectorElements * BYTES.f32);
+    if (ordered) this.orderedVectors = new OrderedSums(gpus, this.vectorSums, vectorElements);
+    this.all = sharing.buckets.map(({ size }) => {
+      const count = size / gpus.communicator.size;
+      const part = apart ? SharedMemory.lasting(driver, count * BYTES.f32) : undefined;
+      return {
+        memory: SharedMemory.lasting(driver, size * BYTES.f32),
+        entries: new Map(),
+        hasAppeared: false,
+        missing: new Set(),
+        part,
+        ordered: part && ordered ? new OrderedSums(gpus, part, count) : undefined,
+        summed: driver.createEvent(),
+      };
+    });
   }
 
   /** Forgets the sums of the step before. */
@@ -82,7 +98,9 @@ export class GradientBuckets {
     for (const bucket of this.all) {
       bucket.memory.free();
       bucket.hasAppeared = false;
+      bucket.ordered?.clear();
     }
+    this.orderedVectors?.clear();
     this.batches = 0;
   }
 
@@ -103,6 +121,12 @@ export class GradientBuckets {
     this.batches++;
     if (before && !this.apart) return before;
     const sums = new Map(before);
+    this.vectorGradients.clear();
+    if (this.ordered)
+      for (const name of this.vectors.keys()) {
+        sums.get(name)?.dispose();
+        sums.delete(name);
+      }
     for (const [name, matrix] of this.sharing.matrices) {
       sums.get(name)?.dispose();
       sums.set(name, this.blank(name, matrix));
@@ -137,7 +161,7 @@ export class GradientBuckets {
     const { memory, entries, part } = bucket;
     const { size } = this.sharing.buckets[index]!;
     const { address } = memory;
-    const holds = part !== undefined && this.batches > 1;
+    const holds = part !== undefined && !this.ordered && this.batches > 1;
     if (holds) {
       const { driver } = backend;
       driver.call('cuMemsetD8Async', address, 0, size * BYTES.f32, driver.stream);
@@ -155,7 +179,10 @@ export class GradientBuckets {
   /** Takes a gradient that is complete for a micro-batch and gives it back as it lies in its bucket. */
   settle(name: string, gradient: Tensor): Tensor {
     const matrix = this.sharing.matrices.get(name);
-    if (!matrix) return gradient;
+    if (!matrix) {
+      if (this.ordered) this.vectorGradients.set(name, gradient);
+      return gradient;
+    }
     const { backend } = this.gpus;
     const bucket = this.all[matrix.bucket]!;
     if (!bucket.hasAppeared) this.appear(matrix.bucket);
@@ -190,6 +217,22 @@ export class GradientBuckets {
   /** Ends a micro-batch, in which this process may have had nothing to do. */
   endBatch(): void {
     if (this.isLast || this.apart) this.beginSums(this.all.length);
+    if (!this.orderedVectors) return;
+    this.orderedVectors.add();
+    this.collectVectors(this.ownVectors.address, this.vectorGradients);
+    this.orderedVectors.sendToAll(this.ownVectors.address);
+  }
+
+  /** Puts the vectors' gradients where they lie together; zeros where there is none. */
+  private collectVectors(address: number, gradients: ReadonlyMap<string, Tensor>): void {
+    const { backend } = this.gpus;
+    const { driver } = backend;
+    driver.call('cuMemsetD8Async', address, 0, this.vectorElements * BYTES.f32, driver.stream);
+    for (const [name, { offset, elements }] of this.vectors) {
+      const gradient = gradients.get(name);
+      const to = address + offset * BYTES.f32;
+      if (gradient) backend.castTo({ address: to, type: 'f32' }, backend.entry(gradient), elements);
+    }
   }
 
   /** Begins the sums of so many buckets, in one order on all processes: the last layer's first. */
@@ -198,7 +241,7 @@ export class GradientBuckets {
     const { backend, communicator } = gpus;
     for (; this.begun < until; this.begun++) {
       const index = this.all.length - 1 - this.begun;
-      const { memory, entries, part, summed, hasAppeared } = this.all[index]!;
+      const { memory, entries, part, ordered, summed, hasAppeared } = this.all[index]!;
       if (!hasAppeared) this.appear(index);
       for (const entry of entries.values()) if (entry.blank) backend.writeZeros(entry);
       entries.clear();
@@ -206,7 +249,8 @@ export class GradientBuckets {
       const to = part?.address;
       const count = this.sharing.buckets[index]!.size / communicator.size;
       if (index === 0) gpus.record(this.othersSummed);
-      gpus.begin((collectives, stream) => collectives.reduceScatter(address, count, 'f32', stream, to));
+      if (ordered) ordered.send(address);
+      else gpus.begin((collectives, stream) => collectives.reduceScatter(address, count, 'f32', stream, to));
       if (!part) continue;
       gpus.record(summed);
       this.leave(index + 1);
@@ -218,6 +262,7 @@ export class GradientBuckets {
     const bucket = this.all[index];
     if (!bucket?.part || !bucket.memory.isThere) return;
     this.gpus.backend.driver.waitEvent(bucket.summed);
+    bucket.ordered?.add();
     bucket.memory.free();
   }
 
@@ -232,17 +277,15 @@ export class GradientBuckets {
     const { backend, communicator } = gpus;
     const { driver } = backend;
     const { address: vectors } = this.vectorSums;
-    driver.call('cuMemsetD8Async', vectors, 0, vectorElements * BYTES.f32, driver.stream);
-    for (const [name, { offset, elements }] of this.vectors) {
-      const gradient = gradients.get(name);
-      const to = vectors + offset * BYTES.f32;
-      if (gradient) backend.castTo({ address: to, type: 'f32' }, backend.entry(gradient), elements);
+    if (this.orderedVectors) this.orderedVectors.add();
+    else {
+      this.collectVectors(vectors, gradients);
+      gpus.begin((collectives, stream) => collectives.allReduce(vectors, vectorElements, 'f32', stream));
     }
     for (const gradient of gradients.values()) gradient.dispose();
-    gpus.begin((collectives, stream) => collectives.allReduce(vectors, vectorElements, 'f32', stream));
     gpus.record(this.allSummed);
     this.all.forEach((_, index) => {
-      if (index > 0) this.leave(index);
+      if (index > 0 || this.ordered) this.leave(index);
     });
     const sums = new Map<string, Tensor>();
     const [others, last] = [this.othersSummed, this.allSummed].map((event) => once(() => driver.waitEvent(event)));
@@ -259,6 +302,24 @@ export class GradientBuckets {
       place(name, [1, length], part ?? memory, part ? from - own : from);
     }
     return sums;
+  }
+
+  /**
+   * Of sums that were added in order, this process's matrices by parts that are the same however many processes there are.
+   * The tensors are the caller's.
+   */
+  shares(): Tensor[][] {
+    const { backend, communicator } = this.gpus;
+    const each = SHARES / communicator.size;
+    return Array.from({ length: each }, (_, i) =>
+      slicesOf(this.sharing.buckets, communicator.rank * each + i, SHARES).map(({ bucket, from, length }) => {
+        const memory = this.all[bucket]!.part!;
+        const own = (this.sharing.buckets[bucket]!.size / communicator.size) * communicator.rank;
+        const address = memory.address + (from - own) * BYTES.f32;
+        const info = backend.place({ shape: [1, length], type: 'f32', address, memory });
+        return engine().makeTensorFromTensorInfo(info, backend);
+      }),
+    );
   }
 }
 

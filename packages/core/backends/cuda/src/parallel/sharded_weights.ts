@@ -8,6 +8,7 @@ import { elementsOf } from '../storage.js';
 import type { Gpus } from './gpus.js';
 import { GradientBuckets, isLastSummed, type Vector } from './gradient_buckets.js';
 import { bucketsOf, type Matrix, type Sharing, slicesOf, withPadding } from './layout.js';
+import { SHARES } from './ordered_sums.js';
 import { Snapshot } from './snapshot.js';
 import { WeightBuckets } from './weight_buckets.js';
 
@@ -26,12 +27,15 @@ export class ShardedWeights {
    * Takes over the memory of the model's parameters.
    *
    * @param isMatrix whether a parameter is read by matmuls alone, in bfloat16
+   * @param ordered whether gradients are added in the order of the micro-batches, so that any number of processes that
+   *   divides 8 gives the same bits
    */
   constructor(
     private readonly gpus: Gpus,
     parameters: ReadonlyMap<string, Variable>,
     isMatrix: (name: string, parameter: Variable) => boolean,
     shard: Shard = 'optimizer',
+    private readonly ordered = false,
   ) {
     const { backend } = gpus;
     const { rank, size } = gpus.communicator;
@@ -45,7 +49,9 @@ export class ShardedWeights {
       this.vectors.set(name, { shape: parameter.shape, offset: vectorEnd, elements: parameter.size });
       vectorEnd += Math.ceil(parameter.size / 8) * 8;
     }
-    const buckets = bucketsOf(items, size);
+    if (ordered && SHARES % size > 0)
+      throw new Error(`sums in order need a divisor of ${SHARES} processes, not ${size}`);
+    const buckets = bucketsOf(items, ordered ? SHARES : size);
     const matrices = new Map<string, Matrix>();
     buckets.forEach(({ slots }, bucket) => {
       for (const { name, offset, elements } of slots) {
@@ -55,7 +61,14 @@ export class ShardedWeights {
       }
     });
     this.sharing = { buckets, slices: slicesOf(buckets, rank, size), matrices };
-    this.gradients = new GradientBuckets(gpus, this.sharing, this.vectors, vectorEnd, shard !== 'optimizer');
+    this.gradients = new GradientBuckets(
+      gpus,
+      this.sharing,
+      this.vectors,
+      vectorEnd,
+      shard !== 'optimizer' || ordered,
+      ordered,
+    );
     this.weights = new WeightBuckets(gpus, this.sharing, parameters, shard === 'weights');
     const slices = this.weights.takeOver();
     for (const [name, parameter] of parameters) {
@@ -98,6 +111,10 @@ export class ShardedWeights {
   /** Those of a step's sums that count once over all processes, first those that are there while others still come. */
   countedOnce(sums: ReadonlyMap<string, Tensor>): Tensor[][] {
     const isFirst = this.gpus.communicator.rank === 0;
+    if (this.ordered) {
+      const vectors = [...this.vectors.keys()].map((name) => sums.get(name)!);
+      return this.gradients.shares().map((share, i) => (isFirst && i === 0 ? [...vectors, ...share] : share));
+    }
     const groups: Tensor[][] = [[], []];
     for (const [name, sum] of sums) {
       const matrix = this.sharing.matrices.get(name);

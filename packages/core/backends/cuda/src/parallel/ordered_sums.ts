@@ -1,0 +1,78 @@
+/**
+ * Sums over micro-batches in the order of these, whichever process worked on one: what each process has of a bucket is
+ * sent to whom it belongs to as it is, who adds. A ring of processes adds in an order of its own for every number of them.
+ */
+import { i64, pointer } from '../driver.js';
+import { vectorBlocks } from '../grids.js';
+import { THREADS } from '../kernel_interface.js';
+import { SharedMemory } from '../shared_memory.js';
+import { BYTES } from '../storage.js';
+import type { Gpus } from './gpus.js';
+
+/**
+ * Equal parts of a bucket for which the norm is taken one by one, so that it has the same bits on any number of processes
+ * that divides this.
+ */
+export const SHARES = 8;
+
+/** Float32 numbers of which this process has the sums over micro-batches, in its part of a bucket or all of a few. */
+export class OrderedSums {
+  private readonly received: SharedMemory;
+  private readonly arrived: number;
+  private isEmpty = true;
+  private isComing = false;
+
+  /** @param part where the sums are, so many numbers */
+  constructor(
+    private readonly gpus: Gpus,
+    private readonly part: SharedMemory,
+    private readonly count: number,
+  ) {
+    const { driver } = gpus.backend;
+    this.received = SharedMemory.lasting(driver, count * gpus.communicator.size * BYTES.f32);
+    this.arrived = driver.createEvent();
+  }
+
+  /** Forgets what was added so far. */
+  clear(): void {
+    this.isEmpty = true;
+  }
+
+  /** Begins to send what a micro-batch of every process gave: to each the part that is its own. */
+  send(address: number): void {
+    const { address: to } = this.received; // taken before the collective is put behind what was computed so far
+    this.gpus.begin((communicator, stream) => communicator.allToAll(address, to, this.count * BYTES.f32, stream));
+    this.arrive();
+  }
+
+  /** The same of numbers of which every process has the sums of all. */
+  sendToAll(address: number): void {
+    const { address: to } = this.received;
+    this.gpus.begin((communicator, stream) => communicator.allGather(to, this.count, 'f32', stream, address));
+    this.arrive();
+  }
+
+  private arrive(): void {
+    this.gpus.record(this.arrived);
+    this.isComing = true;
+  }
+
+  /** Adds what has come, one process's after the other's. */
+  add(): void {
+    if (!this.isComing) return;
+    const { backend, communicator } = this.gpus;
+    backend.driver.waitEvent(this.arrived);
+    for (let rank = 0; rank < communicator.size; rank++) {
+      const address = this.received.address + rank * this.count * BYTES.f32;
+      if (this.isEmpty)
+        backend.castTo({ address: this.part.address, type: 'f32' }, { address, type: 'f32' }, this.count);
+      else {
+        const args = [pointer(this.part.address), pointer(this.part.address), pointer(address), i64(this.count)];
+        backend.launch('elementwise.cu', 'add_f32', { grid: [vectorBlocks(this.count)], block: THREADS }, args);
+      }
+      this.isEmpty = false;
+    }
+    this.received.free();
+    this.isComing = false;
+  }
+}
