@@ -34,23 +34,30 @@ const lossesOf = (name) => {
   const file = join(folder, `agree-${name}.jsonl`);
   return existsSync(file) ? readMetrics(file).flatMap((line) => ('loss' in line ? [line.loss] : [])) : [];
 };
-const first = lossesOf('1');
-const agree = Object.fromEntries(
-  ['2', 'all', 'context', 'gradients', 'weights'].map((name) => {
-    const losses = lossesOf(name);
-    if (losses.length === 0 || losses.length > first.length) return [name, null];
-    const differences = losses.map((loss, i) => Math.abs(loss - first[i]));
-    const largest = Math.max(...differences);
-    const mean = differences.reduce((sum, one) => sum + one, 0) / losses.length;
-    return [name, { steps: losses.length, largest, atStep: differences.indexOf(largest) + 1, mean }];
-  }),
-);
-const sums = text('bits.txt')
-  .trim()
-  .split('\n')
-  .map((line) => line.split(/\s+/));
-const sumsOf = (run) => sums.flatMap(([sum, file = '']) => (file.startsWith(`bits-${run}/`) ? [sum] : []));
-const same = (run) => sumsOf(1).length === 2 && sumsOf(1).join() === sumsOf(run).join();
+/** How far losses are from those of one GPU; null where they are not there, or are more. */
+function differenceFrom(first, losses) {
+  if (losses.length === 0 || losses.length > first.length) return null;
+  const differences = losses.map((loss, i) => Math.abs(loss - first[i]));
+  const largest = Math.max(...differences);
+  const mean = differences.reduce((sum, one) => sum + one, 0) / losses.length;
+  return { steps: losses.length, largest, atStep: differences.indexOf(largest) + 1, mean };
+}
+const differences = (names, prefix = '') =>
+  Object.fromEntries(names.map((name) => [name, differenceFrom(lossesOf(`${prefix}1`), lossesOf(`${prefix}${name}`))]));
+const agree = differences(['2', 'all', 'context', 'gradients', 'weights']);
+const agreeOrdered = differences(['2', 'all'], 'ordered-');
+/** Whether files of runs have the same sums as those of the first, by the runs' names. */
+function equalSums(name, runs) {
+  const lines = text(name)
+    .trim()
+    .split('\n')
+    .map((line) => line.split(/\s+/));
+  const sumsOf = (run) => lines.flatMap(([sum, file = '']) => (file.startsWith(`${run}/`) ? [sum] : []));
+  const [first, ...others] = runs.map(sumsOf);
+  return others.map((one) => first.length === 2 && first.join() === one.join());
+}
+const [twice, resumed] = equalSums('bits.txt', ['bits-1', 'bits-2', 'bits-3']);
+const [orderedOnTwo, orderedOnAll] = equalSums('ordered.txt', ['ordered-1', 'ordered-2', 'ordered-all']);
 const [, killedMs, code, said] = /^(\d+) ms code (\d+) (.*)/.exec(text('kill.txt')) ?? [];
 const pytorch = ['one', 'ddp', 'fsdp'].flatMap((name) => {
   const [, what, processes, ms, , all, peak] =
@@ -75,7 +82,8 @@ const result = {
   pytorch,
   nccl: nccl ? JSON.parse(nccl).results : [],
   differenceInLossFromOneGpu: agree,
-  equalBits: { twice: same(2), resumed: same(3) },
+  differenceInLossWithOrderedSums: agreeOrdered,
+  equalBits: { twice, resumed, orderedOnTwo, orderedOnAll },
   killed: killedMs ? { goneAfterMs: Number(killedMs), exitCode: Number(code), said } : null,
 };
 writeFileSync(join(folder, 'eight.json'), `${JSON.stringify(result, null, 2)}\n`);
@@ -88,4 +96,4 @@ for (const row of rows) {
 }
 for (const { what, gpus: n, msPerStep, tokensPerSecond, peakGiB } of pytorch)
   console.log(`PyTorch ${what}, ${n} GPUs: ${msPerStep} ms ${tokensPerSecond} tokens/s ${peakGiB} GiB`);
-console.log(JSON.stringify({ agree, bits: result.equalBits, killed: result.killed }));
+console.log(JSON.stringify({ agree, agreeOrdered, bits: result.equalBits, killed: result.killed }));

@@ -117,6 +117,12 @@ step context 60 "$(small context --gpus "$gpus" parallel.context="$gpus" stages.
 step shards 60 "$(small gradients --gpus "$gpus" parallel.shard=gradients stages.0.steps=100) & a=\$!
   $(small weights --gpus "$gpus" parallel.shard=weights stages.0.steps=100) >$out/shards-weights.log 2>&1; wait \$a
   for one in gradients weights; do cp $runs/\$one/metrics.jsonl $out/agree-\$one.jsonl; done"
+# Sums in the order of the micro-batches: the same bits on 1, 2 and all.
+ordered() { small "ordered-$1" parallel.orderedSums=true "${@:2}"; }
+step ordered 90 "$(on 0) $(ordered 1) & a=\$!; $(on "$((last - 1)),$last") $(ordered 2 --gpus 2) >$out/ordered-2.log 2>&1 & b=\$!
+  $(ordered all --gpus "$gpus") >$out/ordered-all.log 2>&1; wait \$a && wait \$b
+  for one in 1 2 all; do cp $runs/ordered-\$one/metrics.jsonl $out/agree-ordered-\$one.jsonl; done
+  cd $runs && sha256sum ordered-*/checkpoints/step-00000200/{model,optimizer}.safetensors | tee $out/ordered.txt"
 step bits 90 "$(small bits-1 --gpus "$gpus" stages.0.steps=20 stages.0.schedule.warmupSteps=5) & a=\$!; $(small bits-2 --gpus "$gpus" stages.0.steps=20 stages.0.schedule.warmupSteps=5) >/dev/null 2>&1; wait \$a
   $(small bits-3 --gpus "$gpus" stages.0.steps=10 stages.0.schedule.warmupSteps=5) && $(small bits-3 --gpus "$gpus" stages.0.steps=20 stages.0.schedule.warmupSteps=5 --resume)
   cd $runs && sha256sum bits-?/checkpoints/step-00000020/{model,optimizer}.safetensors | tee $out/bits.txt"

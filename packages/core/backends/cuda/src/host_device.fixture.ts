@@ -182,6 +182,9 @@ const kernels: Record<string, Kernel> = {
   cast_to_bf16: ([y, x, n], get, set) => {
     for (let i = 0; i < n!; i++) set(y!, 1, i, get(x!, 0, i));
   },
+  add_f32: ([y, a, b, n], get, set) => {
+    for (let i = 0; i < n!; i++) set(y!, 0, i, get(a!, 0, i) + get(b!, 0, i));
+  },
   copy_cast: ([y, yType, x, xType, n], get, set) => {
     for (let i = 0; i < n!; i++) set(y!, yType!, i, get(x!, xType!, i));
   },

@@ -155,12 +155,13 @@ export class Communicator {
 
   /**
    * Device memory in which copy engines gather, so that no multiprocessor is taken, where the GPUs are one host's and the
-   * library can do it; undefined where it cannot. Every process must ask for as much at the same time. It stays until the
-   * process ends.
+   * library can do it; undefined where it cannot, or NCCL_CTA_POLICY asks for something else. Every process must ask for
+   * as much at the same time. It stays until the process ends.
    */
   memory(bytes: number): number | undefined {
     const { library, comm } = this;
-    if (library.version < COPY_ENGINES) return undefined;
+    const policy = process.env.NCCL_CTA_POLICY ?? String(NO_BLOCKS);
+    if (library.version < COPY_ENGINES || policy !== String(NO_BLOCKS)) return undefined;
     const out = new BigUint64Array(1);
     library.call('ncclMemAlloc', out, bytes);
     const address = Number(out[0]);
