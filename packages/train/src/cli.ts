@@ -85,6 +85,7 @@ async function run(args: Arguments, wiring: Wiring): Promise<number> {
   if ('exitCode' in started) return started.exitCode;
   const backend = await selectBackend(asked);
   const place = started.place ?? placeAlone(config, backend);
+  if (config.parallel.orderedSums) checkOrderedSums(backend, place?.size ?? 1);
   if (!place) return await trainHere(args, config, backend, wiring);
   const world = await joinWorld(place, args, config, backend);
   try {
@@ -102,6 +103,13 @@ function placeAlone({ parallel: { orderedSums } }: RunConfig, { name }: Selected
   if (!orderedSums || name !== 'cuda') return undefined;
   const alone = { rank: 0, size: 1, localRank: 0, localSize: 1, launcher: 'torchrun' } as const;
   return { ...alone, master: { host: '127.0.0.1', port: 0 } };
+}
+
+/** @throws UserError where sums are not made in order */
+function checkOrderedSums({ name }: SelectedBackend, processes: number): void {
+  if (name === 'cuda' && 8 % processes === 0) return;
+  const here = name === 'cuda' ? `${processes} GPUs` : `the backend ${name}`;
+  throw new UserError(`parallel.orderedSums is for 1, 2, 4 or 8 GPUs, and this run is on ${here}: leave it out.`);
 }
 
 /** How many GPUs this machine shows. */
@@ -123,10 +131,6 @@ async function joinWorld(place: Place, args: Arguments, config: RunConfig, backe
   const latest = args.resume && newestCheckpoint(config);
   const identity = { ...config, resume: args.resume, backend: backend.name, checkpoint: latest || 'none' };
   const { shard, context, orderedSums, timeoutSeconds } = config.parallel;
-  if (orderedSums && (backend.name !== 'cuda' || 8 % place.size > 0))
-    throw new UserError(
-      `parallel.orderedSums is for 1, 2, 4 or 8 GPUs, and this run is on ${place.size} ${backend.name === 'cuda' ? 'of them' : 'CPU processes'}.`,
-    );
   if (backend.name === 'cuda')
     return await joinByNccl(place, backend, { identity, shard, context, orderedSums, timeoutSeconds });
   if (shard === 'weights')

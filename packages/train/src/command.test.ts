@@ -233,6 +233,12 @@ describe('what is wrong is told in one line', () => {
       ['parallel.shard=weights', 'samples={prompts: [a]}'],
       /samples.*expected none where parallel\.shard is weights/,
     ],
+    [
+      'sums in order of a shared sequence',
+      ['parallel.context=2', 'parallel.orderedSums=true'],
+      /parallel\.context: expected 1 where parallel\.orderedSums is set/,
+    ],
+    ['sums in order on a CPU', ['parallel.orderedSums=true'], /orderedSums is for 1, 2, 4 or 8 GPUs, .* the backend /],
     ['batches that do not divide', ['batchTokens=100'], /batchTokens .*multiple of microBatchTokens \(64\)/],
     ['too much memory', ['model.hiddenSize=160000', 'model.intermediateSize=400000'], /takes about .* of memory/],
     ['a stage with two lengths', ['stages.0.tokens=100'], /expected either tokens or steps/],

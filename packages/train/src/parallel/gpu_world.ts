@@ -90,7 +90,8 @@ export async function joinByNccl(
     ...(timeoutSeconds ? { timeoutSeconds } : {}),
   });
   const id = (await watchdog.ready) as string;
-  const gpus = new cuda.Gpus(opened, cuda.Communicator.join(rank, size, id));
+  const isOneHost = place.localSize === size;
+  const gpus = new cuda.Gpus(opened, cuda.Communicator.join(rank, size, id, isOneHost));
   return {
     place,
     gpus,

@@ -125,6 +125,7 @@ export class Communicator {
   private constructor(
     readonly rank: number,
     readonly size: number,
+    private readonly isOneHost: boolean,
     make: (library: Library, out: BigUint64Array) => void,
   ) {
     const { version } = this.library;
@@ -138,17 +139,19 @@ export class Communicator {
    * Finds the others; every process must call it.
    *
    * @param id what rank 0's `ncclId` gave
+   * @param isOneHost whether all GPUs are in one machine
    */
-  static join(rank: number, size: number, id: string): Communicator {
+  static join(rank: number, size: number, id: string, isOneHost: boolean): Communicator {
     const internal = new Uint8Array(Buffer.from(id, 'base64'));
-    return new Communicator(rank, size, (library, out) =>
-      library.call('ncclCommInitRankConfig', out, size, { internal }, rank, configBytes(library.version)),
-    );
+    return new Communicator(rank, size, isOneHost, (library, out) => {
+      const config = configBytes(isOneHost ? library.version : LEAST);
+      library.call('ncclCommInitRankConfig', out, size, { internal }, rank, config);
+    });
   }
 
   /** Over this process and those that follow one another with it, so many of them; every process must ask for the same. */
   part(size: number): Communicator {
-    return new Communicator(this.rank % size, size, (library, out) =>
+    return new Communicator(this.rank % size, size, this.isOneHost, (library, out) =>
       library.call('ncclCommSplit', this.comm, Math.floor(this.rank / size), this.rank, out, configBytes()),
     );
   }
@@ -159,9 +162,9 @@ export class Communicator {
    * as much at the same time. It stays until the process ends.
    */
   memory(bytes: number): number | undefined {
-    const { library, comm } = this;
+    const { library, comm, isOneHost } = this;
     const policy = process.env.NCCL_CTA_POLICY ?? String(NO_BLOCKS);
-    if (library.version < COPY_ENGINES || policy !== String(NO_BLOCKS)) return undefined;
+    if (!isOneHost || library.version < COPY_ENGINES || policy !== String(NO_BLOCKS)) return undefined;
     const out = new BigUint64Array(1);
     library.call('ncclMemAlloc', out, bytes);
     const address = Number(out[0]);
