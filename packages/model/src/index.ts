@@ -49,7 +49,7 @@ export {
   type TargetBatch,
   type TokenBatch,
 } from './model.js';
-export { countActiveParameters, countParameters, parameterShapes } from './parameters.js';
+export { countActiveParameters, countParameters, countRoutedParameters, parameterShapes } from './parameters.js';
 export {
   readSafetensors,
   type SafetensorsFile,

@@ -50,6 +50,12 @@ export function countActiveParameters(config: LlamaConfig): number {
   return countParameters(config) - config.numLayers * (kind.unusedPerToken?.(setting, config) ?? 0);
 }
 
+/** How many of those are of experts that routers have chosen. */
+export function countRoutedParameters(config: LlamaConfig): number {
+  const { kind, setting } = feedForwardOf(config);
+  return config.numLayers * (kind.routedPerToken?.(setting, config) ?? 0);
+}
+
 /** Initial values of one parameter, the same for the same seed and name on every machine. */
 export function initialValues(parameter: Parameter, seed: number): Float32Array {
   const values = new Float32Array(sizeOf(parameter));

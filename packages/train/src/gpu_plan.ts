@@ -4,9 +4,9 @@ import { formatBytes } from '@stickbreaking/base';
 import {
   countActiveParameters,
   countParameters,
+  countRoutedParameters,
   estimateTrainingMemory,
   type Recompute,
-  routedExperts,
 } from '@stickbreaking/model';
 import { type RunConfig, stageSizes } from './run_config.js';
 
@@ -18,8 +18,8 @@ export interface GpuPlan {
   capacityBytes: number;
   /** that each GPU sends in an optimizer step */
   trafficBytes: number;
-  /** of all GPUs, on H100s; null for a mixture of experts, which none has measured */
-  tokensPerSecond: number | null;
+  /** of all GPUs, on H100s */
+  tokensPerSecond: number;
   /** the fastest settings that fit, as overrides; null where these settings fit, or none do */
   instead: string[] | null;
 }
@@ -30,6 +30,8 @@ const H100_FLOPS = 989e12;
 /** Bytes a second that a GPU reads and writes, and that it sends to others on its host. */
 const MEMORY_RATE = 2.5e12;
 const LINK_RATE = 300e9;
+/** Of a mixture of experts, to a dense layer as wide as the experts that a token passes (benchmarks/cuda-moe.json). */
+const MIXTURE_COST = 1.56;
 
 /** The largest stage of a run. */
 interface Size {
@@ -48,8 +50,7 @@ export function planGpus(config: RunConfig, gpus: number, capacity: number): Gpu
     memoryBytes,
     capacityBytes: capacity,
     trafficBytes: Math.round(trafficOf(config, size, gpus)),
-    tokensPerSecond:
-      routedExperts(config.model) > 0 ? null : Math.round(size.batchTokens / secondsOf(config, size, gpus)),
+    tokensPerSecond: Math.round(size.batchTokens / secondsOf(config, size, gpus)),
     instead: fits(memoryBytes) ? null : (cheapest(config, gpus, fits) ?? null),
   };
 }
@@ -122,7 +123,8 @@ function secondsOf(config: RunConfig, size: Size, gpus: number): number {
   const { model } = config;
   const { microBatchTokens, contextLength, recompute } = size;
   const parameters = countParameters(model);
-  const active = countActiveParameters(model);
+  // As many as cost what routing, gathering and adding up cost too.
+  const active = countActiveParameters(model) + (MIXTURE_COST - 1) * countRoutedParameters(model);
   const attention = 6 * model.numLayers * model.numHeads * model.headDim * contextLength;
   const again = { none: 0, attention: attention / 3 + active / 3, block: (6 * active + attention) / 3 }[recompute];
   // Narrow layers keep the matrix units less busy: measured at 1,024 and 1,536 units.

@@ -119,7 +119,7 @@ export async function makePlan(
     stages: stages.map((_, i) => planStage(stages, i)),
     steps: totalSteps(stages),
     tokens: totalTokens(stages),
-    seconds: gpu ? gpu.tokensPerSecond && totalTokens(stages) / gpu.tokensPerSecond : (measured ?? null),
+    seconds: gpu ? totalTokens(stages) / gpu.tokensPerSecond : (measured ?? null),
     memoryBytes: gpu?.memoryBytes ?? memoryOf(config),
     gpu: gpu ?? null,
     diskBytes: checkpointBytes(config, parameters) + shardBytes,

@@ -45,11 +45,9 @@ export function formatPlan(plan: Plan): string {
 }
 
 function gpuLines({ gpus, trafficBytes, tokensPerSecond }: GpuPlan): string[] {
-  const speed = tokensPerSecond === null ? undefined : `about ${formatCount(tokensPerSecond)} tokens/s on H100s`;
-  if (gpus === 1) return speed ? [`speed        ${speed}`] : [];
-  return [
-    `gpus         ${gpus}: each sends ${formatBytes(trafficBytes)} a step${speed ? `; ${speed} of one host` : ''}`,
-  ];
+  const speed = `about ${formatCount(tokensPerSecond)} tokens/s on H100s`;
+  if (gpus === 1) return [`speed        ${speed}`];
+  return [`gpus         ${gpus}: each sends ${formatBytes(trafficBytes)} a step; ${speed} of one host`];
 }
 
 function stageLines(stage: StagePlan): string[] {

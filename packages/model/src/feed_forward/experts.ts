@@ -73,6 +73,8 @@ export const experts = defineFeedForwardKind({
   unusedPerToken: ({ count, active, intermediateSize }, { hiddenSize }) =>
     (count - active) * 3 * hiddenSize * intermediateSize,
 
+  routedPerToken: ({ active, intermediateSize }, { hiddenSize }) => active * 3 * hiddenSize * intermediateSize,
+
   experts: ({ count }) => count,
 
   // The residual stream and the norm; gate and up of each expert passed; the logits and which experts those are.

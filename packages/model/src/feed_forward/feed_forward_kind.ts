@@ -30,6 +30,8 @@ export interface FeedForwardKind<
   forward(x: Tensor2D, weights: Weights<P>, setting: z.output<Schema>, context: FeedForwardContext): Tensor2D;
   /** How many of a layer's parameters a token does not pass; default none. */
   unusedPerToken?(setting: z.output<Schema>, model: ModelSizes): number;
+  /** How many of a layer's parameters are those of the experts that a router has chosen for a token; default none. */
+  routedPerToken?(setting: z.output<Schema>, model: ModelSizes): number;
   /** How many experts a router chooses from, where there is one. */
   experts?(setting: z.output<Schema>): number;
   /** How many numbers are saved for the backward for each token, the residual stream and the norm in front included. */
