@@ -62,14 +62,27 @@ __device__ __forceinline__ void multiply_step(float (&sums)[SUMS], unsigned a, u
   }
 }
 
+// Gate and up of the tile, 64 columns at a time.
+struct OpenedInRows {
+  const Grouped& p;
+  const GroupedTile& tile;
+  int group;
+  __device__ __forceinline__ void take(const Strip& strip, unsigned (&gate)[16], unsigned (&up)[16]) {
+    const int column = tile.column + 64 * group++, rows = tile.end - tile.row, left = p.columns - column;
+    const bf16* from = p.open + (i64)tile.row * 2 * p.columns + column;
+    strip.load(gate, from, 2 * p.columns, rows, left);
+    strip.load(up, from + p.columns, 2 * p.columns, rows, left);
+  }
+};
+
 template <int KIND, class Epilogue>
 __device__ void grouped(const Grouped& p) {
   extern __shared__ char memory[];
   __shared__ int starts[MOST_EXPERTS + 1];
   const unsigned stages = (shared_address(memory) + 1023) & ~1023u, square = stages + 2 * STAGE_BYTES;
-  const GroupedTiles<KIND, ROWS, KIND == UP ? COLUMNS / 2 : COLUMNS> tiles(p, starts);
+  const GroupedTiles<KIND, 1, ROWS, KIND == UP ? COLUMNS / 2 : COLUMNS> tiles(p, starts);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  for (int i = blockIdx.x; i < tiles.count; i += gridDim.x) {
+  for (int i = tiles.first(); i < tiles.count; i += tiles.stride()) {
     const GroupedTile tile = tiles[i];
     Epilogue epilogue(p, tile, square, warp, lane, 0);
     float sums[SUMS] = {};
@@ -84,6 +97,11 @@ __device__ void grouped(const Grouped& p) {
       multiply_step<KIND>(sums, now, now + A_BYTES, warp, lane);
       __syncthreads();
     }
-    epilogue(sums);
+    if constexpr (KIND == DOWN_GRAD) {
+      OpenedInRows opened{p, tile, 0};
+      epilogue(sums, opened);
+    } else {
+      epilogue(sums);
+    }
   }
 }

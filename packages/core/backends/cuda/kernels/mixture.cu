@@ -5,6 +5,12 @@
 
 // A block of mixture_route has ROUTE_TOKENS tokens, one a warp; blocks that count, place and average have MIXTURE_TOKENS.
 
+// In the order of floats, never 0; equal for 0 and -0.
+__device__ __forceinline__ unsigned ordered(float x) {
+  const unsigned bits = __float_as_uint(x + 0.f);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
 // logits [tokens, experts]; choices, gates [tokens, active]: the largest logits, of equal ones the lower expert, and the softmax
 // over them; normaliser [tokens]: logSumExp over all experts.
 extern "C" __global__ void __launch_bounds__(ROUTE_TOKENS * 32)
@@ -22,24 +28,15 @@ extern "C" __global__ void __launch_bounds__(ROUTE_TOKENS * 32)
   unsigned taken = 0;  // bit s: the expert lane + 32·s
   float total = 0.f;
   for (int j = 0; j < active; j++) {
-    float best = 0.f;
-    int at = -1;
+    unsigned best = 0, at = experts;
     for (int e = lane, s = 0; e < experts; e += 32, s++) {
-      if (taken >> s & 1) continue;
-      const float x = row[e];
-      if (at < 0 || x > best) best = x, at = e;
+      const unsigned x = taken >> s & 1 ? 0 : ordered(row[e]);
+      if (x > best) best = x, at = e;
     }
-#pragma unroll
-    for (int o = 16; o; o >>= 1) {
-      const float other = __shfl_xor_sync(0xffffffffu, best, o);
-      const int otherAt = __shfl_xor_sync(0xffffffffu, at, o);
-      if (otherAt >= 0 && (at < 0 || other > best || (other == best && otherAt < at))) best = other, at = otherAt;
-    }
-    // Where a logit is NaN, lanes may see different ones first: one expert for all of them in any case.
-    at = __shfl_sync(0xffffffffu, at, 0);
-    best = __shfl_sync(0xffffffffu, best, 0);
+    const unsigned most = __reduce_max_sync(0xffffffffu, best);
+    at = __reduce_min_sync(0xffffffffu, best == most ? at : experts);
     if (at % 32 == lane) taken |= 1u << at / 32;
-    const float power = __expf(best - largest);
+    const float power = __expf(row[at] - largest);
     total += power;
     if (lane == 0) choices[token * active + j] = at, gates[token * active + j] = power;
   }
@@ -183,15 +180,24 @@ extern "C" __global__ void __launch_bounds__(MOST_EXPERTS)
 
 // y [tokens, width]: the sum of gate · row over a token's choices, in their order; without gates, of the rows themselves.
 extern "C" __global__ void mixture_combine(bf16* y, const bf16* rows, const int* place, const float* gates, int width, int active) {
+  constexpr int AT_ONCE = 8;
   const i64 token = blockIdx.x;
   for (int c = threadIdx.x * 8; c < width; c += blockDim.x * 8) {
     float sum[8] = {};
-    for (int j = 0; j < active; j++) {
-      const float gate = gates ? gates[token * active + j] : 1.f;
-      float x[8];
-      load_row(rows + (i64)place[token * active + j] * width, c, width, x);
+    for (int j = 0; j < active; j += AT_ONCE) {
+      uint4 pieces[AT_ONCE];
 #pragma unroll
-      for (int i = 0; i < 8; i++) sum[i] = fmaf(gate, x[i], sum[i]);
+      for (int i = 0; i < AT_ONCE; i++)
+        if (j + i < active) pieces[i] = *reinterpret_cast<const uint4*>(rows + (i64)place[token * active + j + i] * width + c);
+#pragma unroll
+      for (int i = 0; i < AT_ONCE; i++) {
+        if (j + i >= active) break;
+        const float gate = gates ? gates[token * active + j + i] : 1.f;
+        float x[8];
+        unpack8(pieces[i], x);
+#pragma unroll
+        for (int e = 0; e < 8; e++) sum[e] = fmaf(gate, x[e], sum[e]);
+      }
     }
     store_row(y + token * width, c, width, sum);
   }

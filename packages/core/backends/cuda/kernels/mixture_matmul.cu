@@ -8,49 +8,6 @@
 #include "grouped_portable.cuh"
 #endif
 
-// A warp's 16 rows of 64 columns: as accumulators hold them, pairs of bf16 (word 4·j … of eight columns each: upper rows, lower
-// rows), and as rows of 16-byte pieces for coalesced loads and stores. Between the two, the warp's part of a square of 64 × 64.
-struct Strip {
-  using Square = Tile<64, 64>;
-  unsigned square;
-  int warp, lane;
-
-  __device__ __forceinline__ int row(int i) const { return 16 * warp + 4 * i + lane / 8; }
-  __device__ __forceinline__ unsigned piece(int i) const { return square + Square::chunk(row(i), lane % 8); }
-  // To rows of `to`, of which there are `rows` and `columns`.
-  __device__ __forceinline__ void store(const unsigned (&words)[16], bf16* to, i64 stride, int rows, int columns) const {
-    __syncwarp();
-#pragma unroll
-    for (int pair = 0; pair < 4; pair++)
-      store_pair(square, warp, lane, pair, words[4 * pair], words[4 * pair + 1], words[4 * pair + 2], words[4 * pair + 3]);
-    __syncwarp();
-    if (lane % 8 * 8 >= columns) return;
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-      if (row(i) < rows) *reinterpret_cast<uint4*>(to + row(i) * stride + lane % 8 * 8) = read_shared(piece(i));
-  }
-  // Asks for rows of `from`; zero where there are none.
-  __device__ __forceinline__ void fetch(uint4 (&pieces)[4], const bf16* from, i64 stride, int rows, int columns) const {
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const bool inside = row(i) < rows && lane % 8 * 8 < columns;
-      pieces[i] = inside ? *reinterpret_cast<const uint4*>(from + row(i) * stride + lane % 8 * 8) : make_uint4(0, 0, 0, 0);
-    }
-  }
-  __device__ __forceinline__ void take(unsigned (&words)[16], const uint4 (&pieces)[4]) const {
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < 4; i++) write_shared(piece(i), pieces[i]);
-    __syncwarp();
-#pragma unroll
-    for (int pair = 0; pair < 4; pair++)
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(words[4 * pair]), "=r"(words[4 * pair + 1]), "=r"(words[4 * pair + 2]), "=r"(words[4 * pair + 3])
-                   : "r"(square + Square::chunk(16 * warp + (lane >> 3 & 1) * 8 + (lane & 7), 2 * pair + (lane >> 4)))
-                   : "memory");
-  }
-};
-
 __device__ __forceinline__ float low_half(unsigned pair) { return __uint_as_float(pair << 16); }
 __device__ __forceinline__ float high_half(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
 
@@ -115,29 +72,21 @@ struct StoreGated : Epilogue {
 };
 
 struct StoreGradients : Epilogue {
-  uint4 gates[4], ups[4];  // asked for beforehand, the first of them before the matmuls
+  float weight[2];  // the gates of the thread's rows, asked for before the matmuls
 
   __device__ StoreGradients(const Grouped& p, const GroupedTile& tile, unsigned square, int warp, int lane, int base)
       : Epilogue(p, tile, square, warp, lane, base) {
-    ask(0);
-  }
-  __device__ __forceinline__ void ask(int group) {
-    const int column = tile.column + 64 * group;
-    const bf16* from = p.open + (i64)row * 2 * p.columns + column;
-    strip.fetch(gates, from, 2 * p.columns, rows, p.columns - column);
-    strip.fetch(ups, from + p.columns, 2 * p.columns, rows, p.columns - column);
-  }
-
-  __device__ void operator()(const float (&sums)[SUMS]) {
-    float weight[2], share[2] = {0.f, 0.f};
 #pragma unroll
     for (int h = 0; h < 2; h++) weight[h] = own() + 8 * h < rows ? p.gates[p.order[row + own() + 8 * h]] : 0.f;
+  }
+
+  template <class Opened>
+  __device__ void operator()(const float (&sums)[SUMS], Opened& opened) const {
+    float share[2] = {0.f, 0.f};
 #pragma unroll
     for (int g = 0; g < SUMS / 32; g++) {
       unsigned gate[16], up[16], hidden[16];
-      strip.take(gate, gates);
-      strip.take(up, ups);
-      if (g + 1 < SUMS / 32) ask(g + 1);
+      opened.take(strip, gate, up);
 #pragma unroll
       for (int i = 0; i < 16; i++) {
         // Word i is of the first row where it is even.
@@ -195,10 +144,42 @@ struct StoreWeights : Epilogue {
 };
 
 #if HOPPER
-#define KERNEL(name, kind, epilogue)                                                                      \
-  extern "C" __global__ void __launch_bounds__(THREADS, 1)                                                \
-      name(const __grid_constant__ Grouped p, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b) { \
-    grouped<kind, epilogue>(p, a, b);                                                                     \
+// The weights have the result's columns as rows.
+struct StoreUpWeights : Epilogue {
+  using Epilogue::Epilogue;
+  __device__ void operator()(const float (&sums)[SUMS]) const {
+    constexpr int AT_ONCE = 8;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      if (own() + 8 * h >= rows) continue;
+      const int first = tile.column + 2 * (strip.lane % 4);
+      float* to = p.sums + ((i64)tile.expert * p.columns + first) * p.height + row + own() + 8 * h;
+#pragma unroll
+      for (int j = 0; j < SUMS / 2; j += AT_ONCE) {
+        // Two neighbouring columns of each eight.
+        const auto column = [&](int i) { return (j + i) / 2 * 8 + (j + i) % 2; };
+        float before[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+          before[i] = p.accumulate && first + column(i) < p.columns ? to[(i64)column(i) * p.height] : 0.f;
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+          if (first + column(i) < p.columns)
+            to[(i64)column(i) * p.height] = before[i] + sums[4 * ((j + i) / 2) + 2 * h + (j + i) % 2];
+      }
+    }
+  }
+};
+#else
+using StoreUpWeights = StoreWeights;
+#endif
+
+#if HOPPER
+#define KERNEL(name, kind, epilogue)                                                                       \
+  extern "C" __global__ void __launch_bounds__(THREADS, 1) __cluster_dims__(CLUSTER, 1, 1)                 \
+      name(const __grid_constant__ Grouped p, const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b, \
+           const __grid_constant__ TensorMap open) {                                                       \
+    grouped<kind, epilogue>(p, a, b, open);                                                                \
   }
 #else
 #define KERNEL(name, kind, epilogue)                                                                      \
@@ -209,4 +190,4 @@ KERNEL(mixture_down, DOWN, StoreRows)
 KERNEL(mixture_down_grad, DOWN_GRAD, StoreGradients)
 KERNEL(mixture_up_grad, UP_GRAD, StoreRows)
 KERNEL(mixture_down_weights, DOWN_WEIGHTS, StoreWeights)
-KERNEL(mixture_up_weights, UP_WEIGHTS, StoreWeights)
+KERNEL(mixture_up_weights, UP_WEIGHTS, StoreUpWeights)

@@ -169,11 +169,13 @@ export const GROUPED = new Struct('Grouped', {
   wide: 'pointer',
   hidden: 'pointer',
   sums: 'pointer',
+  stride: 'i64',
   rows: 'i64',
   experts: 'i32',
   inner: 'i32',
   height: 'i32',
   columns: 'i32',
+  active: 'i32',
   accumulate: 'i32',
 });
 

@@ -1,13 +1,17 @@
 /** Grouped matmuls (kernels/grouped.cuh): how their tiles are cut, and the launch of one. */
 import type { CudaBackend } from '../backend.js';
+import type { Argument } from '../driver.js';
 import { GROUPED } from '../kernel_interface.js';
 
 export const GROUPED_FILE = 'mixture_matmul.cu';
 /** Elements of the inner dimension at a time, and of a row of a tile in shared memory. */
 const STEP = 64;
+/** Rows of a tile that a block of a cluster has brought. */
+const HALF = 128;
 
 /** Tiles of the result, and the blocks that make them; the sources are given the same numbers. */
 interface Blocking {
+  /** Of all blocks of a cluster, one below the other. */
   rows: number;
   columns: number;
   threads: number;
@@ -15,6 +19,8 @@ interface Blocking {
   bytes: number;
   /** Blocks of a multiprocessor. */
   blocks: number;
+  /** Blocks that read the same columns of the right operand together. */
+  cluster: number;
 }
 
 /** A block's two operands of `stages` steps, room for `squares` of 64 × 64 results, and up to 1,024 bytes to begin at a multiple. */
@@ -24,8 +30,8 @@ function sharedBytes(rows: number, columns: number, stages: number, squares: num
 
 export function groupedBlocking(hopper: boolean): Blocking {
   return hopper
-    ? { rows: 128, columns: 256, threads: 384, bytes: sharedBytes(128, 256, 4, 2, 16), blocks: 1 }
-    : { rows: 64, columns: 128, threads: 128, bytes: sharedBytes(64, 128, 2, 1, 0), blocks: 2 };
+    ? { rows: 256, columns: 256, threads: 384, bytes: sharedBytes(128, 256, 4, 2, 16), blocks: 1, cluster: 2 }
+    : { rows: 64, columns: 128, threads: 128, bytes: sharedBytes(64, 128, 2, 1, 0), blocks: 2, cluster: 1 };
 }
 
 export function groupedMacros(hopper: boolean): string[] {
@@ -50,16 +56,20 @@ export interface GroupedOperand {
   rows: number;
   columns: number;
   experts?: number;
+  /** Of tokens' rows, which are gathered; without, rows follow one another as they are sorted. */
+  stride?: number;
 }
 
-/** Which rows are whose, as mixture.cu has placed them. */
+/** Which rows are whose, as mixture.cu has placed them: of each row which token's which choice it is, and where each expert's begin. */
 export interface Placed {
   rows: number;
   experts: number;
+  active: number;
+  order: number;
   offsets: number;
 }
 
-type Outputs = Partial<Record<'order' | 'gates' | 'open' | 'out' | 'wide' | 'hidden' | 'sums', number>>;
+type Outputs = Partial<Record<'gates' | 'open' | 'out' | 'wide' | 'hidden' | 'sums', number>>;
 
 /** Tiles of the columns of a result. */
 export function tilesAcross(backend: CudaBackend, columns: number): number {
@@ -76,42 +86,54 @@ export function tilesAcross(backend: CudaBackend, columns: number): number {
 export function grouped(
   backend: CudaBackend,
   name: keyof typeof KERNELS,
-  { rows, experts, offsets }: Placed,
+  { rows, experts, active, order, offsets }: Placed,
   [a, b]: readonly [GroupedOperand, GroupedOperand],
   { inner = 0, height = 0, columns }: { inner?: number; height?: number; columns: number },
   { accumulate = false, ...addresses }: Outputs & { accumulate?: boolean },
 ): void {
   const { driver, hopper } = backend;
   const blocking = groupedBlocking(hopper);
-  const { columnsOfTwo, weightGradient, alongRows } = KERNELS[name];
+  const { columnsOfTwo, weightGradient } = KERNELS[name];
   const across = Math.ceil(columns / (columnsOfTwo ? blocking.columns / 2 : blocking.columns));
   // Experts whose last tile is not full are not known here: more blocks than tiles at worst.
   const down = weightGradient
     ? experts * Math.ceil(height / blocking.rows)
     : Math.min(experts, rows) + Math.floor(rows / blocking.rows);
-  const absent = { order: 0, gates: 0, open: 0, out: 0, wide: 0, hidden: 0, sums: 0 };
+  const absent = { gates: 0, open: 0, out: 0, wide: 0, hidden: 0, sums: 0 };
   const parameters = GROUPED.argument({
-    ...{ ...absent, ...addresses, a: a.address, b: b.address, offsets },
-    ...{ rows, experts, inner, height, columns, accumulate: accumulate ? 1 : 0 },
+    ...{ ...absent, ...addresses, a: a.address, b: b.address, order, offsets },
+    ...{ stride: a.stride ?? a.columns, rows, experts, active, inner, height, columns, accumulate: accumulate ? 1 : 0 },
   });
-  const columnsOfB = columnsOfTwo ? blocking.columns / 2 : blocking.columns;
-  const maps = hopper
-    ? [
-        driver.tensorMap(a.address, [a.columns, a.rows], [STEP, weightGradient ? STEP : blocking.rows]),
-        driver.tensorMap(
-          b.address,
-          [b.columns, b.rows, ...(b.experts ? [b.experts] : [])],
-          [STEP, alongRows ? STEP : columnsOfB, ...(b.experts ? [1] : [])],
-        ),
-      ]
-    : [];
+  const maps = hopper ? mapsOf(driver, name, [a, b], addresses.open ?? 0, { rows, columns }) : [];
+  const clusters = Math.floor((driver.multiprocessors * blocking.blocks) / blocking.cluster);
   driver.launch(
     backend.function(GROUPED_FILE, name, groupedMacros(hopper)),
     {
-      grid: [Math.min(across * down, driver.multiprocessors * blocking.blocks)],
+      grid: [Math.min(across * down, clusters) * blocking.cluster],
       block: blocking.threads,
       shared: blocking.bytes,
     },
     [parameters, ...maps],
   );
+}
+
+/** What the copy engine is told of the operands and of gate and up: boxes as grouped_hopper.cuh asks for them. */
+function mapsOf(
+  driver: CudaBackend['driver'],
+  name: keyof typeof KERNELS,
+  [a, b]: readonly [GroupedOperand, GroupedOperand],
+  open: number,
+  { rows, columns }: { rows: number; columns: number },
+): Argument[] {
+  const { weightGradient, alongRows } = KERNELS[name];
+  const right = driver.tensorMap(
+    b.address,
+    [b.columns, b.rows, ...(b.experts ? [b.experts] : [])],
+    [STEP, alongRows ? STEP : HALF, ...(b.experts ? [1] : [])],
+  );
+  const left =
+    a.stride === undefined
+      ? driver.tensorMap(a.address, [a.columns, a.rows], [STEP, weightGradient ? STEP : HALF])
+      : right; // gathered without the copy engine
+  return [left, right, open ? driver.tensorMap(open, [columns, 2, rows], [STEP, 1, HALF]) : right];
 }

@@ -12,7 +12,7 @@ import { makeMatrix, operandOf } from '../matrix.js';
 import { type Matrix, reachedSizes, roundUp } from '../rows.js';
 import { BYTES } from '../storage.js';
 import type { CudaKernel, CudaKernels } from './define.js';
-import { grouped, tilesAcross } from './grouped.js';
+import { type GroupedOperand, grouped, tilesAcross } from './grouped.js';
 import { matmulKernels, writableSum } from './matmul.js';
 import { MOST_ROWS } from './rowwise.js';
 
@@ -75,18 +75,17 @@ const mixture: CudaKernel<'MixtureOfExperts'> = (inputs, attrs, backend) => {
   const kept = keptAt(backend.stored(saved).address, sizes);
   route(backend, sizes, kept, { logits, choices, routing });
   const y = backend.make([tokens, width], 'bf16');
-  const placed = { rows, experts, offsets: kept.offsets };
+  const placed = { rows, experts, active, order: kept.order, offsets: kept.offsets };
   backend.withScratch((scratch) => {
     const wide = scratch.allocate(rows * width * BYTES.bf16);
     const hidden = scratch.allocate(rows * units * BYTES.bf16);
-    scatter(backend, sizes, kept, source, wide);
-    const own = { address: wide, rows, columns: width };
+    const own = byExpert(backend, sizes, kept, source, wide);
     const inputs = { address: backend.bf16(input), rows: 2 * units, columns: width, experts };
     const outputs = { address: backend.bf16(output), rows: width, columns: units, experts };
     const open = { wide: kept.open, hidden };
     grouped(backend, 'mixture_up', placed, [own, inputs], { inner: width, columns: units }, open);
     const between = { address: hidden, rows, columns: units };
-    // What was scattered has been read.
+    // What may have been laid out there has been read.
     grouped(backend, 'mixture_down', placed, [between, outputs], { inner: units, columns: width }, { out: wide });
     combine(backend, sizes, kept, wide, backend.address(y), kept.gates);
   });
@@ -96,11 +95,11 @@ const mixture: CudaKernel<'MixtureOfExperts'> = (inputs, attrs, backend) => {
 const mixtureGrad: CudaKernel<'MixtureOfExpertsGrad'> = (inputs, attrs, backend) => {
   const sizes = sizesOf(inputs, attrs);
   if (!serves(sizes)) return runReference('MixtureOfExpertsGrad', inputs, attrs);
-  const { tokens, width, units, experts, rows } = sizes;
+  const { tokens, width, units, experts, active, rows } = sizes;
   const { x, router, input, output, choices, logits, saved, dy, sumRouter, sumInput, sumOutput } = inputs;
   const kept = keptAt(backend.stored(saved).address, sizes);
   const { offsets, order, gates, open } = kept;
-  const placed = { rows, experts, offsets };
+  const placed = { rows, experts, active, order, offsets };
   const target = (like: TensorInfo, sum?: TensorInfo) =>
     sum ? writableSum(backend, sum) : backend.make(like.shape, 'f32');
   const [dInput, dOutput] = [target(input, sumInput), target(output, sumOutput)];
@@ -110,19 +109,22 @@ const mixtureGrad: CudaKernel<'MixtureOfExpertsGrad'> = (inputs, attrs, backend)
     const half = (columns: number) => scratch.allocate(rows * columns * BYTES.bf16);
     const [wide, dOpen, hidden] = [half(width), half(2 * units), half(units)];
     const shares = scratch.allocate(tilesAcross(backend, units) * rows * 4);
-    const own = { address: wide, rows, columns: width };
     const opened = { address: dOpen, rows, columns: 2 * units };
     const weighed = { address: hidden, rows, columns: units };
     const inputs = { address: backend.bf16(input), rows: 2 * units, columns: width, experts };
     const outputs = { address: backend.bf16(output), rows: width, columns: units, experts };
-    scatter(backend, sizes, kept, operandOf(backend, dy), wide);
-    const made = { order, gates, open, wide: dOpen, hidden, sums: shares };
-    grouped(backend, 'mixture_down_grad', placed, [own, outputs], { inner: width, columns: units }, made);
+    const ofDy = byExpert(backend, sizes, kept, operandOf(backend, dy), wide);
+    const made = { gates, open, wide: dOpen, hidden, sums: shares };
+    grouped(backend, 'mixture_down_grad', placed, [ofDy, outputs], { inner: width, columns: units }, made);
     const ofOutput = { sums: backend.address(dOutput), accumulate: sumOutput !== undefined };
-    grouped(backend, 'mixture_down_weights', placed, [own, weighed], { height: width, columns: units }, ofOutput);
-    scatter(backend, sizes, kept, operandOf(backend, x), wide);
+    grouped(backend, 'mixture_down_weights', placed, [ofDy, weighed], { height: width, columns: units }, ofOutput);
+    const ofX = byExpert(backend, sizes, kept, operandOf(backend, x), wide);
     const ofInput = { sums: backend.address(dInput), accumulate: sumInput !== undefined };
-    grouped(backend, 'mixture_up_weights', placed, [opened, own], { height: 2 * units, columns: width }, ofInput);
+    const upWeights = (of: [GroupedOperand, GroupedOperand], height: number, columns: number) =>
+      grouped(backend, 'mixture_up_weights', placed, of, { height, columns }, ofInput);
+    // What is gathered is the left operand.
+    if (backend.hopper) upWeights([ofX, opened], width, 2 * units);
+    else upWeights([opened, ofX], 2 * units, width);
     grouped(backend, 'mixture_up_grad', placed, [opened, inputs], { inner: 2 * units, columns: width }, { out: wide });
     combine(backend, sizes, kept, wide, backend.address(dx), 0);
     routeGrad(backend, sizes, kept, { shares, logits, choices, dLogits }, attrs);
@@ -199,18 +201,20 @@ function threadsFor(count: number): number {
   return Math.min(ALL_THREADS, Math.ceil(count / 32) * 32);
 }
 
-/** Each token's row to all of its places. */
-function scatter(
+/** Tokens' rows as an operand: Hopper's kernels read them where they are; for others each is copied to all of its places first. */
+function byExpert(
   backend: CudaBackend,
-  { tokens, width, active }: Sizes,
+  { tokens, width, active, rows }: Sizes,
   { place }: Kept,
   from: Matrix,
   to: number,
-): void {
+): GroupedOperand {
+  if (backend.hopper) return { address: from.address, rows: tokens, columns: width, stride: from.stride };
   backend.launch(FILE, 'mixture_scatter', { grid: [Math.ceil(tokens / (THREADS / 32))], block: THREADS }, [
     ...[pointer(to), pointer(from.address), i64(from.stride), pointer(place)],
     ...[i64(tokens), i32(width), i32(active)],
   ]);
+  return { address: to, rows, columns: width };
 }
 
 /** Adds up each token's rows; `gates` 0: as they are. */
