@@ -16,7 +16,7 @@ export interface ResolvedTasks {
  * @throws UserError that lists the unknown ones, each with the nearest name, or where a group contains itself
  */
 export function resolveTasks(suite: Suite, names: string): ResolvedTasks {
-  const known = [...suite.tasks.keys(), ...suite.groups.keys()];
+  const known = [...suite.tasks.keys(), ...suite.groups.keys(), ...(suite.refused?.keys() ?? [])];
   const wanted = names.split(/[\s,]+/).filter((name) => name !== '');
   if (wanted.length === 0) throw new UserError('--tasks names no task; `sb-eval tasks` lists them.');
   const unknown: string[] = [];
@@ -30,6 +30,8 @@ export function resolveTasks(suite: Suite, names: string): ResolvedTasks {
       );
     }
     const task = suite.tasks.get(name);
+    const refused = suite.refused?.get(name);
+    if (refused) throw refused;
     if (task) tasks.set(name, task);
     const group = suite.groups.get(name);
     if (!group || groups.has(name)) return;
@@ -40,7 +42,7 @@ export function resolveTasks(suite: Suite, names: string): ResolvedTasks {
     const found = known.filter(matcher(name));
     if (found.length === 0) unknown.push(name);
     // A glob means tasks; a group among what it matches would bring its tasks once more.
-    for (const one of found) if (one === name || suite.tasks.has(one)) add(one);
+    for (const one of found) if (one === name || suite.tasks.has(one) || suite.refused?.has(one)) add(one);
   }
   if (unknown.length > 0) throw unknownTasks(unknown, known);
   return { tasks: [...tasks.values()], groups: [...groups.values()] };

@@ -1,4 +1,5 @@
 /** The tasks and groups that go by name. */
+import type { UserError } from '@stickbreaking/base';
 import type { GroupDefinition, TaskDefinition } from '../definition.js';
 import { arcChallenge, arcEasy } from './arc.js';
 import { gsm8k, gsm8kCot } from './gsm8k.js';
@@ -22,6 +23,8 @@ export type Harness = (typeof harnesses)[number];
 export interface Suite {
   tasks: ReadonlyMap<string, TaskDefinition>;
   groups: ReadonlyMap<string, GroupDefinition>;
+  /** Names of a folder's task files that cannot be used, with the reason. */
+  refused?: ReadonlyMap<string, UserError>;
 }
 
 /** What the suite leaves to choose. */

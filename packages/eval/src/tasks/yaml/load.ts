@@ -12,28 +12,32 @@ import { GroupFileSchema, TaskFileSchema } from './schema.js';
 /**
  * The suite with the tasks and groups of files, which go before its own of the same name.
  *
- * @param paths task files, or folders of them; of a folder, files that define neither a task nor a group are left out
+ * @param paths task files, or folders of them; of a folder, files that define neither a task nor a group are left out, and one that
+ *   cannot be used is refused when its task is asked for
  * @throws UserError that names file, line and field
  */
 export function withTaskFiles(suite: Suite, paths: readonly string[]): Suite & { added: string[] } {
   const tasks = new Map(suite.tasks);
   const groups = new Map(suite.groups);
+  const refused = new Map(suite.refused);
   const added: string[] = [];
   for (const path of paths.flatMap(filesAt)) {
-    const found = readTaskFile(path.file);
+    const found = path.named ? readTaskFile(path.file) : readUnlessRefused(path.file, refused);
+    if (found === 'refused') continue;
     if (!found) {
       if (path.named) throw new UserError(`${shown(path.file)} defines no task: it has neither 'task' nor 'group'.`);
       continue;
     }
     if ('members' in found) groups.set(found.name, found);
     else tasks.set(found.name, found);
+    refused.delete(found.name);
     added.push(found.name);
     for (const tag of tagsOf(path.file)) {
       const before = groups.get(tag);
       groups.set(tag, { name: tag, members: [...(before?.members ?? []), found.name] });
     }
   }
-  return { tasks, groups, added };
+  return { tasks, groups, refused, added };
 }
 
 function filesAt(path: string): { file: string; named: boolean }[] {
@@ -75,6 +79,18 @@ function readTaskFile(file: string): TaskDefinition | GroupDefinition | undefine
   if (typeof fields.group === 'string' && Array.isArray(fields.task)) return groupOf(checked(GroupFileSchema));
   if (typeof fields.task === 'string') return definitionOf(checked(TaskFileSchema), file);
   return undefined;
+}
+
+/** A file of a folder: what keeps its task from being used is kept with the task's name. */
+function readUnlessRefused(file: string, refused: Map<string, UserError>): ReturnType<typeof readTaskFile> | 'refused' {
+  try {
+    return readTaskFile(file);
+  } catch (error) {
+    const name = /^(?:group|task)[ \t]*:[ \t]*["']?([^\s"'#]+)/m.exec(readWhole(file).toString())?.[1];
+    if (!(error instanceof UserError) || name === undefined) throw error;
+    refused.set(name, error);
+    return 'refused';
+  }
 }
 
 function tagsOf(file: string): string[] {

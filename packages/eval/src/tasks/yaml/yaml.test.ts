@@ -185,10 +185,28 @@ target_delimiter: ""\ndescription: "Say. "\n`.replace('[yes, no]', '["yes", "no"
       "key 'generation_kwargs.num_beams' is not known",
     ],
     ['task: t\ndataset_path: d\ngeneration_kwargs: { temperature: -1 }\n', 'generation_kwargs.temperature: '],
+    ['task: t\ndataset_path: d\ndoc_too_text: q\n', "key 'doc_too_text' is not known; did you mean 'doc_to_text'?"],
+    ['task: t\ndataset_path: d\nfewshot_config: { doc_to_text: q }\n', "key 'fewshot_config.doc_to_text' is not known"],
+    ['task: t\ndataset_path: d\ngen_prefix: So\n', 'gen_prefix: cannot be given here; write the task with defineTask'],
+    ['task: t\ndataset_path: d\nrepeats: 8\n', 'repeats: is 1 here: each question is asked once'],
     ['x: 1\n', "defines no task: it has neither 'task' nor 'group'."],
   ])('%j is refused', (text, message) => {
     expect(() => withTaskFiles(suite, [file('refused/bad.yaml', text)])).toThrow(message);
     rmSync(join(folder, 'refused'), { recursive: true });
+  });
+
+  it('of a folder are refused when they are asked for', () => {
+    file('mixed/python.yaml', 'task: arc_easy\ndataset_path: d\nprocess_docs: !function utils.process\n');
+    file('mixed/good.yaml', 'task: good\ndataset_path: d\ntest_split: test\ndoc_to_target: x\n');
+    const mixed = withTaskFiles(suite, [join(folder, 'mixed')]);
+    expect(resolveTasks(mixed, 'good').tasks).toHaveLength(1);
+    // Its own text goes before the suite's task of that name.
+    for (const name of ['arc_easy', 'arc_*']) {
+      expect(() => resolveTasks(mixed, name)).toThrow('process_docs is the Python function utils.process');
+    }
+    const named = file('mixed/python.yaml', 'task: arc_easy\ndataset_path: d\ntest_split: test\ndoc_to_target: x\n');
+    expect(resolveTasks(withTaskFiles(mixed, [named]), 'arc_easy').tasks[0]!.split).toBe('test');
+    rmSync(join(folder, 'mixed'), { recursive: true });
   });
 
   it('say which column a template misses', () => {
