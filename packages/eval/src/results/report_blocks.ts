@@ -1,8 +1,8 @@
-/** The report of an evaluation: scores with intervals beside the paper's, by subject and by length, and documents. */
+/** The report of an evaluation: scores with intervals, beside published models', by subject and by length, and documents. */
 import type { ReportBlock } from '../report/report.js';
 import type { TaskOutcome } from '../runner/run.js';
 import type { TaskFigure, TaskResult } from '../tasks/scores.js';
-import { paperScores, paperScoresOf } from './paper_scores.js';
+import { figureName, publishedModels } from './published_scores.js';
 import type { GroupOutcome, RunFacts } from './results.js';
 import { shownDocuments } from './shown_documents.js';
 import { HALF_INTERVAL, lengthBlocks, subjectBlocks } from './subject_blocks.js';
@@ -16,6 +16,7 @@ export function evaluationBlocks(
   groups: readonly GroupOutcome[],
   facts: RunFacts,
 ): ReportBlock[] {
+  const scores = scoresOf(outcomes, groups);
   return [
     {
       kind: 'facts',
@@ -35,9 +36,17 @@ export function evaluationBlocks(
     { kind: 'heading', text: 'Scores' },
     {
       kind: 'text',
-      text: 'Shares in percent with 95 % intervals (1.96 standard errors). The columns on the right are the paper’s tables 2 and 3, where it has the figure.',
+      text: 'Shares in percent with 95 % intervals (1.96 standard errors).',
     },
-    scoresTable(outcomes, groups),
+    {
+      kind: 'table',
+      columns: ['task', 'examples', 'figure', 'score', 'documents'],
+      rows: scores.map(({ name, shots, figure, documents }) => [
+        ...[name, `${shots}`, figure.filter === 'none' ? figure.metric : `${figure.metric}, ${figure.filter}`],
+        ...[shown(figure), documents],
+      ]),
+    },
+    ...publishedBlocks(scores),
     ...subjectBlocks(outcomes),
     ...lengthBlocks(outcomes),
     { kind: 'heading', text: 'Documents' },
@@ -45,30 +54,52 @@ export function evaluationBlocks(
   ];
 }
 
-function scoresTable(outcomes: readonly TaskOutcome[], groups: readonly GroupOutcome[]): ReportBlock {
+interface Score {
+  name: string;
+  /** Examples before each question. */
+  shots: number;
+  documents: number;
+  figure: TaskFigure;
+}
+
+/** Of groups, then of tasks. */
+function scoresOf(outcomes: readonly TaskOutcome[], groups: readonly GroupOutcome[]): Score[] {
   const shotsOf = new Map(outcomes.map(({ task }) => [task.name, task.numFewshot]));
-  const row = (name: string, shots: number, documents: number, figure: TaskFigure) => ({
-    own: [
-      ...[name, `${shots}`, figure.filter === 'none' ? figure.metric : `${figure.metric}, ${figure.filter}`],
-      ...[shown(figure), documents],
-    ],
-    paper: paperScoresOf(name, figure.metric, shots),
-  });
-  const rows = (name: string, shots: number, { documents, figures }: TaskResult) =>
-    figures.map((figure) => row(name, shots, documents, figure));
-  const all = [
+  const each = (name: string, shots: number, { documents, figures }: TaskResult) =>
+    figures.map((figure): Score => ({ name, shots, documents, figure }));
+  return [
     ...groups.flatMap(({ group, members, result }) =>
-      rows(group.name, shotsOf.get(members[0]!) ?? [...shotsOf.values()][0] ?? 0, result),
+      each(group.name, shotsOf.get(members[0]!) ?? [...shotsOf.values()][0] ?? 0, result),
     ),
-    ...outcomes.flatMap(({ task, result }) => rows(task.name, task.numFewshot, result)),
+    ...outcomes.flatMap(({ task, result }) => each(task.name, task.numFewshot, result)),
   ];
-  // Columns of models of which the paper says nothing here would be empty.
-  const models = Object.keys(paperScores).filter((model) => all.some(({ paper }) => paper[model] !== undefined));
-  return {
-    kind: 'table',
-    columns: ['task', 'examples', 'figure', 'score', 'documents', ...models],
-    rows: all.map(({ own, paper }) => [...own, ...models.map((model) => paper[model]?.toFixed(1) ?? '')]),
-  };
+}
+
+/** A row for each published model that has one of the figures, under the row of this evaluation. */
+function publishedBlocks(scores: readonly Score[]): ReportBlock[] {
+  const nameOf = ({ name, shots, figure }: Score) => figureName(name, figure.metric, shots);
+  const isPublished = (one: Score) => publishedModels.some((model) => nameOf(one) in model.scores);
+  const columns = scores.filter((one) => one.figure.filter === 'none' && isPublished(one));
+  if (columns.length === 0) return [];
+  const models = publishedModels.filter((model) => columns.some((one) => nameOf(one) in model.scores));
+  const sources = [...new Set(models.map(({ source }) => source))].map((source) => {
+    const own = models.filter((model) => model.source === source).map(({ name }) => name);
+    return `${own.join(', ')}: ${source}.`;
+  });
+  const left = scores.length - columns.length;
+  const others = left === 1 ? 'Of 1 other figure above' : `Of ${left} other figures above`;
+  return [
+    { kind: 'heading', text: 'Beside published models' },
+    {
+      kind: 'table',
+      columns: ['model', ...columns.map(nameOf)],
+      rows: [
+        ['this one', ...columns.map(({ figure }) => shown(figure))],
+        ...models.map(({ name, scores: own }) => [name, ...columns.map((one) => own[nameOf(one)]?.toFixed(1) ?? '')]),
+      ],
+    },
+    { kind: 'text', text: `${sources.join(' ')}${left > 0 ? ` ${others} no published score is known here.` : ''}` },
+  ];
 }
 
 function shown({ metric, value, standardError }: TaskFigure): string {
