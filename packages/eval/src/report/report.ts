@@ -138,16 +138,12 @@ function renderFindings(findings: readonly Finding[], expectedBy = 'the paper'):
   );
 }
 
-/** A table of more columns may be wider than the text. */
-const NARROW_TABLE = 6;
-
 function renderTable(columns: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const head = columns.map((column) => `<th scope="col">${escapeHtml(column)}</th>`).join('');
   const body = rows
     .map((row) => `<tr>${row.map((cell) => `<td>${escapeHtml(String(cell))}</td>`).join('')}</tr>`)
     .join('\n');
-  const broad = columns.length > NARROW_TABLE ? ' broad' : '';
-  return `<div class="scroll${broad}"><table><thead><tr>${head}</tr></thead><tbody>\n${body}\n</tbody></table></div>`;
+  return `<div class="scroll table"><table><thead><tr>${head}</tr></thead><tbody>\n${body}\n</tbody></table></div>`;
 }
 
 function escapeHtml(text: string): string {
@@ -165,7 +161,7 @@ svg { max-width: min(100%, 680px); height: auto; overflow: visible; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; } dt { opacity: .75; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; } .scroll + .scroll { margin-top: 1.2rem; } .scroll td { white-space: nowrap; } .wide svg { min-width: 600px; }
-.broad { position: relative; left: 50%; transform: translateX(-50%); width: max-content; min-width: 100%; max-width: calc(100vw - 3rem); }
+main > .table { position: relative; left: 50%; transform: translateX(-50%); width: max-content; min-width: 100%; max-width: calc(100vw - 3rem); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid var(--faint); }
 th:first-child, td:first-child { text-align: left; }
@@ -185,6 +181,6 @@ pre { overflow-x: auto; font-size: .85rem; white-space: pre-wrap; overflow-wrap:
 }
 @media print {
   :root { --ink: #000000; --paper: #ffffff; --weight: #0072B2; --on-weight: #ffffff; }
-  main { max-width: none; } .scroll { overflow: visible; font-size: .7rem; } .broad { position: static; transform: none; width: auto; max-width: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  main { max-width: none; } .scroll { overflow: visible; font-size: .7rem; } main > .table { position: static; transform: none; width: auto; max-width: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
 }
 `;
