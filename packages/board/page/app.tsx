@@ -1,4 +1,5 @@
 import { useEffect } from 'preact/hooks';
+import { Attention } from './attention.js';
 import { Checkpoints } from './checkpoints.js';
 import { Configuration } from './configuration.js';
 import { Curves } from './curves.js';
@@ -48,7 +49,7 @@ export function App() {
             {shown.length === 0 ? (
               <p>{source.runs.length === 0 ? emptyText(source.state) : 'Choose runs in the list to see them here.'}</p>
             ) : (
-              <Panel shown={shown} settings={settings} change={change} isDark={isDark} />
+              <Panel shown={shown} settings={settings} change={change} isDark={isDark} state={source.state} />
             )}
           </section>
         </main>
@@ -65,6 +66,7 @@ interface PanelProps {
   settings: Settings;
   change: Change;
   isDark: boolean;
+  state: Source['state'];
 }
 
 function Panel(props: PanelProps) {
@@ -79,6 +81,8 @@ function Panel(props: PanelProps) {
       return <Evaluations {...props} />;
     case 'Checkpoints':
       return <Checkpoints shown={props.shown} />;
+    case 'Attention':
+      return <Attention shown={props.shown} state={props.state} />;
   }
 }
 

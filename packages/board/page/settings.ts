@@ -1,7 +1,7 @@
 /** What is shown, kept in the address, so that a link or a reload shows the same. */
 import { useEffect, useState } from 'preact/hooks';
 
-export const tabs = ['Curves', 'Configuration', 'Samples', 'Evaluations', 'Checkpoints'] as const;
+export const tabs = ['Curves', 'Configuration', 'Samples', 'Evaluations', 'Checkpoints', 'Attention'] as const;
 export type Tab = (typeof tabs)[number];
 export const axes = ['step', 'tokens', 'time'] as const;
 export type Axis = (typeof axes)[number];

@@ -3,8 +3,12 @@
  * on disk. Only those are answered who name this machine by its own address: a page from elsewhere, whose host name was
  * made to point here, does not.
  */
+import { join } from 'node:path';
+import { faultOf } from '@stickbreaking/base/node';
 import { Hono } from 'hono';
 import { streamSSE } from 'hono/streaming';
+import { z } from 'zod';
+import { type Looker, Looking } from './looking.js';
 import { readPage } from './page_file.js';
 import type { RunReader } from './run_reader.js';
 import type { Runs } from './runs.js';
@@ -16,8 +20,14 @@ const policy =
   "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'";
 const own = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i;
 
+/** Options of `createBoard`. */
+export interface BoardOptions {
+  /** Opens a checkpoint; left out where nothing is installed that does. */
+  openLooker?: ((checkpoint: string) => Promise<Looker>) | undefined;
+}
+
 /** The application: `fetch` answers a Request, whatever serves it. */
-export function createBoard(runs: Runs): Hono {
+export function createBoard(runs: Runs, { openLooker }: BoardOptions = {}): Hono {
   const page = readPage();
   const app = new Hono();
   app.use(async (c, next) => {
@@ -44,6 +54,24 @@ export function createBoard(runs: Runs): Hono {
     }),
   );
   app.get('/api/details', (c) => run(c.req.query('run'), (reader) => c.json(reader.details())));
+  const looking = openLooker && new Looking(openLooker);
+  app.post('/api/look', async (c) => {
+    const asked = LookSchema.safeParse(await c.req.json().catch(() => undefined));
+    if (!asked.success) return c.json({ error: 'This is no question about a checkpoint.' }, 400);
+    const { run: name, checkpoint, text, layer } = asked.data;
+    const known = runs
+      .get(name)
+      ?.details()
+      .checkpoints.some((one) => one.name === checkpoint);
+    if (!known) return c.json({ error: `There is no checkpoint '${checkpoint}' of '${name}'.` }, 404);
+    if (!looking)
+      return c.json({ error: 'To look into checkpoints, install @stickbreaking/eval beside the board.' }, 501);
+    try {
+      return c.json(await looking.look(join(name, 'checkpoints', checkpoint), text, layer));
+    } catch (error) {
+      return c.json({ error: faultOf(error).message }, 422);
+    }
+  });
   app.get('/api/events', (c) =>
     streamSSE(c, async (stream) => {
       let told = () => {};
@@ -65,6 +93,13 @@ export function createBoard(runs: Runs): Hono {
   app.notFound((c) => c.text(`There is nothing at ${c.req.path}.`, 404));
   return app;
 }
+
+const LookSchema = z.strictObject({
+  run: z.string(),
+  checkpoint: z.string(),
+  text: z.string().min(1).max(10_000),
+  layer: z.int().nonnegative(),
+});
 
 /** Whether something changed before the next beat. */
 function nextChange(register: (wake: () => void) => void): Promise<boolean> {

@@ -4,14 +4,22 @@ import { createAdaptorServer } from '@hono/node-server';
 import { EXIT, UserError } from '@stickbreaking/base';
 import { listen, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { createBoard } from './board.js';
+import type { Looker } from './looking.js';
 import { Runs } from './runs.js';
 
 interface Arguments {
   _: (string | number)[];
   port: number;
+  backend: string | undefined;
 }
 
-export function main(argv: string[]): Promise<number> {
+/** What the command is given by whoever starts it. */
+export interface Wiring {
+  /** What opens checkpoints; undefined where nothing is installed that does. */
+  looker?(): Promise<((checkpoint: string, backend?: string) => Promise<Looker>) | undefined>;
+}
+
+export function main(argv: string[], wiring: Wiring = {}): Promise<number> {
   return runCommand<Arguments>(
     argv,
     (parser) =>
@@ -24,21 +32,27 @@ export function main(argv: string[]): Promise<number> {
             'holds several; without any, it is the working directory.',
         )
         .option('port', { type: 'number', default: 6007, describe: '0 takes a free one' })
+        .option('backend', {
+          type: 'string',
+          describe: 'on what checkpoints are looked into: cuda, cpu, …; default: native, as GPUs may be training',
+        })
         .example('$0', 'all runs in and below the working directory')
         .example('$0 runs/a runs/b', 'these two')
         .epilogue(
           'It listens at 127.0.0.1 alone. To see runs on another machine: ssh -L 6007:127.0.0.1:6007 that-machine',
         ) as never,
-    serve,
+    (args) => serve(args, wiring),
   );
 }
 
-async function serve({ _: named, port: wanted }: Arguments): Promise<number> {
+async function serve({ _: named, port: wanted, backend }: Arguments, wiring: Wiring): Promise<number> {
   const paths = named.length > 0 ? named.map(String) : ['.'];
   if (!(Number.isInteger(wanted) && wanted >= 0 && wanted < 65536))
     throw new UserError(`--port is ${wanted}; expected 0 to 65535.`, { exitCode: EXIT.usage });
   const runs = new Runs(paths);
-  const server = createAdaptorServer({ fetch: createBoard(runs).fetch });
+  const open = await wiring.looker?.();
+  const openLooker = open && ((checkpoint: string) => open(checkpoint, backend));
+  const server = createAdaptorServer({ fetch: createBoard(runs, { openLooker }).fetch });
   const stop = stopOnSignals();
   try {
     const port = await listen(server, wanted, '127.0.0.1');

@@ -1,3 +1,9 @@
+export {
+  type AttentionLook,
+  AttentionLooker,
+  type HeadReach,
+  type LookOptions,
+} from './attention/look.js';
 export { type AttentionMap, type AttentionMapOptions, attentionMaps } from './attention/maps.js';
 export { type AttentionPictureOptions, attentionPicture, tokenLabels } from './attention/picture.js';
 export { type OpenedCheckpoint, openCheckpoint, verifyOption } from './checkpoint.js';

@@ -1,4 +1,10 @@
 #!/usr/bin/env node
 import { commands } from '@stickbreaking/board/commands';
 
-process.exitCode = await commands['sb-board'](process.argv.slice(2));
+// Loaded when somebody looks into a checkpoint.
+const looker = async () => async (checkpoint, backend) => {
+  const { AttentionLooker } = await import('@stickbreaking/eval');
+  return await AttentionLooker.open(checkpoint, backend);
+};
+
+process.exitCode = await commands['sb-board'](process.argv.slice(2), { looker });

@@ -59,12 +59,13 @@ export function writePictures(directory: string, report: Report): string[] {
 function picturesOf(blocks: readonly ReportBlock[]): { name: string; svg: string }[] {
   return blocks.flatMap((block) => {
     if (block.kind === 'row') return picturesOf(block.blocks);
-    const svg = draw(block);
+    const svg = drawBlock(block);
     return svg && 'name' in block && block.name ? [{ name: block.name, svg }] : [];
   });
 }
 
-function draw(block: ReportBlock): string | undefined {
+/** A block's picture as SVG; undefined where it is none. */
+export function drawBlock(block: ReportBlock): string | undefined {
   if (block.kind === 'curves') return drawCurves(block.curves, block);
   return block.kind === 'matrix' ? drawMatrix(block) : undefined;
 }
@@ -108,9 +109,9 @@ function renderBlock(block: ReportBlock): string {
     case 'row':
       return `<div class="row">${block.blocks.map(renderBlock).join('\n')}</div>`;
     case 'curves':
-      return renderFigure(draw(block)!, block.caption);
+      return renderFigure(drawBlock(block)!, block.caption);
     case 'matrix':
-      return renderFigure(draw(block)!, block.caption, block.columns.length > SMALL_MATRIX);
+      return renderFigure(drawBlock(block)!, block.caption, block.columns.length > SMALL_MATRIX);
   }
 }
 
