@@ -218,9 +218,9 @@ describe.skipIf(!chromiumPath)('in a browser', () => {
         await page.getByRole('textbox', { name: 'text' }).fill('Once <b>upon</b>');
         await page.getByRole('button', { name: 'Look' }).click();
         await page.getByText('Once <b>upon</b> and so <i>on</i>').waitFor();
-        expect(await page.getByText('runs/b/checkpoints/step-00000005').innerText()).toContain('stick-breaking');
-        expect(await page.getByRole('row', { name: 'layer 1' }).innerText()).toMatch(
-          /2\.5\s+left 25 %\s+21\.0\s+left 25 %/,
+        expect(await page.getByText('runs/b/checkpoints/step-00000005').textContent()).toContain('stick-breaking');
+        expect(await page.getByRole('row', { name: 'layer 1' }).textContent()).toMatch(
+          /2\.5\s*left 25 %\s*21\.0\s*left 25 %/,
         );
         await page.getByRole('button', { name: 'layer 1' }).click();
         await page.getByRole('heading', { name: 'Layer 1' }).waitFor();

@@ -23,7 +23,7 @@ export interface AttentionLook {
   attention: AttentionConfig;
   /** Some of what its tokens give may go to no token. */
   leavesRemainder: boolean;
-  /** As labels; the first is what a document begins with. */
+  /** As labels; the first stands for the token that a document begins with. */
   tokens: string[];
   /** The text has more tokens than are drawn. */
   cut: boolean;
@@ -82,7 +82,7 @@ export class AttentionLooker {
       this.last = { text, newTokens, maps: attentionMaps(model, ids), continuation };
     }
     const { maps, continuation } = this.last;
-    const tokens = tokenLabels(ids, (some) => tokenizer.decode(some));
+    const tokens = ['begin', ...tokenLabels(ids.slice(1), (some) => tokenizer.decode(some))];
     const reach = Array.from({ length: numLayers }, (_, l) =>
       maps.filter((map) => map.layer === l).map((map) => reachOf(map, ids.length)),
     );
