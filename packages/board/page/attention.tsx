@@ -107,8 +107,9 @@ function Looked({ look, text, onLayer }: { look: Look; text: string; onLayer: (l
     asked.current = text;
   }, [look.checkpoint, look.continuation]);
   const { attention, leavesRemainder, reach, layer } = look;
-  const current =
-    attention.attendCurrent === undefined ? '' : attention.attendCurrent ? ', with the current token' : '';
+  const current = { true: ', with the current token', false: ', without the current token' }[
+    String(attention.attendCurrent)
+  ];
   return (
     <>
       <h2>How it goes on</h2>
