@@ -1,5 +1,4 @@
 /** A tokenizer of a checked tokenizer.json, in JavaScript alone: text to ids and back. */
-import type { Tokenizer as JsTokenizer } from '@huggingface/tokenizers';
 import { shown, UserError } from '@stickbreaking/base';
 import { type JsonFile, jsonFile, type SpecialTokenOptions, specialTokens } from './special_tokens.js';
 import { StreamDecoder } from './stream_decoder.js';
@@ -41,6 +40,13 @@ export interface TextTokenizer {
   streamDecoder(context?: readonly number[]): StreamDecoder;
   /** The id of a token as the vocabulary spells it, e.g. `<|endoftext|>`. */
   tokenToId(token: string): number | undefined;
+}
+
+/** The library's tokenizer, as far as it is used: its own declarations do not pass `tsc --strict`. */
+interface JsTokenizer {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+  decode(ids: number[], options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean }): string;
+  id_to_token(id: number): string | undefined;
 }
 
 interface TokenizerFiles {
