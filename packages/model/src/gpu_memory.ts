@@ -143,9 +143,9 @@ function layerBytes(
   // Of each row the norm's factor; of each head's row what its softmax or stick came to.
   const rows = FLOAT32 * (1 + numHeads * (stick ? 3 : 1));
   const headNorm = stick && 'headNorm' in attention && attention.headNorm ? BFLOAT16 * q + 2 * FLOAT32 * numHeads : 0;
-  // Where a sequence is shared, the output is there by heads and by tokens.
-  const outputs = context > 1 ? 2 : 1;
-  const inBfloat16 = BFLOAT16 * (2 * hiddenSize + (1 + outputs) * q + 2 * kv);
+  // Where a sequence is shared, queries, keys and values are there by heads and by tokens.
+  const byTokens = context > 1 ? q + 2 * kv : 0;
+  const inBfloat16 = BFLOAT16 * (2 * hiddenSize + 2 * q + 2 * kv + byTokens);
   const attentionBytes = tokens * (inBfloat16 + rows + headNorm + shaping(config));
   const saved = kind.savedPerToken(setting, config) + (kind.savedBesidesOnGpu?.(setting, config) ?? 0);
   const feedForward = tokens * (BFLOAT16 * saved + FLOAT32);
