@@ -19,6 +19,11 @@ const foreign = [
   { rope_scaling: { rope_type: 'linear', factor: 2 } },
   { rope_scaling: { type: 'dynamic', factor: 2.5 }, max_position_embeddings: 32 },
   { model_type: 'mistral', architectures: ['MistralForCausalLM'], sliding_window: 16 },
+  {
+    ...{ model_type: 'smollm3', no_rope_layers: [1, 0], use_sliding_window: true, sliding_window: 16 },
+    layer_types: ['full_attention', 'sliding_attention'],
+  },
+  { model_type: 'phi3', architectures: ['Phi3ForCausalLM'], partial_rotary_factor: 0.5 },
   { bos_token_id: 1, eos_token_id: [0, 2], torch_dtype: 'bfloat16', attention_bias: false, hidden_act: 'silu' },
 ];
 
