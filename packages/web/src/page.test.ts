@@ -121,7 +121,7 @@ describe.skipIf(!chromiumPath)('in a browser', () => {
   it.each([
     ['desk', { viewport: { width: 1200, height: 900 } }],
     ['phone', phone],
-  ] as const)('shows what is typed on a %s', async (_, options) => {
+  ] as const)('shows what is typed on a %s', async (name, options) => {
     await open(
       'page.html',
       async (page) => {
@@ -138,6 +138,9 @@ describe.skipIf(!chromiumPath)('in a browser', () => {
         await page.getByRole('button', { name: 'layer 0, head 2' }).click();
         expect(await page.getByRole('img', { name: /^Attention of layer 0, head 2/ }).count()).toBe(1);
         expect(await page.locator('.next li').count()).toBe(10);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+        expect(wide).toBe(false);
+        if (name === 'phone') return;
         const before = await tokens.count();
         await page.locator('.next button').first().click();
         await page.waitForFunction((count) => document.querySelectorAll('.tokens button').length > count, before);
@@ -151,8 +154,6 @@ describe.skipIf(!chromiumPath)('in a browser', () => {
         expect((await page.getByRole('textbox', { name: 'Text' }).inputValue()).length).toBeGreaterThan(
           text.length + 5,
         );
-        const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
-        expect(wide).toBe(false);
       },
       options,
     );
