@@ -1,5 +1,5 @@
 /** `sb-eval --attention`: the attention weights of chosen layers and heads on a short text, drawn into one HTML file. */
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 import { shown, UserError } from '@stickbreaking/base';
 import { type SourceArguments, sourcesFrom, type Tokenizer } from '@stickbreaking/data';
 import { type AttentionConfig, attentionKind } from '@stickbreaking/model';
@@ -36,7 +36,7 @@ export async function drawAttention(checkpoint: OpenedCheckpoint, args: Attentio
   const maps = attentionMaps(model, tokens, { ...(layers ? { layers } : {}), ...(heads ? { heads } : {}) });
   const labels = tokenLabels(tokens, (ids) => tokenizer.decode(ids));
   const { attention } = model.config;
-  const report = attentionReport(directory, attention, labels, maps);
+  const report = attentionReport({ directory, attention, text }, labels, maps);
   writeReport(args.output, report);
   const names = args.pictures === undefined ? [] : writePictures(args.pictures, report);
   const said = names.length > 0 ? ` and ${names.length} SVG files in ${args.pictures}` : '';
@@ -63,8 +63,7 @@ async function firstText(data: string, args: SourceArguments, { endTexts }: Toke
 }
 
 function attentionReport(
-  directory: string,
-  attention: AttentionConfig,
+  { directory, attention, text }: { directory: string; attention: AttentionConfig; text: string },
   labels: readonly string[],
   maps: readonly AttentionMap[],
 ): Report {
@@ -73,13 +72,21 @@ function attentionReport(
     ? ' The column ∅ is the remainder: what a token gave to no key.'
     : '';
   return {
-    title: `Attention of ${directory}`,
+    title: `Attention of ${basename(directory)}`,
     blocks: [
       {
         kind: 'text',
         text: `How much of its attention each token (downwards) gives to the tokens before it (to the right): white is nothing, full colour is all. Point at a cell for its weight.${rest}`,
       },
-      { kind: 'facts', facts: [['attention', attention.kind]] },
+      {
+        kind: 'facts',
+        facts: [
+          ['checkpoint', directory],
+          ['attention', attention.kind + currentOf(attention)],
+          ['text', text.length > 400 ? `${text.slice(0, 400)}…` : text],
+        ],
+      },
+      { kind: 'scale', label: 'weight', largest: 1 },
       ...layers.flatMap((layer) => [
         { kind: 'heading' as const, text: `Layer ${layer}` },
         ...besideEachOther(
@@ -97,6 +104,12 @@ function attentionReport(
       ]),
     ],
   };
+}
+
+/** Whether a token sees itself, where that is a choice. */
+function currentOf(attention: AttentionConfig): string {
+  if (!('attendCurrent' in attention)) return '';
+  return attention.attendCurrent ? ', with the current token' : ', without the current token';
 }
 
 /** Pictures of few tokens share a row; those of many need its width. */

@@ -77,11 +77,15 @@ function plotOptions(
     marginBottom,
     style: { background: 'transparent', color: 'currentColor', fontSize: '14px' },
     x: {
-      label: xLabel,
+      label: xLog2 ? `${xLabel}, logarithmic` : xLabel,
       labelOffset: 40,
       ...(xLog2 ? { type: 'log', base: 2, tickFormat: shortPower } : { tickFormat: shortCount }),
     },
-    y: { label: yLabel, ...(yLog ? { type: 'log' } : {}), ...(yDomain ? { domain: [...yDomain] } : {}) },
+    y: {
+      label: yLog ? `${yLabel}, logarithmic` : yLabel,
+      ...(yLog ? { type: 'log' } : {}),
+      ...(yDomain ? { domain: [...yDomain] } : {}),
+    },
     marks,
   };
 }

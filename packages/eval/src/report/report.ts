@@ -32,6 +32,8 @@ export type ReportBlock =
   | ({ kind: 'bars'; bars: readonly Bar[] } & BarsOptions)
   | ({ kind: 'curves'; curves: readonly Curve[] } & Picture & CurvesOptions)
   | ({ kind: 'matrix' } & Picture & MatrixOptions)
+  /** What the colours of matrices stand for, from nothing to a full colour. */
+  | { kind: 'scale'; label: string; largest: number }
   /** Pictures beside each other where there is room. */
   | { kind: 'row'; blocks: readonly ReportBlock[] };
 
@@ -106,6 +108,8 @@ function renderBlock(block: ReportBlock): string {
       return renderFindings(block.findings, block.expectedBy);
     case 'bars':
       return renderBars(block.bars, block, escapeHtml);
+    case 'scale':
+      return `<p class="scale">${escapeHtml(block.label)}: 0 <span></span> ${block.largest}</p>`;
     case 'row':
       return `<div class="row">${block.blocks.map(renderBlock).join('\n')}</div>`;
     case 'curves':
@@ -171,6 +175,7 @@ th:first-child, td:first-child { text-align: left; }
 .findings .disagrees td:first-child { border-left: 6px solid #D55E00; }
 .findings .open td:first-child { border-left: 6px dotted #8a8a8a; }
 .findings .agrees td:first-child { border-left: 6px solid #0072B2; }
+.scale span { display: inline-block; width: 8rem; height: .8rem; vertical-align: middle; border: 1px solid var(--faint); background: linear-gradient(to right, transparent, var(--weight)); print-color-adjust: exact; }
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); gap: 0 1rem; }
 h1, h2, p, dd, figcaption { overflow-wrap: anywhere; }
 pre { overflow-x: auto; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; } summary { cursor: pointer; }

@@ -38,6 +38,7 @@ const models = [
   { name: 'softmax+RoPE', config: 'quickstart-softmax-rope' },
 ];
 const prompt = 'The people of the United States';
+const temperature = 0.4;
 const directory = 'quickstart';
 
 /**
@@ -92,12 +93,19 @@ export async function quickstart({
   say(`\n5. How each goes on from "${prompt}"`);
   for (const one of trained) {
     const from = ['--checkpoint', one.run.output, ...on, '--prompt', prompt];
-    const limits = ['--max-new-tokens', '80', '--temperature', '0.4'];
+    const limits = ['--max-new-tokens', '80', '--temperature', String(temperature)];
     one.sample = await runCommand('sb-generate', [...from, ...limits], { capture: true, output });
   }
 
   const elapsed = secondsSince(start);
-  const report = writeQuickstartReport(directory, { models: trained, backend, note: size.note, elapsed });
+  const report = writeQuickstartReport(directory, {
+    models: trained,
+    prompt,
+    temperature,
+    backend,
+    note: size.note,
+    elapsed,
+  });
   say(`\n${report.table}\n\n${report.finding}\n`);
   say(`The report with both pictures: ${report.path} (${secondsSince(start)} s in all)`);
   return {

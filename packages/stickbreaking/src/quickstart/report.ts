@@ -1,7 +1,7 @@
 /** The quickstart's report: the two perplexity curves past the training length, and the two loss curves. */
 import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { alignColumns } from '@stickbreaking/base';
+import { alignColumns, VERSION } from '@stickbreaking/base';
 import type { SelectedBackend } from '@stickbreaking/core';
 import { type Report, writePictures, writeReport } from '@stickbreaking/eval';
 import { type RunConfig, readMetrics, type StepMetrics } from '@stickbreaking/train';
@@ -16,6 +16,9 @@ export interface Trained {
 }
 
 interface Told {
+  /** What both continued, and how. */
+  prompt: string;
+  temperature: number;
   models: readonly Trained[];
   backend: SelectedBackend;
   note: string | undefined;
@@ -37,11 +40,20 @@ export function writeQuickstartReport(directory: string, told: Told): { path: st
   return { path, table: alignColumns([columns, ...rows], '   '), finding };
 }
 
-function reportOf({ models, backend, note, elapsed }: Told, finding: string, columns: string[], rows: string[][]) {
+function reportOf(
+  { models, prompt, temperature, backend, note, elapsed }: Told,
+  finding: string,
+  columns: string[],
+  rows: string[][],
+) {
   const { model } = models[0]!.run;
   const { contextLength } = model;
   const shape = `${model.numLayers} layers of ${model.hiddenSize}, vocabulary ${model.vocabSize}, context ${contextLength}`;
-  const final = models.map(({ name, run }) => [name, lossCurve(run.output).at(-1)?.y.toFixed(4) ?? 'none']);
+  const final = models.map(({ name, run }) => [
+    name,
+    lossCurve(run.output).at(-1)?.y.toFixed(4) ?? 'none',
+    validationCurve(run.output).at(-1)?.y.toFixed(4) ?? 'none',
+  ]);
   const report: Report = {
     title: 'Stick-breaking and softmax+RoPE past their training length',
     blocks: [
@@ -71,19 +83,29 @@ function reportOf({ models, backend, note, elapsed }: Told, finding: string, col
       {
         kind: 'curves',
         name: 'loss',
-        caption: 'Mean loss in nats per token.',
+        caption: 'Mean loss in nats per token, of what is trained on and of held-out text.',
         xLabel: 'tokens seen',
         yLabel: 'loss',
-        curves: models.map(({ name, run }) => ({ name, points: lossCurve(run.output) })),
+        curves: [
+          ...models.map(({ name, run }) => ({ name, points: lossCurve(run.output) })),
+          ...models.map(({ name, run }) => ({ name: `${name}, validation`, points: validationCurve(run.output) })),
+        ].filter(({ points }) => points.length > 0),
       },
-      { kind: 'table', columns: ['model', 'loss at the end'], rows: final },
+      { kind: 'table', columns: ['model', 'loss at the end', 'validation loss'], rows: final },
       { kind: 'heading', text: 'How they write' },
+      {
+        kind: 'text',
+        text: `Each goes on from “${prompt}”, at temperature ${temperature} and seed 0, from its latest checkpoint.`,
+      },
       ...models.map(({ name, sample }) => ({ kind: 'text', text: `${name}: ${sample.trim()}` }) as const),
       { kind: 'heading', text: 'What was run' },
       {
         kind: 'facts',
         facts: [
           ['models', shape],
+          ['trained on', models.map(({ name, run }) => `${name}: ${tokensOf(run.output)} tokens`).join(', ')],
+          ['date', new Date().toISOString().slice(0, 10)],
+          ['version', VERSION],
           ['backend', backend.description],
           ['processor', `${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} threads`],
           ['time', `${elapsed} s, this time; what was there already was not done again`],
@@ -107,6 +129,15 @@ function lossCurve(run: string): { x: number; y: number }[] {
   }
   return points;
 }
+
+function validationCurve(run: string): { x: number; y: number }[] {
+  return readMetrics(join(run, 'metrics.jsonl')).flatMap((line) =>
+    'validationLoss' in line ? [{ x: line.tokens, y: line.validationLoss }] : [],
+  );
+}
+
+/** Tokens that were seen in training. */
+const tokensOf = (run: string) => readMetrics(join(run, 'metrics.jsonl')).at(-1)?.tokens ?? 0;
 
 /** A sentence on one model: its perplexity at the training length and at the longest. */
 function findingOf({ name, results }: Trained): string {
