@@ -76,7 +76,7 @@ function attentionReport(
     blocks: [
       {
         kind: 'text',
-        text: `How much of its attention each token (downwards) gives to the tokens before it (to the right): white is nothing, full colour is all. Point at a cell for its weight.${rest}`,
+        text: `How much of its attention each token (downwards) gives to the tokens before it (to the right): the fuller its colour, the more. Point at a cell for its weight.${rest}`,
       },
       {
         kind: 'facts',
