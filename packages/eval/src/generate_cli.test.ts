@@ -130,6 +130,7 @@ describe('sb-generate --prompts', () => {
   it.each([
     ['{"prompt": 5}', /line 1: expected a string, or an object whose "prompt"/],
     ['{', /line 1: .*expected JSON/],
+    ['{"prompt": "a", "top_k": 5}', /line 1: "top_k" is not read here; --top-k sets it for all prompts/],
   ])('names the line that is no prompt: %s', async (line, message) => {
     writeFileSync(at('bad.jsonl'), line);
     const { code, stderr } = await run('--prompts', at('bad.jsonl'));

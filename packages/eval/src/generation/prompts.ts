@@ -34,6 +34,20 @@ export async function* readPrompts(path: string): AsyncGenerator<Prompt> {
   }
 }
 
+/** Settings that a line might be thought to have of its own; other fields are the user's. */
+const OF_ALL_LINES = new Map(
+  Object.entries({
+    ...{ max_new_tokens: 'max-new-tokens', maxNewTokens: 'max-new-tokens', max_tokens: 'max-new-tokens' },
+    ...{ temperature: 'temperature', top_k: 'top-k', topK: 'top-k', top_p: 'top-p', topP: 'top-p', min_p: 'min-p' },
+    ...{
+      minP: 'min-p',
+      repetition_penalty: 'repetition-penalty',
+      repetitionPenalty: 'repetition-penalty',
+      stop: 'stop',
+    },
+  }),
+);
+
 function parsePrompt(text: string, where: string): Omit<Prompt, 'index'> {
   let json: unknown;
   try {
@@ -42,6 +56,12 @@ function parsePrompt(text: string, where: string): Omit<Prompt, 'index'> {
     throw new UserError(`${where}: ${(error as Error).message}; expected JSON.`);
   }
   const { prompt, id, seed } = typeof json === 'string' ? { prompt: json } : ((json ?? {}) as Partial<Prompt>);
+  const setting = json !== null && typeof json === 'object' && Object.keys(json).find((key) => OF_ALL_LINES.has(key));
+  if (setting) {
+    throw new UserError(
+      `${where}: "${setting}" is not read here; --${OF_ALL_LINES.get(setting)} sets it for all prompts.`,
+    );
+  }
   if (typeof prompt === 'string' && (seed === undefined || Number.isSafeInteger(seed))) return { prompt, id, seed };
   throw new UserError(`${where}: expected a string, or an object whose "prompt" is one (and "seed" a whole number).`);
 }
