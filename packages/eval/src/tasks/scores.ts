@@ -137,6 +137,9 @@ export function summarise(definition: TaskDefinition, scores: readonly DocumentS
     const { remark } = score[filters[0]!]!;
     if (remark !== undefined) remarks[remark] = (remarks[remark] ?? 0) + 1;
   }
+  // A perplexity by words is e to the loss of a word, which may be a page without a space.
+  for (const { metric, value } of figures)
+    if (value === Number.POSITIVE_INFINITY) remarks[`make ${metric} larger than any number`] = scores.length;
   return { documents: scores.length, figures, ...(Object.keys(remarks).length === 0 ? {} : { remarks }) };
 }
 

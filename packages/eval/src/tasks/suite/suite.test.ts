@@ -190,6 +190,14 @@ describe('scores', () => {
     expect(undecided.summarise([score])).toMatchObject({ figures: [{ value: 0 }], remarks: { undecided: 1 } });
   });
 
+  it('of whole texts whose words are too long for a perplexity say so', () => {
+    const task = built('wikitext', [{ page: 'a'.repeat(1000) }]);
+    const score = task.score(task.examples[0]!, [{ losses: Float64Array.of(720) }]);
+    const { figures, remarks } = task.summarise([score]);
+    expect(figures.map(({ value }) => Number.isFinite(value))).toEqual([false, true, true]);
+    expect(remarks).toEqual({ 'make word_perplexity larger than any number': 1 });
+  });
+
   it('of whole texts: by words and bytes of the original', () => {
     const row = { page: ' a @-@ é ' };
     const found = metrics('wikitext', row, [{ losses: Float64Array.of(1, 2) }]);

@@ -53,6 +53,12 @@ function filesAt(path: string): { file: string; named: boolean }[] {
 
 const anything = z.record(z.string(), z.unknown());
 
+const IncludingSchema = z.looseObject({
+  include: z
+    .union([z.string(), z.array(z.string())], { error: 'expected the name of a file, or a list of names' })
+    .default([]),
+});
+
 /** A file with those that it includes, which its own fields go before. */
 function fieldsOf(file: string, seen: readonly string[] = []): Record<string, unknown> {
   if (seen.includes(file)) throw new UserError(`${shown(file)} includes itself.`);
@@ -63,9 +69,8 @@ function fieldsOf(file: string, seen: readonly string[] = []): Record<string, un
       `${shown(file)}: ${python[1]} is the Python function ${shown(python[2]!)}, which cannot run here; write the task with defineTask.`,
     );
   }
-  const own = parseYaml(text, file, anything);
-  const { include = [], ...rest } = own;
-  const bases = [include].flat().map((base) => fieldsOf(resolve(dirname(file), String(base)), [...seen, file]));
+  const { include, ...rest } = parseYaml(text, file, IncludingSchema);
+  const bases = [include].flat().map((base) => fieldsOf(resolve(dirname(file), base), [...seen, file]));
   return Object.assign({}, ...bases, rest);
 }
 

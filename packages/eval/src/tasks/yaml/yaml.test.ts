@@ -172,6 +172,7 @@ target_delimiter: ""\ndescription: "Say. "\n`.replace('[yes, no]', '["yes", "no"
       'task: t\ndataset_path: d\noutput_type: multiple_choice\n',
       'test_split: neither it nor validation_split names a split.',
     ],
+    ['include: {a: b}\ntask: t\n', 'include: expected the name of a file, or a list of names'],
     ['task: t\ndataset_path: d\ntest_split: test\noutput_type: loglikelihood\n', 'output_type'],
     ['task: t\ndataset_path: d\ntest_split: test\ndoc_to_text: "{{ a"\ndoc_to_target: x\n', 'doc_to_text: '],
     ['task: t\ndataset_path: d\nmetric_list: []\n', 'bad.yaml:3: metric_list: '],
