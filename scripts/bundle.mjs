@@ -83,10 +83,9 @@ for (const backend of ['cuda', 'native']) {
   cpSync(join(root, 'packages/core', kernels), join(out, kernels), { recursive: true });
 }
 cpSync(join(root, 'packages/model/python'), join(out, 'python'), { recursive: true });
-for (const page of ['board/dist/page.html', 'web/dist/model.html']) {
-  execFileSync(process.execPath, [join(root, 'packages', page.split('/')[0], 'build_page.mjs')]);
+execFileSync(process.execPath, [join(root, 'scripts/page/build.mjs'), 'board', 'web']);
+for (const page of ['board/dist/page.html', 'web/dist/model.html'])
   cpSync(join(root, 'packages', page), join(out, 'dist', basename(page)));
-}
 if (existsSync(join(root, 'configs'))) cpSync(join(root, 'configs'), join(out, 'configs'), { recursive: true });
 // The text that studies use by default.
 await defaultText(join(out, 'text'));

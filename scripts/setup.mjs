@@ -28,4 +28,4 @@ function run(command, args) {
 
 run('npx', ['--yes', packageManager, 'install', '--frozen-lockfile', '--prefer-offline', '--reporter=append-only']);
 run('npx', ['--no-install', 'tsc', '-b']);
-for (const name of ['board', 'web']) run(process.execPath, [`packages/${name}/build_page.mjs`]);
+run(process.execPath, ['scripts/page/build.mjs', 'board', 'web']);

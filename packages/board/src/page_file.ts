@@ -1,10 +1,10 @@
-/** The page: one HTML file with its scripts and styles inside, which `build_page.mjs` makes. */
+/** The page: one HTML file with its scripts and styles inside, which `scripts/page/build.mjs` makes. */
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const file = fileURLToPath(new URL('../dist/page.html', import.meta.url));
 
 export function readPage(): string {
-  if (!existsSync(file)) throw new Error(`${file} has not been built: node packages/board/build_page.mjs builds it`);
+  if (!existsSync(file)) throw new Error(`${file} has not been built: node scripts/page/build.mjs board builds it`);
   return readFileSync(file, 'utf8');
 }

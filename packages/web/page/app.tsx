@@ -1,10 +1,10 @@
 /** The page: files in, then a text and what the model makes of it. */
+import { formatCount } from '@stickbreaking/base';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { Client } from './client.js';
 import { Drop } from './drop.js';
 import type { Facts, Reading } from './engine.js';
 import { Heads } from './heads.js';
-import { formatCount } from './look.js';
 import { HeadMap } from './map.js';
 import { Next } from './next.js';
 import { type Chosen, rowOf } from './rows.js';

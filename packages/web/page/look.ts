@@ -12,18 +12,6 @@ export const isStrong = (share: number) => share >= 0.4;
 
 export const percent = (share: number) => (share < 0.001 ? '<0.1%' : `${(share * 100).toFixed(share < 0.1 ? 1 : 0)}%`);
 
-/** 12,300,000 as 12.3M. */
-export function formatCount(value: number): string {
-  for (const [unit, name] of [
-    [1e9, 'B'],
-    [1e6, 'M'],
-    [1e3, 'k'],
-  ] as const) {
-    if (value >= unit) return `${Number((value / unit).toPrecision(3))}${name}`;
-  }
-  return String(value);
-}
-
 /** A token's text with what would not be seen. */
 export const visible = (text: string) => text.replaceAll('\n', '↵').replaceAll('\t', '⇥') || '∅';
 

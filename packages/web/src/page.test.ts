@@ -13,7 +13,7 @@ import { type LlamaConfigInput, LlamaModel } from '@stickbreaking/model';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chromiumFlags, chromiumPath, tellIfMissing } from '../../../scripts/chromium.js';
-import { buildPage, bundle } from '../build_page.mjs';
+import { bundleWeb, webPage } from '../../../scripts/page/web.mjs';
 
 tellIfMissing('The page of sb-web');
 
@@ -46,10 +46,10 @@ describe.skipIf(!chromiumPath)('in a browser', () => {
       expected[name] = model.lastLogits([tokenizer.beginId, ...tokenizer.encode(text)]).arraySync();
       model.dispose();
     }
-    const engine = await bundle('engine.ts', { format: 'iife', globalName: 'page' });
+    const engine = await bundleWeb('engine.ts', { format: 'iife', globalName: 'page' });
     writeFileSync(join(base, 'engine.js'), engine('.js'));
     writeFileSync(join(base, 'engine.html'), '<input type="file" multiple><script src="engine.js"></script>');
-    writeFileSync(join(base, 'page.html'), await buildPage());
+    writeFileSync(join(base, 'page.html'), await webPage());
     // Without a GPU, WebGPU is computed on the processor.
     const args = [...chromiumFlags, '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
     browser = await chromium.launch({ executablePath: chromiumPath!, args });

@@ -1,4 +1,4 @@
-/** The page: one HTML file with its scripts and styles inside, which `build_page.mjs` makes. */
+/** The page: one HTML file with its scripts and styles inside, which `scripts/page/build.mjs` makes. */
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -6,6 +6,6 @@ const file = fileURLToPath(new URL('../dist/model.html', import.meta.url));
 
 /** The HTML of the page that runs checkpoints. */
 export function readPage(): string {
-  if (!existsSync(file)) throw new Error(`${file} has not been built: node packages/web/build_page.mjs builds it`);
+  if (!existsSync(file)) throw new Error(`${file} has not been built: node scripts/page/build.mjs web builds it`);
   return readFileSync(file, 'utf8');
 }
