@@ -2,19 +2,18 @@
 import { createHash, type Hash } from 'node:crypto';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { EXIT, UserError } from '@stickbreaking/base';
+import { UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
-import { globalNorm } from '@stickbreaking/core';
 import { openTokenizer, type SpecialTokenOptions, type Tokenizer, tellOnce } from '@stickbreaking/data';
 import {
   CHECKSUMS_FILE,
+  checkFinite,
   fetchCheckpoint,
   LlamaModel,
   loadConfig,
   resolveCheckpoint,
   verifyChecksums,
 } from '@stickbreaking/model';
-import type { Tensor } from '@tensorflow/tfjs-core';
 
 /** A checkpoint, ready for use. */
 export interface OpenedCheckpoint {
@@ -55,32 +54,13 @@ export async function openCheckpoint(
   verified?.catch(() => {}); // awaited below
   try {
     const opened = open(directory, tokenizerPath, specialTokens);
-    await checkFinite(opened);
+    await checkFinite(opened.model, directory);
     await verified;
     return opened;
   } catch (error) {
     await verified; // says more of a damaged file than what stumbled over it
     throw error;
   }
-}
-
-/** One look at all weights together; the first that is not finite is searched for only if there is one. */
-async function checkFinite({ model, directory }: OpenedCheckpoint): Promise<void> {
-  if (Number.isFinite(await normOf([...model.parameters.values()]))) return;
-  for (const [name, parameter] of model.parameters) {
-    if (Number.isFinite(await normOf([parameter]))) continue;
-    throw new UserError(
-      `${directory}: the weights '${name}' are not finite, so nothing can be computed from them; take an earlier checkpoint of the run.`,
-      { exitCode: EXIT.refused },
-    );
-  }
-}
-
-async function normOf(tensors: Tensor[]): Promise<number> {
-  const norm = globalNorm(tensors);
-  const [value] = await norm.data();
-  norm.dispose();
-  return value!;
 }
 
 function open(

@@ -21,11 +21,11 @@ import {
   specialTokenOptions,
   specialTokensFrom,
 } from '@stickbreaking/data';
-import { estimateMemory, hostMemory } from '@stickbreaking/model';
 import { drawAttention } from './attention/command.js';
 import { openCheckpoint, verifyOption } from './checkpoint.js';
 import { evaluateDocuments } from './documents.js';
 import { parseLengths } from './lengths.js';
+import { checkMemory } from './memory.js';
 import { writeReport } from './report/report.js';
 import { lengthsBlocks } from './results/lengths_blocks.js';
 import { BATCH_TOKENS, type LengthResult, scorerOf } from './scoring.js';
@@ -143,9 +143,8 @@ async function evaluate(args: Arguments): Promise<void> {
   const { directory, tokenizer, model } = opened;
   const longest = Math.max(...lengths);
   const tokens = Math.max(longest, BATCH_TOKENS);
-  // Whether a device has enough memory, its backend must say.
-  if (['native', 'cpu'].includes(backend.name))
-    checkMemory(estimateMemory(model.config, { tokens, training: false }), longest);
+  const asked = { what: `A context of ${longest} tokens`, advice: 'take shorter --lengths' };
+  checkMemory(model.config, backend.name, tokens, asked);
   for (const source of sources) await findFiles(source);
   const reading = { endTexts: tokenizer.endTexts, limit: args.limit };
   const progress = progressLine();
@@ -188,15 +187,6 @@ function checkLosses(results: readonly LengthResult[], directory: string): void 
   throw new UserError(
     `${directory}: at length ${odd.length} the loss is ${odd.nll} nats a token, which is beyond any perplexity; its weights are damaged, or its training diverged.`,
     { exitCode: EXIT.refused },
-  );
-}
-
-function checkMemory(needed: number, length: number): void {
-  const present = hostMemory();
-  if (needed <= present) return;
-  const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
-  throw new UserError(
-    `A context of ${length} tokens needs about ${gib(needed)} GiB, and there are ${gib(present)} on this machine; take shorter --lengths.`,
   );
 }
 

@@ -45,6 +45,17 @@ describe('sb-generate --prompt', () => {
   });
 });
 
+describe('more tokens than memory could hold', () => {
+  it.each([
+    ['--prompt', 'A few'],
+    ['--prompts', at('prompts.jsonl')],
+  ])('are refused before anything is written: %s', async (...prompt) => {
+    const { code, stdout, stderr } = await run(...prompt, '--max-new-tokens', '999999999');
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr).toMatch(/^maxNewTokens is 999999999\. The keys and values of \d+ tokens need [^\n]*\n$/m);
+  });
+});
+
 describe('sb-generate --prompts', () => {
   it('continues each as it would alone', async () => {
     const { code, stdout } = await run('--prompts', at('prompts.jsonl'), '--seed', '4', ...limits);

@@ -43,8 +43,10 @@ async function generate(args: GenerateArguments): Promise<number> {
   const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
   const settings = { ...options, stopTexts: args.stop, batchSize: args.batch };
   const tellReach = reachNotice(opened.model.config, args.maxNewTokens);
-  const tellEmpty = once(
-    `The prompt is empty: the text begins from the token that opens a document (${opened.tokenizer.beginId}) alone.\n`,
+  const tellEmpty = once(() =>
+    process.stderr.write(
+      `The prompt is empty: the text begins from the token that opens a document (${opened.tokenizer.beginId}) alone.\n`,
+    ),
   );
   const told = async function* (prompts: AsyncIterable<Prompt>) {
     for await (const prompt of prompts) {
@@ -65,11 +67,17 @@ async function generate(args: GenerateArguments): Promise<number> {
   const json = args.json || logprobs !== undefined;
   const echo = args.echo ?? !json;
   return stoppedBySigint((signal) => {
-    if (!json && echo) process.stdout.write(prompt.prompt);
+    const begin = once(() => {
+      if (echo) process.stdout.write(prompt.prompt);
+    });
+    const write = (piece: string) => {
+      begin();
+      process.stdout.write(piece);
+    };
     return runPrompts(opened, told(only(prompt)), {
       ...{ ...settings, echo, signal, batchSize: 1 },
-      ...(json ? {} : { onText: (piece: string) => void process.stdout.write(piece) }),
-      onRecord: (record) => void process.stdout.write(json ? `${JSON.stringify(record)}\n` : '\n'),
+      ...(json ? {} : { onText: write }),
+      onRecord: (record) => (json ? void process.stdout.write(`${JSON.stringify(record)}\n`) : write('\n')),
     });
   });
 }
@@ -103,12 +111,12 @@ async function* only(prompt: Prompt): AsyncGenerator<Prompt> {
   yield prompt;
 }
 
-/** Says it the first time. */
-function once(notice: string): () => void {
-  let told = false;
+/** Does it the first time. */
+function once(act: () => void): () => void {
+  let done = false;
   return () => {
-    if (!told) process.stderr.write(notice);
-    told = true;
+    if (!done) act();
+    done = true;
   };
 }
 

@@ -18,6 +18,9 @@ export interface SuiteArguments {
   rulerSamples: number;
 }
 
+/** RULER's texts are made before any is asked; so many of such length would take days. */
+const [MOST_SAMPLES, LONGEST_TEXT] = [100_000, 2 ** 22];
+
 /** The options of `SuiteArguments`. */
 export const suiteOptions = {
   harness: {
@@ -41,10 +44,11 @@ export const suiteOptions = {
 
 export const suiteFrom = (args: SuiteArguments): Suite => {
   const { harness, mathEqualStrings, rulerForm, rulerLengths, rulerSamples } = args;
-  if (!(Number.isSafeInteger(rulerSamples) && rulerSamples > 0)) {
-    throw new UserError(`--ruler-samples is ${rulerSamples}; expected a whole number above 0.`);
+  if (!(Number.isInteger(rulerSamples) && rulerSamples > 0 && rulerSamples <= MOST_SAMPLES)) {
+    throw new UserError(`--ruler-samples is ${rulerSamples}; expected a whole number from 1 to ${MOST_SAMPLES}.`);
   }
-  const ruler = { form: rulerForm, lengths: parseLengths(rulerLengths, '--ruler-lengths'), samples: rulerSamples };
+  const lengths = parseLengths(rulerLengths, '--ruler-lengths', LONGEST_TEXT);
+  const ruler = { form: rulerForm, lengths, samples: rulerSamples };
   return suiteOf({ harness, equalStrings: mathEqualStrings, ruler });
 };
 

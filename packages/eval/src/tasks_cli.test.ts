@@ -315,6 +315,12 @@ describe('sb-eval --tasks', () => {
     [['--tasks', 'gsm8k', '--gen-kwargs', 'beams=4'], '--gen-kwargs: '],
     [['--tasks', 'piqa', '--gpus', 'some'], "--gpus is 'some'; expected a whole number above 0, or all."],
     [['--tasks', 'piqa', '--gpus', '2', '--processes', '2'], '--processes and --gpus: give one of them.'],
+    [['--tasks', 'piqa', '--processes', '99999'], '--processes is 99999; expected a whole number from 1 to '],
+    [
+      ['--tasks', 'piqa', '--ruler-samples', '1e9'],
+      '--ruler-samples is 1000000000; expected a whole number from 1 to ',
+    ],
+    [['--tasks', 'piqa', '--ruler-lengths', '4096,99999999'], '99999999: a length is at most 4194304.'],
     [['--tasks', 'piqa', '--gpus', '99'], '--gpus 99: this machine shows '],
     [['--tasks', 'piqa', '--samples', '{"sciq":[1]}'], "--samples names 'sciq', which --tasks does not."],
     [['--tasks', 'gsm8k'], "gsm8k: the split 'train' of openai/gsm8k (main) is not under"],

@@ -13,6 +13,7 @@ import { specialTokensFrom } from '@stickbreaking/data';
 import { hashOfModel, type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
 import { compareMain } from './compare_cli.js';
 import { dataDirectory, resolvedTasks } from './evaluator.js';
+import { checkMemory } from './memory.js';
 import { writeReport } from './report/report.js';
 import { type OutputPlaces, outputPlaces, writeResults } from './results/files.js';
 import { evaluationBlocks } from './results/report_blocks.js';
@@ -126,6 +127,7 @@ async function evaluateHere(
       batchTokens: args.batchTokens,
       seed: args.seed,
       strictLength: args.strictLength,
+      checkTokens: (tokens) => checkMemory(opened.model.config, backend.name, tokens, together(tokens)),
       signal: stop.signal,
       part,
       onProgress: timed((line) => progress.show(line)),
@@ -165,6 +167,12 @@ async function evaluateHere(
   else process.stdout.write(report(args, outcomes, resultsTable(outcomes, groups), rules, places));
   return 0;
 }
+
+/** Of what may need more memory than there is. */
+const together = (tokens: number) => ({
+  what: `A batch of ${tokens} tokens`,
+  advice: 'take a smaller --batch-tokens, or contexts cut by --max-length',
+});
 
 /** Where answers are kept: of a part in its own file; else in the one, to which those of parts are added. */
 function answersOf(

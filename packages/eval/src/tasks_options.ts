@@ -1,6 +1,6 @@
 /** The options of sb-eval --tasks. */
 import { UserError } from '@stickbreaking/base';
-import type { Argv } from '@stickbreaking/base/node';
+import { type Argv, checkProcesses } from '@stickbreaking/base/node';
 import { type SpecialTokenArguments, specialTokenOptions } from '@stickbreaking/data';
 import { verifyOption } from './checkpoint.js';
 import type { BosRule } from './runner/tokens.js';
@@ -151,6 +151,6 @@ export function checkTaskArguments(args: TaskArguments): void {
   expect(isWhole(maxLength, 1), 'max-length', maxLength, 'a whole number above 0');
   expect(isWhole(seed, 0), 'seed', seed, 'a whole number');
   expect(isWhole(fewshotSeed, 0), 'fewshot-seed', fewshotSeed, 'a whole number');
-  expect(isWhole(processes, 1), 'processes', processes, 'a whole number above 0');
+  checkProcesses('--processes', processes);
   if (processes > 1 && gpus !== undefined) throw new UserError('--processes and --gpus: give one of them.');
 }

@@ -134,17 +134,18 @@ export class CachePages {
     while (this.holders.length < count) this.holders.push(0);
   }
 
-  private checkMemory(tokens: number): void {
+  /** @throws UserError if there is no memory for the keys and values of so many tokens */
+  checkMemory(tokens: number, because = ''): void {
     const needed = this.bytes(tokens);
     if (engine().backendName !== 'cuda') {
       const memory = host().memory();
-      if (needed > memory) throw this.tooLarge(tokens, `this machine has ${formatBytes(memory)}`);
-    } else if (needed > ANY_GPU) throw this.tooLarge(tokens, 'no GPU has as much');
+      if (needed > memory) throw this.tooLarge(tokens, `this machine has ${formatBytes(memory)}`, because);
+    } else if (needed > ANY_GPU) throw this.tooLarge(tokens, 'no GPU has as much', because);
   }
 
-  private tooLarge(tokens: number, limit: string): UserError {
+  private tooLarge(tokens: number, limit: string, because = ''): UserError {
     return new UserError(
-      `The keys and values of ${tokens} tokens need ${formatBytes(this.bytes(tokens))}; ${limit}. Use shorter prompts, or fewer at once.`,
+      `${because}The keys and values of ${tokens} tokens need ${formatBytes(this.bytes(tokens))}; ${limit}. Use shorter prompts and continuations, or fewer at once.`,
     );
   }
 
@@ -204,6 +205,14 @@ export class KeyValueCache {
     if (missing > 0) this.pages.push(...this.all.take(missing));
     this.tokens += count;
     return this.pages;
+  }
+
+  /**
+   * @param because what the message begins with
+   * @throws UserError if memory could never hold so many more tokens
+   */
+  checkRoom(count: number, because?: string): void {
+    this.all.checkMemory(this.tokens + count, because);
   }
 
   /** Whether both share one memory, as caches of one model do. */

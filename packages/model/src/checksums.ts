@@ -42,6 +42,8 @@ const ChecksumsSchema = z.discriminatedUnion('algorithm', [
 /** Length in bytes and sum of a file. */
 export type FileChecksum = z.output<typeof listed>;
 
+const refused = (message: string) => new UserError(message, { exitCode: EXIT.refused });
+
 /** Whatever changes what is computed: no list of checksums is without those that are there. */
 const mustBeListed = (name: string) =>
   name.endsWith('.safetensors') || ['config.json', STATE_FILE, 'tokenizer.json'].includes(name);
@@ -90,7 +92,7 @@ export async function verifyChecksums(
   const path = join(directory, CHECKSUMS_FILE);
   if (!existsSync(path)) {
     if (!existsSync(join(directory, STATE_FILE))) return false;
-    if (saysItHasChecksums(directory)) throw new UserError(`${path} is missing, which was saved with the checkpoint.`);
+    if (saysItHasChecksums(directory)) throw refused(`${path} is missing, which was saved with the checkpoint.`);
     onNotice?.(`${directory} has no ${CHECKSUMS_FILE}, which a run saves with its checkpoints: it was not verified`);
     return false;
   }
@@ -101,12 +103,10 @@ export async function verifyChecksums(
     (name) => mustBeListed(name) && isRead(name) && !Object.hasOwn(files, name),
   );
   if (unlisted !== undefined)
-    throw new UserError(
-      `${join(directory, unlisted)} is not in ${CHECKSUMS_FILE}, so it was not saved with the checkpoint.`,
-    );
+    throw refused(`${join(directory, unlisted)} is not in ${CHECKSUMS_FILE}, so it was not saved with the checkpoint.`);
   for (const [name] of saved) {
     if (!existsSync(join(directory, name)))
-      throw new UserError(`${join(directory, name)} is missing, which was saved with the checkpoint.`);
+      throw refused(`${join(directory, name)} is missing, which was saved with the checkpoint.`);
   }
   const found = await sumFiles(
     saved.map(([name]) => join(directory, name)),
@@ -114,7 +114,7 @@ export async function verifyChecksums(
   );
   for (const [i, [name, { bytes, sum }]] of saved.entries()) {
     const now = found[i]!;
-    const damaged = (what: string) => new UserError(`${join(directory, name)} is damaged: ${what}.`);
+    const damaged = (what: string) => refused(`${join(directory, name)} is damaged: ${what}.`);
     if (now.bytes !== bytes) throw damaged(`it has ${now.bytes} bytes, and was saved with ${bytes}`);
     if (now.sum !== sum) throw damaged(`it is not as it was saved (${algorithm} ${now.sum}, expected ${sum})`);
   }
@@ -143,13 +143,12 @@ function readChecksums(path: string): Checksums {
   if (result.success) return result.data;
   const { algorithm } = (json ?? {}) as Record<string, unknown>;
   if (typeof algorithm === 'string' && !(ALGORITHMS as readonly string[]).includes(algorithm)) {
-    throw new UserError(
+    throw refused(
       `${path} was made with '${shown(algorithm)}', which this version does not know (it knows ${ALGORITHMS.join(', ')}); ` +
         'use the version that saved it, or pass --no-verify.',
-      { exitCode: EXIT.refused },
     );
   }
-  throw new UserError(`${path} is damaged: it is not a list of checksums.`);
+  throw refused(`${path} is damaged: it is not a list of checksums.`);
 }
 
 /** Less is read at once: a thread takes longer to start. */

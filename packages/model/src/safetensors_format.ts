@@ -2,7 +2,7 @@
  * The safetensors format (https://github.com/huggingface/safetensors): eight bytes of header length, a JSON header,
  * tensors. A header is trusted only after everything in it has been checked against the file.
  */
-import { UserError } from '@stickbreaking/base';
+import { EXIT, UserError } from '@stickbreaking/base';
 
 /** The format's own limit: no program reads more. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -24,7 +24,8 @@ export interface SafetensorsHeader {
   metadata: Record<string, string>;
 }
 
-const faultOf = (path: string) => (text: string) => new UserError(`${path} is not a valid safetensors file: ${text}.`);
+const faultOf = (path: string) => (text: string) =>
+  new UserError(`${path} is not a valid safetensors file: ${text}.`, { exitCode: EXIT.refused });
 
 /**
  * Bytes of the header, which begins at the ninth byte.

@@ -3,7 +3,15 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { EXIT, UserError } from '@stickbreaking/base';
-import { after, jsonOption, printJson, progressLine, runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import {
+  after,
+  checkProcesses,
+  jsonOption,
+  printJson,
+  progressLine,
+  runCommand,
+  stopOnSignals,
+} from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { hostMemory } from '@stickbreaking/model';
 import { type ArmMessage, gpuNames, jobsFor, startInProcess } from './jobs.js';
@@ -76,9 +84,7 @@ async function run(args: Arguments): Promise<number> {
   if (args.timeLimit !== undefined && !(args.timeLimit > 0)) {
     throw new UserError(`--time-limit is ${args.timeLimit}; expected minutes above 0.`);
   }
-  if (args.jobs !== undefined && !(Number.isInteger(args.jobs) && args.jobs >= 1)) {
-    throw new UserError(`--jobs is ${args.jobs}; expected a whole number from 1.`);
-  }
+  if (args.jobs !== undefined) checkProcesses('--jobs', args.jobs);
   const { study, config } = loadStudy(args.config, args._.map(String));
   if ((args.jobs ?? 1) > 1 && study.measures) {
     throw new UserError(

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { EXIT, UserError } from '@stickbreaking/base';
 import {
+  checkFinite,
   type LlamaConfigInput,
   LlamaModel,
   loadConfig,
@@ -146,6 +147,7 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
       : start
         ? newModel(identity.model, identity.seed, from.startedFrom)
         : await drawModel(identity.model, identity.seed, options.collective);
+    if (from.startedFrom !== undefined) await checkFinite(model, from.startedFrom);
     const before = resumed ? { ...resumed.state, identity } : initialState(identity);
     const state = { ...before, arithmetic: options.arithmetic ?? before.arithmetic };
     const weights = options.collective?.share?.(model);

@@ -260,6 +260,16 @@ describe('train', () => {
     );
   });
 
+  it('does not start from weights that are not finite, and names them', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'train-'));
+    const weights = LlamaModel.create(model);
+    weights.parameters.get('model.norm.weight')!.assign(tensor(new Float32Array(16).fill(Number.NaN)));
+    weights.save(directory);
+    await expect(train({ model, stages: [stage()], startFrom: directory })).rejects.toThrow(
+      `${directory}: the weights 'model.norm.weight' are not finite`,
+    );
+  });
+
   it.each([
     [{ stages: [] }, /no stages/],
     [{ stages: [stage({ data: undefined })] }, /stage 1: the first stage needs data/],

@@ -35,6 +35,16 @@ describe('files that come with a package', () => {
     rmSync('small');
   });
 
+  it('go by their name also beside a directory that is called so', () => {
+    mkdirSync('small');
+    mkdirSync('other');
+    const files = new ShippedFiles(module, 'configs');
+    expect(files.find('small')).toBe(join(configs, 'small.yaml'));
+    expect(files.find('other')).toBe('other'); // whoever reads it says that it is a directory
+    rmSync('small', { recursive: true });
+    rmSync('other', { recursive: true });
+  });
+
   it('are named where there is no such file', () => {
     const files = new ShippedFiles(module, 'configs');
     const missing = 'there is no such file or directory (ENOENT).';

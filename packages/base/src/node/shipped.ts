@@ -25,19 +25,20 @@ export class ShippedFiles {
   }
 
   /**
-   * The path of the file that `given` means: itself where there is such a file, else the one of that name.
+   * The path of the file that `given` means: itself where there is such a file, else the one of that name; a directory of
+   * that name, such as a run's, is none.
    *
    * @throws UserError where there is neither; it lists the names
    */
   find(given: string): string {
     try {
-      statSync(given);
-      return given;
+      const ours = statSync(given).isDirectory() && this.names().includes(given);
+      return ours ? this.pathOf(given) : given;
     } catch (error) {
       const explained = explainSystemError(error, `cannot read ${shown(given)}`);
       if (!(explained instanceof UserError && explained.missing)) return given; // whoever reads it says why it cannot
       const names = this.names();
-      if (names.includes(given)) return join(this.directory()!, `${given}.yaml`);
+      if (names.includes(given)) return this.pathOf(given);
       if (names.length === 0) throw explained;
       const meant = basename(given, '.yaml');
       const hint = names.includes(meant)
@@ -45,6 +46,10 @@ export class ShippedFiles {
         : `These come with this program and go by their names: ${names.join(', ')}`;
       throw new UserError(`${explained.message} ${hint}.`, { cause: error, missing: true });
     }
+  }
+
+  private pathOf(name: string): string {
+    return join(this.directory()!, `${name}.yaml`);
   }
 
   private directory(): string | undefined {

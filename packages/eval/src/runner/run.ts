@@ -40,6 +40,8 @@ export interface AskOptions {
   part?: Part | undefined;
   /** Other processes do the same, each a part of what is scored. */
   share?: Share;
+  /** Refuses so many tokens at once, where there is no memory for them. */
+  checkTokens?: ((tokens: number) => void) | undefined;
   /** Contexts that do not fit are refused instead of cut. */
   strictLength?: boolean;
   /** Asks to stop; what has been answered is kept. */
@@ -80,6 +82,7 @@ export async function runTasks(
     if (options.strictLength) refuseCut(task, jobs.at(-1)!, options.rules);
   }
   const all = jobs.flat();
+  options.checkTokens?.(mostAtOnce(all, options.batchTokens));
   await scoreSequences(
     all.flatMap((job) => ('sequences' in job ? job.sequences : [])),
     asked.model,
@@ -91,6 +94,20 @@ export async function runTasks(
   }
   if (options.part) return [];
   return tasks.map((task, t) => outcomeOf(task, jobs[t]!, options.answers));
+}
+
+/** Tokens that run through the model together at most: what batches fill, or the longest that runs alone. */
+function mostAtOnce(jobs: readonly Job[], batchTokens: number): number {
+  let [longest, total] = [0, 0];
+  for (const job of jobs) {
+    const lengths =
+      'generation' in job ? [job.generation.tokens.length] : job.sequences.map(({ input }) => input.length);
+    for (const length of lengths) {
+      longest = Math.max(longest, length);
+      total += length;
+    }
+  }
+  return Math.max(longest, Math.min(batchTokens, total));
 }
 
 function refuseCut({ name }: BuiltTask, jobs: readonly Job[], { maxLength }: TokenRules): void {

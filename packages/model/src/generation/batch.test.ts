@@ -232,8 +232,11 @@ describe('rows', () => {
     await expect(take({ prompt: [1], minP: 2 })).rejects.toThrow(/minP is 2; expected 0 to 1/);
     await expect(take({ prompt: [1], repetitionPenalty: 0 })).rejects.toThrow(/repetitionPenalty is 0/);
     await expect(take({ prompt: [1], repetitionPenalty: 1e-60 })).rejects.toThrow(/repetitionPenalty is 1e-60/);
+    await expect(take({ prompt: [1], maxNewTokens: 1e12 })).rejects.toThrow(
+      /^Prompt 0: maxNewTokens is 1000000000000\. The keys and values of 1000000000001 tokens need .* TiB; this machine has/,
+    );
     expect(() => model.reserveCache([1e12])).toThrow(
-      /The keys and values of 1000000000000 tokens need .*; (this machine|no GPU) has .*shorter prompts, or fewer at once/,
+      /The keys and values of 1000000000000 tokens need .*; (this machine|no GPU) has .*shorter prompts and continuations, or fewer at once/,
     );
     expect(() => new BatchGenerator(model, { batchSize: 0 })).toThrow(/batchSize is 0/);
     const sick = LlamaModel.create(base);

@@ -46,6 +46,8 @@ export const PREFILL_TOKENS = 4096;
 /** Rows that one pass decodes: as many as the kernels compute each by itself. */
 export const MOST_ROWS = 64;
 
+const DEFAULT_NEW_TOKENS = 256;
+
 /** Continues prompts that come and go. Not for several steps at once: await one before the next. */
 export class BatchGenerator {
   private readonly batchSize: number;
@@ -79,7 +81,8 @@ export class BatchGenerator {
    * Adds a prompt, which runs as soon as there is room.
    *
    * @returns the id that its events carry: 0, 1, 2, …
-   * @throws UserError if the prompt is empty, has a token outside the vocabulary, or an option does not fit
+   * @throws UserError if the prompt is empty, has a token outside the vocabulary, an option does not fit, or
+   *   memory has no room for as many new tokens as there may be
    */
   add(request: GenerationRequest): number {
     checkGenerateOptions(request);
@@ -91,8 +94,11 @@ export class BatchGenerator {
         throw new UserError(`Token ${token} is not in the model's vocabulary of ${vocabSize}.`);
       }
     }
+    const before = prefix ?? this.model.createCache();
+    const { maxNewTokens = DEFAULT_NEW_TOKENS } = request;
+    before.checkRoom(prompt.length + maxNewTokens, `maxNewTokens is ${maxNewTokens}. `);
     const id = this.nextId++;
-    this.waiting.push({ id, request, cache: prefix?.fork() ?? this.model.createCache() });
+    this.waiting.push({ id, request, cache: prefix?.fork() ?? before });
     return id;
   }
 
@@ -196,7 +202,7 @@ export class BatchGenerator {
     scores: { logProbability: number; top: TokenLogProbability[] } | undefined,
   ): GenerationEvent[] {
     const { id, request, earlier } = row;
-    const { maxNewTokens = 256, stop = [], logProbabilities: wanted } = request;
+    const { maxNewTokens = DEFAULT_NEW_TOKENS, stop = [], logProbabilities: wanted } = request;
     if (stop.includes(token)) return [this.end(row, 'stop')];
     row.made++;
     row.last = token;
@@ -218,7 +224,7 @@ function endOf({ id, request, cache }: Pick<Row, 'id' | 'request' | 'cache'>, en
 }
 
 /** Tokens to make room for: the prompt, and some new ones, a sixteenth of it at most. */
-function expectedLength({ prompt, maxNewTokens = 256 }: GenerationRequest): number {
+function expectedLength({ prompt, maxNewTokens = DEFAULT_NEW_TOKENS }: GenerationRequest): number {
   return prompt.length + Math.min(maxNewTokens, Math.floor(prompt.length / PAGE_TOKENS));
 }
 

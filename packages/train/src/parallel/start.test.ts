@@ -20,6 +20,7 @@ describe('the options for several processes', () => {
 
   it.each([
     [{ processes: 0 }, 'auto', /^--processes is 0; expected a whole number from 1/],
+    [{ processes: 1e6 }, 'auto', /^--processes is 1000000; expected a whole number from 1 to \d+, as this machine has/],
     [{ processes: 2 }, 'cuda', /^--processes is for the CPU, and the backend is cuda: use --gpus/],
     [{ processes: 2, gpus: '2' }, 'auto', /leave one of the two out/],
     [{ gpus: 'many' }, 'auto', /^--gpus is 'many'; expected a whole number from 1, or all/],

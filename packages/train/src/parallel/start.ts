@@ -1,5 +1,6 @@
 // How many processes a command asks for, and whether this is one of them or the one that starts them.
 import { UserError } from '@stickbreaking/base';
+import { checkProcesses } from '@stickbreaking/base/node';
 import type { Nodes } from './launch.js';
 import { launchOnCpu, launchOnGpus } from './launch.js';
 import { type Place, placeOf } from './place.js';
@@ -53,8 +54,7 @@ export async function startProcesses(
 }
 
 function check({ processes, gpus, nodes, node, master }: ParallelArguments, backend: string): void {
-  if (processes !== undefined && !(Number.isInteger(processes) && processes >= 1))
-    throw new UserError(`--processes is ${processes}; expected a whole number from 1.`);
+  if (processes !== undefined) checkProcesses('--processes', processes);
   if (processes !== undefined && gpus !== undefined)
     throw new UserError('--processes is for the CPU and --gpus for GPUs: leave one of the two out.');
   if (processes !== undefined && processes > 1 && backend === 'cuda')
