@@ -26,6 +26,8 @@ function run(command, args) {
   }
 }
 
-run('npx', ['--yes', packageManager, 'install', '--frozen-lockfile', '--prefer-offline', '--reporter=append-only']);
+// A node_modules that another store's pnpm made is made anew; without a terminal pnpm could not ask whether it may.
+const settings = ['--config.confirmModulesPurge=false', '--prefer-offline', '--reporter=append-only'];
+run('npx', ['--yes', packageManager, 'install', '--frozen-lockfile', ...settings]);
 run('npx', ['--no-install', 'tsc', '-b']);
 run(process.execPath, ['scripts/page/build.mjs', 'board', 'web']);

@@ -1,11 +1,13 @@
 // `npm run bench -- checkpoint`: what the checksums of a checkpoint cost. A model and its optimizer are saved and loaded with
-// and without them, in turns, as a run does it. Writes benchmarks/checkpoint.json.
+// and without them, in turns, as a run does it: saved again and again by one process, and loaded once by a process of its own.
+// Writes benchmarks/checkpoint.json.
 // Options: --config NAME (a run file, default 350m) --layers N (in place of its own) --pairs N --folder DIR (default: where
 // temporary files go)
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { replaceFile, syncDirectoryWithFiles } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
@@ -18,6 +20,7 @@ import {
   writeSafetensors,
 } from '@stickbreaking/model';
 import { CheckpointStore, loadRunConfig, Optimizer, OptimizerSchema } from '@stickbreaking/train';
+import { timed } from './checkpoint/timed.mjs';
 import { machine, median, writeReport } from './measure.mjs';
 
 const { values } = parseArgs({
@@ -64,28 +67,8 @@ const save = {
   },
 };
 
-function load(directory) {
-  LlamaModel.load(directory).dispose();
-  const file = readSafetensors(join(directory, OPTIMIZER_FILE));
-  optimizer.restore((name) => file.read(name));
-  file.close();
-}
-const loading = {
-  summed: async () => {
-    const verified = verifyChecksums(checkpoints.summed);
-    load(checkpoints.summed);
-    if (!(await verified)) throw new Error('it has no checksums');
-  },
-  plain: () => load(checkpoints.plain),
-};
-
-/** By the clock, and of all threads' processor time. */
-async function timed(work) {
-  const [start, cpu] = [performance.now(), process.cpuUsage()];
-  await work();
-  const { user, system } = process.cpuUsage(cpu);
-  return { seconds: (performance.now() - start) / 1000, cpuSeconds: (user + system) / 1e6 };
-}
+const loader = fileURLToPath(new URL('checkpoint/load.mjs', import.meta.url));
+const load = (kind) => JSON.parse(execFileSync(process.execPath, [loader, checkpoints[kind], kind], { encoding: 'utf8' }));
 
 /** Whatever was read or written is read from the disk again. */
 function emptyPageCache() {
@@ -102,9 +85,9 @@ for (let pair = 0; pair <= Number(values.pairs); pair++) {
   for (const kind of order) {
     rmSync(folder(kind), { recursive: true, force: true });
     const saved = await timed(save[kind]);
-    const loaded = await timed(loading[kind]);
+    const loaded = load(kind);
     if (canEmpty) emptyPageCache();
-    const fromDisk = canEmpty ? await timed(loading[kind]) : undefined;
+    const fromDisk = canEmpty ? load(kind) : undefined;
     if (pair === 0) continue; // warms up
     times.save[kind].push(saved);
     times.load[kind].push(loaded);
