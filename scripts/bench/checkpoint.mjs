@@ -68,7 +68,8 @@ const save = {
 };
 
 const loader = fileURLToPath(new URL('checkpoint/load.mjs', import.meta.url));
-const load = (kind) => JSON.parse(execFileSync(process.execPath, [loader, checkpoints[kind], kind], { encoding: 'utf8' }));
+const load = (kind) =>
+  JSON.parse(execFileSync(process.execPath, [loader, checkpoints[kind], kind], { encoding: 'utf8' }));
 
 /** Whatever was read or written is read from the disk again. */
 function emptyPageCache() {
