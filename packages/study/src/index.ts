@@ -1,3 +1,4 @@
+export { environmentOf } from './environment.js';
 export { loadStudy, shippedStudies, studies } from './load.js';
 export {
   answerPositions,
@@ -8,4 +9,5 @@ export {
   mqrarBatch,
   mqrarSequence,
 } from './mqrar/task.js';
+export { toCsv } from './publish.js';
 export { defaultText } from './text/default_text.js';

@@ -1,5 +1,6 @@
 /** What a study publishes: one HTML file, the numbers as JSON and CSV, and each picture as SVG. */
 import { join } from 'node:path';
+import { formatDuration } from '@stickbreaking/base';
 import { replaceFile } from '@stickbreaking/base/node';
 import { type Report, writePictures, writeReport } from '@stickbreaking/eval';
 import type { Environment } from './environment.js';
@@ -49,6 +50,13 @@ function pageOf({ config, command, report, records, missing }: Published): Repor
       ...report.blocks,
       { kind: 'heading', text: 'What was run' },
       { kind: 'facts', facts: factsOf(command, records) },
+      {
+        kind: 'files',
+        files: [
+          { path: 'results.csv', text: 'The numbers as CSV' },
+          { path: 'results.json', text: 'everything as JSON' },
+        ],
+      },
       { kind: 'code', summary: 'Configuration', text: JSON.stringify(config, null, 2) },
     ],
   };
@@ -74,13 +82,11 @@ function factsOf(command: string, records: readonly ArmRecord[]): [string, strin
   ];
 }
 
-const minutes = (seconds: number) => `${(seconds / 60).toFixed(1)} minutes`;
-
 /** The times of arms that ran at once add up to more than the time by the clock. */
 function timeOf(records: readonly ArmRecord[]): string {
   const { seconds, elapsedSeconds } = timesOf(records);
-  if (seconds <= 1.02 * elapsedSeconds) return minutes(seconds);
-  return `${minutes(elapsedSeconds)}; the arms together ${minutes(seconds)}`;
+  if (seconds <= 1.02 * elapsedSeconds) return formatDuration(seconds);
+  return `${formatDuration(elapsedSeconds)}; the arms together ${formatDuration(seconds)}`;
 }
 
 const timesOf = (records: readonly ArmRecord[]) => ({

@@ -4,7 +4,7 @@ import { shown, UserError } from '@stickbreaking/base';
 import { type SourceArguments, sourcesFrom, type Tokenizer } from '@stickbreaking/data';
 import { type AttentionConfig, attentionKind } from '@stickbreaking/model';
 import type { OpenedCheckpoint } from '../checkpoint.js';
-import { type Report, type ReportBlock, writePictures, writeReport } from '../report/report.js';
+import { type Report, writePictures, writeReport } from '../report/report.js';
 import { readText } from '../text.js';
 import { type AttentionMap, attentionMaps } from './maps.js';
 import { attentionPicture, tokenLabels } from './picture.js';
@@ -76,7 +76,7 @@ function attentionReport(
     blocks: [
       {
         kind: 'text',
-        text: `How much of its attention each token (downwards) gives to the tokens before it (to the right): the fuller its colour, the more. Point at a cell for its weight.${rest}`,
+        text: `How much of its attention each token (downwards) gives to the tokens before it (to the right): the fuller its colour, the more. Point at a cell, or tap it, and its weight stands below the picture.${rest}`,
       },
       {
         kind: 'facts',
@@ -89,9 +89,9 @@ function attentionReport(
       { kind: 'scale', label: 'weight', largest: 1 },
       ...layers.flatMap((layer) => [
         { kind: 'heading' as const, text: `Layer ${layer}` },
-        ...besideEachOther(
-          labels.length,
-          maps
+        {
+          kind: 'row' as const,
+          blocks: maps
             .filter((map) => map.layer === layer)
             .map((map) =>
               attentionPicture(map, {
@@ -100,7 +100,7 @@ function attentionReport(
                 name: `layer-${layer}-head-${map.head}`,
               }),
             ),
-        ),
+        },
       ]),
     ],
   };
@@ -110,11 +110,6 @@ function attentionReport(
 function currentOf(attention: AttentionConfig): string {
   if (!('attendCurrent' in attention)) return '';
   return attention.attendCurrent ? ', with the current token' : ', without the current token';
-}
-
-/** Pictures of few tokens share a row; those of many need its width. */
-function besideEachOther(tokens: number, blocks: ReportBlock[]): ReportBlock[] {
-  return tokens <= 20 ? [{ kind: 'row', blocks }] : blocks;
 }
 
 /** No model has more layers or heads. */

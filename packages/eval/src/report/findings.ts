@@ -23,5 +23,6 @@ export function sortFindings(findings: readonly Finding[]): Finding[] {
 export function summariseFindings(findings: readonly Finding[], expectedBy = 'the paper'): string {
   const count = (verdict: Finding['verdict']) => findings.filter((finding) => finding.verdict === verdict).length;
   const open = count('open') > 0 ? `, ${count('open')} cannot be told from this run` : '';
-  return `Of ${findings.length} expectations, ${count('disagrees')} found otherwise here, ${count('agrees')} found as ${expectedBy === 'the paper' ? 'in the paper' : 'expected'}${open}.`;
+  const expectations = findings.length === 1 ? 'expectation' : 'expectations';
+  return `Of ${findings.length} ${expectations}, ${count('disagrees')} found otherwise here, ${count('agrees')} found as ${expectedBy === 'the paper' ? 'in the paper' : 'expected'}${open}.`;
 }

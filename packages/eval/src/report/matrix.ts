@@ -16,7 +16,7 @@ export interface MatrixOptions {
   largest?: number;
   /** Cells drawn with a frame, such as the token that should be retrieved. */
   marked?: readonly { row: number; column: number; label?: string }[];
-  /** What a cell's value is, in its hover text; default its number. */
+  /** What is said of a cell that is pointed at; default its number. */
   describe?: (row: number, column: number, value: number) => string;
   /** Write each value into its cell. */
   showValues?: boolean;
@@ -25,25 +25,43 @@ export interface MatrixOptions {
 /** Cells below this share of a full colour are omitted: they would be invisible, and the picture stays small. */
 const INVISIBLE = 0.004;
 
-export function drawMatrix(options: MatrixOptions): string {
-  const { rows, columns, rowLabel, columnLabel, largest = 1 } = options;
-  const size = Math.max(12, Math.min(48, Math.floor(520 / Math.max(rows.length, columns.length))));
-  const left = 26 + 8.5 * Math.max(2, ...rows.map((row) => row.length));
-  const top = 34 + (longest(columns) > 2 ? 8.5 * longest(columns) : 14);
-  const label = `${rowLabel} by ${columnLabel}, ${rows.length} × ${columns.length}`;
+/** Pixels a picture may be wide on a phone of 390. */
+const NARROW = 358;
+/** A cell smaller than this holds no label beside it of text that can be read, and no finger meets it. */
+const SMALLEST = 14;
+/** A cell with a number in it. */
+const WITH_VALUE = 44;
+/** The line below a picture that says what a cell holds. */
+const SAID = 20;
+
+/**
+ * @param isNarrow for screens as narrow as a phone's
+ * @returns SVG; nothing where the picture does not fit on a narrow screen: there it is scrolled
+ */
+export function drawMatrix(options: MatrixOptions): string;
+export function drawMatrix(options: MatrixOptions, isNarrow: boolean): string | undefined;
+export function drawMatrix(options: MatrixOptions, isNarrow = false): string | undefined {
+  const { rows, columns, rowLabel, columnLabel, largest = 1, showValues } = options;
   const many = longest(columns) > 2;
+  const left = 26 + 7.6 * Math.max(2, longest(rows));
+  const room = isNarrow ? NARROW - left - 8 : 400;
+  const least = showValues ? WITH_VALUE : SMALLEST;
+  const share = Math.floor(room / Math.max(1, isNarrow ? columns.length : Math.max(rows.length, columns.length)));
+  if (isNarrow && share < least) return undefined;
+  const size = Math.max(least, Math.min(32, share));
+  const top = 34 + (many ? 7.6 * longest(columns) : 14);
   const canvas = plot(
     {
-      width: left + size * columns.length + 16,
-      height: top + size * rows.length + 12,
+      width: left + size * columns.length + 8,
+      height: top + size * rows.length + 8 + SAID,
       marginLeft: left,
-      marginRight: 16,
+      marginRight: 8,
       marginTop: top,
-      marginBottom: 12,
+      marginBottom: 8 + SAID,
       style: {
         background: 'transparent',
         color: 'currentColor',
-        fontSize: `${Math.max(10, Math.min(16, Math.round(0.6 * size)))}px`,
+        fontSize: `${Math.max(12, Math.min(14, Math.round(0.6 * size)))}px`,
       },
       padding: 0,
       x: {
@@ -64,13 +82,19 @@ export function drawMatrix(options: MatrixOptions): string {
       },
       marks: [Plot.frame({ strokeOpacity: 0.3 })],
     },
-    label,
+    `${rowLabel} by ${columnLabel}, ${rows.length} × ${columns.length}`,
   );
-  drawCells(canvas, options, size, largest);
+  drawCells(canvas, options, size, largest, top + size * rows.length + SAID);
   return canvas.svg.outerHTML;
 }
 
-function drawCells({ svg, create, scale }: Canvas, options: MatrixOptions, size: number, largest: number): void {
+function drawCells(
+  { svg, create, scale }: Canvas,
+  options: MatrixOptions,
+  size: number,
+  largest: number,
+  saidY: number,
+): void {
   const { values, rows, columns, marked = [], describe, showValues } = options;
   const [x, y] = [scale('x'), scale('y')];
   for (let row = 0; row < rows.length; row++) {
@@ -80,8 +104,10 @@ function drawCells({ svg, create, scale }: Canvas, options: MatrixOptions, size:
       if (share < INVISIBLE && !showValues) continue;
       const place = { x: x.apply(column), y: y.apply(row), width: x.bandwidth ?? size, height: y.bandwidth ?? size };
       const said = describe?.(row, column, value) ?? `${rows[row]} → ${columns[column]}: ${value.toFixed(3)}`;
-      const cell = create('rect', { ...place, class: 'sb-cell', 'fill-opacity': Number(share.toFixed(3)) });
-      cell.append(create('title', {}, said));
+      // What it says appears below the picture where it is pointed at or tapped; the keyboard passes it over.
+      const cell = create('g', { class: 'sb-point', tabindex: -1 });
+      cell.append(create('rect', { ...place, class: 'sb-cell', 'fill-opacity': Number(share.toFixed(3)) }));
+      cell.append(create('text', { x: 4, y: saidY, class: 'sb-said', 'text-anchor': 'start' }, said));
       svg.append(cell);
       if (!showValues) continue;
       const middle = { x: place.x + place.width / 2, y: place.y + place.height / 2 + 4 };
@@ -91,7 +117,7 @@ function drawCells({ svg, create, scale }: Canvas, options: MatrixOptions, size:
         class: share > 0.55 ? 'sb-value-on-dark' : 'sb-value',
         'pointer-events': 'none',
       };
-      svg.append(create('text', { ...text, 'font-size': Math.min(14, size / 3) }, value.toFixed(2)));
+      svg.append(create('text', { ...text, 'font-size': 13 }, value.toFixed(2)));
     }
   }
   for (const { row, column, label } of marked) {

@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import { makeDirectory, replaceFile, writeOutput } from '@stickbreaking/base/node';
 import { type Bar, type BarsOptions, barsStyle, renderBars } from './bars.js';
 import { pictureStyle, standaloneSvg } from './canvas.js';
-import { type Curve, type CurvesOptions, drawCurves } from './curves.js';
+import type { Curve } from './curve.js';
+import { type CurvesOptions, drawCurves } from './curves.js';
 import { type Finding, sortFindings, summariseFindings, verdictWords } from './findings.js';
 import { drawMatrix, type MatrixOptions } from './matrix.js';
 
-export type { Curve, CurvePoint } from './curves.js';
+export type { Curve, CurvePoint } from './curve.js';
 export type { Finding } from './findings.js';
 
 interface Picture {
@@ -29,6 +30,8 @@ export type ReportBlock =
   | { kind: 'code'; summary: string; text: string }
   /** `expectedBy` is who expects them, such as "the paper", which is the default. */
   | { kind: 'findings'; findings: readonly Finding[]; expectedBy?: string }
+  /** Files beside the report, such as its numbers; paths as seen from it. */
+  | { kind: 'files'; files: readonly { path: string; text: string }[] }
   | ({ kind: 'bars'; bars: readonly Bar[] } & BarsOptions)
   | ({ kind: 'curves'; curves: readonly Curve[] } & Picture & CurvesOptions)
   | ({ kind: 'matrix' } & Picture & MatrixOptions)
@@ -66,10 +69,14 @@ function picturesOf(blocks: readonly ReportBlock[]): { name: string; svg: string
   });
 }
 
-/** A block's picture as SVG; undefined where it is none. */
-export function drawBlock(block: ReportBlock): string | undefined {
-  if (block.kind === 'curves') return drawCurves(block.curves, block);
-  return block.kind === 'matrix' ? drawMatrix(block) : undefined;
+/**
+ * A block's picture as SVG; undefined where it is none.
+ *
+ * @param isNarrow for screens as narrow as a phone's; undefined also where it does not fit there
+ */
+export function drawBlock(block: ReportBlock, isNarrow = false): string | undefined {
+  if (block.kind === 'curves') return drawCurves(block.curves, block, isNarrow);
+  return block.kind === 'matrix' ? drawMatrix(block, isNarrow) : undefined;
 }
 
 /** The report as HTML. */
@@ -113,17 +120,19 @@ function renderBlock(block: ReportBlock): string {
     case 'row':
       return `<div class="row">${block.blocks.map(renderBlock).join('\n')}</div>`;
     case 'curves':
-      return renderFigure(drawBlock(block)!, block.caption);
     case 'matrix':
-      return renderFigure(drawBlock(block)!, block.caption, block.columns.length > SMALL_MATRIX);
+      return renderFigure(drawBlock(block)!, drawBlock(block, true), block.caption);
+    case 'files':
+      return `<p>${block.files.map(({ path, text }) => `<a href="${escapeHtml(encodeURI(path))}">${escapeHtml(text)}</a>`).join(' · ')}</p>`;
   }
 }
 
-/** A matrix of more columns keeps its labels legible on a phone: there it scrolls. */
-const SMALL_MATRIX = 20;
-
-function renderFigure(svg: string, caption: string, wide = false): string {
-  const picture = wide ? `<div class="scroll wide">${svg}</div>` : svg;
+/** A picture, drawn once more for phones; one that would be too small there is scrolled instead. */
+function renderFigure(svg: string, narrow: string | undefined, caption: string): string {
+  const picture =
+    narrow === undefined
+      ? `<div class="scroll picture">${svg}</div>`
+      : `<div class="for-wide">${svg}</div><div class="for-narrow">${narrow}</div>`;
   return `<figure>${picture}<figcaption>${escapeHtml(caption)}</figcaption></figure>`;
 }
 
@@ -156,29 +165,31 @@ function escapeHtml(text: string): string {
 }
 
 const style = `
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #ffffff; --faint: #6664; --weight: #0072B2; --on-weight: #ffffff; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #16181c; --weight: #56B4E9; --on-weight: #000000; } }
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #ffffff; --faint: #6664; --weight: #0072B2; --on-weight: #ffffff; --link: #005a8c; --mark: #D55E00; }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #16181c; --weight: #56B4E9; --on-weight: #000000; --link: #56B4E9; --mark: #ff8a4c; } }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 820px; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 figure { margin: 1rem 0; } figcaption { font-size: .9rem; opacity: .85; }
-svg { max-width: min(100%, 680px); height: auto; overflow: visible; }
+svg { max-width: 100%; height: auto; overflow: visible; } .picture svg { max-width: none; } a { color: var(--link); }
+.for-narrow { display: none; } .for-narrow svg { width: 100%; max-width: 460px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; } dt { opacity: .75; }
 dd { margin: 0; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; } .scroll + .scroll { margin-top: 1.2rem; } .scroll td { white-space: nowrap; } .wide svg { min-width: 600px; }
-main > .table { position: relative; left: 50%; transform: translateX(-50%); width: max-content; min-width: 100%; max-width: calc(100vw - 3rem); }
+.scroll { overflow-x: auto; } .scroll + .scroll { margin-top: 1.2rem; } .scroll td { white-space: nowrap; }
+main > .table, main > .row { position: relative; left: 50%; transform: translateX(-50%); width: max-content; min-width: 100%; max-width: calc(100vw - 3rem); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid var(--faint); }
 th:first-child, td:first-child { text-align: left; }
 .findings th, .findings td { text-align: left; vertical-align: top; }
 .findings td:first-child { white-space: nowrap; } .findings td { border-bottom: 1px solid var(--faint); }
-.findings .disagrees td:first-child { border-left: 6px solid #D55E00; }
+.findings .disagrees td:first-child { border-left: 6px solid var(--mark); }
 .findings .open td:first-child { border-left: 6px dotted #8a8a8a; }
-.findings .agrees td:first-child { border-left: 6px solid #0072B2; }
+.findings .agrees td:first-child { border-left: 6px solid var(--weight); }
 .scale span { display: inline-block; width: 8rem; height: .8rem; vertical-align: middle; border: 1px solid var(--faint); background: linear-gradient(to right, transparent, var(--weight)); print-color-adjust: exact; }
-.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); gap: 0 1rem; }
+.row { display: flex; flex-wrap: wrap; gap: 0 1.5rem; } .row figure { max-width: 100%; margin: .75rem 0; }
 h1, h2, p, dd, figcaption { overflow-wrap: anywhere; }
 pre { overflow-x: auto; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; } summary { cursor: pointer; }
+@media screen and (max-width: 720px) { .for-wide { display: none; } .for-narrow { display: block; } }
 @media (max-width: 560px) {
   dl { grid-template-columns: 1fr; } dd { margin-bottom: .4rem; }
   .findings thead { display: none; } .findings tr, .findings td { display: block; border: 0; padding: .15rem .6rem; }
@@ -186,7 +197,8 @@ pre { overflow-x: auto; font-size: .85rem; white-space: pre-wrap; overflow-wrap:
   .findings td:not(:first-child)::before { content: attr(data-label) ": "; opacity: .75; }
 }
 @media print {
-  :root { --ink: #000000; --paper: #ffffff; --weight: #0072B2; --on-weight: #ffffff; }
-  main { max-width: none; } .scroll { overflow: visible; font-size: .7rem; } main > .table { position: static; transform: none; width: auto; max-width: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  :root { color-scheme: light; --ink: #000000; --paper: #ffffff; } main { max-width: none; } .picture svg { max-width: 100%; }
+  details::details-content { content-visibility: visible; display: block; } pre { white-space: pre-wrap; }
+  .scroll { overflow: visible; font-size: .7rem; } main > .table, main > .row { position: static; transform: none; width: auto; max-width: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
 }
 `;

@@ -1,6 +1,6 @@
 /** MMLU by subject and RULER by task and length, in the report of an evaluation. */
 import type { Bar } from '../report/bars.js';
-import type { Curve } from '../report/curves.js';
+import type { Curve } from '../report/curve.js';
 import type { ReportBlock } from '../report/report.js';
 import type { TaskOutcome } from '../runner/run.js';
 

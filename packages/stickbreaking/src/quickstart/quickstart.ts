@@ -97,7 +97,7 @@ export async function quickstart({
     one.sample = await runCommand('sb-generate', [...from, ...limits], { capture: true, output });
   }
 
-  const elapsed = secondsSince(start);
+  const elapsed = Number(secondsSince(start));
   const report = writeQuickstartReport(directory, {
     models: trained,
     prompt,

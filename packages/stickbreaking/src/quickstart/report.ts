@@ -1,16 +1,18 @@
 /** The quickstart's report: the two perplexity curves past the training length, and the two loss curves. */
-import { cpus } from 'node:os';
 import { join } from 'node:path';
-import { alignColumns, VERSION } from '@stickbreaking/base';
+import { alignColumns, formatCount, formatDuration } from '@stickbreaking/base';
+import { replaceFile } from '@stickbreaking/base/node';
 import type { SelectedBackend } from '@stickbreaking/core';
-import { type Report, writePictures, writeReport } from '@stickbreaking/eval';
+import { type CurvePoint, type Report, writePictures, writeReport } from '@stickbreaking/eval';
+import { countParameters } from '@stickbreaking/model';
+import { environmentOf, toCsv } from '@stickbreaking/study';
 import { type RunConfig, readMetrics, type StepMetrics } from '@stickbreaking/train';
 
 /** One of the two models. */
 export interface Trained {
   name: string;
   run: RunConfig;
-  results: { length: number; perplexity: number }[];
+  results: { length: number; nll: number; perplexity: number; tokens: number }[];
   /** What it wrote. */
   sample: string;
 }
@@ -22,10 +24,11 @@ interface Told {
   models: readonly Trained[];
   backend: SelectedBackend;
   note: string | undefined;
-  elapsed: string;
+  /** Seconds. */
+  elapsed: number;
 }
 
-/** Writes `report.html` and its pictures into `directory`; gives what is printed of it. */
+/** Writes `report.html`, `results.csv` and its pictures into `directory`; gives what is printed of it. */
 export function writeQuickstartReport(directory: string, told: Told): { path: string; table: string; finding: string } {
   const path = join(directory, 'report.html');
   const columns = ['length', ...told.models.map(({ name }) => `perplexity, ${name}`)];
@@ -35,6 +38,12 @@ export function writeQuickstartReport(directory: string, told: Told): { path: st
   ]);
   const finding = told.models.map(findingOf).join(' ');
   const report = reportOf(told, finding, columns, rows);
+  const numbers = told.models.flatMap(({ name, results }) =>
+    results.map(({ length, nll, perplexity, tokens }) => {
+      return { attention: name, contextLength: length, nll, perplexity, tokens };
+    }),
+  );
+  replaceFile(join(directory, 'results.csv'), toCsv(numbers));
   writeReport(path, report);
   writePictures(directory, report);
   return { path, table: alignColumns([columns, ...rows], '   '), finding };
@@ -48,6 +57,8 @@ function reportOf(
 ) {
   const { model } = models[0]!.run;
   const { contextLength } = model;
+  const environment = environmentOf(backend.description);
+  const sizes = models.map(({ run }) => countParameters(run.model));
   const shape = `${model.numLayers} layers of ${model.hiddenSize}, vocabulary ${model.vocabSize}, context ${contextLength}`;
   const final = models.map(({ name, run }) => [
     name,
@@ -83,9 +94,10 @@ function reportOf(
       {
         kind: 'curves',
         name: 'loss',
-        caption: 'Mean loss in nats per token, of what is trained on and of held-out text.',
+        caption:
+          'Of what is trained on, the mean of several steps each; shaded: from the lowest to the highest of them. Of held-out text (validation), all of it.',
         xLabel: 'tokens seen',
-        yLabel: 'loss',
+        yLabel: 'loss (nats per token)',
         curves: [
           ...models.map(({ name, run }) => ({ name, points: lossCurve(run.output) })),
           ...models.map(({ name, run }) => ({ name: `${name}, validation`, points: validationCurve(run.output) })),
@@ -98,39 +110,52 @@ function reportOf(
         text: `Each goes on from “${prompt}”, at temperature ${temperature} and seed 0, from its latest checkpoint.`,
       },
       ...models.map(({ name, sample }) => ({ kind: 'text', text: `${name}: ${sample.trim()}` }) as const),
+      { kind: 'files', files: [{ path: 'results.csv', text: 'The perplexities as CSV' }] },
       { kind: 'heading', text: 'What was run' },
       {
         kind: 'facts',
         facts: [
           ['models', shape],
-          ['trained on', models.map(({ name, run }) => `${name}: ${tokensOf(run.output)} tokens`).join(', ')],
+          ['parameters', models.map(({ name }, i) => `${name}: ${formatCount(sizes[i]!)}`).join(', ')],
+          [
+            'trained on',
+            models.map(({ name, run }) => `${name}: ${formatCount(tokensOf(run.output))} tokens`).join(', '),
+          ],
+          ['evaluated on', `${formatCount(models[0]!.results[0]!.tokens)} tokens`],
           ['date', new Date().toISOString().slice(0, 10)],
-          ['version', VERSION],
+          ['commit', environment.commit],
           ['backend', backend.description],
-          ['processor', `${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} threads`],
-          ['time', `${elapsed} s, this time; what was there already was not done again`],
+          ['processor', `${environment.processor}, ${environment.threads} threads, ${environment.memoryGiB} GiB`],
+          ['system', `${environment.system}, Node ${environment.node}`],
+          ['time', `${formatDuration(elapsed)}, this time; what was there already was not done again`],
           ['command', 'stickbreaking quickstart'],
         ],
       },
+      ...models.map(
+        ({ name, run }) =>
+          ({ kind: 'code', summary: `Configuration of ${name}`, text: JSON.stringify(run, null, 2) }) as const,
+      ),
     ],
   };
   return report;
 }
 
-/** Loss by tokens of a run, averaged over a few steps so that two curves can be told apart. */
-function lossCurve(run: string): { x: number; y: number }[] {
+/** Loss by tokens of a run, averaged over a few steps so that two curves can be told apart, with their spread. */
+function lossCurve(run: string): CurvePoint[] {
   const lines = readMetrics(join(run, 'metrics.jsonl'));
   const steps = lines.filter((line): line is StepMetrics & { loss: number } => 'loss' in line && line.loss !== null);
   const width = Math.max(1, Math.floor(steps.length / 60));
   const points = [];
   for (let begin = 0; begin + width <= steps.length; begin += width) {
-    const window = steps.slice(begin, begin + width);
-    points.push({ x: window.at(-1)!.tokens, y: window.reduce((sum, { loss }) => sum + loss, 0) / width });
+    const losses = steps.slice(begin, begin + width).map(({ loss }) => loss);
+    const spread = width > 1 ? { low: Math.min(...losses), high: Math.max(...losses) } : {};
+    const y = losses.reduce((sum, loss) => sum + loss, 0) / width;
+    points.push({ x: steps[begin + width - 1]!.tokens, y, ...spread });
   }
   return points;
 }
 
-function validationCurve(run: string): { x: number; y: number }[] {
+function validationCurve(run: string): CurvePoint[] {
   return readMetrics(join(run, 'metrics.jsonl')).flatMap((line) =>
     'validationLoss' in line ? [{ x: line.tokens, y: line.validationLoss }] : [],
   );

@@ -281,6 +281,7 @@ function skippedBlocks(seen: readonly Seen[], layers: readonly number[]): Report
   return [
     {
       ...{ kind: 'curves', name: 'skipped-by-tokens', xLabel: 'tokens seen', yLabel: 'tiles skipped (%)' },
+      yFromZero: true,
       curves: sticks.map(({ name, byTokens }) => ({
         name,
         points: byTokens.flatMap(({ tokens, skipped }) => (skipped ? { x: tokens, y: 100 * mean(skipped) } : [])),

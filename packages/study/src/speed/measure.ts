@@ -28,6 +28,8 @@ export interface MeasureRequest {
 const MeasuredSchema = z.object({
   /** Median over the steps. */
   tokensPerSecond: z.number(),
+  /** Tokens per second of the slowest and of the fastest step; studies of before have none. */
+  slowestToFastest: z.tuple([z.number(), z.number()]).optional(),
   /** Peak memory: of the device if the backend has one, otherwise of the whole process. */
   peakBytes: z.number(),
   peakOf: z.enum(['device', 'process']),
@@ -91,11 +93,12 @@ export async function measure({
     if (step >= warmupSteps) times.push(performance.now() - start);
   }
   times.sort((a, b) => a - b);
-  const tokensPerSecond = (1000 * tokens) / times[Math.floor(times.length / 2)]!;
+  const speed = (time: number | undefined) => (1000 * tokens) / time!;
   const onDevice = (activeBackend().memory() as { peakBytesInGpu?: number }).peakBytesInGpu;
   const peak = onDevice ?? 1024 * process.resourceUsage().maxRSS;
   return {
-    tokensPerSecond,
+    tokensPerSecond: speed(times[Math.floor(times.length / 2)]),
+    slowestToFastest: [speed(times.at(-1)), speed(times[0])],
     peakBytes: peak,
     peakOf: onDevice === undefined ? 'process' : 'device',
     tokens: tokens * steps,

@@ -1,4 +1,4 @@
-import type { Curve, Finding, ReportBlock } from '@stickbreaking/eval';
+import type { Curve, CurvePoint, Finding, ReportBlock } from '@stickbreaking/eval';
 import type { Row, StudyReport } from '../study.js';
 import { mean } from '../text/spread.js';
 import type { SpeedConfig } from './config.js';
@@ -17,15 +17,15 @@ export function reportSpeed(config: SpeedConfig, results: Results): StudyReport 
     const result = results.get(speedId(arm, length));
     return result && 'tokensPerSecond' in result ? result : undefined;
   };
-  const curve = ({ id, name }: SpeedArm, value: (one: Measured) => number): Curve => ({
+  const curve = ({ id, name }: SpeedArm, point: (one: Measured) => Omit<CurvePoint, 'x'>): Curve => ({
     name,
     points: lengths.flatMap((length) => {
       const one = measured(id, length);
-      return one ? [{ x: length, y: value(one) }] : [];
+      return one ? [{ x: length, ...point(one) }] : [];
     }),
   });
   const present = config.arms.filter(({ id }) => lengths.some((length) => measured(id, length)));
-  const curves = (value: (one: Measured) => number) => present.map((arm) => curve(arm, value));
+  const curves = (point: (one: Measured) => Omit<CurvePoint, 'x'>) => present.map((arm) => curve(arm, point));
   const skipping = results.get(SKIPPING) as SkippingResult | undefined;
   const onDevice = present.some(({ id }) => lengths.some((length) => measured(id, length)?.peakOf === 'device'));
   const steps = `${config.steps} steps of ${config.tokens} tokens (one document where it is longer), after ${config.warmupSteps} to warm up; the median`;
@@ -45,8 +45,8 @@ export function reportSpeed(config: SpeedConfig, results: Results): StudyReport 
       { kind: 'heading', text: 'Training tokens per second' },
       {
         ...{ kind: 'curves', name: 'tokens-per-second', xLabel: 'context length (tokens)', yLabel: 'tokens/s' },
-        ...{ xLog2: true, yLog: true, curves: curves(({ tokensPerSecond }) => tokensPerSecond) },
-        caption: 'Higher is better.',
+        ...{ xLog2: true, yLog: true, curves: curves(speedOf) },
+        caption: 'Higher is better. Shaded, where it was noted: from the slowest to the fastest step.',
       },
       {
         kind: 'table',
@@ -56,7 +56,7 @@ export function reportSpeed(config: SpeedConfig, results: Results): StudyReport 
       { kind: 'heading', text: 'Memory' },
       {
         ...{ kind: 'curves', name: 'memory', xLabel: 'context length (tokens)', yLabel: 'GiB', xLog2: true },
-        curves: curves(({ peakBytes }) => peakBytes / GIB),
+        ...{ yFromZero: true, curves: curves(({ peakBytes }) => ({ y: peakBytes / GIB })) },
         caption: onDevice ? 'Most memory held on the device.' : 'Most memory held by the process, Node included.',
       },
       {
@@ -71,10 +71,19 @@ export function reportSpeed(config: SpeedConfig, results: Results): StudyReport 
   };
 }
 
+/** 0.001953125 as 2⁻⁹. */
+function powerOfTwo(value: number): string {
+  const raised: Record<string, string> = { '-': '⁻' };
+  for (const [digit, sign] of [...'⁰¹²³⁴⁵⁶⁷⁸⁹'].entries()) raised[digit] = sign;
+  return `2${[...`${Math.log2(value)}`].map((letter) => raised[letter] ?? letter).join('')}`;
+}
+
 function cellOf(result: SpeedResult | undefined, show: (one: Measured) => string): string {
   if (!result) return '';
   return 'tokensPerSecond' in result ? show(result) : '–';
 }
+
+const speedOf = ({ tokensPerSecond: y, slowestToFastest: [low, high] = [y, y] }: Measured) => ({ y, low, high });
 
 function failures(config: SpeedConfig, lengths: readonly number[], results: Results): ReportBlock[] {
   const said = config.arms.flatMap(({ id, name }) =>
@@ -102,7 +111,7 @@ function drawSkipping({ heads, length, windows, tile, thresholds, steps }: Skipp
       (threshold, i): ReportBlock => ({
         kind: 'matrix',
         name: `tiles-skipped-2e${Math.log2(threshold)}`,
-        caption: `Share of tiles skipped, by layer and head, a stick being exhausted at 2^${Math.log2(threshold)} (${i === 0 ? 'what bfloat16 can tell' : 'what float32 can tell'}).`,
+        caption: `Share of tiles skipped, by layer and head, a stick being exhausted at ${powerOfTwo(threshold)} (${i === 0 ? 'what bfloat16 can tell' : 'what float32 can tell'}).`,
         values: heads.map(({ skipped }) => skipped[i]!),
         ...{ rows, columns, rowLabel: 'layer', columnLabel: 'head', showValues: true },
       }),
@@ -125,7 +134,7 @@ function drawSkipping({ heads, length, windows, tile, thresholds, steps }: Skipp
     },
     {
       kind: 'table',
-      columns: ['', ...thresholds.map((threshold) => `tiles skipped at 2^${Math.log2(threshold)}`), 'remainder'],
+      columns: ['', ...thresholds.map((threshold) => `tiles skipped at ${powerOfTwo(threshold)}`), 'remainder'],
       rows: layers.map((layer) => {
         const own = heads.filter((one) => one.layer === layer);
         const share = (value: number) => `${(100 * value).toFixed(1)} %`;
@@ -179,7 +188,7 @@ function findingsOf(
     findings.push({
       expected: 'Block skipping saves work on real text (9.3 % of the time at 16K tokens, forward only).',
       source: 'section 4.1, conditional computation',
-      found: `${(100 * share).toFixed(1)} % of the tiles are skipped at ${skipping.length} tokens, a stick being exhausted at 2^${Math.log2(skipping.thresholds[0]!)}; ${(100 * mean(skipping.heads.map(({ skipped }) => skipped[1]!))).toFixed(1)} % at 2^${Math.log2(skipping.thresholds[1]!)}.`,
+      found: `${(100 * share).toFixed(1)} % of the tiles are skipped at ${skipping.length} tokens, a stick being exhausted at ${powerOfTwo(skipping.thresholds[0]!)}; ${(100 * mean(skipping.heads.map(({ skipped }) => skipped[1]!))).toFixed(1)} % at ${powerOfTwo(skipping.thresholds[1]!)}.`,
       verdict: share >= 0.05 ? 'agrees' : 'disagrees',
     });
   }
