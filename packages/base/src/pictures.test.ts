@@ -31,6 +31,8 @@ it('puts ticks at powers of two and at both ends, as many as there is room for',
 });
 
 it('moves labels apart in their order and keeps them inside', () => {
+  expect(placeLabels([50, 52, 150], 20, 0, 200)).toEqual([41, 61, 150]);
+  expect(placeLabels([50, 50, 50], 20, 0, 200)).toEqual([30, 50, 70]);
   expect(placeLabels([10, 12, 100], 20, 0, 200)).toEqual([10, 30, 100]);
   expect(placeLabels([195, 190, 5], 20, 0, 200)).toEqual([190, 170, 10]);
 });

@@ -84,7 +84,8 @@ export function powerOfTwoTicks(low: number, high: number, most = 12): number[] 
 }
 
 /**
- * Moves labels apart that would cover each other, as little as possible and in their order.
+ * Moves labels apart that would cover each other, as little as possible and in their order: those that touch stand
+ * around the middle of where they should be.
  *
  * @param wanted where the middle of each should be, in pixels
  * @param height of one label
@@ -92,16 +93,29 @@ export function powerOfTwoTicks(low: number, high: number, most = 12): number[] 
  */
 export function placeLabels(wanted: readonly number[], height: number, top: number, bottom: number): number[] {
   const order = wanted.map((_, i) => i).sort((a, b) => wanted[a]! - wanted[b]! || a - b);
-  const placed = new Array<number>(wanted.length);
-  let next = top + height / 2;
+  const groups: { labels: number[]; sum: number; first: number }[] = [];
   for (const i of order) {
-    placed[i] = Math.max(wanted[i]!, next);
-    next = placed[i]! + height;
+    let group = { labels: [i], sum: wanted[i]!, first: clamped(wanted[i]!, 1) };
+    for (
+      let last = groups.at(-1);
+      last && last.first + last.labels.length * height > group.first;
+      last = groups.at(-1)
+    ) {
+      groups.pop();
+      const labels = [...last.labels, ...group.labels];
+      const sum = last.sum + group.sum - last.labels.length * group.labels.length * height;
+      group = { labels, sum, first: clamped(sum / labels.length, labels.length) };
+    }
+    groups.push(group);
   }
-  let limit = bottom - height / 2;
-  for (const i of order.reverse()) {
-    placed[i] = Math.min(placed[i]!, limit);
-    limit = placed[i]! - height;
+  const placed = new Array<number>(wanted.length);
+  for (const { labels, first } of groups) {
+    for (const [k, i] of labels.entries()) placed[i] = first + k * height;
   }
   return placed;
+
+  /** Where the first of so many labels stands that all of them are inside. */
+  function clamped(first: number, count: number): number {
+    return Math.max(top + height / 2, Math.min(first, bottom - height / 2 - (count - 1) * height));
+  }
 }

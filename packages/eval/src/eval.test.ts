@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { evaluateDocuments, evaluateStream, parseLengths, rollingWindows } from './index.js';
+import { summariseFindings } from './report/findings.js';
 import { renderReport, writePictures } from './report/report.js';
 
 /** A tokenizer of one token a character, and an end token. */
@@ -169,6 +170,9 @@ describe('the report', () => {
     expect(html).toContain('Of 2 expectations, 1 found otherwise here, 1 found as in the paper.');
     expect(html.indexOf('✗ disagrees')).toBeLessThan(html.indexOf('✓ agrees'));
     expect(html.indexOf('✗ disagrees')).toBeGreaterThan(0);
+    expect(summariseFindings(findings.slice(0, 1))).toBe(
+      'Of 1 expectation, 0 found otherwise here, 1 found as in the paper.',
+    );
   });
 
   it('writes its pictures as SVG files of their own, small and with their own style', () => {
@@ -236,11 +240,21 @@ describe('the report', () => {
       ],
     });
     expect(html).toContain('A &lt; B');
-    // At each length the values of both curves, highest first.
-    expect(html.match(/aria-label="length: \d+; [^"]*"/g)).toEqual([
+    // At each length the values of both curves, highest first; in the picture for desks and in the one for phones.
+    const said = [
       'aria-label="length: 256; stick-breaking: 30; RoPE: 30"',
       'aria-label="length: 512; RoPE: 300; stick-breaking: 28"',
-    ]);
+    ];
+    expect(html.match(/aria-label="length: \d+; [^"]*"/g)).toEqual([...said, ...said]);
+    // The logarithmic axis, from 28 to 300, says so and goes from a tick to a tick.
+    expect(html).toContain('↑ perplexity, logarithmic');
+    const ticks = /aria-label="y-axis tick label">(.*?)<\/g>/.exec(html)![1]!;
+    expect(
+      ticks
+        .replace(/<[^>]*>/g, ' ')
+        .trim()
+        .split(/\s+/),
+    ).toEqual(['20', '30', '50', '70', '100', '150', '200', '300']);
     expect(html.replaceAll('http://www.w3.org/2000/svg', '')).not.toMatch(/https?:|<script|<link/);
   });
 });

@@ -40,7 +40,7 @@ it('says where every head looks, what it leaves, and how the text goes on', asyn
     expect(remainder).toBeLessThan(1);
   }
   expect(look.pictures).toHaveLength(2);
-  expect(look.pictures[0]).toMatch(/^<svg[^>]*>.*<title>\S+ \(2\) gives no key 0\.\d+<\/title>/s);
+  expect(look.pictures[0]).toMatch(/^<svg[^>]*>.*>\S+ \(2\) gives no key 0\.\d+<\/text>/s);
   expect(look.pictures[0]).not.toBe((await looker.look('the quick fox', { layer: 0, newTokens: 5 })).pictures[0]);
   const args = ['--checkpoint', join(folder, 'sticks'), '--prompt', 'the quick fox', '--max-new-tokens', '5'];
   const { stdout } = await runHere(generate, ...args, '--temperature', '0', '--backend', 'cpu');

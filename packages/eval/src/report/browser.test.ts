@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chromiumFlags, chromiumPath, tellIfMissing } from '../../../../scripts/chromium.js';
 import { type Report, writeReport } from './report.js';
@@ -116,6 +116,7 @@ describe.skipIf(!chromiumPath)('the report in a browser', () => {
     const [high = 0, low = 0] = [luminance(a), luminance(b)].sort((x, y) => y - x);
     return (high + 0.05) / (low + 0.05);
   };
+  const visibility = (one: Locator) => one.evaluate((element) => getComputedStyle(element).visibility);
   const colourOf = (page: Page, selector: string, property: string) =>
     page
       .locator(selector)
@@ -156,15 +157,32 @@ describe.skipIf(!chromiumPath)('the report in a browser', () => {
     open(phone, async (page) => {
       const [scroll, width] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
       expect(scroll).toBeLessThanOrEqual(width!);
-      const small = await page
-        .locator('svg text')
-        .evaluateAll((texts) =>
-          texts.map((text) => text.getBoundingClientRect().height).filter((height) => height > 0 && height < 9),
-        );
+      const small = await page.locator('svg text').evaluateAll((texts) =>
+        (texts as unknown as SVGTextElement[])
+          .filter((text) => text.getBoundingClientRect().height > 0)
+          .map((text) => text.getScreenCTM()!.a * Number.parseFloat(getComputedStyle(text).fontSize))
+          .filter((size) => size > 0 && size < 11.5),
+      );
       expect(small).toEqual([]);
-      await page.locator('.sb-column').nth(1).locator('rect').first().tap();
-      const tip = page.locator('.sb-column').nth(1).locator('.sb-tip');
-      expect(await tip.evaluate((element) => getComputedStyle(element).visibility)).toBe('visible');
+      const column = page.locator('.for-narrow .sb-column').nth(1);
+      await column.locator('rect').first().tap();
+      expect(await visibility(column.locator('.sb-tip'))).toBe('visible');
+      const cell = page.locator('.sb-point:visible').nth(3);
+      await cell.locator('rect').tap();
+      expect(await visibility(cell.locator('.sb-said'))).toBe('visible');
+      expect(await visibility(column.locator('.sb-tip'))).toBe('hidden');
+    }));
+
+  it('draws a picture as wide as its text, with names beside the ends of its curves', () =>
+    open(desktop, async (page) => {
+      const svg = page.locator('.for-wide svg').first();
+      expect((await svg.boundingBox())!.width).toBe(788);
+      const found = await svg
+        .locator('.sb-names text')
+        .evaluateAll((texts) => texts.map((text) => ({ name: text.textContent, y: Number(text.getAttribute('y')) })));
+      // The curves of the report rise in the order of their names.
+      expect(found.sort((a, b) => b.y - a.y).map(({ name }) => name)).toEqual(names);
+      for (const [i, { y }] of found.slice(1).entries()) expect(found[i]!.y - y).toBeGreaterThanOrEqual(20);
     }));
 
   it.each(['light', 'dark'] as const)('is readable in %s mode', (colorScheme) =>
@@ -175,6 +193,10 @@ describe.skipIf(!chromiumPath)('the report in a browser', () => {
         expect(contrast(await colourOf(page, selector, 'color'), paper), selector).toBeGreaterThan(4.5);
       expect(contrast(await colourOf(page, 'svg text', 'fill'), paper)).toBeGreaterThan(4.5);
       expect(contrast(await colourOf(page, '.sb-cell', 'fill'), paper)).toBeGreaterThan(3);
+      for (const stroke of await page
+        .locator('.for-wide .sb-names line')
+        .evaluateAll((lines) => lines.map((line) => getComputedStyle(line).stroke)))
+        expect(contrast(stroke, paper), stroke).toBeGreaterThan(3);
     }),
   );
 
@@ -183,7 +205,7 @@ describe.skipIf(!chromiumPath)('the report in a browser', () => {
       const looks = await page
         .locator('svg')
         .first()
-        .locator('g[text-anchor="start"][fill="currentColor"] line')
+        .locator('.sb-names line:not(.sb-leader)')
         .evaluateAll((lines) =>
           lines.map((line) => `${line.getAttribute('stroke-dasharray')} ${line.nextElementSibling?.getAttribute('d')}`),
         );

@@ -53,7 +53,7 @@ function plotOptions(
   { width, left, right, top, bottom }: Frame,
   height: number,
 ): Plot.PlotOptions {
-  const marks: Plot.Markish[] = [Plot.gridY({ strokeOpacity: 0.15 })];
+  const marks: Plot.Markish[] = [];
   if (mark) {
     marks.push(Plot.ruleX([mark.x], { strokeDasharray: '3 3', strokeOpacity: 0.6 }));
     marks.push(Plot.text([mark], { x: 'x', text: 'label', frameAnchor: 'top', textAnchor: 'start', dx: 5, dy: 2 }));
@@ -74,6 +74,14 @@ function plotOptions(
     marks.push(Plot.dot(marked, { x: 'x', y: 'y', r: 4, fill: stroke, stroke, symbol }));
   }
   const drawn = curves.flatMap(({ points }) => points.filter(isDrawn));
+  const y: Plot.ScaleOptions = {
+    label: yLog ? `${yLabel}, logarithmic` : yLabel,
+    ...(yLog ? { ...logY(drawn, (bottom - top) / 24), tickFormat: shortCount } : {}),
+    ...(yFromZero ? { domain: [0, Math.max(...drawn.map(({ y, high = y }) => high), 0)], nice: true } : {}),
+    ...(yDomain ? { domain: [...yDomain] } : {}),
+  };
+  const grid = { strokeOpacity: 0.15 };
+  marks.unshift(y.ticks ? Plot.gridY(y.ticks as number[], grid) : Plot.gridY(grid));
   return {
     width,
     height,
@@ -87,13 +95,7 @@ function plotOptions(
       labelOffset: 40,
       ...(xLog2 ? logX(drawn, (right - left) / 48) : { tickFormat: shortCount }),
     },
-    y: {
-      label: yLog ? `${yLabel}, logarithmic` : yLabel,
-      tickFormat: yLog ? shortCount : undefined,
-      ...(yLog ? logY(drawn, (bottom - top) / 24) : {}),
-      ...(yFromZero ? { domain: [0, Math.max(...drawn.map(({ y, high = y }) => high), 0)], nice: true } : {}),
-      ...(yDomain ? { domain: [...yDomain] } : {}),
-    } as Plot.ScaleOptions,
+    y,
     marks,
   };
 }

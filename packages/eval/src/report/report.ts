@@ -198,7 +198,7 @@ pre { overflow-x: auto; font-size: .85rem; white-space: pre-wrap; overflow-wrap:
 }
 @media print {
   :root { color-scheme: light; --ink: #000000; --paper: #ffffff; } main { max-width: none; } .picture svg { max-width: 100%; }
-  details::details-content { content-visibility: visible; display: block; } pre { white-space: pre-wrap; }
+  details::details-content { content-visibility: visible; display: block; } pre { columns: 2; font-size: .7rem; } .row figure { max-width: 48%; }
   .scroll { overflow: visible; font-size: .7rem; } main > .table, main > .row { position: static; transform: none; width: auto; max-width: none; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
 }
 `;
