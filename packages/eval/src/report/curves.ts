@@ -54,10 +54,7 @@ function plotOptions(
   height: number,
 ): Plot.PlotOptions {
   const marks: Plot.Markish[] = [];
-  if (mark) {
-    marks.push(Plot.ruleX([mark.x], { strokeDasharray: '3 3', strokeOpacity: 0.6 }));
-    marks.push(Plot.text([mark], { x: 'x', text: 'label', frameAnchor: 'top', textAnchor: 'start', dx: 5, dy: 2 }));
-  }
+  if (mark) marks.push(Plot.ruleX([mark.x], { strokeDasharray: '3 3', strokeOpacity: 0.6 }));
   const isDrawn = ({ y }: CurvePoint) => Number.isFinite(y) && (!yLog || y > 0);
   const isInside = ({ y }: CurvePoint) => !yDomain || (y >= yDomain[0] && y <= yDomain[1]);
   for (const [i, { points }] of curves.entries()) {
@@ -72,6 +69,11 @@ function plotOptions(
     const stride = data.length > MOST_SYMBOLS ? Math.ceil(data.length / SOME_SYMBOLS) : 1;
     const marked = data.filter((point, k) => k % stride === Math.floor(stride / 2) && isInside(point));
     marks.push(Plot.dot(marked, { x: 'x', y: 'y', r: 4, fill: stroke, stroke, symbol }));
+  }
+  if (mark) {
+    const place = { x: 'x', text: 'label', frameAnchor: 'top', textAnchor: 'start', dx: 5, dy: 2 } as const;
+    const halo = { fill: 'currentColor', stroke: 'var(--paper, #ffffff)', strokeWidth: 4 };
+    marks.push(Plot.text([mark], { ...place, ...halo }));
   }
   const drawn = curves.flatMap(({ points }) => points.filter(isDrawn));
   const y: Plot.ScaleOptions = {
