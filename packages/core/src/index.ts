@@ -17,6 +17,7 @@ export {
   type StickBreakingOptions,
   stickBreakingAttention,
 } from './attention/stick_breaking.js';
+export { type AttentionRing, stickBreakingRing } from './attention/stick_breaking_ring.js';
 export { MOST_WEIGHTED_TOKENS, softmaxWeights, stickBreakingWeights } from './attention/weights.js';
 export { type BackendName, type SelectedBackend, selectBackend } from './backends/select.js';
 export type { Ints } from './checks.js';

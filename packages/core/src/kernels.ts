@@ -171,6 +171,25 @@ export interface Kernels {
     outputs: [dq: Tensor, dk: Tensor, dv: Tensor];
   };
   /**
+   * Stick-breaking attention to keys that are all farther than those that the queries have attended to before: a query sees all keys
+   * of its document, the last of which is the nearest, however many there are. `stick` [N,H] is what nearer keys have left of
+   * each stick. output [N,H,D]: what these keys add; remainder [N,H]: what they leave.
+   */
+  StickBreakingFarther: {
+    inputs: Qkv & { stick: Tensor };
+    attrs: PackedAttributes;
+    outputs: [output: Tensor, remainder: Tensor, saved: Tensor];
+  };
+  /**
+   * `farther` [N,H]: of each row Σ A·(dOutput·v) over the keys that are farther than these, and remainder·dRemainder of the last
+   * remainder; `nearer` [N,H]: the same with these keys among them.
+   */
+  StickBreakingFartherGrad: {
+    inputs: Qkv & { stick: Tensor; saved: Tensor; dOutput: Tensor; farther: Tensor };
+    attrs: PackedAttributes;
+    outputs: [dq: Tensor, dk: Tensor, dv: Tensor, nearer: Tensor];
+  };
+  /**
    * output [N,H,D], logSumExp [N,H]. With RoPE, q and k are already rotated; FIRE's inputs are present with bias
    * 'fire', `keyBias` with bias 'keys'.
    */

@@ -36,6 +36,8 @@ it('has every kernel of the contract', () => {
     'SoftmaxAttentionGrad',
     'StickBreakingAttention',
     'StickBreakingAttentionGrad',
+    'StickBreakingFarther',
+    'StickBreakingFartherGrad',
     'SwiGLU',
     'SwiGLUGrad',
     'ToBfloat16',

@@ -16,13 +16,20 @@ import { rotaryEmbedding } from './rotary.js';
 import { rotarySoftmaxAttention, rotarySoftmaxAttentionGrad } from './rotary_softmax.js';
 import { softmaxAttention } from './softmax.js';
 import { softmaxAttentionGrad } from './softmax_grad.js';
-import { stickBreakingAttention, stickBreakingAttentionGrad } from './stick_breaking.js';
+import {
+  stickBreakingAttention,
+  stickBreakingAttentionGrad,
+  stickBreakingFarther,
+  stickBreakingFartherGrad,
+} from './stick_breaking.js';
 import { swiGlu, swiGluGrad } from './swiglu.js';
 import { toBfloat16 } from './to_bfloat16.js';
 
 export const referenceKernels: { [Name in KernelName]: ReferenceKernel<Name> } = {
   StickBreakingAttention: stickBreakingAttention,
   StickBreakingAttentionGrad: stickBreakingAttentionGrad,
+  StickBreakingFarther: stickBreakingFarther,
+  StickBreakingFartherGrad: stickBreakingFartherGrad,
   SoftmaxAttention: softmaxAttention,
   SoftmaxAttentionGrad: softmaxAttentionGrad,
   RotaryEmbedding: rotaryEmbedding,

@@ -7,6 +7,7 @@
 import {
   cumsum,
   exp,
+  log,
   matMul,
   mul,
   neg,
@@ -19,7 +20,7 @@ import {
   transpose,
   zeros,
 } from '@tensorflow/tfjs-core';
-import type { ReferenceKernel, StickBreakingAttributes } from '../kernels.js';
+import type { PackedAttributes, ReferenceKernel, StickBreakingAttributes } from '../kernels.js';
 import {
   assemble,
   type Block,
@@ -72,30 +73,56 @@ function stableSoftplus(x: Tensor3D): Tensor3D {
   return x.relu().add(x.abs().neg().exp().log1p()) as Tensor3D;
 }
 
-export const stickBreakingAttention: ReferenceKernel<'StickBreakingAttention'> = ({ q, k, v }, attrs) => {
+export const stickBreakingAttention: ReferenceKernel<'StickBreakingAttention'> = ({ q, k, v }, attrs) =>
+  attended({ q, k, v }, attrs, packedDocuments(attrs));
+
+export const stickBreakingFarther: ReferenceKernel<'StickBreakingFarther'> = (inputs, attrs) =>
+  attended(inputs, { ...attrs, attendCurrent: false }, behindTheirKeys(attrs));
+
+/** Documents whose queries come behind all of their keys. */
+function behindTheirKeys(attrs: PackedAttributes): PackedDocument[] {
+  return packedDocuments(attrs).map((one) => ({ ...one, firstPosition: one.keys.end - one.keys.begin }));
+}
+
+function attended(
+  { q, k, v, stick }: { q: Tensor; k: Tensor; v: Tensor; stick?: Tensor },
+  attrs: StickBreakingAttributes,
+  documents: readonly PackedDocument[],
+): [Tensor, Tensor, Tensor] {
   const [, numHeads, headDim] = q.shape as [number, number, number];
   const outputs: Tensor3D[] = [];
   const remainders: Tensor3D[] = [];
-  forEachQueryBlock(q, attrs, (document, queries, all) => {
-    const [output, carry] = tidy(() => attendBlock(q, k, v, document, queries, all, attrs));
+  forEachQueryBlock(q, documents, (document, queries, all) => {
+    const [output, carry] = tidy(() => attendBlock({ q, k, v, stick }, document, queries, all, attrs));
     outputs.push(output);
     remainders.push(carry);
   });
   const output = assemble(outputs, numHeads, headDim);
   const remainder = exp(neg(assemble(remainders, numHeads, 1))).reshape([q.shape[0]!, numHeads]);
   return [output, remainder, zeros([0])];
-};
+}
 
 function forEachQueryBlock(
   q: Tensor,
-  attrs: StickBreakingAttributes,
+  documents: readonly PackedDocument[],
   visit: (document: PackedDocument, queries: Block, keyBlocks: Block[]) => void,
 ): void {
   const size = blockSize(q.shape[1]!);
-  for (const document of packedDocuments(attrs)) {
+  for (const document of documents) {
     const all = blocksOf(document.keys.end - document.keys.begin, size);
     for (const queries of blocksOf(document.queries.end - document.queries.begin, size)) visit(document, queries, all);
   }
+}
+
+/** What is gone of the sticks of a block of rows before they come to any key, as a logarithm, [H, B, 1]. */
+function startOf(stick: Tensor | undefined, heads: number, begin: number, end: number): Tensor3D {
+  return stick ? (neg(log(column(stick, begin, end))) as Tensor3D) : zeros([heads, end - begin, 1]);
+}
+
+/** Rows of [N, H] as [H, B, 1]. */
+function column(x: Tensor, begin: number, end: number): Tensor3D {
+  const heads = x.shape[1]!;
+  return transpose((x as Tensor2D).slice([begin, 0], [end - begin, heads])).reshape([heads, end - begin, 1]);
 }
 
 export function maskOf(
@@ -108,17 +135,16 @@ export function maskOf(
 }
 
 function attendBlock(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
+  { q, k, v, stick }: { q: Tensor; k: Tensor; v: Tensor; stick: Tensor | undefined },
   document: PackedDocument,
   queries: Block,
   all: Block[],
   { attendCurrent, scale }: StickBreakingAttributes,
 ): [Tensor3D, Tensor3D] {
-  const qBlock = rows(q, document.queries.begin + queries.begin, document.queries.begin + queries.end);
+  const [begin, end] = [document.queries.begin + queries.begin, document.queries.begin + queries.end];
+  const qBlock = rows(q, begin, end);
   const [numHeads, length, headDim] = qBlock.shape;
-  let state: [Tensor3D, Tensor3D] = [zeros([numHeads, length, headDim]), zeros([numHeads, length, 1])];
+  let state: [Tensor3D, Tensor3D] = [zeros([numHeads, length, headDim]), startOf(stick, numHeads, begin, end)];
   for (const keys of keyBlocks(queries, document, attendCurrent, all).reverse()) {
     const [output, carry] = state;
     state = tidy(() => {
@@ -136,10 +162,36 @@ function attendBlock(
 }
 
 export const stickBreakingAttentionGrad: ReferenceKernel<'StickBreakingAttentionGrad'> = (inputs, attrs) => {
+  const { remainder, dRemainder, ...others } = inputs;
+  // The remainder's share of every key's gradient: −σ(z) · remainder · dRemainder.
+  const farther = tidy(() => mul(remainder, dRemainder));
+  const [dq, dk, dv, nearer] = gradients({ ...others, farther }, attrs, packedDocuments(attrs));
+  for (const one of [farther, nearer]) one.dispose();
+  return [dq, dk, dv];
+};
+
+export const stickBreakingFartherGrad: ReferenceKernel<'StickBreakingFartherGrad'> = (inputs, attrs) =>
+  gradients(inputs, { ...attrs, attendCurrent: false }, behindTheirKeys(attrs));
+
+interface GradientInputs {
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+  stick?: Tensor;
+  dOutput: Tensor;
+  farther: Tensor;
+}
+
+function gradients(
+  inputs: GradientInputs,
+  attrs: StickBreakingAttributes,
+  documents: readonly PackedDocument[],
+): [Tensor, Tensor, Tensor, Tensor] {
   const { q, k, v } = inputs;
   const [, numHeads, headDim] = q.shape as [number, number, number];
   const numKvHeads = k.shape[1]!;
   const dqBlocks: Tensor3D[] = [];
+  const nearerBlocks: Tensor3D[] = [];
   const dkBlocks: Tensor3D[] = [];
   const dvBlocks: Tensor3D[] = [];
   let sums: { dk: BlockSums; dv: BlockSums } | undefined;
@@ -150,7 +202,7 @@ export const stickBreakingAttentionGrad: ReferenceKernel<'StickBreakingAttention
     dvBlocks.push(...sums.dv.all());
   };
   let covered = 0;
-  forEachQueryBlock(q, attrs, (document, queries, all) => {
+  forEachQueryBlock(q, documents, (document, queries, all) => {
     if (document !== current) {
       finish();
       padKeys(dkBlocks, dvBlocks, document.keys.begin - covered, numKvHeads, headDim);
@@ -158,7 +210,9 @@ export const stickBreakingAttentionGrad: ReferenceKernel<'StickBreakingAttention
       sums = { dk: new BlockSums(all, numKvHeads, headDim), dv: new BlockSums(all, numKvHeads, headDim) };
       current = document;
     }
-    dqBlocks.push(backwardBlock(inputs, document, queries, all, attrs, sums!));
+    const [dq, nearer] = backwardBlock(inputs, document, queries, all, attrs, sums!);
+    dqBlocks.push(dq);
+    nearerBlocks.push(nearer);
   });
   finish();
   padKeys(dkBlocks, dvBlocks, k.shape[0]! - covered, numKvHeads, headDim);
@@ -166,8 +220,9 @@ export const stickBreakingAttentionGrad: ReferenceKernel<'StickBreakingAttention
     assemble(dqBlocks, numHeads, headDim),
     assemble(dkBlocks, numKvHeads, headDim),
     assemble(dvBlocks, numKvHeads, v.shape[2]!),
+    assemble(nearerBlocks, numHeads, 1).reshape([q.shape[0]!, numHeads]),
   ];
-};
+}
 
 /** Documents that have keys and no queries get gradients of zero. */
 function padKeys(dk: Tensor3D[], dv: Tensor3D[], count: number, numKvHeads: number, headDim: number): void {
@@ -176,30 +231,27 @@ function padKeys(dk: Tensor3D[], dv: Tensor3D[], count: number, numKvHeads: numb
   dv.push(zeros([numKvHeads, count, headDim]));
 }
 
+/** dq of a block, and the sum of dÃ over all of its keys and what is farther. */
 function backwardBlock(
-  { q, k, v, remainder, dOutput, dRemainder }: Parameters<typeof stickBreakingAttentionGrad>[0],
+  { q, k, v, stick, dOutput, farther }: GradientInputs,
   document: PackedDocument,
   queries: Block,
   all: Block[],
   { attendCurrent, scale }: StickBreakingAttributes,
   sums: { dk: BlockSums; dv: BlockSums },
-): Tensor3D {
+): [Tensor3D, Tensor3D] {
   return tidyKeeping(sums, () => {
     const begin = document.queries.begin + queries.begin;
     const end = document.queries.begin + queries.end;
     const qBlock = rows(q, begin, end);
     const dOutputBlock = rows(dOutput, begin, end);
     const [numHeads, length, headDim] = qBlock.shape;
-    const column = (x: Tensor) =>
-      transpose((x as Tensor2D).slice([begin, 0], [end - begin, numHeads])).reshape([numHeads, length, 1]);
-    // The remainder's share of every key's gradient: −σ(z) · remainder · dRemainder.
-    const remainderShare = mul(column(remainder), column(dRemainder)) as Tensor3D;
     const seen = keyBlocks(queries, document, attendCurrent, all);
     const keyRows = (x: Tensor, keys: Block) =>
       rows(x, document.keys.begin + keys.begin, document.keys.begin + keys.end);
 
     const carries: Tensor3D[] = [];
-    let carry = zeros([numHeads, length, 1]) as Tensor3D;
+    let carry = startOf(stick, numHeads, begin, end);
     for (let b = seen.length - 1; b >= 0; b--) {
       carries[b] = carry;
       carry = tidy(() => {
@@ -207,7 +259,7 @@ function backwardBlock(
         return carries[b]!.add(blockWeights(qBlock, keyRows(k, seen[b]!), carries[b]!, mask, scale).broken) as Tensor3D;
       });
     }
-    let prefix = remainderShare;
+    let prefix = column(farther, begin, end);
     let dq = zeros([numHeads, length, headDim]) as Tensor3D;
     seen.forEach((keys, b) => {
       const kBlock = keyRows(k, keys);
@@ -234,12 +286,16 @@ function backwardBlock(
       sums.dk.add(index, dkBlock);
       sums.dv.add(index, dvBlock);
     });
-    return dq;
+    return [dq, prefix];
   });
 }
 
-/** A tidy that leaves the running sums of the key blocks alive beside its result. */
-function tidyKeeping(sums: { dk: BlockSums; dv: BlockSums }, compute: () => Tensor3D): Tensor3D {
-  const [result] = tidy(() => [compute(), ...sums.dk.present(), ...sums.dv.present()]);
-  return result!;
+/** A tidy that leaves the running sums of the key blocks alive beside its results. */
+function tidyKeeping<T extends Tensor[]>(sums: { dk: BlockSums; dv: BlockSums }, compute: () => T): T {
+  let results: T | undefined;
+  tidy(() => {
+    results = compute();
+    return [...results, ...sums.dk.present(), ...sums.dv.present()];
+  });
+  return results!;
 }

@@ -21,6 +21,7 @@ struct Pack {
   const int32_t* cuSeqlens;
   const int32_t* cuSeqlensK;
   int64_t heads, kvHeads, headDim;
+  bool behind = false;  // queries come behind all of their document's keys, rather than as the last of them
 
   int64_t group() const { return heads / kvHeads; }
   int64_t padded_dim() const { return round_up(headDim, kLanes); }
@@ -35,6 +36,7 @@ struct QueryBlock {
   int64_t rows;
   int64_t firstPosition;  // of the first row, among the document's keys
   int64_t firstKey;       // in k: where the document begins
+  int64_t keys;           // of the document
 
   // The rows, rounded up to whole vectors and whole register tiles.
   int64_t width() const { return round_up(rows, kLanes > kTileRows ? kLanes : kTileRows); }
@@ -60,7 +62,8 @@ inline std::vector<QueryBlock> query_blocks(const Pack& pack) {
     const int64_t firstKey = pack.cuSeqlensK[s], keys = pack.cuSeqlensK[s + 1] - firstKey;
     for (int64_t row = 0; row < length; row += kBlock) {
       const int64_t rows = length - row < kBlock ? length - row : kBlock;
-      blocks.push_back({static_cast<int64_t>(blocks.size()), s, begin + row, rows, keys - length + row, firstKey});
+      const int64_t position = pack.behind ? keys + row : keys - length + row;
+      blocks.push_back({static_cast<int64_t>(blocks.size()), s, begin + row, rows, position, firstKey, keys});
     }
   }
   return blocks;

@@ -1,6 +1,7 @@
 // The weights of one block of stick-breaking attention. https://arxiv.org/abs/2410.17980, equations 1 to 4, with a running
 // product in place of the sum of logarithms: a key takes the share β = σ(z) of what the nearer keys left of the stick.
 #pragma once
+#include <algorithm>
 #include <cmath>
 
 #include "packed.h"
@@ -9,8 +10,13 @@ struct StickShape {
   float logitScale;  // on q·k, log2(e) included
   bool attendCurrent;
 
-  // How many of the document's keys a query at this position sees.
-  int64_t seen(int64_t position) const { return position + (attendCurrent ? 1 : 0); }
+  // How many of the document's keys the block's first and its last row see.
+  int64_t seen_first(const QueryBlock& block) const { return seen(block, block.firstPosition); }
+  int64_t seen_last(const QueryBlock& block) const { return seen(block, block.last_position()); }
+
+  int64_t seen(const QueryBlock& block, int64_t position) const {
+    return std::min(block.keys, position + (attendCurrent ? 1 : 0));
+  }
 };
 
 // Lane by lane from the nearest key to the farthest: logits [keys, width] become weights, and `remainder` [width], what is
@@ -37,7 +43,7 @@ inline void stick_breaking_block(const QueryBlock& block, const StickShape& shap
 template <bool kKeepBeta>
 inline void stick_breaking_weights(const QueryBlock& block, const StickShape& shape, KeyRange keys, int64_t width,
                                    float* logits, float* beta, float* remainder) {
-  if (keys.begin + keys.count > shape.seen(block.firstPosition))
+  if (keys.begin + keys.count > shape.seen_first(block))
     stick_breaking_block<true, kKeepBeta>(block, shape, keys, width, logits, beta, remainder);
   else
     stick_breaking_block<false, kKeepBeta>(block, shape, keys, width, logits, beta, remainder);
@@ -45,7 +51,10 @@ inline void stick_breaking_weights(const QueryBlock& block, const StickShape& sh
   for (int64_t i = keys.count * width; i < keys.padded() * width; i++) logits[i] = 0;
 }
 
-// A whole stick for every row, none for the lanes beyond.
-inline void whole_sticks(const QueryBlock& block, float* remainder) {
-  for (int64_t i = 0; i < block.width(); i++) remainder[i] = i < block.rows ? 1.0f : 0.0f;
+// Every row's stick before it comes to any key: whole, or as `sticks` [N, heads] has it; none for the lanes beyond.
+inline void begin_sticks(const QueryBlock& block, const float* sticks, int64_t heads, int64_t head, float* remainder) {
+  for (int64_t i = 0; i < block.width(); i++) {
+    const float stick = sticks && i < block.rows ? sticks[(block.firstRow + i) * heads + head] : 1.0f;
+    remainder[i] = i < block.rows ? stick : 0.0f;
+  }
 }

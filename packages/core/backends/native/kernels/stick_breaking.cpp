@@ -78,12 +78,13 @@ extern "C" void sb_query_blocks(int64_t documents, const int32_t* cuSeqlens, int
     *blocks += static_cast<int32_t>((cuSeqlens[s + 1] - cuSeqlens[s] + kBlock - 1) / kBlock);
 }
 
-// stops [blocks, heads]: the farthest key block that a block of queries went to.
+// stops [blocks, heads]: the farthest key block that a block of queries went to. sticks [N, heads]: what keys nearer than all of
+// these have left; or null, where the queries are the last of their keys.
 extern "C" void sb_stick_breaking(int64_t documents, const int32_t* cuSeqlens, const int32_t* cuSeqlensK,
                                   int64_t heads, int64_t kvHeads, int64_t headDim, float scale, int32_t attendCurrent,
-                                  const float* q, const float* k, const float* v, float* output, float* remainder,
-                                  int32_t* stops) {
-  const Pack pack{documents, cuSeqlens, cuSeqlensK, heads, kvHeads, headDim};
+                                  const float* q, const float* k, const float* v, const float* sticks, float* output,
+                                  float* remainder, int32_t* stops) {
+  const Pack pack{documents, cuSeqlens, cuSeqlensK, heads, kvHeads, headDim, sticks != nullptr};
   const StickShape shape{scale * kLog2E, attendCurrent != 0};
   const std::vector<QueryBlock> blocks = query_blocks(pack);
   const int64_t dim = pack.padded_dim(), group = pack.group();
@@ -95,13 +96,13 @@ extern "C" void sb_stick_breaking(int64_t documents, const int32_t* cuSeqlens, c
     // The last blocks of a document have most to do: they come first.
     const QueryBlock& block = blocks[blocks.size() - 1 - item / heads];
     const int64_t head = item % heads, kvHead = head / group, width = block.width();
-    const int64_t seen = shape.seen(block.last_position());
+    const int64_t seen = shape.seen_last(block);
     Buffer queries(headDim * width), keys(kBlock * dim), values(kBlock * dim), logits(kBlock * width);
     Buffer acc(width * dim), rowRemainder(width);
     copy_transposed(q + (block.firstRow * heads + head) * headDim, heads * headDim, block.rows, headDim,
                     shape.logitScale, queries, width);
     std::fill(acc + 0, acc + width * dim, 0.0f);
-    whole_sticks(block, rowRemainder);
+    begin_sticks(block, sticks, heads, head, rowRemainder);
 
     int64_t b = (seen + kBlock - 1) / kBlock;
     while (b > 0) {

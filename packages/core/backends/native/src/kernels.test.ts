@@ -34,6 +34,8 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
     'SoftmaxAttentionGrad',
     'StickBreakingAttention',
     'StickBreakingAttentionGrad',
+    'StickBreakingFarther',
+    'StickBreakingFartherGrad',
     'SwiGLU',
     'SwiGLUGrad',
     'WeightGrads',

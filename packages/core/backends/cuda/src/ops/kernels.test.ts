@@ -35,6 +35,8 @@ it('has kernels of its own for these, and leaves the rest to the reference', () 
     'SoftmaxAttentionGrad',
     'StickBreakingAttention',
     'StickBreakingAttentionGrad',
+    'StickBreakingFarther',
+    'StickBreakingFartherGrad',
     'SwiGLU',
     'SwiGLUGrad',
     'ToBfloat16',
