@@ -4,7 +4,7 @@ export type { ObservedAttention } from './attention/attend.js';
 export type { AttentionKind } from './attention/attention_kind.js';
 export { type AttentionReach, attentionReach } from './attention/attention_reach.js';
 export { type AttentionConfig, attentionKind, contextReach } from './attention/index.js';
-export type { SequenceGroup } from './attention/shared_sequence.js';
+export { type SequenceGroup, SHARED_BY, type SharedBy } from './attention/shared_sequence.js';
 export { isStickBreaking } from './attention/stick_breaking.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache, PAGE_TOKENS } from './cache.js';

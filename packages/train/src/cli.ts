@@ -130,12 +130,12 @@ async function plan(args: Arguments, config: RunConfig, asked: string, wiring: W
 async function joinWorld(place: Place, args: Arguments, config: RunConfig, backend: SelectedBackend): Promise<World> {
   const latest = args.resume && newestCheckpoint(config);
   const identity = { ...config, resume: args.resume, backend: backend.name, checkpoint: latest || 'none' };
-  const { shard, context, orderedSums, timeoutSeconds } = config.parallel;
+  const { shard, context, contextBy, orderedSums, timeoutSeconds } = config.parallel;
   if (backend.name === 'cuda')
-    return await joinByNccl(place, backend, { identity, shard, context, orderedSums, timeoutSeconds });
+    return await joinByNccl(place, backend, { identity, shard, context, contextBy, orderedSums, timeoutSeconds });
   if (shard === 'weights')
     throw new UserError('parallel.shard is weights, which is for GPUs: take gradients, or leave it out.');
-  return await joinByMpi(place, { identity, timeoutSeconds, shard, context });
+  return await joinByMpi(place, { identity, timeoutSeconds, shard, context, contextBy });
 }
 
 async function trainHere(

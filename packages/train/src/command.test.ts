@@ -238,6 +238,11 @@ describe('what is wrong is told in one line', () => {
       ['parallel.context=2', 'parallel.orderedSums=true'],
       /parallel\.context: expected 1 where parallel\.orderedSums is set/,
     ],
+    [
+      'a ring of softmax',
+      ['parallel.context=2', 'parallel.contextBy=ring', 'model.attention=softmax+rope'],
+      /parallel\.context: expected 1 with this attention, whose keys .* take stick-breaking/,
+    ],
     ['sums in order on a CPU', ['parallel.orderedSums=true'], /orderedSums is for 1, 2, 4 or 8 GPUs, .* the backend /],
     ['batches that do not divide', ['batchTokens=100'], /batchTokens .*multiple of microBatchTokens \(64\)/],
     ['too much memory', ['model.hiddenSize=160000', 'model.intermediateSize=400000'], /takes about .* of memory/],

@@ -11,6 +11,8 @@ import {
   loadConfig,
   resolveCheckpoint,
   routedExperts,
+  SHARED_BY,
+  type SharedBy,
 } from '@stickbreaking/model';
 import { z } from 'zod';
 import { SHARDS } from './collective.js';
@@ -113,11 +115,13 @@ export const RunConfigSchema = z
          * Default: 'optimizer' on GPUs; on CPUs each process keeps all.
          */
         shard: z.enum(SHARDS).optional(),
-        /**
-         * So many processes share a sequence: each has a part of its tokens, and in the attention a part of the heads. For
-         * contexts that one GPU has no memory for.
-         */
+        /** So many processes share a sequence: each has a part of its tokens. For contexts that one GPU has no memory for. */
         context: count().default(1),
+        /**
+         * How they do so in the attention. 'heads': each has all tokens of a part of the heads. 'ring', stick-breaking alone: each
+         * keeps its queries, and keys and values go from process to process, until no stick has anything left.
+         */
+        contextBy: z.enum(SHARED_BY).default('heads'),
         /**
          * Add gradients in the order of the micro-batches, whichever GPU worked on one: a run gives the same bits on 1, 2, 4
          * and 8 GPUs. Takes memory for one layer's gradients more, and a few percent of the speed.
@@ -171,23 +175,30 @@ interface Shared {
   model: LlamaConfig;
   microBatchTokens: number;
   stages: readonly { microBatchTokens?: number | undefined }[];
-  parallel: { context: number; orderedSums: boolean };
+  parallel: { context: number; contextBy: SharedBy; orderedSums: boolean };
 }
 
 /** Why so many processes cannot share a sequence, in the words of a fault. */
-function contextFaults({ model, microBatchTokens, stages, parallel: { context, orderedSums } }: Shared): string[] {
+function contextFaults({ model, microBatchTokens, stages, parallel }: Shared): string[] {
+  const { context, contextBy, orderedSums } = parallel;
   if (context === 1) return [];
   if (orderedSums) return ['expected 1 where parallel.orderedSums is set: a sequence that is shared is added in parts'];
-  const counts: [string, number][] = [
+  const { sharedHeads, attendInRing } = attentionKind(model.attention);
+  const heads: [string, number][] = [
     ['model.numHeads', model.numHeads],
     ['model.numKvHeads', model.numKvHeads],
+  ];
+  const counts: [string, number][] = [
+    ...(contextBy === 'heads' ? heads : []),
     ...[{ microBatchTokens }, ...stages].flatMap((one): [string, number][] =>
       one.microBatchTokens ? [['microBatchTokens', one.microBatchTokens]] : [],
     ),
   ];
   const odd = counts.find(([, count]) => count % context > 0);
   if (odd) return [`expected a divisor of ${odd[0]} (${odd[1]})`];
-  if (!attentionKind(model.attention).sharedHeads?.(model.attention))
+  if (contextBy === 'ring' && !attendInRing)
+    return ['expected 1 with this attention, whose keys cannot come one part after another: take stick-breaking'];
+  if (contextBy === 'heads' && !sharedHeads?.(model.attention))
     return [
       'expected 1 with this attention, which differs from head to head: take stick-breaking, or softmax with RoPE',
     ];

@@ -34,10 +34,10 @@ class Rounds {
       most(x) {
         const own = x.dataSync()[0]!;
         const number = give([[own]]);
-        return Math.max(...this.ranks().map((from) => (from === rank ? own : (given(from, number)?.[0]![0] ?? own))));
+        const all = Array.from({ length: size }, (_, from) => (from === rank ? [] : (given(from, number)?.[0] ?? [])));
+        return Math.max(own, ...all.flat());
       },
-      ranks: () => Array.from({ length: size }, (_, i) => i),
-    } as AttentionRing & { ranks(): number[] };
+    };
   }
 
   /** Ends a round; whether it was as the one before. */

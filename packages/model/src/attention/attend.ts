@@ -97,7 +97,7 @@ export function attend(
   const attended = cache
     ? attendCached({ ...shaped, v }, weights.own, { ...config, attention }, layer, cache, onKeysRead)
     : sequence
-      ? attendByHeads({ ...shaped, v }, attention, sequence, attendTo)
+      ? attendTogether({ ...shaped, v, cuSeqlens }, attention, sequence, attendTo)
       : attendTo({ ...shaped, v });
   const output = kind.finish?.(attended, weights.own, attention, config) ?? attended.output;
   observe?.({
@@ -110,14 +110,23 @@ export function attend(
   return reshape(biased(reshape(joined, [x.shape[0], 1, hiddenSize]) as Tensor3D, weights.oBias), joined.shape);
 }
 
-/** Attends with this process's share of the heads over all tokens of the sequence. */
-function attendByHeads(
-  { q, k, v, scale }: QueriesAndKeys & { v: Tensor3D },
+/**
+ * Attends over all tokens of a sequence of which this process has a part: with its share of the heads, or with its own queries, to
+ * which the others' keys come.
+ */
+function attendTogether(
+  inputs: QueriesAndKeys & { v: Tensor3D; cuSeqlens: Int32Array },
   attention: AttentionConfig,
   group: SequenceGroup,
   attendTo: (inputs: QueriesAndKeys & { v: Tensor3D }) => Attended,
 ): Attended {
-  const shared = attentionKind(attention).sharedHeads?.(attention);
+  const kind = attentionKind(attention);
+  const { q, k, v, scale } = inputs;
+  if (group.by === 'ring') {
+    if (!kind.attendInRing) throw new Error('this attention does not go round a ring'); // refused with the configuration
+    return kind.attendInRing(inputs, group, attention);
+  }
+  const shared = kind.sharedHeads?.(attention);
   if (!shared) throw new Error('the heads of this attention cannot be shared out'); // refused with the configuration
   const [ownQ, ownK, ownV] = [q, k, v].map((x) => toHeads(x, group)) as [Tensor3D, Tensor3D, Tensor3D];
   const { output, remainder } = attendTo({ q: ownQ, k: ownK, v: ownV, scale });

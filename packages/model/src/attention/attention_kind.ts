@@ -1,5 +1,5 @@
 /** The interface of an attention kind to the rest of the model: everything that differs between kinds, in one place. */
-import type { DecodeAttributes } from '@stickbreaking/core';
+import type { AttentionRing, DecodeAttributes } from '@stickbreaking/core';
 import type { Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import type { z } from 'zod';
 import type { Parameter, Weights } from '../parameter.js';
@@ -100,6 +100,15 @@ export interface AttentionKind<Schema extends KindSchema = KindSchema, P extends
    * not, since `attend` does something else in each head.
    */
   sharedHeads?(attention: z.output<Schema>): { readsRemainder: boolean } | undefined;
+  /**
+   * The same as `attend` by processes that share a sequence by tokens: queries, keys and values are this one's, and `cuSeqlens` is of
+   * all. Undefined where that is not known to be possible.
+   */
+  attendInRing?(
+    inputs: QueriesAndKeys & { v: Tensor3D; cuSeqlens: Int32Array },
+    ring: AttentionRing,
+    attention: z.output<Schema>,
+  ): Attended;
   /** How many positions a trained model knows, where there is a limit. */
   reach?(attention: z.output<Schema>, model: ModelSizes): number | undefined;
   /** The attention matrix of one document, [numHeads, N, N], for pictures: row the query, column the key. */

@@ -1,15 +1,19 @@
 /**
- * A sequence whose tokens several processes have (context parallelism by heads, https://arxiv.org/abs/2309.14509): each
- * has as many consecutive tokens for everything but the attention itself, before which they exchange parts, so that each
- * has all tokens of its share of the heads, and after which they exchange them back.
+ * A sequence whose tokens several processes have (context parallelism): each has as many consecutive tokens for everything but
+ * the attention itself. By heads (https://arxiv.org/abs/2309.14509), they exchange parts before it, so that each has all tokens
+ * of its share of the heads, and exchange them back after it. In a ring, each keeps its queries, and the keys and values of
+ * the others come to it.
  */
+import type { AttentionRing } from '@stickbreaking/core';
 import { customGrad, reshape, type Tensor, type Tensor3D, tidy, transpose } from '@tensorflow/tfjs-core';
 
-/** The processes that share a sequence, as one of them sees them. */
-export interface SequenceGroup {
-  /** From 0. This process has the tokens from rank/size of the sequence on. */
-  readonly rank: number;
-  readonly size: number;
+/** How they share it in the attention. */
+export const SHARED_BY = ['heads', 'ring'] as const;
+export type SharedBy = (typeof SHARED_BY)[number];
+
+/** The processes that share a sequence, as one of them sees them: this one has the tokens from rank/size of it on. */
+export interface SequenceGroup extends AttentionRing {
+  readonly by: SharedBy;
   /**
    * Gives the r-th of `size` equal parts along the first axis to process r, and returns those that the processes gave to this
    * one, in their order: a new tensor of the same shape, without a gradient. All make the same calls in the same order.

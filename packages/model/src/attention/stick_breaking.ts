@@ -2,7 +2,13 @@
  * Stick-breaking attention (https://arxiv.org/abs/2410.17980). It needs no position embedding: going back from a token,
  * nearer keys take their share first.
  */
-import { headNorm, remainderBias, stickBreakingAttention, stickBreakingWeights } from '@stickbreaking/core';
+import {
+  headNorm,
+  remainderBias,
+  stickBreakingAttention,
+  stickBreakingRing,
+  stickBreakingWeights,
+} from '@stickbreaking/core';
 import type { Tensor, Tensor3D } from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { ones, parameter, zeros } from '../parameter.js';
@@ -51,6 +57,9 @@ export const stickBreaking = defineAttentionKind({
   attend({ q, k, v, cuSeqlens, cuSeqlensK, scale }, _, { attendCurrent }) {
     return stickBreakingAttention(q, k, v, { cuSeqlens, cuSeqlensK, scale, attendCurrent });
   },
+
+  attendInRing: ({ q, k, v, cuSeqlens, scale }, ring, { attendCurrent }) =>
+    stickBreakingRing(q, k, v, { cuSeqlens, scale, attendCurrent }, ring),
 
   sharedHeads: ({ remainderBias }) => ({ readsRemainder: remainderBias }),
 

@@ -1,6 +1,6 @@
 // A process joins those that share its run on GPUs: NCCL moves the tensors, the watchdog's sockets carry NCCL's id.
 import type { SelectedBackend } from '@stickbreaking/core';
-import type { LlamaModel, SequenceGroup } from '@stickbreaking/model';
+import type { LlamaModel, SequenceGroup, SharedBy } from '@stickbreaking/model';
 import { engine, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
 import type { Collective, Shard } from '../collective.js';
 import { decays } from '../optimizer.js';
@@ -24,9 +24,10 @@ class GpuCollective implements Collective {
     private readonly watchdog: Watchdog,
     private readonly shard: Shard,
     context: number,
+    contextBy: SharedBy,
     private readonly orderedSums: boolean,
   ) {
-    if (context > 1) this.sequence = gpus.sequence(context);
+    if (context > 1) this.sequence = { ...gpus.sequence(context), by: contextBy };
     this.passesTogether = shard === 'weights';
     this.rank = gpus.communicator.rank;
     this.size = gpus.communicator.size;
@@ -75,6 +76,7 @@ export async function joinByNccl(
     timeoutSeconds,
     shard = 'optimizer',
     context = 1,
+    contextBy = 'heads',
     orderedSums = false,
   }: JoinOptions & { shard?: Shard | undefined; orderedSums?: boolean },
 ): Promise<World & { gpus: Gpus }> {
@@ -96,7 +98,7 @@ export async function joinByNccl(
     place,
     gpus,
     watchdog,
-    collective: new GpuCollective(cuda, gpus, watchdog, shard, context, orderedSums),
+    collective: new GpuCollective(cuda, gpus, watchdog, shard, context, contextBy, orderedSums),
     description: `${size} GPUs by ${gpus.communicator.version} (${backend.name})`,
     close: async () => {
       gpus.close();

@@ -38,6 +38,10 @@ export interface MpiGroup {
   size: number;
   /** Gives `each` numbers of float32 memory to every process, in order, and takes as many from each; waits for it. */
   exchange(from: bigint, to: bigint, each: number): void;
+  /** Gives so many numbers of float32 memory to the process `by` places further on, round, and takes as many from behind. */
+  shift(from: bigint, to: bigint, count: number, by: number): void;
+  /** The largest of all processes' numbers. */
+  most(own: number): number;
 }
 
 /** An initialised MPI library and its world. */
@@ -148,11 +152,31 @@ export class Mpi {
     const made = handle === 'int' ? new Int32Array(1) : new BigUint64Array(1);
     this.f('MPI_Comm_split', world, Math.floor(this.rank / processes), this.rank, made);
     const communicator = made[0]!;
+    const { float32, float64, ignoreStatus } = this.abi;
+    const rank = this.rank % processes;
+    const away = (places: number) => (((rank + places) % processes) + processes) % processes;
     return {
-      rank: this.rank % processes,
+      rank,
       size: processes,
-      exchange: (from, to, each) =>
-        this.f('MPI_Alltoall', from, each, this.abi.float32, to, each, this.abi.float32, communicator),
+      exchange: (from, to, each) => this.f('MPI_Alltoall', from, each, float32, to, each, float32, communicator),
+      shift: (from, to, count, by) => {
+        const [given, taken] = [
+          [from, count, float32, away(by), 0],
+          [to, count, float32, away(-by), 0],
+        ];
+        this.f('MPI_Sendrecv', ...given, ...taken, communicator, ignoreStatus);
+      },
+      most: (own) => {
+        const [one, all] = [1, processes].map((length) => koffi.alloc('double', length) as bigint) as [bigint, bigint];
+        try {
+          new Float64Array(koffi.view(one, 8))[0] = own;
+          this.f('MPI_Allgather', one, 1, float64, all, 1, float64, communicator);
+          return Math.max(...new Float64Array(koffi.view(all, 8 * processes)));
+        } finally {
+          koffi.free(one);
+          koffi.free(all);
+        }
+      },
     };
   }
 
@@ -243,6 +267,8 @@ function bind(library: LibraryHandle, { handle: h }: Abi): (name: string, ...arg
     MPI_Iallgather: ['uint64', 'int', h, 'uint64', 'int', h, h, 'uint64'],
     MPI_Comm_split: [h, 'int', 'int', 'void*'],
     MPI_Alltoall: ['uint64', 'int', h, 'uint64', 'int', h, h],
+    MPI_Allgather: ['uint64', 'int', h, 'uint64', 'int', h, h],
+    MPI_Sendrecv: ['uint64', 'int', h, 'int', 'int', 'uint64', 'int', h, 'int', 'int', h, 'uint64'],
     MPI_Ibcast: ['uint64', 'int', h, 'int', h, 'uint64'],
     MPI_Test: ['uint64', 'void*', 'uint64'],
     MPI_Finalize: [],

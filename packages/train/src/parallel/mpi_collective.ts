@@ -1,6 +1,6 @@
 // The processes of a run on CPUs: gradients are summed by MPI as one array.
 
-import type { LlamaModel, SequenceGroup } from '@stickbreaking/model';
+import type { LlamaModel, SequenceGroup, SharedBy } from '@stickbreaking/model';
 import { type Tensor, tensor } from '@tensorflow/tfjs-core';
 import type { Collective, Shard } from '../collective.js';
 import { decays } from '../optimizer.js';
@@ -16,15 +16,16 @@ export class MpiCollective implements Collective {
 
   /**
    * @param shard what the processes share; default: nothing, each has all of everything
-   * @param context how many share a sequence
+   * @param context how many share a sequence, and how
    */
   constructor(
     private readonly mpi: Mpi,
     private readonly exchanges: Exchanges,
     shard?: Exclude<Shard, 'weights'>,
     context = 1,
+    contextBy: SharedBy = 'heads',
   ) {
-    if (context > 1) this.sequence = this.sequenceOf(mpi.group(context));
+    if (context > 1) this.sequence = this.sequenceOf(mpi.group(context), contextBy);
     if (!shard) return;
     const isMatrix = (name: string, { rank }: { rank: number }) => decays(name, rank);
     this.share = ({ parameters }) => new MpiSharedWeights(mpi, exchanges, parameters, isMatrix, shard === 'gradients');
@@ -59,18 +60,24 @@ export class MpiCollective implements Collective {
     return numbers.map((_, i) => all.reduce((sum, one) => sum + one[i]!, 0));
   }
 
-  private sequenceOf({ rank, size, exchange }: MpiGroup): SequenceGroup {
+  private sequenceOf({ rank, size, exchange, shift, most }: MpiGroup, by: SharedBy): SequenceGroup {
+    const told = <T>(run: () => T): T => {
+      this.exchanges.begin('exchange');
+      const result = run();
+      this.exchanges.end();
+      return result;
+    };
+    const moved = (given: Tensor, move: (from: bigint, to: bigint) => void): Tensor => {
+      const [from, to] = [0, 1].map((which) => this.mpi.floats(given.size, which)) as [Floats, Floats];
+      from.values.set(given.dataSync() as Float32Array);
+      told(() => move(from.address, to.address));
+      return tensor(to.values.slice(), given.shape);
+    };
     return {
-      rank,
-      size,
-      exchange: (parts) => {
-        const [from, to] = [0, 1].map((which) => this.mpi.floats(parts.size, which)) as [Floats, Floats];
-        from.values.set(parts.dataSync() as Float32Array);
-        this.exchanges.begin('exchange');
-        exchange(from.address, to.address, parts.size / size);
-        this.exchanges.end();
-        return tensor(to.values.slice(), parts.shape);
-      },
+      ...{ rank, size, by },
+      exchange: (parts) => moved(parts, (from, to) => exchange(from, to, parts.size / size)),
+      shift: (tensors, places) => tensors.map((one) => moved(one, (from, to) => shift(from, to, one.size, places))),
+      most: (x) => told(() => most(x.dataSync()[0]!)),
     };
   }
 

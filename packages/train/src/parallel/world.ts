@@ -1,6 +1,7 @@
 // A process joins those that share its run: it finds them, agrees with them on what they run, and gets what sums over them.
 import { hostname } from 'node:os';
 import { UserError } from '@stickbreaking/base';
+import type { SharedBy } from '@stickbreaking/model';
 import type { Collective, Shard } from '../collective.js';
 import { TOKEN } from './launch.js';
 import { MpiCollective } from './mpi_collective.js';
@@ -25,6 +26,8 @@ export interface JoinOptions {
   timeoutSeconds?: number;
   /** How many processes that follow one another share a sequence; default 1. */
   context?: number;
+  /** How: by heads, unless it says otherwise. */
+  contextBy?: SharedBy;
 }
 
 /**
@@ -34,7 +37,13 @@ export interface JoinOptions {
  */
 export async function joinByMpi(
   place: Place,
-  { identity, timeoutSeconds, shard, context }: JoinOptions & { shard?: Exclude<Shard, 'weights'> | undefined },
+  {
+    identity,
+    timeoutSeconds,
+    shard,
+    context,
+    contextBy,
+  }: JoinOptions & { shard?: Exclude<Shard, 'weights'> | undefined },
 ): Promise<World> {
   const { Mpi } = await import('./mpi.js'); // koffi with it, which a run in one process does without
   const mpi = Mpi.open(place.size);
@@ -51,7 +60,7 @@ export async function joinByMpi(
   return {
     place,
     watchdog,
-    collective: new MpiCollective(mpi, watchdog, shard, context),
+    collective: new MpiCollective(mpi, watchdog, shard, context, contextBy),
     description: `${mpi.size} processes by ${mpi.version}`,
     close: async () => {
       await watchdog.close();

@@ -1,4 +1,5 @@
 /** The GPUs of a run, as one of them sees them: collectives on a stream beside the one that computes. */
+import type { AttentionRing } from '@stickbreaking/core';
 import { engine, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { BYTES, elementsOf } from '../storage.js';
@@ -81,7 +82,7 @@ export class Gpus {
    * Those of the processes that share this one's sequences, so many that follow one another. Their exchanges are part of
    * what is computed: there is nothing to do beside them.
    */
-  sequence(processes: number): { rank: number; size: number; exchange(parts: Tensor): Tensor } {
+  sequence(processes: number): AttentionRing & { exchange(parts: Tensor): Tensor } {
     const { backend } = this;
     const part = this.communicator.part(processes);
     this.parts.push(part);
@@ -92,7 +93,26 @@ export class Gpus {
       if (!this.silent) part.allToAll(from.address, backend.address(result), bytes, backend.driver.stream);
       return engine().makeTensorFromTensorInfo(result, backend);
     };
-    return { rank: part.rank, size: part.size, exchange };
+    const shift = (tensors: readonly Tensor[], by: number) => {
+      const moves = tensors.map((one) => {
+        const { address, type, size } = backend.entry(one);
+        const result = backend.make(one.shape, type, one.dtype);
+        return { from: address, to: backend.address(result), bytes: size * BYTES[type], result };
+      });
+      if (!this.silent) part.shift(moves, by, backend.driver.stream);
+      return moves.map(({ result }) => engine().makeTensorFromTensorInfo(result, backend));
+    };
+    const most = (x: Tensor) => {
+      if (!backend.blockSkipping) return Infinity;
+      const all = backend.make([part.size], 'f32');
+      backend.withScratch((scratch) =>
+        part.allGather(backend.address(all), 1, 'f32', backend.driver.stream, backend.f32(x, scratch)),
+      );
+      const values = backend.readSync(all.dataId) as Float32Array;
+      backend.disposeData(all.dataId);
+      return Math.max(...values);
+    };
+    return { rank: part.rank, size: part.size, exchange, shift, most };
   }
 
   /** Float64 numbers of every process, one process after another. */

@@ -183,6 +183,18 @@ export class Communicator {
     library.call('ncclGroupEnd');
   }
 
+  /** Gives memory to the process `by` places further on, round, and takes as much from as many places behind. */
+  shift(moves: readonly { from: number; to: number; bytes: number }[], by: number, stream: number): void {
+    const { library, comm, rank, size } = this;
+    const away = (places: number) => (((rank + places) % size) + size) % size;
+    library.call('ncclGroupStart');
+    for (const { from, to, bytes } of moves) {
+      library.call('ncclSend', from, bytes, TYPES.u8, away(by), comm, stream);
+      library.call('ncclRecv', to, bytes, TYPES.u8, away(-by), comm, stream);
+    }
+    library.call('ncclGroupEnd');
+  }
+
   /**
    * Of `size` parts of `count` elements, this process is left with the sum of all processes' part `rank`.
    *
