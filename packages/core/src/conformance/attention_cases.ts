@@ -32,7 +32,7 @@ export const headCounts = [
   [24, 24],
 ] as const;
 
-interface Sizes {
+export interface Sizes {
   pack: Pack;
   headDim: number;
   heads: readonly [number, number];
@@ -42,7 +42,7 @@ interface Sizes {
 
 type Input = (values: Float32Array) => Float32Array;
 
-function drawn(random: Random, input: Input, { pack, headDim, heads: [heads, kvHeads], logits, scale }: Sizes) {
+export function drawn(random: Random, input: Input, { pack, headDim, heads: [heads, kvHeads], logits, scale }: Sizes) {
   const layout: PackedLayout = {
     heads,
     kvHeads,
@@ -71,7 +71,7 @@ function drawn(random: Random, input: Input, { pack, headDim, heads: [heads, kvH
   return { layout, values, tensors };
 }
 
-function sizesInWords({ pack, headDim, heads: [heads, kvHeads], logits, scale }: Sizes): string {
+export function sizesInWords({ pack, headDim, heads: [heads, kvHeads], logits, scale }: Sizes): string {
   const words = [`D ${headDim}`, `heads ${heads}/${kvHeads}`, pack.name];
   if (logits && logits !== 'usual') words.push(`${logits} logits`);
   if (scale !== undefined) words.push(`scale ${scale}`);

@@ -8,6 +8,7 @@ import { selectBackend } from '../backends/select.js';
 import { attentionCases } from './attention_cases.js';
 import { roundToBfloat16 } from './bfloat16.js';
 import type { ConformanceCase, Expected, PreparedCase } from './case.js';
+import { composedCases } from './composed_cases.js';
 import { decodeCases } from './decode_cases.js';
 import { fp8Cases } from './fp8_cases.js';
 import { opCases } from './op_cases.js';
@@ -67,7 +68,7 @@ export interface ConformanceResult {
 
 /** All cases of the suite. */
 export function conformanceCases(): ConformanceCase[] {
-  return [...attentionCases(), ...decodeCases(), ...opCases(), ...fp8Cases()];
+  return [...attentionCases(), ...composedCases(), ...decodeCases(), ...opCases(), ...fp8Cases()];
 }
 
 /** Inputs and expected values of one case: the same for every backend, whatever other cases ran. */

@@ -16,6 +16,12 @@
 // Given by the host: HEAD_DIM, MECHANISM, whether softmax has FIRE's or ALiBi's bias (FIRE, ALIBI), and a
 // block's working warpgroups, stages of its pipeline and bytes of shared memory (BLOCK_WARPGROUPS, BLOCK_STAGES, BLOCK_BYTES).
 enum { STICK_BREAKING, SOFTMAX };
+// Whether all keys are farther than those that the queries have attended to before, as on a ring of GPUs (stick-breaking alone):
+// every query comes behind all of its keys, with what is left of its stick.
+#ifndef FARTHER
+#define FARTHER 0
+#endif
+static_assert(!FARTHER || MECHANISM == STICK_BREAKING, "only sticks compose");
 
 constexpr int D = HEAD_DIM;
 constexpr float LOG2E = 1.4426950408889634f;
@@ -26,8 +32,10 @@ constexpr float LEAST_LEFT = 0x1p-92f, MOST_WEIGHT = 0x1p23f;
 struct Attention {
   const bf16 *q, *k, *v, *output, *dOutput;
   bf16 *out, *dq, *dk, *dv;
-  float* rowOutput;          // [N, H] remainder, or logSumExp
-  const float* dRemainder;   // [N, H]
+  // [N, H] remainder, or logSumExp. FARTHER, backward: written, the sum of dÃ over these keys and what is farther.
+  float* rowOutput;
+  // [N, H]. FARTHER, forward: the sticks before these keys; backward: the sum of dÃ over what is farther than these keys.
+  const float* dRemainder;
   float* saved;              // stick-breaking: see Saved
   float2* carries;           // stick-breaking: [tile of a row block][head][TILE_ROWS]; softmax: [head][N]
   const int* items;          // what each block works on
@@ -56,7 +64,7 @@ struct QueryItem {
   int q0, rows, k0, keys, first, rowBlock, unused0, unused1;
 };
 // A block of keys: packed row of the first, how many, its position in the document; the document's first query, number
-// of queries, position of the first of them among the keys, number of its first 64-row block.
+// of queries, position of the first of them among the keys (FARTHER: the number of these), number of its first 64-row block.
 struct KeyItem {
   int k0, keys, position, q0, queries, offset, rowBlock, unused;
 };

@@ -64,13 +64,14 @@ struct Kept {
     } else {
       rows = p.carries + (i64)head * TILE_ROWS + r0;
       pair = uniform(p.carryBase[item.rowBlock] + tile);
-      reached = tiles_of(item.offset) + 1;  // tiles that the document's first block sees; each later one sees one more
+      // Tiles that the document's first block sees; each later one sees one more, or as many.
+      reached = tiles_of(item.offset) + (FARTHER ? 0 : 1);
     }
   }
   __device__ __forceinline__ void fetch(float2 (&carry)[2], int b) const {
     if (MECHANISM == STICK_BREAKING) {
       // Rows past the document's end were kept, too: nothing is left of their sticks.
-      const float2* at = rows + (i64)((pair + b * reached + (b * (b - 1) >> 1)) * width) * TILE_ROWS;
+      const float2* at = rows + (i64)((pair + b * reached + (FARTHER ? 0 : b * (b - 1) >> 1)) * width) * TILE_ROWS;
       carry[0] = at[0], carry[1] = at[8];
     } else {
       const float2* at = rows + (i64)b * TILE_ROWS;
@@ -303,7 +304,7 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
 #pragma unroll
         for (int h = 0; h < 2; h++) {
           carry[h] = next[h];
-          visible[h] = item.offset + b * TILE_ROWS + r0 + 8 * h + sees - TILE_ROWS * tile - 16 * c;
+          visible[h] = (FARTHER ? item.offset : item.offset + b * TILE_ROWS + r0 + 8 * h + sees) - TILE_ROWS * tile - 16 * c;
         }
         const int stage = sh.ring.wait(step);
         float s[32], dP[32];
@@ -334,7 +335,7 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
           accumulate_transposed<D>(dV, weights, dO, warp, lane);
           products_commit();
         };
-        const int nearRow = item.offset + b * TILE_ROWS + sees;  // keys that the block's first row sees
+        const int nearRow = FARTHER ? item.offset : item.offset + b * TILE_ROWS + sees;  // keys that the block's first row sees
         const bool edge = p.window && TILE_ROWS * tile < nearRow + TILE_ROWS - 1 - p.window;
         if (MECHANISM == STICK_BREAKING) {
           if (TILE_ROWS * tile + TILE_ROWS > nearRow) stick_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, weighed);

@@ -169,7 +169,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   const int have = uniform(min(TILE_ROWS, item.rows - wg * TILE_ROWS)), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
   Span span(p, item, wg, head);
   span.from = uniform(span.from), span.upper = uniform(span.upper);
-  const int unmasked = uniform((item.first + wg * TILE_ROWS + sees) / TILE_ROWS);
+  const int unmasked = uniform((FARTHER ? item.keys : item.first + wg * TILE_ROWS + sees) / TILE_ROWS);
   const int windowed = uniform(p.window ? tiles_of(item.first + wg * TILE_ROWS + TILE_ROWS - p.window) : 0);
   const float scale = p.scale * LOG2E;
   const i64 row0 = item.q0 + (have > 0 ? wg * TILE_ROWS : 0);
@@ -184,13 +184,13 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   for (int h = 0; h < 2; h++) {
     const bool valid = r0 + 8 * h < have;
     const i64 row = row0 + (valid ? r0 + 8 * h : 0), at = row * p.heads + head;
-    carry.limit[h] = item.first + wg * TILE_ROWS + r0 + 8 * h + sees;
+    carry.limit[h] = FARTHER ? item.keys : item.first + wg * TILE_ROWS + r0 + 8 * h + sees;
     if (MECHANISM == STICK_BREAKING) {
       const Saved saved(p);
       carry.start[h] = saved.left[head * p.tokens + row];
       carry.tile[h] = valid ? (int)saved.tile[head * p.tokens + row] : 1 << 30;
       carry.left[h] = 0.f;
-      carry.sum[h] = p.rowOutput[at] * p.dRemainder[at];
+      carry.sum[h] = FARTHER ? p.dRemainder[at] : p.rowOutput[at] * p.dRemainder[at];
     } else {
       carry.logSumExp[h] = valid ? p.rowOutput[at] * LOG2E : INFINITY;
       carry.delta[h] = row_delta(p.output + at * D, p.dOutput + at * D, c);
@@ -282,6 +282,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
     if (r0 + 8 * h >= have) continue;
     const i64 row = row0 + r0 + 8 * h;
     store_gradient(p.dq + row * p.dqStride + head * D, dQ, h, c, p.scale, p.turnQ, row, p.tokens);
+    if (FARTHER && c == 0) p.rowOutput[row * p.heads + head] = carry.sum[h];
   }
 }
 

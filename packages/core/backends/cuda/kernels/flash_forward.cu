@@ -65,6 +65,15 @@ struct Stick {
 #pragma unroll
     for (int h = 0; h < 2; h++) run[h] = rows.valid[h] ? 1.f : 0.f, left[h] = 1.f, tile[h] = 0.f;
   }
+  // With what nearer keys have left of the sticks of rows `row` and `row` + 8. A row that is exhausted comes to no tile.
+  __device__ __forceinline__ void go_on(const Attention& p, const Rows& rows, i64 row, int head) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      run[h] = rows.valid[h] ? p.dRemainder[(row + 8 * h) * p.heads + head] : 0.f;
+      const bool active = run[h] >= p.exhausted;
+      left[h] = active ? run[h] : 0.f, tile[h] = active ? 0.f : 0x1p30f;
+    }
+  }
   template <bool MASKED>
   __device__ __forceinline__ void weigh(float (&s)[32], const Attention& p, const Rows& rows, int n, int c, float scale) {
     const int visible[2] = {rows.limit[0] - TILE_ROWS * n - 16 * c, rows.limit[1] - TILE_ROWS * n - 16 * c};
@@ -179,12 +188,12 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
   Rows rows;
 #pragma unroll
-  for (int h = 0; h < 2; h++) rows.limit[h] = item.first + r0 + 8 * h + sees, rows.valid[h] = r0 + 8 * h < item.rows;
+  for (int h = 0; h < 2; h++) rows.limit[h] = FARTHER ? item.keys : item.first + r0 + 8 * h + sees, rows.valid[h] = r0 + 8 * h < item.rows;
   const int have = uniform(min(TILE_ROWS, item.rows - wg * TILE_ROWS));  // rows of this warpgroup
   const int first = uniform(item.first);
-  const int upper = have > 0 ? tiles_of(first + wg * TILE_ROWS + have - 1 + sees) : 0;
+  const int upper = have > 0 ? tiles_of(FARTHER ? uniform(item.keys) : first + wg * TILE_ROWS + have - 1 + sees) : 0;
   const int lower = p.window ? max(0, first + wg * TILE_ROWS + 1 - p.window) / TILE_ROWS : 0;
-  const int unmasked = (first + wg * TILE_ROWS + sees) / TILE_ROWS;  // tiles below see no diagonal …
+  const int unmasked = (FARTHER ? uniform(item.keys) : first + wg * TILE_ROWS + sees) / TILE_ROWS;  // tiles below see no diagonal …
   const int windowed = p.window ? tiles_of(first + wg * TILE_ROWS + TILE_ROWS - p.window) : 0;  // … from here on no window's edge
   const float scale = p.scale * LOG2E;
 
@@ -201,7 +210,8 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   Stick stick;
   Softmax soft;
   if (FIRE) soft.fire.begin(p, head), soft.fire.rows(item.first + r0);
-  if (MECHANISM == STICK_BREAKING) stick.begin(rows);
+  if (FARTHER) stick.go_on(p, rows, item.q0 + r0, head);
+  else if (MECHANISM == STICK_BREAKING) stick.begin(rows);
   else soft.begin(), soft.slope = ALIBI && p.slopes ? p.slopes[head] * LOG2E : 0.f;
 
   const bool skip = MECHANISM == STICK_BREAKING && p.skip;
@@ -215,6 +225,8 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   };
   bool more = true;
   int exhausted = have <= 0;
+  if (FARTHER && skip && !exhausted)
+    exhausted = uniform(warpgroup_all(WARPGROUP + wg, stick.run[0] < p.exhausted && stick.run[1] < p.exhausted));
   if (exhausted && skip && thread == 0) atomicAdd((int*)sh.exhaustedGroups, 1);
   for (; n >= max(upper, lowest) && more; n--, step++) more = idle(step);
   float s[32];
@@ -326,7 +338,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) flash_forward(cons
   }
   __syncthreads();
   const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
-  const int tiles = uniform(tiles_of(item.first + item.rows - 1 + sees));
+  const int tiles = uniform(tiles_of(FARTHER ? item.keys : item.first + item.rows - 1 + sees));
   const int lowest = uniform(p.window ? max(0, item.first + 1 - p.window) / TILE_ROWS : 0);
   if (wg == WGS) {
     registers_give<PRODUCER_REGISTERS>();

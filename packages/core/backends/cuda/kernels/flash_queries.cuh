@@ -7,7 +7,7 @@ struct Span {
   int from, upper;
   __device__ Span(const Attention& p, const QueryItem& item, int wg, int head) {
     const int have = min(TILE_ROWS, item.rows - wg * TILE_ROWS), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
-    upper = have > 0 ? tiles_of(item.first + wg * TILE_ROWS + have - 1 + sees) : 0;
+    upper = have > 0 ? tiles_of(FARTHER ? item.keys : item.first + wg * TILE_ROWS + have - 1 + sees) : 0;
     from = p.window ? max(0, item.first + wg * TILE_ROWS + 1 - p.window) / TILE_ROWS : 0;
     if (MECHANISM == STICK_BREAKING && have > 0) from = (int)Saved(p).stop[(i64)head * p.rowBlocks + item.rowBlock + wg];
     if (have <= 0) from = 1 << 30;

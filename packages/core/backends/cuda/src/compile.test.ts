@@ -41,8 +41,11 @@ function unitsFor(hopper: boolean): { file: string; macros: string[] }[] {
     const kernel = fused.find((one) => one.file === file);
     if (kernel === BACKWARD && !hopper) return [];
     const served = variants.filter(({ bias, dim }) => kernel !== BACKWARD || (dim <= 64 && bias !== 'fire'));
+    const farther = kernel && kernel !== BACKWARD ? { ...variants[0], hopper, farther: true } : undefined;
     const macros = kernel
-      ? served.map((variant) => flashMacros(kernel, { ...variant, hopper }))
+      ? [...served.map((variant) => ({ ...variant, hopper })), ...(farther ? [farther] : [])].map((variant) =>
+          flashMacros(kernel, variant),
+        )
       : [file === GROUPED_FILE ? groupedMacros(hopper) : []];
     return macros.map((given) => ({ file, macros: given }));
   });

@@ -5,6 +5,8 @@ import type { CudaBackend } from '../backend.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { fireSoftmax, fireSoftmaxGrad, servesFire } from './fire_attention.js';
 import {
+  fartherBackward,
+  fartherForward,
   rotarySoftmaxBackward,
   rotarySoftmaxForward,
   servesAttention,
@@ -67,6 +69,15 @@ export const attentionKernels = {
     (servesAttention(call[0].q) ? stickBreakingForward : plainStickBreaking)(...call),
   StickBreakingAttentionGrad: (...call) =>
     (servesAttention(call[0].q) ? stickBreakingBackward : plainStickBreakingGrad)(...call),
+  // The reference has larger head dimensions: matmuls over blocks do not know what nearer keys have left.
+  StickBreakingFarther: (inputs, attrs, backend) =>
+    servesAttention(inputs.q)
+      ? fartherForward(inputs, attrs, backend)
+      : runReference('StickBreakingFarther', inputs, attrs),
+  StickBreakingFartherGrad: (inputs, attrs, backend) =>
+    servesAttention(inputs.q)
+      ? fartherBackward(inputs, attrs, backend)
+      : runReference('StickBreakingFartherGrad', inputs, attrs),
   SoftmaxAttention: softmax,
   RotarySoftmaxAttention: rotarySoftmax,
   RotarySoftmaxAttentionGrad: rotarySoftmaxGrad,

@@ -39,22 +39,28 @@ interface Item<F extends StructFields> {
 
 const kept = new WeakMap<CudaBackend, Map<string, AttentionPlans & { release(): void }>>();
 
-export function attentionPlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int32Array): AttentionPlans {
+/** @param behind whether queries come behind all of their document's keys, rather than as the last of them */
+export function attentionPlans(
+  backend: CudaBackend,
+  cuSeqlens: Int32Array,
+  cuSeqlensK: Int32Array,
+  behind = false,
+): AttentionPlans {
   const plans = kept.get(backend) ?? new Map();
   kept.set(backend, plans);
-  const key = `${cuSeqlens.join()}|${cuSeqlensK === cuSeqlens ? '' : cuSeqlensK.join()}`;
+  const key = `${cuSeqlens.join()}|${cuSeqlensK === cuSeqlens ? '' : cuSeqlensK.join()}${behind ? '|behind' : ''}`;
   const found = plans.get(key);
   if (found) return found;
   if (plans.size >= KEPT_PLANS) {
     for (const plan of plans.values()) plan.release();
     plans.clear();
   }
-  const made = makePlans(backend, cuSeqlens, cuSeqlensK);
+  const made = makePlans(backend, cuSeqlens, cuSeqlensK, behind);
   plans.set(key, made);
   return made;
 }
 
-function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int32Array) {
+function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int32Array, behind: boolean) {
   const owned: number[] = [];
   const upload = (values: ArrayBufferView) => {
     const address = backend.driver.allocate(values.byteLength);
@@ -62,19 +68,19 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
     owned.push(address);
     return address;
   };
-  const documents = Array.from({ length: cuSeqlens.length - 1 }, (_, s) => ({
-    q0: cuSeqlens[s]!,
-    queries: cuSeqlens[s + 1]! - cuSeqlens[s]!,
-    k0: cuSeqlensK[s]!,
-    keys: cuSeqlensK[s + 1]! - cuSeqlensK[s]!,
-  }));
+  const documents = Array.from({ length: cuSeqlens.length - 1 }, (_, s) => {
+    const queries = cuSeqlens[s + 1]! - cuSeqlens[s]!;
+    const keys = cuSeqlensK[s + 1]! - cuSeqlensK[s]!;
+    // The first query's position among the keys.
+    return { q0: cuSeqlens[s]!, queries, k0: cuSeqlensK[s]!, keys, offset: behind ? keys : keys - queries };
+  });
   const base: number[] = [];
   let tiles = 0;
-  const firstRowBlock = documents.map(({ queries, keys }) => {
+  const firstRowBlock = documents.map(({ queries, keys, offset }) => {
     const first = base.length;
     for (let row = 0; row < queries; row += TILE_ROWS) {
       base.push(tiles);
-      tiles += Math.ceil(Math.min(keys, keys - queries + row + TILE_ROWS) / TILE_ROWS);
+      tiles += Math.ceil(Math.min(keys, offset + row + TILE_ROWS) / TILE_ROWS);
     }
     return first;
   });
@@ -93,28 +99,28 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
     };
   };
   const queries = memo(QUERY_ITEM, (rows) =>
-    documents.flatMap(({ q0, queries, k0, keys }, s) =>
+    documents.flatMap(({ q0, queries, k0, keys, offset }, s) =>
       parts(queries, rows, 'short first').map(({ from, count }) => {
-        const first = keys - queries + from;
+        const first = offset + from;
         const rowBlock = firstRowBlock[s]! + from / TILE_ROWS;
         const item = { q0: q0 + from, rows: count, k0, keys, first, rowBlock, unused0: 0, unused1: 0 };
-        return { work: first + count, item };
+        return { work: Math.min(keys, first + count), item };
       }),
     ),
   );
   const keys = memo(KEY_ITEM, (rows) =>
-    documents.flatMap(({ q0, queries, k0, keys }, s) =>
+    documents.flatMap(({ q0, queries, k0, keys, offset }, s) =>
       parts(keys, rows, 'short last').map(({ from, count }) => {
-        const document = { q0, queries, offset: keys - queries, rowBlock: firstRowBlock[s]! };
+        const document = { q0, queries, offset, rowBlock: firstRowBlock[s]! };
         const item = { k0: k0 + from, keys: count, position: from, ...document, unused: 0 };
-        return { work: keys - from, item };
+        return { work: behind ? queries : keys - from, item };
       }),
     ),
   );
   return {
     rowBlocks: base.length,
     tiles,
-    square: documents.every(({ queries, keys }) => queries === keys),
+    square: documents.every(({ offset }) => offset === 0),
     carryBase: upload(Int32Array.from(base)),
     queries,
     keys,

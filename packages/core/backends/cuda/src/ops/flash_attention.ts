@@ -65,6 +65,39 @@ export const stickBreakingBackward: CudaKernel<'StickBreakingAttentionGrad'> = (
     return finish();
   });
 
+/** Of keys that are all farther than those attended to before. */
+export const fartherForward: CudaKernel<'StickBreakingFarther'> = (inputs, attrs, backend) =>
+  backend.withScratch((scratch) => {
+    const a = new FlashCall('stick-breaking', inputs, { ...attrs, attendCurrent: false }, backend, scratch, true);
+    const remainder = backend.make([a.queries, a.heads], 'f32');
+    const saved = backend.makeOpaque(a.savedBytes);
+    const out = a.result(inputs.q.shape);
+    a.forward({
+      ...a.operands(inputs),
+      out: out.address,
+      rowOutput: backend.address(remainder),
+      dRemainder: backend.f32(inputs.stick, scratch),
+      saved: backend.address(saved),
+    });
+    return [out.finish(), remainder, saved];
+  });
+
+export const fartherBackward: CudaKernel<'StickBreakingFartherGrad'> = (inputs, attrs, backend) =>
+  backend.withScratch((scratch) => {
+    const a = new FlashCall('stick-breaking', inputs, { ...attrs, attendCurrent: false }, backend, scratch, true);
+    const { addresses, finish } = a.gradients(inputs);
+    const nearer = backend.make([a.queries, a.heads], 'f32');
+    a.backward({
+      ...a.operands(inputs),
+      ...addresses,
+      rowOutput: backend.address(nearer),
+      dRemainder: backend.f32(inputs.farther, scratch),
+      saved: backend.address(inputs.saved),
+      dOutput: a.input(inputs.dOutput),
+    });
+    return [...finish(), nearer];
+  });
+
 export const softmaxForward: CudaKernel<'SoftmaxAttention'> = (inputs, attrs, backend) =>
   backend.withScratch((scratch) => {
     const a = new FlashCall('softmax', inputs, attrs, backend, scratch);

@@ -34,13 +34,15 @@ export interface FlashVariant {
   bias: 'none' | 'alibi' | 'fire';
   dim: number;
   hopper: boolean;
+  /** Whether keys are all farther than those attended to before. */
+  farther?: boolean;
 }
 
 /** What the size of a block depends on. */
 export type BlockVariant = Pick<FlashVariant, 'mechanism' | 'bias' | 'dim' | 'hopper'>;
 
 export function flashMacros(kernel: FlashKernel, variant: FlashVariant): string[] {
-  const { mechanism, bias, dim } = variant;
+  const { mechanism, bias, dim, farther } = variant;
   const { warpgroups, stages } = blockOf(kernel, variant);
   return [
     `MECHANISM=${mechanism === 'softmax' ? 'SOFTMAX' : 'STICK_BREAKING'}`,
@@ -50,6 +52,7 @@ export function flashMacros(kernel: FlashKernel, variant: FlashVariant): string[
     `BLOCK_WARPGROUPS=${warpgroups}`,
     `BLOCK_STAGES=${stages}`,
     `BLOCK_BYTES=${sharedBytes(kernel, variant)}`,
+    ...(farther ? ['FARTHER=1'] : []),
   ];
 }
 

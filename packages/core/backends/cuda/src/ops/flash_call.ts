@@ -98,11 +98,12 @@ export class FlashCall {
     private readonly attrs: StickBreakingAttributes | SoftmaxAttributes,
     readonly backend: CudaBackend,
     private readonly scratch: Scratch,
+    private readonly farther = false,
   ) {
     [this.queries, this.heads, this.headDim] = inputs.q.shape as [number, number, number];
     [this.keys, this.kvHeads] = inputs.k.shape as [number, number];
     this.dim = kernelDimension(this.headDim);
-    this.plans = attentionPlans(backend, attrs.cuSeqlens, attrs.cuSeqlensK);
+    this.plans = attentionPlans(backend, attrs.cuSeqlens, attrs.cuSeqlensK, farther);
     if ('bias' in attrs && attrs.bias === 'fire') this.fire = new FireTable(fireCall(inputs, attrs), backend, scratch);
   }
 
@@ -201,7 +202,7 @@ export class FlashCall {
   }
 
   backward(args: AttentionArguments): void {
-    const one = this.backend.hopper && this.dim <= 64 && this.plans.square && !this.fire;
+    const one = this.backend.hopper && this.dim <= 64 && this.plans.square && !this.fire && !this.farther;
     if (one) this.backwardInOne(args);
     else this.backwardInTwo(args);
   }
@@ -282,7 +283,8 @@ export class FlashCall {
   }
 
   private get variant(): FlashVariant {
-    return { mechanism: this.mechanism, bias: this.bias, dim: this.dim, hopper: this.backend.hopper };
+    const { mechanism, bias, dim, farther } = this;
+    return { mechanism, bias, dim, hopper: this.backend.hopper, farther };
   }
 
   private launch(kernel: FlashKernel, args: AttentionArguments, plan: Plan, part: Part, more: Argument[] = []): void {
