@@ -1,5 +1,6 @@
-// `npm run bench -- cuda-context --gpus n`: a layer of the 1B model over one long sequence that n GPUs share by heads
+// `npm run bench -- cuda-context --gpus n`: a layer of the 1B model over one long sequence that n GPUs share
 // (`parallel.context`), forward and backward, beside the same on one of them; and whether both give the same loss and gradients.
+// They share it by heads, or with --by ring by tokens (`parallel.contextBy`).
 // A layer's time is the difference of models with more and fewer of them. Options: --length 65536 --layers 2,4
 // --attention stick-breaking|softmax+rope --config configs/1b.yaml --steps n --out folder
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -18,12 +19,13 @@ const { values: o } = parseArgs({
     length: { type: 'string', default: '65536' },
     layers: { type: 'string', default: '2,4' },
     attention: { type: 'string', default: 'stick-breaking' },
+    by: { type: 'string', default: 'heads' },
     config: { type: 'string', default: 'configs/1b.yaml' },
     steps: { type: 'string', default: '4' },
     out: { type: 'string', default: 'benchmarks' },
   },
 });
-const world = await joinGpus(o.gpus, { context: Number(o.gpus) });
+const world = await joinGpus(o.gpus, { context: Number(o.gpus), contextBy: o.by });
 const { collective } = world;
 const { rank, size } = collective;
 const backend = await openGpu(rank === 0);
@@ -81,19 +83,24 @@ if (alone) {
     norm: Math.abs(norm / alone[i].norm - 1),
   }));
   mkdirSync(o.out, { recursive: true });
-  const variant = [o.attention.replace('+', '-'), ...(backend.blockSkipping ? [] : ['no-skipping']), `${size}-gpus`];
+  const variant = [
+    o.attention.replace('+', '-'),
+    ...(o.by === 'heads' ? [] : [o.by]),
+    ...(backend.blockSkipping ? [] : ['no-skipping']),
+    `${size}-gpus`,
+  ];
   const file = `${o.out}/cuda-context-${variant.join('-')}.json`;
   const report = {
     command: commandGiven('cuda-context', o.out),
     gpu: driver.deviceName,
     gpus: size,
     date: new Date().toISOString(),
-    ...{ length, attention: o.attention, blockSkipping: backend.blockSkipping },
+    ...{ length, attention: o.attention, by: o.by, blockSkipping: backend.blockSkipping },
     ...{ layerMs: layer(shared), layerMsOnOne: layer(alone), ofAShareOfOne: ratio, differences, shared, alone },
   };
   writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
   console.log(
-    `${o.attention}, ${length} tokens: a layer ${layer(shared).toFixed(2)} ms on ${size} GPUs, ${layer(alone).toFixed(2)} on one: ` +
+    `${o.attention} by ${o.by}, ${length} tokens: a layer ${layer(shared).toFixed(2)} ms on ${size} GPUs, ${layer(alone).toFixed(2)} on one: ` +
       `${ratio.toFixed(3)} of a share; losses differ by ${Math.max(...differences.map(({ loss }) => loss)).toExponential(1)}, ` +
       `gradients' norms by ${Math.max(...differences.map(({ norm }) => norm)).toExponential(1)} of them`,
   );

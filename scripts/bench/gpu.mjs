@@ -65,9 +65,9 @@ export function commandGiven(name, out) {
 /**
  * Starts this program once for each of so many GPUs and ends when they do; in those it joins the others.
  *
- * @param settings `shard`: what they share; `context`: how many share a sequence
+ * @param settings `shard`: what they share; `context`: how many share a sequence, `contextBy`: and how; `orderedSums`
  */
-export async function joinGpus(asked, { shard, context } = {}) {
+export async function joinGpus(asked, settings = {}) {
   // One GPU goes the way of several, alone.
   const alone = { rank: 0, size: 1, localRank: 0, localSize: 1, launcher: 'torchrun' };
   const place = asked === '1' ? { ...alone, master: { host: '127.0.0.1', port: 0 } } : placeOf(process.env);
@@ -78,5 +78,5 @@ export async function joinGpus(asked, { shard, context } = {}) {
     process.exit(await launchOnGpus(count, process.argv.slice(1)));
   }
   narrowGpus(place);
-  return await joinByNccl(place, { name: 'cuda' }, { identity: process.argv.slice(2), shard, context });
+  return await joinByNccl(place, { name: 'cuda' }, { identity: process.argv.slice(2), ...settings });
 }

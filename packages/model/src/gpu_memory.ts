@@ -3,6 +3,7 @@
  * itself on a device that only counts.
  */
 import type { MatmulPrecision, MomentType } from '@stickbreaking/core';
+import type { SharedBy } from './attention/shared_sequence.js';
 import type { LlamaConfig } from './config.js';
 import { feedForwardOf } from './feed_forward/index.js';
 import type { Recompute } from './layer.js';
@@ -23,8 +24,9 @@ export interface TrainingMemoryOptions {
   accumulates?: boolean;
   /** GPUs that share the optimizer's state; default 1. */
   gpus?: number;
-  /** GPUs that share the sequences of a micro-batch; default 1. */
+  /** GPUs that share the sequences of a micro-batch, and how; default 1, by heads. */
   context?: number;
+  contextBy?: SharedBy;
   /** What else they share; default: the optimizer's state alone. */
   shard?: 'optimizer' | 'gradients' | 'weights';
 }
@@ -134,24 +136,27 @@ function countWeights(config: LlamaConfig): { parameters: number; copied: number
 /** Bytes that a layer's two halves save for their backward, and what their backward holds beside that. */
 function layerBytes(
   config: LlamaConfig,
-  { tokens, contextLength = config.contextLength, context = 1 }: TrainingMemoryOptions,
+  { tokens, contextLength = config.contextLength, context = 1, contextBy = 'heads' }: TrainingMemoryOptions,
 ) {
+  const inRing = context > 1 && contextBy === 'ring';
   const { hiddenSize, numHeads, numKvHeads, headDim, attention } = config;
   const { kind, setting } = feedForwardOf(config);
   const [q, kv] = [numHeads * headDim, numKvHeads * headDim];
   const stick = attention.kind === 'stick-breaking';
-  // Of each row the norm's factor; of each head's row what its softmax or stick came to.
-  const rows = FLOAT32 * (1 + numHeads * (stick ? 3 : 1));
+  // Of each row the norm's factor; of each head's row what its softmax or stick came to: in a ring, of every part of the sequence.
+  const rows = FLOAT32 * (1 + numHeads * (stick ? 3 * (inRing ? context : 1) : 1));
   const headNorm = stick && 'headNorm' in attention && attention.headNorm ? BFLOAT16 * q + 2 * FLOAT32 * numHeads : 0;
-  // Where a sequence is shared, queries, keys and values are there by heads and by tokens.
-  const byTokens = context > 1 ? q + 2 * kv : 0;
+  // Where a sequence is shared by heads, queries, keys and values are there by tokens too; in a ring, keys and values as they are sent.
+  const byTokens = context > 1 ? (inRing ? 0 : q) + 2 * kv : 0;
   const inBfloat16 = BFLOAT16 * (2 * hiddenSize + 2 * q + 2 * kv + byTokens);
   const attentionBytes = tokens * (inBfloat16 + rows + headNorm + shaping(config));
   const saved = kind.savedPerToken(setting, config) + (kind.savedBesidesOnGpu?.(setting, config) ?? 0);
   const feedForward = tokens * (BFLOAT16 * saved + FLOAT32);
   const whole = tokens * context;
   const ownHeads = { ...config, numHeads: numHeads / context, numKvHeads: numKvHeads / context };
-  const scratch = attentionScratch(ownHeads, whole, Math.min(contextLength, whole));
+  const scratch = inRing
+    ? ringScratch(config, tokens)
+    : attentionScratch(ownHeads, whole, Math.min(contextLength, whole));
   return {
     attention: attentionBytes,
     feedForward,
@@ -179,6 +184,19 @@ function shaping({ numHeads, numKvHeads, headDim, attention }: LlamaConfig): num
   const isRope = position.kind === 'rope';
   const turn = isRope && (attention.qkNorm || position.rotaryFraction !== undefined) ? before : 0;
   return norm + turn + (attention.sink ? FLOAT32 * numHeads * (headDim + 2) : 0);
+}
+
+/**
+ * What the attention's backward has beside it where the others' keys and values come round: these, in bfloat16, their gradients, in
+ * float32 as they come and go on, the queries' so far, and what is kept between kernels that see every tile.
+ */
+function ringScratch({ numHeads, numKvHeads, headDim }: LlamaConfig, tokens: number): number {
+  const perHead = 2 * FLOAT32 * tokens * (numHeads / numKvHeads) * (tokens / TILE);
+  const turns = Math.ceil((perHead * numKvHeads) / ATTENTION_SCRATCH);
+  const keys = 2 * numKvHeads * headDim * tokens;
+  return (
+    (BFLOAT16 + 2 * FLOAT32) * keys + BFLOAT16 * numHeads * headDim * tokens + perHead * Math.ceil(numKvHeads / turns)
+  );
 }
 
 /** What the attention's backward keeps between its blocks or kernels; it takes heads in turns where that would be much. */

@@ -87,8 +87,10 @@ function memoryOf(config: RunConfig, size: Size, gpus: number): number {
   const { microBatchTokens, contextLength, recompute } = size;
   const accumulates = roundsOf(config, size, gpus) > 1;
   return estimateTrainingMemory(config.model, {
-    ...{ tokens: microBatchTokens, contextLength, recompute, accumulates, gpus, context: config.parallel.context },
+    ...{ tokens: microBatchTokens, contextLength, recompute, accumulates, gpus },
     ...{
+      context: config.parallel.context,
+      contextBy: config.parallel.contextBy,
       precision: config.precision,
       momentType: config.optimizer.momentType,
       shard: config.parallel.shard ?? 'optimizer',
@@ -108,10 +110,14 @@ function roundsOf({ parallel }: RunConfig, { batchTokens, microBatchTokens }: Si
 function trafficOf(config: RunConfig, size: Size, gpus: number): number {
   const { model, parallel } = config;
   const batches = roundsOf(config, size, gpus);
-  const { context } = parallel;
+  const { context, contextBy } = parallel;
   const { numLayers, numHeads, numKvHeads, headDim } = model;
-  const perToken = 2 * 2 * 2 * (numHeads + numKvHeads) * headDim * numLayers;
-  const exchanged = (((perToken * size.microBatchTokens) / context) * batches * (context - 1)) / context;
+  const tokens = (size.microBatchTokens / context) * batches * numLayers * (context - 1);
+  const exchanged =
+    contextBy === 'ring'
+      ? // If no stick ends before: forward, backward, and their gradients in float32.
+        tokens * 2 * numKvHeads * headDim * (2 + 2 + 4)
+      : (tokens * 2 * 2 * 2 * (numHeads + numKvHeads) * headDim) / context;
   const bytes = { optimizer: 4 + 2, gradients: 4 * batches + 2, weights: (4 + 2 * 2) * batches }[
     parallel.shard ?? 'optimizer'
   ];

@@ -19,7 +19,7 @@ import {
   type Tensor2D,
   type Tensor3D,
   tidy,
-  zerosLike,
+  zeros,
 } from '@tensorflow/tfjs-core';
 import { checkAttention, checkCuSeqlens } from '../checks.js';
 import { runKernel } from '../run_kernel.js';
@@ -142,7 +142,10 @@ function forward(q: Tensor, k: Tensor, v: Tensor, { cuSeqlens, ...how }: Attribu
 
 /** The longest stick of any process among its first rows, so many of them here. */
 function longestStick(remainder: Tensor, rows: number, ring: AttentionRing): number {
-  return tidy(() => ring.most(rows > 0 ? max(slice(remainder, [0, 0], [rows, remainder.shape[1]!])) : scalar(0)));
+  // In two steps, of which each has many rows or few numbers.
+  return tidy(() =>
+    ring.most(rows > 0 ? max(max(slice(remainder, [0, 0], [rows, remainder.shape[1]!]), 1)) : scalar(0)),
+  );
 }
 
 function backward(
@@ -156,8 +159,8 @@ function backward(
   const hops = steps.length - 1;
   let farther = remainderShare;
   let dq: Tensor | undefined;
-  // Of the keys and values that are here, which those that are still to come add to.
-  let gradients = [k, v].map((one) => zerosLike(one));
+  // Of the keys and values that are here, to which the processes that they come to add: in float32, whatever the kernels give.
+  let gradients = [k, v].map((one) => zeros(one.shape));
   let chunk: readonly Tensor[] = hops > 0 ? ring.shift([k, v], hops) : [k, v];
   const plus = (sums: readonly Tensor[], more: readonly Tensor[]) =>
     sums.map((sum, i) => {
