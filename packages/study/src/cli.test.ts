@@ -136,6 +136,7 @@ describe('sb-study', () => {
     expect(rows).toHaveLength(24);
     expect(findings).toHaveLength(4);
     expect(arms[2].result.tokens).toBe(3 * 64);
+    expect(picturesOf('extension')).toEqual(['extension.svg', 'loss-by-position.svg']);
   });
 
   it('runs speed: measures in processes of their own, counts the tiles skipped', async () => {

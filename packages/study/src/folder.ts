@@ -27,6 +27,14 @@ export type ArmRecord = z.infer<typeof ArmRecordSchema>;
 
 const StudyFileSchema = z.object({ study: z.string() });
 
+/** What came of taking results from another folder. */
+export interface Taken {
+  /** Ids of arms whose results were taken. */
+  taken: string[];
+  /** Arms that are done there under the same name with other settings, and the first key that differs. */
+  unlike: { id: string; key: string }[];
+}
+
 export class StudyFolder {
   private constructor(
     readonly directory: string,
@@ -93,19 +101,33 @@ export class StudyFolder {
     return record;
   }
 
-  /** Takes results of other machines' folders of this study, of arms that have none here. Returns the ids of those. */
-  takeFrom(directory: string, arms: readonly Arm[]): string[] {
+  /** Takes results of another machine's folder of this study, of arms that have none here. */
+  takeFrom(directory: string, arms: readonly Arm[]): Taken {
     if (!existsSync(join(directory, 'study.json'))) {
       throw new UserError(`${directory} has no study.json: it is no study's folder; name one with --from.`);
     }
     const other = StudyFolder.open(directory, this.study);
-    return arms.flatMap((arm) => {
-      const record = this.read(arm) ? undefined : other.read(arm);
+    const missing = arms.filter((arm) => !this.read(arm));
+    const taken = missing.flatMap((arm) => {
+      const record = other.read(arm);
       if (!record) return [];
       this.openArm(arm);
       this.write(arm, record);
       return [arm.id];
     });
+    const others = other.records();
+    const unlike = missing.flatMap(({ id, settings }) => {
+      const there = taken.includes(id) ? undefined : others.find((record) => record.id === id);
+      return there ? [{ id, key: firstDifference(settings, there.settings) }] : [];
+    });
+    return { taken, unlike };
+  }
+
+  /** Every arm that is done in the folder, whatever its settings. */
+  private records(): Pick<ArmRecord, 'id' | 'settings'>[] {
+    const arms = join(this.directory, 'arms');
+    const files = existsSync(arms) ? namesIn(arms).map((name) => join(arms, name, 'result.json')) : [];
+    return files.filter((file) => existsSync(file)).map((file) => readJson(file, ArmRecordSchema, 'remove it'));
   }
 
   write(arm: Arm, record: ArmRecord): void {
@@ -120,6 +142,16 @@ function canonical(value: unknown): string {
       ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
       : inner,
   );
+}
+
+/** The path of the first key in which two values differ, such as `text.tokens`; they do differ. */
+function firstDifference(one: unknown, other: unknown, path: readonly string[] = []): string {
+  const isTable = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
+  if (!isTable(one) || !isTable(other)) return path.join('.');
+  const [a, b] = [one, other] as [Record<string, unknown>, Record<string, unknown>];
+  const keys = [...new Set([...Object.keys(a), ...Object.keys(b)])];
+  const key = keys.find((key) => canonical(a[key]) !== canonical(b[key]))!;
+  return firstDifference(a[key], b[key], [...path, key]);
 }
 
 /** @throws UserError that names the file and ends with what to do */

@@ -64,8 +64,10 @@ export function takeResults(
   const release = lockOrRefuse(folder.directory, 'trains');
   try {
     for (const directory of directories) {
-      const taken = folder.takeFrom(directory, study.arms(config));
+      const { taken, unlike } = folder.takeFrom(directory, study.arms(config));
       log(`${directory}: ${taken.length} arms taken${taken.length > 0 ? ` (${taken.join('; ')})` : ''}`);
+      const shown = unlike.map(({ id, key }) => `${id} (${key})`).join('; ');
+      if (unlike.length > 0) log(`${directory}: left there, since they were run with other settings: ${shown}`);
     }
   } finally {
     release();

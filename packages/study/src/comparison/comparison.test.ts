@@ -31,6 +31,7 @@ describe('sb-study on a comparison', () => {
     const args = studyFile('compared', content);
     const { code, said } = await run(...args, '--from', join(folder, 'elsewhere'));
     expect(said).toContain('elsewhere: 6 arms taken (RoPE, seed 0; ');
+    expect(said).not.toContain('other settings');
     expect(said).toContain('6 of 10 arms are done already');
     expect(said).toContain('ours, initialReach 4, lr 3e-3, seed 1: done');
     expect(said.match(/: done in/g)).toHaveLength(2);
@@ -48,11 +49,18 @@ describe('sb-study on a comparison', () => {
     expect(trainingSpeed).toBeGreaterThan(0);
     expect(arms[0].result.validations[0].remainder).toBe(undefined);
     expect(picturesOf('compared')).toEqual([
-      ...['loss-by-length.svg', 'loss-by-position.svg', 'loss-by-tokens.svg', 'reach-by-tokens.svg'],
-      'skipped-by-tokens.svg',
+      ...['difference-by-tokens.svg', 'loss-by-length.svg', 'loss-by-position.svg', 'loss-by-tokens.svg'],
+      ...['reach-by-tokens.svg', 'skipped-by-tokens.svg'],
     ]);
     const html = readFileSync(join(folder, 'compared/results/report.html'), 'utf8');
-    for (const words of ['The study expects', 'Differences from RoPE', 'remainder at the end', '(kept)'])
+    for (const words of [
+      'The study expects',
+      'Differences from RoPE',
+      'remainder, by layer',
+      'tiles skipped (%), by layer',
+      'minutes in all',
+      '(kept)',
+    ])
       expect(html).toContain(words);
   });
 
@@ -145,6 +153,21 @@ describe('sb-study on a comparison', () => {
     expect(dense).toMatchObject({ intermediateSize: sizes.intermediateSize });
     expect(experts).not.toHaveProperty('intermediateSize');
     expect(experts!.experts).toMatchObject({ count: 4, balance: 0.01 });
+  });
+
+  it('says of arms that another folder has under other settings what differs, and takes none', async () => {
+    const content = { ...study, text, model: sizes, training, evaluation: { times: 2, tokens: 64 } };
+    const arms = [{ name: 'one' }];
+    expect((await run(...studyFile('there', { ...content, arms }))).code).toBe(0);
+    const set = { 'training.optimizer.weightDecay': 0 };
+    const here = studyFile('here', { ...content, arms: [{ name: 'one', set }] });
+    const { said, code } = await run(...here, '--plan', '--from', join(folder, 'there'));
+    expect(said).toContain('there: 0 arms taken');
+    expect(said).toContain(
+      'there: left there, since they were run with other settings: one, seed 0 (training.optimizer.weightDecay)',
+    );
+    expect(said).toContain('one, seed 0: to be run');
+    expect(code).toBe(0);
   });
 
   it('refuses folders of no study, and names of no arm', async () => {

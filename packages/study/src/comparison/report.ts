@@ -1,23 +1,17 @@
 /** The report of a comparison: predictions first, then curves by tokens, by length and by position, differences, cost. */
-import type { Curve, Finding, ReportBlock } from '@stickbreaking/eval';
+import type { Finding, ReportBlock } from '@stickbreaking/eval';
 import type { StudyReport } from '../study.js';
-import { nearLowest, withCloseUp } from '../text/close_up.js';
-import { keptResults, rowsOf, triedOf, triedRates } from '../text/rates.js';
+import { positionBlocks } from '../text/by_position.js';
+import { withCloseUp } from '../text/close_up.js';
+import { rowsOf, triedOf, triedRates } from '../text/rates.js';
 import { mean, meanNll, spreadOf } from '../text/spread.js';
+import { type Compared, comparedArms, differenceAt, type Results, resultsOf } from './compared.js';
 import type { ComparisonConfig, ComparisonResult, Prediction } from './config.js';
+import { learningBlocks } from './learning.js';
 import { type Planned, planned } from './plan.js';
-import { bootstrapInterval, crossing, type Interval, isDecided } from './significance.js';
+import { reachBlocks } from './reach.js';
+import { type Interval, isDecided } from './significance.js';
 import type { TaskScores } from './tasks.js';
-
-type Results = ReadonlyMap<string, ComparisonResult>;
-
-/** An arm with what its best rate gave, by seed. */
-interface Compared {
-  id: string;
-  name: string;
-  contextLength: number;
-  bySeed: ReadonlyMap<number, ComparisonResult>;
-}
 
 export function reportComparison(config: ComparisonConfig, results: Results): StudyReport {
   const all = planned(config);
@@ -33,44 +27,16 @@ export function reportComparison(config: ComparisonConfig, results: Results): St
       ...learningBlocks(arms, baseline),
       ...lengthBlocks(arms, baseline),
       ...triedRates(triedOf(all, config.seeds[0]!, results)),
-      ...positionBlocks(arms),
+      ...positionBlocks(
+        arms.map((arm) => ({ name: arm.name, results: resultsOf(arm) })),
+        trainedMark(arms),
+      ),
       ...taskBlocks(arms),
       ...reachBlocks(arms),
-      ...costBlocks(arms),
+      ...costBlocks(arms, all, results),
     ],
     rows,
   };
-}
-
-function comparedArms({ seeds }: ComparisonConfig, all: readonly Planned[], results: Results): Compared[] {
-  const firsts = new Map(all.map((one) => [one.arm.id, one]));
-  return [...firsts.values()].flatMap(({ arm, variant }) => {
-    const some = all.filter((one) => one.arm.id === arm.id);
-    const bySeed = new Map(
-      seeds.flatMap((seed) => {
-        const [kept] = keptResults(
-          some.filter((one) => one.seed === seed),
-          seeds[0]!,
-          results,
-        );
-        return kept ? [[seed, kept] as const] : [];
-      }),
-    );
-    return bySeed.size > 0 ? [{ ...arm, contextLength: variant.training.contextLength, bySeed }] : [];
-  });
-}
-
-const resultsOf = ({ bySeed }: Compared) => [...bySeed.values()];
-const nllAt = ({ lengths }: ComparisonResult, length: number) => lengths.find((one) => one.length === length)?.nll;
-
-/** The loss of one arm less that of the other, over the seeds that both have; undefined where there are none. */
-function differenceAt(one: Compared, other: Compared, length: number): Interval | undefined {
-  const differences = [...one.bySeed].flatMap(([seed, result]) => {
-    const there = other.bySeed.get(seed);
-    const [a, b] = [nllAt(result, length), there && nllAt(there, length)];
-    return a === undefined || b === undefined ? [] : [a - b];
-  });
-  return differences.length > 0 ? bootstrapInterval(differences) : undefined;
 }
 
 const signed = (value: number) => `${value > 0 ? '+' : value < 0 ? '−' : ''}${Math.abs(value).toFixed(4)}`;
@@ -98,40 +64,6 @@ function findingOf({ lower, than, at, because }: Prediction, arms: readonly Comp
   ];
 }
 
-/** Held-out losses while the models were trained; where none were taken, those of training. */
-function learningBlocks(arms: readonly Compared[], baseline: Compared): ReportBlock[] {
-  const isHeldOut = arms.every((arm) => resultsOf(arm).every(({ validations = [] }) => validations.length > 0));
-  const pointsOf = ({ validations = [], losses = [] }: ComparisonResult) =>
-    (isHeldOut ? validations : losses).map(({ tokens, loss }) => ({ x: tokens, y: loss }));
-  const curves = arms.map((arm) => ({ name: arm.name, points: spreadOf(resultsOf(arm).map(pointsOf)) }));
-  const crossings = curves.flatMap(({ name, points }) => {
-    const passes = name === baseline.name ? undefined : crossing(points, curvesOf(curves, baseline.name));
-    return passes ? [[name, `${millions(passes.from)} to ${millions(passes.to)}`]] : [];
-  });
-  const what = isHeldOut
-    ? 'Held-out loss at the training length.'
-    : 'Training loss: the mean of the steps up to each point.';
-  return [
-    { kind: 'heading', text: 'Loss by tokens seen' },
-    ...withCloseUp({
-      ...{ kind: 'curves', name: 'loss-by-tokens', xLabel: 'tokens seen', yLabel: 'loss (nats per token)', curves },
-      caption: `${what} The learning rate’s schedule is part of it: where it falls to its end all losses fall.`,
-    }),
-    ...(crossings.length > 0
-      ? [
-          {
-            kind: 'table' as const,
-            columns: [`passes below ${baseline.name} for good`, 'tokens seen'],
-            rows: crossings,
-          },
-        ]
-      : []),
-  ];
-}
-
-const curvesOf = (curves: readonly Curve[], name: string) => curves.find((one) => one.name === name)!.points;
-const millions = (tokens: number) => `${(tokens / 1e6).toFixed(1)} million`;
-
 function lengthBlocks(arms: readonly Compared[], baseline: Compared): ReportBlock[] {
   const lengths = [
     ...new Set(arms.flatMap((arm) => resultsOf(arm).flatMap((one) => one.lengths.map(({ length }) => length)))),
@@ -141,15 +73,14 @@ function lengthBlocks(arms: readonly Compared[], baseline: Compared): ReportBloc
     name: arm.name,
     points: spreadOf(resultsOf(arm).map((one) => one.lengths.map(({ length, nll }) => ({ x: length, y: nll })))),
   }));
-  const trained = [...new Set(arms.map(({ contextLength }) => contextLength))];
-  const mark = trained.length === 1 ? { mark: { x: trained[0]!, label: 'training length' } } : {};
+  const mark = trainedMark(arms);
   const cell = (value: number) => (Number.isFinite(value) ? value.toFixed(4) : '');
   const others = arms.filter((arm) => arm !== baseline);
   return [
     { kind: 'heading', text: 'Loss by context length' },
     ...withCloseUp({
       ...{ kind: 'curves', name: 'loss-by-length', xLabel: 'context length (tokens)', yLabel: 'loss (nats per token)' },
-      ...{ xLog2: true, curves, ...mark },
+      ...{ xLog2: true, curves, ...(mark && { mark }) },
       caption: 'Lower is better. Shaded, where there are several seeds: from the lowest to the highest.',
     }),
     {
@@ -181,23 +112,10 @@ function lengthBlocks(arms: readonly Compared[], baseline: Compared): ReportBloc
   ];
 }
 
-function positionBlocks(arms: readonly Compared[]): ReportBlock[] {
-  const curves = arms.map((arm) => ({
-    name: arm.name,
-    points: spreadOf(
-      resultsOf(arm).map(({ byPosition }) =>
-        byPosition.filter(({ begin }) => begin >= 16).map(({ begin, nll }) => ({ x: begin, y: nll })),
-      ),
-    ),
-  }));
-  return [
-    { kind: 'heading', text: 'Loss by position' },
-    {
-      ...{ kind: 'curves', name: 'loss-by-position', xLabel: 'position in the window (tokens)' },
-      ...{ yLabel: 'loss (nats per token)', xLog2: true, curves, yDomain: nearLowest(curves) },
-      caption: 'In the longest windows: the mean loss of the tokens from each position up to the next.',
-    },
-  ];
+/** A line at the training length, where all arms have the same. */
+function trainedMark(arms: readonly Compared[]): { x: number; label: string } | undefined {
+  const trained = [...new Set(arms.map(({ contextLength }) => contextLength))];
+  return trained.length === 1 ? { x: trained[0]!, label: 'training length' } : undefined;
 }
 
 /** Each task's figure as a column, where tasks were asked for. */
@@ -230,76 +148,6 @@ function taskBlocks(arms: readonly Compared[]): ReportBlock[] {
 const scoreName = ({ task, metric, filter }: TaskScores[number]) =>
   `${task} ${metric}${filter === 'none' ? '' : `, ${filter}`}`;
 
-/** How far back layers look, where that was taken. */
-function reachBlocks(arms: readonly Compared[]): ReportBlock[] {
-  const seen = arms.flatMap((arm) => {
-    const byTokens = resultsOf(arm)[0]!.validations?.filter(({ distance }) => distance.length > 0) ?? [];
-    return byTokens.length > 0 ? [{ name: arm.name, byTokens, last: byTokens.at(-1)! }] : [];
-  });
-  if (seen.length === 0) return [];
-  const layers = Math.max(...seen.map(({ last }) => last.distance.length));
-  const numbers = Array.from({ length: layers }, (_, layer) => layer);
-  const shown = (value: number | undefined, digits: number) => value?.toFixed(digits) ?? '';
-  return [
-    { kind: 'heading', text: 'How far back layers look' },
-    {
-      ...{
-        kind: 'curves',
-        name: 'reach-by-tokens',
-        xLabel: 'tokens seen',
-        yLabel: 'mean distance (tokens)',
-        yLog: true,
-      },
-      curves: seen.map(({ name, byTokens }) => ({
-        ...{ name, points: byTokens.map(({ tokens, distance }) => ({ x: tokens, y: mean(distance) })) },
-      })),
-      caption: 'Mean over layers and heads of the distance at which a token attends, in held-out text; the first seed.',
-    },
-    {
-      kind: 'table',
-      columns: ['mean distance at the end, by layer', ...numbers.map((layer) => `${layer + 1}`)],
-      rows: seen.map(({ name, last }) => [name, ...numbers.map((layer) => shown(last.distance[layer], 1))]),
-    },
-    {
-      kind: 'table',
-      columns: ['remainder at the end, by layer', ...numbers.map((layer) => `${layer + 1}`)],
-      rows: seen
-        .filter(({ last }) => last.remainder)
-        .map(({ name, last }) => [name, ...numbers.map((layer) => shown(last.remainder![layer], 3))]),
-    },
-    ...skippedBlocks(seen, numbers),
-  ];
-}
-
-type Seen = { name: string; byTokens: Validation[]; last: Validation };
-type Validation = NonNullable<ComparisonResult['validations']>[number];
-
-/** What block skipping leaves out, of sticks, where that was taken. */
-function skippedBlocks(seen: readonly Seen[], layers: readonly number[]): ReportBlock[] {
-  const sticks = seen.filter(({ last }) => last.skipped);
-  if (sticks.length === 0) return [];
-  return [
-    {
-      ...{ kind: 'curves', name: 'skipped-by-tokens', xLabel: 'tokens seen', yLabel: 'tiles skipped (%)' },
-      yFromZero: true,
-      curves: sticks.map(({ name, byTokens }) => ({
-        name,
-        points: byTokens.flatMap(({ tokens, skipped }) => (skipped ? { x: tokens, y: 100 * mean(skipped) } : [])),
-      })),
-      caption:
-        'Mean over layers and heads of the tiles, 64 queries by 64 keys, that no stick reaches, in windows of the training length; the first seed.',
-    },
-    {
-      kind: 'table',
-      columns: ['tiles skipped at the end (%), by layer', ...layers.map((layer) => `${layer + 1}`)],
-      rows: sticks.map(({ name, last }) => [
-        name,
-        ...layers.map((layer) => (last.skipped![layer] === undefined ? '' : (100 * last.skipped![layer]!).toFixed(0))),
-      ]),
-    },
-  ];
-}
-
 const costOf = ({ parameters, tokens, trainingSpeed, scores = [] }: ComparisonResult) => ({
   ...(parameters === undefined ? {} : { parameters }),
   ...(tokens === undefined ? {} : { trainedTokens: tokens }),
@@ -307,20 +155,31 @@ const costOf = ({ parameters, tokens, trainingSpeed, scores = [] }: ComparisonRe
   ...Object.fromEntries(scores.map((score) => [scoreName(score), score.value])),
 });
 
-function costBlocks(arms: readonly Compared[]): ReportBlock[] {
+function costBlocks(arms: readonly Compared[], all: readonly Planned[], results: Results): ReportBlock[] {
   const average = (values: readonly (number | undefined)[]) => mean(values.filter((value) => value !== undefined));
+  /** Of every seed and rate that was tried. */
+  const minutesOf = (arm: Compared) =>
+    all
+      .filter((one) => one.arm.id === arm.id)
+      .flatMap(({ id }) => results.get(id) ?? [])
+      .reduce((sum, { tokens = Number.NaN, trainingSpeed = Number.NaN }) => sum + tokens / trainingSpeed / 60, 0);
+  const total = arms.reduce((sum, arm) => sum + minutesOf(arm), 0);
   return [
     { kind: 'heading', text: 'Cost' },
     {
+      kind: 'text',
+      text: `Time on a device: each arm trains on one GPU, or on the CPUs. Of arms that shared one each has a part of its speed, so that their minutes count it several times. All arms together: ${total.toFixed(1)} minutes of training.`,
+    },
+    {
       kind: 'table',
-      columns: ['arm', 'parameters (million)', 'tokens (million)', 'tokens/s', 'minutes of training a seed'],
+      columns: ['arm', 'parameters (million)', 'tokens (million)', 'tokens/s', 'minutes a seed', 'minutes in all'],
       rows: arms.map((arm) => {
         const some = resultsOf(arm);
         const [tokens, speed] = [average(some.map((one) => one.tokens)), average(some.map((one) => one.trainingSpeed))];
         const parameters = some[0]!.parameters ?? Number.NaN;
         return [
           ...[arm.name, (parameters / 1e6).toFixed(1), (tokens / 1e6).toFixed(1)],
-          ...[Math.round(speed), (tokens / speed / 60).toFixed(2)],
+          ...[Math.round(speed), (tokens / speed / 60).toFixed(2), minutesOf(arm).toFixed(2)],
         ];
       }),
     },

@@ -1,5 +1,6 @@
 import type { Curve, Finding } from '@stickbreaking/eval';
 import type { StudyReport } from '../study.js';
+import { positionBlocks } from '../text/by_position.js';
 import { withCloseUp } from '../text/close_up.js';
 import { lengthsUpTo } from '../text/evaluate.js';
 import { keptResults, rowsOf, triedOf, triedRates } from '../text/rates.js';
@@ -31,6 +32,7 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
     name: label,
     points: spreadOf(results.map((one) => one.lengths.map(({ length, nll }) => ({ x: length, y: nll })))),
   }));
+  const mark = { x: longer, label: 'extended to' };
   return {
     title: 'Extending the context: before and after',
     findings: findingsOf(config, lines, lengths),
@@ -41,7 +43,7 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
       },
       { kind: 'heading', text: 'Loss by context length (figure 8)' },
       ...withCloseUp({
-        ...{ kind: 'curves', name: 'extension', curves, mark: { x: longer, label: 'extended to' } },
+        ...{ kind: 'curves', name: 'extension', curves, mark },
         ...{ xLabel: 'context length (tokens)', yLabel: 'loss (nats per token)', xLog2: true },
         caption: 'Lower is better. The dotted line is the extended context.',
       }),
@@ -50,6 +52,10 @@ export function reportExtension(config: ExtensionConfig, results: Results): Stud
         columns: ['loss', ...lengths.map((length) => `${length}`)],
         rows: lines.map(({ label, nll }) => [label, ...nll.map((value) => value.toFixed(4))]),
       },
+      ...positionBlocks(
+        lines.map(({ label, results }) => ({ name: label, results })),
+        mark,
+      ),
       ...triedRates(triedOf(all, firstSeed, results)),
     ],
     rows: rowsOf(all, results, ({ phase }) => ({ phase })),

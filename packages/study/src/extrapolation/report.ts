@@ -1,6 +1,7 @@
 import type { Curve, Finding } from '@stickbreaking/eval';
 import type { StudyReport } from '../study.js';
-import { nearLowest, withCloseUp } from '../text/close_up.js';
+import { positionBlocks } from '../text/by_position.js';
+import { withCloseUp } from '../text/close_up.js';
 import { lengthsUpTo } from '../text/evaluate.js';
 import { keptResults, rowsOf, triedOf, triedRates } from '../text/rates.js';
 import { meanNll, spreadOf } from '../text/spread.js';
@@ -40,14 +41,6 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
     name: arm.name,
     points: spreadOf(ofArm(arm).map((result) => result.lengths.map(({ length, nll }) => ({ x: length, y: nll })))),
   }));
-  const byPosition: Curve[] = present.map((arm) => ({
-    name: arm.name,
-    points: spreadOf(
-      ofArm(arm).map(({ byPosition }) =>
-        byPosition.filter(({ begin }) => begin >= 16).map(({ begin, nll }) => ({ x: begin, y: nll })),
-      ),
-    ),
-  }));
   const axes = { xLabel: 'context length (tokens)', yLabel: 'loss (nats per token)', xLog2: true };
   const mark = { x: contextLength, label: 'training length' };
   const bySeeds = config.seeds.length > 1 ? ' Shaded: lowest to highest of the seeds.' : '';
@@ -73,19 +66,10 @@ export function reportExtrapolation(config: ExtrapolationConfig, results: Result
         rows: present.map((arm) => [arm.name, ...nll(arm).map((value) => value.toFixed(4))]),
       },
       ...triedRates(triedOf(all, firstSeed, results)),
-      { kind: 'heading', text: 'Loss by position' },
-      {
-        ...{
-          kind: 'curves',
-          name: 'loss-by-position',
-          ...axes,
-          mark,
-          curves: byPosition,
-          yDomain: nearLowest(byLength),
-        },
-        xLabel: 'position in the window (tokens)',
-        caption: `Windows of ${lengths.at(-1)} tokens: the mean loss of the tokens from each position up to the next.`,
-      },
+      ...positionBlocks(
+        present.map((arm) => ({ name: arm.name, results: ofArm(arm) })),
+        mark,
+      ),
       { kind: 'heading', text: 'Training' },
       {
         kind: 'curves',
