@@ -203,6 +203,29 @@ describe('the report of a comparison', () => {
   });
 });
 
+describe('where one arm passes another', () => {
+  it('is told of equal seeds: what one seed more has does not count', () => {
+    const config = ComparisonConfigSchema.parse({
+      ...{ ...study, output: 'none', model: sizes, training, evaluation, seeds: [0, 1] },
+      arms: [{ name: 'a' }, { name: 'b' }],
+    });
+    const by: Record<string, number[]> = { 'a, seed 0': [5, 4, 3], 'a, seed 1': [9, 9, 9], 'b, seed 0': [6, 5, 2] };
+    const results = Object.entries(by).map(([id, losses]) => {
+      const validations = losses.map((loss, i) => ({ tokens: 1e6 * (i + 1), loss, distance: [] }));
+      const lengths = [{ length: 16, nll: losses.at(-1) }];
+      return [id, { lengths, byPosition: [], losses: [], validations } as unknown as ComparisonResult] as const;
+    });
+    const { blocks } = reportComparison(config, new Map(results));
+    expect(blocks).toContainEqual({
+      ...{ kind: 'table', columns: ['passes below a for good', 'tokens seen'] },
+      rows: [['b', '2.0 million to 3.0 million']],
+    });
+    const differences = blocks.find((block) => 'name' in block && block.name === 'difference-by-tokens');
+    const points = [1, 1, -1].map((y, i) => ({ x: 1e6 * (i + 1), y }));
+    expect(differences).toMatchObject({ curves: [{ name: 'b', points }], yDomain: [-1.2, 1.2] });
+  });
+});
+
 describe('what seeds say', () => {
   it('bootstraps the mean: of two it reaches from the one to the other, of many it narrows', () => {
     expect(bootstrapInterval([0.1, 0.3])).toMatchObject({ low: 0.1, high: 0.3, seeds: 2 });
@@ -214,10 +237,10 @@ describe('what seeds say', () => {
     expect(isDecided(bootstrapInterval([0.1, -0.2]))).toBe(false);
   });
 
-  it('finds where one curve passes below another for good', () => {
+  it('finds where a curve falls below 0 for good', () => {
     const curve = (...values: number[]) => values.map((y, i) => ({ x: 10 * (i + 1), y }));
-    expect(crossing(curve(5, 3, 4, 2), curve(4, 4, 3, 3))).toEqual({ from: 30, to: 40 });
-    expect(crossing(curve(5, 5), curve(4, 4))).toBe(undefined);
-    expect(crossing(curve(1, 1), curve(4, 4))).toBe(undefined);
+    expect(crossing(curve(1, -1, 1, -1))).toEqual({ from: 30, to: 40 });
+    expect(crossing(curve(1, 1))).toBe(undefined);
+    expect(crossing(curve(-1, -1))).toBe(undefined);
   });
 });

@@ -3,21 +3,26 @@ import type { Curve, CurvePoint, ReportBlock } from '@stickbreaking/eval';
 import { withCloseUp } from '../text/close_up.js';
 import { spreadOf } from '../text/spread.js';
 import { type Compared, resultsOf } from './compared.js';
-import type { ComparisonResult } from './config.js';
+import type { ComparisonConfig, ComparisonResult } from './config.js';
 import { crossing } from './significance.js';
 
 /** Held-out losses while the models were trained; where none were taken, those of training. */
-export function learningBlocks(arms: readonly Compared[], baseline: Compared): ReportBlock[] {
+export function learningBlocks(
+  { evaluation }: Pick<ComparisonConfig, 'evaluation'>,
+  arms: readonly Compared[],
+  baseline: Compared,
+): ReportBlock[] {
   const isHeldOut = arms.every((arm) => resultsOf(arm).every(({ validations = [] }) => validations.length > 0));
   const pointsOf = ({ validations = [], losses = [] }: ComparisonResult) =>
     (isHeldOut ? validations : losses).map(({ tokens, loss }) => ({ x: tokens, y: loss }));
   const curves = arms.map((arm) => ({ name: arm.name, points: spreadOf(resultsOf(arm).map(pointsOf)) }));
-  const crossings = curves.flatMap(({ name, points }) => {
-    const passes = name === baseline.name ? undefined : crossing(points, curvesOf(curves, baseline.name));
+  const differences = differenceCurves(arms, baseline, pointsOf);
+  const crossings = differences.flatMap(({ name, points }) => {
+    const passes = crossing(points);
     return passes ? [[name, `${millions(passes.from)} to ${millions(passes.to)}`]] : [];
   });
   const what = isHeldOut
-    ? 'Held-out loss at the training length.'
+    ? `Held-out loss at the training length, of ${evaluation.during!.tokens.toLocaleString('en')} tokens; the figures by length are of ${evaluation.tokens.toLocaleString('en')}, and differences may be others there.`
     : 'Training loss: the mean of the steps up to each point.';
   return [
     { kind: 'heading', text: 'Loss by tokens seen' },
@@ -25,7 +30,7 @@ export function learningBlocks(arms: readonly Compared[], baseline: Compared): R
       ...{ kind: 'curves', name: 'loss-by-tokens', xLabel: 'tokens seen', yLabel: 'loss (nats per token)', curves },
       caption: `${what} The learning rate’s schedule is part of it: where it falls to its end all losses fall.`,
     }),
-    ...differenceBlocks(arms, baseline, pointsOf),
+    ...differenceBlocks(differences, baseline),
     ...(crossings.length > 0
       ? [
           {
@@ -38,16 +43,15 @@ export function learningBlocks(arms: readonly Compared[], baseline: Compared): R
   ];
 }
 
-const curvesOf = (curves: readonly Curve[], name: string) => curves.find((one) => one.name === name)!.points;
 const millions = (tokens: number) => `${(tokens / 1e6).toFixed(1)} million`;
 
 /** Each arm's loss less the baseline's of the same seed, by tokens seen: a curve that passes 0 is a crossing. */
-function differenceBlocks(
+function differenceCurves(
   arms: readonly Compared[],
   baseline: Compared,
   pointsOf: (result: ComparisonResult) => CurvePoint[],
-): ReportBlock[] {
-  const curves = arms.flatMap((arm): Curve[] => {
+): Curve[] {
+  return arms.flatMap((arm) => {
     const bySeed = [...arm.bySeed].flatMap(([seed, result]) => {
       const there = baseline.bySeed.get(seed);
       return arm === baseline || !there ? [] : [differencesOf(pointsOf(result), pointsOf(there))];
@@ -55,12 +59,15 @@ function differenceBlocks(
     const points = spreadOf(bySeed);
     return points.length > 0 ? [{ name: arm.name, points }] : [];
   });
+}
+
+function differenceBlocks(curves: Curve[], { name }: Compared): ReportBlock[] {
   if (curves.length === 0) return [];
   return [
     {
       ...{ kind: 'curves', name: 'difference-by-tokens', xLabel: 'tokens seen', curves, yDomain: nearTheEnd(curves) },
-      yLabel: `loss less that of ${baseline.name}`,
-      caption: `The same as differences, of equal seeds; below 0 an arm is ahead of ${baseline.name}. Shaded: lowest to highest of the seeds.`,
+      yLabel: `loss less that of ${name}`,
+      caption: `The same as differences, of equal seeds; below 0 an arm is ahead of ${name}. Shaded: lowest to highest of the seeds.`,
     },
   ];
 }

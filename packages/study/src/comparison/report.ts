@@ -24,7 +24,7 @@ export function reportComparison(config: ComparisonConfig, results: Results): St
     expectedBy: 'the study',
     findings: config.predictions.flatMap((one) => findingOf(one, arms)),
     blocks: [
-      ...learningBlocks(arms, baseline),
+      ...learningBlocks(config, arms, baseline),
       ...lengthBlocks(arms, baseline),
       ...triedRates(triedOf(all, config.seeds[0]!, results)),
       ...positionBlocks(

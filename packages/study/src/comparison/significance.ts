@@ -30,16 +30,9 @@ export function bootstrapInterval(differences: readonly number[]): Interval {
 /** Whether two seeds or more agree that the difference is not 0. */
 export const isDecided = ({ low, high, seeds }: Interval) => seeds > 1 && (low > 0 || high < 0);
 
-/** Where one curve passes below another for good, between points that both have; undefined where it does not. */
-export function crossing(
-  lower: readonly { x: number; y: number }[],
-  other: readonly { x: number; y: number }[],
-): { from: number; to: number } | undefined {
-  const both = lower.flatMap(({ x, y }) => {
-    const there = other.find((one) => one.x === x);
-    return there ? [{ x, difference: y - there.y }] : [];
-  });
-  const last = both.findLastIndex(({ difference }) => !(difference < 0));
-  if (last < 0 || last === both.length - 1) return undefined;
-  return { from: both[last]!.x, to: both[last + 1]!.x };
+/** Where a curve of differences falls below 0 for good; undefined where it does not, or is there from the first. */
+export function crossing(differences: readonly { x: number; y: number }[]): { from: number; to: number } | undefined {
+  const last = differences.findLastIndex(({ y }) => !(y < 0));
+  if (last < 0 || last === differences.length - 1) return undefined;
+  return { from: differences[last]!.x, to: differences[last + 1]!.x };
 }
