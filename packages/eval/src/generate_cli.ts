@@ -1,9 +1,8 @@
 /** sb-generate: a checkpoint continues a prompt, printed as it is generated, or a file of prompts, many at once. */
-import { appendFileSync, closeSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { EXIT, UserError } from '@stickbreaking/base';
-import { checkOutput, makeDirectory, printJson, runCommand, stopOnSignals } from '@stickbreaking/base/node';
+import { AppendFile, checkOutput, makeDirectory, printJson, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
 import { checkGenerateOptions, contextReach, type GenerateOptions } from '@stickbreaking/model';
@@ -159,15 +158,15 @@ async function continueFile(
   }
   const stop = stopOnSignals();
   makeDirectory(dirname(output));
-  const file = openSync(output, 'a');
+  const file = new AppendFile(output);
   try {
-    const write = (record: object) => appendFileSync(file, `${JSON.stringify({ ...record, settings })}\n`);
+    const write = (record: object) => file.append(`${JSON.stringify({ ...record, settings })}\n`);
     const totals = await run(stop.signal, write);
     if (json) printJson({ output, ...totals });
     tellRate(totals);
     return stop.exitCode;
   } finally {
-    closeSync(file);
+    file.close();
     stop.release();
   }
 }

@@ -106,7 +106,7 @@ export class CheckpointStore {
       const older = await this.newestGoodBefore(directory);
       const advice = older
         ? `${older} is good: delete ${directory} to go on from there`
-        : 'no older checkpoint is good';
+        : 'no older checkpoint is good: train anew';
       throw new UserError(`${(error as Error).message.replace(/\.$/, '')}; ${advice}, or pass --no-verify.`, {
         cause: error,
         exitCode: EXIT.refused,

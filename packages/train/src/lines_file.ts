@@ -1,12 +1,11 @@
 // A file of JSON lines that grows with a run. A run that goes on drops what lies past its checkpoint, so that the file is the
 // one of a run that never stopped.
-import { closeSync, existsSync, fsyncSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { explainSystemError } from '@stickbreaking/base';
-import { openFile, readWhole, replaceFile, syncDirectory, writeFully } from '@stickbreaking/base/node';
+import { AppendFile, readWhole, replaceFile, syncDirectory } from '@stickbreaking/base/node';
 
 export class LinesFile {
-  private readonly file: number;
+  private readonly file: AppendFile;
 
   /**
    * Opens the file for appending.
@@ -19,23 +18,19 @@ export class LinesFile {
   ) {
     const text = kept.map((line) => `${JSON.stringify(line)}\n`).join('');
     if (existsSync(path) && text !== readWhole(path).toString()) replaceFile(path, text);
-    this.file = openFile(path, 'appending');
+    this.file = new AppendFile(path);
     syncDirectory(dirname(path));
   }
 
   append(line: object): void {
-    try {
-      writeFully(this.file, Buffer.from(`${JSON.stringify(line)}\n`));
-    } catch (error) {
-      throw explainSystemError(error, `cannot write ${this.path}`);
-    }
+    this.file.append(`${JSON.stringify(line)}\n`);
   }
 
   sync(): void {
-    fsyncSync(this.file);
+    this.file.sync();
   }
 
   close(): void {
-    closeSync(this.file);
+    this.file.close();
   }
 }

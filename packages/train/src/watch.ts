@@ -1,7 +1,7 @@
 // What people watch of a run: the progress line and notices on stderr, and train.log, one JSON object a line (pino).
 import { dirname, join } from 'node:path';
-import { explainSystemError, formatCount, shown } from '@stickbreaking/base';
-import { makeDirectory, openFile, writeFully } from '@stickbreaking/base/node';
+import { formatCount, shown } from '@stickbreaking/base';
+import { AppendFile, makeDirectory } from '@stickbreaking/base/node';
 import type { PrepareProgress } from '@stickbreaking/data';
 import { type Logger, pino } from 'pino';
 import type { TaskScore } from './metrics.js';
@@ -19,15 +19,8 @@ export interface Watch {
 
 /** Each line is in the file when the call returns; one that cannot be written ends the run, and the file is named. */
 function openLog(path: string, base: Record<string, unknown>): Logger {
-  const file = openFile(path, 'appending');
-  const write = (line: string) => {
-    try {
-      writeFully(file, Buffer.from(line));
-    } catch (error) {
-      throw explainSystemError(error, `cannot write ${path}`);
-    }
-  };
-  return pino({ base }, { write });
+  const file = new AppendFile(path);
+  return pino({ base }, { write: (line) => file.append(line) });
 }
 
 /** What is kept of a process that is not the first, which alone speaks to people: its notices, in a file of its own. */

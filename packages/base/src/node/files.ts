@@ -145,6 +145,8 @@ function syncPath(path: string): void {
   const file = openSync(path, 'r');
   try {
     fsyncSync(file);
+  } catch (error) {
+    throw Object.assign(error as Error, { path }); // the system names none where it was given an open file
   } finally {
     closeSync(file);
   }

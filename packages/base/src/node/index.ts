@@ -1,5 +1,6 @@
 export type { Argv } from 'yargs';
 export { after } from './after.js';
+export { AppendFile } from './append_file.js';
 export { cacheDirectory, homeDirectory } from './cache_directory.js';
 export { type Coloured, painted, withHeading } from './colour.js';
 export { checkOutput, faultOf, parsing, runCommand } from './command.js';
@@ -10,7 +11,6 @@ export {
   replaceFile,
   syncDirectory,
   syncDirectoryWithFiles,
-  writeFully,
   writeOutput,
 } from './files.js';
 export type { LockHolder } from './holder.js';

@@ -2,9 +2,9 @@
  * Answers of the model as they come, a line each, in a file that outlives a kill: whoever evaluates the same model again
  * goes on from there.
  */
-import { closeSync, existsSync, fsyncSync, ftruncateSync, rmSync } from 'node:fs';
-import { explainSystemError, shown, UserError } from '@stickbreaking/base';
-import { openFile, readWhole, writeFully } from '@stickbreaking/base/node';
+import { existsSync, rmSync } from 'node:fs';
+import { shown, UserError } from '@stickbreaking/base';
+import { AppendFile, readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
 
 /** A log-likelihood, and whether each of its tokens is the likeliest one at its place. */
@@ -69,21 +69,17 @@ export function answersInFile(path: string, model: string, others: readonly stri
   const header = `${JSON.stringify({ answersOf: model })}\n`;
   for (const other of others) if (existsSync(other)) read(other, header, known);
   const whole = existsSync(path) ? read(path, header, known) : 0;
-  const file = openFile(path, 'appending', shown(path));
-  ftruncateSync(file, whole);
-  if (whole === 0) writeFully(file, Buffer.from(header));
+  const file = new AppendFile(path, shown(path));
+  file.cutTo(whole);
+  if (whole === 0) file.append(header);
   return {
     get: known.get,
     add: (answers) => {
-      try {
-        writeFully(file, Buffer.from(answers.map((one) => `${JSON.stringify(one)}\n`).join('')));
-        fsyncSync(file);
-      } catch (error) {
-        throw explainSystemError(error, `cannot write ${shown(path)}`);
-      }
+      file.append(answers.map((one) => `${JSON.stringify(one)}\n`).join(''));
+      file.sync();
       known.add(answers);
     },
-    close: () => closeSync(file),
+    close: () => file.close(),
   };
 }
 

@@ -1,10 +1,8 @@
 // A file of events that TensorBoard shows, beside metrics.jsonl. A run that goes on begins another file, whose first
 // records say from which step on the earlier ones no longer count.
-import { closeSync, fsyncSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { explainSystemError } from '@stickbreaking/base';
-import { makeDirectory, openFile, syncDirectory, writeFully } from '@stickbreaking/base/node';
+import { AppendFile, makeDirectory, syncDirectory } from '@stickbreaking/base/node';
 import crc32c from 'crc-32/crc32c.js';
 import type { MetricsLine, Written } from '../metrics.js';
 import type { Sample } from '../samples.js';
@@ -12,7 +10,7 @@ import { encodeEvent, type SummaryValue, type TensorBoardEvent } from './events.
 
 export class EventFile {
   readonly path: string;
-  private readonly file: number;
+  private readonly file: AppendFile;
 
   /** @param keepSteps the step after which the run begins or goes on */
   constructor(directory: string, keepSteps: number) {
@@ -20,7 +18,7 @@ export class EventFile {
     const wallTime = Date.now() / 1000;
     const name = `events.out.tfevents.${wallTime.toFixed(3)}.${hostname()}.${process.pid}`;
     this.path = join(directory, name);
-    this.file = openFile(this.path, 'appending');
+    this.file = new AppendFile(this.path);
     syncDirectory(directory);
     this.write({ wallTime, step: 0, fileVersion: 'brain.Event:2' });
     this.write({ wallTime, step: keepSteps + 1, start: true });
@@ -38,19 +36,15 @@ export class EventFile {
   }
 
   sync(): void {
-    fsyncSync(this.file);
+    this.file.sync();
   }
 
   close(): void {
-    closeSync(this.file);
+    this.file.close();
   }
 
   private write(event: TensorBoardEvent): void {
-    try {
-      writeFully(this.file, record(encodeEvent(event)));
-    } catch (error) {
-      throw explainSystemError(error, `cannot write ${this.path}`);
-    }
+    this.file.append(record(encodeEvent(event)));
   }
 }
 
