@@ -9,7 +9,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { seededRandom } from '@stickbreaking/base';
-import { countActiveParameters, loadConfig, parseConfig } from '@stickbreaking/model';
+import { countActiveParameters, loadConfig, parseConfig, trainingFlopsPerToken } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import * as tf from '@tensorflow/tfjs-core';
 import { byKernel, commandGiven, joinGpus, openGpu, timeLaunches } from './gpu.mjs';
@@ -144,7 +144,7 @@ if (size > 1) {
 }
 const silentMs = size > 1 ? await timed() : ms;
 const profiledMs = kernels.reduce((sum, [, { time }]) => sum + time, 0);
-const perToken = 6 * countActiveParameters(config) + 6 * config.numLayers * config.numHeads * config.headDim * length;
+const perToken = trainingFlopsPerToken(config, length);
 const result = {
   what: 'training step through the model, the tape and the optimizer',
   command: commandGiven('cuda-train', o.out),

@@ -126,7 +126,7 @@ function metricsIn(path) {
   if (!existsSync(path)) return [];
   const lines = readFileSync(path, 'utf8').split('\n').slice(0, -1);
   return lines.map((line) => {
-    const { tokensPerSecond, memoryBytes, time, elapsedSeconds, ...rest } = JSON.parse(line);
+    const { tokensPerSecond, flopsPerSecond, memoryBytes, time, elapsedSeconds, ...rest } = JSON.parse(line);
     return JSON.stringify(rest);
   });
 }

@@ -35,6 +35,7 @@ const metrics: readonly Metric[] = [
   { table: 'steps', name: 'busiest', title: 'Busiest expert (times its even share)', smoothed: true },
   { table: 'steps', name: 'idleExperts', title: 'Experts without a token' },
   { table: 'steps', name: 'tokensPerSecond', title: 'Tokens per second', smoothed: true, fromZero: true },
+  { table: 'steps', name: 'flopsPerSecond', title: 'Model FLOP per second', smoothed: true, fromZero: true },
   { table: 'steps', name: 'memoryBytes', title: 'Memory', format: formatBytes, fromZero: true },
 ];
 

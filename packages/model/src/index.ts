@@ -50,7 +50,13 @@ export {
   type TargetBatch,
   type TokenBatch,
 } from './model.js';
-export { countActiveParameters, countParameters, countRoutedParameters, parameterShapes } from './parameters.js';
+export {
+  countActiveParameters,
+  countParameters,
+  countRoutedParameters,
+  parameterShapes,
+  trainingFlopsPerToken,
+} from './parameters.js';
 export {
   readSafetensors,
   type SafetensorsFile,

@@ -50,7 +50,17 @@ export function countActiveParameters(config: LlamaConfig): number {
   return countParameters(config) - config.numLayers * (kind.unusedPerToken?.(setting, config) ?? 0);
 }
 
-/** How many of those are of experts that routers have chosen. */
+/**
+ * Floating-point operations of a token's forward and backward pass, by the convention of model FLOPs utilisation: six for each
+ * parameter that it passes, and those of the attention over a whole causal context (https://arxiv.org/abs/2204.02311, appendix B,
+ * whose full square is halved here). What a backward computes again does not count.
+ */
+export function trainingFlopsPerToken(config: LlamaConfig, contextLength = config.contextLength): number {
+  const { numLayers, numHeads, headDim } = config;
+  return 6 * countActiveParameters(config) + 6 * numLayers * numHeads * headDim * contextLength;
+}
+
+/** How many of the parameters that a token passes are of experts that routers have chosen. */
 export function countRoutedParameters(config: LlamaConfig): number {
   const { kind, setting } = feedForwardOf(config);
   return config.numLayers * (kind.routedPerToken?.(setting, config) ?? 0);

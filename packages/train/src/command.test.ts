@@ -121,7 +121,8 @@ async function runHere(args: string[]): Promise<Pick<Ended, 'code' | 'stdout' | 
 /** The losses of a run, as they stand in its file. */
 const losses = (directory: string) =>
   readMetrics(join(base, directory, 'metrics.jsonl')).map((line) => {
-    const { tokensPerSecond, memoryBytes, time, elapsedSeconds, ...rest } = line as Partial<StepMetrics> & Written;
+    const { tokensPerSecond, flopsPerSecond, memoryBytes, time, elapsedSeconds, ...rest } =
+      line as Partial<StepMetrics> & Written;
     return rest;
   });
 

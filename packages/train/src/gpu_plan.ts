@@ -7,6 +7,7 @@ import {
   countRoutedParameters,
   estimateTrainingMemory,
   type Recompute,
+  trainingFlopsPerToken,
 } from '@stickbreaking/model';
 import { type RunConfig, stageSizes } from './run_config.js';
 
@@ -20,6 +21,8 @@ export interface GpuPlan {
   trafficBytes: number;
   /** of all GPUs, on H100s */
   tokensPerSecond: number;
+  /** of a GPU's bfloat16 peak the share that the model's own work is (`trainingFlopsPerToken`), on H100s */
+  utilisation: number;
   /** the fastest settings that fit, as overrides; null where these settings fit, or none do */
   instead: string[] | null;
 }
@@ -45,12 +48,14 @@ export function planGpus(config: RunConfig, gpus: number, capacity: number): Gpu
   const size = largest(config);
   const fits = (bytes: number) => bytes + RESERVED <= capacity;
   const memoryBytes = memoryOf(config, size, gpus);
+  const tokensPerSecond = size.batchTokens / secondsOf(config, size, gpus);
   return {
     gpus,
     memoryBytes,
     capacityBytes: capacity,
     trafficBytes: Math.round(trafficOf(config, size, gpus)),
-    tokensPerSecond: Math.round(size.batchTokens / secondsOf(config, size, gpus)),
+    tokensPerSecond: Math.round(tokensPerSecond),
+    utilisation: (tokensPerSecond * trainingFlopsPerToken(config.model, size.contextLength)) / (gpus * H100_FLOPS),
     instead: fits(memoryBytes) ? null : (cheapest(config, gpus, fits) ?? null),
   };
 }

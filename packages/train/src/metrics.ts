@@ -21,6 +21,8 @@ export interface StepMetrics extends Partial<RoutingMetrics> {
   /** before clipping; null when it was not finite */
   gradientNorm: number | null;
   tokensPerSecond: number;
+  /** the model's own work on those, by the parameters that a token passes (`trainingFlopsPerToken`), on all processes together */
+  flopsPerSecond: number;
   /** of a device with memory of its own the most that was taken so far, otherwise what the process takes now; in bytes */
   memoryBytes: number;
   /** true if the parameters were not updated because the loss or the gradient was not finite */

@@ -44,10 +44,11 @@ export function formatPlan(plan: Plan): string {
   return `${lines.join('\n')}\n`;
 }
 
-function gpuLines({ gpus, trafficBytes, tokensPerSecond }: GpuPlan): string[] {
+function gpuLines({ gpus, trafficBytes, tokensPerSecond, utilisation }: GpuPlan): string[] {
+  const share = `${(100 * utilisation).toFixed(0)} % model FLOPs utilisation`;
   const speed = `about ${formatCount(tokensPerSecond)} tokens/s on H100s`;
-  if (gpus === 1) return [`speed        ${speed}`];
-  return [`gpus         ${gpus}: each sends ${formatBytes(trafficBytes)} a step; ${speed} of one host`];
+  if (gpus === 1) return [`speed        ${speed}, ${share}`];
+  return [`gpus         ${gpus}: each sends ${formatBytes(trafficBytes)} a step; ${speed} of one host, ${share}`];
 }
 
 function stageLines(stage: StagePlan): string[] {

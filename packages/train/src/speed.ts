@@ -9,6 +9,8 @@ import { type RunConfig, stageSizes } from './run_config.js';
 const budgets: Readonly<Record<string, number>> = { native: 4e11, cpu: 2e9 };
 /** Fewer tokens than this say nothing of a step of thousands. */
 const FEWEST_TOKENS = 64;
+/** Of a mixture of experts, two layers of it. */
+const MOST_PARAMETERS = 2e7;
 
 interface Times {
   /** of the forward and backward pass, per token */
@@ -42,17 +44,34 @@ async function timesOf(
   { contextLength, microBatchTokens }: { contextLength: number; microBatchTokens: number },
   backend: string,
 ): Promise<Times | undefined> {
-  const layers = (numLayers: number): LlamaConfig => ({ ...config.model, numLayers });
-  const perToken = 6 * countParameters(layers(2));
-  const tokens = Math.min(microBatchTokens, Math.floor((budgets[backend] ?? 0) / (3 * perToken)));
+  const { numLayers } = config.model;
+  const smaller = (layers: number) => ({
+    ...withShareOfExperts(config.model, tokens / microBatchTokens),
+    numLayers: layers,
+  });
+  let tokens = microBatchTokens;
+  const budget = budgets[backend] ?? 0;
+  const cost = () => 3 * 6 * countParameters(smaller(2)) * tokens;
+  while (tokens > 0 && cost() > budget) tokens = Math.floor(tokens * Math.max(0.5, budget / cost()));
+  // Experts are made and updated too, however few tokens they get.
+  const tooMany = () => config.model.experts && tokens > FEWEST_TOKENS && countParameters(smaller(2)) > MOST_PARAMETERS;
+  while (tooMany()) tokens = Math.max(FEWEST_TOKENS, Math.floor(tokens / 2));
   if (tokens < Math.min(FEWEST_TOKENS, microBatchTokens)) return undefined;
   const size = { contextLength: Math.min(contextLength, tokens), tokens };
-  const { numLayers } = config.model;
-  const one = await measured(config, layers(1), size);
-  if (numLayers === 1) return one;
-  const two = await measured(config, layers(2), size);
+  const one = await measured(config, smaller(1), size);
+  const two = numLayers === 1 ? one : await measured(config, smaller(2), size);
   const whole = (key: keyof Times) => Math.max(two[key], one[key] + (numLayers - 1) * (two[key] - one[key]));
-  return { token: whole('token'), update: whole('update') };
+  // An update takes as long for every parameter.
+  const left = countParameters(config.model) / countParameters(smaller(numLayers));
+  return { token: whole('token'), update: left * whole('update') };
+}
+
+/** Of a mixture, so many experts that as large a share of a micro-batch gives each as many tokens as the whole gives to all. */
+function withShareOfExperts(model: LlamaConfig, share: number): LlamaConfig {
+  const { experts } = model;
+  if (!experts) return model;
+  const count = Math.max(experts.active, Math.round(share * experts.count));
+  return { ...model, experts: { ...experts, count } };
 }
 
 /** The faster of two steps: the first also compiles and allocates. */

@@ -12,6 +12,7 @@ import {
   OPTIMIZER_FILE,
   routedExperts,
   type TokenBatch,
+  trainingFlopsPerToken,
   writeSafetensors,
 } from '@stickbreaking/model';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
@@ -165,7 +166,7 @@ class Trainer {
       learningRate: rate,
       gradientNorm: finiteOrNull(gradientNorm),
       ...routing,
-      tokensPerSecond: this.tokensPerSecond(stage.batchTokens),
+      ...this.speed(stage),
       memoryBytes: memoryInUse(),
       ...(finite ? {} : { skipped: true as const }),
     });
@@ -185,11 +186,15 @@ class Trainer {
     return data!.open(stage, begins ? undefined : (this.state.cursor ?? undefined));
   }
 
-  private tokensPerSecond(tokens: number): number {
+  /** Since it was last asked. */
+  private speed({ batchTokens, contextLength }: PlacedStage): Pick<StepMetrics, 'tokensPerSecond' | 'flopsPerSecond'> {
     const now = performance.now();
-    const seconds = (now - this.clock) / 1000;
+    const tokensPerSecond = batchTokens / ((now - this.clock) / 1000);
     this.clock = now;
-    return tokens / seconds;
+    return {
+      tokensPerSecond,
+      flopsPerSecond: tokensPerSecond * trainingFlopsPerToken(this.model.config, contextLength),
+    };
   }
 
   private async report(metrics: StepMetrics): Promise<void> {

@@ -74,7 +74,8 @@ function eventsIn(path: string) {
 
 const step = (n: number) => ({
   ...{ step: n, stage: 0, tokens: 8 * n, loss: n === 2 ? null : 4 / n, learningRate: 0.5, gradientNorm: 0.25 },
-  ...{ tokensPerSecond: 1024, memoryBytes: 2 ** 30 },
+  ...{ tokensPerSecond: 1024, flopsPerSecond: 2 ** 40, memoryBytes: 2 ** 30 },
+  ...{ balanceLoss: 1.5, zLoss: 2.5, busiest: 3.5, idleExperts: n },
 });
 
 describe('event files', () => {

@@ -70,7 +70,12 @@ const tags: readonly (readonly [key: string, tag: string])[] = [
   ['learningRate', 'training/learning_rate'],
   ['gradientNorm', 'training/gradient_norm'],
   ['tokensPerSecond', 'speed/tokens_per_second'],
+  ['flopsPerSecond', 'speed/flops_per_second'],
   ['memoryBytes', 'speed/memory_bytes'],
+  ['balanceLoss', 'routing/balance_loss'],
+  ['zLoss', 'routing/z_loss'],
+  ['busiest', 'routing/busiest'],
+  ['idleExperts', 'routing/idle_experts'],
 ];
 
 /** What is not finite has no point in a curve. */
