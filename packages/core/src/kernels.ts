@@ -135,6 +135,8 @@ export interface MixtureAttributes {
    */
   balanceWeight: number;
   zWeight: number;
+  /** [E], of which the balance loss's gradient takes the experts' shares: how often each was chosen, where that is not this x's. */
+  balanceCounts?: readonly number[] | undefined;
 }
 
 /** Attributes of the output head with cross-entropy. */

@@ -27,7 +27,7 @@ export {
   parseConfig,
 } from './config.js';
 export type { ContinuationScore, ScoreOptions } from './continuations.js';
-export { routedExperts } from './feed_forward/index.js';
+export { routedExperts, usesCountsBefore } from './feed_forward/index.js';
 export { checkFinite } from './finite.js';
 export { BatchGenerator, type EndReason, type GenerationEvent } from './generation/batch_generator.js';
 export type { BatchedToken, BatchOptions } from './generation/generate.js';

@@ -105,7 +105,7 @@ function runNormsAfter(
 function branchesOf(
   weights: LayerWeights,
   config: LlamaConfig,
-  { layer, nextNorm: _, recompute: _how, lossWeight, onRouting, ...context }: LayerContext,
+  { layer, nextNorm: _, recompute: _how, lossWeight, onRouting, countsBefore, ...context }: LayerContext,
 ): { attention(input: Tensor2D): Tensor2D; feedForward(input: Tensor2D): Tensor2D } {
   const { kind, setting } = feedForwardOf(config);
   // A layer that the backward runs again tells nothing anew.
@@ -118,6 +118,6 @@ function branchesOf(
   return {
     attention: (input) => attend(input, weights.attention, config, layer, context),
     feedForward: (input) =>
-      kind.forward(input, weights.feedForward, setting, { precision, lossWeight, onRouting: tellOnce }),
+      kind.forward(input, weights.feedForward, setting, { precision, lossWeight, onRouting: tellOnce, countsBefore }),
   };
 }

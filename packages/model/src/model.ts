@@ -106,6 +106,11 @@ export interface ComputeOptions {
    * and gradients are those of its tokens.
    */
   sequence?: SequenceGroup | undefined;
+  /**
+   * How often each expert of each layer was chosen in the step before, for a mixture that is balanced over steps. Default: the
+   * batch's own.
+   */
+  countsBefore?: readonly (readonly number[])[] | undefined;
 }
 
 /** What a training step wants of the layers beside the loss: see `FeedForwardContext`. */
@@ -402,7 +407,14 @@ export class LlamaModel {
   /** The normalised output of the last layer, [N, hiddenSize]. */
   private hiddenStates(
     { tokens, ids = tensor1d(Int32Array.from(tokens), 'int32'), boundaries, plan, observe, onKeysRead }: ModelInput,
-    { recompute = 'none', precision = 'default', sequence, lossWeight = 0, onRouting }: ComputeOptions & Routed = {},
+    {
+      recompute = 'none',
+      precision = 'default',
+      sequence,
+      countsBefore,
+      lossWeight = 0,
+      onRouting,
+    }: ComputeOptions & Routed = {},
   ): Tensor2D {
     const { normEpsilon, mup } = this.config;
     const { layers, norm } = this.weights;
@@ -419,6 +431,7 @@ export class LlamaModel {
         sequence,
         lossWeight,
         onRouting,
+        countsBefore: countsBefore?.[layer],
         cuSeqlens: boundaries,
         cache: plan,
         observe,

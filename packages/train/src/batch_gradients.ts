@@ -12,7 +12,7 @@ import { add, mul, type Scalar, scalar, type Tensor, tidy, zerosLike } from '@te
 import { type Collective, groupsOf, oneProcess, partOf, shareOf } from './collective.js';
 import { sharedGradients } from './parallel/shared_gradients.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
-import { type RoutingMetrics, RoutingSums } from './routing.js';
+import { RoutingSums, type StepRouting } from './routing.js';
 
 /** The gradients of one optimizer step. */
 export interface BatchGradients {
@@ -22,7 +22,7 @@ export interface BatchGradients {
   /** the gradients' Euclidean norm, all parameters together */
   gradientNorm: number;
   /** of a model with experts */
-  routing: RoutingMetrics | undefined;
+  routing: StepRouting | undefined;
 }
 
 /**
@@ -37,6 +37,7 @@ export async function batchGradients(
     signal,
     recompute,
     precision,
+    countsBefore,
     collective = oneProcess,
     weights,
     early,
@@ -54,13 +55,20 @@ export async function batchGradients(
 ): Promise<BatchGradients | undefined> {
   const scale = 1 / Math.max(1, scoredIn(batches));
   if (weights)
-    return await sharedGradients(model, batches, weights, collective, { scale, signal, recompute, precision, early });
+    return await sharedGradients(model, batches, weights, collective, {
+      scale,
+      signal,
+      recompute,
+      precision,
+      countsBefore,
+      early,
+    });
   const routings = new RoutingSums(model.config);
   let sum: { loss: Scalar; gradients: Map<string, Tensor> } | undefined;
   const { sequence } = collective;
   for (const batch of shareOf(batches, collective)) {
     if (signal?.aborted && !sequence) break; // the others of a sequence wait in the middle of a pass
-    const options = { scale, sums: sum?.gradients, recompute, precision, sequence };
+    const options = { scale, sums: sum?.gradients, recompute, precision, countsBefore, sequence };
     const { loss, gradients, routing }: LossAndGradients = model.gradients(batch, options);
     routings.add(routing, scale * scoredTokens(batch));
     sum = { loss: sum ? addTo(sum.loss, loss) : loss, gradients };
@@ -89,7 +97,7 @@ export async function batchGradients(
   loss.dispose();
   norm.dispose();
   const [meanLoss, ...routed] = await collective.sumNumbers([lossValues[0]!, ...ownRouting]);
-  return { loss: meanLoss!, gradients, gradientNorm: normValues[0]!, routing: routings.metrics(routed) };
+  return { loss: meanLoss!, gradients, gradientNorm: normValues[0]!, routing: routings.of(routed) };
 }
 
 /** What a process without a share of a step contributes. */

@@ -40,6 +40,8 @@ export const TrainingStateSchema = z.strictObject({
   cursor: z.unknown(),
   /** Determines initial weights and data order; nothing else in a run is random. */
   seed: count,
+  /** How often each expert of each layer was chosen in the last step, where the next depends on it. */
+  expertCounts: z.array(z.array(count)).optional(),
   best: z.strictObject({ step: count, validationLoss: z.number() }).nullable(),
   /** What the numbers of the run depend on, compared when it is resumed. */
   identity: z.record(z.string(), z.unknown()),

@@ -9,6 +9,7 @@ import {
   type Recompute,
   trainingFlopsPerToken,
 } from '@stickbreaking/model';
+import { SHARDS, type Shard } from './collective.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 
 export interface GpuPlan {
@@ -36,12 +37,13 @@ const LINK_RATE = 300e9;
 /** Of a mixture of experts, to a dense layer as wide as the experts that a token passes (benchmarks/cuda-moe.json). */
 const MIXTURE_COST = 1.56;
 
-/** The largest stage of a run. */
+/** The largest stage of a run, and what is chosen so that it fits. */
 interface Size {
   microBatchTokens: number;
   batchTokens: number;
   contextLength: number;
   recompute: Recompute;
+  shard: Shard;
 }
 
 export function planGpus(config: RunConfig, gpus: number, capacity: number): GpuPlan {
@@ -84,21 +86,22 @@ export function gpuMemoryFault(config: RunConfig, { gpus, memoryBytes, capacityB
 }
 
 function largest(config: RunConfig): Size {
-  const sizes = stageSizes(config).map((stage) => ({ ...stage, recompute: config.recompute }));
+  const { recompute, parallel } = config;
+  const shard = parallel.shard ?? 'optimizer';
+  const sizes = stageSizes(config).map((stage) => ({ ...stage, recompute, shard }));
   return sizes.reduce((most, one) => (one.microBatchTokens > most.microBatchTokens ? one : most));
 }
 
 function memoryOf(config: RunConfig, size: Size, gpus: number): number {
-  const { microBatchTokens, contextLength, recompute } = size;
+  const { microBatchTokens, contextLength, recompute, shard } = size;
   const accumulates = roundsOf(config, size, gpus) > 1;
   return estimateTrainingMemory(config.model, {
-    ...{ tokens: microBatchTokens, contextLength, recompute, accumulates, gpus },
+    ...{ tokens: microBatchTokens, contextLength, recompute, accumulates, gpus, shard },
     ...{
       context: config.parallel.context,
       contextBy: config.parallel.contextBy,
       precision: config.precision,
       momentType: config.optimizer.momentType,
-      shard: config.parallel.shard ?? 'optimizer',
     },
   }).total;
 }
@@ -123,9 +126,7 @@ function trafficOf(config: RunConfig, size: Size, gpus: number): number {
       ? // If no stick ends before: forward, backward, and their gradients in float32.
         tokens * 2 * numKvHeads * headDim * (2 + 2 + 4)
       : (tokens * 2 * 2 * 2 * (numHeads + numKvHeads) * headDim) / context;
-  const bytes = { optimizer: 4 + 2, gradients: 4 * batches + 2, weights: (4 + 2 * 2) * batches }[
-    parallel.shard ?? 'optimizer'
-  ];
+  const bytes = { optimizer: 4 + 2, gradients: 4 * batches + 2, weights: (4 + 2 * 2) * batches }[size.shard];
   return (bytes * countParameters(model) * (gpus - 1)) / gpus + exchanged;
 }
 
@@ -153,16 +154,21 @@ function cheapest(config: RunConfig, gpus: number, fits: (bytes: number) => bool
   const { batchTokens, contextLength } = now;
   for (let tokens = now.microBatchTokens; tokens >= contextLength && batchTokens % tokens === 0; tokens /= 2)
     micro.push(tokens);
+  // As they are, or with less on each GPU.
+  const shards = gpus > 1 ? SHARDS.slice(SHARDS.indexOf(now.shard)) : [now.shard];
   const candidates = micro.flatMap((microBatchTokens) =>
-    (['none', 'attention', 'block'] as const).map((recompute) => ({ ...now, microBatchTokens, recompute })),
+    (['none', 'attention', 'block'] as const).flatMap((recompute) =>
+      shards.map((shard) => ({ ...now, microBatchTokens, recompute, shard })),
+    ),
   );
   const best = candidates
     .filter((size) => fits(memoryOf(config, size, gpus)))
     .map((size) => ({ size, seconds: secondsOf(config, size, gpus) }))
     .reduce<{ size: Size; seconds: number } | undefined>((a, b) => (a && a.seconds <= b.seconds ? a : b), undefined);
   if (!best) return undefined;
-  const { microBatchTokens, recompute } = best.size;
+  const { microBatchTokens, recompute, shard } = best.size;
   return [
+    ...(shard === now.shard ? [] : [`parallel.shard=${shard}`]),
     ...(microBatchTokens === now.microBatchTokens ? [] : microBatchKeys(config, microBatchTokens)),
     ...(recompute === now.recompute ? [] : [`recompute=${recompute}`]),
   ];

@@ -14,6 +14,15 @@ export interface RoutingMetrics {
   idleExperts: number;
 }
 
+/** What a step's routers have done. */
+export interface StepRouting {
+  metrics: RoutingMetrics;
+  /** [layers, experts]: how often each expert was chosen */
+  counts: readonly (readonly number[])[];
+  /** The first layer, from 0, with logits that are not finite. */
+  notFinite?: number;
+}
+
 /** Sums of a step's routings. */
 export class RoutingSums {
   private readonly parts: { routing: Tensor; weight: number }[] = [];
@@ -33,37 +42,35 @@ export class RoutingSums {
     if (routing) this.parts.push({ routing, weight });
   }
 
-  /** What is to be summed over the processes: the two losses, then how often each expert of each layer was chosen. */
+  /** What is to be summed over the processes, layer by layer: the two losses, then how often each expert was chosen. */
   async numbers(): Promise<number[]> {
     const { experts, layers } = this;
     if (experts === 0) return [];
-    const sums = new Array<number>(2 + layers * experts).fill(0);
+    const sums = new Array<number>(layers * (2 + experts)).fill(0);
     // All are asked for before anything is awaited.
     const all = await Promise.all(this.parts.map(({ routing }) => routing.data()));
     for (const [i, { routing, weight }] of this.parts.entries()) {
-      const values = all[i]!;
       routing.dispose();
-      for (let layer = 0; layer < layers; layer++) {
-        const row = values.subarray(layer * (2 + experts), (layer + 1) * (2 + experts));
-        for (const at of [0, 1]) sums[at]! += (weight / layers) * row[at]!;
-        for (let e = 0; e < experts; e++) sums[2 + layer * experts + e]! += row[2 + e]!;
-      }
+      for (const [at, value] of all[i]!.entries()) sums[at]! += at % (2 + experts) < 2 ? weight * value : value;
     }
     return sums;
   }
 
   /** Undefined for a model without experts. */
-  metrics(sums: readonly number[]): RoutingMetrics | undefined {
+  of(sums: readonly number[]): StepRouting | undefined {
     const { experts, layers } = this;
     if (experts === 0) return undefined;
-    const [balanceLoss, zLoss, ...counts] = sums as [number, number, ...number[]];
-    let busiest = 0;
-    for (let layer = 0; layer < layers; layer++) {
-      const own = counts.slice(layer * experts, (layer + 1) * experts);
-      const all = own.reduce((sum, count) => sum + count, 0);
-      busiest = Math.max(busiest, (Math.max(...own) * experts) / Math.max(1, all));
-    }
-    return { balanceLoss, zLoss, busiest, idleExperts: counts.filter((count) => count === 0).length };
+    const rows = Array.from({ length: layers }, (_, i) => sums.slice(i * (2 + experts), (i + 1) * (2 + experts)));
+    const mean = (at: 0 | 1) => rows.reduce((sum, row) => sum + row[at]!, 0) / layers;
+    const counts = rows.map((row) => row.slice(2));
+    const shares = counts.map((own) => (Math.max(...own) * experts) / Math.max(1, sumOf(own)));
+    const idle = counts.map((own) => own.filter((count) => count === 0).length);
+    const notFinite = rows.findIndex((row) => !Number.isFinite(row[1]));
+    return {
+      metrics: { balanceLoss: mean(0), zLoss: mean(1), busiest: Math.max(...shares), idleExperts: sumOf(idle) },
+      counts,
+      ...(notFinite < 0 ? {} : { notFinite }),
+    };
   }
 
   /** Frees what was added, where a step is given up. */
@@ -71,3 +78,5 @@ export class RoutingSums {
     for (const { routing } of this.parts) routing.dispose();
   }
 }
+
+const sumOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);

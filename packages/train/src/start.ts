@@ -34,7 +34,7 @@ export interface Start {
 export const startOfSchema = (start: z.output<typeof StartSchema>): Start =>
   typeof start === 'string' ? { path: start } : start;
 
-/** What the weights' meaning does not depend on, nor on the factor of experts' balance loss: where RoPE's scaling does on the context length, it says so itself. */
+/** What the weights' meaning does not depend on, nor on experts' balance loss: where RoPE's scaling does on the context length, it says so itself. */
 const free = ['contextLength', 'initializerRange'] as const;
 
 /**
@@ -100,7 +100,9 @@ function differences(given: LlamaConfig, own: LlamaConfig, allow: readonly strin
   const plain = (config: LlamaConfig) => {
     const copy = JSON.parse(JSON.stringify(config)) as Record<string, unknown>;
     for (const key of free) delete copy[key];
-    delete (copy.experts as { balance?: number } | undefined)?.balance;
+    const experts = copy.experts as { balance?: number; balanceOver?: string } | undefined;
+    delete experts?.balance;
+    delete experts?.balanceOver;
     return copy;
   };
   const [before, after] = [plain(given), plain(own)];

@@ -10,9 +10,9 @@ import {
   type LlamaModel,
   MODEL_FILE,
   OPTIMIZER_FILE,
-  routedExperts,
   type TokenBatch,
   trainingFlopsPerToken,
+  usesCountsBefore,
   writeSafetensors,
 } from '@stickbreaking/model';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
@@ -24,6 +24,7 @@ import type { Optimizer } from './optimizer.js';
 import { SharedSaves } from './parallel/shared_saves.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
 import { begin } from './resume.js';
+import type { StepRouting } from './routing.js';
 import { RunRecord } from './run_record.js';
 import type { Sampling } from './samples.js';
 import { learningRate } from './schedule.js';
@@ -135,7 +136,9 @@ class Trainer {
       this.optimizer.update(gradients, norm, rate, (inLayers) => this.weights?.renewWeights(inLayers));
       updated = true;
     };
-    const working = batchGradients(this.model, batches, { ...options, weights: this.weights, early: update });
+    const working = batchGradients(this.model, batches, {
+      ...{ ...options, weights: this.weights, early: update, countsBefore: state.expertCounts },
+    });
     // Read while a GPU is at work. What is wrong with it is told when its turn comes.
     this.ahead = state.stageStep + 1 < stage.steps ? attempted(take) : undefined;
     const result = await working;
@@ -156,20 +159,24 @@ class Trainer {
       stageStep: state.stageStep + 1,
       nonFiniteSteps: finite ? 0 : state.nonFiniteSteps + 1,
       cursor,
+      ...(routing && usesCountsBefore(this.model.config)
+        ? { expertCounts: routing.counts.map((own) => [...own]) }
+        : {}),
     };
     if (this.state.stageStep === stage.steps) this.enterStage(index + 1);
-    await this.report({
+    const metrics = {
       step: this.state.step,
       stage: index,
       tokens: this.state.tokens,
       loss: finiteOrNull(loss),
       learningRate: rate,
       gradientNorm: finiteOrNull(gradientNorm),
-      ...routing,
+      ...routing?.metrics,
       ...this.speed(stage),
       memoryBytes: memoryInUse(),
       ...(finite ? {} : { skipped: true as const }),
-    });
+    };
+    await this.report(metrics, routing);
     return true;
   }
 
@@ -197,29 +204,33 @@ class Trainer {
     };
   }
 
-  private async report(metrics: StepMetrics): Promise<void> {
+  private async report(metrics: StepMetrics, routing: StepRouting | undefined): Promise<void> {
     this.record?.append(metrics);
     await this.hooks.onStep?.(metrics, this.model);
-    this.noticeIdle(metrics);
+    if (routing) this.noticeIdle(metrics.step, routing);
     if (!metrics.skipped) return;
     const { nonFiniteSteps } = this.state;
+    const first = routing?.notFinite;
+    const of = first === undefined ? '' : `, first seen in the router of layer ${first}`;
     const what = metrics.loss === null ? 'loss' : 'gradient';
     const most = this.options.maxNonFiniteSteps ?? 5;
     this.hooks.onNotice?.(
-      `step ${metrics.step}: the ${what} is not finite; the step is skipped and the parameters stay as they are ` +
+      `step ${metrics.step}: the ${what} is not finite${of}; the step is skipped and the parameters stay as they are ` +
         `(${nonFiniteSteps} in a row, the run stops at ${most})`,
     );
     if (nonFiniteSteps >= most) throw this.diverged(`in ${most} steps in a row`);
   }
 
   /** Experts that nobody chooses do not learn: it is said when it begins, and as long as it stays so now and then. */
-  private noticeIdle({ step, busiest, idleExperts = 0 }: StepMetrics): void {
-    if (idleExperts === 0 || step < this.nextIdleNotice) return;
+  private noticeIdle(step: number, { metrics, counts }: StepRouting): void {
+    if (metrics.idleExperts === 0 || step < this.nextIdleNotice) return;
     this.nextIdleNotice = step + IDLE_NOTICE_STEPS;
-    const experts = routedExperts(this.model.config) * this.model.config.numLayers;
+    const idle = counts.map((own) => own.filter((count) => count === 0).length);
+    const most = Math.max(...idle);
     this.hooks.onNotice?.(
-      `step ${step}: no token chose ${idleExperts} of ${experts} experts, and the busiest has ${busiest!.toFixed(1)} times ` +
-        'its even share; a larger model.experts.balance spreads them',
+      `step ${step}: no token chose ${metrics.idleExperts} of ${counts.flat().length} experts, most of them in layer ` +
+        `${idle.indexOf(most)} (${most} of ${counts[0]!.length}), and the busiest has ${metrics.busiest.toFixed(1)} times its even ` +
+        'share; a larger model.experts.balance spreads them',
     );
   }
 

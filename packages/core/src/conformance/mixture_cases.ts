@@ -31,6 +31,9 @@ export function mixtureCases(): ConformanceCase[] {
     mixtureCase([66, 8, 8, 24, 1]),
     mixtureCase([70, 72, 136, 3, 3], 'ties'),
     mixtureCase([150, 64, 40, 6, 2], 'one expert takes all'),
+    // Shares of the balance loss that are not these tokens'.
+    mixtureCase([67, 33, 19, 5, 2], 'plain', [7, 0, 300, 1, 40]),
+    mixtureCase([130, 40, 24, 8, 3], 'plain', [9, 2, 0, 4, 1, 70_000, 30, 5]),
     sumsCase([67, 21, 10, 5, 2]),
     sumsCase([140, 80, 48, 6, 2]),
   ];
@@ -89,15 +92,16 @@ const tensorsOf = ({ x, router, input, output }: Mixture64, [N, C, F, E]: Sizes)
   tensor3d(output as Float32Array, [E, C, F]),
 ];
 
-function mixtureCase(sizes: Sizes, routed: Routed = 'plain'): ConformanceCase {
+function mixtureCase(sizes: Sizes, routed: Routed = 'plain', balanceCounts?: readonly number[]): ConformanceCase {
   const [N, C, F, E, k] = sizes;
   return {
-    name: `mixtureOfExperts [${N}, ${C}], ${k} of ${E} experts of ${F}${routed === 'plain' ? '' : `, ${routed}`}`,
+    name: `mixtureOfExperts [${N}, ${C}], ${k} of ${E} experts of ${F}${routed === 'plain' ? '' : `, ${routed}`}${balanceCounts ? ', shares given' : ''}`,
     ...(routed === 'extreme' ? { extreme: true } : {}),
     prepare(random, input) {
       const drawn = draw(random, input, sizes, routed);
       const dy = input(random.normals(N * C));
-      const wanted = mixture64(drawn, settings(sizes), dy);
+      const given = balanceCounts ? { balanceCounts } : {};
+      const wanted = mixture64(drawn, { ...settings(sizes), ...given }, dy);
       return {
         expected: [
           output('y', wanted.y, C),
@@ -115,7 +119,7 @@ function mixtureCase(sizes: Sizes, routed: Routed = 'plain'): ConformanceCase {
             (x, router, weights, outputs) => {
               const { active, balanceWeight, zWeight } = settings(sizes);
               const named = { router: router!, input: weights!, output: outputs! };
-              const result = mixtureOfExperts(x!, named, { active, balanceWeight, zWeight });
+              const result = mixtureOfExperts(x!, named, { active, balanceWeight, zWeight, ...given });
               const { routing, choices } = result;
               observed.push(
                 ...[routing.slice(0, 2), routing.slice(2), choices.cast('float32')].map((one) => keep(one)),

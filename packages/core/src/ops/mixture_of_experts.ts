@@ -24,6 +24,10 @@ export interface MixtureOptions {
    */
   balanceWeight?: number;
   zWeight?: number;
+  /**
+   * [E]: how often each expert was chosen, for its share in the gradient of the balance loss. Default: as often as `x` chooses it.
+   */
+  balanceCounts?: readonly number[] | undefined;
 }
 
 /** Where the tokens went; nothing is differentiated through it. */
@@ -50,7 +54,7 @@ export function mixtureOfExperts(
 ): { y: Tensor2D } & Routing {
   const op = 'mixtureOfExperts';
   const { router, input, output } = weights;
-  const { active, balanceWeight = 0, zWeight = 0 } = options;
+  const { active, balanceWeight = 0, zWeight = 0, balanceCounts } = options;
   checkShape(op, 'x', x, [-1, -1]);
   checkShape(op, 'router', router, [-1, x.shape[1]]);
   const [experts, width] = router.shape;
@@ -59,8 +63,10 @@ export function mixtureOfExperts(
   checkInt(op, 'active', active, 1, experts);
   checkNumber(op, 'balanceWeight', balanceWeight);
   checkNumber(op, 'zWeight', zWeight);
+  for (const count of balanceCounts ?? []) checkInt(op, 'balanceCounts', count, 0, Number.MAX_SAFE_INTEGER);
+  if (balanceCounts) checkInt(op, 'balanceCounts.length', balanceCounts.length, experts!, experts!);
   return tidy(() => {
-    const attrs = { active, balanceWeight, zWeight };
+    const attrs = { active, balanceWeight, zWeight, balanceCounts };
     const [y, routing, choices] = runKernel('MixtureOfExperts', { x, router, input, output }, attrs);
     return { y: y as Tensor2D, routing: routing as Tensor1D, choices: choices as Tensor2D };
   });

@@ -87,6 +87,11 @@ function sharesOf(logits: Tensor2D, chosen: Tensor2D, active: number) {
   return { normaliser, probabilities: exp(sub(logits, normaliser)) as Tensor2D, counts, share };
 }
 
+function sharesIn(counts: readonly number[]): Tensor1D {
+  const all = counts.reduce((sum, count) => sum + count, 0);
+  return tensor1d(Float32Array.from(counts, (count) => count / Math.max(1, all)));
+}
+
 /**
  * x·routerᵀ in float32, [N,E]: rounded to sixteen bits, logits would swap experts. Written as Aᵀ·B, the form whose result every
  * backend leaves in float32.
@@ -173,7 +178,8 @@ function expertGrad(before: Tensor, x: Tensor, dy: Tensor, weight: Tensor, { gat
 /** The gradient of the routing's two losses in the logits. */
 function routingGrad(logits: Tensor2D, chosen: Tensor2D, attrs: MixtureAttributes): Tensor {
   const [rows, experts] = logits.shape;
-  const { normaliser, probabilities, share } = sharesOf(logits, chosen, attrs.active);
+  const { normaliser, probabilities, share: own } = sharesOf(logits, chosen, attrs.active);
+  const share = attrs.balanceCounts ? sharesIn(attrs.balanceCounts) : own;
   const average = sum(mul(probabilities, share), 1, true);
   const ofBalance = mul(sub(share, average), (attrs.balanceWeight * experts) / Math.max(1, rows));
   const ofZ = mul(normaliser, (attrs.zWeight * 2) / Math.max(1, rows));

@@ -29,6 +29,14 @@ const ExpertsSchema = z
       .default(0),
     /** Factor on each layer's balance loss and, a tenth of it, on its z loss, both of a micro-batch. */
     balance: nonNegative().default(0.01),
+    /**
+     * Of which tokens the balance loss takes the experts' shares: the micro-batch's own, or those of the whole step before, all
+     * micro-batches and processes together, so that an expert may be busy with one kind of text and idle with another.
+     */
+    balanceOver: z
+      .enum(['microBatch', 'step'])
+      .optional()
+      .transform((over) => (over === 'step' ? over : undefined)), // earlier versions did not say
   })
   .refine(({ count, active }) => active <= count, {
     path: ['active'],
@@ -58,9 +66,15 @@ export const experts = defineFeedForwardKind({
     };
   },
 
-  forward(x, { router, input, output, sharedInput, sharedOutput }, { active, balance }, { lossWeight, onRouting }) {
+  forward(
+    x,
+    { router, input, output, sharedInput, sharedOutput },
+    { active, balance, balanceOver },
+    { lossWeight, onRouting, countsBefore },
+  ) {
     const balanceWeight = balance * lossWeight;
-    const options = { active, balanceWeight, zWeight: Z_SHARE * balanceWeight };
+    const balanceCounts = balanceOver === 'step' && countsBefore?.some((count) => count > 0) ? countsBefore : undefined;
+    const options = { active, balanceWeight, zWeight: Z_SHARE * balanceWeight, balanceCounts };
     const { y, routing } = mixtureOfExperts(x, { router, input, output }, options);
     onRouting?.(routing);
     if (!sharedInput || !sharedOutput) return y;
@@ -76,6 +90,8 @@ export const experts = defineFeedForwardKind({
   routedPerToken: ({ active, intermediateSize }, { hiddenSize }) => active * 3 * hiddenSize * intermediateSize,
 
   experts: ({ count }) => count,
+
+  usesCountsBefore: ({ balanceOver }) => balanceOver === 'step',
 
   // The residual stream and the norm; gate and up of each expert passed; the logits and which experts those are.
   savedPerToken: ({ count, active, intermediateSize, shared }, { hiddenSize }) =>
@@ -93,12 +109,13 @@ export const experts = defineFeedForwardKind({
   family: ({ shared }, { hiddenSize, numHeads, headDim }) =>
     numHeads * headDim === hiddenSize ? (shared > 0 ? 'granitemoeshared' : 'granitemoe') : undefined,
 
-  toHuggingFace: ({ count, active, intermediateSize, shared, balance }) => ({
+  toHuggingFace: ({ count, active, intermediateSize, shared, balance, balanceOver }) => ({
     intermediate_size: intermediateSize,
     num_local_experts: count,
     num_experts_per_tok: active,
     ...(shared > 0 ? { shared_intermediate_size: shared } : {}),
     router_aux_loss_coef: balance,
+    ...(balanceOver ? { balance_over: balanceOver } : {}),
     output_router_logits: false,
   }),
 
@@ -114,6 +131,7 @@ export const experts = defineFeedForwardKind({
       intermediateSize: key('intermediate_size', width()),
       shared: model_type === 'granitemoeshared' ? key('shared_intermediate_size', z.int().min(0)) : 0,
       balance: key('router_aux_loss_coef', nonNegative().default(0.001)),
+      balanceOver: key('balance_over', z.enum(['microBatch', 'step']).optional()),
     };
   },
 });

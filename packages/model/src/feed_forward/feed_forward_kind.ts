@@ -13,6 +13,8 @@ export interface FeedForwardContext {
   lossWeight: number;
   /** Called by a layer that sends tokens to experts, with `Routing.routing` of core: [2 + experts], valid during the call. */
   onRouting?: ((routing: Tensor1D) => void) | undefined;
+  /** How often each expert of this layer was chosen in the step before. */
+  countsBefore?: readonly number[] | undefined;
 }
 
 /** Families of `transformers` models whose layers are not LLaMA's. */
@@ -34,6 +36,8 @@ export interface FeedForwardKind<
   routedPerToken?(setting: z.output<Schema>, model: ModelSizes): number;
   /** How many experts a router chooses from, where there is one. */
   experts?(setting: z.output<Schema>): number;
+  /** Whether a training step depends on how often each expert was chosen in the one before; default not. */
+  usesCountsBefore?(setting: z.output<Schema>): boolean;
   /** How many numbers are saved for the backward for each token, the residual stream and the norm in front included. */
   savedPerToken(setting: z.output<Schema>, model: ModelSizes): number;
   /** How many numbers of 16 bits a GPU's kernels save for each token besides; default none. */

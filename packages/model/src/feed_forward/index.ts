@@ -40,6 +40,12 @@ export function routedExperts(config: Settings): number {
   return kind.experts?.(setting) ?? 0;
 }
 
+/** Whether a training step depends on how often each expert was chosen in the one before. */
+export function usesCountsBefore(config: Settings): boolean {
+  const { kind, setting } = feedForwardOf(config);
+  return kind.usesCountsBefore?.(setting) ?? false;
+}
+
 /** The settings in a `config.json` written by `transformers`. @throws UserError that names the key that does not fit */
 export function feedForwardFromHuggingFace(json: Record<string, unknown>, file: string): Settings {
   for (const key of keys) {

@@ -120,7 +120,7 @@ describe.skipIf(!installed)('several processes', () => {
 
   it('have the losses of one with a mixture of experts, and where its tokens went', async () => {
     const experts = [
-      'model={vocabSize: 300, hiddenSize: 32, numLayers: 2, numHeads: 2, contextLength: 32, experts: {count: 4, active: 2, intermediateSize: 24}}',
+      'model={vocabSize: 300, hiddenSize: 32, numLayers: 2, numHeads: 2, contextLength: 32, experts: {count: 4, active: 2, intermediateSize: 24, balanceOver: step}}',
     ];
     for (const processes of [1, 2]) {
       const { code, stderr } = await run(processes, output(`experts ${processes}`), ...experts, 'stages.0.steps=6')

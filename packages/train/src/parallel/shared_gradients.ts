@@ -20,7 +20,7 @@ import {
   tidy,
 } from '@tensorflow/tfjs-core';
 import { type Collective, groupsOf, partOf } from '../collective.js';
-import { type RoutingMetrics, RoutingSums } from '../routing.js';
+import { RoutingSums, type StepRouting } from '../routing.js';
 import type { SharedWeights } from './shared_weights.js';
 
 /** `batchGradients` of processes that share weights: the gradients are those of `owned`. */
@@ -40,8 +40,7 @@ export async function sharedGradients(
     early?: ((gradients: Map<string, Tensor>, norm: Scalar) => void) | undefined;
   },
 ): Promise<
-  | { loss: number; gradients: Map<string, Tensor>; gradientNorm: number; routing: RoutingMetrics | undefined }
-  | undefined
+  { loss: number; gradients: Map<string, Tensor>; gradientNorm: number; routing: StepRouting | undefined } | undefined
 > {
   const { sequence } = collective;
   const group = groupsOf(collective);
@@ -85,7 +84,7 @@ export async function sharedGradients(
   const rows = all ? await all.values : [await collective.sumNumbers([...own!])];
   dispose(all ? [facts, all.rows] : facts);
   const ownRouting = await routed;
-  const routing = routings.metrics(ownRouting.length > 0 ? await collective.sumNumbers(ownRouting) : []);
+  const routing = routings.of(ownRouting.length > 0 ? await collective.sumNumbers(ownRouting) : []);
   if (rows.some(([stopped]) => Number.isNaN(stopped))) {
     for (const one of sums.values()) one.dispose();
     return undefined;

@@ -111,7 +111,8 @@ describe('event files', () => {
     expect(one!.slice(2).map(({ values }) => values)).toEqual([
       {
         ...{ 'loss/training': 4, 'training/learning_rate': 0.5, 'training/gradient_norm': 0.25 },
-        ...{ 'speed/tokens_per_second': 1024, 'speed/memory_bytes': 2 ** 30 },
+        ...{ 'speed/tokens_per_second': 1024, 'speed/flops_per_second': 2 ** 40, 'speed/memory_bytes': 2 ** 30 },
+        ...{ 'routing/balance_loss': 1.5, 'routing/z_loss': 2.5, 'routing/busiest': 3.5, 'routing/idle_experts': 1 },
       },
       expect.not.objectContaining({ 'loss/training': expect.anything() }),
       expect.objectContaining({ 'loss/training': Math.fround(4 / 3) }),

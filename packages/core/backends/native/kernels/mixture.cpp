@@ -199,9 +199,11 @@ extern "C" void sb_mixture(int64_t tokens, int64_t width, int64_t units, int64_t
   }
 }
 
-// dRouter, dInput, dOutput are added to where `accumulate` says so, in its lowest three bits.
+// dRouter, dInput, dOutput are added to where `accumulate` says so, in its lowest three bits. balanceCounts [experts] or null: of
+// which the balance loss takes the shares, in place of these tokens' own.
 extern "C" void sb_mixture_grad(int64_t tokens, int64_t width, int64_t units, int64_t experts, int64_t active,
-                                float balanceWeight, float zWeight, int32_t accumulate, const float* x, const float* router,
+                                float balanceWeight, float zWeight, int32_t accumulate, const double* balanceCounts,
+                                const float* x, const float* router,
                                 const float* input, const float* output, const float* logits, const int32_t* choices,
                                 const float* kept, const float* dy, float* dx, float* dRouter, float* dInput,
                                 float* dOutput) {
@@ -246,6 +248,11 @@ extern "C" void sb_mixture_grad(int64_t tokens, int64_t width, int64_t units, in
          (accumulate & 2) != 0);
     gemm(false, false, rows, width, 2 * units, both, 2 * units, ofInput, width, rowsOfX, width, false);
     scatter(order, rows, active, width, nullptr, rowsOfX, dx);
+  }
+  if (balanceCounts) {
+    double all = 0;
+    for (int64_t e = 0; e < experts; e++) all += balanceCounts[e];
+    for (int64_t e = 0; e < experts; e++) share[e] = static_cast<float>(balanceCounts[e] / std::max(all, 1.0));
   }
   float* dLogits = room(4, tokens * experts);
   logit_gradients(sizes, logits, choices, gates, dGates.data(), share, balanceWeight, zWeight, dLogits);

@@ -8,7 +8,7 @@ const sizes = 'int64_t tokens, int64_t width, int64_t units, int64_t experts, in
 const signatures = {
   route: 'void sb_route(int64_t tokens, int64_t experts, int64_t active, void *logits, void *choices, void *routing)',
   forward: `void sb_mixture(${sizes}, void *x, void *input, void *output, void *logits, void *choices, void *kept, void *y)`,
-  backward: `void sb_mixture_grad(${sizes}, float balanceWeight, float zWeight, int32_t accumulate, void *x, void *router, void *input, void *output, void *logits, void *choices, void *kept, void *dy, void *dx, void *dRouter, void *dInput, void *dOutput)`,
+  backward: `void sb_mixture_grad(${sizes}, float balanceWeight, float zWeight, int32_t accumulate, void *balanceCounts, void *x, void *router, void *input, void *output, void *logits, void *choices, void *kept, void *dy, void *dx, void *dRouter, void *dInput, void *dOutput)`,
 };
 
 /** Memory for a gradient: the sum's own where nothing else has it, and then the gradient is that tensor. */
@@ -43,7 +43,7 @@ export const mixtureKernels = {
     ];
   },
 
-  MixtureOfExpertsGrad(inputs, { active, balanceWeight, zWeight }, tools) {
+  MixtureOfExpertsGrad(inputs, { active, balanceWeight, zWeight, balanceCounts }, tools) {
     const { x, router, input, output, choices, logits, saved, dy, sumRouter, sumInput, sumOutput } = inputs;
     const { read, make, allocate } = tools;
     const [tokens, width] = x.shape as [number, number];
@@ -57,6 +57,7 @@ export const mixtureKernels = {
     const accumulate = (sumRouter ? 1 : 0) + (sumInput ? 2 : 0) + (sumOutput ? 4 : 0);
     nativeFunction(signatures.backward)(
       ...[tokens, width, units, experts, active, balanceWeight, zWeight, accumulate],
+      balanceCounts ? Float64Array.from(balanceCounts) : null,
       ...[x, router, input, output, logits, choices, saved, dy].map(read),
       ...[dx, ofRouter.values, ofInput.values, ofOutput.values],
     );

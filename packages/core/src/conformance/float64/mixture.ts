@@ -16,6 +16,8 @@ export interface MixtureSizes {
   active: number;
   balanceWeight: number;
   zWeight: number;
+  /** [E]: of which the balance loss takes the shares in its gradient; default: this mixture's. */
+  balanceCounts?: readonly number[];
 }
 
 /** What is differentiated is Σ y·dy + balanceWeight·balance + zWeight·z, with the experts' shares as constants. */
@@ -121,23 +123,25 @@ function expert64(
 
 /** [balance loss, z loss, counts …], with the experts' mean probabilities [E]; the gradients are added to `dLogits`. */
 function routing64(logits: Float64Array, choices: Values, sizes: MixtureSizes, dLogits: Float64Array) {
-  const { experts: E, balanceWeight, zWeight } = sizes;
+  const { experts: E, balanceWeight, zWeight, balanceCounts } = sizes;
   const N = logits.length / E;
   const routing = new Float64Array(2 + E);
   for (const e of choices) routing[2 + e]! += 1;
   const means = new Float64Array(E);
   const share = routing.slice(2).map((count) => count / choices.length);
+  const all = balanceCounts?.reduce((a, b) => a + b) ?? 1;
+  const given = balanceCounts ? Float64Array.from(balanceCounts, (count) => count / all) : share;
   for (let t = 0; t < N; t++) {
     const row = logits.subarray(t * E, (t + 1) * E);
     const most = Math.max(...row);
     const normaliser = most + Math.log(row.reduce((sum, logit) => sum + Math.exp(logit - most), 0));
     const probabilities = row.map((logit) => Math.exp(logit - normaliser));
-    const average = dot(probabilities, 0, share, 0, E);
-    routing[0]! += (E * average) / N;
+    const average = dot(probabilities, 0, given, 0, E);
+    routing[0]! += (E * dot(probabilities, 0, share, 0, E)) / N;
     routing[1]! += normaliser ** 2 / N;
     for (let e = 0; e < E; e++) {
       means[e]! += probabilities[e]! / N;
-      const ofBalance = ((balanceWeight * E) / N) * (share[e]! - average);
+      const ofBalance = ((balanceWeight * E) / N) * (given[e]! - average);
       dLogits[t * E + e]! += probabilities[e]! * (ofBalance + ((zWeight * 2) / N) * normaliser);
     }
   }

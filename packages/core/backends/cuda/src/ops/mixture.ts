@@ -10,6 +10,7 @@ import { f32, i32, i64, pointer } from '../driver.js';
 import { MIXTURE_TOKENS, MOST_EXPERTS, ROUTE_TOKENS, THREADS, VECTOR } from '../kernel_interface.js';
 import { makeMatrix, operandOf } from '../matrix.js';
 import { type Matrix, reachedSizes, roundUp } from '../rows.js';
+import type { Scratch } from '../scratch.js';
 import { BYTES } from '../storage.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { type GroupedOperand, grouped, tilesAcross } from './grouped.js';
@@ -127,7 +128,12 @@ const mixtureGrad: CudaKernel<'MixtureOfExpertsGrad'> = (inputs, attrs, backend)
     else upWeights([opened, ofX], 2 * units, width);
     grouped(backend, 'mixture_up_grad', placed, [opened, inputs], { inner: 2 * units, columns: width }, { out: wide });
     combine(backend, sizes, kept, wide, backend.address(dx), 0);
-    routeGrad(backend, sizes, kept, { shares, logits, choices, dLogits }, attrs);
+    const { balanceCounts } = attrs;
+    const balance = balanceCounts ? countsOf(balanceCounts, rows, scratch) : { offsets, factor: 1 };
+    const { zWeight } = attrs;
+    const weights = { balanceWeight: attrs.balanceWeight * balance.factor, zWeight };
+    const at = { shares, logits, choices, dLogits, balanceOffsets: balance.offsets };
+    routeGrad(backend, sizes, kept, at, weights);
   });
   addRouter(backend, dx, dLogits, router);
   const [dRouter] = matmulKernels.WeightGrads(
@@ -233,11 +239,21 @@ function combine(
   ]);
 }
 
+/**
+ * Where each expert's rows would begin if experts had as many as `counts` says, of which the kernel takes their shares: of
+ * these `rows`, so that its weight is corrected by a factor.
+ */
+function countsOf(counts: readonly number[], rows: number, scratch: Scratch): { offsets: number; factor: number } {
+  const starts = new Int32Array(counts.length + 1);
+  for (const [e, count] of counts.entries()) starts[e + 1] = starts[e]! + count;
+  return { offsets: scratch.upload(starts), factor: rows / Math.max(1, starts.at(-1)!) };
+}
+
 function routeGrad(
   backend: CudaBackend,
   { tokens, units, experts, active }: Sizes,
-  { place, gates, normaliser, offsets }: Kept,
-  at: { shares: number; logits: TensorInfo; choices: TensorInfo; dLogits: TensorInfo },
+  { place, gates, normaliser }: Kept,
+  at: { shares: number; logits: TensorInfo; choices: TensorInfo; dLogits: TensorInfo; balanceOffsets: number },
   { balanceWeight, zWeight }: { balanceWeight: number; zWeight: number },
 ): void {
   const [choices, logits] = [at.choices, at.logits].map((one) => backend.address(one)) as [number, number];
@@ -245,7 +261,7 @@ function routeGrad(
   backend.launch(FILE, 'mixture_route_grad', { ...shape, shared: ROUTE_TOKENS * active * 4 }, [
     ...[pointer(backend.stored(at.dLogits).address), i32(roundUp(experts))],
     ...[pointer(at.shares), i32(tilesAcross(backend, units))],
-    ...[place, gates, choices, logits, normaliser, offsets].map(pointer),
+    ...[place, gates, choices, logits, normaliser, at.balanceOffsets].map(pointer),
     ...[f32(balanceWeight), f32(zWeight), i64(tokens), i32(experts), i32(active)],
   ]);
 }
