@@ -11,7 +11,7 @@ const run = (count: number) =>
     ...{ output: 'nowhere', tokenizer: 'none.json', batchTokens: 2048, microBatchTokens: 2048 },
     model: {
       ...{ vocabSize: 300, hiddenSize: 8, numLayers: 3, numHeads: 1, contextLength: 64 },
-      experts: { count, active: 2, intermediateSize: 8 },
+      experts: { count, active: 2, intermediateSize: 128 },
     },
     stages: [{ steps: 10, schedule: { kind: 'constant', peak: 0.01 }, data: [{ path: 'none.jsonl' }] }],
   });
