@@ -40,13 +40,13 @@ export const TrainingStateSchema = z.strictObject({
   cursor: z.unknown(),
   /** Determines initial weights and data order; nothing else in a run is random. */
   seed: count,
-  /** How often each expert of each layer was chosen in the last step, where the next depends on it. */
-  expertCounts: z.array(z.array(count)).optional(),
   best: z.strictObject({ step: count, validationLoss: z.number() }).nullable(),
   /** What the numbers of the run depend on, compared when it is resumed. */
   identity: z.record(z.string(), z.unknown()),
   /** What the bits of results depended on when it was saved; older versions did not say. */
   arithmetic: z.string().optional(),
+  /** How often each expert of each layer was chosen in the last step, where the next depends on it. */
+  expertCounts: z.array(z.array(count)).optional(),
 });
 
 /** As it lies in a checkpoint. */
