@@ -25,7 +25,7 @@ const mayImport: Record<string, readonly string[]> = {
 };
 
 /** What the command of a package may load on top of that, when it is asked to: an optional peer dependency. */
-const commandMayLoad: Record<string, readonly string[]> = { train: ['eval'], board: ['eval'] };
+const commandMayLoad: Record<string, readonly string[]> = { train: ['eval'], board: ['eval', 'web'] };
 
 const packages = find('packages/*/package.json').map((path) => {
   const manifest = JSON.parse(read(path));

@@ -40,6 +40,11 @@ export function App() {
         <span role="status" class={`state ${source.state}`}>
           {stateText[source.state]}
         </span>
+        {source.state !== 'file' && (
+          <a class="web" href="web" target="_blank" rel="noreferrer">
+            run a checkpoint in this browser
+          </a>
+        )}
       </header>
       <div class="columns">
         <RunList runs={source.runs} shown={shown} settings={settings} change={change} />

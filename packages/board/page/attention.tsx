@@ -167,8 +167,8 @@ function Looked({ look, text, onLayer }: { look: Look; text: string; onLayer: (l
 function Pictures({ look }: { look: Look }) {
   const [said, setSaid] = useState('');
   const tell = (event: Event) => {
-    const title = (event.target as Element).closest?.('.sb-cell')?.querySelector('title')?.textContent;
-    if (title) setSaid(title);
+    const said = (event.target as Element).closest?.('.sb-point')?.querySelector('.sb-said')?.textContent;
+    if (said) setSaid(said);
   };
   return (
     <>

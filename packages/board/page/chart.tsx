@@ -3,7 +3,8 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type uPlot from 'uplot';
 import { type Line, rangeWithoutOutliers, sampleOf, smooth, thinOut, valueAt, within } from '../src/series.js';
 import { formatCount, formatSeconds } from './look.js';
-import { joinLines, makePlot, type PlotLine } from './plot.js';
+import { joinLines, makePlot } from './plot.js';
+import type { PlotLine } from './plot_line.js';
 import type { Settings } from './settings.js';
 import { Swatch } from './swatch.js';
 

@@ -40,10 +40,11 @@ const metrics: readonly Metric[] = [
 ];
 
 /** How far back a layer looks, as a run measures it at each validation. */
-const reach = /^attention\.(distance|remainder)\.(\d+)$/;
+const reach = /^attention\.(distance|remainder|skipped)\.(\d+)$/;
 const reachTitles: Record<string, string> = {
   distance: 'Mean distance of what is attended to (tokens)',
   remainder: 'What no token took of the attention',
+  skipped: 'Share of the tiles that block skipping leaves out',
 };
 
 function titleOf(name: string): string {

@@ -1,13 +1,11 @@
 /** How runs and numbers look. */
+import { curveColours } from '@stickbreaking/base';
 
-/** Okabe and Ito's colours, which colour-blind readers can tell apart; lighter where the page is dark. */
-const light = ['#0072B2', '#D55E00', '#00785a', '#b5508a', '#9a6a00', '#2a8fc9', '#333333', '#777777'];
-const dark = ['#56B4E9', '#ff8a4c', '#2fc79a', '#e59bc7', '#E69F00', '#9fd4f5', '#e8e8e8', '#a0a0a0'];
 const dashes = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
 
 /** Of the i-th run that is shown: when the colours are used up, lines are dashed. */
 export function lookOf(i: number, isDark: boolean): { colour: string; dash: number[] } {
-  const colours = isDark ? dark : light;
+  const colours = isDark ? curveColours.dark : curveColours.light;
   return { colour: colours[i % colours.length]!, dash: dashes[Math.floor(i / colours.length) % dashes.length]! };
 }
 

@@ -1,16 +1,8 @@
 /** uPlot as the charts use it. */
+import { logTicks } from '@stickbreaking/base';
 import uPlot from 'uplot';
-import type { Line } from '../src/series.js';
-
-/** A line as it is drawn. */
-export interface PlotLine {
-  name: string;
-  colour: string;
-  dash: number[];
-  smoothed: Line;
-  /** What was smoothed, drawn faintly. */
-  raw: Line | undefined;
-}
+import { drawNames, nameWidth } from './names.js';
+import type { PlotLine } from './plot_line.js';
 
 /** What may change without a new plot. */
 interface View {
@@ -37,6 +29,7 @@ export function makePlot(place: HTMLElement, lines: readonly PlotLine[], options
   const [ink, grid] = [style.getPropertyValue('--ink'), style.getPropertyValue('--grid')];
   const font = '12px system-ui, sans-serif';
   const { format, formatX, view } = options;
+  const isBytes = countsBytes(options);
   const axis = { stroke: ink, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 } };
   const tell = (with_: (value: number) => string) => (_: uPlot, splits: (number | null)[]) =>
     splits.map((value) => (value === null ? '' : with_(value)));
@@ -50,13 +43,18 @@ export function makePlot(place: HTMLElement, lines: readonly PlotLine[], options
         drag: { setScale: false, x: true, y: false },
         bind: { dblclick: () => () => view.current.onZoom(undefined) as never },
       },
+      padding: [null, nameWidth(lines, place.clientWidth, font), null, null],
       scales: scalesOf(options),
       axes: [
-        { ...axis, values: tell(formatX), space: 60, size: 32 },
-        { ...axis, values: tell(format), size: 64, ...(format(2 ** 30) === '1 GiB' ? { incrs: powersOfTwo } : {}) },
+        { ...axis, ...(options.logX ? logAxis(80, false) : {}), values: tell(formatX), space: 60, size: 32 },
+        {
+          ...{ ...axis, ...(options.logY ? logAxis(28, isBytes) : {}), values: tell(format), size: 64 },
+          ...(isBytes && !options.logY ? { incrs: powersOfTwo } : {}),
+        },
       ],
       series: [{}, ...seriesOf(lines)],
       hooks: {
+        draw: [(u) => drawNames(u, lines, font)],
         setCursor: [(u) => view.current.setAt(u.cursor.left! < 0 ? undefined : u.posToVal(u.cursor.left!, 'x'))],
         setSelect: [
           (u) => {
@@ -86,7 +84,10 @@ function seriesOf(lines: readonly PlotLine[]): uPlot.Series[] {
   return [...faint, ...lines.map(({ name: label, colour: stroke, dash }) => ({ label, stroke, width: 2, dash }))];
 }
 
-function scalesOf({ logX, logY, fromZero, view }: PlotOptions): uPlot.Scales {
+const countsBytes = ({ format }: PlotOptions) => format(2 ** 30) === '1 GiB';
+
+function scalesOf(options: PlotOptions): uPlot.Scales {
+  const { logX, logY, fromZero, view } = options;
   type Range = [number | null, number | null];
   const rangeX = (_: uPlot, min: number, max: number): Range => {
     if (view.current.zoom) return [...view.current.zoom];
@@ -95,13 +96,36 @@ function scalesOf({ logX, logY, fromZero, view }: PlotOptions): uPlot.Scales {
   const rangeY = (_: uPlot, min: number, max: number): Range => {
     const [low, high] = view.current.range ?? [min, max];
     if (low === null || high === null) return [null, null];
-    if (logY) return uPlot.rangeLog(low, high, 10, false);
+    if (logY) {
+      const ticks = ticksOf(low, high, 12, countsBytes(options));
+      return [ticks[0]!, ticks.at(-1)!];
+    }
     if (low === high && !fromZero) return [low - Math.abs(low) / 10, high + Math.abs(high) / 10];
     return uPlot.rangeNum(fromZero ? 0 : low, high, 0.1, true);
   };
   return {
     x: { time: false, distr: logX ? 3 : 1, range: rangeX },
     y: { distr: logY ? 3 : 1, range: rangeY },
+  };
+}
+
+/** Bytes have round numbers of KiB, MiB or GiB. */
+function ticksOf(low: number, high: number, most: number, isBytes: boolean): number[] {
+  const unit = isBytes ? 1024 ** Math.floor(Math.log(low) / Math.log(1024)) : 1;
+  return logTicks(low / unit, high / unit, most).map((tick) => tick * unit);
+}
+
+/** Ticks of a logarithmic axis: at both of its ends, and between them where there is room for `space` pixels each. */
+function logAxis(space: number, isBytes: boolean): uPlot.Axis {
+  return {
+    splits: (u, axis, min, max) => {
+      const length = (axis === 0 ? u.over.clientWidth : u.over.clientHeight) || 300;
+      const most = Math.max(4, Math.floor(length / space));
+      const apart = (max / min) ** (1 / most / 1.5); // of labels at the ends
+      const between = ticksOf(min, max, most, isBytes).filter((tick) => tick / min >= apart && max / tick >= apart);
+      return [min, ...between, max];
+    },
+    filter: (_, splits) => splits,
   };
 }
 

@@ -152,6 +152,18 @@ describe('the board', () => {
     expect(await Promise.all(['evil.example', '127.0.0.1.evil.example'].map(status))).toEqual([403, 403]);
   });
 
+  it('hands out the page that runs checkpoints in the browser, whose model runs in a worker, or says what is missing', async () => {
+    const runs = new Runs([join(base, 'runs')]);
+    const given = await createBoard(runs, { readWebPage: () => '<p>a model</p>' }).request('http://localhost/web');
+    expect(await given.text()).toBe('<p>a model</p>');
+    expect(given.headers.get('content-security-policy')).toMatch(/^default-src 'none';.* worker-src blob:/);
+    const missing = await createBoard(runs).request('http://localhost/web');
+    expect([missing.status, await missing.text()]).toEqual([
+      501,
+      expect.stringContaining('install @stickbreaking/web'),
+    ]);
+  });
+
   it('tells of changes as they come', async () => {
     const app = board();
     const answer = await app.request('http://127.0.0.1/api/events');

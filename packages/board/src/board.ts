@@ -18,16 +18,21 @@ const BEAT_MS = 15_000;
 
 const policy =
   "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'";
+/** The page's model runs in a worker, which it makes of its own script; it asks nobody for anything. */
+const webPolicy =
+  "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; worker-src blob:; style-src 'unsafe-inline'; img-src data: blob:; connect-src blob: data:";
 const own = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i;
 
 /** Options of `createBoard`. */
 export interface BoardOptions {
   /** Opens a checkpoint; left out where nothing is installed that does. */
   openLooker?: ((checkpoint: string) => Promise<Looker>) | undefined;
+  /** The page that runs a checkpoint in the browser, as HTML; left out where it is not installed. */
+  readWebPage?: (() => string) | undefined;
 }
 
 /** The application: `fetch` answers a Request, whatever serves it. */
-export function createBoard(runs: Runs, { openLooker }: BoardOptions = {}): Hono {
+export function createBoard(runs: Runs, { openLooker, readWebPage }: BoardOptions = {}): Hono {
   const page = readPage();
   const app = new Hono();
   app.use(async (c, next) => {
@@ -39,6 +44,12 @@ export function createBoard(runs: Runs, { openLooker }: BoardOptions = {}): Hono
     return await next();
   });
   app.get('/', (c) => c.html(page));
+  app.get('/web', (c) => {
+    if (!readWebPage)
+      return c.text('To run checkpoints in the browser, install @stickbreaking/web beside the board.', 501);
+    c.header('Content-Security-Policy', webPolicy);
+    return c.html(readWebPage());
+  });
   app.get('/api/runs', (c) => {
     runs.refresh();
     return c.json(runs.summaries());

@@ -17,6 +17,8 @@ interface Arguments {
 export interface Wiring {
   /** What opens checkpoints; undefined where nothing is installed that does. */
   looker?(): Promise<((checkpoint: string, backend?: string) => Promise<Looker>) | undefined>;
+  /** What reads the page that runs checkpoints in the browser; undefined where it is not installed. */
+  webPage?(): Promise<(() => string) | undefined>;
 }
 
 export function main(argv: string[], wiring: Wiring = {}): Promise<number> {
@@ -52,7 +54,8 @@ async function serve({ _: named, port: wanted, backend }: Arguments, wiring: Wir
   const runs = new Runs(paths);
   const open = await wiring.looker?.();
   const openLooker = open && ((checkpoint: string) => open(checkpoint, backend));
-  const server = createAdaptorServer({ fetch: createBoard(runs, { openLooker }).fetch });
+  const readWebPage = await wiring.webPage?.();
+  const server = createAdaptorServer({ fetch: createBoard(runs, { openLooker, readWebPage }).fetch });
   const stop = stopOnSignals();
   try {
     const port = await listen(server, wanted, '127.0.0.1');

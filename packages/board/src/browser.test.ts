@@ -28,7 +28,7 @@ const phone = { viewport: { width: 390, height: 800 }, hasTouch: true, isMobile:
 const openLooker = async (checkpoint: string) => ({
   look: async (text: string, { layer = 0 }: { layer?: number }) => {
     if (text === 'fail') throw new UserError('The weights are damaged.');
-    const cell = `<rect class="sb-cell" width="40" height="40"><title>a (1) gives b (2) 0.${layer}5</title></rect>`;
+    const cell = `<g class="sb-point"><rect class="sb-cell" width="40" height="40"/><text class="sb-said">a (1) gives b (2) 0.${layer}5</text></g>`;
     return {
       ...{ checkpoint, attention: { kind: 'stick-breaking', attendCurrent: false }, leavesRemainder: true, layer },
       ...{

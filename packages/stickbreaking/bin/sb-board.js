@@ -7,4 +7,6 @@ const looker = async () => async (checkpoint, backend) => {
   return await AttentionLooker.open(checkpoint, backend);
 };
 
-process.exitCode = await commands['sb-board'](process.argv.slice(2), { looker });
+const webPage = async () => (await import('@stickbreaking/web')).readPage;
+
+process.exitCode = await commands['sb-board'](process.argv.slice(2), { looker, webPage });

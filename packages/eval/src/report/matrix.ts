@@ -44,7 +44,7 @@ export function drawMatrix(options: MatrixOptions, isNarrow = false): string | u
   const { rows, columns, rowLabel, columnLabel, largest = 1, showValues } = options;
   const many = longest(columns) > 2;
   const left = 26 + 7.6 * Math.max(2, longest(rows));
-  const room = isNarrow ? NARROW - left - 8 : 400;
+  const room = isNarrow ? NARROW - left - 8 : 360;
   const least = showValues ? WITH_VALUE : SMALLEST;
   const share = Math.floor(room / Math.max(1, isNarrow ? columns.length : Math.max(rows.length, columns.length)));
   if (isNarrow && share < least) return undefined;
