@@ -1,0 +1,57 @@
+/**
+ * Draws the pictures of docs/studies.md again, from the numbers in benchmarks/ alone: `node scripts/pictures.mjs [FOLDER]`
+ * writes them into docs/images, or the folder. Each is a picture of the study's report.
+ */
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { writePictures } from '@stickbreaking/eval';
+import { loadStudy, studies } from '@stickbreaking/study';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const output = process.argv[2] ?? join(root, 'docs/images');
+
+/** By image: the study, and the picture of its report. */
+const pictures = {
+  'study-start': ['start-full', 'loss-by-tokens-close'],
+  'study-norm': ['norm-full', 'loss-by-length-close'],
+  'study-settings': ['settings-full', 'loss-by-length-close'],
+  'study-mqrar': ['mqrar-full', 'figure-3'],
+  'study-crossing': ['crossing-full', 'difference-by-tokens'],
+  'study-length-skipped': ['length-full', 'skipped-by-tokens'],
+  'study-length-position': ['length-extrapolation-full', 'loss-by-position'],
+  'study-extension-position': ['context-extension-full', 'loss-by-position'],
+};
+
+const read = (path) => JSON.parse(readFileSync(join(root, 'benchmarks', path), 'utf8'));
+
+function reportOf(name) {
+  if (name === 'crossing-full') return crossing();
+  const published = read(`studies/${name}.json`);
+  const study = studies.find(({ kind }) => kind === published.study);
+  const results = published.arms.map(({ id, result }) => [id, study.result.parse(result)]);
+  return study.report(study.schema.parse(published.configuration), new Map(results));
+}
+
+/** Its arms were cut off before they had a result: what there is are the losses while they were trained. */
+function crossing() {
+  const { study, config } = loadStudy('crossing-full');
+  const results = read('crossing-curves.json').curves.map(({ arm, seed, validation }) => {
+    const validations = validation.map(({ tokens, loss }) => ({ tokens, loss, distance: [] }));
+    return [`${arm}, seed ${seed}`, { lengths: [], byPosition: [], losses: [], validations }];
+  });
+  return study.report(config, new Map(results));
+}
+
+const drawn = mkdtempSync(join(tmpdir(), 'pictures-'));
+try {
+  for (const [image, [study, picture]] of Object.entries(pictures)) {
+    const { title, blocks } = reportOf(study);
+    writePictures(join(drawn, study), { title, blocks });
+    copyFileSync(join(drawn, study, `${picture}.svg`), join(output, `${image}.svg`));
+    console.log(`${image}.svg: ${picture} of ${study}`);
+  }
+} finally {
+  rmSync(drawn, { recursive: true, force: true });
+}
