@@ -185,6 +185,13 @@ const kernels: Record<string, Kernel> = {
   add_f32: ([y, a, b, n], get, set) => {
     for (let i = 0; i < n!; i++) set(y!, 0, i, get(a!, 0, i) + get(b!, 0, i));
   },
+  ordered_sum: ([sum, parts, count, number, goOn], get, set) => {
+    for (let i = 0; i < count!; i++) {
+      let total = goOn ? get(sum!, 0, i) : get(parts!, 0, i);
+      for (let p = goOn ? 0 : 1; p < number!; p++) total = Math.fround(total + get(parts!, 0, p * count! + i));
+      set(sum!, 0, i, total);
+    }
+  },
   copy_cast: ([y, yType, x, xType, n], get, set) => {
     for (let i = 0; i < n!; i++) set(y!, yType!, i, get(x!, xType!, i));
   },

@@ -181,6 +181,8 @@ export const GROUPED = new Struct('Grouped', {
 
 /** Elements that a thread moves at once: load8, store8 of common.cuh. */
 export const VECTOR = 8;
+/** sums.cu: elements that a thread adds at once. */
+export const SUM_VECTOR = 4;
 /** Threads of a block, where nothing asks for another number. */
 export const THREADS = 256;
 /** norm.cu: threads of a block at most. */
@@ -218,6 +220,7 @@ const SIZES: Record<string, Record<string, number>> = {
   'mixture.cu': { MOST_EXPERTS, ROUTE_TOKENS, MIXTURE_TOKENS },
   'mixture_matmul.cu': { MOST_EXPERTS, TILE_ROWS },
   'norm.cu': { NORM_THREADS, THREADS },
+  'sums.cu': { SUM_VECTOR },
   'reduce.cu': { SPAN_ELEMENTS, PARTIALS_SIDE, THREADS },
   'transformer.cu': { ROTARY_HEADS },
 };

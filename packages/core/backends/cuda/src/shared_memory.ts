@@ -1,8 +1,15 @@
 /** Device memory that several tensors lie in; it is given back when the last of them goes. */
 import type { CudaDriver } from './driver.js';
 
+/** Memory that is nobody's own. */
+export interface Place {
+  readonly address: number;
+  isTaken: boolean;
+}
+
 export class SharedMemory {
   private at: number | undefined;
+  private place: Place | undefined;
 
   constructor(
     private readonly driver: CudaDriver,
@@ -27,9 +34,23 @@ export class SharedMemory {
     return memory;
   }
 
+  /** The same as `lasting` in a place that others use in turns, one at a time. */
+  static inTurns(driver: CudaDriver, place: Place): SharedMemory {
+    const memory = new SharedMemory(driver, 0, Infinity);
+    memory.place = place;
+    return memory;
+  }
+
   get address(): number {
-    this.at ??= this.driver.allocate(this.bytes);
+    this.at ??= this.take();
     return this.at;
+  }
+
+  private take(): number {
+    if (!this.place) return this.driver.allocate(this.bytes);
+    if (this.place.isTaken) throw new Error('memory that is used in turns is still in use');
+    this.place.isTaken = true;
+    return this.place.address;
   }
 
   get isThere(): boolean {
@@ -43,7 +64,8 @@ export class SharedMemory {
 
   /** Gives it back, whoever lies in it; it can be taken again. */
   free(): void {
-    if (this.at !== undefined) this.driver.release(this.at);
+    if (this.at !== undefined && this.place) this.place.isTaken = false;
+    else if (this.at !== undefined) this.driver.release(this.at);
     this.at = undefined;
   }
 }

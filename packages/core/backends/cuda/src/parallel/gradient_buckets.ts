@@ -10,6 +10,7 @@ import { BYTES, type Entry } from '../storage.js';
 import type { Gpus } from './gpus.js';
 import { type Matrix, type Sharing, slicesOf } from './layout.js';
 import { OrderedSums, SHARES } from './ordered_sums.js';
+import { sumPlaces, wantsEngines } from './sum_places.js';
 
 /** Where a vector's gradient begins, in elements. */
 export interface Vector {
@@ -78,16 +79,17 @@ export class GradientBuckets {
     this.vectorSums = SharedMemory.lasting(driver, vectorElements * BYTES.f32);
     this.ownVectors = SharedMemory.lasting(driver, vectorElements * BYTES.f32);
     if (ordered) this.orderedVectors = new OrderedSums(gpus, this.vectorSums, vectorElements);
-    this.all = sharing.buckets.map(({ size }) => {
+    const places = ordered && wantsEngines() ? sumPlaces(gpus, sharing.buckets) : undefined;
+    this.all = sharing.buckets.map(({ size }, index) => {
       const count = size / gpus.communicator.size;
       const part = apart ? SharedMemory.lasting(driver, count * BYTES.f32) : undefined;
       return {
-        memory: SharedMemory.lasting(driver, size * BYTES.f32),
+        memory: places?.[index]?.sending ?? SharedMemory.lasting(driver, size * BYTES.f32),
         entries: new Map(),
         hasAppeared: false,
         missing: new Set(),
         part,
-        ordered: part && ordered ? new OrderedSums(gpus, part, count) : undefined,
+        ordered: part && ordered ? new OrderedSums(gpus, part, count, places?.[index]?.received) : undefined,
         summed: driver.createEvent(),
       };
     });

@@ -58,6 +58,7 @@ function open(): Library {
   getVersion(version);
   if (version[0]! >= COPY_ENGINES) {
     signatures.ncclMemAlloc = ['void*', 'size_t'];
+    signatures.ncclAlltoAll = [...buffers, 'int', 'uint64', 'uint64'];
     signatures.ncclCommWindowRegister = ['uint64', 'uint64', 'size_t', 'void*', 'int'];
   }
   const f = Object.fromEntries(
@@ -157,7 +158,7 @@ export class Communicator {
   }
 
   /**
-   * Device memory in which copy engines gather, so that no multiprocessor is taken, where the GPUs are one host's and the
+   * Device memory in which copy engines gather and exchange, so that no multiprocessor is taken, where the GPUs are one host's and the
    * library can do it; undefined where it cannot, or NCCL_CTA_POLICY asks for something else. Every process must ask for
    * as much at the same time. It stays until the process ends.
    */
@@ -172,9 +173,17 @@ export class Communicator {
     return address;
   }
 
-  /** Gives `bytes` to every process, in order, and takes as many from each; `to` is other memory than `from`. */
-  allToAll(from: number, to: number, bytes: number, stream: number): void {
+  /**
+   * Gives `bytes` to every process, in order, and takes as many from each; `to` is other memory than `from`.
+   *
+   * @param engines whether both are memory that `memory` gave: then copy engines do it
+   */
+  allToAll(from: number, to: number, bytes: number, stream: number, engines = false): void {
     const { library, comm, size } = this;
+    if (engines) {
+      library.call('ncclAlltoAll', from, to, bytes, TYPES.u8, comm, stream);
+      return;
+    }
     library.call('ncclGroupStart');
     for (let peer = 0; peer < size; peer++) {
       library.call('ncclSend', from + peer * bytes, bytes, TYPES.u8, peer, comm, stream);

@@ -2,9 +2,9 @@
  * Sums over micro-batches in the order of these, whichever process worked on one: what each process has of a bucket is
  * sent to whom it belongs to as it is, who adds. A ring of processes adds in an order of its own for every number of them.
  */
-import { i64, pointer } from '../driver.js';
-import { vectorBlocks } from '../grids.js';
-import { THREADS } from '../kernel_interface.js';
+import { i32, i64, pointer } from '../driver.js';
+import { spread } from '../grids.js';
+import { SUM_VECTOR, THREADS } from '../kernel_interface.js';
 import { SharedMemory } from '../shared_memory.js';
 import { BYTES } from '../storage.js';
 import type { Gpus } from './gpus.js';
@@ -18,18 +18,24 @@ export const SHARES = 8;
 /** Float32 numbers of which this process has the sums over micro-batches, in its part of a bucket or all of a few. */
 export class OrderedSums {
   private readonly received: SharedMemory;
+  private readonly engines: boolean;
   private readonly arrived: number;
   private isEmpty = true;
   private isComing = false;
 
-  /** @param part where the sums are, so many numbers */
+  /**
+   * @param part where the sums are, so many numbers
+   * @param received where copy engines bring what is sent, if what is sent lies in such memory too; default: memory of the pool
+   */
   constructor(
     private readonly gpus: Gpus,
     private readonly part: SharedMemory,
     private readonly count: number,
+    received?: SharedMemory,
   ) {
     const { driver } = gpus.backend;
-    this.received = SharedMemory.lasting(driver, count * gpus.communicator.size * BYTES.f32);
+    this.engines = received !== undefined;
+    this.received = received ?? SharedMemory.lasting(driver, count * gpus.communicator.size * BYTES.f32);
     this.arrived = driver.createEvent();
   }
 
@@ -41,7 +47,8 @@ export class OrderedSums {
   /** Begins to send what a micro-batch of every process gave: to each the part that is its own. */
   send(address: number): void {
     const { address: to } = this.received; // taken before the collective is put behind what was computed so far
-    this.gpus.begin((communicator, stream) => communicator.allToAll(address, to, this.count * BYTES.f32, stream));
+    const bytes = this.count * BYTES.f32;
+    this.gpus.begin((communicator, stream) => communicator.allToAll(address, to, bytes, stream, this.engines));
     this.arrive();
   }
 
@@ -62,16 +69,11 @@ export class OrderedSums {
     if (!this.isComing) return;
     const { backend, communicator } = this.gpus;
     backend.driver.waitEvent(this.arrived);
-    for (let rank = 0; rank < communicator.size; rank++) {
-      const address = this.received.address + rank * this.count * BYTES.f32;
-      if (this.isEmpty)
-        backend.castTo({ address: this.part.address, type: 'f32' }, { address, type: 'f32' }, this.count);
-      else {
-        const args = [pointer(this.part.address), pointer(this.part.address), pointer(address), i64(this.count)];
-        backend.launch('elementwise.cu', 'add_f32', { grid: [vectorBlocks(this.count)], block: THREADS }, args);
-      }
-      this.isEmpty = false;
-    }
+    const memory = [pointer(this.part.address), pointer(this.received.address)];
+    const args = [...memory, i64(this.count), i32(communicator.size), i32(this.isEmpty ? 0 : 1)];
+    const grid = [spread(Math.ceil(this.count / SUM_VECTOR))] as const;
+    if (this.count > 0) backend.launch('sums.cu', 'ordered_sum', { grid, block: THREADS }, args);
+    this.isEmpty = false;
     this.received.free();
     this.isComing = false;
   }
