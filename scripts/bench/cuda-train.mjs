@@ -3,8 +3,9 @@
 // kernel, and writes them as JSON. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n
 // --micro-batches n (of each GPU) --steps n --mup (keep the configuration's muP multipliers) --recompute none|attention|block --out folder
 // --precision default|fp8 --moments float32|bfloat16
-// --gpus n|all --shard optimizer|gradients|weights (with several GPUs the steps are timed once more while these tell each other
-// nothing: what a step costs without its communication) --length tokens of a sequence --context n (GPUs that share a sequence)
+// --gpus n|all --shard optimizer|gradients|weights --ordered (parallel.orderedSums) --turns n (with several GPUs steps are timed in turns
+// with steps in which these tell each other nothing, since a card that is held back by its power is faster after a pause: what a step
+// costs without its communication) --memory (what is in use after each phase) --length tokens of a sequence --context n (GPUs that share a sequence)
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -33,11 +34,14 @@ const { values: o } = parseArgs({
     shard: { type: 'string', default: 'optimizer' },
     length: { type: 'string' },
     context: { type: 'string', default: '1' },
+    ordered: { type: 'boolean', default: false },
+    turns: { type: 'string', default: '3' },
+    memory: { type: 'boolean', default: false },
   },
 });
 // With --gpus this program starts itself once for each, and goes on there.
 const context = Number(o.context);
-const world = o.gpus ? await joinGpus(o.gpus, { shard: o.shard, context }) : undefined;
+const world = o.gpus ? await joinGpus(o.gpus, { shard: o.shard, context, orderedSums: o.ordered }) : undefined;
 const { rank, size } = world?.collective ?? { rank: 0, size: 1 };
 const backend = await openGpu(rank === 0);
 const { driver } = backend;
@@ -61,12 +65,21 @@ const tokens = sequences * length * microBatches * groups;
 
 const random = seededRandom(1, 'bench'); // every GPU's process draws the same
 const model = noisyModel(config, random);
+const say = rank === 0 ? console.log : () => {};
+function phase(name) {
+  if (!o.memory) return;
+  const { free, used, peak } = driver.memory();
+  const gib = (bytes) => (bytes / 2 ** 30).toFixed(2);
+  say(`${name}: ${gib(used)} GiB in use, ${gib(peak)} at most so far, ${gib(free)} free`);
+  driver.resetPeak();
+}
+phase('model');
 const parameters = [...model.parameters.values()].reduce((sum, { size }) => sum + size, 0);
 const weights = world?.collective.share(model);
 const optimizer = new Optimizer(weights?.owned ?? model.parameters, OptimizerSchema.parse({ momentType: o.moments }), {
   apart: weights !== undefined,
 });
-const say = rank === 0 ? console.log : () => {};
+phase('shared');
 say(
   `${parameters.toLocaleString('en')} parameters, ${o.attention}, ${groups} × ${microBatches} × ${sequences} × ${length} tokens a step`,
 );
@@ -78,7 +91,8 @@ function batch() {
 }
 const compute = { recompute: o.recompute, precision: o.precision };
 // Before any clock runs, of every GPU: a run reads its text while the GPU is at work.
-const drawn = Array.from({ length: (world ? 2 : 1) * steps + 5 }, () =>
+const turns = size > 1 ? Number(o.turns) : 1;
+const drawn = Array.from({ length: turns * (size > 1 ? 2 : 1) * (steps + 1) + 5 }, () =>
   Array.from({ length: microBatches * groups }, batch),
 );
 async function step() {
@@ -109,6 +123,7 @@ async function profile() {
 /** What the host needs to enqueue a step's forward and backward, the GPU not waited for. */
 function enqueue() {
   driver.synchronize();
+  weights?.beginStep(); // the last step's gradients go, beside which there may be no room for others
   const one = batch();
   const started = performance.now();
   const { loss, gradients } = model.gradients(one, { scale: 1 / (sequences * length), ...compute });
@@ -118,31 +133,43 @@ function enqueue() {
 }
 
 const losses = [];
-for (let i = 0; i < 3; i++) losses.push((await step()).loss);
-driver.synchronize();
-const before = driver.memory();
-driver.resetPeak();
-async function timed() {
-  const times = [];
-  for (let i = 0; i < steps; i++) {
-    const started = performance.now();
-    losses.push((await step()).loss);
-    times.push(performance.now() - started);
-  }
-  driver.synchronize();
-  return median(times);
+for (let i = 0; i < 3; i++) {
+  losses.push((await step()).loss);
+  phase(`step ${i + 1}`);
 }
-const ms = await timed();
-const after = driver.memory();
+driver.synchronize();
 // First the step: what follows an update once, as weights in eight bits do, belongs to it.
 const { busyShare, kernels } = await profile();
 const hostMs = context > 1 ? 0 : enqueue(); // a sequence that is shared has no pass of one GPU's
-const computed = losses.length;
-if (size > 1) {
-  world.gpus.silent = true;
+phase('a pass alone');
+const before = driver.memory();
+driver.resetPeak();
+/** Times of some steps, the first of which nobody times; their losses too, of the first turn. */
+async function timed(kept) {
   await step();
+  const times = [];
+  for (let i = 0; i < steps; i++) {
+    const started = performance.now();
+    const { loss } = await step();
+    kept?.push(loss);
+    times.push(performance.now() - started);
+  }
+  driver.synchronize();
+  return times;
 }
-const silentMs = size > 1 ? await timed() : ms;
+const [communicating, silent] = [[], []];
+let after;
+for (let turn = 0; turn < turns; turn++) {
+  communicating.push(await timed(turn === 0 ? losses : undefined));
+  after ??= driver.memory();
+  if (size === 1) continue;
+  world.gpus.silent = true;
+  silent.push(await timed());
+  world.gpus.silent = false;
+}
+const ms = median(communicating.flat());
+const silentMs = size > 1 ? median(silent.flat()) : ms;
+const exposedMs = size > 1 ? median(communicating.map((times, i) => median(times) - median(silent[i]))) : 0;
 const profiledMs = kernels.reduce((sum, [, { time }]) => sum + time, 0);
 const perToken = trainingFlopsPerToken(config, length);
 const result = {
@@ -166,20 +193,24 @@ const result = {
   shard: o.shard,
   ...(context > 1 ? { context } : {}),
   sequenceLength: length,
+  ...(o.ordered ? { orderedSums: process.env.STICKBREAKING_SUM_ENGINES === '1' ? 'copy engines' : 'NCCL' } : {}),
   msPerStepWithoutCommunication: silentMs,
+  exposedMs,
+  turns: communicating.map((times, i) => ({ ms: times, ...(silent[i] ? { msWithoutCommunication: silent[i] } : {}) })),
   modelFlopsUtilisation: (tokens * perToken) / (ms / 1e3) / 989e12 / size,
   peakGiB: after.peak / 2 ** 30,
   grownBytes: after.used - before.used,
   hostMsToEnqueueForwardAndBackward: hostMs,
   profiledKernelMs: profiledMs,
   gpuBusyShare: busyShare,
-  losses: losses.slice(0, computed),
+  losses,
   kernels: Object.fromEntries(kernels),
 };
 const variant = [o.attention.replace('+', '-'), config.numLayers, ...(backend.blockSkipping ? [] : ['no-skipping'])];
 // The two whose numbers of layers tell them apart need no name.
 if (!/\b(1b|350m)\b/.test(o.config)) variant.unshift(basename(o.config, '.yaml'));
 if (world) variant.push(`${size}-gpus`, ...(o.shard === 'optimizer' ? [] : [o.shard]));
+if (o.ordered) variant.push(process.env.STICKBREAKING_SUM_ENGINES === '1' ? 'ordered-engines' : 'ordered');
 if (o.length) variant.push(o.length);
 if (context > 1) variant.push(`context-${context}`);
 if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);
@@ -199,6 +230,6 @@ say(`losses ${result.losses.map((x) => x.toFixed(4)).join(' ')}`);
 say(
   `${o.attention}: ${ms.toFixed(1)} ms a step, ${result.tokensPerSecond.toFixed(0)} tokens/s, MFU ${(100 * result.modelFlopsUtilisation).toFixed(1)} %, peak ${result.peakGiB.toFixed(1)} GiB, ` +
     `kernels ${profiledMs.toFixed(1)} ms when profiled, GPU busy ${(100 * busyShare).toFixed(1)} %, enqueued by the host in ${hostMs.toFixed(1)} ms, ` +
-    `without communication ${silentMs.toFixed(1)} ms, grown ${result.grownBytes} bytes`,
+    `without communication ${silentMs.toFixed(1)} ms, in turns ${exposedMs.toFixed(1)} ms less, grown ${result.grownBytes} bytes`,
 );
 await world?.close();

@@ -12,7 +12,7 @@ const rows = ['one', 'half', 'all'].flatMap((part) => {
   const inPart = join(folder, part);
   const files = existsSync(inPart) ? readdirSync(inPart).filter((file) => file.startsWith('cuda-train')) : [];
   return files.map((file) => {
-    const { kernels: _, losses: _losses, ...row } = JSON.parse(readFileSync(join(inPart, file), 'utf8'));
+    const { kernels: _, losses: _losses, turns: _turns, ...row } = JSON.parse(readFileSync(join(inPart, file), 'utf8'));
     return { part, file, ...row };
   });
 });
@@ -27,7 +27,6 @@ const kindOf = ({ attention, blockSkipping, layers, parameters, sequenceLength }
 for (const row of rows) {
   const one = rows.find((other) => other.part === 'one' && kindOf(other) === kindOf(row));
   if (one && row.part !== 'one') row.ofAsManyTimesOneGpu = row.tokensPerSecond / (row.gpus * one.tokensPerSecond);
-  if (row.gpus > 1) row.exposedMs = row.msPerStep - row.msPerStepWithoutCommunication;
 }
 
 const lossesOf = (name) => {
@@ -88,10 +87,10 @@ const result = {
 };
 writeFileSync(join(folder, 'eight.json'), `${JSON.stringify(result, null, 2)}\n`);
 for (const row of rows) {
-  const { part, file, msPerStep, tokensPerSecond, ofAsManyTimesOneGpu: of, exposedMs, peakGiB } = row;
+  const { part, file, gpus: n, msPerStep, tokensPerSecond, ofAsManyTimesOneGpu: of, exposedMs, peakGiB } = row;
   console.log(
     `${part.padEnd(5)}${file.slice(11, -5).padEnd(50)} ${msPerStep.toFixed(1)} ms ${tokensPerSecond.toFixed(0)} tokens/s ` +
-      `${of ? `${(100 * of).toFixed(1)} % ` : ''}${exposedMs === undefined ? '' : `exposed ${exposedMs.toFixed(1)} ms `}${peakGiB.toFixed(1)} GiB`,
+      `${of ? `${(100 * of).toFixed(1)} % ` : ''}${n === 1 ? '' : `exposed ${exposedMs.toFixed(1)} ms `}${peakGiB.toFixed(1)} GiB`,
   );
 }
 for (const { what, gpus: n, msPerStep, tokensPerSecond, peakGiB } of pytorch)

@@ -79,13 +79,13 @@ function ringOf(size: number): SequenceGroup {
 
 /** The same of one of several GPUs that share the optimizer's state; what others would send is left out. */
 function countedShared(config: LlamaConfig, options: TrainingMemoryOptions) {
-  const { tokens, contextLength, recompute, gpus, accumulates, shard } = options;
+  const { tokens, contextLength, recompute, gpus, accumulates, shard, orderedSums } = options;
   const model = LlamaModel.from(config, (_, shape) => new Float32Array(shape.reduce((a, b) => a * b, 1)));
   const communicator = { rank: 0, size: gpus!, memory: () => undefined } as unknown as Communicator;
-  const isMatrix = (name: string, { rank }: Variable) => rank === 2 && !/norm|bias/.test(name);
+  const isMatrix = (name: string, { rank }: Variable) => rank >= 2 && !/norm|bias/.test(name);
   const others = new Gpus(device.backend, communicator);
   others.silent = true;
-  const weights = new ShardedWeights(others, model.parameters, isMatrix, shard);
+  const weights = new ShardedWeights(others, model.parameters, isMatrix, shard, orderedSums);
   const parameters = [...weights.owned.values()];
   const moments = () => parameters.map((parameter) => zeroLike(parameter));
   const [firstMoments, secondMoments] = [moments(), moments()];
@@ -182,18 +182,23 @@ it.each([64, 128])('the memory of a GPU whose sequences go round a ring is near 
 });
 
 describe('the memory of each of several GPUs is within 3 %', () => {
-  it.each([
+  const mixture = { intermediateSize: undefined, experts: { count: 16, active: 4, intermediateSize: 352 } };
+  it.each<[number, 'optimizer' | 'gradients' | 'weights', string?, object?]>([
     [2, 'optimizer'],
     [4, 'optimizer'],
     [4, 'gradients'],
     [4, 'weights'],
-  ] as const)('%d, %s', (gpus, shard) => {
+    [4, 'optimizer', 'in order'],
+    [4, 'optimizer', 'of a mixture', mixture],
+  ])('%d, %s %s', (gpus, shard, what = '', more = {}) => {
     // Once each: what several share stays, as it does until a run ends.
-    const config = modelOf({ numKvHeads: 2, tieEmbeddings: true, mup: { residualMultiplier: 0.22 } });
+    const config = modelOf({ numKvHeads: 2, tieEmbeddings: true, mup: { residualMultiplier: 0.22 }, ...more });
+    const orderedSums = what === 'in order';
     for (const accumulates of [false, true]) {
       const before = device.memory().used;
       const recompute = shard === 'optimizer' ? 'none' : 'block';
-      const options = { tokens: 16_384, contextLength: 4096, recompute, gpus, shard, accumulates } as const;
+      const shared = { recompute, gpus, shard, accumulates, orderedSums } as const;
+      const options = { tokens: 16_384, contextLength: 4096, ...shared };
       const measured = countedShared(config, options) - before;
       const { total } = estimateTrainingMemory(config, options);
       expect(Math.abs(total / measured - 1), `${accumulates}: ${total} for ${measured}`).toBeLessThan(0.03);
@@ -209,13 +214,13 @@ const kept = ['', 'h200/']
 
 describe('the memory that a GPU measured is within 3 %', () => {
   it.each(kept)('$name', ({ command, attention, layers, tokensPerStep, peakGiB, gpus = 1, ...measured }) => {
-    const { recompute, precision, momentType, shard, context = 1 } = measured;
+    const { recompute, precision, momentType, shard, context = 1, orderedSums: how } = measured;
     const file = /--config (\S+)/.exec(command)?.[1] ?? 'configs/1b.yaml';
     const base = loadConfig(new URL(`../../../${file}`, import.meta.url).pathname);
     const contextLength = measured.sequenceLength ?? base.contextLength;
     const config = parseConfig({ ...base, attention, numLayers: layers, contextLength, mup: undefined });
     const tokens = (tokensPerStep / gpus) * context;
-    const options = { tokens, recompute, precision, momentType, gpus, shard, context };
+    const options = { tokens, recompute, precision, momentType, gpus, shard, context, orderedSums: how !== undefined };
     const { total } = estimateTrainingMemory(config, options);
     expect(Math.abs(total / 2 ** 30 / peakGiB - 1)).toBeLessThan(0.03);
   });

@@ -29,6 +29,8 @@ export interface TrainingMemoryOptions {
   contextBy?: SharedBy;
   /** What else they share; default: the optimizer's state alone. */
   shard?: 'optimizer' | 'gradients' | 'weights';
+  /** Whether gradients are added in the order of the micro-batches; default: no. */
+  orderedSums?: boolean;
 }
 
 /** Bytes of GPU memory at a training step's peak. */
@@ -92,7 +94,8 @@ export function estimateTrainingMemory(
 
   const logits = Math.min(LOGITS_CHUNK, FLOAT32 * vocabSize * tokens);
   const keptLogits = BFLOAT16 * vocabSize * tokens <= KEPT_LOGITS ? BFLOAT16 * vocabSize * tokens : 0;
-  const headGradient = accumulates && shard === 'optimizer' ? 0 : FLOAT32 * vocabSize * hiddenSize;
+  const headGradient =
+    accumulates && shard === 'optimizer' && !options.orderedSums ? 0 : FLOAT32 * vocabSize * hiddenSize;
   // Where the embedding is not the head too, its gradient is the last.
   const embeddingGradient = config.tieEmbeddings ? 0 : FLOAT32 * vocabSize * hiddenSize;
   const lossForward = keptLogits + logits;
@@ -105,16 +108,18 @@ export function estimateTrainingMemory(
   const others = (layers: number) => Math.max(0, layers - 1) * kept + hidden;
   // Where GPUs share the gradients, a sum is left in parts once it is made.
   const behind = (made: number) => Math.min(made, FLOAT32 * (GRADIENTS_BEHIND * bucket + outside));
+  const ordered = gpus > 1 && options.orderedSums === true;
+  // In order, they are added where they arrive: of two buckets, as a bucket is on its way while the one before it is added.
   const gradients = (made: number) => {
-    if (shard === 'optimizer') return accumulates ? allGradients : made;
-    return (accumulates ? allGradients : made) / gpus + behind(made);
+    if (shard === 'optimizer' && !ordered) return accumulates ? allGradients : made;
+    return (accumulates ? allGradients : made) / gpus + (ordered ? 2 : 1) * behind(made);
   };
   const peaks = [
     { gradients: gradients(0), activations: numLayers * kept + ends + lossForward },
     { gradients: gradients(headGradient), activations: numLayers * kept + ends + lossBackward },
     { gradients: gradients(headGradient), activations: others(numLayers) + backward },
     { gradients: gradients(allGradients - embeddingGradient), activations: others(1) + backward },
-    { gradients: allGradients, activations: 2 * hidden },
+    { gradients: ordered ? gradients(allGradients) : allGradients, activations: 2 * hidden },
   ].map((one) => ({ state, ...one, total: state + one.gradients + one.activations }));
   return peaks.reduce((most, one) => (one.total > most.total ? one : most));
 }

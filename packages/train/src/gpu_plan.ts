@@ -100,6 +100,7 @@ function memoryOf(config: RunConfig, size: Size, gpus: number): number {
     ...{
       context: config.parallel.context,
       contextBy: config.parallel.contextBy,
+      orderedSums: config.parallel.orderedSums,
       precision: config.precision,
       momentType: config.optimizer.momentType,
     },
@@ -126,7 +127,9 @@ function trafficOf(config: RunConfig, size: Size, gpus: number): number {
       ? // If no stick ends before: forward, backward, and their gradients in float32.
         tokens * 2 * numKvHeads * headDim * (2 + 2 + 4)
       : (tokens * 2 * 2 * 2 * (numHeads + numKvHeads) * headDim) / context;
-  const bytes = { optimizer: 4 + 2, gradients: 4 * batches + 2, weights: (4 + 2 * 2) * batches }[size.shard];
+  // Sums in order are made of every micro-batch's.
+  const sums = parallel.orderedSums ? batches : 1;
+  const bytes = { optimizer: 4 * sums + 2, gradients: 4 * batches + 2, weights: (4 + 2 * 2) * batches }[size.shard];
   return (bytes * countParameters(model) * (gpus - 1)) / gpus + exchanged;
 }
 

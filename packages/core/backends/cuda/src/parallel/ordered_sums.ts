@@ -21,7 +21,7 @@ export class OrderedSums {
   private readonly engines: boolean;
   private readonly arrived: number;
   private isEmpty = true;
-  private isComing = false;
+  private coming: { address: number; number: number } | undefined;
 
   /**
    * @param part where the sums are, so many numbers
@@ -49,32 +49,35 @@ export class OrderedSums {
     const { address: to } = this.received; // taken before the collective is put behind what was computed so far
     const bytes = this.count * BYTES.f32;
     this.gpus.begin((communicator, stream) => communicator.allToAll(address, to, bytes, stream, this.engines));
-    this.arrive();
+    // Where nothing is sent, as much of this process's own is added: as many numbers, and no others than gradients.
+    this.arrive(this.gpus.silent ? address : to, this.gpus.communicator.size);
   }
 
   /** The same of numbers of which every process has the sums of all. */
   sendToAll(address: number): void {
     const { address: to } = this.received;
     this.gpus.begin((communicator, stream) => communicator.allGather(to, this.count, 'f32', stream, address));
-    this.arrive();
+    const { silent, communicator } = this.gpus;
+    this.arrive(silent ? address : to, silent ? 1 : communicator.size);
   }
 
-  private arrive(): void {
+  private arrive(address: number, number: number): void {
     this.gpus.record(this.arrived);
-    this.isComing = true;
+    this.coming = { address, number };
   }
 
   /** Adds what has come, one process's after the other's. */
   add(): void {
-    if (!this.isComing) return;
-    const { backend, communicator } = this.gpus;
+    if (!this.coming) return;
+    const { backend } = this.gpus;
+    const { address, number } = this.coming;
     backend.driver.waitEvent(this.arrived);
-    const memory = [pointer(this.part.address), pointer(this.received.address)];
-    const args = [...memory, i64(this.count), i32(communicator.size), i32(this.isEmpty ? 0 : 1)];
+    const memory = [pointer(this.part.address), pointer(address)];
+    const args = [...memory, i64(this.count), i32(number), i32(this.isEmpty ? 0 : 1)];
     const grid = [spread(Math.ceil(this.count / SUM_VECTOR))] as const;
     if (this.count > 0) backend.launch('sums.cu', 'ordered_sum', { grid, block: THREADS }, args);
     this.isEmpty = false;
     this.received.free();
-    this.isComing = false;
+    this.coming = undefined;
   }
 }
