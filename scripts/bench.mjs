@@ -7,6 +7,7 @@ const benches = {
   cuda: 'the fused attention kernels on one GPU, beside PyTorch with --pytorch',
   'cuda-train': 'a training step of the 1B model, on one GPU or with --gpus on several',
   'cuda-context': 'a layer over one long sequence that several GPUs share (--gpus)',
+  run: 'a run of sb-train: how long it takes to start, and what saving costs (--gpus, --processes)',
   nccl: 'sums and copies between the GPUs of this machine (--gpus)',
   'cuda-curves': 'losses of training runs in each precision, beside another seed',
   'cuda-generate': 'generation by the 1B model on one GPU',
