@@ -1,5 +1,5 @@
 /** Pictures are SVG drawn by Observable Plot; values at the pointer are shown by CSS, so no script is needed. */
-
+import { createHash } from 'node:crypto';
 import * as Plot from '@observablehq/plot';
 import { curveColours } from '@stickbreaking/base';
 import { parseHTML } from 'linkedom';
@@ -41,6 +41,21 @@ export function plot(options: Plot.PlotOptions, label: string): Canvas {
     };
   };
   return { svg, create, scale };
+}
+
+/**
+ * The finished picture. Plot numbers its clip paths through a whole process; here their names come from what is drawn, so that
+ * they are the same whenever it is drawn, and others than those of other pictures on the page.
+ */
+export function textOf({ svg }: Canvas): string {
+  const names = new Map<string, string>();
+  const numbered = svg.outerHTML.replaceAll(/plot-clip-\d+/g, (name) => {
+    if (!names.has(name)) names.set(name, `plot-clip-${names.size + 1}`);
+    return names.get(name)!;
+  });
+  if (names.size === 0) return numbered;
+  const drawn = createHash('sha256').update(numbered).digest('hex').slice(0, 12);
+  return numbered.replaceAll('plot-clip-', `plot-clip-${drawn}-`);
 }
 
 const colours = curveColours.light;

@@ -5,7 +5,7 @@
 
 import * as Plot from '@observablehq/plot';
 import { logTicks, powerOfTwoTicks } from '@stickbreaking/base';
-import { lookOf, plot } from './canvas.js';
+import { lookOf, plot, textOf } from './canvas.js';
 import type { Curve, CurvePoint, Frame } from './curve.js';
 import { drawLabels, drawLegend, labelsFit, labelsWidth, legendHeight } from './curve_names.js';
 import { drawTips } from './curve_tips.js';
@@ -40,7 +40,7 @@ export function drawCurves(curves: readonly Curve[], options: CurvesOptions, isN
   if (beside) drawLabels(canvas, curves, frame, options.yDomain);
   else drawLegend(canvas, curves, frame, height);
   drawTips(canvas, curves, frame, options.xLabel);
-  return canvas.svg.outerHTML;
+  return textOf(canvas);
 }
 
 /** More points than these get a symbol at some of them only. */

@@ -3,7 +3,7 @@
  * both axes, queries downwards and keys to the right; other matrices (layer by head) have their own labels.
  */
 import * as Plot from '@observablehq/plot';
-import { type Canvas, plot } from './canvas.js';
+import { type Canvas, plot, textOf } from './canvas.js';
 
 export interface MatrixOptions {
   /** Row-major, rows.length × columns.length. */
@@ -85,7 +85,7 @@ export function drawMatrix(options: MatrixOptions, isNarrow = false): string | u
     `${rowLabel} by ${columnLabel}, ${rows.length} × ${columns.length}`,
   );
   drawCells(canvas, options, size, largest, top + size * rows.length + SAID);
-  return canvas.svg.outerHTML;
+  return textOf(canvas);
 }
 
 function drawCells(
