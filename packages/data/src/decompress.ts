@@ -4,12 +4,10 @@ import { statSync } from 'node:fs';
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { shown, UserError } from '@stickbreaking/base';
-import unbzip2 from 'unbzip2-stream';
-import xz from 'xz-decompress';
 import { type OnRead, readBytes } from './byte_stream.js';
 import type { Compression } from './kinds.js';
-import { readZstd } from './zstd.js';
 
+/** Each loads its library when it is used. */
 const readers: Record<Compression, (path: string, onRead?: OnRead) => AsyncIterable<Uint8Array>> = {
   zst: readZstd,
   gz: readGzip,
@@ -24,6 +22,10 @@ export function readDecompressed(
   onRead?: OnRead,
 ): AsyncIterable<Uint8Array> {
   return compression ? readers[compression](path, onRead) : readBytes(path, onRead);
+}
+
+async function* readZstd(path: string, onRead?: OnRead): AsyncGenerator<Uint8Array> {
+  yield* (await import('./zstd.js')).readZstd(path, onRead);
 }
 
 async function* readGzip(path: string, onRead?: OnRead): AsyncGenerator<Uint8Array> {
@@ -45,6 +47,7 @@ function readBzip2(path: string, onRead?: OnRead): AsyncIterable<Uint8Array> {
 
 /** The package's stream is of an old kind, which knows neither iterators nor back-pressure, but works as it is written to. */
 async function* unbzip2Blocks(path: string, onRead?: OnRead): AsyncGenerator<Uint8Array> {
+  const { default: unbzip2 } = await import('unbzip2-stream');
   const stream = unbzip2();
   let blocks: Uint8Array[] = [];
   let failure: unknown;
@@ -65,6 +68,7 @@ async function* unbzip2Blocks(path: string, onRead?: OnRead): AsyncGenerator<Uin
 
 async function* readXz(path: string, onRead?: OnRead): AsyncGenerator<Uint8Array> {
   const compressed = Readable.toWeb(Readable.from(readBytes(path, onRead))) as ReadableStream<Uint8Array>;
+  const { default: xz } = await import('xz-decompress');
   yield* guarded(path, 'xz', new xz.XzReadableStream(compressed) as unknown as AsyncIterable<Uint8Array>);
 }
 

@@ -6,7 +6,6 @@ import { readDecompressed } from './decompress.js';
 import { DocumentCutter, type Piece } from './document_cutter.js';
 import { type Content, partsOf } from './kinds.js';
 import { type OnNotice, tellOnce } from './notices.js';
-import { readParquet } from './parquet.js';
 import { type RowText, readJsonLines, readJsonValues } from './records.js';
 import { findFiles, type SourceFile, type SourceInput } from './sources.js';
 import { readRunningText, readTextParts } from './text_file.js';
@@ -149,7 +148,10 @@ const readers: Record<Content, Reader> = {
     documentsOfRows(file, readJsonLines(file, bytesOf(file), check), endTexts, onNotice),
   json: (file, check, endTexts, onNotice) =>
     documentsOfRows(file, readJsonValues(file, bytesOf(file), check), endTexts, onNotice),
-  parquet: (file, check, endTexts, onNotice) => documentsOfRows(file, readParquet(file, check), endTexts, onNotice),
+  async *parquet(file, check, endTexts, onNotice) {
+    const { readParquet } = await import('./parquet.js'); // with hyparquet, for those who have such files
+    yield* documentsOfRows(file, readParquet(file, check), endTexts, onNotice);
+  },
 };
 
 /** Rows are documents, unless they are the lines of WikiText. */

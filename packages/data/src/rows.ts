@@ -3,7 +3,6 @@ import { shown, UserError } from '@stickbreaking/base';
 import { withoutMark } from './byte_stream.js';
 import { readDecompressed } from './decompress.js';
 import { partsOf } from './kinds.js';
-import { readParquetRecords } from './parquet.js';
 import { type PlacedRecord, readJsonLineRecords, readJsonValueRecords } from './records.js';
 import { findFiles, type SourceFile, type SourceInput } from './sources.js';
 import { TextCheck } from './utf8.js';
@@ -16,15 +15,15 @@ import { TextCheck } from './utf8.js';
  */
 export async function* readRows(source: SourceInput): AsyncGenerator<Record<string, unknown>> {
   for (const file of await findFiles(source)) {
-    for await (const { record, where } of recordsOf(file)) {
+    for await (const { record, where } of await recordsOf(file)) {
       yield plain(record, where) as Record<string, unknown>;
     }
   }
 }
 
-function recordsOf(file: SourceFile): AsyncGenerator<PlacedRecord> {
+async function recordsOf(file: SourceFile): Promise<AsyncGenerator<PlacedRecord>> {
   const { content, compression } = partsOf(file.format);
-  if (content === 'parquet') return readParquetRecords(file);
+  if (content === 'parquet') return (await import('./parquet.js')).readParquetRecords(file);
   if (content === 'txt')
     throw new UserError(`${shown(file.path)} is running text; expected rows (.jsonl, .json, .parquet).`);
   const read = content === 'jsonl' ? readJsonLineRecords : readJsonValueRecords;

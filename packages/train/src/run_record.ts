@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { LinesFile } from './lines_file.js';
 import { MetricsFile, type MetricsLine } from './metrics.js';
 import { readSamples, type Sample } from './samples.js';
-import { EventFile } from './tensorboard/event_file.js';
+import type { EventFile } from './tensorboard/event_file.js';
 
 export interface RunRecordOptions {
   /** Write TensorBoard's event files too. */
@@ -15,17 +15,22 @@ export interface RunRecordOptions {
 }
 
 export class RunRecord {
-  private readonly metrics: MetricsFile;
-  private readonly events: EventFile | undefined;
-  private readonly samples: LinesFile | undefined;
+  private constructor(
+    private readonly metrics: MetricsFile,
+    private readonly samples: LinesFile | undefined,
+    private readonly events: EventFile | undefined,
+  ) {}
 
   /** @param keepSteps the step that the run goes on from: what was written of later ones is dropped */
-  constructor(directory: string, keepSteps: number, { tensorboard, samples, onNotice }: RunRecordOptions) {
-    this.metrics = new MetricsFile(join(directory, 'metrics.jsonl'), keepSteps, onNotice);
+  static async open(directory: string, keepSteps: number, options: RunRecordOptions): Promise<RunRecord> {
+    const { tensorboard, samples, onNotice } = options;
+    const metrics = new MetricsFile(join(directory, 'metrics.jsonl'), keepSteps, onNotice);
     const path = join(directory, 'samples.jsonl');
     // Those that a run without samples finds there are of steps that it may do again.
-    if (samples || existsSync(path)) this.samples = new LinesFile(path, readSamples(path, keepSteps));
-    this.events = tensorboard ? new EventFile(join(directory, 'tensorboard'), keepSteps) : undefined;
+    const kept = samples || existsSync(path) ? new LinesFile(path, readSamples(path, keepSteps)) : undefined;
+    if (!tensorboard) return new RunRecord(metrics, kept, undefined);
+    const { EventFile } = await import('./tensorboard/event_file.js'); // with protobufjs, for those who ask for them
+    return new RunRecord(metrics, kept, new EventFile(join(directory, 'tensorboard'), keepSteps));
   }
 
   append(line: MetricsLine): void {

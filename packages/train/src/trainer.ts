@@ -55,7 +55,7 @@ class Trainer {
   private ahead: (() => { batches: TokenBatch[]; cursor: TrainingState['cursor'] }) | undefined;
   private clock = performance.now();
   private readonly store: CheckpointStore | undefined;
-  private readonly record: RunRecord | undefined;
+  private record: RunRecord | undefined;
   /** Where processes share the weights. */
   private readonly saves: SharedSaves | undefined;
   private readonly hooks: TrainHooks;
@@ -84,20 +84,25 @@ class Trainer {
       const shared = { model, optimizer, weights, collective: collective!, directory: checkpoints };
       this.saves = new SharedSaves({ ...shared, store: this.store, tokenizer, hooks: this.hooks });
     }
-    if (!this.store) return;
-    this.record = new RunRecord(directory, state.step, {
-      tensorboard: options.tensorboard,
-      samples: options.samples !== undefined,
-      onNotice: (line) => this.hooks.onNotice?.(line),
-    });
   }
 
   static async start(options: TrainOptions): Promise<Trainer> {
     const stages = placeStages(options.stages);
     const { model, optimizer, weights, state, resumedFrom, startedFrom } = await begin(options);
     const trainer = new Trainer(options, stages, model, optimizer, state, weights, resumedFrom ? state.step : 0);
+    await trainer.openRecord();
     await options.hooks?.onStart?.(model, state, resumedFrom, startedFrom);
     return trainer;
+  }
+
+  private async openRecord(): Promise<void> {
+    const { directory, tensorboard, samples } = this.options;
+    if (!directory || !this.store) return;
+    this.record = await RunRecord.open(directory, this.state.step, {
+      tensorboard,
+      samples: samples !== undefined,
+      onNotice: (line) => this.hooks.onNotice?.(line),
+    });
   }
 
   async run(): Promise<TrainResult> {

@@ -88,15 +88,15 @@ describe('event files', () => {
     expect(record(Buffer.from('ab')).readBigUInt64LE()).toBe(2n);
   });
 
-  it('hold what metrics.jsonl holds, and a run that goes on says where', () => {
+  it('hold what metrics.jsonl holds, and a run that goes on says where', async () => {
     const directory = join(folder, 'run');
     mkdirSync(directory);
-    const first = new RunRecord(directory, 0, { tensorboard: true });
+    const first = await RunRecord.open(directory, 0, { tensorboard: true });
     for (const n of [1, 2, 3]) first.append(step(n));
     first.append({ step: 3, tokens: 24, validationLoss: 1.5, attention: { distance: [2, 8], remainder: [0.5, 0] } });
     first.sync();
     first.close();
-    const second = new RunRecord(directory, 2, { tensorboard: true });
+    const second = await RunRecord.open(directory, 2, { tensorboard: true });
     second.append(step(3));
     second.close();
     const files = readdirSync(join(directory, 'tensorboard')).sort();
@@ -131,9 +131,9 @@ describe('event files', () => {
     expect(Math.abs(written! - Date.now() / 1000)).toBeLessThan(3600);
   });
 
-  it('are written only where they are asked for', () => {
+  it('are written only where they are asked for', async () => {
     mkdirSync(join(folder, 'without'));
-    new RunRecord(join(folder, 'without'), 0, {}).close();
+    (await RunRecord.open(join(folder, 'without'), 0, {})).close();
     expect(readdirSync(join(folder, 'without'))).toEqual(['metrics.jsonl']);
   });
 });
