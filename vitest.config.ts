@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type ViteUserConfig } from 'vitest/config';
 import { chooseSeed, SEED_VARIABLE } from './packages/base/src/random.js';
-import { LongestFirst } from './vitest.sequence.js';
+import { LONGEST, LongestFirst } from './vitest.sequence.js';
 
 const source = (path: string) => fileURLToPath(new URL(`./packages/${path}`, import.meta.url));
 
@@ -27,24 +27,56 @@ const entries: Record<string, string> = {
   stickbreaking: 'stickbreaking/src/index.ts',
 };
 
+const tests = ['packages/*/src/**/*.test.ts', 'packages/*/backends/*/src/**/*.test.ts', 'scripts/**/*.test.ts'];
+
+/**
+ * These have a process each. All others share two, one after another, which saves loading the sources and TensorFlow.js
+ * again for every file, a second each; vitest.restore.ts puts back what one of them changed.
+ */
+const alone = [
+  'scripts/**/*.test.ts', // load built packages beside the sources
+  ...LONGEST.map((name) => `packages/**/${name}.test.ts`), // nothing to be saved
+  // What these do, a process does once: load the C++ library as the environment says, register a backend, warn.
+  'packages/core/backends/native/src/library.test.ts',
+  'packages/core/backends/cuda/src/parallel/sharded_weights.test.ts',
+  'packages/core/backends/cuda/src/ops/fallback.test.ts',
+  'packages/core/src/reference/register.test.ts',
+  'packages/model/src/gpu_memory.test.ts',
+];
+
 // One seed for the random inputs of all tests of a run.
 process.env[SEED_VARIABLE] ||= String(chooseSeed());
 console.info(`${SEED_VARIABLE}=${process.env[SEED_VARIABLE]} repeats this run's random inputs`);
 
-export default defineConfig({
+const common = {
   resolve: {
     alias: Object.entries({ ...entries, 'fast-check': '../vitest.fast_check.ts' }).map(([name, path]) => ({
       find: new RegExp(`^${name}$`),
       replacement: source(path),
     })),
   },
+  test: { pool: 'forks', maxWorkers: 2, testTimeout: 120_000, hookTimeout: 120_000 },
+} satisfies ViteUserConfig;
+
+export default defineConfig({
+  ...common,
   test: {
-    include: ['packages/*/src/**/*.test.ts', 'packages/*/backends/*/src/**/*.test.ts', 'scripts/**/*.test.ts'],
+    ...common.test,
     globalSetup: fileURLToPath(new URL('./vitest.scratch.ts', import.meta.url)),
-    pool: 'forks',
-    maxWorkers: 2,
     sequence: { sequencer: LongestFirst },
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    projects: [
+      { ...common, test: { ...common.test, name: 'alone', include: alone } },
+      {
+        ...common,
+        test: {
+          ...common.test,
+          name: 'together',
+          include: tests,
+          exclude: alone,
+          isolate: false,
+          setupFiles: [fileURLToPath(new URL('./vitest.restore.ts', import.meta.url))],
+        },
+      },
+    ],
   },
 });

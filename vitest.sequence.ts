@@ -1,7 +1,7 @@
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** The files that take half a minute and more, longest first; vitest alone goes by size where it has not timed them. */
-const LONGEST = [
+export const LONGEST = [
   'train/src/parallel/processes',
   'cuda/src/compile',
   'conformance/run_conformance',
@@ -12,12 +12,16 @@ const LONGEST = [
   'golden/golden',
 ];
 
-/** Starts the longest files first, so that no worker is left alone with one at the end. */
+/**
+ * Starts the longest files first, so that no worker is left alone with one at the end; and those that share processes last,
+ * one after another, as a worker goes on only with what is next to it.
+ */
 export class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const place = (file: TestSpecification) => {
-      const index = LONGEST.findIndex((name) => file.moduleId.endsWith(`${name}.test.ts`));
-      return index < 0 ? LONGEST.length : index;
+    const place = ({ moduleId, project }: TestSpecification) => {
+      const index = LONGEST.findIndex((name) => moduleId.endsWith(`${name}.test.ts`));
+      if (index >= 0) return index;
+      return project.config.isolate ? LONGEST.length : LONGEST.length + 1;
     };
     return (await super.sort(files)).sort((a, b) => place(a) - place(b));
   }
