@@ -37,7 +37,7 @@ const alone = [
   'scripts/**/*.test.ts', // load built packages beside the sources
   ...LONGEST.map((name) => `packages/**/${name}.test.ts`), // nothing to be saved
   // What these do, a process does once: load the C++ library as the environment says, register a backend, warn.
-  'packages/core/backends/native/src/library.test.ts',
+  'packages/core/backends/native/src/{kernels,library}.test.ts',
   'packages/core/backends/cuda/src/parallel/sharded_weights.test.ts',
   'packages/core/backends/cuda/src/ops/fallback.test.ts',
   'packages/core/src/reference/register.test.ts',
