@@ -209,6 +209,9 @@ console.log(
 console.log(
   `mixture ÷ dense: ${(report.even.bothMs / beside.bothMs).toFixed(2)}, skewed ${(report.skewed.bothMs / beside.bothMs).toFixed(2)}`,
 );
+const { tuned } = backend.cublas;
+if (Object.keys(tuned).length > 0)
+  console.log(`matmuls for which another than the first algorithm was chosen: ${JSON.stringify(tuned)}`);
 if (pytorch) {
   for (const [name, value] of Object.entries(pytorch))
     console.log(`  PyTorch ${name.padEnd(22)} ${typeof value === 'number' ? `${f(value)} ms` : value}`);
