@@ -44,7 +44,7 @@ export function openCuda(): {
   const { deviceName, computeCapability, totalMemory, driverVersion } = opened.driver;
   const memory = `${(totalMemory / 2 ** 30).toFixed(0)} GiB`;
   const driver = `${Math.floor(driverVersion / 1000)}.${Math.floor((driverVersion % 1000) / 10)}`;
-  const description = `cuda: ${deviceName} (compute capability ${(computeCapability / 10).toFixed(1)}, ${memory}), driver API ${driver}, bfloat16`;
+  const description = `cuda: ${deviceName} (compute capability ${(computeCapability / 10).toFixed(1)}, ${memory}), driver API ${driver}, bfloat16${opened.hopper ? '' : ', kernels without Hopper’s instructions (slower)'}`;
   const target = architecture(computeCapability, opened.hopper);
   const kernels = `kernels ${sourcesHash()} by NVRTC ${compilerVersion()} for ${target}`;
   const parts = [deviceName, kernels, `matmul by cuBLASLt ${opened.cublas.version}`];
