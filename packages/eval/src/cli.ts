@@ -175,7 +175,10 @@ async function evaluate(args: Arguments): Promise<void> {
   if (args.output) writeOutput(args.output, json);
   if (args.report !== undefined) {
     const facts = [...Object.entries({ checkpoint: directory, data, backend: backend.description })];
-    writeReport(args.report, { title: `${args.checkpoint} by context length`, blocks: lengthsBlocks(results, facts) });
+    await writeReport(args.report, {
+      title: `${args.checkpoint} by context length`,
+      blocks: lengthsBlocks(results, facts),
+    });
   }
   process.stdout.write(args.json ? json : report(record.checkpoint, data, backend.description, results));
 }

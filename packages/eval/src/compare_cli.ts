@@ -31,7 +31,10 @@ export function compareMain(argv: string[]): Promise<number> {
       const pairs = samplesPairs(first, second);
       const compared = pairs.map((pair) => ({ ...pair, found: compareSamples(pair.first, pair.second) }));
       if (report !== undefined) {
-        writeReport(report, { title: 'Two evaluations compared', blocks: comparisonBlocks(first, second, compared) });
+        await writeReport(report, {
+          title: 'Two evaluations compared',
+          blocks: comparisonBlocks(first, second, compared),
+        });
       }
       if (json) {
         const only = pairs.length === 1 && pairs[0]!.task === undefined ? compared[0]!.found : undefined;

@@ -161,12 +161,12 @@ describe('the document protocol', () => {
 });
 
 describe('the report', () => {
-  it('tells what disagrees with the paper before what agrees, in words', () => {
+  it('tells what disagrees with the paper before what agrees, in words', async () => {
     const findings = [
       { expected: 'It falls', source: 'figure 5', found: 'it falls', verdict: 'agrees' },
       { expected: 'It rises', source: 'figure 5', found: 'it does not', verdict: 'disagrees' },
     ] as const;
-    const html = renderReport({ title: 'Study', blocks: [{ kind: 'findings', findings }] });
+    const html = await renderReport({ title: 'Study', blocks: [{ kind: 'findings', findings }] });
     expect(html).toContain('Of 2 expectations, 1 found otherwise here, 1 found as in the paper.');
     expect(html.indexOf('✗ disagrees')).toBeLessThan(html.indexOf('✓ agrees'));
     expect(html.indexOf('✗ disagrees')).toBeGreaterThan(0);
@@ -175,12 +175,12 @@ describe('the report', () => {
     );
   });
 
-  it('writes its pictures as SVG files of their own, small and with their own style', () => {
+  it('writes its pictures as SVG files of their own, small and with their own style', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'pictures-'));
     const points = Array.from({ length: 60 }, (_, x) => ({ x, y: Math.sqrt(x), low: x === 0 ? 0 : 1, high: 8 }));
     const curves = Array.from({ length: 11 }, (_, i) => ({ name: `arm ${i}`, points }));
     const labels = Array.from({ length: 48 }, (_, i) => `t${i}`);
-    const names = writePictures(folder, {
+    const names = await writePictures(folder, {
       title: 'Study',
       blocks: [
         { kind: 'curves', name: 'loss', caption: '', xLabel: 'x', yLabel: 'y', curves },
@@ -206,8 +206,8 @@ describe('the report', () => {
     rmSync(folder, { recursive: true });
   });
 
-  it('is one file without links to elsewhere, with curves, hover texts and escaped words', () => {
-    const html = renderReport({
+  it('is one file without links to elsewhere, with curves, hover texts and escaped words', async () => {
+    const html = await renderReport({
       title: 'A < B',
       blocks: [
         { kind: 'facts', facts: [['tokens', '3']] },

@@ -160,7 +160,7 @@ async function evaluateHere(
   const results = resultsJson(outcomes, groups, facts);
   if (args.report !== undefined) {
     const title = `${args.tasks.replaceAll(/[\s,]+/g, ', ')} of ${args.checkpoint}`;
-    writeReport(args.report, { title, blocks: evaluationBlocks(outcomes, groups, facts) });
+    await writeReport(args.report, { title, blocks: evaluationBlocks(outcomes, groups, facts) });
   }
   if (places) writeResults(places, results, args.logSamples ? outcomes : [], date);
   if (args.json) printJson(results);

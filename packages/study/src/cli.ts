@@ -96,7 +96,7 @@ async function run(args: Arguments): Promise<number> {
   if (args.plan) return plan(study, config, args.json);
   const given = process.argv.slice(2).filter((argument) => argument !== '--report-only');
   const commandLine = ['sb-study', ...given].map(quoted).join(' ');
-  if (args.reportOnly) return reportOnly(study, config, commandLine, args.json);
+  if (args.reportOnly) return await reportOnly(study, config, commandLine, args.json);
   const backend = await selectBackend(args.backend ?? config.backend);
   const gpus = backend.name === 'cuda' ? gpuNames(process.env.CUDA_VISIBLE_DEVICES, await countGpus()) : [];
   const machine = { gpus: gpus.length, cores: availableParallelism(), memory: hostMemory() };
@@ -206,10 +206,10 @@ function plan(study: Study, config: StudyConfig, json: boolean): number {
   return EXIT.done;
 }
 
-function reportOnly(study: Study, config: StudyConfig, commandLine: string, json: boolean): number {
+async function reportOnly(study: Study, config: StudyConfig, commandLine: string, json: boolean): Promise<number> {
   const standing = standingOf(study, config);
   if (standing.records.size === 0) throw new UserError(`${config.output} has no finished arms to report on.`);
-  publishStanding(study, config, standing, commandLine);
+  await publishStanding(study, config, standing, commandLine);
   if (json) printJson(standingJson(study, config));
   else process.stdout.write(`The report: ${config.output}/results/report.html\n`);
   return EXIT.done;

@@ -23,7 +23,9 @@ function watched(ids: string[], change: Partial<Queue> = {}) {
       running--;
       return true;
     },
-    done: ({ id }) => events.push(`done ${id}`),
+    done: async ({ id }) => {
+      events.push(`done ${id}`);
+    },
     ...change,
   };
   return { queue, events, most: () => most };
@@ -51,7 +53,10 @@ describe('runTogether', () => {
       after: ({ id }) => (id === 'b' ? ['a'] : []),
       wanted: ({ id }) => id !== 'b' || !finished.has('a'),
     });
-    await runTogether({ ...queue, done: ({ id }) => finished.add(id) });
+    const done: typeof queue.done = async ({ id }) => {
+      finished.add(id);
+    };
+    await runTogether({ ...queue, done });
     expect(events.some((event) => event.startsWith('start b'))).toBe(false);
   });
 

@@ -28,7 +28,7 @@ export interface Queue {
   /** Whether the arm is still wanted, given what has been done by now. */
   wanted(arm: Arm): boolean;
   start(arm: Arm, slot: number): Promise<boolean>;
-  done(arm: Arm): void;
+  done(arm: Arm): Promise<void>;
 }
 
 /**
@@ -46,8 +46,8 @@ export async function runTogether(queue: Queue): Promise<void> {
   const launch = (arm: Arm, slot: number) => {
     const end = queue
       .start(arm, slot)
-      .then((finished) => {
-        if (finished) queue.done(arm);
+      .then(async (finished) => {
+        if (finished) await queue.done(arm);
       })
       .catch((error) => failures.push(error))
       .finally(() => {

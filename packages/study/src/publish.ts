@@ -17,11 +17,11 @@ export interface Published {
   missing: readonly string[];
 }
 
-export function publish(directory: string, published: Published): void {
+export async function publish(directory: string, published: Published): Promise<void> {
   const { config, command, report, records, missing } = published;
   const page = pageOf(published);
-  writeReport(join(directory, 'report.html'), page);
-  writePictures(join(directory, 'pictures'), page);
+  await writeReport(join(directory, 'report.html'), page);
+  await writePictures(join(directory, 'pictures'), page);
   const { title, findings, rows } = report;
   const environments = distinct(records.map(({ environment }) => environment));
   const times = timesOf(records);

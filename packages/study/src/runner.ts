@@ -85,7 +85,7 @@ export async function runStudy(study: Study, config: StudyConfig, options: Runne
   } finally {
     release();
   }
-  publishStanding(study, config, standing, options.commandLine);
+  await publishStanding(study, config, standing, options.commandLine);
   return missingArms(study, config, standing).length === 0;
 }
 
@@ -107,11 +107,11 @@ async function runArms(study: Study, config: StudyConfig, standing: Standing, op
     if (whySkipped) log(`${placed(arm)}: skipped: ${whySkipped}`);
     return !whySkipped;
   };
-  const done = (arm: Arm, record: ArmRecord) => {
+  const done = async (arm: Arm, record: ArmRecord) => {
     records.set(arm.id, record);
     results.set(arm.id, record.result);
     log(`${placed(arm)}: done in ${record.seconds.toFixed(0)} s`);
-    publishStanding(study, config, standing, options.commandLine);
+    await publishStanding(study, config, standing, options.commandLine);
   };
   if (together) {
     await runTogether({
@@ -129,7 +129,7 @@ async function runArms(study: Study, config: StudyConfig, standing: Standing, op
     if (records.has(arm.id) || signal.aborted || !wanted(arm.id) || !isNeeded(arm)) continue;
     const record = await runArm(study, config, standing, options, { ...shared, ...toldBy(placed(arm)) }, arm, prepared);
     if (record === undefined) break;
-    done(arm, record);
+    await done(arm, record);
   }
 }
 
@@ -204,11 +204,16 @@ function missingArms(study: Study, config: StudyConfig, { arms, records, results
 }
 
 /** Writes the report of what there is; nothing where nothing is done. */
-export function publishStanding(study: Study, config: StudyConfig, standing: Standing, command: string): void {
+export async function publishStanding(
+  study: Study,
+  config: StudyConfig,
+  standing: Standing,
+  command: string,
+): Promise<void> {
   const { folder, arms, records, results } = standing;
   if (records.size === 0) return;
   const inOrder = arms.flatMap(({ id }) => records.get(id) ?? []);
   const report = study.report(config, results);
   const missing = missingArms(study, config, standing);
-  publish(folder.results, { config, command, report, records: inOrder, missing });
+  await publish(folder.results, { config, command, report, records: inOrder, missing });
 }

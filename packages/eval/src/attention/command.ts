@@ -37,8 +37,8 @@ export async function drawAttention(checkpoint: OpenedCheckpoint, args: Attentio
   const labels = tokenLabels(tokens, (ids) => tokenizer.decode(ids));
   const { attention } = model.config;
   const report = attentionReport({ directory, attention, text }, labels, maps);
-  writeReport(args.output, report);
-  const names = args.pictures === undefined ? [] : writePictures(args.pictures, report);
+  await writeReport(args.output, report);
+  const names = args.pictures === undefined ? [] : await writePictures(args.pictures, report);
   const said = names.length > 0 ? ` and ${names.length} SVG files in ${args.pictures}` : '';
   if (args.json) {
     const heads = maps.map(({ layer, head, weights, remainder }) => ({

@@ -4,7 +4,7 @@ import { selectBackend } from '@stickbreaking/core';
 import { type AttentionConfig, attentionKind } from '@stickbreaking/model';
 import { type OpenedCheckpoint, openCheckpoint } from '../checkpoint.js';
 import { runPrompts } from '../generation/run_prompts.js';
-import { pictureStyle } from '../report/canvas.js';
+import { pictureStyle } from '../report/picture_style.js';
 import { drawBlock } from '../report/report.js';
 import { type AttentionMap, attentionMaps } from './maps.js';
 import { attentionPicture, tokenLabels } from './picture.js';
@@ -86,9 +86,9 @@ export class AttentionLooker {
     const reach = Array.from({ length: numLayers }, (_, l) =>
       maps.filter((map) => map.layer === l).map((map) => reachOf(map, ids.length)),
     );
-    const pictures = maps
-      .filter((map) => map.layer === layer)
-      .map((map) => drawBlock(attentionPicture(map, { labels: tokens, caption: `Head ${map.head}` }))!);
+    const ofLayer = maps.filter((map) => map.layer === layer);
+    const blocks = ofLayer.map((map) => attentionPicture(map, { labels: tokens, caption: `Head ${map.head}` }));
+    const pictures = await Promise.all(blocks.map(async (block) => (await drawBlock(block))!));
     return {
       ...{ checkpoint: directory, attention, leavesRemainder: attentionKind(attention).leavesRemainder(attention) },
       ...{ tokens, cut: all.length > ids.length, reach, layer, pictures, style: pictureStyle, continuation },

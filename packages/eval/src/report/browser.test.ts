@@ -76,7 +76,7 @@ describe.skipIf(!chromiumPath)('the report in a browser', () => {
   let browser: Browser;
 
   beforeAll(async () => {
-    writeReport(file, report);
+    await writeReport(file, report);
     browser = await chromium.launch({ executablePath: chromiumPath!, args: [...chromiumFlags, '--disable-gpu'] });
   });
 

@@ -5,11 +5,11 @@
 import { join } from 'node:path';
 import { makeDirectory, replaceFile, writeOutput } from '@stickbreaking/base/node';
 import { type Bar, type BarsOptions, barsStyle, renderBars } from './bars.js';
-import { pictureStyle, standaloneSvg } from './canvas.js';
 import type { Curve } from './curve.js';
-import { type CurvesOptions, drawCurves } from './curves.js';
+import type { CurvesOptions } from './curves.js';
 import { type Finding, sortFindings, summariseFindings, verdictWords } from './findings.js';
-import { drawMatrix, type MatrixOptions } from './matrix.js';
+import type { MatrixOptions } from './matrix.js';
+import { pictureStyle, standaloneSvg } from './picture_style.js';
 
 export type { Curve, CurvePoint } from './curve.js';
 export type { Finding } from './findings.js';
@@ -47,26 +47,27 @@ export interface Report {
 }
 
 /** Writes the report, replacing the file atomically. */
-export function writeReport(path: string, report: Report): void {
-  writeOutput(path, renderReport(report));
+export async function writeReport(path: string, report: Report): Promise<void> {
+  writeOutput(path, await renderReport(report));
 }
 
 /** Writes each picture that has a name as `<directory>/<name>.svg`; returns the names. */
-export function writePictures(directory: string, report: Report): string[] {
+export async function writePictures(directory: string, report: Report): Promise<string[]> {
   makeDirectory(directory);
-  const pictures = picturesOf(report.blocks);
+  const pictures = await picturesOf(report.blocks);
   for (const { name, svg } of pictures) {
     replaceFile(join(directory, `${name}.svg`), standaloneSvg(svg));
   }
   return pictures.map(({ name }) => name);
 }
 
-function picturesOf(blocks: readonly ReportBlock[]): { name: string; svg: string }[] {
-  return blocks.flatMap((block) => {
-    if (block.kind === 'row') return picturesOf(block.blocks);
-    const svg = drawBlock(block);
+async function picturesOf(blocks: readonly ReportBlock[]): Promise<{ name: string; svg: string }[]> {
+  const pictures = blocks.map(async (block) => {
+    if (block.kind === 'row') return await picturesOf(block.blocks);
+    const svg = await drawBlock(block);
     return svg && 'name' in block && block.name ? [{ name: block.name, svg }] : [];
   });
+  return (await Promise.all(pictures)).flat();
 }
 
 /**
@@ -74,13 +75,15 @@ function picturesOf(blocks: readonly ReportBlock[]): { name: string; svg: string
  *
  * @param isNarrow for screens as narrow as a phone's; undefined also where it does not fit there
  */
-export function drawBlock(block: ReportBlock, isNarrow = false): string | undefined {
-  if (block.kind === 'curves') return drawCurves(block.curves, block, isNarrow);
-  return block.kind === 'matrix' ? drawMatrix(block, isNarrow) : undefined;
+export async function drawBlock(block: ReportBlock, isNarrow = false): Promise<string | undefined> {
+  if (block.kind !== 'curves' && block.kind !== 'matrix') return undefined;
+  // Observable Plot and a DOM take a while to load, which a program without pictures is spared.
+  const { drawCurves, drawMatrix } = await import('./drawing.js');
+  return block.kind === 'curves' ? drawCurves(block.curves, block, isNarrow) : drawMatrix(block, isNarrow);
 }
 
 /** The report as HTML. */
-export function renderReport({ title, blocks }: Report): string {
+export async function renderReport({ title, blocks }: Report): Promise<string> {
   return `<!doctype html>
 <html lang="en">
 <head>
@@ -92,14 +95,18 @@ export function renderReport({ title, blocks }: Report): string {
 <body>
 <main>
 <h1>${escapeHtml(title)}</h1>
-${blocks.map(renderBlock).join('\n')}
+${await renderBlocks(blocks)}
 </main>
 </body>
 </html>
 `;
 }
 
-function renderBlock(block: ReportBlock): string {
+async function renderBlocks(blocks: readonly ReportBlock[]): Promise<string> {
+  return (await Promise.all(blocks.map(renderBlock))).join('\n');
+}
+
+async function renderBlock(block: ReportBlock): Promise<string> {
   switch (block.kind) {
     case 'heading':
       return `<h2>${escapeHtml(block.text)}</h2>`;
@@ -118,10 +125,10 @@ function renderBlock(block: ReportBlock): string {
     case 'scale':
       return `<p class="scale">${escapeHtml(block.label)}: 0 <span></span> ${block.largest}</p>`;
     case 'row':
-      return `<div class="row">${block.blocks.map(renderBlock).join('\n')}</div>`;
+      return `<div class="row">${await renderBlocks(block.blocks)}</div>`;
     case 'curves':
     case 'matrix':
-      return renderFigure(drawBlock(block)!, drawBlock(block, true), block.caption);
+      return renderFigure((await drawBlock(block))!, await drawBlock(block, true), block.caption);
     case 'files':
       return `<p>${block.files.map(({ path, text }) => `<a href="${escapeHtml(encodeURI(path))}">${escapeHtml(text)}</a>`).join(' · ')}</p>`;
   }

@@ -98,7 +98,7 @@ export async function quickstart({
   }
 
   const elapsed = Number(secondsSince(start));
-  const report = writeQuickstartReport(directory, {
+  const report = await writeQuickstartReport(directory, {
     models: trained,
     prompt,
     temperature,

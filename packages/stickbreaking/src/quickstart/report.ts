@@ -29,7 +29,10 @@ interface Told {
 }
 
 /** Writes `report.html`, `results.csv` and its pictures into `directory`; gives what is printed of it. */
-export function writeQuickstartReport(directory: string, told: Told): { path: string; table: string; finding: string } {
+export async function writeQuickstartReport(
+  directory: string,
+  told: Told,
+): Promise<{ path: string; table: string; finding: string }> {
   const path = join(directory, 'report.html');
   const columns = ['length', ...told.models.map(({ name }) => `perplexity, ${name}`)];
   const rows = told.models[0]!.results.map(({ length }, i) => [
@@ -44,8 +47,8 @@ export function writeQuickstartReport(directory: string, told: Told): { path: st
     }),
   );
   replaceFile(join(directory, 'results.csv'), toCsv(numbers));
-  writeReport(path, report);
-  writePictures(directory, report);
+  await writeReport(path, report);
+  await writePictures(directory, report);
   return { path, table: alignColumns([columns, ...rows], '   '), finding };
 }
 
