@@ -99,15 +99,17 @@ step agree 90 "$(on 0) $(small 1) & a=\$!; $(on "$((last - 1)),$last") $(small 2
   for one in 1 2 all; do cp $runs/\$one/metrics.jsonl $out/agree-\$one.jsonl; done"
 together
 
-step all 60 "$every bench cuda-train --gpus $gpus $(to all)"
-step all-skipping 60 "bench cuda-train --gpus $gpus $(to all)"
-step all-softmax 60 "$every bench cuda-train --gpus $gpus $soft $(to all)"
+# Few steps, in two turns with and without communication.
+few='--steps 3 --turns 2'
+step all 60 "$every bench cuda-train --gpus $gpus $few $(to all)"
+step all-skipping 60 "bench cuda-train --gpus $gpus $few $(to all)"
+step all-softmax 60 "$every bench cuda-train --gpus $gpus $soft $few $(to all)"
 if [ "$half" -gt 1 ]; then
-  step half 60 "$every $(on "$first_half") bench cuda-train --gpus $half $(to half) & a=\$!
-    $every $(on "$second_half") bench cuda-train --gpus $half $soft $(to half) >$out/half-softmax.log 2>&1; wait \$a"
+  step half 60 "$every $(on "$first_half") bench cuda-train --gpus $half $few $(to half) & a=\$!
+    $every $(on "$second_half") bench cuda-train --gpus $half $soft $few $(to half) >$out/half-softmax.log 2>&1; wait \$a"
 fi
-step 3b 80 "$every bench cuda-train --gpus $gpus --config configs/3b.yaml --sequences 2 --steps 4 $(to all)"
-[ -z "$mixture" ] || step mixture 120 "bench cuda-train --gpus $gpus --config configs/moe-6.5b.yaml --shard gradients --sequences 2 --steps 3 $(to all)"
+step 3b 80 "$every bench cuda-train --gpus $gpus --config configs/3b.yaml --sequences 2 --steps 2 --turns 2 $(to all)"
+[ -z "$mixture" ] || step mixture 120 "bench cuda-train --gpus $gpus --config configs/moe-6.5b.yaml --shard gradients --sequences 2 --steps 2 --turns 2 --memory $(to all)"
 step nccl 40 "bench nccl --gpus $gpus $(to all)"
 
 touch "$BUSY"
@@ -134,6 +136,8 @@ step kill 60 "$(small killed --gpus "$gpus" stages.0.steps=100000 checkpoints.ev
 together
 if [ -n "$ddp" ]; then
   [ "$gpus" -ge 4 ] || step pytorch-one 150 "$(torch 0 29501 ddp)"
+  # Where the last one is cut off, the rest has been said.
+  bench eight "$out" "$gpus" >/dev/null
   step pytorch-fsdp 150 "$(torch "$everyone" 29503 fsdp)"
 fi
 bench eight "$out" "$gpus"
