@@ -8,6 +8,7 @@ import type { TaskDefinition } from './tasks/definition.js';
 import { metricsOf, summarise } from './tasks/scores.js';
 import { type Harness, harnesses, type Suite, suiteOf } from './tasks/suite/index.js';
 import { defaultRuler } from './tasks/suite/ruler.js';
+import { withTaskFiles } from './tasks/yaml/load.js';
 
 /** Which suite a command speaks of. */
 export interface SuiteArguments {
@@ -42,6 +43,23 @@ export const suiteOptions = {
   'ruler-samples': { type: 'number', default: defaultRuler.samples, describe: 'RULER: texts of each length' },
 } as const;
 
+/** More tasks than the suite's own. */
+export const includePathOption = {
+  'include-path': {
+    type: 'string',
+    alias: 'include_path',
+    describe: 'folder of task files, whose tasks go before ours of the same name',
+  },
+} as const;
+
+interface ListArguments extends SuiteArguments {
+  includePath: string | undefined;
+  json: boolean;
+}
+
+const withIncluded = (args: ListArguments): Suite =>
+  args.includePath === undefined ? suiteFrom(args) : withTaskFiles(suiteFrom(args), [args.includePath]);
+
 export const suiteFrom = (args: SuiteArguments): Suite => {
   const { harness, mathEqualStrings, rulerForm, rulerLengths, rulerSamples } = args;
   if (!(Number.isInteger(rulerSamples) && rulerSamples > 0 && rulerSamples <= MOST_SAMPLES)) {
@@ -54,16 +72,17 @@ export const suiteFrom = (args: SuiteArguments): Suite => {
 
 /** sb-eval tasks */
 export function listMain(argv: string[]): Promise<number> {
-  return runCommand<SuiteArguments & { json: boolean }>(
+  return runCommand<ListArguments>(
     argv,
     (parser) =>
       parser
         .scriptName('sb-eval tasks')
         .usage('$0\n\nLists tasks and groups.')
         .options(suiteOptions)
+        .options(includePathOption)
         .options(jsonOption) as never,
     async (args) => {
-      const { tasks, groups } = suiteFrom(args);
+      const { tasks, groups } = withIncluded(args);
       if (args.json) {
         printJson({ tasks: [...tasks.values()].map(described), groups: [...groups.values()] });
         return;
@@ -94,7 +113,7 @@ function described(task: TaskDefinition) {
 
 /** sb-eval score */
 export function scoreMain(argv: string[]): Promise<number> {
-  return runCommand<SuiteArguments & { files: string[]; json: boolean }>(
+  return runCommand<ListArguments & { files: string[] }>(
     argv,
     (parser) =>
       parser
@@ -108,9 +127,10 @@ export function scoreMain(argv: string[]): Promise<number> {
           }),
         )
         .options(suiteOptions)
+        .options(includePathOption)
         .options(jsonOption) as never,
     async (args) => {
-      const { tasks } = suiteFrom(args);
+      const { tasks } = withIncluded(args);
       const definitionOf = (name: string) => {
         const found = tasks.get(name);
         if (!found) throw new UserError(`there is no task '${shown(name)}' to score; \`sb-eval tasks\` lists them.`);

@@ -440,6 +440,18 @@ describe('sb-eval tasks and score', () => {
     expect(stdout).toMatch(/^mmlu: mmlu_stem, /m);
   });
 
+  it('list the tasks of task files too', async () => {
+    const folder = at('own-tasks');
+    mkdirSync(folder);
+    const lines = ['task: own', 'dataset_path: someone/own', 'test_split: test', 'output_type: multiple_choice'];
+    lines.push('doc_to_text: "{{question}}"', 'doc_to_target: answer', 'doc_to_choice: ["yes", "no"]');
+    writeFileSync(join(folder, 'own.yaml'), lines.join('\n'));
+    const { stdout, stderr } = await run('tasks', '--include-path', folder, '--json');
+    expect(stderr).toBe('');
+    const named = JSON.parse(stdout).tasks.map(({ name }: { name: string }) => name);
+    expect(named).toEqual(expect.arrayContaining(['own', 'hellaswag']));
+  });
+
   it('scores samples again, also those of the harness', async () => {
     const output = at('again');
     const { results: first } = await results(

@@ -5,7 +5,7 @@ import { type SpecialTokenArguments, specialTokenOptions } from '@stickbreaking/
 import { verifyOption } from './checkpoint.js';
 import type { BosRule } from './runner/tokens.js';
 import { BATCH_TOKENS } from './scoring.js';
-import { type SuiteArguments, suiteOptions } from './suite_cli.js';
+import { includePathOption, type SuiteArguments, suiteOptions } from './suite_cli.js';
 
 export interface TaskArguments extends SuiteArguments, SpecialTokenArguments {
   checkpoint: string;
@@ -48,11 +48,7 @@ export function taskOptions(parser: Argv) {
       demandOption: true,
       describe: 'tasks, groups, globs and task files (.yaml); `sb-eval tasks` lists them',
     })
-    .option('include-path', {
-      type: 'string',
-      alias: 'include_path',
-      describe: 'folder of task files, whose tasks go before ours of the same name',
-    })
+    .options(includePathOption)
     .option('data-dir', {
       type: 'string',
       describe: 'folder of data sets, as <owner>/<name>/<config>/<split>-*.parquet',

@@ -231,8 +231,8 @@ describe('models and health', () => {
 });
 
 describe('what is refused', () => {
-  const post = (url: string, body: string, type = 'application/json') =>
-    fetch(`${url}/v1/completions`, { method: 'POST', body, headers: { 'content-type': type } });
+  const post = (url: string, body: string, type = 'application/json', path = 'completions') =>
+    fetch(`${url}/v1/${path}`, { method: 'POST', body, headers: { 'content-type': type } });
 
   it.each([
     [{ max_tokens: 5000, prompt: 'The' }, 400, /at most 4096/],
@@ -252,6 +252,24 @@ describe('what is refused', () => {
     const { error } = (await response.json()) as { error: { message: string; type: string } };
     expect(error.message).toMatch(message);
     expect(error.type).toBe('invalid_request_error');
+  });
+
+  it.each([
+    [
+      [
+        { type: 'text', text: 'What is this?' },
+        { type: 'image_url', image_url: { url: 'data:,' } },
+      ],
+      'messages.0.content.1.type: expected text; this model reads nothing else',
+    ],
+    [[{ type: 'text' }], /^messages\.0\.content\.0\.text: .*expected string/],
+    [5, /^messages\.0\.content: .*expected string/],
+  ])('messages whose parts are no text, by name', async (content, message) => {
+    const { url } = await serve();
+    const body = JSON.stringify({ messages: [{ role: 'user', content }] });
+    const response = await post(url, body, undefined, 'chat/completions');
+    expect(response.status).toBe(400);
+    expect(((await response.json()) as { error: { message: string } }).error.message).toMatch(message);
   });
 
   it('what is no JSON, from a form, too large, elsewhere', async () => {

@@ -42,7 +42,18 @@ function toApiError(error: unknown): ApiError {
 export function parseBody<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
+  const issue = innermost(parsed.error.issues[0]!);
   const field = issue.path.map(String).join('.');
   throw new ApiError(400, `${field || 'the body'}: ${issue.message}`, field || null);
 }
+
+/** Where a value fits none of several forms, what is wrong with it in the form that it comes nearest to. */
+function innermost(issue: z.core.$ZodIssue): { path: PropertyKey[]; message: string } {
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0 || issue.message !== NO_FORM) return issue;
+  const found = issue.errors.flatMap(([first]) => (first ? [innermost(first)] : []));
+  const nearest = found.reduce((best, one) => (one.path.length > best.path.length ? one : best));
+  return { path: [...issue.path, ...nearest.path], message: nearest.message };
+}
+
+/** What zod says where no form says anything of its own. */
+const NO_FORM = 'Invalid input';
