@@ -97,6 +97,9 @@ function drawCells(
 ): void {
   const { values, rows, columns, marked = [], describe, showValues } = options;
   const [x, y] = [scale('x'), scale('y')];
+  // Near the cell, which may have been scrolled to, and inside of the picture.
+  const end = x.apply(columns.length - 1) + (x.bandwidth ?? size);
+  const saidX = (cell: number) => Math.max(4, Math.min(cell - 120, end - 320));
   for (let row = 0; row < rows.length; row++) {
     for (let column = 0; column < columns.length; column++) {
       const value = values[row * columns.length + column]!;
@@ -107,7 +110,7 @@ function drawCells(
       // What it says appears below the picture where it is pointed at or tapped; the keyboard passes it over.
       const cell = create('g', { class: 'sb-point', tabindex: -1 });
       cell.append(create('rect', { ...place, class: 'sb-cell', 'fill-opacity': Number(share.toFixed(3)) }));
-      cell.append(create('text', { x: 4, y: saidY, class: 'sb-said', 'text-anchor': 'start' }, said));
+      cell.append(create('text', { x: saidX(place.x), y: saidY, class: 'sb-said', 'text-anchor': 'start' }, said));
       svg.append(cell);
       if (!showValues) continue;
       const middle = { x: place.x + place.width / 2, y: place.y + place.height / 2 + 4 };

@@ -192,7 +192,7 @@ th:first-child, td:first-child { text-align: left; }
 .findings .disagrees td:first-child { border-left: 6px solid var(--mark); }
 .findings .open td:first-child { border-left: 6px dotted #8a8a8a; }
 .findings .agrees td:first-child { border-left: 6px solid var(--weight); }
-.scale span { display: inline-block; width: 8rem; height: .8rem; vertical-align: middle; border: 1px solid var(--faint); background: linear-gradient(to right, transparent, var(--weight)); print-color-adjust: exact; }
+.scale span { display: inline-block; width: 8rem; height: .8rem; vertical-align: middle; border: 1px solid var(--faint); background: linear-gradient(to right, transparent, var(--weight)) padding-box; print-color-adjust: exact; }
 .row { display: flex; flex-wrap: wrap; gap: 0 1.5rem; } .row figure { max-width: 100%; margin: .75rem 0; }
 h1, h2, p, dd, figcaption { overflow-wrap: anywhere; }
 pre { overflow-x: auto; font-size: .85rem; white-space: pre-wrap; overflow-wrap: anywhere; } summary { cursor: pointer; }
