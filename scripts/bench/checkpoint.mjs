@@ -11,14 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { replaceFile, syncDirectoryWithFiles } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
-import {
-  LlamaModel,
-  MODEL_FILE,
-  OPTIMIZER_FILE,
-  readSafetensors,
-  verifyChecksums,
-  writeSafetensors,
-} from '@stickbreaking/model';
+import { LlamaModel, MODEL_FILE, OPTIMIZER_FILE, writeSafetensors } from '@stickbreaking/model';
 import { CheckpointStore, loadRunConfig, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import { timed } from './checkpoint/timed.mjs';
 import { machine, median, writeReport } from './measure.mjs';
