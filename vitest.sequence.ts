@@ -2,14 +2,17 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** The files that take half a minute and more, longest first; vitest alone goes by size where it has not timed them. */
 export const LONGEST = [
-  'train/src/parallel/processes',
-  'cuda/src/compile',
   'conformance/run_conformance',
+  'train/src/parallel/processes',
   'scripts/pack',
-  'train/src/command',
-  'study/src/cli',
-  'eval/src/command',
+  'cuda/src/compile',
+  'model/src/gpu_memory',
   'golden/golden',
+  'data/src/prepare_shards',
+  'study/src/resume',
+  'train/src/command',
+  'eval/src/command',
+  'study/src/cli',
 ];
 
 /**
