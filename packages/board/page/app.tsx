@@ -10,7 +10,7 @@ import { Samples } from './samples.js';
 import { type Change, type Settings, tabs, useSettings } from './settings.js';
 import type { Shown } from './shown.js';
 import { chosenOf, type Source, useSource } from './source.js';
-import { useMedia } from './use_media.js';
+import { useMedia, usePrinting } from './use_media.js';
 
 const stateText: Record<Source['state'], string> = {
   file: '',
@@ -22,7 +22,8 @@ const stateText: Record<Source['state'], string> = {
 export function App() {
   const [settings, change] = useSettings();
   const source = useSource(settings.selected);
-  const isDark = useMedia('(prefers-color-scheme: dark)');
+  const isPrinted = usePrinting();
+  const isDark = useMedia('(prefers-color-scheme: dark)') && !isPrinted;
   const names = source.runs.map(({ summary }) => summary.name);
   const selected = chosenOf(settings.selected, names);
   const chosen = source.runs.filter(({ summary }) => selected.includes(summary.name));

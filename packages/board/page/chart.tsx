@@ -1,5 +1,5 @@
 /** One chart: uPlot draws the lines; below are the values at the cursor, or the last ones. */
-import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type uPlot from 'uplot';
 import { type Line, rangeWithoutOutliers, sampleOf, smooth, thinOut, valueAt, within } from '../src/series.js';
 import { formatCount, formatSeconds } from './look.js';
@@ -36,7 +36,7 @@ export function Chart({ title, lines, settings, format, fromZero, isDark, onZoom
   const [at, setAt] = useState<number | undefined>(undefined);
   const drawn = useMemo(
     () => lines.map(({ line, ...look }) => ({ ...look, ...prepared(line, settings) })),
-    [lines.map(({ line }) => line.y), smoothing, logX, logY, zoom, x].flat(),
+    [lines.map(({ line, colour }) => [line.y, colour]), smoothing, logX, logY, zoom, x].flat(2),
   );
   const range = cutOutliers ? rangeWithoutOutliers(drawn.flatMap(({ smoothed }) => smoothed.y)) : undefined;
   const view = useRef({ zoom, range, onZoom, setAt });
@@ -50,8 +50,9 @@ export function Chart({ title, lines, settings, format, fromZero, isDark, onZoom
     fromZero,
     smoothing > 0,
   ]);
-  useEffect(() => {
-    const made = makePlot(place.current!, drawn, { logX, logY, fromZero, format, formatX, view });
+  // At once, as paper does not wait.
+  useLayoutEffect(() => {
+    const made = makePlot(place.current!, drawn, { logX, logY, fromZero, isDark, format, formatX, view });
     plot.current = made;
     const observer = new ResizeObserver(([entry]) =>
       made.setSize({ width: entry!.contentRect.width, height: made.height }),
@@ -63,7 +64,7 @@ export function Chart({ title, lines, settings, format, fromZero, isDark, onZoom
       plot.current = undefined;
     };
   }, [shape]);
-  useEffect(() => plot.current && setData(plot.current, drawn), [drawn, shape, range?.join()]);
+  useLayoutEffect(() => plot.current && setData(plot.current, drawn), [drawn, shape, range?.join()]);
   const xLabel = x === 'time' ? 'time worked' : x;
   const scaleWords = [logY && 'logarithmic', logX && `by the logarithm of ${xLabel}`, !logX && `by ${xLabel}`].filter(
     Boolean,

@@ -45,10 +45,10 @@ export function drawNames(u: uPlot, lines: readonly PlotLine[], font: string): v
   ctx.restore();
 }
 
-/** As much of the name as there is room for. */
+/** As much of the name as there is room for: its end, as runs differ there. */
 function fitting(context: CanvasRenderingContext2D, name: string, room: number): string {
   if (context.measureText(name).width <= room) return name;
   let length = name.length;
-  while (length > 1 && context.measureText(`${name.slice(0, length)}…`).width > room) length--;
-  return `${name.slice(0, length)}…`;
+  while (length > 1 && context.measureText(`…${name.slice(-length)}`).width > room) length--;
+  return `…${name.slice(-length)}`;
 }

@@ -17,16 +17,17 @@ export interface PlotOptions {
   logX: boolean;
   logY: boolean;
   fromZero: boolean;
+  isDark: boolean;
   format: (value: number) => string;
   formatX: (value: number) => string;
   view: { current: View };
 }
 
 const HEIGHT = 260;
+const inks = { light: { ink: '#1b1b1b', grid: '#00000018' }, dark: { ink: '#e8e8e8', grid: '#ffffff1c' } };
 
 export function makePlot(place: HTMLElement, lines: readonly PlotLine[], options: PlotOptions): uPlot {
-  const style = getComputedStyle(document.documentElement);
-  const [ink, grid] = [style.getPropertyValue('--ink'), style.getPropertyValue('--grid')];
+  const { ink, grid } = options.isDark ? inks.dark : inks.light;
   const font = '12px system-ui, sans-serif';
   const { format, formatX, view } = options;
   const isBytes = countsBytes(options);
