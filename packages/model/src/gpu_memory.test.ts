@@ -190,6 +190,8 @@ describe('the memory of each of several GPUs is within 3 %', () => {
     [4, 'weights'],
     [4, 'optimizer', 'in order'],
     [4, 'optimizer', 'of a mixture', mixture],
+    [4, 'gradients', 'of a mixture', mixture],
+    [4, 'weights', 'of a mixture', mixture],
   ])('%d, %s %s', (gpus, shard, what = '', more = {}) => {
     // Once each: what several share stays, as it does until a run ends.
     const config = modelOf({ numKvHeads: 2, tieEmbeddings: true, mup: { residualMultiplier: 0.22 }, ...more });

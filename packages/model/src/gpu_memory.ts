@@ -73,16 +73,17 @@ export function estimateTrainingMemory(
   const { tokens, recompute = 'none', gpus = 1, accumulates = false } = options;
   const shard = gpus > 1 ? (options.shard ?? 'optimizer') : 'optimizer';
   const { hiddenSize, numLayers, vocabSize } = config;
-  const { parameters, copied, inLayers } = countWeights(config);
+  const { parameters, copied, inLayers, inEightBits } = countWeights(config);
   const moments = 2 * (options.momentType === 'bfloat16' ? BFLOAT16 : FLOAT32);
-  const eight = options.precision === 'fp8' ? BOTH_SIDES * inLayers : 0;
+  const eight = options.precision === 'fp8' ? BOTH_SIDES * inEightBits : 0;
   const layerOf = inLayers / numLayers;
   const bucket = layerOf * Math.min(numLayers, Math.ceil(LEAST_BUCKET / layerOf));
   const outside = copied - inLayers;
-  const whole =
-    shard === 'weights' ? parameters / gpus + Math.min(inLayers, WEIGHTS_AHEAD * bucket) + outside : parameters;
-  const copies = BFLOAT16 * (gpus > 1 ? whole : copied) + eight;
-  const state = ((FLOAT32 + moments) * parameters) / gpus + copies + WORKSPACE;
+  // Where each GPU keeps its part of the weights, so many buckets of the layers' are there besides.
+  const whole = (buckets: number) =>
+    shard === 'weights' ? parameters / gpus + Math.min(inLayers, buckets * bucket) + outside : parameters;
+  const copies = (buckets: number) => BFLOAT16 * (gpus > 1 ? whole(buckets) : copied) + eight;
+  const state = (buckets: number) => ((FLOAT32 + moments) * parameters) / gpus + copies(buckets) + WORKSPACE;
   const allGradients = FLOAT32 * parameters;
 
   const hidden = BFLOAT16 * hiddenSize * tokens;
@@ -106,36 +107,49 @@ export function estimateTrainingMemory(
   const beside = recompute === 'attention' ? hidden : attention;
   const backward = Math.max(beside + inFeedForward, inAttention) + extra;
   const others = (layers: number) => Math.max(0, layers - 1) * kept + hidden;
-  // Where GPUs share the gradients, a sum is left in parts once it is made.
+  // Where GPUs share the gradients, a sum is left in parts once it is made; memory for a GPU's own is there all the time.
   const behind = (made: number) => Math.min(made, FLOAT32 * (GRADIENTS_BEHIND * bucket + outside));
   const ordered = gpus > 1 && options.orderedSums === true;
   // In order, they are added where they arrive: of two buckets, as a bucket is on its way while the one before it is added.
   const gradients = (made: number) => {
     if (shard === 'optimizer' && !ordered) return accumulates ? allGradients : made;
-    return (accumulates ? allGradients : made) / gpus + (ordered ? 2 : 1) * behind(made);
+    return allGradients / gpus + (ordered ? 2 : 1) * behind(made);
   };
   const peaks = [
-    { gradients: gradients(0), activations: numLayers * kept + ends + lossForward },
-    { gradients: gradients(headGradient), activations: numLayers * kept + ends + lossBackward },
-    { gradients: gradients(headGradient), activations: others(numLayers) + backward },
-    { gradients: gradients(allGradients - embeddingGradient), activations: others(1) + backward },
-    { gradients: ordered ? gradients(allGradients) : allGradients, activations: 2 * hidden },
-  ].map((one) => ({ state, ...one, total: state + one.gradients + one.activations }));
+    // At the loss, the last layers' weights alone.
+    { buckets: 1, gradients: gradients(0), activations: numLayers * kept + ends + lossForward },
+    { buckets: 1, gradients: gradients(headGradient), activations: numLayers * kept + ends + lossBackward },
+    { buckets: WEIGHTS_AHEAD, gradients: gradients(headGradient), activations: others(numLayers) + backward },
+    {
+      ...{ buckets: WEIGHTS_AHEAD, gradients: gradients(allGradients - embeddingGradient) },
+      activations: others(1) + backward,
+    },
+    { buckets: 1, gradients: gradients(allGradients), activations: 2 * hidden },
+  ].map(({ buckets, ...one }) => ({
+    state: state(buckets),
+    ...one,
+    total: state(buckets) + one.gradients + one.activations,
+  }));
   return peaks.reduce((most, one) => (one.total > most.total ? one : most));
 }
 
-/** All weights; those that a matmul reads, in bfloat16, so that there are copies of them; and of these the layers'. */
-function countWeights(config: LlamaConfig): { parameters: number; copied: number; inLayers: number } {
-  let [parameters, copied, inLayers] = [0, 0, 0];
+/**
+ * All weights; those that a matmul reads, in bfloat16, so that there are copies of them; of these the layers', and of them those
+ * that may be read in eight bits, which experts' are not.
+ */
+function countWeights(config: LlamaConfig) {
+  let [parameters, copied, inLayers, inEightBits] = [0, 0, 0, 0];
   for (const [name, shape] of parameterShapes(config)) {
     const size = shape.reduce((product, length) => product * length, 1);
     parameters += size;
     const isLookedUp = name === 'model.embed_tokens.weight' && !config.tieEmbeddings;
     if (!name.endsWith('.weight') || shape.length < 2 || isLookedUp || name.includes('head_norm')) continue;
     copied += size;
-    if (name.startsWith('model.layers.') && shape.length === 2) inLayers += size;
+    if (!name.startsWith('model.layers.')) continue;
+    inLayers += size;
+    if (shape.length === 2) inEightBits += size;
   }
-  return { parameters, copied, inLayers };
+  return { parameters, copied, inLayers, inEightBits };
 }
 
 /** Bytes that a layer's two halves save for their backward, and what their backward holds beside that. */
