@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { basename, join, resolve, sep } from 'node:path';
 import { actionOf, EXIT, explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
 import {
+  makeDirectory,
   readWhole,
   removeLeftovers,
   replaceFile,
@@ -143,7 +144,7 @@ export class CheckpointStore {
     const temporary = writingDirectory(this.directory, state.step);
     try {
       rmSync(temporary, { recursive: true, force: true });
-      mkdirSync(temporary, { recursive: true });
+      this.makeWriting(state.step);
       const sums = content.writeTensors(temporary);
       await this.complete(content, temporary, sums);
     } catch (error) {
@@ -173,7 +174,12 @@ export class CheckpointStore {
   /** Makes the directory in which several processes write the tensors of a checkpoint. */
   make(step: number): void {
     this.discard(step);
-    mkdirSync(writingDirectory(this.directory, step), { recursive: true });
+    this.makeWriting(step);
+  }
+
+  private makeWriting(step: number): void {
+    makeDirectory(this.directory);
+    mkdirSync(writingDirectory(this.directory, step));
   }
 
   /** Finishes a checkpoint whose tensors several processes have written. Returns its directory. */
