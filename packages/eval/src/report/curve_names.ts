@@ -11,7 +11,7 @@ const SAMPLE = { length: 28, gap: 6 };
 /** Between a curve's end and its name. */
 const LEADER = 14;
 /** A name wider than this would leave the curves too little room. */
-const WIDEST = 250;
+const WIDEST = 300;
 
 const widest = (curves: readonly Curve[]) => LETTER * Math.max(0, ...curves.map(({ name }) => name.length + 2));
 
