@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { ids as extensionIds } from './extension/report.js';
 import { ids as extrapolationIds } from './extrapolation/report.js';
 import { loadStudy } from './load.js';
-import { ids as mqrarIds } from './mqrar/report.js';
+import { ids as mqrarIds } from './mqrar/arms.js';
 import { ids as speedIds } from './speed/report.js';
 
 const folder = fileURLToPath(new URL('../../../configs/studies', import.meta.url));

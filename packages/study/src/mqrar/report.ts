@@ -1,12 +1,11 @@
-import { attentionPicture, type Curve, type CurvePoint, type Finding, type ReportBlock } from '@stickbreaking/eval';
+import type { Curve, CurvePoint, Finding, ReportBlock } from '@stickbreaking/eval';
 import { shownRate } from '../config.js';
 import type { Row, StudyReport } from '../study.js';
 import { mean } from '../text/spread.js';
+import { ids, nameOf, percent, type Results } from './arms.js';
 import type { MqrarConfig } from './config.js';
+import { figure4, findExample } from './example.js';
 import { bestOf, examples, fewestPairs, recipesOf, sweep, type Tried, triedOf } from './plan.js';
-import type { MqrarResult } from './run.js';
-
-type Results = ReadonlyMap<string, MqrarResult>;
 
 /** How training sequences differ from those of the final test. */
 function mixture(config: MqrarConfig): string {
@@ -93,9 +92,6 @@ const curveOf = (points: readonly Point[]): CurvePoint[] =>
     return { x: point.pairs, y: mean(shares), ...spread };
   });
 
-/** Rounded down, so that what has not reached the threshold does not look as if it had. */
-const percent = (share: number) => `${(Math.floor(1000 * share + 1e-9) / 10).toFixed(1)} %`;
-
 /** The most pairs up to which every smaller number is solved too, by every seed. */
 function solvedUpTo(config: MqrarConfig, points: readonly Point[], arm: string): number {
   let most = 0;
@@ -110,11 +106,6 @@ function solvedUpTo(config: MqrarConfig, points: readonly Point[], arm: string):
 
 /** The paper's sizes: then its numbers of pairs are to be met; at other sizes the order of the two models is. */
 const atPaperSize = (config: MqrarConfig) => config.task.sequenceLength === 768 && Math.max(...pairsOf(config)) === 192;
-
-/** The arms that the findings are about, by id. */
-export const ids = { stickBreaking: 'stick-breaking', rope: 'softmax+RoPE' } as const;
-
-const nameOf = ({ arms }: MqrarConfig, id: string) => arms.find((arm) => arm.id === id)!.name;
 
 function findPairs(config: MqrarConfig, points: readonly Point[]): Finding[] {
   const { stickBreaking: stick, rope } = ids;
@@ -240,96 +231,6 @@ function courses(config: MqrarConfig, points: readonly Point[]): ReportBlock[] {
       yLabel: 'right answers (%)',
       yDomain: [0, 100],
       curves,
-    },
-  ];
-}
-
-function bestExample(config: MqrarConfig, results: Results, id: string): MqrarResult | undefined {
-  return bestOf(triedOf(examples(config), results).filter(({ arm }) => arm === id))?.result;
-}
-
-function figure4(config: MqrarConfig, results: Results): ReportBlock[] {
-  const { example } = config;
-  const drawn = (example?.arms ?? []).flatMap((id) => {
-    const result = bestExample(config, results, id);
-    return result?.example ? [{ name: nameOf(config, id), result, drawing: result.example }] : [];
-  });
-  if (!example || drawn.length === 0) return [];
-  return [
-    { kind: 'heading', text: 'Attention on the paper’s example (figure 4)' },
-    {
-      kind: 'text',
-      text: `Other models, of ${example.model.numLayers} layers and ${example.model.hiddenSize} dimensions, trained on ${example.pairs} pairs. Each row is a token that looks back, each column one that is looked at; a frame marks, for each question, where its answer stands.`,
-    },
-    ...drawn.map(
-      ({ name, result, drawing }): ReportBlock => ({
-        kind: 'row',
-        blocks: drawing.maps.map((map) =>
-          attentionPicture(
-            {
-              ...map,
-              weights: Float32Array.from(map.weights),
-              remainder: Float32Array.from(map.remainder),
-            },
-            {
-              labels: drawing.labels,
-              caption: `${name}, layer ${map.layer + 1}${drawing.maps.length > 2 ? `, head ${map.head + 1}` : ''} (${percent(result.accuracy)} right answers)`,
-              name: `figure-4-${name.replace(/\W+/g, '-')}-layer-${map.layer + 1}-head-${map.head + 1}`,
-              marked: drawing.questions.map(({ position, answerPosition, expected }) => ({
-                query: position,
-                key: answerPosition,
-                label: `the answer ${expected} stands here`,
-              })),
-            },
-          ),
-        ),
-      }),
-    ),
-    {
-      kind: 'table',
-      columns: ['model', 'layer', 'weight on the answer', 'weight on older values', 'answers to the example'],
-      rows: drawn.flatMap(({ name, drawing }) =>
-        drawing.retrieval.map(({ layer, head, answer, older }) => [
-          name,
-          `${layer + 1}, head ${head + 1}`,
-          answer.toFixed(3),
-          older.toFixed(3),
-          drawing.questions
-            .map(({ expected, answered }) => (expected === answered ? answered : `${answered} (not ${expected})`))
-            .join(' '),
-        ]),
-      ),
-    },
-    {
-      kind: 'text',
-      text: 'The table’s weights are means over the questions of fresh sequences: what a question gives to the place of its variable’s present value, and to places of older values of the same variable.',
-    },
-  ];
-}
-
-function findExample(config: MqrarConfig, results: Results): Finding[] {
-  const stick = bestExample(config, results, ids.stickBreaking);
-  const rope = bestExample(config, results, ids.rope);
-  if (!stick?.example || !rope?.example) return [];
-  const most = (result: MqrarResult) =>
-    result.example!.retrieval.reduce((best, one) => (one.answer > best.answer ? one : best));
-  const wrong = ({ example }: MqrarResult) =>
-    example!.questions.filter(({ expected, answered }) => expected !== answered);
-  const [s, r] = [most(stick), most(rope)];
-  const mistakes = wrong(rope);
-  return [
-    {
-      expected: 'With stick-breaking the attention of a question goes to the latest assignment of its variable.',
-      source: 'figure 4',
-      found: `In layer ${s.layer + 1} questions give ${percent(s.answer)} to the present value and ${percent(s.older)} to older ones; ${wrong(stick).length} of ${stick.example.questions.length} answers to the example are wrong.`,
-      verdict: s.answer > 0.5 && s.answer > 4 * s.older && wrong(stick).length === 0 ? 'agrees' : 'disagrees',
-    },
-    {
-      expected: 'Softmax+RoPE is distracted by an older assignment of the same variable.',
-      source: 'figure 4',
-      found: `In layer ${r.layer + 1} questions give ${percent(r.answer)} to the present value and ${percent(r.older)} to older ones; ${mistakes.length} of ${rope.example.questions.length} answers to the example are wrong${rope.accuracy < 0.5 ? `; it has not learnt the task (${percent(rope.accuracy)} right answers)` : ''}.`,
-      // A model that has not learnt the task looks nowhere in particular.
-      verdict: rope.accuracy < 0.5 ? 'open' : 4 * r.older > r.answer || mistakes.length > 0 ? 'agrees' : 'disagrees',
     },
   ];
 }
