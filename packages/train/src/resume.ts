@@ -1,4 +1,5 @@
 // Where a run begins: at its own newest checkpoint, with another run's weights, or with new ones.
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { EXIT, UserError } from '@stickbreaking/base';
 import {
@@ -26,7 +27,14 @@ export function checkpointToResume(options: TrainOptions): { directory: string; 
   const store = storeToRead(options.directory);
   const directory = store.latest();
   if (!directory) return undefined;
-  const state = readable(store, directory);
+  let state: TrainingState;
+  try {
+    state = readable(store, directory);
+  } catch (error) {
+    // Whoever holds the run may have gone on meanwhile, and removed it.
+    if (!existsSync(directory) && store.latest() !== directory) return checkpointToResume(options);
+    throw error;
+  }
   const identity = identify(options);
   checkIdentity(state.identity, identity, state, directory);
   return { directory, state: placeIn(identity, state) };

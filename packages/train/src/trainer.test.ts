@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { selectBackend } from '@stickbreaking/core';
 import { type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';
 import { memory, tensor, type Variable } from '@tensorflow/tfjs-core';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { batchGradients, disposeAll } from './batch_gradients.js';
+import { CheckpointStore } from './checkpoint.js';
 import { readMetrics } from './metrics.js';
+import { checkpointToResume } from './resume.js';
 import type { BatchSource, StageData, TrainStage } from './stage.js';
 import type { TrainOptions } from './train_options.js';
 import { train } from './trainer.js';
@@ -238,6 +240,16 @@ describe('train', () => {
     writeFileSync(file, bytes);
     const { state } = await train({ model, stages: [stage()], directory, resume: true, verify: false });
     expect(state.step).toBe(6);
+  });
+
+  it('takes the newest checkpoint where the one before it is removed while it looks', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const { checkpoint } = await train({ model, stages: [stage({ steps: 3 })], directory });
+    const latest = vi.spyOn(CheckpointStore.prototype, 'latest');
+    latest.mockReturnValueOnce(checkpoint!.replace('00003', '00002'));
+    const found = checkpointToResume({ model, stages: [stage()], directory, resume: true });
+    latest.mockRestore();
+    expect(found?.directory).toBe(checkpoint);
   });
 
   it('refuses a checkpoint that lies under the name of another step', async () => {
