@@ -284,7 +284,7 @@ describe('what is refused', () => {
     const { client } = await serve({ maxPromptTokens: 3 });
     const long = client.completions.create({ model: 'small', prompt: 'The words of a text' });
     await expect(long).rejects.toMatchObject({ status: 400, code: 'context_length_exceeded' });
-    const slow = (await serve({ seconds: 0.05 })).client;
+    const slow = (await serve({ seconds: 0.001 })).client;
     const never = slow.completions.create({ model: 'small', prompt: 'The', max_tokens: 4096, temperature: 1 });
     await expect(never).rejects.toMatchObject({ status: 504 });
   });

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -109,7 +109,8 @@ describe('download', () => {
     const [part] = blobs();
     expect(part).toMatch(/\.incomplete$/);
     hub.breaks.length = 0;
-    truncateSync(join(cache, 'models--org--name', 'blobs', part!), 77_777);
+    // How much had arrived when the connection broke differs.
+    writeFileSync(join(cache, 'models--org--name', 'blobs', part!), large.subarray(0, 77_777));
     hub.requests.length = 0;
     const folder = await (await openHubRepository(GIVEN)).fetch(['large.bin']);
     expect(ranges()).toEqual([expect.stringContaining('bytes=77777-299999')]);
