@@ -71,6 +71,22 @@ describe('checksums', () => {
     }
   });
 
+  test("that are missing: a flipped bit of a Parquet file's footer is read alike or refused", async () => {
+    const whole = parquet(forty);
+    const footer = whole.length - 8 - whole.readUInt32LE(whole.length - 8);
+    for (let at = footer; at < whole.length; at++) {
+      for (let bit = 0; bit < 8; bit++) {
+        const bytes = Buffer.from(whole);
+        bytes[at]! ^= 1 << bit;
+        const path = write('.parquet', bytes);
+        const outcome = await readTexts({ path }).catch((error) => error);
+        rmSync(path);
+        if (Array.isArray(outcome)) expect(outcome, `byte ${at}, bit ${bit}`).toEqual(forty);
+        else expect(outcome, `byte ${at}, bit ${bit}`).toMatchObject({ name: 'UserError' });
+      }
+    }
+  });
+
   test("of Parquet's pages find a flipped bit", async () => {
     const whole = withPageChecksum(parquet(forty));
     const { row_groups } = parquetMetadata(new Uint8Array(whole).buffer);

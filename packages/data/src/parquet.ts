@@ -37,7 +37,8 @@ async function* readRowGroups(
   try {
     const bytes: AsyncBuffer = { byteLength: size, slice: (start, end = size) => readRange(handle, path, start, end) };
     const metadata = await damaged(path, () => readMetadata(path, bytes));
-    const columns = columnsOf(metadata);
+    // A schema that says more columns than it lists is met here.
+    const columns = await damaged(path, async () => columnsOf(metadata));
     let rowStart = 0;
     for (const group of metadata.row_groups) {
       const rowEnd = rowStart + Number(group.num_rows);
@@ -85,7 +86,14 @@ async function readMetadata(path: string, file: AsyncBuffer): Promise<FileMetaDa
   if ((await magic(file.byteLength - 4)) !== 'PAR1') {
     throw new UserError(`${shown(path)}: the Parquet file is cut short (its footer is missing); fetch it again.`);
   }
-  return parquetMetadataAsync(file);
+  const metadata = await parquetMetadataAsync(file);
+  const rows = metadata.row_groups.reduce((sum, group) => sum + group.num_rows, 0n);
+  if (rows !== metadata.num_rows) {
+    throw new UserError(
+      `${shown(path)}: the Parquet file is damaged (it has ${metadata.num_rows} rows, and its groups have ${rows}).`,
+    );
+  }
+  return metadata;
 }
 
 /** The column that holds the field: the one of its name, or the one that its path begins with (`row` of `row.text`). */

@@ -1,6 +1,7 @@
 // Runs: their files, their folders, the tokens that they train on.
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { runOf } from '../fixtures.mjs';
 import { oddNumber, oddText } from '../mutate.mjs';
 import { expected, filesUnder, lossesOf, mutateAnyFile, mutatedBytes, mutatedTree, yamlText } from './shared.mjs';
@@ -186,8 +187,7 @@ export const runs = {
     const all = { ...run, model, startFrom: changed.startFrom, stages: [{ ...stages[0], steps: 1 }] };
     writeFileSync(file, yamlText(all));
     const accepted = () => {
-      const isOwn =
-        JSON.stringify(changed.attention) === JSON.stringify(run.model.attention) && start.path.endsWith('run');
+      const isOwn = isDeepStrictEqual(changed.attention, run.model.attention) && start.path.endsWith('run'); // in any order of keys
       const [loss] = lossesOf(all.output);
       if (!Number.isFinite(loss)) return `a loss of ${loss}`;
       const isAsked =

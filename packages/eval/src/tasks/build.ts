@@ -83,6 +83,7 @@ export function buildTask(definition: TaskDefinition, rows: TaskRows, options: B
       };
     }),
   );
+  refuseEmptyTexts(definition, examples);
   return {
     definition,
     name: definition.name,
@@ -95,6 +96,13 @@ export function buildTask(definition: TaskDefinition, rows: TaskRows, options: B
     score: (document, answers) => scoreDocument(definition, document, answers),
     summarise: (scores) => summarise(definition, scores),
   };
+}
+
+/** Of no bytes there is no perplexity; the harness divides by zero there. */
+function refuseEmptyTexts(definition: TaskDefinition, documents: readonly BuiltDocument[]): void {
+  if (definition.kind !== 'loglikelihood_rolling' || documents.length === 0) return;
+  if (documents.some(({ row }) => definition.original(row) !== '')) return;
+  throw new UserError(`${definition.name}: every text is empty, so there is nothing to score; see its doc_to_target.`);
 }
 
 const same = (row: Row) => row;

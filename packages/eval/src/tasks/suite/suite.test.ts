@@ -253,6 +253,7 @@ describe('mistakes in rows', () => {
     ['piqa', { goal: 'g', sol1: 'a', sol2: 'b', label: 2 }, 'piqa, document 1: the answer is choice 3 of 2.'],
     ['race', { article: 'a', problems: '[]' }, "race, document 1: column 'problems' holds no list"],
     ['minerva_math500', { problem: 'p', solution: 'none' }, 'minerva_math500, document 1: the solution has no answer'],
+    ['pile_10k', { text: '' }, 'pile_10k: every text is empty, so there is nothing to score'],
   ])('%s', (name, row, message) => {
     expect(() => built(name, [row])).toThrow(message);
   });
