@@ -13,7 +13,7 @@ import { forgettingBias } from '../attention/forgetting.js';
 import type { Position } from '../attention/positions.js';
 import { softmaxAttention } from '../attention/softmax.js';
 import { stickBreakingAttention } from '../attention/stick_breaking.js';
-import { type ConformanceCase, gradient, output, type PreparedCase, withGradients } from './case.js';
+import { type ConformanceCase, type Expected, gradient, output, type PreparedCase, withGradients } from './case.js';
 import { type Fire64, fireGradientNames } from './float64/fire.js';
 import type { PackedLayout } from './float64/packed.js';
 import type { Scaling64 } from './float64/positions.js';
@@ -71,6 +71,17 @@ export function drawn(random: Random, input: Input, { pack, headDim, heads: [hea
   return { layout, values, tensors };
 }
 
+/** What stick-breaking attention is held to: outputs, remainders and gradients. */
+export function stickBreakingResults(wanted: ReturnType<typeof stickBreaking64>, headDim: number): Expected[] {
+  return [
+    output('output', wanted.output, headDim),
+    output('remainder', wanted.remainder, 1),
+    gradient('dq', wanted.dq, headDim),
+    gradient('dk', wanted.dk, headDim),
+    gradient('dv', wanted.dv, headDim),
+  ];
+}
+
 export function sizesInWords({ pack, headDim, heads: [heads, kvHeads], logits, scale }: Sizes): string {
   const words = [`D ${headDim}`, `heads ${heads}/${kvHeads}`, pack.name];
   if (logits && logits !== 'usual') words.push(`${logits} logits`);
@@ -96,13 +107,7 @@ function stickBreakingCase(sizes: Sizes, attendCurrent: boolean, through: 'both'
       const wanted = stickBreaking64(values, layout, attendCurrent);
       const { headDim, heads, cuSeqlens, cuSeqlensK } = layout;
       return {
-        expected: [
-          output('output', wanted.output, headDim),
-          output('remainder', wanted.remainder, 1),
-          gradient('dq', wanted.dq, headDim),
-          gradient('dk', wanted.dk, headDim),
-          gradient('dv', wanted.dv, headDim),
-        ],
+        expected: stickBreakingResults(wanted, headDim),
         run() {
           const { q, k, v, dOutput, dRemainder } = tensors();
           const { scale } = sizes;

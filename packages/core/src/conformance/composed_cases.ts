@@ -1,8 +1,8 @@
 /** The conformance suite's cases of sticks that are broken in two steps: nearer keys first, then what is farther. */
 import { concat, mul, onesLike, slice, type Tensor, tidy } from '@tensorflow/tfjs-core';
 import { runKernel } from '../run_kernel.js';
-import { drawn, type Sizes, sizesInWords } from './attention_cases.js';
-import { type ConformanceCase, gradient, output, type PreparedCase } from './case.js';
+import { drawn, type Sizes, sizesInWords, stickBreakingResults } from './attention_cases.js';
+import type { ConformanceCase, PreparedCase } from './case.js';
 import { stickBreaking64 } from './float64/stick_breaking.js';
 import { boundaries, packs } from './packs.js';
 
@@ -32,13 +32,7 @@ function composedCase(sizes: Sizes, attendCurrent: boolean): ConformanceCase {
       const wanted = stickBreaking64(values, layout, attendCurrent);
       const { headDim, scale } = layout;
       return {
-        expected: [
-          output('output', wanted.output, headDim),
-          output('remainder', wanted.remainder, 1),
-          gradient('dq', wanted.dq, headDim),
-          gradient('dk', wanted.dk, headDim),
-          gradient('dv', wanted.dv, headDim),
-        ],
+        expected: stickBreakingResults(wanted, headDim),
         run: () =>
           tidy(() => {
             const { q, k, v, dOutput, dRemainder } = tensors();

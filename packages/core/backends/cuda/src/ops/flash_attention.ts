@@ -4,7 +4,13 @@
  * own matrix instructions, larger blocks and a backward in one kernel; other GPUs get the same kernels with `mma.sync`.
  */
 
-import type { KernelInputs, KernelOutputs, RotaryAttributes, SoftmaxAttributes } from '@stickbreaking/core/backend';
+import type {
+  KernelInputs,
+  KernelOutputs,
+  RotaryAttributes,
+  SoftmaxAttributes,
+  StickBreakingAttributes,
+} from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { MOST_UNITS } from '../kernel_interface.js';
@@ -36,8 +42,21 @@ export function servesFusedFire({ q, fireW1 }: KernelInputs<'SoftmaxAttention'>,
 }
 
 export const stickBreakingForward: CudaKernel<'StickBreakingAttention'> = (inputs, attrs, backend) =>
-  backend.withScratch((scratch) => {
-    const a = new FlashCall('stick-breaking', inputs, attrs, backend, scratch);
+  stickForward(inputs, attrs, backend);
+
+/** Of keys that are all farther than those attended to before. */
+export const fartherForward: CudaKernel<'StickBreakingFarther'> = ({ stick, ...inputs }, attrs, backend) =>
+  stickForward(inputs, { ...attrs, attendCurrent: false }, backend, stick);
+
+/** @param stick what nearer keys have left of each row's stick; default: whole sticks */
+function stickForward(
+  inputs: KernelInputs<'StickBreakingAttention'>,
+  attrs: StickBreakingAttributes,
+  backend: CudaBackend,
+  stick?: TensorInfo,
+): KernelOutputs<'StickBreakingAttention'> {
+  return backend.withScratch((scratch) => {
+    const a = new FlashCall('stick-breaking', inputs, attrs, backend, scratch, stick !== undefined);
     const remainder = backend.make([a.queries, a.heads], 'f32');
     const saved = backend.makeOpaque(a.savedBytes);
     const out = a.result(inputs.q.shape);
@@ -45,10 +64,12 @@ export const stickBreakingForward: CudaKernel<'StickBreakingAttention'> = (input
       ...a.operands(inputs),
       out: out.address,
       rowOutput: backend.address(remainder),
+      ...(stick && { dRemainder: backend.f32(stick, scratch) }),
       saved: backend.address(saved),
     });
     return [out.finish(), remainder, saved];
   });
+}
 
 export const stickBreakingBackward: CudaKernel<'StickBreakingAttentionGrad'> = (inputs, attrs, backend) =>
   backend.withScratch((scratch) => {
@@ -63,23 +84,6 @@ export const stickBreakingBackward: CudaKernel<'StickBreakingAttentionGrad'> = (
       dOutput: a.input(inputs.dOutput),
     });
     return finish();
-  });
-
-/** Of keys that are all farther than those attended to before. */
-export const fartherForward: CudaKernel<'StickBreakingFarther'> = (inputs, attrs, backend) =>
-  backend.withScratch((scratch) => {
-    const a = new FlashCall('stick-breaking', inputs, { ...attrs, attendCurrent: false }, backend, scratch, true);
-    const remainder = backend.make([a.queries, a.heads], 'f32');
-    const saved = backend.makeOpaque(a.savedBytes);
-    const out = a.result(inputs.q.shape);
-    a.forward({
-      ...a.operands(inputs),
-      out: out.address,
-      rowOutput: backend.address(remainder),
-      dRemainder: backend.f32(inputs.stick, scratch),
-      saved: backend.address(saved),
-    });
-    return [out.finish(), remainder, saved];
   });
 
 export const fartherBackward: CudaKernel<'StickBreakingFartherGrad'> = (inputs, attrs, backend) =>
