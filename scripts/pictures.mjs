@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writePictures } from '@stickbreaking/eval';
-import { loadStudy, studies } from '@stickbreaking/study';
+import { studies } from '@stickbreaking/study';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const output = process.argv[2] ?? join(root, 'docs/images');
@@ -27,28 +27,17 @@ const pictures = {
 const read = (path) => JSON.parse(readFileSync(join(root, 'benchmarks', path), 'utf8'));
 
 function reportOf(name) {
-  if (name === 'crossing-full') return crossing();
   const published = read(`studies/${name}.json`);
   const study = studies.find(({ kind }) => kind === published.study);
   const results = published.arms.map(({ id, result }) => [id, study.result.parse(result)]);
   return study.report(study.schema.parse(published.configuration), new Map(results));
 }
 
-/** Its arms were cut off before they had a result: what there is are the losses while they were trained. */
-function crossing() {
-  const { study, config } = loadStudy('crossing-full');
-  const results = read('crossing-curves.json').curves.map(({ arm, seed, validation }) => {
-    const validations = validation.map(({ tokens, loss }) => ({ tokens, loss, distance: [] }));
-    return [`${arm}, seed ${seed}`, { lengths: [], byPosition: [], losses: [], validations }];
-  });
-  return study.report(config, new Map(results));
-}
-
 const drawn = mkdtempSync(join(tmpdir(), 'pictures-'));
 try {
   for (const [image, [study, picture]] of Object.entries(pictures)) {
     const { title, blocks } = reportOf(study);
-    writePictures(join(drawn, study), { title, blocks });
+    await writePictures(join(drawn, study), { title, blocks });
     copyFileSync(join(drawn, study, `${picture}.svg`), join(output, `${image}.svg`));
     console.log(`${image}.svg: ${picture} of ${study}`);
   }
