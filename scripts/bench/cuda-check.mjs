@@ -1,11 +1,12 @@
 // The conformance suite on the GPU, with bfloat16's tolerances and fresh random inputs; the fused kernels twice, which must
-// give the same bits; tokens drawn on the GPU against those of float64 on the host; and one head of 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster: `bin/cuda-check [part of a case's name] [--once]`. STICKBREAKING_SEED repeats a run's inputs.
+// give the same bits; tokens drawn on the GPU against those of float64 on the host; sums in order to the last bit; and one head of
+// 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster: `bin/cuda-check [part of a case's name] [--once]`. STICKBREAKING_SEED repeats a run's inputs.
 import { residual, sampleTokens, stickBreakingAttention } from '@stickbreaking/core';
 import { bfloat16Tolerances, runConformance } from '@stickbreaking/core/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { openGpu } from './gpu.mjs';
 
-await openGpu();
+const backend = await openGpu();
 
 const once = process.argv.includes('--once');
 const [filter] = process.argv.slice(2).filter((one) => one !== '--once');
@@ -26,6 +27,7 @@ console.log(`${results.length} cases, ${failed} failed, largest error relative i
 
 if (!once) await twice();
 if (!filter || 'sampling'.includes(filter)) await sampling();
+if (!filter || 'sums in order'.includes(filter)) sumsInOrder();
 if (!filter) longContext();
 process.exitCode = failed > 0 ? 1 : 0;
 
@@ -117,6 +119,44 @@ function drawIn64(logits, order, { temperature, topK, topP, minP, uniform }) {
     if (point < 0) return token;
   }
   return kept.at(-1);
+}
+
+/** What several GPUs have sent, added on this one (sums.cu): every bit as the same additions in float32 on the host have it. */
+function sumsInOrder() {
+  const { driver } = backend;
+  const sizes = [
+    { count: 64, number: 1 },
+    { count: 4 * 255, number: 2 },
+    { count: 4 * 4096, number: 4 },
+    { count: 4 * 700_001, number: 8 }, // more than all threads take at once
+  ];
+  for (const { count, number } of sizes) {
+    for (const goesOn of [false, true]) {
+      // Numbers of many sizes, so that another order gives other bits.
+      const draw = (n) =>
+        Float32Array.from({ length: n }, () => (Math.random() - 0.5) * 2 ** (24 * Math.random() - 12));
+      const [before, parts, after] = [draw(count), draw(number * count), new Float32Array(count)];
+      const [sum, sent] = [before, parts].map(({ byteLength }) => driver.allocate(byteLength));
+      backend.upload(sum, before);
+      backend.upload(sent, parts);
+      const args = [{ pointer: sum }, { pointer: sent }, { i64: count }, { i32: number }, { i32: goesOn ? 1 : 0 }];
+      const grid = [Math.min(Math.ceil(count / 4 / 256), 132 * 16)];
+      backend.launch('sums.cu', 'ordered_sum', { grid, block: 256 }, args);
+      driver.call('cuMemcpyDtoHAsync_v2', after, sum, after.byteLength, driver.stream);
+      driver.synchronize();
+      for (const address of [sum, sent]) driver.release(address);
+      let different = 0;
+      for (let i = 0; i < count; i++) {
+        let want = goesOn ? before[i] : parts[i];
+        for (let p = goesOn ? 0 : 1; p < number; p++) want = Math.fround(want + parts[p * count + i]);
+        if (!Object.is(want, after[i])) different++;
+      }
+      if (different > 0) failed++;
+      console.log(
+        `${different > 0 ? 'FAIL' : 'ok  '} sums in order: ${number} × ${count.toLocaleString('en')}${goesOn ? ', added to what was there' : ''}: ${different} differ`,
+      );
+    }
+  }
 }
 
 /** 65,536 tokens of one head, some rows against float64. */
