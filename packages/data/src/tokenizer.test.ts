@@ -244,6 +244,14 @@ describe('sb-tokenizer refuses in one line, before it writes', () => {
     expect(text).toMatch(/^[^\n]+\n$/);
   });
 
+  test('a command that is none, with the one that was meant', async () => {
+    const written = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    const code = await main(['trian', '--data', source.path]);
+    const text = written.mock.calls.join('');
+    written.mockRestore();
+    expect([code, text]).toEqual([2, 'Unknown argument: trian; did you mean train? (see --help)\n']);
+  });
+
   test.each([
     ['a directory', () => at('.'), '300', /^cannot read the tokenizer .*: it is a directory, and a file was expected/],
     ['nothing there', () => at('no.json'), '300', /^cannot read the tokenizer .*no\.json: there is no such file/],

@@ -41,7 +41,11 @@ export async function runCommand<Args>(
         .fail((message, error) => {
           if (error && error.name !== 'YError') throw error;
           throw new UsageError(
-            withSuggestion(causeOf(restore(message ?? error.message), words, kindsNow()), kindsNow()),
+            withSuggestion(
+              causeOf(restore(message ?? error.message), words, kindsNow(), commandsOf(parser)),
+              kindsNow(),
+              commandsOf(parser),
+            ),
           );
         }),
     );
@@ -70,29 +74,39 @@ export async function runCommand<Args>(
   }
 }
 
-/** What is missing may be there, misspelt: then that is the thing to say. */
-function causeOf(message: string, words: readonly string[], kinds: OptionKinds): string {
+/** What is missing may be there, misspelt, and so may the command to which options belong: then that is the thing to say. */
+function causeOf(message: string, words: readonly string[], kinds: OptionKinds, commands: readonly string[]): string {
+  const [first] = words;
+  const isCommand = first === undefined || first.startsWith('-') || commands.includes(first);
+  if (commands.length > 0 && !isCommand && /^Unknown argument/.test(message)) return `Unknown argument: ${first}`;
   const unknown = /^(Missing required|Not enough)/.test(message) ? unknownOption(words, kinds) : undefined;
   return unknown === undefined ? message : `Unknown argument: ${unknown}`;
 }
 
-/** Names the option that somebody may have meant who typed one that is none. */
-function withSuggestion(message: string, kinds: OptionKinds): string {
-  const unknown = /^Unknown arguments?: -*([\w-]+)/.exec(message)?.[1];
+/** Names the option, or the command, that somebody may have meant who typed one that is none. */
+function withSuggestion(message: string, kinds: OptionKinds, commands: readonly string[] = []): string {
+  const [, dashes, unknown] = /^Unknown arguments?: (-*)([\w-]+)/.exec(message) ?? [];
   if (unknown === undefined || unknown.length < 2) return message;
+  const command = dashes === '' ? nearest(unknown.toLowerCase(), commands) : undefined;
+  if (command !== undefined) return `${message}; did you mean ${command}?`;
   const names = [...kinds.string, ...kinds.number, ...kinds.boolean].filter((name) => /^[a-z][a-z0-9-]+$/.test(name));
   const meant = nearest(unknown.toLowerCase(), names);
   return meant === undefined ? message : `${message}; did you mean --${meant}?`;
 }
 
-/** Of a command that has commands one must have been named; what follows `--` names none. */
-function checkCommand({ _: words = [] }: { _?: unknown[] }, parser: Argv, before: readonly string[]): void {
+/** The commands of a command, such as `train` of `sb-tokenizer`. */
+function commandsOf(parser: Argv): string[] {
   interface Internal {
     getInternalMethods(): { getCommandInstance(): { getCommands(): string[] } };
   }
   const internal = (parser as unknown as Internal).getInternalMethods();
   const names = internal.getCommandInstance().getCommands();
-  const own = names.filter((name) => name !== 'completion');
+  return names.filter((name) => name !== 'completion');
+}
+
+/** Of a command that has commands one must have been named; what follows `--` names none. */
+function checkCommand({ _: words = [] }: { _?: unknown[] }, parser: Argv, before: readonly string[]): void {
+  const own = commandsOf(parser);
   const named = String(words[0]);
   if (own.length > 0 && !(own.includes(named) && before.includes(named)))
     throw new UsageError(`Name a command: ${own.join(', ')}.`);

@@ -51,6 +51,7 @@ describe('alternatives, lists and overrides', () => {
       "override 'model.numLayer=3': key 'model.numLayer' is not known; did you mean 'numLayers'?",
     ],
     [good, ['model.numLayers=x'], /^override 'model.numLayers=x': model.numLayers: .*got "x"/],
+    [good, ['modle.numLayers=3'], "override 'modle.numLayers=3': key 'modle' is not known; did you mean 'model'?"],
     [good, ['=3'], "override '=3': expected key.path=value"],
     [good, ['model.hiddenSize=%s%n'], /^override 'model.hiddenSize=%s%n' cannot be applied: /],
     [good, ['model.hiddenSize=[1'], /^override 'model.hiddenSize=\[1' cannot be applied: /],

@@ -66,7 +66,7 @@ export function parseYaml<Schema extends z.ZodType>(
   if (result.success) return result.data;
   const problem = describeProblem(result.error.issues, schema, value);
   const path = [...base, ...problem.path];
-  const source = overridden.find((one) => startsWith(path, one.path));
+  const source = overridden.find((one) => startsWith(path, one.path.slice(0, Math.max(path.length, one.had + 1))));
   const at = own ?? layerAt(layered!, path);
   const where = source ? `override '${source.text}'` : `${at.file}:${lineOf(at.document, path, at.lines)}`;
   throw new UserError(`${where}: ${problem.message(path.map(String).join('.'))}`);
@@ -135,7 +135,14 @@ function startsWith(path: Path, prefix: Path): boolean {
   return prefix.every((key, i) => String(key) === String(path[i]));
 }
 
-function applyOverride(document: Document, text: string, composed: boolean): { text: string; path: Path } {
+interface Override {
+  text: string;
+  path: Path;
+  /** How many of the path's keys were there before. */
+  had: number;
+}
+
+function applyOverride(document: Document, text: string, composed: boolean): Override {
   const equals = text.indexOf('=');
   const path = text
     .slice(0, Math.max(0, equals))
@@ -143,6 +150,7 @@ function applyOverride(document: Document, text: string, composed: boolean): { t
     .map((key) => (/^\d+$/.test(key) ? Number(key) : key));
   if (path.includes('')) throw new UserError(`override '${shown(text)}': expected key.path=value, such as seed=1.`);
   checkIndices(document, path, text);
+  const missing = path.findIndex((_, depth) => !document.hasIn(path.slice(0, depth + 1)));
   try {
     const value = parsedValue(text.slice(equals + 1));
     if (composed) substituteHome(value, () => 'its value');
@@ -150,7 +158,7 @@ function applyOverride(document: Document, text: string, composed: boolean): { t
   } catch (error) {
     throw new UserError(`override '${shown(text)}' cannot be applied: ${firstLine((error as Error).message)}.`);
   }
-  return { text, path };
+  return { text, path, had: missing < 0 ? path.length : missing };
 }
 
 /** A value as YAML has it. @throws what makes it none */
