@@ -62,16 +62,34 @@ __device__ __forceinline__ void multiply_step(float (&sums)[SUMS], unsigned a, u
   }
 }
 
+// Where results that are bf16 rows go: written by the warp itself.
+struct Written {
+  const Strip strip;
+  const int warp, lane;
+  __device__ Written(unsigned square, int warp, int lane) : strip{square, warp, lane}, warp(warp), lane(lane) {}
+  // A warp's 16 rows of 64 columns from row `row`, of which a warpgroup has `rows`. The last four are for Hopper's copy engine.
+  __device__ __forceinline__ void rows(const unsigned (&words)[16], bf16* to, i64 stride, int rows, int columns, int, int, int, int) {
+    strip.store(words, to, stride, rows, columns);
+  }
+};
+using Way = Written;
+
 // Gate and up of the tile, 64 columns at a time.
 struct OpenedInRows {
   const Grouped& p;
   const GroupedTile& tile;
   int group;
-  __device__ __forceinline__ void take(const Strip& strip, unsigned (&gate)[16], unsigned (&up)[16]) {
+  const Strip strip;
+  __device__ __forceinline__ void take(int, int, unsigned (&gate)[16], unsigned (&up)[16]) {
     const int column = tile.column + 64 * group++, rows = tile.end - tile.row, left = p.columns - column;
     const bf16* from = p.open + (i64)tile.row * 2 * p.columns + column;
     strip.load(gate, from, 2 * p.columns, rows, left);
     strip.load(up, from + p.columns, 2 * p.columns, rows, left);
+  }
+  template <class Epilogue>
+  __device__ __forceinline__ void give(const Epilogue& e, const unsigned (&gate)[16], const unsigned (&up)[16],
+                                       const unsigned (&hidden)[16], int column) const {
+    e.store(gate, up, hidden, column);
   }
 };
 
@@ -82,9 +100,10 @@ __device__ void grouped(const Grouped& p) {
   const unsigned stages = (shared_address(memory) + 1023) & ~1023u, square = stages + 2 * STAGE_BYTES;
   const GroupedTiles<KIND, 1, ROWS, KIND == UP ? COLUMNS / 2 : COLUMNS> tiles(p, starts);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  Written way(square, warp, lane);
   for (int i = tiles.first(); i < tiles.count; i += tiles.stride()) {
     const GroupedTile tile = tiles[i];
-    Epilogue epilogue(p, tile, square, warp, lane, 0);
+    Epilogue epilogue(p, tile, way, 0);
     float sums[SUMS] = {};
     if (tile.steps > 0) fetch_step<KIND>(p, tile, stages, stages + A_BYTES, 0);
     copy_commit();
@@ -98,7 +117,7 @@ __device__ void grouped(const Grouped& p) {
       __syncthreads();
     }
     if constexpr (KIND == DOWN_GRAD) {
-      OpenedInRows opened{p, tile, 0};
+      OpenedInRows opened{p, tile, 0, way.strip};
       epilogue(sums, opened);
     } else {
       epilogue(sums);

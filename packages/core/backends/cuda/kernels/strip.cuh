@@ -23,12 +23,16 @@ struct Strip {
 
   __device__ __forceinline__ int row(int i) const { return 16 * warp + 4 * i + lane / 8; }
   __device__ __forceinline__ unsigned piece(int i) const { return square + Square::chunk(row(i), lane % 8); }
-  // To rows of `to`, of which there are `rows` and `columns`.
-  __device__ __forceinline__ void store(const unsigned (&words)[16], bf16* to, i64 stride, int rows, int columns) const {
-    __syncwarp();
+  // To the square.
+  __device__ __forceinline__ void write(const unsigned (&words)[16]) const {
 #pragma unroll
     for (int pair = 0; pair < 4; pair++)
       store_pair(square, warp, lane, pair, words[4 * pair], words[4 * pair + 1], words[4 * pair + 2], words[4 * pair + 3]);
+  }
+  // To rows of `to`, of which there are `rows` and `columns`.
+  __device__ __forceinline__ void store(const unsigned (&words)[16], bf16* to, i64 stride, int rows, int columns) const {
+    __syncwarp();
+    write(words);
     __syncwarp();
     if (lane % 8 * 8 >= columns) return;
 #pragma unroll

@@ -26,7 +26,15 @@ const PROGRAMMATIC_STREAM_SERIALIZATION = 6;
 /** CUtensorMap and what is said of it, of cuda.h. */
 const TENSOR_MAP_BYTES = 128;
 const TENSOR_MAP_ALIGNMENT = 64;
-const TENSOR_MAP = { bfloat16: 9, noInterleave: 0, swizzle128: 3, promote256: 3, zeroOutside: 0 };
+const TENSOR_MAP = {
+  bfloat16: 9,
+  float32: 7,
+  noInterleave: 0,
+  swizzle64: 2,
+  swizzle128: 3,
+  promote256: 3,
+  zeroOutside: 0,
+};
 const MAX_ARGUMENTS = 64;
 /** Bytes set aside for arguments passed as whole structs. */
 const STRUCT_SPACE = 4096;
@@ -332,24 +340,31 @@ export class CudaDriver {
   }
 
   /**
-   * A bfloat16 tensor as the copy engine reads it: boxes of it, by rows of 128 bytes whose 16-byte pieces are exchanged (128-byte
-   * swizzle), zero outside. Elements lie one after another.
+   * A tensor as the copy engine reads and writes it: boxes of it, by rows of 128 or 64 bytes whose 16-byte pieces are exchanged
+   * (128- or 64-byte swizzle), zero outside. Elements lie one after another.
    *
-   * @param sizes innermost first, `box` likewise; the innermost size a multiple of 8
+   * @param sizes innermost first, `box` likewise; the innermost size in whole 16 bytes, that of the box 128 or 64 bytes
    */
-  tensorMap(address: number, sizes: readonly number[], box: readonly number[]): Argument {
+  tensorMap(
+    address: number,
+    sizes: readonly number[],
+    box: readonly number[],
+    type: 'bfloat16' | 'float32' = 'bfloat16',
+  ): Argument {
     const dimensions = BigUint64Array.from(sizes, BigInt);
     const strides = new BigUint64Array(sizes.length - 1);
-    let bytes = 2;
+    const each = type === 'bfloat16' ? 2 : 4;
+    let bytes = each;
     for (let i = 0; i + 1 < sizes.length; i++) {
       bytes *= sizes[i]!;
       strides[i] = BigInt(bytes);
     }
-    const { bfloat16, noInterleave, swizzle128, promote256, zeroOutside } = TENSOR_MAP;
+    const { noInterleave, swizzle64, swizzle128, promote256, zeroOutside } = TENSOR_MAP;
+    const swizzle = box[0]! * each === 64 ? swizzle64 : swizzle128;
     const steps = new Uint32Array(sizes.length).fill(1);
-    const at = [this.tensorMapAt, bfloat16, sizes.length, address] as const;
+    const at = [this.tensorMapAt, TENSOR_MAP[type], sizes.length, address] as const;
     const tiles = [dimensions, strides, Uint32Array.from(box), steps] as const;
-    this.call('cuTensorMapEncodeTiled', ...at, ...tiles, noInterleave, swizzle128, promote256, zeroOutside);
+    this.call('cuTensorMapEncodeTiled', ...at, ...tiles, noInterleave, swizzle, promote256, zeroOutside);
     return { bytes: this.tensorMapBytes.slice() };
   }
 

@@ -23,7 +23,7 @@ interface Blocking {
   cluster: number;
 }
 
-/** A block's two operands of `stages` steps, room for `squares` of 64 × 64 results, and up to 1,024 bytes to begin at a multiple. */
+/** A block's two operands of `stages` steps, `squares` of 64 × 64 results, and up to 1,024 bytes to begin at a multiple. */
 function sharedBytes(rows: number, columns: number, stages: number, squares: number, perStage: number): number {
   return 1024 + stages * ((rows + columns) * STEP * 2 + perStage) + squares * 64 * 64 * 2;
 }
@@ -105,6 +105,7 @@ export function grouped(
     ...{ stride: a.stride ?? a.columns, rows, experts, active, inner, height, columns, accumulate: accumulate ? 1 : 0 },
   });
   const maps = hopper ? mapsOf(driver, name, [a, b], addresses.open ?? 0, { rows, columns }) : [];
+  if (hopper) maps.push(...resultMaps(driver, name, addresses, { rows, height, columns, experts }, maps[0]!));
   const clusters = Math.floor((driver.multiprocessors * blocking.blocks) / blocking.cluster);
   driver.launch(
     backend.function(GROUPED_FILE, name, groupedMacros(hopper)),
@@ -136,4 +137,33 @@ function mapsOf(
       ? driver.tensorMap(a.address, [a.columns, a.rows], [STEP, weightGradient ? STEP : HALF])
       : right; // gathered without the copy engine
   return [left, right, open ? driver.tensorMap(open, [columns, 2, rows], [STEP, 1, HALF]) : right];
+}
+
+/** A warp's rows of 128 bytes, which it sends at a time; of what is stored the other way round, columns. */
+const SENT_ROWS = 16;
+const SENT_COLUMNS = 32;
+
+/** What the copy engine is told of up to two results; `none` where it writes none. */
+function resultMaps(
+  driver: CudaBackend['driver'],
+  name: keyof typeof KERNELS,
+  { out, wide, hidden, sums }: Outputs,
+  { rows, height, columns, experts }: { rows: number; height: number; columns: number; experts: number },
+  none: Argument,
+): [Argument, Argument] {
+  const bf16 = (address: number, halves: number) =>
+    driver.tensorMap(address, [columns, halves, rows], [STEP, 1, SENT_ROWS]);
+  const f32 = (sizes: number[], box: number[]) => driver.tensorMap(sums!, [...sizes, experts], [...box, 1], 'float32');
+  switch (name) {
+    case 'mixture_up':
+    case 'mixture_down_grad':
+      return [bf16(wide!, 2), bf16(hidden!, 1)];
+    case 'mixture_down':
+    case 'mixture_up_grad':
+      return [bf16(out!, 1), none];
+    case 'mixture_down_weights':
+      return [f32([columns, height], [SENT_COLUMNS, SENT_ROWS]), none];
+    case 'mixture_up_weights':
+      return [f32([height, columns], [SENT_ROWS, SENT_COLUMNS]), none];
+  }
 }
