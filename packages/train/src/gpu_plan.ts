@@ -35,7 +35,7 @@ const H100_FLOPS = 989e12;
 const MEMORY_RATE = 2.5e12;
 const LINK_RATE = 300e9;
 /** Of a mixture of experts, to a dense layer as wide as the experts that a token passes (benchmarks/cuda-moe.json). */
-const MIXTURE_COST = 1.56;
+const MIXTURE_COST = 1.44;
 
 /** The largest stage of a run, and what is chosen so that it fits. */
 interface Size {
