@@ -66,8 +66,11 @@ function counted(config: LlamaConfig, options: TrainingMemoryOptions) {
     dispose(gradients);
   }
   const { peak } = device.memory();
+  const uploaded = device.uploaded();
   dispose([...firstMoments, ...secondMoments]);
   model.dispose();
+  // A step brings its tokens, four numbers each, and small things: a tensor made on the host would hold the GPU up.
+  expect(uploaded).toBeLessThan((accumulates ? 2 : 1) * batch.tokens.length * 16 + 2 ** 17);
   return peak + WORKSPACE;
 }
 

@@ -9,6 +9,7 @@ import { UserError } from '@stickbreaking/base';
 import {
   add,
   engine,
+  fill,
   max,
   mul,
   type NamedTensorMap,
@@ -19,7 +20,6 @@ import {
   type Tensor2D,
   type Tensor3D,
   tidy,
-  zeros,
 } from '@tensorflow/tfjs-core';
 import { checkAttention, checkCuSeqlens } from '../checks.js';
 import { runKernel } from '../run_kernel.js';
@@ -160,7 +160,8 @@ function backward(
   let farther = remainderShare;
   let dq: Tensor | undefined;
   // Of the keys and values that are here, to which the processes that they come to add: in float32, whatever the kernels give.
-  let gradients = [k, v].map((one) => zeros(one.shape));
+  // Filled where they lie: tfjs's `zeros` are an array of the host's.
+  let gradients = [k, v].map((one): Tensor => fill(one.shape, 0));
   let chunk: readonly Tensor[] = hops > 0 ? ring.shift([k, v], hops) : [k, v];
   const plus = (sums: readonly Tensor[], more: readonly Tensor[]) =>
     sums.map((sum, i) => {

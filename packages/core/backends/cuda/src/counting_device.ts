@@ -1,6 +1,6 @@
 /**
- * A GPU that only counts the memory asked of it: the backend runs on it as on a real one, kernels do nothing and every
- * value read is zero. Estimates of memory are held to what it says, where no GPU is.
+ * A GPU that only counts the memory asked of it and what comes to it from the host: the backend runs on it as on a real one,
+ * kernels do nothing and every value read is zero. Estimates of memory are held to what it says, where no GPU is.
  */
 import { registerKernels } from '@stickbreaking/core/backend';
 import { registerBackend } from '@tensorflow/tfjs-core';
@@ -16,14 +16,16 @@ export interface CountingCuda {
   backend: CudaBackend;
   /** Bytes in use and most ever in use since `reset`. */
   memory(): { used: number; peak: number };
-  /** Forgets the most that was in use. */
+  /** Bytes that have come from the host since `reset`. */
+  uploaded(): number;
+  /** Forgets the most that was in use, and what came from the host. */
   reset(): void;
 }
 
 /** Registers such a device, an H100 but for that, as a tfjs backend of this name. */
 export function registerCountingCuda(name: string): CountingCuda {
   const sizes = new Map<number, number>();
-  let [next, used, peak] = [2 ** 20, 0, 0];
+  let [next, used, peak, uploaded] = [2 ** 20, 0, 0, 0];
   const driver = {
     computeCapability: 90,
     multiprocessors: 132,
@@ -57,14 +59,18 @@ export function registerCountingCuda(name: string): CountingCuda {
     eventDone: () => true,
   } as unknown as CudaDriver;
   const backend = new CudaBackend(driver, { cublas: { version: 'none', multiply: () => {} } });
-  Object.assign(backend, { uploads: { upload: () => {} }, function: () => ({ name, handle: 0, sharedLimit: 0 }) });
+  const upload = (_address: number, { byteLength }: ArrayBufferView) => {
+    uploaded += byteLength;
+  };
+  Object.assign(backend, { uploads: { upload }, function: () => ({ name, handle: 0, sharedLimit: 0 }) });
   registerBackend(name, () => backend, 0);
   registerKernels<CudaBackend>(name, cudaKernels, undefined, runOnCpu);
   return {
     backend,
     memory: () => ({ used, peak }),
+    uploaded: () => uploaded,
     reset: () => {
-      peak = used;
+      [peak, uploaded] = [used, 0];
     },
   };
 }
