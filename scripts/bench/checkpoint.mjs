@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { replaceFile, syncDirectoryWithFiles } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
-import { LlamaModel, MODEL_FILE, OPTIMIZER_FILE, writeSafetensors } from '@stickbreaking/model';
+import { LlamaModel, MODEL_FILE, OPTIMIZER_FILE, writeSafetensorsAsync } from '@stickbreaking/model';
 import { CheckpointStore, loadRunConfig, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import { timed } from './checkpoint/timed.mjs';
 import { machine, median, writeReport } from './measure.mjs';
@@ -34,13 +34,15 @@ const optimizer = new Optimizer(model.parameters, OptimizerSchema.parse({}));
 const zero = { step: 1, updates: 1, tokens: 1, stage: 0, stageStep: 1, nonFiniteSteps: 0, seed: 0 };
 const state = { version: 1, ...zero, cursor: null, best: null, identity: {} };
 
-function writeTensors(directory, checksum) {
+async function writeTensors(directory, checksum) {
   const moments = [...optimizer.state()].map(([name, moment]) => {
     return { name, shape: moment.shape, values: () => moment.dataSync() };
   });
+  const weights = await model.saveAsync(directory, { checksum });
+  const rest = await writeSafetensorsAsync(join(directory, OPTIMIZER_FILE), moments, { checksum });
   return new Map([
-    [MODEL_FILE, model.save(directory, { checksum })],
-    [OPTIMIZER_FILE, writeSafetensors(join(directory, OPTIMIZER_FILE), moments, { checksum })],
+    [MODEL_FILE, weights],
+    [OPTIMIZER_FILE, rest],
   ]);
 }
 
@@ -52,9 +54,9 @@ const save = {
       state,
       writeTensors: (directory) => writeTensors(directory, true),
     }),
-  plain: () => {
+  plain: async () => {
     mkdirSync(folder('plain'));
-    writeTensors(folder('plain'), false);
+    await writeTensors(folder('plain'), false);
     replaceFile(join(folder('plain'), 'state.json'), JSON.stringify(state));
     syncDirectoryWithFiles(folder('plain'));
   },
@@ -69,7 +71,15 @@ function emptyPageCache() {
   execFileSync('sync');
   writeFileSync('/proc/sys/vm/drop_caches', '1');
 }
-const canEmpty = process.platform === 'linux' && process.getuid() === 0;
+function canEmptyPageCache() {
+  try {
+    emptyPageCache();
+    return true;
+  } catch {
+    return false; // not root, or in a container whose /proc/sys is read-only
+  }
+}
+const canEmpty = process.platform === 'linux' && canEmptyPageCache();
 
 const times = Object.fromEntries(
   ['save', 'load', ...(canEmpty ? ['loadFromDisk'] : [])].map((what) => [what, { summed: [], plain: [] }]),

@@ -6,12 +6,12 @@ import { cachedSnapshot, isHubAddress, makeDirectory, readWhole, replaceFile } f
 import type { Variable } from '@tensorflow/tfjs-core';
 import { CHECKSUMS_FILE, type FileChecksum } from './checksums.js';
 import type { LlamaConfig } from './config.js';
-import type { SaveOptions } from './host.js';
+import type { SaveAsyncOptions, SaveOptions } from './host.js';
 import { toHuggingFace } from './huggingface_config.js';
 import { loadConfig } from './load_config.js';
 import { readModelingFile } from './modeling_file.js';
 import { MODELING_FILE } from './modeling_names.js';
-import { readSafetensors, writeSafetensors } from './safetensors.js';
+import { readSafetensors, type TensorToWrite, writeSafetensors, writeSafetensorsAsync } from './safetensors.js';
 import { modelTensors, type StoredTensor } from './stored_tensors.js';
 
 /** The file of a checkpoint that holds the weights. */
@@ -79,18 +79,33 @@ export function saveCheckpoint(
   directory: string,
   config: LlamaConfig,
   parameters: ReadonlyMap<string, Variable>,
-  { checksum = false, eosTokenId }: SaveOptions = {},
-): FileChecksum | undefined {
-  makeDirectory(directory);
-  // Those of what lay here before hold no longer.
-  rmSync(join(directory, CHECKSUMS_FILE), { force: true });
-  const tensors = [...parameters].map(([name, one]) => {
-    return { name, shape: one.shape, values: () => one.dataSync() as Float32Array };
-  });
-  const sum = writeSafetensors(join(directory, MODEL_FILE), tensors, { checksum });
+  { eosTokenId }: SaveOptions = {},
+): void {
+  clear(directory);
+  writeSafetensors(join(directory, MODEL_FILE), tensorsOf(parameters));
+  saveConfig(directory, config, { eosTokenId });
+}
+
+export async function saveCheckpointAsync(
+  directory: string,
+  config: LlamaConfig,
+  parameters: ReadonlyMap<string, Variable>,
+  { checksum = false, eosTokenId }: SaveAsyncOptions = {},
+): Promise<FileChecksum | undefined> {
+  clear(directory);
+  const sum = await writeSafetensorsAsync(join(directory, MODEL_FILE), tensorsOf(parameters), { checksum });
   saveConfig(directory, config, { eosTokenId });
   return sum;
 }
+
+/** Makes the directory; checksums of what lay there before hold no longer. */
+function clear(directory: string): void {
+  makeDirectory(directory);
+  rmSync(join(directory, CHECKSUMS_FILE), { force: true });
+}
+
+const tensorsOf = (parameters: ReadonlyMap<string, Variable>): TensorToWrite[] =>
+  [...parameters].map(([name, one]) => ({ name, shape: one.shape, values: () => one.dataSync() as Float32Array }));
 
 /** Writes `config.json` and, where no class of `transformers` opens the model, the code that does. */
 export function saveConfig(

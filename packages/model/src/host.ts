@@ -9,10 +9,14 @@ import type { LlamaConfig } from './config.js';
 
 /** Options of `LlamaModel.save`. */
 export interface SaveOptions {
-  /** Sum the weights' file while it is written. */
-  checksum?: boolean;
   /** The token that ends a generated text, for `config.json`; default: none. */
   eosTokenId?: number | undefined;
+}
+
+/** Options of `LlamaModel.saveAsync`. */
+export interface SaveAsyncOptions extends SaveOptions {
+  /** Sum the weights' file while it is written; default false. */
+  checksum?: boolean;
 }
 
 export interface Host {
@@ -23,19 +27,20 @@ export interface Host {
     directory: string,
     build: (config: LlamaConfig, values: (name: string, shape: readonly number[]) => Float32Array) => Model,
   ): Model;
-  save(
+  save(directory: string, config: LlamaConfig, parameters: ReadonlyMap<string, Variable>, options: SaveOptions): void;
+  saveAsync(
     directory: string,
     config: LlamaConfig,
     parameters: ReadonlyMap<string, Variable>,
-    options: SaveOptions,
-  ): FileChecksum | undefined;
+    options: SaveAsyncOptions,
+  ): Promise<FileChecksum | undefined>;
 }
 
 const noFiles = (): never => {
   throw new UserError('Models are loaded from directories and saved in them only under Node.');
 };
 
-let current: Host = { memory: () => Number.POSITIVE_INFINITY, load: noFiles, save: noFiles };
+let current: Host = { memory: () => Number.POSITIVE_INFINITY, load: noFiles, save: noFiles, saveAsync: noFiles };
 
 export const host = (): Host => current;
 

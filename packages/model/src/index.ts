@@ -34,7 +34,7 @@ export type { BatchedToken, BatchOptions } from './generation/generate.js';
 export { checkGenerateOptions, type GenerateOptions, type GenerationRequest } from './generation/options.js';
 export { logProbabilities, type TokenLogProbability } from './generation/sampling.js';
 export { estimateTrainingMemory, type TrainingMemory, type TrainingMemoryOptions } from './gpu_memory.js';
-export type { SaveOptions } from './host.js';
+export type { SaveAsyncOptions, SaveOptions } from './host.js';
 export { hostMemory } from './host_memory.js';
 export { fetchCheckpoint } from './hub_checkpoint.js';
 export type { Recompute } from './layer.js';
@@ -65,4 +65,5 @@ export {
   type TensorToWrite,
   type WriteSafetensorsOptions,
   writeSafetensors,
+  writeSafetensorsAsync,
 } from './safetensors.js';

@@ -42,7 +42,7 @@ import { type LlamaConfig, type LlamaConfigInput, parseConfig } from './config.j
 import { type ContinuationScore, type ScoreOptions, scoreContinuations } from './continuations.js';
 import { type BatchedToken, type BatchOptions, generate, generateBatch } from './generation/generate.js';
 import type { GenerateOptions, GenerationRequest } from './generation/options.js';
-import { host, type SaveOptions } from './host.js';
+import { host, type SaveAsyncOptions, type SaveOptions } from './host.js';
 import { type Recompute, runLayer, type Stream } from './layer.js';
 import { type Parameter, parametersIn, type Weights, weightsOf } from './parameter.js';
 import { initialValues, modelParameters, sizeOf } from './parameters.js';
@@ -196,11 +196,18 @@ export class LlamaModel {
   /**
    * Writes `config.json`, `model.safetensors` and, where no class of `transformers` opens them, the code that does, each
    * replaced atomically.
+   */
+  save(directory: string, options: SaveOptions = {}): void {
+    host().save(directory, this.config, this.parameters, options);
+  }
+
+  /**
+   * The same, while other work goes on, which must not change the weights until it ends.
    *
    * @returns the checksum of the weights' file, if it was asked for
    */
-  save(directory: string, options: SaveOptions = {}): FileChecksum | undefined {
-    return host().save(directory, this.config, this.parameters, options);
+  async saveAsync(directory: string, options: SaveAsyncOptions = {}): Promise<FileChecksum | undefined> {
+    return await host().saveAsync(directory, this.config, this.parameters, options);
   }
 
   /**

@@ -1,6 +1,6 @@
 /** Node, as a model sees it; importing this module makes it the host. */
-import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
+import { loadCheckpoint, saveCheckpoint, saveCheckpointAsync } from './checkpoint.js';
 import { setHost } from './host.js';
 import { hostMemory } from './host_memory.js';
 
-setHost({ memory: hostMemory, load: loadCheckpoint, save: saveCheckpoint });
+setHost({ memory: hostMemory, load: loadCheckpoint, save: saveCheckpoint, saveAsync: saveCheckpointAsync });

@@ -1,10 +1,10 @@
 /** Safetensors files: tensors are read and written one at a time, so a file may be larger than the largest buffer. */
 import { closeSync, fstatSync, readSync } from 'node:fs';
 import { UserError } from '@stickbreaking/base';
-import { openFile, replaceFile } from '@stickbreaking/base/node';
+import { openFile, replaceFile, replaceFileAsync } from '@stickbreaking/base/node';
 import { ALGORITHM, type FileChecksum } from './checksums.js';
 import { type Entry, float32Of, headerLength, parseHeader, type SafetensorsHeader } from './safetensors_format.js';
-import { newSum, PIECE_BYTES, type Sum } from './sum.js';
+import { newSum } from './sum.js';
 
 /** An open file; tensors are read on demand. */
 export interface SafetensorsFile {
@@ -77,7 +77,7 @@ function readTensor(fd: number, { dtype, begin, end }: Entry, path: string): Flo
 export interface TensorToWrite {
   name: string;
   shape: readonly number[];
-  /** Called when its turn comes, so that one tensor is in memory at a time. */
+  /** Called when its turn comes, so that one tensor is in memory at a time, or two where threads write. */
   values: () => Float32Array;
 }
 
@@ -85,7 +85,11 @@ export interface TensorToWrite {
 export interface WriteSafetensorsOptions {
   /** Goes into the header. */
   metadata?: Record<string, string>;
-  /** Sum the file while it is written. */
+}
+
+/** Of what sums a file while it writes it. */
+export interface ChecksumOption {
+  /** Sum the file; default false. */
   checksum?: boolean;
 }
 
@@ -122,32 +126,57 @@ export function safetensorsLayout(
 /**
  * Writes float32 tensors, atomically and durably: a crash leaves the old file whole.
  *
- * @returns the file's checksum, if it was asked for
  * @throws UserError where the disk is full or not writable
  */
 export function writeSafetensors(
   path: string,
   tensors: readonly TensorToWrite[],
-  { metadata = {}, checksum = false }: WriteSafetensorsOptions = {},
-): FileChecksum | undefined {
-  const { header, bytes } = safetensorsLayout(tensors, metadata);
-  const sum = checksum ? newSum(ALGORITHM) : undefined;
-  replaceFile(path, (writeOnly) => {
-    const write = sum ? (bytes: Uint8Array) => writeAndSum(bytes, writeOnly, sum) : writeOnly;
+  { metadata = {} }: WriteSafetensorsOptions = {},
+): void {
+  const { header } = safetensorsLayout(tensors, metadata);
+  replaceFile(path, (write) => {
     write(header);
     for (const tensor of tensors) write(bytesOfTensor(tensor));
+  });
+}
+
+/**
+ * The same, while one of the system's threads writes: what was handed to it is summed meanwhile, and the next tensor
+ * fetched. The tensors must not change until it ends.
+ *
+ * @returns the file's checksum, if it was asked for
+ */
+export async function writeSafetensorsAsync(
+  path: string,
+  tensors: readonly TensorToWrite[],
+  { metadata = {}, checksum = false }: WriteSafetensorsOptions & ChecksumOption = {},
+): Promise<FileChecksum | undefined> {
+  const { header, bytes } = safetensorsLayout(tensors, metadata);
+  const sum = checksum ? newSum(ALGORITHM) : undefined;
+  await replaceFileAsync(path, async (write) => {
+    let written = Promise.resolve();
+    const put = async (piece: Uint8Array) => {
+      await written;
+      written = write(piece);
+      written.catch(() => {}); // awaited before the next piece, if there is one: the next tensor may not be to be had
+      sum?.update(piece);
+    };
+    await put(header);
+    for (const tensor of tensors) {
+      const all = bytesOfTensor(tensor);
+      for (let start = 0; start < all.length; start += WRITTEN_BYTES)
+        await put(all.subarray(start, start + WRITTEN_BYTES));
+    }
+    await written;
   });
   return sum && { bytes, sum: sum.end() };
 }
 
-/** Piece by piece, so that the system copies what is in the core's cache already: then the sum costs nearly nothing. */
-function writeAndSum(bytes: Uint8Array, write: (bytes: Uint8Array) => void, sum: Sum): void {
-  for (let start = 0; start < bytes.length; start += PIECE_BYTES) {
-    const piece = bytes.subarray(start, start + PIECE_BYTES);
-    sum.update(piece);
-    write(piece);
-  }
-}
+/**
+ * Bytes that are written while they are summed. The sum is the faster of the two, and brings them into the cache that the
+ * cores share; more would not fit there, and less would wait for threads more often.
+ */
+const WRITTEN_BYTES = 2 ** 23;
 
 function bytesOfTensor({ name, shape, values }: TensorToWrite): Uint8Array {
   const numbers = values();

@@ -29,7 +29,7 @@ function content(step: number, best: TrainingState['best'] = null) {
     identity: {},
   };
   const tokenizer = { path: tokenizerPath, bosToken: undefined, eosToken: '<end>', eosId: 1 };
-  const writeTensors = (d: string) => {
+  const writeTensors = async (d: string) => {
     writeFileSync(join(d, 'model.safetensors'), `${step}`);
     return new Map();
   };
@@ -43,7 +43,7 @@ describe('CheckpointStore', () => {
     const missing = /^cannot write the checkpoint .*step-00000001: cannot .*\/tokenizer\.json: there is no such file/;
     await expect(store.save(content(1))).rejects.toThrow(missing);
     writeFileSync(tokenizerPath, '{}');
-    const writeTensors = (d: string) => {
+    const writeTensors = async (d: string) => {
       writeFileSync(join(d, 'gone/model.safetensors'), '');
       return new Map();
     };
@@ -83,7 +83,7 @@ describe('CheckpointStore', () => {
     await store.save(content(1));
     const failing = {
       ...content(2),
-      writeTensors: (d: string) => {
+      writeTensors: async (d: string) => {
         writeFileSync(join(d, 'model.safetensors'), 'half');
         throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
       },

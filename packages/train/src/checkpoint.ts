@@ -64,7 +64,7 @@ export interface CheckpointContent {
   /** copied into the checkpoint, which then stands on its own */
   tokenizer?: SavedTokenizer | undefined;
   /** Writes the model's and the optimizer's files into the directory. @returns checksums that it knows, by file name */
-  writeTensors(directory: string): ReadonlyMap<string, FileChecksum>;
+  writeTensors(directory: string): Promise<ReadonlyMap<string, FileChecksum>>;
 }
 
 /** The checkpoints of a run's directory. */
@@ -145,7 +145,7 @@ export class CheckpointStore {
     try {
       rmSync(temporary, { recursive: true, force: true });
       this.makeWriting(state.step);
-      const sums = content.writeTensors(temporary);
+      const sums = await content.writeTensors(temporary);
       await this.complete(content, temporary, sums);
     } catch (error) {
       rmSync(temporary, { recursive: true, force: true });

@@ -13,7 +13,7 @@ import {
   type TokenBatch,
   trainingFlopsPerToken,
   usesCountsBefore,
-  writeSafetensors,
+  writeSafetensorsAsync,
 } from '@stickbreaking/model';
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { batchGradients, disposeAll } from './batch_gradients.js';
@@ -335,10 +335,13 @@ class Trainer {
     const directory = await store!.save({
       state,
       tokenizer: options.tokenizer,
-      writeTensors: (target) => {
+      writeTensors: async (target) => {
+        const eosTokenId = options.tokenizer?.eosId;
+        const weights = await model.saveAsync(target, { checksum: true, eosTokenId });
+        const rest = await writeSafetensorsAsync(join(target, OPTIMIZER_FILE), moments, { checksum: true });
         return new Map([
-          [MODEL_FILE, model.save(target, { checksum: true, eosTokenId: options.tokenizer?.eosId })!],
-          [OPTIMIZER_FILE, writeSafetensors(join(target, OPTIMIZER_FILE), moments, { checksum: true })!],
+          [MODEL_FILE, weights!],
+          [OPTIMIZER_FILE, rest!],
         ]);
       },
     });

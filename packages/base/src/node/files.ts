@@ -18,6 +18,7 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { explainSystemError, UserError } from '../errors.js';
 import { isAlive } from './process.js';
@@ -46,6 +47,35 @@ export function replaceFile(path: string, content: Content, { mode = 0o666 } = {
     syncDirectory(dirname(target));
   } catch (error) {
     removeIfPossible(beside);
+    throw explainSystemError(error, action);
+  }
+}
+
+/**
+ * The same, by a thread of the system's: what `content` does between its writes goes on beside them. Of several writes
+ * each begins after the one before it has ended.
+ */
+export async function replaceFileAsync(
+  path: string,
+  content: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
+  { mode = 0o666 } = {},
+): Promise<void> {
+  const action = `cannot write ${path}`;
+  const target = targetOf(path, action);
+  const beside = target === undefined ? undefined : temporaryBeside(target);
+  try {
+    const file = await open(beside ?? path, beside === undefined ? 'w' : 'wx', mode);
+    try {
+      await content((bytes) => writeFullyAsync(file, bytes));
+      if (beside !== undefined) await file.sync();
+    } finally {
+      await file.close();
+    }
+    if (beside === undefined) return;
+    renameSync(beside, target!);
+    syncDirectory(dirname(target!));
+  } catch (error) {
+    if (beside !== undefined) removeIfPossible(beside);
     throw explainSystemError(error, action);
   }
 }
@@ -117,6 +147,15 @@ export function removeLeftovers(directory: string, whose: 'the dead' | 'anyone')
 export function writeFully(file: number, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.length; )
     done += writeSync(file, bytes, done, Math.min(2 ** 30, bytes.length - done));
+}
+
+/** The same, by a thread of the system's; from where the file's last write ended, or at a position in bytes. */
+export async function writeFullyAsync(file: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const length = Math.min(2 ** 30, bytes.length - done);
+    const at = position === undefined ? null : position + done;
+    done += (await file.write(bytes, done, length, at)).bytesWritten;
+  }
 }
 
 /**

@@ -9,8 +9,10 @@ export {
   makeDirectory,
   removeLeftovers,
   replaceFile,
+  replaceFileAsync,
   syncDirectory,
   syncDirectoryWithFiles,
+  writeFullyAsync,
   writeOutput,
 } from './files.js';
 export type { LockHolder } from './holder.js';

@@ -5,6 +5,7 @@ import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '@stickbreaking/base';
+import { writeFullyAsync } from '@stickbreaking/base/node';
 import type { SavedTokenizer } from '@stickbreaking/data';
 import {
   type LlamaModel,
@@ -165,7 +166,11 @@ export class SharedSaves {
         for await (const { list, name, from, values } of snapshot.pieces()) {
           const [index, own] = list === 0 ? [0, name] : [1, `${kinds[list - 1]}.${name}`];
           const position = parts[index]!.layout.begins.get(own)! + 4 * from;
-          await writeAll(files[index]!, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), position);
+          await writeFullyAsync(
+            files[index]!,
+            new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+            position,
+          );
         }
         for (const file of files) await file.sync();
       } finally {
@@ -200,7 +205,7 @@ type File = Awaited<ReturnType<typeof open>>;
 /** A file of its full length, which begins as the layout says. */
 async function create(path: string, { header, bytes }: SafetensorsLayout): Promise<File> {
   const file = await open(path, 'wx+');
-  await writeAll(file, header, 0);
+  await writeFullyAsync(file, header, 0);
   await file.truncate(bytes);
   return file;
 }
@@ -215,12 +220,5 @@ async function reach(path: string): Promise<File> {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || Date.now() > deadline) throw error;
     }
     await sleep(20);
-  }
-}
-
-async function writeAll(file: File, bytes: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
   }
 }
