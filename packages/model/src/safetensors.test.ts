@@ -1,12 +1,15 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { chooseSeed, generator } from '@stickbreaking/base';
 import { afterAll, describe, expect, it } from 'vitest';
-import { readSafetensors, sumFiles, writeSafetensors } from './index.js';
+import { checksumsOf, readSafetensors, verifyChecksums, writeSafetensors, writeSafetensorsAsync } from './index.js';
+import { newSum } from './sum.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-safetensors-'));
 afterAll(() => rmSync(directory, { recursive: true }));
 const path = join(directory, 'x.safetensors');
+const random = generator(chooseSeed(), 'tensors');
 
 function write(header: unknown, data: number, length?: bigint): void {
   const json = Buffer.from(typeof header === 'string' ? header : JSON.stringify(header));
@@ -36,16 +39,63 @@ describe('safetensors', () => {
   });
 
   it.each([
-    ['small', 1000],
-    ['large', 10_000_000],
-  ])('sums a %s file while it writes it', async (_, length) => {
-    const values = Float32Array.from({ length }, (_, i) => i % 1009);
-    const tensors = ['a', 'b'].map((name) => ({ name, shape: [length], values: () => values }));
-    expect(writeSafetensors(path, tensors)).toBeUndefined();
-    expect(writeSafetensors(path, tensors, { checksum: true })).toEqual((await sumFiles([path]))[0]);
-    const failing = [...tensors, { name: 'c', shape: [9], values: () => values }];
-    expect(() => writeSafetensors(path, failing, { checksum: true })).toThrow(/its shape needs 9/);
-    expect(readdirSync(directory)).toEqual(['x.safetensors']);
+    ['empty', [0]],
+    ['small', [1, 0, 3]],
+    ['odd', [1000, 2 ** 21 - 1, 2 ** 21 + 1]],
+    ['large', [3_000_000, 1, 4_194_304]],
+    ['random', Array.from({ length: 20 }, () => Math.floor(2 ** (21 * random())))],
+  ])('writes the same bytes by a thread, and sums a file of %s tensors meanwhile', async (_, lengths) => {
+    const values = Float32Array.from({ length: Math.max(...lengths) }, random);
+    const tensors = lengths.map((length, i) => {
+      return { name: `${i}`, shape: [length], values: () => values.subarray(values.length - length) };
+    });
+    const metadata = { of: 'a test' };
+    writeSafetensors(path, tensors, { metadata });
+    const plain = readFileSync(path);
+    expect(await writeSafetensorsAsync(path, tensors, { metadata })).toBeUndefined();
+    expect(readFileSync(path).equals(plain)).toBe(true);
+    const sum = newSum('poly1305');
+    sum.update(plain);
+    const summed = await writeSafetensorsAsync(path, tensors, { metadata, checksum: true });
+    expect(readFileSync(path).equals(plain), `lengths ${lengths}`).toBe(true);
+    expect(summed, `lengths ${lengths}`).toEqual({ bytes: plain.length, sum: sum.end() });
+  });
+
+  it('has another sum of what was written than of what lies there with one bit turned', async () => {
+    const values = Float32Array.from({ length: 2 ** 22 + 5 }, (_, i) => i % 1009);
+    const folder = mkdtempSync(join(directory, 'bit-'));
+    const file = join(folder, 'model.safetensors');
+    const summed = await writeSafetensorsAsync(file, [{ name: 'a', shape: [values.length], values: () => values }], {
+      checksum: true,
+    });
+    const known = new Map([['model.safetensors', summed!]]);
+    writeFileSync(join(folder, 'checksums.json'), await checksumsOf(folder, known));
+    expect(await verifyChecksums(folder)).toBe(true);
+    const bytes = readFileSync(file);
+    // On both sides of where one piece that is written ends and the next one begins, and at the file's end.
+    for (const at of [2 ** 23 - 1, 2 ** 23, bytes.length - 1]) {
+      bytes[at]! ^= 16;
+      writeFileSync(file, bytes);
+      await expect(verifyChecksums(folder), `byte ${at}`).rejects.toThrow(
+        /model\.safetensors is damaged: it is not as/,
+      );
+      bytes[at]! ^= 16;
+    }
+    rmSync(folder, { recursive: true });
+  });
+
+  it('leaves nothing half written by a thread where a tensor is wrong or the disk is full', async () => {
+    const values = new Float32Array(2 ** 22);
+    const good = ['a', 'b'].map((name) => ({ name, shape: [values.length], values: () => values }));
+    rmSync(path, { force: true });
+    for (const checksum of [false, true]) {
+      const failing = [...good, { name: 'c', shape: [9], values: () => values }];
+      await expect(writeSafetensorsAsync(path, failing, { checksum })).rejects.toThrow(/its shape needs 9/);
+      expect(readdirSync(directory)).toEqual([]);
+      if (process.platform !== 'linux') continue;
+      const full = writeSafetensorsAsync('/dev/full', good, { checksum });
+      await expect(full).rejects.toThrow('cannot write /dev/full: the disk is full');
+    }
   });
 
   it('widens half precision exactly', () => {
