@@ -63,27 +63,22 @@ function wrap(holder, key, name, form) {
   if (typeof real !== 'function') return;
   const counted = function (...args) {
     if (inside > 0) return real.apply(this, args);
-    if (!isChange(name, args)) {
-      return power && name === 'open' && form === 'sync' ? watched(real, name, args) : real.apply(this, args);
-    }
+    const call = () => (power ? watched(this, real, name, form, args) : real.apply(this, args));
+    if (!isChange(name, args)) return name === 'open' ? call() : real.apply(this, args);
     const isNow = ++changes === at;
     inside++;
     try {
       note(name, args);
       if (isNow && how === 'half') halfway[name]?.(...(form === 'handle' ? [this.fd, ...args] : args));
       if (isNow && (how === 'before' || how === 'half')) die();
-      if (power && form === 'sync') {
-        const result = watched(real, name, args);
-        if (isNow) {
-          power.strike(at);
-          die();
-        }
-        return result;
-      }
-      if (isNow && form === 'callback') args[args.length - 1] = die;
-      const result = real.apply(this, args);
-      if (isNow && (form === 'promise' || form === 'handle')) return result.then(die);
-      if (isNow && form === 'sync') die();
+      const end = () => {
+        power?.strike(at);
+        die();
+      };
+      if (isNow && form === 'callback') args[args.length - 1] = end;
+      const result = call();
+      if (isNow && (form === 'promise' || form === 'handle')) return result.then(end);
+      if (isNow && form === 'sync') end();
       return result;
     } finally {
       inside--;
@@ -92,12 +87,15 @@ function wrap(holder, key, name, form) {
   holder[key] = counted;
 }
 
-function watched(real, name, args) {
+/** The call, of which the power cut is told; not those with callbacks, with which nothing here makes files or flushes them. */
+function watched(self, real, name, form, args) {
   inside++;
   try {
-    const made = power.before(name, args);
-    const result = real(...args);
-    made(result);
+    if (form === 'callback') return real.apply(self, args);
+    const made = power.before(name === 'sync' ? 'fsync' : name, form === 'handle' ? [self.fd, ...args] : args);
+    const result = real.apply(self, args);
+    if (form === 'sync') made(result);
+    else result.then((given) => made(given?.fd ?? given)).catch(() => {});
     return result;
   } finally {
     inside--;
