@@ -1,4 +1,13 @@
-import { mkdtempSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
@@ -35,15 +44,24 @@ describe('checksums', () => {
     ]);
   });
 
-  it.each(['poly1305', 'crc32'] as const)('by %s are the same of a large file, which a thread reads', async (kind) => {
-    const path = join(directory, 'large');
-    const file = openSync(path, 'w');
-    writeSync(file, 'end', 2 ** 25 + 7);
-    const sum = newSum(kind);
-    sum.update(readFileSync(path));
-    const [small, large] = await sumFiles([join(directory, 'a'), path], kind);
-    expect(small!.bytes).toBe(3);
-    expect(large).toEqual({ bytes: 2 ** 25 + 10, sum: sum.end() });
+  it.each(['poly1305', 'crc32'] as const)('by %s are the same of large files, which threads read', async (kind) => {
+    // More files than threads, of other lengths each, and a small one between.
+    const paths = [...'cdefg'].map((name) => join(directory, name));
+    const expected = paths.map((path, i) => {
+      const file = openSync(path, 'w');
+      writeSync(file, `end of ${path}`, 2 ** 25 + 7 * i);
+      closeSync(file);
+      const content = readFileSync(path);
+      const sum = newSum(kind);
+      sum.update(content);
+      return { bytes: content.length, sum: sum.end() };
+    });
+    const [first, ...rest] = paths;
+    const found = await sumFiles([first!, join(directory, 'a'), ...rest], kind);
+    expect(found.splice(1, 1)).toEqual([expect.objectContaining({ bytes: 3 })]);
+    expect(found).toEqual(expected);
+    rmSync(paths[1]!);
+    await expect(sumFiles(paths, kind)).rejects.toThrow(`cannot read ${paths[1]}`);
   });
 
   it('hold what was saved', async () => {
