@@ -103,14 +103,14 @@ function watched(self, real, name, form, args) {
 }
 
 if (isMainThread) {
+  const handle = await fs.promises.open(new URL(import.meta.url));
+  const prototype = Object.getPrototypeOf(handle);
+  await handle.close();
   for (const name of CHANGES) {
     wrap(fs, `${name}Sync`, name, 'sync');
     wrap(fs, name, name, 'callback');
     wrap(fs.promises, name, name, 'promise');
   }
-  const handle = await fs.promises.open(new URL(import.meta.url));
-  const prototype = Object.getPrototypeOf(handle);
-  await handle.close();
   for (const name of OF_HANDLES) wrap(prototype, name, name, 'handle');
   syncBuiltinESMExports();
   changes = 0;
