@@ -28,6 +28,8 @@ export type {
   PackedAttributes,
   ReadByAttributes,
   ReferenceKernel,
+  ResidualAttributes,
+  ResidualType,
   RotaryAttributes,
   RowPositions,
   SoftmaxAttributes,

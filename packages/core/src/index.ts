@@ -45,6 +45,7 @@ export type {
   MatmulPrecision,
   MixtureAttributes,
   MomentType,
+  ResidualType,
   NoAttributes,
   PackedAttributes,
   ReadByAttributes,

@@ -125,6 +125,26 @@ export interface ReadByAttributes {
   readBy?: MatmulPrecision;
 }
 
+/**
+ * How exactly a backend that holds activations in bfloat16 holds the residual stream and its gradient: as it holds the others, or
+ * with eight bits more of each number's fraction.
+ */
+export type ResidualType = 'default' | 'fp24';
+
+/** Attributes of what writes the residual stream, and in a gradient the stream's. */
+export interface ResidualAttributes {
+  /** Default: 'default'. */
+  residualType?: ResidualType;
+}
+
+/** Attributes of a residual connection. */
+export interface ConnectionAttributes extends ResidualAttributes {
+  /** Factor on the branch. */
+  multiplier: number;
+  /** Whether all that reads x from now on is content with its bfloat16. */
+  consumed?: boolean;
+}
+
 /** Attributes of a mixture of experts. */
 export interface MixtureAttributes {
   /** k: how many experts each token has, from 1 to E. */
@@ -262,28 +282,28 @@ export interface Kernels {
   /** x [N,C], weight [C]; inverseRms [N]. */
   RMSNorm: {
     inputs: { x: Tensor; weight: Tensor };
-    attrs: { epsilon: number } & ReadByAttributes;
+    attrs: { epsilon: number } & ReadByAttributes & ResidualAttributes;
     outputs: [y: Tensor, inverseRms: Tensor];
   };
   RMSNormGrad: {
     inputs: { x: Tensor; weight: Tensor; inverseRms: Tensor; dy: Tensor };
-    attrs: NoAttributes;
+    attrs: ResidualAttributes;
     outputs: [dx: Tensor, dWeight: Tensor];
   };
   /** x, branch [N,C]; x + multiplier·branch. */
-  Residual: { inputs: { x: Tensor; branch: Tensor }; attrs: { multiplier: number }; outputs: [y: Tensor] };
+  Residual: { inputs: { x: Tensor; branch: Tensor }; attrs: ConnectionAttributes; outputs: [y: Tensor] };
   /** The gradient of `branch`, multiplier·dy. That of `x` is dy itself. */
   ResidualGrad: { inputs: { dy: Tensor }; attrs: { multiplier: number }; outputs: [dBranch: Tensor] };
   /** x, branch [N,C], weight [C]; sum = x + multiplier·branch, its RMSNorm y, inverseRms [N]. */
   ResidualRMSNorm: {
     inputs: { x: Tensor; branch: Tensor; weight: Tensor };
-    attrs: { epsilon: number; multiplier: number } & ReadByAttributes;
+    attrs: { epsilon: number } & ConnectionAttributes & ReadByAttributes;
     outputs: [sum: Tensor, y: Tensor, inverseRms: Tensor];
   };
   /** dBranch = multiplier·dx is returned if multiplier is not 1; it, or dx, is what `readBy` speaks of. */
   ResidualRMSNormGrad: {
     inputs: { sum: Tensor; weight: Tensor; inverseRms: Tensor; dSum: Tensor; dy: Tensor };
-    attrs: { multiplier: number } & ReadByAttributes;
+    attrs: { multiplier: number } & ReadByAttributes & ResidualAttributes;
     outputs: [dx: Tensor, dWeight: Tensor, dBranch?: Tensor];
   };
   /** gate, up [N,F]; silu(gate)·up. */
@@ -352,7 +372,7 @@ export interface Kernels {
   /** x, each number rounded to the nearest bfloat16: a backend may keep it in half the memory. */
   ToBfloat16: { inputs: { x: Tensor }; attrs: NoAttributes; outputs: [y: Tensor] };
   /** tokens int32 [N], weight [V,C]; rows [N,C]. */
-  Embedding: { inputs: { tokens: Tensor; weight: Tensor }; attrs: NoAttributes; outputs: [rows: Tensor] };
+  Embedding: { inputs: { tokens: Tensor; weight: Tensor }; attrs: ResidualAttributes; outputs: [rows: Tensor] };
   /** dWeight [V,C], and `sum` with it where that is given: it may change in place. */
   EmbeddingGrad: {
     inputs: { tokens: Tensor; dy: Tensor; sum?: Tensor };

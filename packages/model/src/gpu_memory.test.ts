@@ -40,7 +40,7 @@ function zeroLike({ shape }: Variable, momentType?: string): Variable {
 
 /** Peak of the second of two steps, with the library's workspace that the device has not. */
 function counted(config: LlamaConfig, options: TrainingMemoryOptions) {
-  const { tokens, contextLength, recompute, precision, momentType = 'float32', accumulates } = options;
+  const { tokens, contextLength, recompute, precision, residualType, momentType = 'float32', accumulates } = options;
   const model = LlamaModel.from(config, (_, shape) => new Float32Array(shape.reduce((a, b) => a * b, 1)));
   const parameters = [...model.parameters.values()];
   const moments = () => parameters.map((parameter) => zeroLike(parameter, momentType));
@@ -54,7 +54,7 @@ function counted(config: LlamaConfig, options: TrainingMemoryOptions) {
     device.reset();
     let sums: Map<string, Tensor> | undefined;
     for (let i = 0; i < (accumulates ? 2 : 1); i++) {
-      const { loss, gradients } = model.gradients(batch, { recompute, precision, sums, sequence });
+      const { loss, gradients } = model.gradients(batch, { recompute, precision, residualType, sums, sequence });
       loss.dispose();
       sums = gradients;
     }
@@ -154,6 +154,8 @@ describe('the memory of a training step is within 3 %', () => {
       { intermediateSize: undefined, experts: { count: 16, active: 4, intermediateSize: 352, shared: 352 } },
     ],
     ['a vocabulary whose logits are not kept', { vocabSize: 128_000 }],
+    ['a residual stream in 24 bits', {}, { residualType: 'fp24' }],
+    ['the same, with norms that follow', { normPlacement: 'after' }, { residualType: 'fp24' }],
     ['matmuls in eight bits, moments in bfloat16', {}, { precision: 'fp8', momentType: 'bfloat16' }],
   ])('%s', (_, changed, fewer = {}) => {
     const config = modelOf(changed);

@@ -2,7 +2,7 @@
  * How much GPU memory a training step needs: a list of what the cuda backend allocates. A test holds it to the backend
  * itself on a device that only counts.
  */
-import type { MatmulPrecision, MomentType } from '@stickbreaking/core';
+import type { MatmulPrecision, MomentType, ResidualType } from '@stickbreaking/core';
 import type { SharedBy } from './attention/shared_sequence.js';
 import type { LlamaConfig } from './config.js';
 import { feedForwardOf } from './feed_forward/index.js';
@@ -18,6 +18,8 @@ export interface TrainingMemoryOptions {
   recompute?: Recompute;
   /** Of the layers' matmuls. */
   precision?: MatmulPrecision | undefined;
+  /** Of the residual stream. */
+  residualType?: ResidualType | undefined;
   /** The form in which AdamW keeps its moments. */
   momentType?: MomentType | undefined;
   /** Whether a step sums the gradients of several micro-batches: then they are there all the time. */
@@ -89,9 +91,12 @@ export function estimateTrainingMemory(
   const hidden = BFLOAT16 * hiddenSize * tokens;
   const { attention, feedForward, inAttention, inFeedForward } = layerBytes(config, options);
   const layer = attention + feedForward;
-  const kept = { none: layer, attention: hidden + feedForward, block: hidden }[recompute];
+  // The stream's further bits stay where a part that runs again begins, and are there once or twice besides.
+  const rest = options.residualType === 'fp24' ? hiddenSize * tokens : 0;
+  const again = recompute === 'none' ? 0 : rest;
+  const kept = { none: layer, attention: hidden + feedForward, block: hidden }[recompute] + again;
   // The last norm reads and writes the hidden states; where layers keep only their input, the end of the last is there too.
-  const ends = 2 * hidden;
+  const ends = 2 * hidden + rest;
 
   const logits = Math.min(LOGITS_CHUNK, FLOAT32 * vocabSize * tokens);
   const keptLogits = BFLOAT16 * vocabSize * tokens <= KEPT_LOGITS ? BFLOAT16 * vocabSize * tokens : 0;
@@ -103,7 +108,7 @@ export function estimateTrainingMemory(
   const lossBackward = keptLogits + 2 * hidden + (keptLogits > 0 ? 0 : 1.5 * logits);
 
   // A layer's backward: what it saved, made again or not, goes as the gradients of its two halves come.
-  const extra = recompute === 'block' ? 2 * hidden : 0;
+  const extra = (recompute === 'block' ? 2 * hidden : 0) + 2 * rest;
   const beside = recompute === 'attention' ? hidden : attention;
   const backward = Math.max(beside + inFeedForward, inAttention) + extra;
   const others = (layers: number) => Math.max(0, layers - 1) * kept + hidden;

@@ -1,5 +1,5 @@
 /** One layer of a decoder: attention and feed-forward with residual connections, each with an RMSNorm before or after it. */
-import { type MatmulPrecision, recomputed, residual, residualRmsNorm, rmsNorm } from '@stickbreaking/core';
+import { type MatmulPrecision, type ResidualType, recomputed, residual, residualRmsNorm, rmsNorm } from '@stickbreaking/core';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { type AttentionContext, attend } from './attention/attend.js';
 import type { LlamaConfig } from './config.js';
@@ -27,6 +27,8 @@ export interface LayerContext extends AttentionContext, FeedForwardContext {
   recompute: Recompute;
   /** Of the layer's matmuls. */
   precision: MatmulPrecision;
+  /** Of the residual stream. */
+  residualType: ResidualType;
 }
 
 type LayerWeights = Weights<ReturnType<typeof layerParameters>>;
@@ -51,15 +53,18 @@ function runNormsBefore(
 ): Stream {
   const epsilon = config.normEpsilon;
   const multiplier = config.mup?.residualMultiplier ?? 1;
-  const { nextNorm, recompute, precision: readBy } = context;
+  const { nextNorm, recompute, precision: readBy, residualType } = context;
   const branches = branchesOf(weights, config, context);
   const attention = (input: Tensor2D, known?: Tensor2D) =>
-    branches.attention(known ?? rmsNorm(input, weights.inputNorm, epsilon, { readBy }));
+    branches.attention(known ?? rmsNorm(input, weights.inputNorm, epsilon, { readBy, residualType }));
+  // A part that runs again reads its input again.
+  const consumed = recompute === 'none';
   const join = (input: Tensor2D, branch: Tensor2D, weight: Tensor1D) =>
-    residualRmsNorm(input, branch, weight, { epsilon, multiplier, readBy });
+    residualRmsNorm(input, branch, weight, { epsilon, multiplier, readBy, residualType, consumed });
   const whole = (input: Tensor2D, branch: Tensor2D) => {
     const middle = join(input, branch, weights.middleNorm);
-    return residual(middle.sum, branches.feedForward(middle.normalised), multiplier);
+    const end = branches.feedForward(middle.normalised);
+    return residual(middle.sum, end, multiplier, { residualType, consumed: true });
   };
   switch (recompute) {
     case 'block':
@@ -83,15 +88,17 @@ function runNormsAfter(
   config: LlamaConfig,
   context: LayerContext,
 ): Tensor2D {
+  const { residualType, recompute } = context;
   const branches = branchesOf(weights, config, context);
   const normalised = (branch: Tensor2D, weight: Tensor1D) => rmsNorm(branch, weight, config.normEpsilon);
   const attention = (input: Tensor2D) => normalised(branches.attention(input), weights.middleNorm);
-  const join = (input: Tensor2D, branch: Tensor2D) => residual(input, branch, config.mup?.residualMultiplier ?? 1);
+  const join = (input: Tensor2D, branch: Tensor2D) =>
+    residual(input, branch, config.mup?.residualMultiplier ?? 1, { residualType, consumed: recompute === 'none' });
   const whole = (input: Tensor2D, branch: Tensor2D) => {
     const middle = join(input, branch);
     return join(middle, normalised(branches.feedForward(middle), weights.endNorm));
   };
-  switch (context.recompute) {
+  switch (recompute) {
     case 'block':
       return recomputed((input) => whole(input, attention(input)), x, variablesIn(weights));
     case 'attention':
@@ -105,7 +112,16 @@ function runNormsAfter(
 function branchesOf(
   weights: LayerWeights,
   config: LlamaConfig,
-  { layer, nextNorm: _, recompute: _how, lossWeight, onRouting, countsBefore, ...context }: LayerContext,
+  {
+    layer,
+    nextNorm: _,
+    recompute: _how,
+    residualType: _type,
+    lossWeight,
+    onRouting,
+    countsBefore,
+    ...context
+  }: LayerContext,
 ): { attention(input: Tensor2D): Tensor2D; feedForward(input: Tensor2D): Tensor2D } {
   const { kind, setting } = feedForwardOf(config);
   // A layer that the backward runs again tells nothing anew.

@@ -10,6 +10,7 @@ import {
   linearCrossEntropy,
   linearTargetScores,
   type MatmulPrecision,
+  type ResidualType,
   rmsNorm,
   type TargetScores,
   valueAndGradients,
@@ -101,6 +102,8 @@ export interface ComputeOptions {
   recompute?: Recompute | undefined;
   /** Of the layers' matmuls; the output head's and the gradients of weights are made as ever. */
   precision?: MatmulPrecision | undefined;
+  /** Of the residual stream and its gradient, where the backend holds activations in bfloat16. */
+  residualType?: ResidualType | undefined;
   /**
    * Processes that share the batch's sequence: tokens and targets are this one's (`ownTokens`), `cuSeqlens` is of all, and losses
    * and gradients are those of its tokens.
@@ -417,6 +420,7 @@ export class LlamaModel {
     {
       recompute = 'none',
       precision = 'default',
+      residualType = 'default',
       sequence,
       countsBefore,
       lossWeight = 0,
@@ -425,7 +429,7 @@ export class LlamaModel {
   ): Tensor2D {
     const { normEpsilon, mup } = this.config;
     const { layers, norm } = this.weights;
-    const embedded = embedding(ids, this.weights.embedding);
+    const embedded = embedding(ids, this.weights.embedding, { residualType });
     let stream: Stream = { x: mup ? this.times(embedded, mup.embeddingMultiplier) : embedded };
     for (const [layer, weights] of layers.entries()) {
       const before = stream;
@@ -435,6 +439,7 @@ export class LlamaModel {
         nextNorm,
         recompute,
         precision,
+        residualType,
         sequence,
         lossWeight,
         onRouting,
@@ -448,7 +453,7 @@ export class LlamaModel {
       before.x.dispose();
       before.normalised?.dispose();
     }
-    return stream.normalised ?? rmsNorm(stream.x, norm, normEpsilon);
+    return stream.normalised ?? rmsNorm(stream.x, norm, normEpsilon, { residualType });
   }
 
   /** By a number that stays with the model as a tensor, which a recorded step of generation reads. */

@@ -38,6 +38,7 @@ export async function batchGradients(
     recompute,
     precision,
     countsBefore,
+    residualType,
     collective = oneProcess,
     weights,
     early,
@@ -60,6 +61,7 @@ export async function batchGradients(
       signal,
       recompute,
       precision,
+      residualType,
       countsBefore,
       early,
     });
@@ -68,7 +70,7 @@ export async function batchGradients(
   const { sequence } = collective;
   for (const batch of shareOf(batches, collective)) {
     if (signal?.aborted && !sequence) break; // the others of a sequence wait in the middle of a pass
-    const options = { scale, sums: sum?.gradients, recompute, precision, countsBefore, sequence };
+    const options = { scale, sums: sum?.gradients, recompute, precision, residualType, countsBefore, sequence };
     const { loss, gradients, routing }: LossAndGradients = model.gradients(batch, options);
     routings.add(routing, scale * scoredTokens(batch));
     sum = { loss: sum ? addTo(sum.loss, loss) : loss, gradients };

@@ -102,6 +102,7 @@ function memoryOf(config: RunConfig, size: Size, gpus: number): number {
       contextBy: config.parallel.contextBy,
       orderedSums: config.parallel.orderedSums,
       precision: config.precision,
+      residualType: config.residualType,
       momentType: config.optimizer.momentType,
     },
   }).total;

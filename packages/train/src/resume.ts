@@ -122,9 +122,13 @@ export function identify(options: TrainOptions): Identity {
   const { seed = 0 } = options;
   const model = parseConfig(options.model as LlamaConfigInput);
   const optimizer = OptimizerSchema.parse(options.optimizer ?? {});
-  // Checkpoints of earlier versions have no precision.
-  const precision = options.precision === 'fp8' ? { precision: options.precision } : {};
-  return identityOf({ model, seed, optimizer }, placeStages(options.stages), { ...options.identity, ...precision });
+  // Checkpoints of earlier versions have neither.
+  const { precision = 'default', residualType = 'default' } = options;
+  const arithmetic = {
+    ...(precision === 'default' ? {} : { precision }),
+    ...(residualType === 'default' ? {} : { residualType }),
+  };
+  return identityOf({ model, seed, optimizer }, placeStages(options.stages), { ...options.identity, ...arithmetic });
 }
 
 /** Model, optimizer and state at the run's first step, or at the step that it goes on from. */

@@ -89,6 +89,7 @@ export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined,
     seed: config.seed,
     recompute: config.recompute,
     precision: config.precision,
+    residualType: config.residualType,
     optimizer: config.optimizer,
     stages: stageSizes(config).map((stage, i) => {
       const sources = config.stages[i]!.data;

@@ -68,6 +68,11 @@ export const RunConfigSchema = z
      * backends imitate it). Default: the backend's own.
      */
     precision: z.enum(['default', 'fp8']).default('default'),
+    /**
+     * 'fp24': cuda keeps the residual stream and its gradient with eight bits more than bfloat16's; other backends keep it in
+     * float32 in any case. Default: the backend's own.
+     */
+    residualType: z.enum(['default', 'fp24']).default('default'),
     /** How many documents are read in turns, so that a step of long documents covers more than one. */
     interleave: count().default(16),
     optimizer: OptimizerSchema.prefault({}),

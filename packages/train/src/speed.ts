@@ -76,7 +76,7 @@ function withShareOfExperts(model: LlamaConfig, share: number): LlamaConfig {
 
 /** The faster of two steps: the first also compiles and allocates. */
 async function measured(
-  { recompute, precision, optimizer: settings, seed }: RunConfig,
+  { recompute, precision, residualType, optimizer: settings, seed }: RunConfig,
   model: LlamaConfig,
   size: { contextLength: number; tokens: number },
 ): Promise<Times> {
@@ -88,6 +88,7 @@ async function measured(
     const { gradients, gradientNorm } = (await batchGradients(made, [randomBatch(model.vocabSize, size)], {
       recompute,
       precision,
+      residualType,
     }))!;
     const middle = performance.now();
     optimizer.update(gradients, gradientNorm, 0);

@@ -1,6 +1,6 @@
 // Options, hooks and result of a run.
 
-import type { MatmulPrecision } from '@stickbreaking/core';
+import type { MatmulPrecision, ResidualType } from '@stickbreaking/core';
 import type { SavedTokenizer } from '@stickbreaking/data';
 import type { LlamaConfig, LlamaConfigInput, LlamaModel, Recompute, TokenBatch } from '@stickbreaking/model';
 import type { z } from 'zod';
@@ -22,6 +22,8 @@ export interface TrainOptions {
   recompute?: Recompute;
   /** Of the layers' matmuls; default: the backend's own. A run that goes on must have the same. */
   precision?: MatmulPrecision;
+  /** Of the residual stream, where a backend holds activations in bfloat16. A run that goes on must have the same. */
+  residualType?: ResidualType;
   /** Determines the initial weights; default 0. */
   seed?: number;
   /** A checkpoint directory whose weights the run starts from, and what of its configuration may differ. */

@@ -9,6 +9,7 @@ import {
   tensor2d,
   tensor3d,
 } from '@tensorflow/tfjs-core';
+import { embedding } from '../ops/embedding.js';
 import { headNorm } from '../ops/head_norm.js';
 import { linears } from '../ops/linear.js';
 import { residual } from '../ops/residual.js';
@@ -35,6 +36,10 @@ export function normCases(): ConformanceCase[] {
     residualRmsNormCase(3, 5001, 0.5),
     residualRmsNormCase(19, 40, 0.22, 'sum'),
     residualRmsNormCase(19, 40, 1, 'normalised'),
+    residualStreamCase(5, 1, 1),
+    residualStreamCase(9, 96, 1),
+    residualStreamCase(37, 67, 0.22),
+    residualStreamCase(3, 4104, 1),
     headNormCase(1, 1, 16),
     headNormCase(65, 7, 50),
     headNormCase(20, 24, 64),
@@ -157,6 +162,64 @@ function residualRmsNormCase(N: number, C: number, multiplier: number, alone?: '
               alone === 'normalised' ? undefined : tensor2d(dSum, [N, C]),
               alone === 'sum' ? undefined : tensor2d(dy, [N, C]),
             ],
+          ),
+      };
+    },
+  };
+}
+
+/**
+ * A stream from the embedding on to which so little is added each time that bfloat16 would lose it, and its gradient likewise:
+ * only sums with more bits come near.
+ */
+function residualStreamCase(N: number, C: number, multiplier: number): ConformanceCase {
+  const depth = 48;
+  return {
+    name: `a residual stream [${N}, ${C}] in fp24, multiplier ${multiplier}`,
+    prepare(random, input) {
+      const [V, epsilon, residualType] = [4, 1e-3, 'fp24'] as const;
+      const little = () => random.normals(N * C).map((value) => (0.001 * (1 + value)) / multiplier);
+      const tokens = Int32Array.from({ length: N }, (_, i) => (3 * i) % V);
+      const table = input(random.normals(V * C).map((value) => value + Math.sign(value)));
+      const weight = input(random.normals(C).map((value) => 1 + 0.1 * value));
+      const branches = Array.from({ length: depth }, () => input(little()));
+      const dSum = input(random.normals(N * C).map((value) => value + Math.sign(value)));
+      const dys = Array.from({ length: depth + 1 }, () => input(little()));
+      const sums = [Float64Array.from({ length: N * C }, (_, i) => table[tokens[Math.floor(i / C)]! * C + (i % C)]!)];
+      for (const branch of branches) sums.push(sums.at(-1)!.map((value, i) => value + multiplier * branch[i]!));
+      const normalised = [rmsNorm64(sums[0]!, weight, epsilon, dys[0]!).y];
+      let dx = Float64Array.from(dSum);
+      for (let i = depth; i > 0; i--) {
+        const all = { dSum: dx, dy: dys[i]! };
+        const one = residualRmsNorm64(sums[i - 1]!, branches[i - 1]!, weight, { epsilon, multiplier }, all);
+        normalised.splice(1, 0, one.y);
+        dx = one.dx;
+      }
+      const first = rmsNorm64(sums[0]!, weight, epsilon, dys[0]!).dx;
+      const dTable = new Float64Array(V * C);
+      for (const [i, value] of dx.entries()) dTable[tokens[Math.floor(i / C)]! * C + (i % C)]! += value + first[i]!;
+      return {
+        expected: [
+          output('sum', sums.at(-1)!, C),
+          ...normalised.map((y, i) => output(`normalised ${i}`, y, C)),
+          gradient('dTable', dTable, C),
+        ],
+        run: () =>
+          withGradients(
+            (a) => {
+              const gain = tensor1d(weight);
+              let x = embedding(tensor1d(tokens, 'int32'), a as Tensor2D, { residualType });
+              const ys = [rmsNorm(x, gain, epsilon, { residualType })];
+              for (const branch of branches) {
+                const options = { epsilon, multiplier, residualType, consumed: true };
+                const both = residualRmsNorm(x, tensor2d(branch, [N, C]), gain, options);
+                x = both.sum;
+                ys.push(both.normalised);
+              }
+              return [x, ...ys];
+            },
+            [tensor2d(table, [V, C])],
+            [dSum, ...dys].map((dy) => tensor2d(dy, [N, C])),
           ),
       };
     },

@@ -1,6 +1,7 @@
 import { type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkDtype, checkShape } from '../checks.js';
 import { defineGradient } from '../define_gradient.js';
+import type { ResidualAttributes } from '../kernels.js';
 import { runKernel } from '../run_kernel.js';
 import { addable } from '../value_and_gradients.js';
 
@@ -11,11 +12,11 @@ import { addable } from '../value_and_gradients.js';
  * @param weight [V, C]
  * @returns [N, C]
  */
-export function embedding(tokens: Tensor, weight: Tensor): Tensor2D {
+export function embedding(tokens: Tensor, weight: Tensor, attrs: ResidualAttributes = {}): Tensor2D {
   checkShape('embedding', 'tokens', tokens, [-1]);
   checkDtype('embedding', 'tokens', tokens, 'int32');
   checkShape('embedding', 'weight', weight, [-1, -1]);
-  return tidy(() => runKernel('Embedding', { tokens, weight }, {})[0] as Tensor2D);
+  return tidy(() => runKernel('Embedding', { tokens, weight }, attrs)[0] as Tensor2D);
 }
 
 defineGradient('Embedding', { inputs: ['tokens', 'weight'] }, ([dy], [tokens, weight]) => {

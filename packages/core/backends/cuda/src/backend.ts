@@ -172,7 +172,7 @@ export class CudaBackend extends KernelBackend {
       }
       if (type === 'bf16') {
         const wide = scratch.allocate(size * BYTES.f32);
-        this.castInto(wide, 'f32', address, 'bf16', size);
+        this.widen(wide, { ...entry, address });
         address = wide;
       }
       this.downloads.inOrder(values, address);
@@ -323,8 +323,9 @@ export class CudaBackend extends KernelBackend {
     this.releaseCopy(this.stored(tensor));
   }
 
-  /** What is kept beside a tensor in fewer bits. */
+  /** What is kept beside a tensor: copies in fewer bits, and further bits. */
   releaseCopy(entry: Entry): void {
+    this.releaseRest(entry);
     if (entry.eight) this.driver.release(entry.eight.address);
     entry.eight = undefined;
     this.releaseEightWeight(entry);
@@ -332,6 +333,11 @@ export class CudaBackend extends KernelBackend {
     else if (entry.copy !== undefined) this.driver.release(entry.copy);
     entry.copy = undefined;
     entry.copyMemory = undefined;
+  }
+
+  releaseRest(entry: Entry): void {
+    if (entry.rest !== undefined) this.driver.release(entry.rest);
+    entry.rest = undefined;
   }
 
   releaseEightWeight(entry: Entry): void {
@@ -351,8 +357,17 @@ export class CudaBackend extends KernelBackend {
     const entry = this.entry(tensor);
     if (entry.type === 'f32') return entry.address;
     const address = scratch.allocate(entry.size * 4);
-    this.castInto(address, 'f32', entry.address, entry.type, entry.size);
+    this.widen(address, entry);
     return address;
+  }
+
+  /** As float32, with the further bits that there may be. */
+  private widen(to: number, { address, type, size, rest }: Entry): void {
+    if (rest === undefined) this.castInto(to, 'f32', address, type, size);
+    else {
+      const args = [pointer(to), pointer(address), pointer(rest), i64(size)];
+      this.launch('residual_fp24.cu', 'widen', { grid: [vectorBlocks(size)], block: THREADS }, args);
+    }
   }
 
   /** Writes so many elements of a tensor that lie one after another to an address. */

@@ -221,6 +221,7 @@ const SIZES: Record<string, Record<string, number>> = {
   'mixture_matmul.cu': { MOST_EXPERTS, TILE_ROWS },
   'norm.cu': { NORM_THREADS, THREADS },
   'sums.cu': { SUM_VECTOR },
+  'residual_fp24.cu': { NORM_THREADS, THREADS },
   'reduce.cu': { SPAN_ELEMENTS, PARTIALS_SIDE, THREADS },
   'transformer.cu': { ROTARY_HEADS },
 };

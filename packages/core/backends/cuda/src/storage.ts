@@ -54,6 +54,8 @@ export interface Entry {
   blank?: boolean | undefined;
   /** How often the optimizer has changed it. */
   updates?: number;
+  /** Of the residual stream: the next eight bits of each of its bfloat16 numbers, a byte each. */
+  rest?: number | undefined;
   /** The same in eight bits, written with it for the matmul that reads it next. */
   eight?: Eight | undefined;
   /** A weight in eight bits, alone or with those that lie below it. */

@@ -11,7 +11,9 @@ import { THREADS } from '../kernel_interface.js';
 import { BINARY, UNARY } from '../operations.js';
 import { type StorageType, storageFor, TYPE_CODE } from '../storage.js';
 import { alias, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
+import { addFp24, isFp24 } from './residual_fp24.js';
 
+const ADD = BINARY.indexOf('Add');
 const COMPARISONS = new Set<TfjsKernelName>(['Greater', 'GreaterEqual', 'Less', 'LessEqual', 'Equal', 'NotEqual']);
 
 interface Index {
@@ -62,11 +64,14 @@ function launchBinary(
   shape: number[],
   type: StorageType,
 ): TensorInfo {
-  const y = backend.make(shape, type);
   const n = util.sizeFromShape(shape);
   const [ea, eb] = [backend.entry(a), backend.entry(b)];
   const alike = [ea, eb].every((entry) => entry.type === type && entry.size === n);
-  if (op === 0 && alike && (type === 'bf16' || type === 'f32')) {
+  if (op === ADD && alike && [a, b].some((one) => isFp24(backend, one))) {
+    return addFp24(backend, { x: a, branch: b }, { multiplier: 1 });
+  }
+  const y = backend.make(shape, type);
+  if (op === ADD && alike && (type === 'bf16' || type === 'f32')) {
     const args = [pointer(backend.address(y)), pointer(ea.address), pointer(eb.address), i64(n)];
     backend.launch('elementwise.cu', `add_${type}`, { grid: [vectorBlocks(n)], block: THREADS }, args);
     return y;

@@ -1,55 +1,20 @@
 /** Norms over rows, alone and with the residual connection before them, and over heads. */
 
-import { UserError } from '@stickbreaking/base';
 import type { KernelAttributes, KernelInputs, KernelOutputs, MatmulPrecision } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
-import { attachEight } from '../fp8.js';
 import { vectorBlocks, warpBlocks } from '../grids.js';
-import { NORM_THREADS, THREADS, VECTOR } from '../kernel_interface.js';
+import { THREADS, VECTOR } from '../kernel_interface.js';
 import { operandOf } from '../matrix.js';
-import type { Eight } from '../storage.js';
 import type { CudaKernel, CudaKernels } from './define.js';
+import { eightArguments, eightBeside, gradGrid, normShape } from './norm_shape.js';
 import { sumPartials } from './reduce.js';
+import { addFp24, normaliseFp24, normaliseGradFp24 } from './residual_fp24.js';
 import { MOST_ROWS } from './rowwise.js';
 
 /** Parts into which a sum over tokens is split before the fixed-order addition. */
 const PARTS = 128;
-
-interface NormShape {
-  rows: number;
-  columns: number;
-  /** Vectors of columns a thread: the kernels are compiled for these. */
-  groups: 1 | 4;
-  threads: number;
-}
-
-function normShape(x: TensorInfo): NormShape {
-  const columns = x.shape[x.shape.length - 1]!;
-  const rows = util.sizeFromShape(x.shape) / Math.max(1, columns);
-  const groups = columns <= NORM_THREADS * VECTOR ? 1 : 4;
-  const threads = Math.max(1, Math.ceil(columns / VECTOR / groups / 32)) * 32;
-  if (threads > NORM_THREADS)
-    throw new UserError(`RMSNorm on cuda: rows of ${columns}; expected at most ${NORM_THREADS * VECTOR * 4}.`);
-  return { rows, columns, groups, threads };
-}
-
-/** Memory for rows in eight bits beside a tensor whose op was told of such readers; the kernels need whole vectors. */
-function eightBeside(
-  backend: CudaBackend,
-  tensor: TensorInfo,
-  { rows, columns }: NormShape,
-  readBy: MatmulPrecision | undefined,
-): Eight | undefined {
-  return readBy === 'fp8' && columns % VECTOR === 0 ? attachEight(backend, tensor, rows, columns) : undefined;
-}
-
-const eightArguments = (eight: Eight | undefined) => [
-  pointer(eight?.address ?? 0),
-  pointer(eight?.scales ?? 0),
-  i32(eight?.width ?? 0),
-];
 
 /** RMSNorm of x, or of x + multiplier·branch, which is then the sum. */
 function normalise(
@@ -161,6 +126,10 @@ function normaliseShortGrad(
 }
 
 const rmsNorm: CudaKernel<'RMSNorm'> = (inputs, attrs, backend) => {
+  if (attrs.residualType === 'fp24') {
+    const { y, inverseRms } = normaliseFp24(backend, inputs, attrs);
+    return [y, inverseRms];
+  }
   const short = shortShape(inputs.x, attrs.readBy);
   if (short) return normaliseShort(backend, inputs, attrs.epsilon, short);
   const { y, inverseRms } = normalise(backend, inputs, attrs);
@@ -168,7 +137,8 @@ const rmsNorm: CudaKernel<'RMSNorm'> = (inputs, attrs, backend) => {
 };
 
 const residualRmsNorm: CudaKernel<'ResidualRMSNorm'> = (inputs, attrs, backend) => {
-  const { sum, y, inverseRms } = normalise(backend, inputs, attrs);
+  const run = attrs.residualType === 'fp24' ? normaliseFp24 : normalise;
+  const { sum, y, inverseRms } = run(backend, inputs, attrs);
   return [sum!, y, inverseRms];
 };
 
@@ -180,9 +150,7 @@ function normaliseGrad(
 ): KernelOutputs<'ResidualRMSNormGrad'> {
   const shape = normShape(x);
   const { rows, columns, groups, threads } = shape;
-  // As many blocks as are at work at once, by the registers that norm.cu allows a thread.
-  const perMultiprocessor = Math.floor(((groups === 1 ? 2 : 1) * NORM_THREADS) / threads);
-  const grid = Math.min(rows, backend.driver.multiprocessors * Math.min(perMultiprocessor, 8));
+  const grid = gradGrid(backend, shape);
   const [dx, dWeight] = [backend.make(x.shape, 'bf16'), backend.make([columns], 'f32')];
   const dBranch = multiplier === 1 ? undefined : backend.make(x.shape, 'bf16');
   const eight = eightBeside(backend, dBranch ?? dx, shape, readBy);
@@ -207,7 +175,11 @@ function normaliseGrad(
   return dBranch ? [dx, dWeight, dBranch] : [dx, dWeight];
 }
 
-const rmsNormGrad: CudaKernel<'RMSNormGrad'> = (inputs, _attrs, backend) => {
+const rmsNormGrad: CudaKernel<'RMSNormGrad'> = (inputs, attrs, backend) => {
+  if (attrs.residualType === 'fp24') {
+    const [dx, dWeight] = normaliseGradFp24(backend, inputs);
+    return [dx, dWeight];
+  }
   const short = shortShape(inputs.x);
   if (short) return normaliseShortGrad(backend, inputs, short);
   const [dx, dWeight] = normaliseGrad(backend, inputs);
@@ -215,7 +187,7 @@ const rmsNormGrad: CudaKernel<'RMSNormGrad'> = (inputs, _attrs, backend) => {
 };
 
 const residualRmsNormGrad: CudaKernel<'ResidualRMSNormGrad'> = ({ sum, ...inputs }, attrs, backend) =>
-  normaliseGrad(backend, { x: sum, ...inputs }, attrs);
+  (attrs.residualType === 'fp24' ? normaliseGradFp24 : normaliseGrad)(backend, { x: sum, ...inputs }, attrs);
 
 /** x + multiplier·branch; without x the gradient of the branch. */
 function addBranch(backend: CudaBackend, x: TensorInfo | undefined, branch: TensorInfo, multiplier: number) {
@@ -293,7 +265,10 @@ export const normKernels = {
   RMSNormGrad: rmsNormGrad,
   ResidualRMSNorm: residualRmsNorm,
   ResidualRMSNormGrad: residualRmsNormGrad,
-  Residual: ({ x, branch }, { multiplier }, backend) => [addBranch(backend, x, branch, multiplier)],
+  Residual: (inputs, attrs, backend) =>
+    attrs.residualType === 'fp24'
+      ? [addFp24(backend, inputs, attrs)]
+      : [addBranch(backend, inputs.x, inputs.branch, attrs.multiplier)],
   ResidualGrad: ({ dy }, { multiplier }, backend) => [addBranch(backend, undefined, dy, multiplier)],
   HeadNorm: headNorm,
   HeadNormGrad: headNormGrad,

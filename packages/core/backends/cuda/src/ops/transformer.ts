@@ -13,6 +13,7 @@ import type { CudaKernel, CudaKernels } from './define.js';
 import { fill } from './elementwise.js';
 import { writableSum } from './matmul.js';
 import { sumPartials } from './reduce.js';
+import { embeddingFp24, FP24_FILE, isFp24, wide } from './residual_fp24.js';
 import { MOST_ROWS } from './rowwise.js';
 
 /** Parts into which a sum over tokens is split before the fixed-order addition. */
@@ -105,7 +106,8 @@ function launchGateEight(
   ]);
 }
 
-const embedding: CudaKernel<'Embedding'> = ({ tokens, weight }, _attrs, backend) => {
+const embedding: CudaKernel<'Embedding'> = ({ tokens, weight }, { residualType }, backend) => {
+  if (residualType === 'fp24') return [embeddingFp24(backend, { tokens, weight })];
   const columns = weight.shape[1]!;
   const n = util.sizeFromShape(tokens.shape);
   const y = backend.make([...tokens.shape, columns], 'bf16');
@@ -128,8 +130,10 @@ const embeddingGrad: CudaKernel<'EmbeddingGrad'> = ({ tokens, dy, sum }, { vocab
   const { token, start, order } = byToken(backend.readSync(tokens.dataId) as Int32Array, vocabSize);
   backend.withScratch((scratch) => {
     const lists = [token, start, order].map((list) => pointer(scratch.upload(list)));
-    const args = [pointer(backend.address(dWeight)), pointer(backend.bf16(dy)), ...lists, i32(columns)];
-    backend.launch('transformer.cu', 'embedding_grad', { grid: [token.length], block: THREADS }, args);
+    const file = isFp24(backend, dy) ? FP24_FILE : 'transformer.cu';
+    const gradient = file === FP24_FILE ? wide(backend, dy) : [pointer(backend.bf16(dy))];
+    const args = [pointer(backend.address(dWeight)), ...gradient, ...lists, i32(columns)];
+    backend.launch(file, 'embedding_grad', { grid: [token.length], block: THREADS }, args);
   });
   return [dWeight];
 };
