@@ -335,8 +335,9 @@ export function attentionCases(): ConformanceCase[] {
     cases.push(softmaxCase({ pack: many, headDim: 16, heads: [2, 1] }, scheme));
     cases.push(softmaxCase({ pack: short, headDim: 64, heads: [2, 1], logits: 'extreme' }, scheme));
   });
-  for (const scheme of ['none', 'alibi', 'fire'] as const)
+  for (const scheme of ['none', 'alibi', 'fire', 'forget'] as const)
     cases.push(softmaxCase({ pack: mixed, headDim: 32, heads: [2, 1] }, scheme, { window: 200 }));
+  for (const headDim of [64, 128]) cases.push(softmaxCase({ pack: mixed, headDim, heads: [2, 1] }, 'forget'));
   cases.push(softmaxCase({ pack: mixed, headDim: 64, heads: [1, 1] }, 'fire', { units: 32 }));
   for (const units of [8, 100, 'special knots'] as const) {
     cases.push(softmaxCase({ pack: short, headDim: 64, heads: [4, 2] }, 'fire', { units }));
@@ -350,7 +351,7 @@ export function attentionCases(): ConformanceCase[] {
   for (const logits of ['lone', 'high', 'low'] as const)
     cases.push(softmaxCase({ pack: short, headDim: 64, heads: [2, 1], logits }, 'none'));
   cases.push(softmaxCase({ pack: short, headDim: 32, heads: [2, 2], scale: 0.3 }, 'alibi'));
-  for (const scheme of ['none', 'rope', 'alibi', 'fire'] as const) {
+  for (const scheme of ['none', 'rope', 'alibi', 'fire', 'forget'] as const) {
     cases.push(softmaxCase({ pack: short, headDim: 64, heads: [4, 2] }, scheme, { sinks: true }));
     cases.push(softmaxCase({ pack: cached, headDim: 32, heads: [2, 1] }, scheme, { sinks: true, window: 33 }));
   }

@@ -13,7 +13,7 @@
 #include "products_portable.cuh"
 #endif
 
-// Given by the host: HEAD_DIM, MECHANISM, whether softmax has FIRE's or ALiBi's bias (FIRE, ALIBI), and a
+// Given by the host: HEAD_DIM, MECHANISM, whether softmax has FIRE's, ALiBi's or the keys' own bias (FIRE, ALIBI, KEY_BIAS), and a
 // block's working warpgroups, stages of its pipeline and bytes of shared memory (BLOCK_WARPGROUPS, BLOCK_STAGES, BLOCK_BYTES).
 enum { STICK_BREAKING, SOFTMAX };
 // Whether all keys are farther than those that the queries have attended to before, as on a ring of GPUs (stick-breaking alone):
@@ -56,6 +56,8 @@ struct Attention {
   i64 keyTokens;             // M
   // Cosines, then sines, of the rotary embedding that q and k come from, [2, N or M, D / 2]: dq and dk are turned back. Or null.
   const float *turnQ, *turnK;
+  const float* keyBias;  // see KeyBias
+  float* dKeyBias;       // [M, key heads]
 };
 
 // A block of queries: packed row of the first, how many, packed row of the document's first key, number of its keys,
@@ -218,3 +220,4 @@ __device__ __forceinline__ void store_gradient(bf16* to, const float (&d)[D / 2]
   }
 }
 #include "flash_fire.cuh"
+#include "flash_key_bias.cuh"

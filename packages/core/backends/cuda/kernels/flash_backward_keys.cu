@@ -18,6 +18,7 @@ enum NamedBarrier { WARPGROUP = 1 };  // + its number: the threads of a consumer
 struct Shared {
   unsigned k, v, weights, dLogits, q, dO;
   Ring ring;
+  float *biases, *slots;  // with KEY_BIAS: [warpgroups, 64], and where the squares lie
   __device__ explicit Shared(char* base)
       : k((shared_address(base) + 1023) & ~1023u),
         v(k + WGS * T::BYTES),
@@ -25,10 +26,13 @@ struct Shared {
         dLogits(weights + BUFFERS * WGS * Square::BYTES),
         q(dLogits + BUFFERS * WGS * Square::BYTES),
         dO(q + STAGES * T::BYTES),
-        ring(dO + STAGES * T::BYTES) {}
-  static constexpr int BYTES = 2 * WGS * (T::BYTES + BUFFERS * Square::BYTES) + 2 * STAGES * T::BYTES + Ring::BYTES;
+        ring(dO + STAGES * T::BYTES),
+        biases((float*)(base + (ring.full + 128 - shared_address(base)))),
+        slots((float*)(base + (weights - shared_address(base)))) {}
+  static constexpr int BYTES = 2 * WGS * (T::BYTES + BUFFERS * Square::BYTES) + 2 * STAGES * T::BYTES +
+                               (KEY_BIAS ? 128 + WGS * TILE_ROWS * 4 : Ring::BYTES);
 };
-static_assert(1023 + Shared::BYTES <= BLOCK_BYTES, "more shared memory than the host gives");
+static_assert(Ring::BYTES <= 128 && 1023 + Shared::BYTES <= BLOCK_BYTES, "more shared memory than the host gives");
 
 // The query blocks that see any of the keys at `position` … `position + count − 1` of the document: from … to.
 struct Blocks {
@@ -169,15 +173,20 @@ __device__ __forceinline__ void stick_tile(float (&s)[32], float (&dP)[32], cons
 template <bool MASKED, class Weighed>
 __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], const float2 (&carry)[2], const int (&visible)[2],
                                              unsigned weights, unsigned dLogits, int warp, int lane, float scale, int window,
-                                             float slope, const Weighed& weighed) {
+                                             float slope, const float* biases, KeyBiasSums& biasSums, const Weighed& weighed) {
 #pragma unroll
   for (int group = 0; group < 4; group++) {
     unsigned packed[2][2];
+    float bias[4] = {};
+    if (KEY_BIAS) {
+      const float4 four = *(const float4*)(biases + 16 * (lane & 3) + 4 * group);
+      bias[0] = four.x, bias[1] = four.y, bias[2] = four.z, bias[3] = four.w;
+    }
 #pragma unroll
     for (int h = 0; h < 2; h++) {
 #pragma unroll
       for (int key = 4 * group; key < 4 * group + 4; key++) {
-        float x = fmaf(s[at(h, key)], scale, -carry[h].x);
+        float x = fmaf(s[at(h, key)], scale, KEY_BIAS ? bias[KEY_BIAS ? key % 4 : 0] - carry[h].x : -carry[h].x);
         if (ALIBI) x = fmaf(slope, (float)(key + 1 - visible[h]), x);
         x = exp2_fast(x);
         s[at(h, key)] = MASKED && (key >= visible[h] || (window && key < visible[h] - window)) ? 0.f : x;
@@ -193,15 +202,20 @@ __device__ __forceinline__ void softmax_tile(float (&s)[32], float (&dP)[32], co
 #pragma unroll
   for (int group = 0; group < 4; group++) {
     unsigned packed[2][2];
+    float both[4] = {};
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       float dz[4];
 #pragma unroll
-      for (int i = 0; i < 4; i++) dz[i] = s[at(h, 4 * group + i)] * (dP[at(h, 4 * group + i)] - carry[h].y);
+      for (int i = 0; i < 4; i++) {
+        dz[i] = s[at(h, 4 * group + i)] * (dP[at(h, 4 * group + i)] - carry[h].y);
+        if (KEY_BIAS) both[i] += dz[i];
+      }
       packed[0][h] = pack_bf16(dz[0], dz[1]);
       packed[1][h] = pack_bf16(dz[2], dz[3]);
     }
     store_pair(dLogits, warp, lane, group, packed[0][0], packed[0][1], packed[1][0], packed[1][1]);
+    if (KEY_BIAS) biasSums.add(group, both, lane);
   }
 }
 
@@ -273,6 +287,14 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
   load_tile<true>(k, p.k + key0 * p.kvStride + kv * D, p.kvStride, have, thread);
   load_tile<true>(v, p.v + key0 * p.kvStride + kv * D, p.kvStride, have, thread);
   copy_commit();
+  float* const biases = sh.biases + wg * TILE_ROWS;
+  KeyBiasSums biasSums;
+  if (KEY_BIAS) {
+    KeyBias bias;
+    bias.begin(p, kv, item.k0 + (have > 0 ? wg * TILE_ROWS : 0));
+    if (thread < TILE_ROWS) biases[thread] = bias.keys[thread];
+    biasSums.begin();
+  }
   copy_wait<0>();
   async_proxy_fence();
   warpgroup_barrier(WARPGROUP + wg);
@@ -350,8 +372,8 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
         } else {
           const float slope = ALIBI && p.slopes ? p.slopes[head] * LOG2E : 0.f;
           if (TILE_ROWS * tile + TILE_ROWS > nearRow || edge)
-            softmax_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope, weighed);
-          else softmax_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope, weighed);
+            softmax_tile<true>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope, biases, biasSums, weighed);
+          else softmax_tile<false>(s, dP, carry, visible, weights, dLogits, warp, lane, scale, p.window, slope, biases, biasSums, weighed);
         }
         async_proxy_fence();
         warpgroup_barrier(WARPGROUP + wg);
@@ -376,6 +398,18 @@ __device__ __forceinline__ void consume(const Attention& p, const KeyItem& item,
   hold(dK);
   hold(dV);
   settle();
+  if (KEY_BIAS) {
+    // Once all four warps' products have read the squares, these have room for the warps' sums.
+    float* const slots = sh.slots + wg * (Square::BYTES / 4);
+    warpgroup_barrier(WARPGROUP + wg);
+    biasSums.store(slots, warp, lane);
+    warpgroup_barrier(WARPGROUP + wg);
+    if (thread < have) {
+      float sum = 0.f;
+      for (int w = 0; w < 4; w++) sum += slots[w * TILE_ROWS + thread];
+      p.dKeyBias[(key0 + thread) * p.kvHeads + kv] = sum;
+    }
+  }
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const int key = key_of_row(r0 + 8 * h);

@@ -53,6 +53,7 @@ __device__ __forceinline__ void produce(const Attention& p, const QueryItem& ite
 struct Carry {
   float left[2], start[2], sum[2], delta[2], logSumExp[2], slope;
   int limit[2], tile[2];
+  KeyBias bias;
 };
 
 // s: logits → gradient of the logits (without the scale); dP: dO·V, which is still being multiplied.
@@ -125,7 +126,7 @@ __device__ __forceinline__ void softmax_gradient(float (&s)[32], float (&dP)[32]
     const int visible = carry.limit[h] - TILE_ROWS * n - 16 * c, from = window ? visible - window : -TILE_ROWS;
 #pragma unroll
     for (int key = 0; key < 16; key++) {
-      float x = fmaf(s[at(h, key)], scale, -carry.logSumExp[h]);
+      float x = fmaf(s[at(h, key)], scale, KEY_BIAS ? carry.bias.now[KEY_BIAS ? key : 0] - carry.logSumExp[h] : -carry.logSumExp[h]);
       if (ALIBI) x = fmaf(carry.slope, (float)(key + 1 - visible), x);
       x = exp2_fast(x);
       s[at(h, key)] = MASKED && (key >= visible || key < from) ? 0.f : x;
@@ -202,6 +203,8 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   if (MECHANISM == STICK_BREAKING && have > 0)
     carries = p.carries + ((i64)p.carryBase[item.rowBlock + wg] * p.headCount + (head - p.firstHead)) * TILE_ROWS;
 
+  if (KEY_BIAS) carry.bias.begin(p, head / (p.heads / p.kvHeads), item.k0);
+
   FireBias fire;
   FireSums fireSums;
   const int slots = FIRE ? fire_columns(p.fireUnits) : 0;
@@ -231,6 +234,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
     products_commit();
     compare_tiles<D>(dP, dO, sh.v + stage * T::BYTES, warp, lane);
     products_commit();
+    if (KEY_BIAS) carry.bias.fetch(n, c);
     products_wait<1>();
     hold(s);
     hold(dQ);

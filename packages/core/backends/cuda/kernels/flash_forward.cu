@@ -108,6 +108,7 @@ constexpr float MOST_GROWTH = 8.f;
 struct Softmax {
   float row_max[2], row_sum[2], slope;
   FireBias fire;
+  KeyBias bias;
   __device__ __forceinline__ void begin() {
 #pragma unroll
     for (int h = 0; h < 2; h++) row_max[h] = -INFINITY, row_sum[h] = 0.f;
@@ -127,7 +128,7 @@ struct Softmax {
                                         float scale, const Settle& settle) {
     if (FIRE) add_bias<MASKED>(s, rows.limit[0] - TILE_ROWS * n - 16 * c, scale);
     // Where nothing was added to the logits they are scaled as the maximum is taken off: one multiply-add a pair.
-    const float factor = FIRE || ALIBI ? 1.f : scale;
+    const float factor = FIRE || ALIBI || KEY_BIAS ? 1.f : scale;
     float top[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -137,6 +138,7 @@ struct Softmax {
       for (int key = 0; key < 16; key++) {
         float x = s[at(h, key)];
         if (ALIBI) x = fmaf(slope, (float)(key + 1 - visible), x * scale);
+        if (KEY_BIAS) x = fmaf(x, scale, bias.now[KEY_BIAS ? key : 0]);
         if (MASKED && (key >= visible || key < from)) x = -INFINITY;
         s[at(h, key)] = x;
         top[h] = fmaxf(top[h], x);
@@ -210,6 +212,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   Stick stick;
   Softmax soft;
   if (FIRE) soft.fire.begin(p, head), soft.fire.rows(item.first + r0);
+  if (KEY_BIAS) soft.bias.begin(p, head / (p.heads / p.kvHeads), item.k0);
   if (FARTHER) stick.go_on(p, rows, item.q0 + r0, head);
   else if (MECHANISM == STICK_BREAKING) stick.begin(rows);
   else soft.begin(), soft.slope = ALIBI && p.slopes ? p.slopes[head] * LOG2E : 0.f;
@@ -258,6 +261,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   const auto masked = [&](int n) { return n >= unmasked || n < windowed; };
   if (AHEAD && n >= lower && !exhausted) {
     request_logits(sh.ring.wait(step));
+    if (KEY_BIAS) soft.bias.fetch(n, c);
     products_wait<0>();
     hold(s);
     weigh<true>(s, o, stick, soft, p, rows, n, c, scale, nothing);
@@ -267,6 +271,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       request_logits(sh.ring.wait(step + 1));
       request_values(step % STAGES);
       n--, step++;
+      if (KEY_BIAS) soft.bias.fetch(n, c);
       products_wait<1>();
       hold(s);
       const auto settle = [&] { wait_for_values(step - 1); };
@@ -282,6 +287,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   for (; !AHEAD && n >= lower && !exhausted; n--, step++) {
     const int stage = sh.ring.wait(step);
     request_logits(stage);
+    if (KEY_BIAS) soft.bias.fetch(n, c);
     products_wait<0>();
     hold(s);
     hold(o);

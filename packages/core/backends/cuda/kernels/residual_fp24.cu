@@ -22,7 +22,7 @@ __device__ __forceinline__ void unpack24(const Packed24& p, float (&v)[8]) {
     v[j] = __uint_as_float(__float_as_uint(v[j]) + ((unsigned)rest << 8));
   }
 }
-// To the nearest in 24 bits. What is no number stays none, and infinity itself: both are there in the upper 16 bits.
+// To the nearest in 24 bits, but for the one in 512 whose rest is 128 and becomes 127. What is no number stays none, and infinity itself: both are there in the upper 16 bits.
 __device__ __forceinline__ Packed24 pack24(const float (&v)[8]) {
   Packed24 p{pack8(v), make_uint2(0, 0)};
   float high[8];

@@ -33,6 +33,7 @@ const variants = [
   { mechanism: 'softmax', bias: 'none', dim: 64 },
   { mechanism: 'softmax', bias: 'fire', dim: 64 },
   { mechanism: 'softmax', bias: 'alibi', dim: 64 },
+  { mechanism: 'softmax', bias: 'keys', dim: 64 },
 ] as const;
 
 /** The sources with the macros that the host gives them for an architecture. */
@@ -40,7 +41,8 @@ function unitsFor(hopper: boolean): { file: string; macros: string[] }[] {
   return sources.flatMap((file) => {
     const kernel = fused.find((one) => one.file === file);
     if (kernel === BACKWARD && !hopper) return [];
-    const served = variants.filter(({ bias, dim }) => kernel !== BACKWARD || (dim <= 64 && bias !== 'fire'));
+    const inOne = ({ bias, dim }: (typeof variants)[number]) => dim <= 64 && (bias === 'none' || bias === 'alibi');
+    const served = variants.filter((variant) => kernel !== BACKWARD || inOne(variant));
     const farther = kernel && kernel !== BACKWARD ? { ...variants[0], hopper, farther: true } : undefined;
     const macros = kernel
       ? [...served.map((variant) => ({ ...variant, hopper })), ...(farther ? [farther] : [])].map((variant) =>

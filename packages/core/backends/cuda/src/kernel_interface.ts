@@ -45,6 +45,8 @@ export const ATTENTION = new Struct('Attention', {
   keyTokens: 'i64',
   turnQ: 'pointer',
   turnK: 'pointer',
+  keyBias: 'pointer',
+  dKeyBias: 'pointer',
 });
 
 /** flash.cuh: a run of queries, or of keys, that one block works on. */

@@ -46,8 +46,7 @@ const softmaxGrad: CudaKernel<'SoftmaxAttentionGrad'> = (...call) => {
 
 /** FIRE's bias comes from a small network of its own; a very wide one is left to the reference in tfjs ops. */
 function softmaxBy(inputs: KernelInputs<'SoftmaxAttention'>, { bias }: SoftmaxAttributes, backend: CudaBackend) {
-  // The fused kernels know no bias of keys: it is left to plain ops.
-  if (bias === 'keys') return 'reference';
+  if (bias === 'keys') return servesAttention(inputs.q) ? 'fused' : 'reference';
   if (bias !== 'fire') return servesAttention(inputs.q) ? 'fused' : 'products';
   if (servesFusedFire(inputs, backend)) return 'fused';
   return servesFire(inputs) ? 'products with FIRE' : 'reference';

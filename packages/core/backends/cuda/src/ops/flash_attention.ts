@@ -112,6 +112,7 @@ export const softmaxForward: CudaKernel<'SoftmaxAttention'> = (inputs, attrs, ba
       out: out.address,
       rowOutput: backend.address(logSumExp),
       slopes: a.slopes(),
+      keyBias: a.keyBias(inputs.keyBias),
     });
     return [out.finish(), logSumExp];
   });
@@ -153,6 +154,7 @@ function softmaxGradients(
     const a = new FlashCall('softmax', inputs, attrs, backend, scratch);
     const fireSums = a.fire?.partialSums(a.queryBlocks) ?? 0;
     const { addresses, finish } = a.gradients(inputs);
+    const dKeyBias = inputs.keyBias && backend.make(inputs.keyBias.shape, 'f32');
     const turns = rotary ? { turnQ: a.turn(rotary, 'queries'), turnK: a.turn(rotary, 'keys') } : {};
     a.backward({
       ...a.operands(inputs),
@@ -163,7 +165,10 @@ function softmaxGradients(
       dOutput: a.input(inputs.dOutput),
       slopes: a.slopes(),
       fireSums,
+      keyBias: a.keyBias(inputs.keyBias),
+      dKeyBias: dKeyBias ? backend.address(dKeyBias) : 0,
     });
-    return [...finish(), ...(a.fire?.gradients(fireSums, a.queryBlocks) ?? [])];
+    const dBias = dKeyBias ? [dKeyBias] : (a.fire?.gradients(fireSums, a.queryBlocks) ?? []);
+    return [...finish(), ...dBias];
   });
 }

@@ -31,7 +31,7 @@ export function leastStick(blockSkipping: boolean): number {
 /** What a kernel is compiled for. */
 export interface FlashVariant {
   mechanism: 'stick-breaking' | 'softmax';
-  bias: 'none' | 'alibi' | 'fire';
+  bias: 'none' | 'alibi' | 'fire' | 'keys';
   dim: number;
   hopper: boolean;
   /** Whether keys are all farther than those attended to before. */
@@ -48,6 +48,7 @@ export function flashMacros(kernel: FlashKernel, variant: FlashVariant): string[
     `MECHANISM=${mechanism === 'softmax' ? 'SOFTMAX' : 'STICK_BREAKING'}`,
     `FIRE=${bias === 'fire' ? 1 : 0}`,
     `ALIBI=${bias === 'alibi' ? 1 : 0}`,
+    `KEY_BIAS=${bias === 'keys' ? 1 : 0}`,
     `HEAD_DIM=${dim}`,
     `BLOCK_WARPGROUPS=${warpgroups}`,
     `BLOCK_STAGES=${stages}`,
@@ -77,8 +78,9 @@ function blockOf(
   }
   if (kernel === BACKWARD) return { warpgroups: 3, stages: 3 };
   if (kernel === BACKWARD_QUERIES) {
-    // With FIRE at head dimension 128 three of them have too few registers.
-    return { warpgroups: hopper ? (small || bias !== 'fire' ? 3 : 2) : small ? 2 : 1, stages: hopper ? 4 : 2 };
+    // With FIRE or biases of keys at head dimension 128 three of them have too few registers.
+    const three = small || bias === 'none' || bias === 'alibi';
+    return { warpgroups: hopper ? (three ? 3 : 2) : small ? 2 : 1, stages: hopper ? 4 : 2 };
   }
   const warpgroups = hopper ? (small ? 3 : 2) : dim < 64 ? 2 : 1;
   // On Hopper at head dimension 128 a second pair of squares is worth more than a fourth stage.
@@ -107,5 +109,7 @@ export function sharedBytes(kernel: FlashKernel, variant: BlockVariant, fireUnit
   // flash_backward.cu: a tile's sums, and of every row where its stick stops.
   const more = kernel === BACKWARD ? tileSumBytes(dim) + warpgroups * TILE_ROWS * 8 : 0;
   const sums = kernel === BACKWARD_QUERIES && fireUnits > 0 ? 4 * warpgroups * sumsOf(fireUnits) : 0;
-  return 1024 + (own + 2 * stages) * tile + squares * TILE_ROWS * TILE_ROWS * 2 + more + 128 + 4 * sums;
+  const biases = kernel === BACKWARD_KEYS && variant.bias === 'keys' ? warpgroups * TILE_ROWS : 0;
+  const floats = 4 * (sums + biases);
+  return 1024 + (own + 2 * stages) * tile + squares * TILE_ROWS * TILE_ROWS * 2 + more + 128 + floats;
 }

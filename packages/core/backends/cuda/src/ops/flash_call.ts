@@ -8,8 +8,9 @@ import type {
 } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { type Argument, pointer } from '../driver.js';
-import { ATTENTION, TILE_ROWS } from '../kernel_interface.js';
+import { type Argument, f32, i32, i64, pointer } from '../driver.js';
+import { spread } from '../grids.js';
+import { ATTENTION, THREADS, TILE_ROWS } from '../kernel_interface.js';
 import { areBeside, makeBeside, operandOf } from '../matrix.js';
 import type { Scratch } from '../scratch.js';
 import type { Entry } from '../storage.js';
@@ -59,6 +60,9 @@ const ABSENT = {
   /** The rotary embedding that q and k come from. */
   turnQ: 0,
   turnK: 0,
+  /** Biases of keys, and their gradients. */
+  keyBias: 0,
+  dKeyBias: 0,
 };
 
 /** q, k and v, and elements between their tokens. */
@@ -186,6 +190,19 @@ export class FlashCall {
     return 'bias' in attrs && attrs.bias === 'alibi' ? this.scratch.upload(attrs.alibiSlopes!) : 0;
   }
 
+  /** Biases of keys [M, kvHeads] as the kernels read them; null where there are none. */
+  keyBias(bias: TensorInfo | undefined): number {
+    if (!bias) return 0;
+    const { backend, scratch, keys, kvHeads } = this;
+    const size = (keys + TILE_ROWS) * kvHeads;
+    const address = scratch.allocate(size * 4);
+    backend.launch('key_bias.cu', 'key_bias', { grid: [spread(size)], block: THREADS }, [
+      ...[pointer(address), pointer(backend.f32(bias, scratch)), i64(keys)],
+      ...[i32(kvHeads), i32(TILE_ROWS), f32(Math.LOG2E)],
+    ]);
+    return address;
+  }
+
   /** struct Saved of flash.cuh. */
   get savedBytes(): number {
     return 4 * this.heads * (2 * this.queries + this.plans.rowBlocks);
@@ -202,7 +219,8 @@ export class FlashCall {
   }
 
   backward(args: AttentionArguments): void {
-    const one = this.backend.hopper && this.dim <= 64 && this.plans.square && !this.fire && !this.farther;
+    const plain = !this.fire && this.bias !== 'keys' && !this.farther;
+    const one = this.backend.hopper && this.dim <= 64 && this.plans.square && plain;
     if (one) this.backwardInOne(args);
     else this.backwardInTwo(args);
   }
@@ -256,6 +274,7 @@ export class FlashCall {
   private get bias(): FlashVariant['bias'] {
     if (this.mechanism === 'stick-breaking') return 'none';
     if (this.fire) return 'fire';
+    if ('bias' in this.attrs && this.attrs.bias === 'keys') return 'keys';
     return ('bias' in this.attrs && this.attrs.bias === 'alibi') || this.attrs.scale <= 0 ? 'alibi' : 'none';
   }
 
