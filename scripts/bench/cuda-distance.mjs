@@ -2,7 +2,7 @@
 // CPU (the native backend): a small model, 60 steps at a high learning rate, the largest difference of the two losses at any step,
 // for several seeds. `--pytorch python3` trains the same models, from the same first weights and on the same tokens, in PyTorch with
 // and without bfloat16 autocast.
-// Options: --attention stick-breaking,softmax+rope --seeds 5 --steps 60 --rate 3e-3 --out folder
+// Options: --attention stick-breaking,softmax+rope --residual default,fp24 --seeds 5 --steps 60 --rate 3e-3 --out folder
 // --float32 FILE: the losses in float32, read from that file; where it is not there, they are computed, no GPU needed, and written to it
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,6 +22,7 @@ const { values: o } = parseArgs({
     tokenizer: { type: 'string' },
     data: { type: 'string' },
     attention: { type: 'string', default: 'stick-breaking,softmax+rope' },
+    residual: { type: 'string', default: 'default' },
     seeds: { type: 'string', default: '5' },
     steps: { type: 'string', default: '60' },
     rate: { type: 'string', default: '3e-3' },
@@ -52,7 +53,7 @@ for await (const { text } of readDocuments({ path: o.data })) {
 ids = Int32Array.from(ids.slice(0, needed));
 
 const cuSeqlens = Int32Array.from({ length: tokensPerStep / contextLength + 1 }, (_, i) => i * contextLength);
-async function lossesOf(backend, attention, seed) {
+async function lossesOf(backend, attention, seed, residualType) {
   await selectBackend(backend);
   let at = seed * steps * tokensPerStep;
   const next = () => {
@@ -64,6 +65,7 @@ async function lossesOf(backend, attention, seed) {
   const { model: trained } = await train({
     model: { ...model, attention },
     seed,
+    residualType,
     stages: [
       {
         ...{ steps, contextLength, batchTokens: tokensPerStep, microBatchTokens: tokensPerStep },
@@ -79,9 +81,9 @@ async function lossesOf(backend, attention, seed) {
 const distance = (a, b) => Math.max(...a.map((loss, i) => Math.abs(loss - b[i])));
 
 const attentions = o.attention.split(',');
-const inEverySeed = async (backend, attention) => {
+const inEverySeed = async (backend, attention, residualType = 'default') => {
   const losses = [];
-  for (let seed = 0; seed < seeds; seed++) losses.push(await lossesOf(backend, attention, seed));
+  for (let seed = 0; seed < seeds; seed++) losses.push(await lossesOf(backend, attention, seed, residualType));
   return losses;
 };
 if (onlyFloat32) {
@@ -100,10 +102,13 @@ if (known && (known.steps !== steps || known.rate !== Number(o.rate)))
 const results = {};
 const float32 = {};
 for (const attention of attentions) {
-  const ours = await inEverySeed('cuda', attention);
   float32[attention] = known?.losses[attention] ?? (await inEverySeed('native', attention));
-  const distances = ours.map((losses, seed) => distance(losses, float32[attention][seed]));
-  results[attention] = { median: median(distances), distances };
+  for (const residualType of o.residual.split(',')) {
+    const ours = await inEverySeed('cuda', attention, residualType);
+    const distances = ours.map((losses, seed) => distance(losses, float32[attention][seed]));
+    const name = residualType === 'default' ? attention : `${attention}, residual stream in ${residualType}`;
+    results[name] = { median: median(distances), distances };
+  }
 }
 if (o.pytorch) {
   const folder = mkdtempSync(join(tmpdir(), 'distance-'));

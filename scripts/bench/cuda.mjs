@@ -1,5 +1,6 @@
 // `npm run bench -- cuda`: the fused attention kernels on the GPU, forward and forward + backward, at five shapes of real models:
-// stick-breaking with and without block skipping, softmax, softmax with RoPE. Random normal inputs, medians of CUDA events.
+// stick-breaking with and without block skipping, softmax, softmax with RoPE and with forget gates. Random normal inputs, medians of
+// CUDA events.
 // `--pytorch [python3]` runs PyTorch's softmax attention (FlashAttention-2, cuDNN) in the same call and prints ratios.
 // Options: --only part of a shape's name, --repeats n, --out folder.
 import { execFileSync } from 'node:child_process';
@@ -92,6 +93,16 @@ function measure({ batch, heads, tokens, headDim }) {
     const inputs = { q: turnedQ, k: turnedK, v, output, logSumExp, dOutput };
     return [output, logSumExp, turnedQ, turnedK, ...run('RotarySoftmaxAttentionGrad', inputs, { ...packing, rotary })];
   };
+  // Gates that leave 1/e of a key after 64 tokens, give or take; as sums from the document's first token.
+  const openings = tf.tidy(() => tf.neg(tf.softplus(tf.add(normal([batch, heads, tokens]), -4))));
+  const keyBias = tf.tidy(() => tf.reshape(tf.transpose(tf.neg(tf.cumsum(openings, 2)), [0, 2, 1]), [N, heads]));
+  const forgetting = { ...packing, bias: 'keys' };
+  const forget = () => run('SoftmaxAttention', { q, k, v, keyBias }, forgetting);
+  const forgetBoth = () => {
+    const [output, logSumExp] = forget();
+    const inputs = { q, k, v, keyBias, output, logSumExp, dOutput };
+    return [output, logSumExp, ...run('SoftmaxAttentionGrad', inputs, forgetting)];
+  };
   const pair = (forward, both) => ({ forwardMs: milliseconds(forward), bothMs: milliseconds(both) });
   const skipping = backend.blockSkipping;
   backend.blockSkipping = false;
@@ -104,8 +115,9 @@ function measure({ batch, heads, tokens, headDim }) {
     withSkipping: skipped,
     softmax: pair(soft, softBoth),
     softmaxRope: pair(rope, ropeBoth),
+    softmaxForget: pair(forget, forgetBoth),
   };
-  tf.dispose([q, k, v, dOutput, dRemainder]);
+  tf.dispose([q, k, v, dOutput, dRemainder, openings, keyBias]);
   return result;
 }
 
@@ -119,7 +131,15 @@ if (o.pytorch !== undefined) {
 const f = (ms) => ms.toFixed(3).padStart(7);
 for (const { name, batch, heads, tokens, headDim, ...kinds } of rows) {
   console.log(`\n${name}: b${batch} h${heads} t${tokens} d${headDim}`);
-  for (const kind of ['stickBreaking', 'withSkipping', 'softmax', 'softmaxRope', 'flashAttention2', 'cudnn']) {
+  for (const kind of [
+    'stickBreaking',
+    'withSkipping',
+    'softmax',
+    'softmaxRope',
+    'softmaxForget',
+    'flashAttention2',
+    'cudnn',
+  ]) {
     if (!kinds[kind]) continue;
     const { forwardMs, bothMs } = kinds[kind];
     const peer = kinds.flashAttention2;

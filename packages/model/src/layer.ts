@@ -1,5 +1,12 @@
 /** One layer of a decoder: attention and feed-forward with residual connections, each with an RMSNorm before or after it. */
-import { type MatmulPrecision, type ResidualType, recomputed, residual, residualRmsNorm, rmsNorm } from '@stickbreaking/core';
+import {
+  type MatmulPrecision,
+  type ResidualType,
+  recomputed,
+  residual,
+  residualRmsNorm,
+  rmsNorm,
+} from '@stickbreaking/core';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { type AttentionContext, attend } from './attention/attend.js';
 import type { LlamaConfig } from './config.js';

@@ -41,6 +41,15 @@ async function lossesOf(steps: number, options: Partial<TrainOptions>): Promise<
   return losses;
 }
 
+it('a run whose residual stream has more bits does not go on without them', async () => {
+  const directory = join(folder, 'stream');
+  const options = { directory, residualType: 'fp24' } as const;
+  // A backend that keeps float32 anyway loses nothing.
+  expect(await lossesOf(2, options)).toEqual(await lossesOf(2, {}));
+  await expect(lossesOf(4, { directory, resume: true })).rejects.toThrow('residualType');
+  expect(await lossesOf(4, { ...options, resume: true })).toHaveLength(2);
+});
+
 describe.each([
   ['matmuls in fp8', { precision: 'fp8' }, 'precision'],
   ['moments in bfloat16', { optimizer: { momentType: 'bfloat16' } }, 'optimizer.momentType'],

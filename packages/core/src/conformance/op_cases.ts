@@ -23,6 +23,7 @@ import { layerCases } from './layer_cases.js';
 import { mixtureCases } from './mixture_cases.js';
 import { normCases } from './norm_cases.js';
 import { projectionCases } from './projection_cases.js';
+import { tfjsCases } from './tfjs_cases.js';
 
 export function opCases(): ConformanceCase[] {
   return [
@@ -30,6 +31,7 @@ export function opCases(): ConformanceCase[] {
     ...layerCases(),
     ...mixtureCases(),
     ...projectionCases(),
+    ...tfjsCases(),
     embeddingCase(40, 13, 70),
     embeddingCase(1, 1000, 3),
     tiedCase(50, 30, 24),

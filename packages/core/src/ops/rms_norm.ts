@@ -23,8 +23,12 @@ export function rmsNorm(
   return tidy(() => runKernel('RMSNorm', { x, weight }, { epsilon, ...attrs })[0] as Tensor2D);
 }
 
-defineGradient('RMSNorm', { inputs: ['x', 'weight'], outputs: [1] }, ([dy], [x, weight, inverseRms], { residualType }) => {
-  const attrs = residualType ? { residualType } : {};
-  const [dx, dWeight] = runKernel('RMSNormGrad', { x, weight, inverseRms, dy }, attrs);
-  return { x: () => dx, weight: () => dWeight };
-});
+defineGradient(
+  'RMSNorm',
+  { inputs: ['x', 'weight'], outputs: [1] },
+  ([dy], [x, weight, inverseRms], { residualType }) => {
+    const attrs = residualType ? { residualType } : {};
+    const [dx, dWeight] = runKernel('RMSNormGrad', { x, weight, inverseRms, dy }, attrs);
+    return { x: () => dx, weight: () => dWeight };
+  },
+);

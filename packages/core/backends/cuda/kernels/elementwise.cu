@@ -157,3 +157,14 @@ extern "C" __global__ void gather_strided(void* y, const void* x, int bytes, i64
     else ((unsigned char*)y)[i] = ((const unsigned char*)x)[at];
   }
 }
+
+// One part of a concatenation: `outer` runs of x, `run` elements each, to y, where runs begin `total` elements apart.
+extern "C" __global__ void place_runs(void* y, int yType, const void* x, int xType, i64 outer, i64 run, i64 total) {
+  for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < outer * run; i += (i64)gridDim.x * blockDim.x) {
+    const i64 row = i / run, to = row * total + (i - row * run);
+    if (xType != yType) store_any(y, yType, to, load_any(x, xType, i));
+    else if (xType == U8) ((unsigned char*)y)[to] = ((const unsigned char*)x)[i];
+    else if (xType == BF16) ((bf16*)y)[to] = ((const bf16*)x)[i];
+    else ((unsigned*)y)[to] = ((const unsigned*)x)[i];
+  }
+}

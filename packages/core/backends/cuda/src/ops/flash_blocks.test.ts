@@ -20,7 +20,7 @@ it('keeps every block within the shared memory of the oldest GPU served, and of 
   // Bytes that one block may have: compute capability 8.6 and 8.9, and 9.0 (CUDA programming guide, technical specifications).
   for (const kernel of [FORWARD, BACKWARD_QUERIES, BACKWARD_KEYS])
     for (const dim of DIMENSIONS)
-      for (const bias of ['none', 'fire'] as const) {
+      for (const bias of ['none', 'fire', 'keys'] as const) {
         const bytes = (hopper: boolean) => sharedBytes(kernel, { mechanism: 'softmax', bias, dim, hopper });
         expect(bytes(true), `${kernel.name} ${dim} ${bias}`).toBeLessThanOrEqual(227 * 1024);
         if (dim < 128) expect(bytes(false), `${kernel.name} ${dim} ${bias}`).toBeLessThanOrEqual(99 * 1024);

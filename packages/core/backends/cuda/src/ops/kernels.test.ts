@@ -56,6 +56,7 @@ it("takes these of tfjs's own kernels over; the rest runs on the CPU and says so
     'BroadcastTo',
     'Cast',
     'Concat',
+    'Cumsum',
     'Equal',
     'Exp',
     'ExpandDims',

@@ -42,7 +42,6 @@ export const eightArguments = (eight: Eight | undefined) => [
   i32(eight?.width ?? 0),
 ];
 
-
 /** Blocks of a gradient: as many as are at work at once, by the registers that the kernels allow a thread. */
 export function gradGrid(backend: CudaBackend, { rows, groups, threads }: NormShape): number {
   const perMultiprocessor = Math.floor(((groups === 1 ? 2 : 1) * NORM_THREADS) / threads);

@@ -100,6 +100,19 @@ const max: CudaTfjsKernel<'Max'> = ({ x }, { reductionIndices, keepDims }, backe
   return y;
 };
 
+const cumsum: CudaTfjsKernel<'Cumsum'> = ({ x }, { axis, exclusive, reverse }, backend) => {
+  const columns = x.shape.at(-1) ?? 1;
+  const isLast = util.parseAxisParam(axis, x.shape)[0] === x.shape.length - 1;
+  if (!isLast || x.dtype !== 'float32') return undefined;
+  const y = backend.make(x.shape, 'f32');
+  const { address, type, size } = backend.entry(x);
+  if (size === 0) return y;
+  const args = [pointer(backend.address(y)), pointer(address), i32(TYPE_CODE[type]), i64(columns)];
+  const how = [i32(exclusive ? 1 : 0), i32(reverse ? 1 : 0)];
+  backend.launch('reduce.cu', 'running_sums', { grid: [size / columns], block: THREADS }, [...args, ...how]);
+  return y;
+};
+
 /** √Σx² over all tensors: partial sums of 64K elements each, then one block in float64. */
 const globalNorm: CudaKernel<'GlobalNorm'> = (inputs, _attrs, backend) => {
   const tensors = Object.values(inputs);
@@ -125,4 +138,9 @@ const globalNorm: CudaKernel<'GlobalNorm'> = (inputs, _attrs, backend) => {
 };
 
 export const reduceKernels = { GlobalNorm: globalNorm } satisfies CudaKernels;
-export const tfjsReduceKernels = { Sum: sum(false), Mean: sum(true), Max: max } satisfies CudaTfjsKernels;
+export const tfjsReduceKernels = {
+  Sum: sum(false),
+  Mean: sum(true),
+  Max: max,
+  Cumsum: cumsum,
+} satisfies CudaTfjsKernels;

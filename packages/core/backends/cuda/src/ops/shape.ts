@@ -4,7 +4,7 @@ import type { CudaBackend } from '../backend.js';
 import { i32, i64, pointer } from '../driver.js';
 import { spread } from '../grids.js';
 import { LAYOUT, MAX_RANK, THREADS } from '../kernel_interface.js';
-import { BYTES } from '../storage.js';
+import { BYTES, TYPE_CODE } from '../storage.js';
 import { alias, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
 
 /** y[i…] = x[offset + Σ i·stride]; strides count elements of x. */
@@ -90,7 +90,9 @@ const tile: CudaTfjsKernel<'Tile'> = ({ x }, { reps }, backend) => {
   );
 };
 
-/** Concatenation: for every outer index a run of each input, copied device to device where there are few. */
+/** Concatenation: for every outer index a run of each input, copied device to device where there are few, else by a kernel. */
+const MOST_COPIES = 64;
+
 const concat: CudaTfjsKernel<'Concat'> = (all, attrs, backend) => {
   const axis = util.parseAxisParam(attrs.axis, all[0]!.shape)[0]!;
   const shape = backend_util.computeOutShape(
@@ -100,11 +102,25 @@ const concat: CudaTfjsKernel<'Concat'> = (all, attrs, backend) => {
   const parts = all.filter((t) => util.sizeFromShape(t.shape) > 0);
   const types = new Set(parts.map((t) => backend.entry(t).type));
   const outer = shape.slice(0, axis).reduce((p, n) => p * n, 1);
-  if (types.size !== 1 || outer > 64) return undefined;
-  const [type] = [...types];
-  const y = backend.make(shape, type!, all[0]!.dtype);
-  const width = BYTES[type!];
+  // Numbers of both forms: the wider one keeps all.
+  const [type] = types.size === 1 ? [...types] : (['f32'] as const);
+  if (parts.length === 0 || !type || [...types].some((one) => one !== type && one !== 'bf16')) return undefined;
+  const y = backend.make(shape, type, all[0]!.dtype);
+  const width = BYTES[type];
   let to = backend.address(y);
+  if (types.size !== 1 || outer > MOST_COPIES) {
+    const total = util.sizeFromShape(shape) / outer;
+    for (const part of parts) {
+      const run = util.sizeFromShape(part.shape) / outer;
+      const { address, type: from } = backend.entry(part);
+      backend.launch('elementwise.cu', 'place_runs', { grid: [spread(outer * run)], block: THREADS }, [
+        ...[pointer(to), i32(TYPE_CODE[type]), pointer(address), i32(TYPE_CODE[from])],
+        ...[i64(outer), i64(run), i64(total)],
+      ]);
+      to += run * width;
+    }
+    return y;
+  }
   for (let o = 0; o < outer; o++)
     for (const part of parts) {
       const run = (util.sizeFromShape(part.shape) / outer) * width;
