@@ -369,6 +369,8 @@ export interface Kernels {
     attrs: NoAttributes;
     outputs: [dRemainder: Tensor, dBias: Tensor];
   };
+  /** x [M,K]; y[j] = Σ x[l] over the tokens l of j's document up to j, or in `reverse` from j on. `cuSeqlens` [S+1]: boundaries. */
+  DocumentSums: { inputs: { x: Tensor }; attrs: { cuSeqlens: Int32Array; reverse: boolean }; outputs: [y: Tensor] };
   /** x, each number rounded to the nearest bfloat16: a backend may keep it in half the memory. */
   ToBfloat16: { inputs: { x: Tensor }; attrs: NoAttributes; outputs: [y: Tensor] };
   /** tokens int32 [N], weight [V,C]; rows [N,C]. */

@@ -134,6 +134,7 @@ describe('the memory of a training step is within 3 %', () => {
     ['RoPE, with muP', { attention: 'softmax+rope', mup: { residualMultiplier: 0.22 } }],
     ['heads of 128', { numHeads: 4 }],
     ['FIRE', { attention: 'softmax+fire' }],
+    ['a forget gate', { attention: 'softmax+forget' }],
     ['norms over heads', { attention: { kind: 'stick-breaking', headNorm: true, remainderBias: true } }],
     ['QK-norm', { attention: { kind: 'softmax', position: 'rope', qkNorm: true } }],
     ['QK-norm of sticks', { numKvHeads: 2, attention: { kind: 'stick-breaking', qkNorm: true, initialReach: 16 } }],

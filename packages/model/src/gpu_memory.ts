@@ -227,7 +227,8 @@ function ringScratch({ numHeads, numKvHeads, headDim }: LlamaConfig, tokens: num
 function attentionScratch(config: LlamaConfig, tokens: number, longest: number): number {
   const { numHeads, numKvHeads, headDim, attention } = config;
   const group = numHeads / numKvHeads;
-  const inOneKernel = headDim <= TILE && !('position' in attention && attention.position.kind === 'fire');
+  const biased = 'position' in attention && ['fire', 'forget'].includes(attention.position.kind);
+  const inOneKernel = headDim <= TILE && !biased;
   // In one kernel the sums of dK and dV, else two numbers for each row, of sticks for each tile of keys that it sees.
   const perHead = inOneKernel
     ? 2 * FLOAT32 * tokens * (headDim > TILE / 2 ? TILE : TILE / 2)

@@ -4,8 +4,10 @@
  * C_i − C_j with C the sums from the document's first token on. C_i is the same for all keys of a query, so softmax does not
  * see it: what is left is a bias of each key, −C_j, and no position is needed.
  */
-import { concat, cumsum, neg, type Tensor, type Tensor2D, tidy, transpose, zeros } from '@tensorflow/tfjs-core';
+import { neg, type Tensor, type Tensor2D, tidy } from '@tensorflow/tfjs-core';
 import { checkCuSeqlens, checkShape, type Ints } from '../checks.js';
+import { defineGradient } from '../define_gradient.js';
+import { runKernel } from '../run_kernel.js';
 
 /**
  * The bias of keys, for `softmaxAttention`'s position `{ kind: 'keys', keyBias }`; differentiable.
@@ -18,17 +20,12 @@ import { checkCuSeqlens, checkShape, type Ints } from '../checks.js';
 export function forgettingBias(logForget: Tensor, cuSeqlens: Ints): Tensor2D {
   const op = 'forgettingBias';
   checkShape(op, 'logForget', logForget, [-1, -1]);
-  const [tokens, heads] = logForget.shape as [number, number];
-  const bounds = checkCuSeqlens(op, 'cuSeqlens', cuSeqlens, tokens);
-  return tidy(() => {
-    const sums: Tensor[] = [];
-    for (let s = 0; s + 1 < bounds.length; s++) {
-      const [begin, length] = [bounds[s]!, bounds[s + 1]! - bounds[s]!];
-      if (length === 0) continue;
-      const own = transpose((logForget as Tensor2D).slice([begin, 0], [length, heads]));
-      sums.push(transpose(cumsum(own, 1))); // along its last axis: tfjs's gradient along another has the wrong shape
-    }
-    if (sums.length === 0) return zeros([tokens, heads]) as Tensor2D;
-    return neg(sums.length === 1 ? sums[0]! : concat(sums, 0)) as Tensor2D;
-  });
+  const bounds = checkCuSeqlens(op, 'cuSeqlens', cuSeqlens, logForget.shape[0]!);
+  return tidy(
+    () => neg(runKernel('DocumentSums', { x: logForget }, { cuSeqlens: bounds, reverse: false })[0]) as Tensor2D,
+  );
 }
+
+defineGradient('DocumentSums', {}, ([dy], _saved, { cuSeqlens, reverse }) => ({
+  x: () => runKernel('DocumentSums', { x: dy }, { cuSeqlens, reverse: !reverse })[0],
+}));

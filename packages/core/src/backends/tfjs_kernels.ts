@@ -45,7 +45,6 @@ interface Others {
   [tfjs.BroadcastTo]: { inputs: tfjs.BroadcastToInputs; attrs: tfjs.BroadCastToAttrs };
   [tfjs.Cast]: { inputs: tfjs.CastInputs; attrs: tfjs.CastAttrs };
   [tfjs.Concat]: { inputs: tfjs.ConcatInputs; attrs: tfjs.ConcatAttrs };
-  [tfjs.Cumsum]: { inputs: tfjs.CumsumInputs; attrs: tfjs.CumsumAttrs };
   [tfjs.ExpandDims]: { inputs: tfjs.ExpandDimsInputs; attrs: tfjs.ExpandDimsAttrs };
   [tfjs.Fill]: { inputs: object; attrs: tfjs.FillAttrs };
   [tfjs.Max]: { inputs: tfjs.MaxInputs; attrs: tfjs.MaxAttrs };

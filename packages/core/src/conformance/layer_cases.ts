@@ -1,5 +1,6 @@
 /** The conformance suite's cases of a layer's matmuls, its gate, rotary embedding and the remainder's bias. */
 import { add, clone, type Tensor, type Tensor2D, type Tensor3D, tensor2d, tensor3d } from '@tensorflow/tfjs-core';
+import { forgettingBias } from '../attention/forgetting.js';
 import { rotaryEmbedding } from '../attention/rotary.js';
 import type { Kernels } from '../kernels.js';
 import { linear, linears } from '../ops/linear.js';
@@ -29,6 +30,9 @@ export function layerCases(): ConformanceCase[] {
     linearsCase(19, 40, [24, 8, 16], [0, 2]),
     remainderBiasCase(1, 1, 16),
     remainderBiasCase(65, 7, 50),
+    forgettingBiasCase([1], 1),
+    forgettingBiasCase([5, 0, 256, 257, 31], 7),
+    forgettingBiasCase([4100], 2),
     rotaryCase(1, 1, 16),
     rotaryCase(7, 1, 50),
     rotaryCase(4, 2, 128),
@@ -51,6 +55,38 @@ function swiGluCase(N: number, F: number, deviation = 1): ConformanceCase {
             [tensor2d(gate, [N, F]), tensor2d(up, [N, F])],
             [tensor2d(dy, [N, F])],
           ),
+      };
+    },
+  };
+}
+
+/** Minus the running sums of log gates in documents of these lengths, of K heads. */
+function forgettingBiasCase(lengths: readonly number[], K: number): ConformanceCase {
+  return {
+    name: `forgettingBias of documents of ${lengths.join(', ')}, ${K} heads`,
+    prepare(random, input) {
+      const cuSeqlens = lengths.reduce((bounds, length) => [...bounds, bounds.at(-1)! + length], [0]);
+      const M = cuSeqlens.at(-1)!;
+      const gates = input(random.normals(M * K, 2).map((gate) => -Math.log1p(Math.exp(-gate))));
+      const dy = input(random.normals(M * K).map((value) => 1 + value));
+      const sums = (values: Float32Array, backwards: boolean) => {
+        const result = new Float64Array(M * K);
+        lengths.forEach((length, s) => {
+          for (let k = 0; k < K; k++) {
+            let sum = 0;
+            for (let i = 0; i < length; i++) {
+              const at = (cuSeqlens[s]! + (backwards ? length - 1 - i : i)) * K + k;
+              sum += values[at]!;
+              result[at] = -sum;
+            }
+          }
+        });
+        return result;
+      };
+      return {
+        expected: [output('bias', sums(gates, false), K), gradient('dLogForget', sums(dy, true), K)],
+        run: () =>
+          withGradients((a) => [forgettingBias(a!, cuSeqlens)], [tensor2d(gates, [M, K])], [tensor2d(dy, [M, K])]),
       };
     },
   };

@@ -3,6 +3,7 @@ import { getKernel, type KernelFunc, registerKernel, type Tensor, type TensorInf
 import type { KernelAttributes, KernelInputs, KernelName, KernelOutputs, ReferenceKernel } from '../kernels.js';
 import { adamW } from './adamw.js';
 import { decodeAttention } from './decode_attention.js';
+import { documentSums } from './document_sums.js';
 import { embedding, embeddingGrad } from './embedding.js';
 import { globalNorm } from './global_norm.js';
 import { linearCrossEntropy, linearCrossEntropyGrad } from './linear_cross_entropy.js';
@@ -56,6 +57,7 @@ export const referenceKernels: { [Name in KernelName]: ReferenceKernel<Name> } =
   HeadNormGrad: headNormGrad,
   RemainderBias: remainderBias,
   RemainderBiasGrad: remainderBiasGrad,
+  DocumentSums: documentSums,
   ToBfloat16: toBfloat16,
   Embedding: embedding,
   EmbeddingGrad: embeddingGrad,

@@ -89,17 +89,17 @@ extern "C" __global__ void norm_of_sums(float* y, const float* partial, int n) {
   if (threadIdx.x == 0) *y = (float)sqrt(part[0]);
 }
 
-// Sums along each row up to an element, itself included or not, from its beginning or its end. A block has a row and takes THREADS
-// elements at a time, in a fixed order.
-extern "C" __global__ void running_sums(float* y, const void* x, int type, i64 columns, int exclusive, int reverse) {
+// Running sums of each column of x [tokens, columns] within each document, from its first token on or back from its last; grid
+// (documents, columns). A block takes THREADS tokens at a time, in a fixed order.
+extern "C" __global__ void document_sums(float* y, const void* x, int type, const int* bounds, int reverse) {
   __shared__ float warps[THREADS / 32];
-  const i64 row = (i64)blockIdx.x * columns;
+  const int begin = bounds[blockIdx.x], tokens = bounds[blockIdx.x + 1] - begin;
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   float before = 0.f;
-  for (i64 from = 0; from < columns; from += THREADS) {
-    const i64 i = from + threadIdx.x, at = row + (reverse ? columns - 1 - i : i);
-    const float own = i < columns ? load_any(x, type, at) : 0.f;
-    float s = own;
+  for (int from = 0; from < tokens; from += THREADS) {
+    const int i = from + threadIdx.x;
+    const i64 at = (i64)(begin + (reverse ? tokens - 1 - i : i)) * gridDim.y + blockIdx.y;
+    float s = i < tokens ? load_any(x, type, at) : 0.f;
     for (int o = 1; o < 32; o *= 2) {
       const float lower = __shfl_up_sync(0xffffffffu, s, o);
       if (lane >= o) s += lower;
@@ -111,9 +111,7 @@ extern "C" __global__ void running_sums(float* y, const void* x, int type, i64 c
       if (w == warp) lower = all;
       all += warps[w];
     }
-    // Without its own: the sum up to the lane below, so that nothing is subtracted again.
-    const float below = __shfl_up_sync(0xffffffffu, s, 1);
-    if (i < columns) y[at] = before + (lower + (exclusive ? (lane ? below : 0.f) : s));
+    if (i < tokens) y[at] = before + (lower + s);
     before += all;
     __syncthreads();
   }

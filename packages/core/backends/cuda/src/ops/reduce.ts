@@ -1,4 +1,4 @@
-/** Sums, means and maxima over leading or trailing axes, and the norm over a list of tensors, in a fixed order. */
+/** Sums, means and maxima over leading or trailing axes, running sums, and the norm over a list of tensors, in a fixed order. */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { f32, i32, i64, pointer } from '../driver.js';
@@ -100,17 +100,19 @@ const max: CudaTfjsKernel<'Max'> = ({ x }, { reductionIndices, keepDims }, backe
   return y;
 };
 
-const cumsum: CudaTfjsKernel<'Cumsum'> = ({ x }, { axis, exclusive, reverse }, backend) => {
-  const columns = x.shape.at(-1) ?? 1;
-  const isLast = util.parseAxisParam(axis, x.shape)[0] === x.shape.length - 1;
-  if (!isLast || x.dtype !== 'float32') return undefined;
+/** A block for each document and column. */
+const documentSums: CudaKernel<'DocumentSums'> = ({ x }, { cuSeqlens, reverse }, backend) => {
   const y = backend.make(x.shape, 'f32');
-  const { address, type, size } = backend.entry(x);
-  if (size === 0) return y;
-  const args = [pointer(backend.address(y)), pointer(address), i32(TYPE_CODE[type]), i64(columns)];
-  const how = [i32(exclusive ? 1 : 0), i32(reverse ? 1 : 0)];
-  backend.launch('reduce.cu', 'running_sums', { grid: [size / columns], block: THREADS }, [...args, ...how]);
-  return y;
+  const [documents, columns] = [cuSeqlens.length - 1, x.shape[1]!];
+  if (documents * util.sizeFromShape(x.shape) === 0) return [y];
+  const { address, type } = backend.entry(x);
+  backend.withScratch((scratch) =>
+    backend.launch('reduce.cu', 'document_sums', { grid: [documents, columns], block: THREADS }, [
+      ...[pointer(backend.address(y)), pointer(address), i32(TYPE_CODE[type])],
+      ...[pointer(scratch.upload(cuSeqlens)), i32(reverse ? 1 : 0)],
+    ]),
+  );
+  return [y];
 };
 
 /** √Σx² over all tensors: partial sums of 64K elements each, then one block in float64. */
@@ -137,10 +139,9 @@ const globalNorm: CudaKernel<'GlobalNorm'> = (inputs, _attrs, backend) => {
   return [y];
 };
 
-export const reduceKernels = { GlobalNorm: globalNorm } satisfies CudaKernels;
+export const reduceKernels = { DocumentSums: documentSums, GlobalNorm: globalNorm } satisfies CudaKernels;
 export const tfjsReduceKernels = {
   Sum: sum(false),
   Mean: sum(true),
   Max: max,
-  Cumsum: cumsum,
 } satisfies CudaTfjsKernels;
