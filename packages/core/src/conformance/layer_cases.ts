@@ -10,6 +10,7 @@ import { runKernel } from '../run_kernel.js';
 import { type ConformanceCase, gradient, output, withGradients } from './case.js';
 import { linear64, remainderBias64, swiGlu64 } from './float64/layers.js';
 import { rotate64 } from './float64/positions.js';
+import { boundaries } from './packs.js';
 
 export function layerCases(): ConformanceCase[] {
   return [
@@ -65,7 +66,7 @@ function forgettingBiasCase(lengths: readonly number[], K: number): ConformanceC
   return {
     name: `forgettingBias of documents of ${lengths.join(', ')}, ${K} heads`,
     prepare(random, input) {
-      const cuSeqlens = lengths.reduce((bounds, length) => [...bounds, bounds.at(-1)! + length], [0]);
+      const cuSeqlens = boundaries(lengths);
       const M = cuSeqlens.at(-1)!;
       const gates = input(random.normals(M * K, 2).map((gate) => -Math.log1p(Math.exp(-gate))));
       const dy = input(random.normals(M * K).map((value) => 1 + value));

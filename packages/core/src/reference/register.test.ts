@@ -8,6 +8,7 @@ it('has every kernel of the contract', () => {
   expect([...kernelNames].sort()).toEqual([
     'AdamW',
     'DecodeAttention',
+    'DocumentSums',
     'Embedding',
     'EmbeddingGrad',
     'GlobalNorm',
