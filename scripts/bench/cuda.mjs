@@ -8,7 +8,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { ropeInverseFrequencies } from '@stickbreaking/core';
+import { forgettingBias, ropeInverseFrequencies } from '@stickbreaking/core';
 import * as tf from '@tensorflow/tfjs-core';
 import { commandGiven, openGpu } from './gpu.mjs';
 import { median } from './measure.mjs';
@@ -93,9 +93,8 @@ function measure({ batch, heads, tokens, headDim }) {
     const inputs = { q: turnedQ, k: turnedK, v, output, logSumExp, dOutput };
     return [output, logSumExp, turnedQ, turnedK, ...run('RotarySoftmaxAttentionGrad', inputs, { ...packing, rotary })];
   };
-  // Gates that leave 1/e of a key after 64 tokens, give or take; as sums from the document's first token.
-  const openings = tf.tidy(() => tf.neg(tf.softplus(tf.add(normal([batch, heads, tokens]), -4))));
-  const keyBias = tf.tidy(() => tf.reshape(tf.transpose(tf.neg(tf.cumsum(openings, 2)), [0, 2, 1]), [N, heads]));
+  // Gates that leave 1/e of a key after 64 tokens, give or take.
+  const keyBias = tf.tidy(() => forgettingBias(tf.neg(tf.softplus(tf.add(normal([N, heads]), -4))), cuSeqlens));
   const forgetting = { ...packing, bias: 'keys' };
   const forget = () => run('SoftmaxAttention', { q, k, v, keyBias }, forgetting);
   const forgetBoth = () => {
@@ -117,7 +116,7 @@ function measure({ batch, heads, tokens, headDim }) {
     softmaxRope: pair(rope, ropeBoth),
     softmaxForget: pair(forget, forgetBoth),
   };
-  tf.dispose([q, k, v, dOutput, dRemainder, openings, keyBias]);
+  tf.dispose([q, k, v, dOutput, dRemainder, keyBias]);
   return result;
 }
 

@@ -57,7 +57,7 @@ export function registerKernels<Tools>(
     register(name, ({ inputs, attrs, backend }) => run(inputs, attrs, toolsOf(backend)));
   }
   for (const [name, kernel] of Object.entries(tfjs)) {
-    const run = kernel as unknown as UntypedKernel<Tools, TensorInfo | undefined>;
+    const run = kernel as unknown as UntypedKernel<Tools, TensorInfo | TensorInfo[] | undefined>;
     register(name, (call) => run(call.inputs, call.attrs, toolsOf(call.backend)) ?? onCpu(name, call));
   }
 }

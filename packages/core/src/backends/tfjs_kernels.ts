@@ -1,6 +1,6 @@
 /**
  * The kernels of tfjs itself that a backend may replace, by tfjs's names and with its types. They are kept apart from
- * ours, since tfjs has each of them on its `cpu` backend, and their single output is not wrapped in an array.
+ * ours, since tfjs has each of them on its `cpu` backend, and a single output is not wrapped in an array.
  */
 import type * as tfjs from '@tensorflow/tfjs-core';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
@@ -51,6 +51,7 @@ interface Others {
   [tfjs.Mean]: { inputs: tfjs.MeanInputs; attrs: tfjs.MeanAttrs };
   [tfjs.Reshape]: { inputs: tfjs.ReshapeInputs; attrs: tfjs.ReshapeAttrs };
   [tfjs.Slice]: { inputs: tfjs.SliceInputs; attrs: tfjs.SliceAttrs };
+  [tfjs.SplitV]: { inputs: tfjs.SplitVInputs; attrs: tfjs.SplitVAttrs };
   [tfjs.Sum]: { inputs: tfjs.SumInputs; attrs: tfjs.SumAttrs };
   [tfjs.Tile]: { inputs: tfjs.TileInputs; attrs: tfjs.TileAttrs };
   [tfjs.Transpose]: { inputs: tfjs.TransposeInputs; attrs: tfjs.TransposeAttrs };
@@ -74,7 +75,7 @@ export type TfjsKernel<Name extends TfjsKernelName, Tools> = (
   inputs: Present<TfjsKernels[Name]['inputs']>,
   attrs: TfjsKernels[Name]['attrs'],
   tools: Tools,
-) => TensorInfo | undefined;
+) => (Name extends typeof tfjs.SplitV ? TensorInfo[] : TensorInfo) | undefined;
 
 /** The kernels of tfjs that a backend replaces. */
 export type TfjsKernelTable<Tools> = { readonly [Name in TfjsKernelName]?: TfjsKernel<Name, Tools> };

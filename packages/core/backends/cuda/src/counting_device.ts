@@ -1,6 +1,7 @@
 /**
- * A GPU that only counts the memory asked of it and what comes to it from the host: the backend runs on it as on a real one,
- * kernels do nothing and every value read is zero. Estimates of memory are held to what it says, where no GPU is.
+ * A GPU that only counts the memory asked of it and what comes to it from the host, and names what ran on the CPU: the backend
+ * runs on it as on a real one, kernels do nothing and every value read is zero. Estimates of memory are held to what it says,
+ * where no GPU is.
  */
 import { registerKernels } from '@stickbreaking/core/backend';
 import { registerBackend } from '@tensorflow/tfjs-core';
@@ -20,6 +21,8 @@ export interface CountingCuda {
   uploaded(): number;
   /** Forgets the most that was in use, and what came from the host. */
   reset(): void;
+  /** The kernels of tfjs that had none here for their inputs and ran on the CPU, as they would with a GPU. */
+  onCpu: Set<string>;
 }
 
 /** Registers such a device, an H100 but for that, as a tfjs backend of this name. */
@@ -64,7 +67,11 @@ export function registerCountingCuda(name: string): CountingCuda {
   };
   Object.assign(backend, { uploads: { upload }, function: () => ({ name, handle: 0, sharedLimit: 0 }) });
   registerBackend(name, () => backend, 0);
-  registerKernels<CudaBackend>(name, cudaKernels, undefined, runOnCpu);
+  const onCpu = new Set<string>();
+  registerKernels<CudaBackend>(name, cudaKernels, undefined, (kernelName, call) => {
+    onCpu.add(kernelName);
+    return runOnCpu(kernelName, call);
+  });
   return {
     backend,
     memory: () => ({ used, peak }),
@@ -72,5 +79,6 @@ export function registerCountingCuda(name: string): CountingCuda {
     reset: () => {
       [peak, uploaded] = [used, 0];
     },
+    onCpu,
   };
 }

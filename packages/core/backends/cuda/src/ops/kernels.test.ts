@@ -85,6 +85,7 @@ it("takes these of tfjs's own kernels over; the rest runs on the CPU and says so
     'Sigmoid',
     'Slice',
     'Softplus',
+    'SplitV',
     'Sqrt',
     'Square',
     'SquaredDifference',

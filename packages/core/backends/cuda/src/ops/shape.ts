@@ -74,6 +74,20 @@ const slice: CudaTfjsKernel<'Slice'> = ({ x }, { begin, size }, backend) => {
   return gather(backend, x, shape, strides, offset);
 };
 
+/** The gradient of a concatenation. */
+const splitV: CudaTfjsKernel<'SplitV'> = ({ x }, { numOrSizeSplits, axis }, backend) => {
+  if (x.shape.length > MAX_RANK) return undefined;
+  const along = util.parseAxisParam(axis, x.shape)[0]!;
+  const strides = rowMajor(x.shape);
+  let from = 0;
+  return backend_util.prepareSplitSize(x as Tensor, numOrSizeSplits, along).map((size) => {
+    const shape = x.shape.with(along, size);
+    const part = gather(backend, x, shape, strides, from * strides[along]!);
+    from += size;
+    return part;
+  });
+};
+
 function tileTo(backend: CudaBackend, x: TensorInfo, shape: number[]): TensorInfo {
   const padded = [...Array<number>(shape.length - x.shape.length).fill(1), ...x.shape];
   const strides = rowMajor(padded).map((stride, d) => (padded[d] === 1 && shape[d] !== 1 ? 0 : stride));
@@ -136,6 +150,7 @@ export const tfjsShapeKernels = {
   ExpandDims: expandDims,
   Transpose: transpose,
   Slice: slice,
+  SplitV: splitV,
   Tile: tile,
   BroadcastTo: ({ x }, { shape }, backend) => tileTo(backend, x, shape),
   Concat: concat,
