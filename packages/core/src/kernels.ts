@@ -129,11 +129,11 @@ export interface ReadByAttributes {
  * How exactly a backend that holds activations in bfloat16 holds the residual stream and its gradient: as it holds the others, or
  * with eight bits more of each number's fraction.
  */
-export type ResidualType = 'default' | 'fp24';
+export type ResidualType = 'bfloat16' | 'fp24';
 
 /** Attributes of what writes the residual stream, and in a gradient the stream's. */
 export interface ResidualAttributes {
-  /** Default: 'default'. */
+  /** Default: 'bfloat16'. */
   residualType?: ResidualType;
 }
 

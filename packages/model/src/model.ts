@@ -420,7 +420,7 @@ export class LlamaModel {
     {
       recompute = 'none',
       precision = 'default',
-      residualType = 'default',
+      residualType = 'bfloat16',
       sequence,
       countsBefore,
       lossWeight = 0,

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { selectBackend } from '@stickbreaking/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readState, storeToRead } from './checkpoint.js';
 import type { StageData } from './stage.js';
 import type { TrainOptions } from './train_options.js';
 import { train } from './trainer.js';
@@ -41,13 +42,31 @@ async function lossesOf(steps: number, options: Partial<TrainOptions>): Promise<
   return losses;
 }
 
-it('a run whose residual stream has more bits does not go on without them', async () => {
-  const directory = join(folder, 'stream');
-  const options = { directory, residualType: 'fp24' } as const;
-  // A backend that keeps float32 anyway loses nothing.
-  expect(await lossesOf(2, options)).toEqual(await lossesOf(2, {}));
-  await expect(lossesOf(4, { directory, resume: true })).rejects.toThrow('residualType');
-  expect(await lossesOf(4, { ...options, resume: true })).toHaveLength(2);
+it('a run goes on with the bits of the residual stream that it began with', async () => {
+  const saved = (directory: string) => {
+    return readState(storeToRead(directory).latest()!).identity.residualType;
+  };
+  for (const [name, residualType, other] of [
+    ['more', 'fp24', 'bfloat16'],
+    ['fewer', 'bfloat16', 'fp24'],
+  ] as const) {
+    const directory = join(folder, name);
+    // A backend that keeps float32 anyway gives the same losses.
+    expect(await lossesOf(2, { directory, residualType })).toEqual(await lossesOf(2, {}));
+    await expect(lossesOf(4, { directory, residualType: other, resume: true })).rejects.toThrow('residualType');
+    expect(await lossesOf(4, { directory, resume: true })).toHaveLength(2);
+    // Versions that knew bfloat16 alone said nothing.
+    expect(saved(directory)).toBe(residualType === 'fp24' ? 'fp24' : undefined);
+    expect(await lossesOf(6, { directory, residualType, resume: true })).toHaveLength(2);
+  }
+  for (const [name, options, expected] of [
+    ['new', {}, 'fp24'],
+    ['new-fp8', { precision: 'fp8' }, undefined],
+  ] as const) {
+    const directory = join(folder, name);
+    await lossesOf(1, { directory, ...options });
+    expect(saved(directory)).toBe(expected);
+  }
 });
 
 describe.each([

@@ -10,6 +10,7 @@ import {
   trainingFlopsPerToken,
 } from '@stickbreaking/model';
 import { SHARDS, type Shard } from './collective.js';
+import { residualTypeOf } from './residual_type.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 
 export interface GpuPlan {
@@ -102,7 +103,7 @@ function memoryOf(config: RunConfig, size: Size, gpus: number): number {
       contextBy: config.parallel.contextBy,
       orderedSums: config.parallel.orderedSums,
       precision: config.precision,
-      residualType: config.residualType,
+      residualType: residualTypeOf(config),
       momentType: config.optimizer.momentType,
     },
   }).total;

@@ -17,6 +17,7 @@ import { type CheckpointStore, readState, storeToRead, type TrainingState } from
 import { checkIdentity, firstDifference, type Identity, identityOf, say } from './identity.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
+import { residualTypeIn, residualTypeOf } from './residual_type.js';
 import { placeStages } from './stage.js';
 import { checkStart, drawModel, newModel } from './start.js';
 import type { TrainOptions } from './train_options.js';
@@ -35,7 +36,7 @@ export function checkpointToResume(options: TrainOptions): { directory: string; 
     if (!existsSync(directory) && store.latest() !== directory) return checkpointToResume(options);
     throw error;
   }
-  const identity = identify(options);
+  const identity = identify(options, state.identity);
   checkIdentity(state.identity, identity, state, directory);
   return { directory, state: placeIn(identity, state) };
 }
@@ -118,15 +119,17 @@ function placeIn(identity: Identity, state: TrainingState): TrainingState {
   return stageStep > 0 && stageStep === now[stage] ? { ...state, stage: stage + 1, stageStep: 0 } : state;
 }
 
-export function identify(options: TrainOptions): Identity {
+/** @param saved that of the checkpoint which the run goes on from: what the options leave open stays as it was */
+export function identify(options: TrainOptions, saved?: Record<string, unknown>): Identity {
   const { seed = 0 } = options;
   const model = parseConfig(options.model as LlamaConfigInput);
   const optimizer = OptimizerSchema.parse(options.optimizer ?? {});
   // Checkpoints of earlier versions have neither.
-  const { precision = 'default', residualType = 'default' } = options;
+  const { precision = 'default' } = options;
+  const residualType = options.residualType ?? (saved ? residualTypeIn(saved) : residualTypeOf(options));
   const arithmetic = {
     ...(precision === 'default' ? {} : { precision }),
-    ...(residualType === 'default' ? {} : { residualType }),
+    ...(residualType === 'bfloat16' ? {} : { residualType }),
   };
   return identityOf({ model, seed, optimizer }, placeStages(options.stages), { ...options.identity, ...arithmetic });
 }
@@ -146,8 +149,8 @@ export interface Beginning {
 
 /** @throws UserError if the checkpoint belongs to another run or model, or is damaged */
 export async function begin(options: TrainOptions): Promise<Beginning> {
-  const identity = identify(options);
   const resumed = await intactToResume(options);
+  const identity = identify(options, resumed?.state.identity);
   const start = typeof options.startFrom === 'string' ? { path: options.startFrom } : options.startFrom;
   const from = { resumedFrom: resumed?.directory, startedFrom: resumed ? undefined : start?.path };
   const verified = verify(options, from);

@@ -70,9 +70,9 @@ export const RunConfigSchema = z
     precision: z.enum(['default', 'fp8']).default('default'),
     /**
      * 'fp24': cuda keeps the residual stream and its gradient with eight bits more than bfloat16's; other backends keep it in
-     * float32 in any case. Default: the backend's own.
+     * float32 in any case. Default: 'fp24', with matmuls in fp8 'bfloat16'; a run that is resumed stays as it was.
      */
-    residualType: z.enum(['default', 'fp24']).default('default'),
+    residualType: z.enum(['bfloat16', 'fp24']).optional(),
     /** How many documents are read in turns, so that a step of long documents covers more than one. */
     interleave: count().default(16),
     optimizer: OptimizerSchema.prefault({}),

@@ -3,6 +3,7 @@ import { generator } from '@stickbreaking/base';
 import { countParameters, type LlamaConfig, LlamaModel, type TokenBatch } from '@stickbreaking/model';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { Optimizer } from './optimizer.js';
+import { residualTypeOf } from './residual_type.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 
 /** Floating-point operations that measuring may take: some seconds. */
@@ -76,10 +77,11 @@ function withShareOfExperts(model: LlamaConfig, share: number): LlamaConfig {
 
 /** The faster of two steps: the first also compiles and allocates. */
 async function measured(
-  { recompute, precision, residualType, optimizer: settings, seed }: RunConfig,
+  config: RunConfig,
   model: LlamaConfig,
   size: { contextLength: number; tokens: number },
 ): Promise<Times> {
+  const { recompute, precision, optimizer: settings, seed } = config;
   const made = LlamaModel.create(model, { seed });
   const optimizer = new Optimizer(made.parameters, settings);
   const fastest: Times = { token: Number.POSITIVE_INFINITY, update: Number.POSITIVE_INFINITY };
@@ -88,7 +90,7 @@ async function measured(
     const { gradients, gradientNorm } = (await batchGradients(made, [randomBatch(model.vocabSize, size)], {
       recompute,
       precision,
-      residualType,
+      residualType: residualTypeOf(config),
     }))!;
     const middle = performance.now();
     optimizer.update(gradients, gradientNorm, 0);

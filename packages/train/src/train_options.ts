@@ -22,7 +22,10 @@ export interface TrainOptions {
   recompute?: Recompute;
   /** Of the layers' matmuls; default: the backend's own. A run that goes on must have the same. */
   precision?: MatmulPrecision;
-  /** Of the residual stream, where a backend holds activations in bfloat16. A run that goes on must have the same. */
+  /**
+   * Of the residual stream, where a backend holds activations in bfloat16. Default: that of the checkpoint which the run goes on
+   * from, and it must be the same; in a new run fp24, with matmuls in fp8 bfloat16.
+   */
   residualType?: ResidualType;
   /** Determines the initial weights; default 0. */
   seed?: number;

@@ -23,6 +23,7 @@ import { type EvaluationMetrics, memoryInUse, type StepMetrics, type ValidationM
 import type { Optimizer } from './optimizer.js';
 import { SharedSaves } from './parallel/shared_saves.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
+import { residualTypeIn } from './residual_type.js';
 import { begin } from './resume.js';
 import type { StepRouting } from './routing.js';
 import { RunRecord } from './run_record.js';
@@ -143,6 +144,7 @@ class Trainer {
     };
     const working = batchGradients(this.model, batches, {
       ...{ ...options, weights: this.weights, early: update, countsBefore: state.expertCounts },
+      residualType: residualTypeIn(state.identity),
     });
     // Read while a GPU is at work. What is wrong with it is told when its turn comes.
     this.ahead = state.stageStep + 1 < stage.steps ? attempted(take) : undefined;
