@@ -2,7 +2,7 @@
 // calls (forward, loss, backward on the tape, gradient norm, AdamW), on random tokens. Prints tokens/s, peak memory and time by
 // kernel, and writes them as JSON. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n
 // --micro-batches n (of each GPU) --steps n --mup (keep the configuration's muP multipliers) --recompute none|attention|block --out folder
-// --precision default|fp8 --residual default|fp24 --moments float32|bfloat16
+// --precision default|fp8 --residual fp24|bfloat16 (default: as sb-train, bfloat16 with fp8) --moments float32|bfloat16
 // --gpus n|all --shard optimizer|gradients|weights --ordered (parallel.orderedSums) --turns n (with several GPUs steps are timed in turns
 // with steps in which these tell each other nothing, since a card that is held back by its power is faster after a pause: what a step
 // costs without its communication) --memory (what is in use after each phase) --length tokens of a sequence --context n (GPUs that share a sequence)
@@ -28,7 +28,7 @@ const { values: o } = parseArgs({
     mup: { type: 'boolean', default: false },
     recompute: { type: 'string', default: 'none' },
     precision: { type: 'string', default: 'default' },
-    residual: { type: 'string', default: 'default' },
+    residual: { type: 'string' },
     moments: { type: 'string', default: 'float32' },
     out: { type: 'string', default: 'benchmarks' },
     gpus: { type: 'string' },
@@ -90,7 +90,9 @@ function batch() {
   const ids = Int32Array.from({ length: sequences * length + 1 }, () => random.integer(config.vocabSize));
   return { tokens: ids.subarray(0, -1), targets: ids.subarray(1), cuSeqlens };
 }
-const compute = { recompute: o.recompute, precision: o.precision, residualType: o.residual };
+const usual = o.precision === 'fp8' ? 'bfloat16' : 'fp24';
+const residualType = o.residual ?? usual;
+const compute = { recompute: o.recompute, precision: o.precision, residualType };
 // Before any clock runs, of every GPU: a run reads its text while the GPU is at work.
 const turns = size > 1 ? Number(o.turns) : 1;
 const drawn = Array.from({ length: turns * (size > 1 ? 2 : 1) * (steps + 1) + 5 }, () =>
@@ -183,7 +185,7 @@ const result = {
   blockSkipping: backend.blockSkipping,
   recompute: o.recompute,
   precision: o.precision,
-  residualType: o.residual,
+  residualType,
   momentType: o.moments,
   layers: config.numLayers,
   parameters,
@@ -217,7 +219,7 @@ if (o.length) variant.push(o.length);
 if (context > 1) variant.push(`context-${context}`);
 if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);
 if (o.precision !== 'default') variant.push(o.precision);
-if (o.residual !== 'default') variant.push(`residual-${o.residual}`);
+if (residualType !== usual) variant.push(`residual-${residualType}`);
 if (o.moments !== 'float32') variant.push(`moments-${o.moments}`);
 const file = `${o.out}/cuda-train-${variant.join('-')}.json`;
 if (rank === 0) {

@@ -224,13 +224,14 @@ const kept = ['', 'h200/']
 
 describe('the memory that a GPU measured is within 3 %', () => {
   it.each(kept)('$name', ({ command, attention, layers, tokensPerStep, peakGiB, gpus = 1, ...measured }) => {
-    const { recompute, precision, momentType, shard, context = 1, orderedSums: how } = measured;
+    const { recompute, precision, residualType, momentType, shard, context = 1, orderedSums: how } = measured;
     const file = /--config (\S+)/.exec(command)?.[1] ?? 'configs/1b.yaml';
     const base = loadConfig(new URL(`../../../${file}`, import.meta.url).pathname);
     const contextLength = measured.sequenceLength ?? base.contextLength;
     const config = parseConfig({ ...base, attention, numLayers: layers, contextLength, mup: undefined });
     const tokens = (tokensPerStep / gpus) * context;
-    const options = { tokens, recompute, precision, momentType, gpus, shard, context, orderedSums: how !== undefined };
+    const fewer = { precision, residualType, momentType };
+    const options = { tokens, recompute, ...fewer, gpus, shard, context, orderedSums: how !== undefined };
     const { total } = estimateTrainingMemory(config, options);
     expect(Math.abs(total / 2 ** 30 / peakGiB - 1)).toBeLessThan(0.03);
   });
