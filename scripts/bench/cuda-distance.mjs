@@ -4,7 +4,7 @@
 // and without bfloat16 autocast.
 // Options: --attention stick-breaking,softmax+rope --residual fp24,bfloat16 --seeds 5 --first-seed 0 --steps 60 --rate 3e-3 --out folder
 // --data FILE --data FILE …: one after another. Each seed reads text of its own.
-// --join folder,folder: no runs, but what earlier calls with other seeds wrote there, together
+// --join folder,folder: no runs, but what earlier calls with other seeds or arms wrote there, together; of one folder, printed again
 // --float32 FILE: the losses in float32, read from that file, and the text's tokens from FILE.tokens; what is not there is computed,
 // no GPU needed, and written
 import { execFileSync } from 'node:child_process';
@@ -39,11 +39,12 @@ const { values: o } = parseArgs({
 });
 if (o.join) {
   const parts = o.join.split(',').map((folder) => JSON.parse(readFileSync(join(folder, 'cuda-distance.json'), 'utf8')));
+  const names = [...new Set(parts.flatMap(({ results }) => Object.keys(results)))];
   const results = Object.fromEntries(
-    Object.keys(parts[0].results).map((name) => [name, parts.flatMap((one) => one.results[name].distances)]),
+    names.map((name) => [name, parts.flatMap((one) => one.results[name]?.distances ?? [])]),
   );
   const { gpu, date, steps } = parts.at(-1);
-  finish({ command: parts.map(({ command }) => command), gpu, date, steps }, results);
+  finish({ command: parts.flatMap(({ command }) => command), gpu, date, steps }, results);
   process.exit(0);
 }
 if (!o.tokenizer || !(o.data || o.float32)) {

@@ -8,7 +8,7 @@ describe('median', () => {
     [[5], 5],
     [[9, 1, 5], 5],
     [[100, 2, 1, 3, 10], 3],
-    [[4, 1, 2, 3], 3], // of an even number the upper of the two in the middle
+    [[4, 1, 2, 3], 2.5],
   ])('of %j is %d', (values, expected) => {
     const given = [...values];
     expect(median(values)).toBe(expected);

@@ -61,7 +61,7 @@ export const RunConfigSchema = z
     /** Tokens of an optimizer step, and of one forward and backward pass. */
     batchTokens: count(),
     microBatchTokens: count(),
-    /** What the backward recomputes instead of keeping it in memory; losses stay the same. */
+    /** What the backward recomputes instead of keeping it in memory; losses stay the same, on cuda up to rounding. */
     recompute: z.enum(['none', 'attention', 'block']).default('none'),
     /**
      * 'fp8': the layers' matmuls, but for the weights' gradients, take operands of eight bits (cuda on a Hopper GPU; other

@@ -18,7 +18,7 @@ export interface TrainOptions {
   model: LlamaConfigInput | LlamaConfig;
   stages: readonly TrainStage[];
   optimizer?: z.input<typeof OptimizerSchema>;
-  /** What the backward recomputes instead of keeping it; losses stay the same. Default: nothing. */
+  /** What the backward recomputes instead of keeping it; losses stay the same, on cuda up to rounding. Default: nothing. */
   recompute?: Recompute;
   /** Of the layers' matmuls; default: the backend's own. A run that goes on must have the same. */
   precision?: MatmulPrecision;
