@@ -32,13 +32,16 @@ export function expandIncludes(path: string, seen = new Set<string>()): string {
   return text.replace(/^#include "([^"]+)"$/gm, (_, name: string) => expandIncludes(join(dirname(path), name), seen));
 }
 
-interface Nvrtc {
+/** The run-time compiler. */
+export interface Nvrtc {
   version: string;
+  /** @returns no cubin where the source has errors; `log` has errors and warnings. */
   compile(source: string, name: string, options: string[]): { cubin?: Uint8Array; log: string };
 }
 
 let nvrtc: Nvrtc | undefined;
-function openNvrtc(): Nvrtc {
+/** @throws CudaError where the library is not found. */
+export function openNvrtc(): Nvrtc {
   if (nvrtc) return nvrtc;
   const { handle: library } = loadLibrary('libnvrtc', ['libnvrtc.so.13', 'libnvrtc.so.12']);
   const version = new Int32Array(2);
@@ -80,6 +83,12 @@ export function architecture(computeCapability: number, hopper: boolean): string
   return hopper ? 'sm_90a' : `sm_${computeCapability}`;
 }
 
+/** What the compiler is told, with the sizes that host and kernels share. */
+export function optionsFor(file: string, target: string, defines: readonly string[]): string[] {
+  const macros = [...sizesOf(file), ...defines].map((define) => `-D${define}`);
+  return [`--gpu-architecture=${target}`, '--std=c++17', ...macros];
+}
+
 /**
  * The cubin of one source file for a GPU, from the cache or compiled now.
  * @param file path under the folder of kernels, e.g. `norm.cu`
@@ -87,8 +96,7 @@ export function architecture(computeCapability: number, hopper: boolean): string
  */
 export function compileKernels(file: string, target: string, defines: readonly string[] = []): Uint8Array {
   const source = expandIncludes(join(sourceFolder(), file));
-  const macros = [...sizesOf(file), ...defines].map((define) => `-D${define}`);
-  const options = [`--gpu-architecture=${target}`, '--std=c++17', ...macros];
+  const options = optionsFor(file, target, defines);
   const folder = cacheFolder();
   const compiler = openNvrtc();
   const hash = createHash('sha256')
