@@ -13,11 +13,20 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { checkOutput } from './command.js';
-import { checkDirectory, makeDirectory, removeLeftovers, replaceFile, temporaryBeside, writeFully } from './files.js';
+import {
+  checkDirectory,
+  makeDirectory,
+  removeLeftovers,
+  replaceFile,
+  replaceFileAsync,
+  temporaryBeside,
+  writeFully,
+} from './files.js';
 
 let root: string;
 let path: string;
@@ -114,6 +123,60 @@ it.skipIf(!existsSync('/dev/full'))('writeFully on a full disk throws', () => {
   } finally {
     closeSync(full);
   }
+});
+
+describe('replaceFileAsync', () => {
+  const piece = new Uint8Array(2 ** 23).map((_, i) => i % 251);
+  const pieces = async (write: (bytes: Uint8Array) => Promise<void>) => {
+    for (let i = 0; i < 9; i++) await write(piece);
+  };
+
+  async function spied(method: 'datasync' | 'sync') {
+    const handle = await open(root);
+    const prototype: typeof handle = Object.getPrototypeOf(handle);
+    await handle.close();
+    return vi.spyOn(prototype, method);
+  }
+
+  it('writes piece by piece, begins to flush before all is written, and flushes all at the end', async () => {
+    const [early, late] = [await spied('datasync'), await spied('sync')];
+    writeFileSync(path, 'old');
+    await replaceFileAsync(path, pieces);
+    expect([early.mock.calls.length, late.mock.calls.length]).toEqual([1, 1]);
+    vi.restoreAllMocks();
+    const content = readFileSync(path);
+    expect(content.length).toBe(9 * piece.length);
+    for (let i = 0; i < 9; i++)
+      expect(content.subarray(i * piece.length, (i + 1) * piece.length).equals(piece)).toBe(true);
+    expect(readdirSync(root)).toEqual(['file']);
+  });
+
+  it.each(['datasync', 'sync'] as const)('leaves the old file and nothing beside it where %s fails', async (method) => {
+    writeFileSync(path, 'old');
+    const failing = await spied(method);
+    failing.mockRejectedValueOnce(
+      Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO', syscall: method }),
+    );
+    await expect(replaceFileAsync(path, pieces)).rejects.toThrow(`cannot write ${path}: `);
+    expect(failing).toHaveBeenCalledOnce();
+    vi.restoreAllMocks();
+    expect(readFileSync(path, 'utf8')).toBe('old');
+    expect(readdirSync(root)).toEqual(['file']);
+  });
+
+  it('leaves the old file and nothing beside it where its content fails, and makes none in a directory', async () => {
+    writeFileSync(path, 'old');
+    const failing = async (write: (bytes: Uint8Array) => Promise<void>) => {
+      await write(piece);
+      throw new Error('no more');
+    };
+    await expect(replaceFileAsync(path, failing)).rejects.toThrow('no more');
+    await expect(replaceFileAsync(join(root, 'none/file'), pieces)).rejects.toThrow(
+      `cannot write ${join(root, 'none/file')}`,
+    );
+    expect(readFileSync(path, 'utf8')).toBe('old');
+    expect(readdirSync(root)).toEqual(['file']);
+  });
 });
 
 it('removes what the dead left, and what anyone left where asked', () => {

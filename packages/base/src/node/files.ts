@@ -51,9 +51,12 @@ export function replaceFile(path: string, content: Content, { mode = 0o666 } = {
   }
 }
 
+/** Bytes after which a file that grows is flushed, so that the disk does not wait until all of it is written. */
+const FLUSHED_BYTES = 2 ** 26;
+
 /**
- * The same, by a thread of the system's: what `content` does between its writes goes on beside them. Of several writes
- * each begins after the one before it has ended.
+ * The same, by threads of the system's: what `content` does beside its writes goes on meanwhile. Of several writes each
+ * has to begin after the one before it has ended.
  */
 export async function replaceFileAsync(
   path: string,
@@ -65,8 +68,23 @@ export async function replaceFileAsync(
   const beside = target === undefined ? undefined : temporaryBeside(target);
   try {
     const file = await open(beside ?? path, beside === undefined ? 'w' : 'wx', mode);
+    let [unflushed, isFlushing, flushed] = [0, false, Promise.resolve()];
+    // One that fails must be known of: the system does not tell the next one why.
+    const flush = async () => {
+      isFlushing = true;
+      unflushed = 0;
+      await file.datasync();
+      isFlushing = false;
+    };
     try {
-      await content((bytes) => writeFullyAsync(file, bytes));
+      await content(async (bytes) => {
+        await writeFullyAsync(file, bytes);
+        unflushed += bytes.length;
+        if (beside === undefined || isFlushing || unflushed < FLUSHED_BYTES) return;
+        flushed = flush();
+        flushed.catch(() => {}); // awaited below
+      });
+      await flushed;
       if (beside !== undefined) await file.sync();
     } finally {
       await file.close();
