@@ -126,7 +126,7 @@ it.skipIf(!existsSync('/dev/full'))('writeFully on a full disk throws', () => {
 });
 
 describe('replaceFileAsync', () => {
-  const piece = new Uint8Array(2 ** 23).map((_, i) => i % 251);
+  const piece = new Uint8Array(2 ** 20).map((_, i) => i % 251);
   const pieces = async (write: (bytes: Uint8Array) => Promise<void>) => {
     for (let i = 0; i < 9; i++) await write(piece);
   };
@@ -141,7 +141,7 @@ describe('replaceFileAsync', () => {
   it('writes piece by piece, begins to flush before all is written, and flushes all at the end', async () => {
     const [early, late] = [await spied('datasync'), await spied('sync')];
     writeFileSync(path, 'old');
-    await replaceFileAsync(path, pieces);
+    await replaceFileAsync(path, pieces, { flushBytes: 8 * piece.length });
     expect([early.mock.calls.length, late.mock.calls.length]).toEqual([1, 1]);
     vi.restoreAllMocks();
     const content = readFileSync(path);
@@ -157,7 +157,9 @@ describe('replaceFileAsync', () => {
     failing.mockRejectedValueOnce(
       Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO', syscall: method }),
     );
-    await expect(replaceFileAsync(path, pieces)).rejects.toThrow(`cannot write ${path}: `);
+    await expect(replaceFileAsync(path, pieces, { flushBytes: 8 * piece.length })).rejects.toThrow(
+      `cannot write ${path}: `,
+    );
     expect(failing).toHaveBeenCalledOnce();
     vi.restoreAllMocks();
     expect(readFileSync(path, 'utf8')).toBe('old');

@@ -51,17 +51,16 @@ export function replaceFile(path: string, content: Content, { mode = 0o666 } = {
   }
 }
 
-/** Bytes after which a file that grows is flushed, so that the disk does not wait until all of it is written. */
-const FLUSHED_BYTES = 2 ** 26;
-
 /**
  * The same, by threads of the system's: what `content` does beside its writes goes on meanwhile. Of several writes each
  * has to begin after the one before it has ended.
+ *
+ * @param flushBytes after so many more the file is flushed while it grows, so that the disk does not wait for the last one
  */
 export async function replaceFileAsync(
   path: string,
   content: (write: (bytes: Uint8Array) => Promise<void>) => Promise<void>,
-  { mode = 0o666 } = {},
+  { mode = 0o666, flushBytes = 2 ** 28 } = {},
 ): Promise<void> {
   const action = `cannot write ${path}`;
   const target = targetOf(path, action);
@@ -80,7 +79,7 @@ export async function replaceFileAsync(
       await content(async (bytes) => {
         await writeFullyAsync(file, bytes);
         unflushed += bytes.length;
-        if (beside === undefined || isFlushing || unflushed < FLUSHED_BYTES) return;
+        if (beside === undefined || isFlushing || unflushed < flushBytes) return;
         flushed = flush();
         flushed.catch(() => {}); // awaited below
       });
