@@ -1,9 +1,7 @@
 // The residual stream and its gradients in 24 bits: a bfloat16 tensor, which every other kernel reads as it is, and beside it
 // eight bits more of each number's fraction (a signed distance in units of 2^-8 of the bfloat16's last place). Norms are those
 // of the number as it is stored, in all of its bits.
-#include "fp8.cuh"
-
-#define NORM_BOUNDS(GROUPS) __launch_bounds__(NORM_THREADS, GROUPS == 1 ? 2 : 1)
+#include "norm_rows.cuh"
 
 typedef signed char rest8;
 
@@ -68,151 +66,30 @@ __device__ __forceinline__ void store24(bf16* high, rest8* rest, i64 at, i64 c, 
   }
 }
 
-// norm.cu's rms_norm with x and sum in 24 bits.
-template <int GROUPS, bool ALIGNED>
-__device__ __forceinline__ void rms_norm_row(bf16* y, bf16* sum, rest8* sumRest, float* inverseRms, const bf16* x,
-                                             const rest8* xRest, const bf16* branch, const float* weight,
-                                             float multiplier, int columns, float epsilon, e4m3* y8, float* scales,
-                                             int width) {
-  const i64 row = (i64)blockIdx.x * columns;
-  Packed24 kept[GROUPS];
-  uint4 added[GROUPS] = {};
-#pragma unroll
-  for (int k = 0; k < GROUPS; k++) {
-    const int c = (threadIdx.x + k * blockDim.x) * 8;
-    if (c >= columns) continue;
-    kept[k] = load24<ALIGNED>(x, xRest, row, c, columns);
-    if (branch) added[k] = load_packed<ALIGNED>(branch + row, c, columns);
-  }
-  float s = 0.f;
-#pragma unroll
-  for (int k = 0; k < GROUPS; k++) {
-    const int c = (threadIdx.x + k * blockDim.x) * 8;
-    if (c >= columns) continue;
-    float v[8], b[8];
-    unpack24(kept[k], v);
-    if (branch) {
-      unpack8(added[k], b);
-#pragma unroll
-      for (int j = 0; j < 8; j++) v[j] = fmaf(multiplier, b[j], v[j]);
-      kept[k] = pack24(v);
-      store24<ALIGNED>(sum, sumRest, row, c, columns, kept[k]);
-      unpack24(kept[k], v);
-    }
-#pragma unroll
-    for (int j = 0; j < 8; j++) s += v[j] * v[j];
-  }
-  const float r = rsqrtf(block_sum(s) / columns + epsilon);
-  if (threadIdx.x == 0) inverseRms[blockIdx.x] = r;
-  uint4 last[GROUPS];
-#pragma unroll
-  for (int k = 0; k < GROUPS; k++) {
-    const int c = (threadIdx.x + k * blockDim.x) * 8;
-    last[k] = make_uint4(0, 0, 0, 0);
-    if (c >= columns) continue;
-    float v[8], w[8];
-    unpack24(kept[k], v);
-    load_row<ALIGNED>(weight, c, columns, w);
-#pragma unroll
-    for (int j = 0; j < 8; j++) v[j] *= r * w[j];
-    store_row<ALIGNED>(y + row, c, columns, v);
-    last[k] = pack8(v);
-  }
-  if (y8) write_row_e4m3(y8 + (i64)blockIdx.x * width, scales + blockIdx.x, last, width);
-}
+struct Bits24 {
+  typedef Packed24 Packed;
+  static __device__ __forceinline__ void unpack(const Packed& p, float (&v)[8]) { unpack24(p, v); }
 
-template <int GROUPS, bool ALIGNED>
-struct NormRow {
-  uint4 x[GROUPS], dy[GROUPS];
-  Packed24 dSum[GROUPS];
-  float r;
-
-  __device__ __forceinline__ void load(const bf16* xs, const bf16* dys, const bf16* dSums, const rest8* dSumRests,
-                                       const float* inverseRms, int row, int columns) {
-    const i64 base = (i64)row * columns;
-    r = inverseRms[row];
-#pragma unroll
-    for (int k = 0; k < GROUPS; k++) {
-      const int c = (threadIdx.x + k * blockDim.x) * 8;
-      if (c >= columns) continue;
-      x[k] = load_packed<ALIGNED>(xs + base, c, columns);
-      dy[k] = load_packed<ALIGNED>(dys + base, c, columns);
-      dSum[k] = dSums ? load24<ALIGNED>(dSums, dSumRests, base, c, columns) : Packed24{};
+  struct Source {
+    const bf16* numbers;
+    const rest8* rest;
+    __device__ __forceinline__ explicit operator bool() const { return numbers; }
+    template <bool ALIGNED>
+    __device__ __forceinline__ Packed load(i64 at, i64 c, i64 columns) const {
+      return load24<ALIGNED>(numbers, rest, at, c, columns);
     }
-  }
+  };
+  struct Target {
+    bf16* numbers;
+    rest8* rest;
+    template <bool ALIGNED>
+    __device__ __forceinline__ Packed store(i64 at, i64 c, i64 columns, const float (&v)[8]) const {
+      const Packed p = pack24(v);
+      store24<ALIGNED>(numbers, rest, at, c, columns, p);
+      return p;
+    }
+  };
 };
-
-// norm.cu's rms_norm_grad with dSum and dx in 24 bits. x and dBranch are what matmuls read, in bfloat16.
-template <int GROUPS, bool ALIGNED, bool EIGHT_BITS>
-__device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, rest8* dxRest, bf16* dBranch, float* partial,
-                                                   const bf16* x, const float* weight, const float* inverseRms,
-                                                   const bf16* dy, const bf16* dSum, const rest8* dSumRest,
-                                                   float multiplier, int rows, int columns, e4m3* d8 = nullptr,
-                                                   float* scales = nullptr, int width = 0) {
-  constexpr bool AHEAD = GROUPS == 1;
-  float dw[GROUPS][8] = {};
-  NormRow<GROUPS, ALIGNED> next;
-  if (AHEAD) next.load(x, dy, dSum, dSumRest, inverseRms, blockIdx.x, columns);
-  for (int row = blockIdx.x; row < rows; row += gridDim.x) {
-    NormRow<GROUPS, ALIGNED> now;
-    if (AHEAD) {
-      now = next;
-      if (row + (int)gridDim.x < rows) next.load(x, dy, dSum, dSumRest, inverseRms, row + gridDim.x, columns);
-    } else {
-      now.load(x, dy, dSum, dSumRest, inverseRms, row, columns);
-    }
-    float dot = 0.f;
-#pragma unroll
-    for (int k = 0; k < GROUPS; k++) {
-      const int c = (threadIdx.x + k * blockDim.x) * 8;
-      if (c >= columns) continue;
-      float xs[8], gs[8], w[8];
-      unpack8(now.x[k], xs);
-      unpack8(now.dy[k], gs);
-      load_row<ALIGNED>(weight, c, columns, w);
-#pragma unroll
-      for (int j = 0; j < 8; j++) {
-        const float along = gs[j] * xs[j];
-        dw[k][j] += along * now.r;
-        dot += along * w[j];
-      }
-    }
-    const float m = block_sum(dot) / columns * now.r * now.r;
-    const i64 base = (i64)row * columns;
-    uint4 last[GROUPS];
-#pragma unroll
-    for (int k = 0; k < GROUPS; k++) {
-      const int c = (threadIdx.x + k * blockDim.x) * 8;
-      if (EIGHT_BITS) last[k] = make_uint4(0, 0, 0, 0);
-      if (c >= columns) continue;
-      float xs[8], gs[8], w[8], d[8];
-      unpack8(now.x[k], xs);
-      unpack8(now.dy[k], gs);
-      unpack24(now.dSum[k], d);
-      load_row<ALIGNED>(weight, c, columns, w);
-#pragma unroll
-      for (int j = 0; j < 8; j++) d[j] += now.r * (gs[j] * w[j] - xs[j] * m);
-      const Packed24 stored = pack24(d);
-      store24<ALIGNED>(dx, dxRest, base, c, columns, stored);
-      if (EIGHT_BITS) last[k] = stored.high;
-      if (dBranch) {
-#pragma unroll
-        for (int j = 0; j < 8; j++) d[j] *= multiplier;
-        store_row<ALIGNED>(dBranch + base, c, columns, d);
-        if (EIGHT_BITS) last[k] = pack8(d);
-      }
-    }
-    if constexpr (EIGHT_BITS) write_row_e4m3(d8 + (i64)row * width, scales + row, last, width);
-  }
-#pragma unroll
-  for (int k = 0; k < GROUPS; k++) {
-    const int c = (threadIdx.x + k * blockDim.x) * 8;
-    if (c >= columns) continue;
-#pragma unroll
-    for (int j = 0; j < 8; j++)
-      if (c + j < columns) partial[(i64)blockIdx.x * columns + c + j] = dw[k][j];
-  }
-}
 
 #define RMS_NORM(GROUPS)                                                                                               \
   extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                       \
@@ -220,30 +97,30 @@ __device__ __forceinline__ void rms_norm_grad_rows(bf16* dx, rest8* dxRest, bf16
                        const bf16* branch, const float* weight, float multiplier, int columns, float epsilon,          \
                        e4m3* y8, float* scales, int width) {                                                           \
     if (columns % 8 == 0)                                                                                              \
-      rms_norm_row<GROUPS, true>(y, sum, sumRest, inverseRms, x, xRest, branch, weight, multiplier, columns, epsilon,  \
-                                 y8, scales, width);                                                                   \
+      rms_norm_row<Bits24, GROUPS, true>(y, {sum, sumRest}, inverseRms, {x, xRest}, branch, weight, multiplier, columns,\
+                                         epsilon, y8, scales, width);                                                  \
     else                                                                                                               \
-      rms_norm_row<GROUPS, false>(y, sum, sumRest, inverseRms, x, xRest, branch, weight, multiplier, columns, epsilon, \
-                                  nullptr, nullptr, 0);                                                                \
+      rms_norm_row<Bits24, GROUPS, false>(y, {sum, sumRest}, inverseRms, {x, xRest}, branch, weight, multiplier,       \
+                                          columns, epsilon, nullptr, nullptr, 0);                                      \
   }                                                                                                                    \
   extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                       \
       rms_norm_grad##GROUPS(bf16* dx, rest8* dxRest, bf16* dBranch, float* partial, const bf16* x, const float* weight,\
                             const float* inverseRms, const bf16* dy, const bf16* dSum, const rest8* dSumRest,          \
                             float multiplier, int rows, int columns) {                                                 \
     if (columns % 8 == 0)                                                                                              \
-      rms_norm_grad_rows<GROUPS, true, false>(dx, dxRest, dBranch, partial, x, weight, inverseRms, dy, dSum, dSumRest, \
-                                              multiplier, rows, columns);                                              \
+      rms_norm_grad_rows<Bits24, GROUPS, true, false>({dx, dxRest}, dBranch, partial, x, weight, inverseRms, dy,       \
+                                                      {dSum, dSumRest}, multiplier, rows, columns);                    \
     else                                                                                                               \
-      rms_norm_grad_rows<GROUPS, false, false>(dx, dxRest, dBranch, partial, x, weight, inverseRms, dy, dSum, dSumRest,\
-                                               multiplier, rows, columns);                                             \
+      rms_norm_grad_rows<Bits24, GROUPS, false, false>({dx, dxRest}, dBranch, partial, x, weight, inverseRms, dy,      \
+                                                       {dSum, dSumRest}, multiplier, rows, columns);                   \
   }                                                                                                                    \
   extern "C" __global__ void NORM_BOUNDS(GROUPS)                                                                       \
       rms_norm_grad_fp8_##GROUPS(bf16* dx, rest8* dxRest, bf16* dBranch, float* partial, const bf16* x,                \
                                  const float* weight, const float* inverseRms, const bf16* dy, const bf16* dSum,       \
                                  const rest8* dSumRest, float multiplier, int rows, int columns, e4m3* d8,             \
                                  float* scales, int width) {                                                           \
-    rms_norm_grad_rows<GROUPS, true, true>(dx, dxRest, dBranch, partial, x, weight, inverseRms, dy, dSum, dSumRest,    \
-                                           multiplier, rows, columns, d8, scales, width);                              \
+    rms_norm_grad_rows<Bits24, GROUPS, true, true>({dx, dxRest}, dBranch, partial, x, weight, inverseRms, dy,          \
+                                                   {dSum, dSumRest}, multiplier, rows, columns, d8, scales, width);    \
   }
 RMS_NORM(1)
 RMS_NORM(4)

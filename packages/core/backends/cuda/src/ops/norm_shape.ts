@@ -3,10 +3,21 @@ import { UserError } from '@stickbreaking/base';
 import type { MatmulPrecision } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { i32, pointer } from '../driver.js';
+import { type Argument, i32, pointer } from '../driver.js';
 import { attachEight } from '../fp8.js';
 import { NORM_THREADS, VECTOR } from '../kernel_interface.js';
 import type { Eight } from '../storage.js';
+
+/** How the residual stream and its gradient lie in memory: norm_rows.cuh is compiled for each kind in a file of its own. */
+export interface ResidualStream {
+  file: string;
+  /** A new tensor, whose memory holds nothing yet. */
+  make(backend: CudaBackend, shape: number[]): TensorInfo;
+  /** A tensor as arguments of the kernels; null where there is none. */
+  pointers(backend: CudaBackend, tensor: TensorInfo | undefined): Argument[];
+  /** Whether its norms know how to begin before the kernel in front of them has ended. */
+  canBeginEarly: boolean;
+}
 
 export interface NormShape {
   rows: number;

@@ -8,31 +8,48 @@ import { vectorBlocks, warpBlocks } from '../grids.js';
 import { THREADS, VECTOR } from '../kernel_interface.js';
 import { operandOf } from '../matrix.js';
 import type { CudaKernel, CudaKernels } from './define.js';
-import { eightArguments, eightBeside, gradGrid, normShape } from './norm_shape.js';
+import { eightArguments, eightBeside, gradGrid, normShape, type ResidualStream } from './norm_shape.js';
 import { sumPartials } from './reduce.js';
-import { addFp24, normaliseFp24, normaliseGradFp24 } from './residual_fp24.js';
+import { addFp24, FP24 } from './residual_fp24.js';
 import { MOST_ROWS } from './rowwise.js';
 
 /** Parts into which a sum over tokens is split before the fixed-order addition. */
 const PARTS = 128;
 
+const BFLOAT16: ResidualStream = {
+  file: 'norm.cu',
+  make: (backend, shape) => backend.make(shape, 'bf16'),
+  pointers: (backend, tensor) => [pointer(tensor ? backend.bf16(tensor) : 0)],
+  canBeginEarly: true,
+};
+
+const streamOf = (type: KernelAttributes<'Residual'>['residualType']) => (type === 'fp24' ? FP24 : BFLOAT16);
+
 /** RMSNorm of x, or of x + multiplier·branch, which is then the sum. */
 function normalise(
   backend: CudaBackend,
   { x, weight, branch }: KernelInputs<'RMSNorm'> & { branch?: TensorInfo },
-  { epsilon, multiplier = 1, readBy }: KernelAttributes<'RMSNorm'> & { multiplier?: number },
+  {
+    epsilon,
+    multiplier = 1,
+    readBy,
+    residualType,
+    consumed,
+  }: KernelAttributes<'RMSNorm'> & Partial<KernelAttributes<'ResidualRMSNorm'>>,
 ) {
+  const { file, make, pointers, canBeginEarly } = streamOf(residualType);
   const shape = normShape(x);
   const { rows, columns, groups, threads } = shape;
-  const sum = branch && backend.make(x.shape, 'bf16');
+  const sum = branch && make(backend, x.shape);
   const [y, inverseRms] = [backend.make(x.shape, 'bf16'), backend.make([rows], 'f32')];
   const eight = eightBeside(backend, y, shape, readBy);
+  const early = canBeginEarly && rows <= MOST_ROWS;
   backend.withScratch((scratch) =>
-    backend.launch('norm.cu', `rms_norm${groups}`, { grid: [rows], block: threads, early: rows <= MOST_ROWS }, [
+    backend.launch(file, `rms_norm${groups}`, { grid: [rows], block: threads, early }, [
       pointer(backend.address(y)),
-      pointer(sum ? backend.address(sum) : 0),
+      ...pointers(backend, sum),
       pointer(backend.address(inverseRms)),
-      pointer(backend.bf16(x)),
+      ...pointers(backend, x),
       pointer(branch ? backend.bf16(branch) : 0),
       pointer(backend.f32(weight, scratch)),
       f32(multiplier),
@@ -41,6 +58,7 @@ function normalise(
       ...eightArguments(eight),
     ]),
   );
+  if (consumed) backend.releaseRest(backend.stored(x));
   return { sum, y, inverseRms };
 }
 
@@ -126,19 +144,14 @@ function normaliseShortGrad(
 }
 
 const rmsNorm: CudaKernel<'RMSNorm'> = (inputs, attrs, backend) => {
-  if (attrs.residualType === 'fp24') {
-    const { y, inverseRms } = normaliseFp24(backend, inputs, attrs);
-    return [y, inverseRms];
-  }
-  const short = shortShape(inputs.x, attrs.readBy);
+  const short = attrs.residualType === 'fp24' ? undefined : shortShape(inputs.x, attrs.readBy);
   if (short) return normaliseShort(backend, inputs, attrs.epsilon, short);
   const { y, inverseRms } = normalise(backend, inputs, attrs);
   return [y, inverseRms];
 };
 
 const residualRmsNorm: CudaKernel<'ResidualRMSNorm'> = (inputs, attrs, backend) => {
-  const run = attrs.residualType === 'fp24' ? normaliseFp24 : normalise;
-  const { sum, y, inverseRms } = run(backend, inputs, attrs);
+  const { sum, y, inverseRms } = normalise(backend, inputs, attrs);
   return [sum!, y, inverseRms];
 };
 
@@ -146,25 +159,26 @@ const residualRmsNorm: CudaKernel<'ResidualRMSNorm'> = (inputs, attrs, backend) 
 function normaliseGrad(
   backend: CudaBackend,
   { x, weight, inverseRms, dy, dSum }: KernelInputs<'RMSNormGrad'> & { dSum?: TensorInfo },
-  { multiplier = 1, readBy }: Partial<KernelAttributes<'ResidualRMSNormGrad'>> = {},
+  { multiplier = 1, readBy, residualType }: Partial<KernelAttributes<'ResidualRMSNormGrad'>>,
 ): KernelOutputs<'ResidualRMSNormGrad'> {
+  const { file, make, pointers } = streamOf(residualType);
   const shape = normShape(x);
   const { rows, columns, groups, threads } = shape;
   const grid = gradGrid(backend, shape);
-  const [dx, dWeight] = [backend.make(x.shape, 'bf16'), backend.make([columns], 'f32')];
+  const [dx, dWeight] = [make(backend, x.shape), backend.make([columns], 'f32')];
   const dBranch = multiplier === 1 ? undefined : backend.make(x.shape, 'bf16');
   const eight = eightBeside(backend, dBranch ?? dx, shape, readBy);
   backend.withScratch((scratch) => {
     const partial = scratch.allocate(grid * columns * 4);
-    backend.launch('norm.cu', `rms_norm_grad${eight ? '_fp8_' : ''}${groups}`, { grid: [grid], block: threads }, [
-      pointer(backend.address(dx)),
+    backend.launch(file, `rms_norm_grad${eight ? '_fp8_' : ''}${groups}`, { grid: [grid], block: threads }, [
+      ...pointers(backend, dx),
       pointer(dBranch ? backend.address(dBranch) : 0),
       pointer(partial),
       pointer(backend.bf16(x)),
       pointer(backend.f32(weight, scratch)),
       pointer(backend.f32(inverseRms, scratch)),
       pointer(backend.bf16(dy)),
-      pointer(dSum ? backend.bf16(dSum) : 0),
+      ...pointers(backend, dSum),
       f32(multiplier),
       i32(rows),
       i32(columns),
@@ -176,18 +190,14 @@ function normaliseGrad(
 }
 
 const rmsNormGrad: CudaKernel<'RMSNormGrad'> = (inputs, attrs, backend) => {
-  if (attrs.residualType === 'fp24') {
-    const [dx, dWeight] = normaliseGradFp24(backend, inputs);
-    return [dx, dWeight];
-  }
-  const short = shortShape(inputs.x);
+  const short = attrs.residualType === 'fp24' ? undefined : shortShape(inputs.x);
   if (short) return normaliseShortGrad(backend, inputs, short);
-  const [dx, dWeight] = normaliseGrad(backend, inputs);
+  const [dx, dWeight] = normaliseGrad(backend, inputs, { residualType: attrs.residualType });
   return [dx, dWeight];
 };
 
 const residualRmsNormGrad: CudaKernel<'ResidualRMSNormGrad'> = ({ sum, ...inputs }, attrs, backend) =>
-  (attrs.residualType === 'fp24' ? normaliseGradFp24 : normaliseGrad)(backend, { x: sum, ...inputs }, attrs);
+  normaliseGrad(backend, { x: sum, ...inputs }, attrs);
 
 /** x + multiplier·branch; without x the gradient of the branch. */
 function addBranch(backend: CudaBackend, x: TensorInfo | undefined, branch: TensorInfo, multiplier: number) {
