@@ -37,6 +37,7 @@ export { estimateTrainingMemory, type TrainingMemory, type TrainingMemoryOptions
 export type { SaveAsyncOptions, SaveOptions } from './host.js';
 export { hostMemory } from './host_memory.js';
 export { fetchCheckpoint } from './hub_checkpoint.js';
+export { IMPLIED_BY_MODEL } from './implied.js';
 export type { Recompute } from './layer.js';
 export { loadConfig } from './load_config.js';
 export { estimateMemory } from './memory.js';

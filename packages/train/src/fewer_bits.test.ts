@@ -53,7 +53,9 @@ it('a run goes on with the bits of the residual stream that it began with', asyn
     const directory = join(folder, name);
     // A backend that keeps float32 anyway gives the same losses.
     expect(await lossesOf(2, { directory, residualType })).toEqual(await lossesOf(2, {}));
-    await expect(lossesOf(4, { directory, residualType: other, resume: true })).rejects.toThrow('residualType');
+    await expect(lossesOf(4, { directory, residualType: other, resume: true })).rejects.toThrow(
+      `residualType was "${residualType}" and is "${other}" now`,
+    );
     expect(await lossesOf(4, { directory, resume: true })).toHaveLength(2);
     // Versions that knew bfloat16 alone said nothing.
     expect(saved(directory)).toBe(residualType === 'fp24' ? 'fp24' : undefined);

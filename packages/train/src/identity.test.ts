@@ -1,6 +1,7 @@
-import { parseConfig } from '@stickbreaking/model';
+import { IMPLIED_BY_MODEL, parseConfig } from '@stickbreaking/model';
 import { describe, expect, it } from 'vitest';
-import { checkIdentity, firstDifference, identityOf } from './identity.js';
+import { checkIdentity, firstDifference, type Identity, identityOf } from './identity.js';
+import { saidModel } from './implied.js';
 import { OptimizerSchema } from './optimizer.js';
 import { placeStages, type TrainStage } from './stage.js';
 
@@ -77,6 +78,65 @@ describe('a checkpoint does not go on', () => {
     const check = () => checkIdentity(identity([stage()]), identity([stage()], change), first, 'runs/here');
     expect(check).toThrow(`The checkpoint runs/here is of another configuration: ${message}; change it back`);
   });
+});
+
+/** Every key that may be left out: what that says, and another value. */
+const left: [path: string, implied: unknown, other: unknown][] = [
+  ['precision', 'default', 'fp8'],
+  ['residualType', 'bfloat16', 'fp24'],
+  ['optimizer.momentType', 'float32', 'bfloat16'],
+  ['stages.0.schedule.warmupTokens', 0, 16],
+  ['stages.0.schedule.warmupSteps', 0, 1],
+  ['model.normPlacement', 'before', 'after'],
+  ['model.attention.qkNorm', false, true],
+  ['model.attention.sink', false, true],
+  ['model.attention.position.rotaryFraction', 1, 0.5],
+  ['model.experts.balanceOver', 'microBatch', 'step'],
+];
+
+describe.each(left)('%s left out', (path, implied, other) => {
+  const having = (value: unknown): Identity => {
+    const all = identity([stage()]);
+    all.model = {
+      ...all.model,
+      experts: { count: 2 },
+      attention: { kind: 'softmax', position: { kind: 'rope' } },
+    } as never;
+    const keys = path.split('.');
+    const last = keys.pop()!;
+    const section = keys.reduce((at, key) => at[key] as Record<string, unknown>, all as Record<string, unknown>);
+    if (value !== undefined) section[last] = value;
+    return all;
+  };
+  const check = (saved: unknown, now: unknown) => () => checkIdentity(having(saved), having(now), first, 'here');
+
+  it(`says ${JSON.stringify(implied)}`, () => {
+    expect(check(undefined, implied)).not.toThrow();
+    expect(check(implied, undefined)).not.toThrow();
+  });
+
+  it('is named as that where it differs', () => {
+    expect(check(undefined, other)).toThrow(
+      `${path} was ${JSON.stringify(implied)} and is ${JSON.stringify(other)} now`,
+    );
+    expect(check(other, undefined)).toThrow(
+      `${path} was ${JSON.stringify(other)} and is ${JSON.stringify(implied)} now`,
+    );
+  });
+});
+
+it('keys that a model may leave out are ones that it has', () => {
+  const rope = { kind: 'softmax', sink: false, qkNorm: false, position: { kind: 'rope', rotaryFraction: 1 } } as const;
+  const experts = { count: 2, active: 1, intermediateSize: 8, balanceOver: 'microBatch' } as const;
+  const { intermediateSize: _, ...rest } = model;
+  const full = parseConfig({ ...rest, experts, normPlacement: 'before', attention: rope });
+  const bare = parseConfig({
+    ...rest,
+    experts: { count: 2, active: 1, intermediateSize: 8 },
+    attention: { kind: 'softmax', position: { kind: 'rope' } },
+  });
+  expect(saidModel(bare)).toEqual(saidModel(full));
+  for (const path of Object.keys(IMPLIED_BY_MODEL)) expect(left.map(([key]) => key)).toContain(`model.${path}`);
 });
 
 it('the first difference is found at its depth', () => {

@@ -4,6 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { EXIT, ownValue, UserError } from '@stickbreaking/base';
 import type { LlamaConfig } from '@stickbreaking/model';
 import type { TrainingState } from './checkpoint.js';
+import { saidIdentity } from './implied.js';
 import type { OptimizerSettings } from './optimizer.js';
 import { isOpenEnded, type Schedule } from './schedule.js';
 import type { PlacedStage } from './stage.js';
@@ -49,7 +50,10 @@ export function checkIdentity(
   if (last && now && isOpenEnded(now.schedule as Schedule) && Number(now.steps) >= done) now.steps = last.steps;
   // Checkpoints of version 0.1.0 do not say what data a stage read.
   for (const [i, one] of savedStages.entries()) if (!('data' in one) && ownStages[i]) delete ownStages[i].data;
-  const difference = firstDifference({ ...saved, stages: savedStages }, { ...own, stages: ownStages });
+  const difference = firstDifference(
+    saidIdentity({ ...saved, stages: savedStages }),
+    saidIdentity({ ...own, stages: ownStages }),
+  );
   if (!difference) return;
   const { path, before, after } = difference;
   throw new UserError(

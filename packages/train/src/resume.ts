@@ -15,6 +15,7 @@ import {
 } from '@stickbreaking/model';
 import { type CheckpointStore, readState, storeToRead, type TrainingState } from './checkpoint.js';
 import { checkIdentity, firstDifference, type Identity, identityOf, say } from './identity.js';
+import { saidModel } from './implied.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
 import { residualTypeIn, residualTypeOf } from './residual_type.js';
@@ -98,7 +99,7 @@ function checkProgress(directory: string, { step, tokens, updates, stage, stageS
 
 /** The model saved beside the state must belong to it. */
 function checkModel(directory: string, { identity }: TrainingState): void {
-  const difference = firstDifference(identity.model, JSON.parse(JSON.stringify(loadConfig(directory))), ['model']);
+  const difference = firstDifference(saidModel(identity.model ?? null), saidModel(loadConfig(directory)), ['model']);
   if (!difference) return;
   const { path, before, after } = difference;
   throw new UserError(

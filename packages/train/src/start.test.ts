@@ -68,6 +68,14 @@ describe('a run that starts from a checkpoint', () => {
     expect(() => check(change, ['tokenizer'])).toThrow(key);
   });
 
+  it('may say what the checkpoint leaves unsaid', () => {
+    check({ normPlacement: 'before', attention: { kind: 'stick-breaking', attendCurrent: true, qkNorm: false } });
+  });
+
+  it('is told to leave out what the checkpoint has not', () => {
+    expect(() => check({ mup: {} })).toThrow('compute something else; leave it out, or allow it');
+  });
+
   it('is allowed one key and no other', () => {
     check({ attention: { kind: 'stick-breaking', attendCurrent: false } }, ['attention.attendCurrent']);
     const both = { attention: { kind: 'stick-breaking', attendCurrent: false }, normEpsilon: 1e-6 };

@@ -8,6 +8,7 @@ import { type LlamaConfig, LlamaModel, loadConfig, parameterShapes } from '@stic
 import { z } from 'zod';
 import { type Collective, oneProcess } from './collective.js';
 import { firstDifference, say } from './identity.js';
+import { saidModel } from './implied.js';
 
 export const StartSchema = z.union(
   [
@@ -66,7 +67,7 @@ export function checkStart(config: LlamaConfig, { path, allow = [] }: Start, tok
     const { path: key, before, after } = difference;
     throw new UserError(
       `startFrom: model.${key} is ${say(before)} in ${path} and ${say(after)} in this configuration, under which its ` +
-        `weights compute something else; set it to ${say(before)}, or ${advice(key)}.`,
+        `weights compute something else; ${before === undefined ? 'leave it out' : `set it to ${say(before)}`}, or ${advice(key)}.`,
     );
   }
   if (!tokenizer || allow.includes('tokenizer') || !existsSync(join(path, 'tokenizer.json'))) return;
@@ -98,7 +99,7 @@ export async function drawModel(
 /** The first difference that is neither free nor allowed, if any. */
 function differences(given: LlamaConfig, own: LlamaConfig, allow: readonly string[]) {
   const plain = (config: LlamaConfig) => {
-    const copy = JSON.parse(JSON.stringify(config)) as Record<string, unknown>;
+    const copy = saidModel(config) as Record<string, unknown>;
     for (const key of free) delete copy[key];
     const experts = copy.experts as { balance?: number; balanceOver?: string } | undefined;
     delete experts?.balance;
