@@ -19,10 +19,11 @@ import {
 import { architecture, compileKernels } from './compiler.js';
 import { CublasLt, type Product } from './cublaslt.js';
 import { Downloads, type HostValues, roomFor } from './downloads.js';
-import { type Argument, CudaDriver, type CudaFunction, i32, i64, type LaunchShape, pointer } from './driver.js';
+import { CudaDriver } from './driver.js';
 import { Graphs, paddedStep } from './graphs.js';
 import { spread, vectorBlocks } from './grids.js';
 import { THREADS } from './kernel_interface.js';
+import { type Argument, type CudaFunction, i32, i64, type LaunchShape, pointer } from './launch.js';
 import { Residents } from './residents.js';
 import { type Extent, type Matrix, paddedRows, type Rows } from './rows.js';
 import { Scratch } from './scratch.js';

@@ -8,66 +8,17 @@ import { OutOfMemoryError } from '@stickbreaking/base';
 import koffi, { type KoffiFunc, type LibraryHandle } from 'koffi';
 import type { Arena } from './arena.js';
 import { type DriverFunction, SIGNATURES } from './driver_functions.js';
+import { openDriverLibrary, SUCCESS } from './driver_library.js';
 import { CudaError } from './errors.js';
-import { loadLibrary } from './libraries.js';
-import { float32, int32, int64 } from './numbers.js';
+import { type Argument, type CudaFunction, LaunchMemory, type LaunchShape } from './launch.js';
+import { TensorMaps } from './tensor_map.js';
 
-const SUCCESS = 0;
 const OUT_OF_MEMORY = 2;
 const NOT_READY = 600;
 const POOL_RELEASE_THRESHOLD = 4;
 const POOL_USED_HIGH = 8;
 const POOL_USED_CURRENT = 7;
 const DYNAMIC_SHARED_LIMIT = 8;
-/** CUlaunchConfig, CUlaunchAttribute and the attribute that lets a kernel begin early, of cuda.h. */
-const LAUNCH_CONFIG_BYTES = 56;
-const LAUNCH_ATTRIBUTE_BYTES = 72;
-const PROGRAMMATIC_STREAM_SERIALIZATION = 6;
-/** CUtensorMap and what is said of it, of cuda.h. */
-const TENSOR_MAP_BYTES = 128;
-const TENSOR_MAP_ALIGNMENT = 64;
-const TENSOR_MAP = {
-  bfloat16: 9,
-  float32: 7,
-  noInterleave: 0,
-  swizzle64: 2,
-  swizzle128: 3,
-  promote256: 3,
-  zeroOutside: 0,
-};
-const MAX_ARGUMENTS = 64;
-/** Bytes set aside for arguments passed as whole structs. */
-const STRUCT_SPACE = 4096;
-
-/** A kernel's argument: a pointer or 64-bit integer, a 32-bit integer, a float, or a struct's bytes. */
-export type Argument =
-  | { pointer: number }
-  | { i64: number }
-  | { i32: number }
-  | { f32: number }
-  | { bytes: Uint8Array };
-export const pointer = (value: number): Argument => ({ pointer: value });
-export const i64 = (value: number): Argument => ({ i64: int64(value) });
-export const i32 = (value: number): Argument => ({ i32: int32(value) });
-export const f32 = (value: number): Argument => ({ f32: float32(value) });
-
-export interface LaunchShape {
-  grid: readonly [number, number?, number?];
-  block: number | readonly [number, number?, number?];
-  /** Dynamic shared memory in bytes. */
-  shared?: number;
-  /**
-   * Begin while the kernel before still runs, if that is such a one too: the kernel itself waits where it must (common.cuh).
-   * So nothing that it reads before may be written by one that is not launched so.
-   */
-  early?: boolean;
-}
-
-export interface CudaFunction {
-  readonly name: string;
-  readonly handle: number;
-  sharedLimit: number;
-}
 
 export class CudaDriver {
   readonly deviceName: string;
@@ -97,15 +48,10 @@ export class CudaDriver {
   private readonly errorName: KoffiFunc<(...args: unknown[]) => unknown>;
   private readonly pool: number;
   private readonly out = new BigUint64Array(2);
-  private readonly parameters = koffi.alloc('uint64', MAX_ARGUMENTS * 2 + STRUCT_SPACE / 8) as bigint;
-  private readonly parameterBytes: Uint8Array;
-  private readonly parameterView: DataView;
   private lastKernel = 'none yet';
   private lastWasEarly = false;
-  private readonly launchConfig = koffi.alloc('uint8', LAUNCH_CONFIG_BYTES + LAUNCH_ATTRIBUTE_BYTES) as bigint;
-  private readonly launchConfigView: DataView;
-  private readonly tensorMapAt: bigint;
-  private readonly tensorMapBytes: Uint8Array;
+  private readonly launchMemory = new LaunchMemory();
+  private readonly tensorMaps = new TensorMaps(this);
 
   constructor(ordinal = 0) {
     this.library = openDriverLibrary();
@@ -139,15 +85,6 @@ export class CudaDriver {
     this.stream = this.createStream();
     this.pool = this.long((out) => this.call('cuDeviceGetDefaultMemPool', out, device));
     this.call('cuMemPoolSetAttribute', this.pool, POOL_RELEASE_THRESHOLD, new BigUint64Array([2n ** 64n - 1n]));
-    const bytes = koffi.view(this.parameters, MAX_ARGUMENTS * 16 + STRUCT_SPACE);
-    this.parameterBytes = new Uint8Array(bytes);
-    this.parameterView = new DataView(bytes);
-    for (let i = 0; i < MAX_ARGUMENTS; i++) this.pointParameter(i, i * 8);
-    const room = koffi.alloc('uint8', TENSOR_MAP_BYTES + TENSOR_MAP_ALIGNMENT) as bigint;
-    const alignment = BigInt(TENSOR_MAP_ALIGNMENT);
-    this.tensorMapAt = ((room + alignment - 1n) / alignment) * alignment;
-    this.tensorMapBytes = new Uint8Array(koffi.view(this.tensorMapAt, TENSOR_MAP_BYTES));
-    this.launchConfigView = new DataView(koffi.view(this.launchConfig, LAUNCH_CONFIG_BYTES + LAUNCH_ATTRIBUTE_BYTES));
   }
 
   /** Calls the driver and throws when it answers with an error. */
@@ -285,13 +222,12 @@ export class CudaDriver {
     const early = shape.early === true && this.lastWasEarly && this.computeCapability >= 90;
     this.lastWasEarly = shape.early === true;
     const run = () => {
-      this.writeArguments(args);
+      const params = this.launchMemory.writeArguments(args);
       this.lastKernel = f.name;
       this.launches++;
-      const params = Number(this.parameters) + MAX_ARGUMENTS * 8;
       if (early) {
-        this.writeLaunchConfig([gx, gy, gz, bx, by, bz, shared]);
-        this.call('cuLaunchKernelEx', Number(this.launchConfig), f.handle, params, 0);
+        const config = this.launchMemory.writeEarly([gx, gy, gz, bx, by, bz, shared], this.stream);
+        this.call('cuLaunchKernelEx', config, f.handle, params, 0);
       } else {
         this.call('cuLaunchKernel', f.handle, gx, gy, gz, bx, by, bz, shared, this.stream, params, 0);
       }
@@ -301,71 +237,9 @@ export class CudaDriver {
     else run();
   }
 
-  private writeLaunchConfig(sizes: readonly number[]): void {
-    const view = this.launchConfigView;
-    for (const [i, size] of sizes.entries()) view.setUint32(i * 4, size, true);
-    view.setBigUint64(32, BigInt(this.stream), true);
-    view.setBigUint64(40, this.launchConfig + BigInt(LAUNCH_CONFIG_BYTES), true);
-    view.setUint32(48, 1, true);
-    view.setUint32(LAUNCH_CONFIG_BYTES, PROGRAMMATIC_STREAM_SERIALIZATION, true);
-    view.setInt32(LAUNCH_CONFIG_BYTES + 8, 1, true);
-  }
-
-  private writeArguments(args: readonly Argument[]): void {
-    const view = this.parameterView;
-    let structs = MAX_ARGUMENTS * 16;
-    for (let i = 0; i < args.length; i++) {
-      const a = args[i]!;
-      if ('i32' in a) view.setInt32(i * 8, a.i32, true);
-      else if ('f32' in a) view.setFloat32(i * 8, a.f32, true);
-      else if ('bytes' in a) {
-        this.parameterBytes.set(a.bytes, structs);
-        this.pointParameter(i, structs);
-        structs += Math.ceil(a.bytes.length / 64) * 64;
-        continue;
-      } else {
-        const value = 'pointer' in a ? a.pointer : a.i64;
-        view.setUint32(i * 8, value >>> 0, true);
-        view.setInt32(i * 8 + 4, Math.floor(value / 2 ** 32), true);
-      }
-      if (this.moved.has(i)) this.pointParameter(i, i * 8);
-    }
-  }
-
-  private readonly moved = new Set<number>();
-  private pointParameter(i: number, offset: number): void {
-    this.parameterView.setBigUint64((MAX_ARGUMENTS + i) * 8, this.parameters + BigInt(offset), true);
-    if (offset === i * 8) this.moved.delete(i);
-    else this.moved.add(i);
-  }
-
-  /**
-   * A tensor as the copy engine reads and writes it: boxes of it, by rows of 128 or 64 bytes whose 16-byte pieces are exchanged
-   * (128- or 64-byte swizzle), zero outside. Elements lie one after another.
-   *
-   * @param sizes innermost first, `box` likewise; the innermost size in whole 16 bytes, that of the box 128 or 64 bytes
-   */
-  tensorMap(
-    address: number,
-    sizes: readonly number[],
-    box: readonly number[],
-    type: 'bfloat16' | 'float32' = 'bfloat16',
-  ): Argument {
-    const dimensions = BigUint64Array.from(sizes, BigInt);
-    const strides = new BigUint64Array(sizes.length - 1);
-    const each = type === 'bfloat16' ? 2 : 4;
-    let bytes = each;
-    for (let i = 0; i + 1 < sizes.length; i++) {
-      bytes *= sizes[i]!;
-      strides[i] = BigInt(bytes);
-    }
-    const { noInterleave, swizzle64, swizzle128, promote256, zeroOutside } = TENSOR_MAP;
-    const swizzle = box[0]! * each === 64 ? swizzle64 : swizzle128;
-    const steps = new Uint32Array(sizes.length).fill(1);
-    const at = [this.tensorMapAt, TENSOR_MAP[type], sizes.length, address] as const;
-    const tiles = [dimensions, strides, Uint32Array.from(box), steps] as const;
-    this.call('cuTensorMapEncodeTiled', ...at, ...tiles, noInterleave, swizzle, promote256, zeroOutside);
-    return { bytes: this.tensorMapBytes.slice() };
+  /** A tensor as the copy engine reads and writes it. */
+  tensorMap(...how: Parameters<TensorMaps['encode']>): Argument {
+    return this.tensorMaps.encode(...how);
   }
 
   createEvent(timing = false): number {
@@ -409,32 +283,6 @@ export class CudaDriver {
 }
 
 const LAUNCH_BLOCKING = process.env.CUDA_LAUNCH_BLOCKING === '1';
-
-/** How many GPUs this process may use; 0 where there is no driver. */
-export function countGpus(): number {
-  try {
-    const library = openDriverLibrary();
-    const count = new Int32Array(1);
-    if (library.func('cuInit', 'int', ['uint'])(0) !== SUCCESS) return 0;
-    return library.func('cuDeviceGetCount', 'int', ['void*'])(count) === SUCCESS ? count[0]! : 0;
-  } catch {
-    return 0;
-  }
-}
-
-export function openDriverLibrary(): LibraryHandle {
-  for (const name of ['libcuda.so.1', 'libcuda.so', 'nvcuda.dll'])
-    try {
-      return koffi.load(name);
-    } catch {}
-  try {
-    return loadLibrary('libcuda', ['libcuda.so.1']).handle;
-  } catch {
-    throw new CudaError(
-      'no NVIDIA driver: libcuda.so.1 is not on this machine; install the driver, or use the native backend',
-    );
-  }
-}
 
 function mib(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(0)} MiB`;

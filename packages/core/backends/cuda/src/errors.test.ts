@@ -1,6 +1,6 @@
 // What a machine without NVIDIA's driver or libraries is told: one line with the name and what to do.
 import { describe, expect, it } from 'vitest';
-import { openDriverLibrary } from './driver.js';
+import { openDriverLibrary } from './driver_library.js';
 import { loadLibrary } from './libraries.js';
 
 function driverIsHere(): boolean {

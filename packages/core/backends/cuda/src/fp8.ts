@@ -6,9 +6,9 @@
  */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from './backend.js';
-import { i32, i64, pointer } from './driver.js';
 import { CudaError } from './errors.js';
 import { ROW_THREADS, VECTOR, WEIGHT_SIDE } from './kernel_interface.js';
+import { i32, i64, pointer } from './launch.js';
 import type { Matrix } from './rows.js';
 import type { Scratch } from './scratch.js';
 import type { Eight, EightWeight } from './storage.js';

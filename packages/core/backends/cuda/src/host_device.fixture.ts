@@ -5,7 +5,8 @@
  */
 import { CudaBackend } from './backend.js';
 import type { Product } from './cublaslt.js';
-import type { Argument, CudaDriver } from './driver.js';
+import type { CudaDriver } from './driver.js';
+import type { Argument } from './launch.js';
 
 const BASE = 2 ** 20;
 const ALIGNMENT = 256;

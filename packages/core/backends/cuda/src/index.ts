@@ -13,7 +13,7 @@ import { cudaKernels } from './ops/index.js';
 import { sampleTokens } from './ops/sample.js';
 
 export { type CountingCuda, registerCountingCuda } from './counting_device.js';
-export { countGpus } from './driver.js';
+export { countGpus } from './driver_library.js';
 export { Gpus } from './parallel/gpus.js';
 export { Communicator, ncclId } from './parallel/nccl.js';
 export { type Shard, ShardedWeights } from './parallel/sharded_weights.js';

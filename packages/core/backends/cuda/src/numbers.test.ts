@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { f32, i32, i64 } from './driver.js';
+import { f32, i32, i64 } from './launch.js';
 
 describe('numbers that a kernel is given', () => {
   it('pass where they fit', () => {

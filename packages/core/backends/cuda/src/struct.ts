@@ -3,7 +3,7 @@
  * compile.test.ts compares the kernels' own declaration of the same struct with it, field by field.
  */
 
-import type { Argument } from './driver.js';
+import type { Argument } from './launch.js';
 import { float32, int32 } from './numbers.js';
 
 export type Scalar = 'pointer' | 'i64' | 'i32' | 'f32';

@@ -5,9 +5,9 @@
 import { runReference } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { i32, i64, pointer } from '../driver.js';
 import { spread } from '../grids.js';
 import { DECODE, THREADS } from '../kernel_interface.js';
+import { i32, i64, pointer } from '../launch.js';
 import { operandOf } from '../matrix.js';
 import { BYTES } from '../storage.js';
 import type { CudaKernel, CudaKernels } from './define.js';

@@ -5,9 +5,9 @@
 import type { TfjsKernelName } from '@stickbreaking/core/backend';
 import { backend_util, type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { f32, i32, i64, pointer } from '../driver.js';
 import { spread, vectorBlocks } from '../grids.js';
 import { THREADS } from '../kernel_interface.js';
+import { f32, i32, i64, pointer } from '../launch.js';
 import { BINARY, UNARY } from '../operations.js';
 import { type StorageType, storageFor, TYPE_CODE } from '../storage.js';
 import { alias, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';

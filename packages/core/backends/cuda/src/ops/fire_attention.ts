@@ -2,8 +2,8 @@
 
 import type { KernelInputs } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';
-import { type Argument, i32, pointer } from '../driver.js';
 import { MOST_UNITS, THREADS } from '../kernel_interface.js';
+import { type Argument, i32, pointer } from '../launch.js';
 import type { CudaKernel } from './define.js';
 import { fireCall, networkArgument, parameterGradients } from './fire_table.js';
 import { plainSoftmax, plainSoftmaxGrad, WARPS } from './plain_attention.js';

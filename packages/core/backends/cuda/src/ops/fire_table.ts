@@ -6,8 +6,8 @@
 import { fireInputsOf, type KernelInputs, type SoftmaxAttributes } from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { type Argument, pointer } from '../driver.js';
 import { FIRE_NETWORK, FIRE_SUMS, FIRE_TABLE, MOST_UNITS, THREADS } from '../kernel_interface.js';
+import { type Argument, pointer } from '../launch.js';
 import type { Scratch } from '../scratch.js';
 import { sumPartials } from './reduce.js';
 

@@ -8,9 +8,9 @@ import type {
 } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { type Argument, f32, i32, i64, pointer } from '../driver.js';
 import { spread } from '../grids.js';
 import { ATTENTION, THREADS, TILE_ROWS } from '../kernel_interface.js';
+import { type Argument, f32, i32, i64, pointer } from '../launch.js';
 import { areBeside, makeBeside, operandOf } from '../matrix.js';
 import type { Scratch } from '../scratch.js';
 import type { Entry } from '../storage.js';

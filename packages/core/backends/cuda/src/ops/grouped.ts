@@ -1,7 +1,7 @@
 /** Grouped matmuls (kernels/grouped.cuh): how their tiles are cut, and the launch of one. */
 import type { CudaBackend } from '../backend.js';
-import type { Argument } from '../driver.js';
 import { GROUPED } from '../kernel_interface.js';
+import type { Argument } from '../launch.js';
 
 export const GROUPED_FILE = 'mixture_matmul.cu';
 /** Elements of the inner dimension at a time, and of a row of a tile in shared memory. */

@@ -8,7 +8,7 @@
 import type { CrossEntropyAttributes, KernelInputs } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';
 import type { Product } from '../cublaslt.js';
-import { type Argument, f32, i32, pointer } from '../driver.js';
+import { type Argument, f32, i32, pointer } from '../launch.js';
 import { makeMatrix, matrixOf } from '../matrix.js';
 import { type Matrix, roundUp } from '../rows.js';
 import type { Scratch } from '../scratch.js';

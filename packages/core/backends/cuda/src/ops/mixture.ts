@@ -6,8 +6,8 @@
 import { type KernelInputs, runReference } from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { f32, i32, i64, pointer } from '../driver.js';
 import { MIXTURE_TOKENS, MOST_EXPERTS, ROUTE_TOKENS, THREADS, VECTOR } from '../kernel_interface.js';
+import { f32, i32, i64, pointer } from '../launch.js';
 import { makeMatrix, operandOf } from '../matrix.js';
 import { type Matrix, reachedSizes, roundUp } from '../rows.js';
 import type { Scratch } from '../scratch.js';

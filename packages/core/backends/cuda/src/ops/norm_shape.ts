@@ -3,9 +3,9 @@ import { UserError } from '@stickbreaking/base';
 import type { MatmulPrecision } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { type Argument, i32, pointer } from '../driver.js';
 import { attachEight } from '../fp8.js';
 import { NORM_THREADS, VECTOR } from '../kernel_interface.js';
+import { type Argument, i32, pointer } from '../launch.js';
 import type { Eight } from '../storage.js';
 
 /** How the residual stream and its gradient lie in memory: norm_rows.cuh is compiled for each kind in a file of its own. */

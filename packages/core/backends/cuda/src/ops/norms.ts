@@ -3,9 +3,9 @@
 import type { KernelAttributes, KernelInputs, KernelOutputs, MatmulPrecision } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { f32, i32, i64, pointer } from '../driver.js';
 import { vectorBlocks, warpBlocks } from '../grids.js';
 import { THREADS, VECTOR } from '../kernel_interface.js';
+import { f32, i32, i64, pointer } from '../launch.js';
 import { operandOf } from '../matrix.js';
 import type { CudaKernel, CudaKernels } from './define.js';
 import { eightArguments, eightBeside, gradGrid, normShape, type ResidualStream } from './norm_shape.js';

@@ -1,8 +1,8 @@
 /** AdamW over all parameters in one launch, from a table of addresses. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { f32, i32, pointer } from '../driver.js';
 import { ADAMW_ELEMENTS, PARAMETER, THREADS } from '../kernel_interface.js';
+import { f32, i32, pointer } from '../launch.js';
 import { flatEntry } from '../matrix.js';
 import { BYTES, type Entry, elementsInUse, elementsOf, TYPE_CODE } from '../storage.js';
 import type { CudaKernel, CudaKernels } from './define.js';

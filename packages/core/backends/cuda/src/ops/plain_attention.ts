@@ -6,7 +6,7 @@
 import type { KernelInputs, KernelOutputs, PackedAttributes, SoftmaxAttributes } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { type Argument, i32, pointer } from '../driver.js';
+import { type Argument, i32, pointer } from '../launch.js';
 import type { Scratch } from '../scratch.js';
 import type { CudaKernel } from './define.js';
 import { fillAt } from './elementwise.js';

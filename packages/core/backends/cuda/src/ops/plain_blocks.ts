@@ -1,8 +1,8 @@
 /** The blocks of logits that attention composed of matmuls works on, and the matmuls of one block. */
 import type { KernelInputs, PackedAttributes } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';
-import type { Argument } from '../driver.js';
 import { LOGIT_BLOCK } from '../kernel_interface.js';
+import type { Argument } from '../launch.js';
 
 const BLOCK_BYTES = 256 * 2 ** 20;
 

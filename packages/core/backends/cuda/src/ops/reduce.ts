@@ -1,8 +1,8 @@
 /** Sums, means and maxima over leading or trailing axes, running sums, and the norm over a list of tensors, in a fixed order. */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { f32, i32, i64, pointer } from '../driver.js';
 import { PARTIALS_SIDE, SPAN, SPAN_ELEMENTS, THREADS } from '../kernel_interface.js';
+import { f32, i32, i64, pointer } from '../launch.js';
 import { flatEntry } from '../matrix.js';
 import { elementsInUse, TYPE_CODE } from '../storage.js';
 import type { CudaKernel, CudaKernels, CudaTfjsKernel, CudaTfjsKernels } from './define.js';

@@ -6,9 +6,9 @@
 import type { KernelAttributes, KernelInputs } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { f32, i32, i64, pointer } from '../driver.js';
 import { vectorBlocks } from '../grids.js';
 import { THREADS } from '../kernel_interface.js';
+import { f32, i32, i64, pointer } from '../launch.js';
 import { matrixOf } from '../matrix.js';
 import { TYPE_CODE } from '../storage.js';
 import type { ResidualStream } from './norm_shape.js';

@@ -7,8 +7,8 @@ import { type RotaryAttributes, type RowPositions, sameValues } from '@stickbrea
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { NotRecordable } from '../arena.js';
 import type { CudaBackend } from '../backend.js';
-import { f32, i32, i64, pointer } from '../driver.js';
 import { ROTARY_HEADS, THREADS, VECTOR } from '../kernel_interface.js';
+import { f32, i32, i64, pointer } from '../launch.js';
 import { operandOf } from '../matrix.js';
 import { alias, type CudaKernels } from './define.js';
 

@@ -3,7 +3,7 @@
  * depend on the rows beside it, as cuBLASLt's does.
  */
 import type { CudaBackend } from '../backend.js';
-import { i32, i64, pointer } from '../driver.js';
+import { i32, i64, pointer } from '../launch.js';
 import type { Matrix } from '../rows.js';
 
 /** Rows of a step of generation at most, as the contract says. */

@@ -2,8 +2,8 @@
 import type { SampledTokens, SamplingRow } from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { i32, i64, pointer } from '../driver.js';
 import { SAMPLE_ROW } from '../kernel_interface.js';
+import { i32, i64, pointer } from '../launch.js';
 import { matrixOf } from '../matrix.js';
 import { TYPE_CODE } from '../storage.js';
 

@@ -1,9 +1,9 @@
 /** Operations that move elements without changing them: views, slices, transposes, concatenations. */
 import { backend_util, slice_util, type Tensor, type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { i32, i64, pointer } from '../driver.js';
 import { spread } from '../grids.js';
 import { LAYOUT, MAX_RANK, THREADS } from '../kernel_interface.js';
+import { i32, i64, pointer } from '../launch.js';
 import { BYTES, TYPE_CODE } from '../storage.js';
 import { alias, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
 

@@ -1,10 +1,10 @@
 /** The small ops of a transformer block beside its norms: SwiGLU, token embedding, remainder bias. */
 import { util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { i32, i64, pointer } from '../driver.js';
 import { attachEight, canBeEight, rowShape } from '../fp8.js';
 import { spread, warpBlocks } from '../grids.js';
 import { THREADS, VECTOR } from '../kernel_interface.js';
+import { i32, i64, pointer } from '../launch.js';
 import { areBeside, makeBeside, makeMatrix, matrixOf, operandOf } from '../matrix.js';
 import type { Matrix } from '../rows.js';
 import { type Eight, TYPE_CODE } from '../storage.js';
