@@ -11,8 +11,11 @@ import {
   fetchCheckpoint,
   LlamaModel,
   loadConfig,
+  readingCheckpoint,
   resolveCheckpoint,
   verifyChecksums,
+  whileVerifying,
+  withCheckpointInstead,
 } from '@stickbreaking/model';
 
 /** A checkpoint, ready for use. */
@@ -26,7 +29,10 @@ export interface OpenCheckpointOptions {
   /** tokenizer.json; default: the checkpoint's own. */
   tokenizer?: string | undefined;
   specialTokens?: SpecialTokenOptions;
-  /** Check what is loaded against the checkpoint's checksums, where it has any; default true. */
+  /**
+   * Check what is loaded against the checkpoint's checksums, where it has any; default true. Who sets it can choose, and is
+   * told where it would help not to.
+   */
   verify?: boolean;
 }
 
@@ -43,24 +49,23 @@ export const verifyOption = {
  * Opens a checkpoint, the latest one of a run, or one of the Hugging Face Hub (`hf://org/name`), downloading it first.
  *
  * @throws UserError if a part is missing or not as it was saved, if the parts do not belong together, or if a weight is
- *   not finite
+ *   not finite; where the checkpoint is a run's, it names another that is good
  */
 export async function openCheckpoint(
   path: string,
-  { tokenizer: tokenizerPath, specialTokens = {}, verify = true }: OpenCheckpointOptions = {},
+  { tokenizer: tokenizerPath, specialTokens = {}, verify }: OpenCheckpointOptions = {},
 ): Promise<OpenedCheckpoint> {
   const directory = resolveCheckpoint(await fetchCheckpoint(path));
-  const verified = verify ? verifyChecksums(directory, { modelOnly: true, onNotice: tellOnce }) : undefined;
-  verified?.catch(() => {}); // awaited below
-  try {
+  const isVerified = verify ?? true;
+  const verified = isVerified ? verifyChecksums(directory, { modelOnly: true, onNotice: tellOnce }) : undefined;
+  const use = async () => {
     const opened = open(directory, tokenizerPath, specialTokens);
     await checkFinite(opened.model, directory);
-    await verified;
     return opened;
-  } catch (error) {
-    await verified; // says more of a damaged file than what stumbled over it
-    throw error;
-  }
+  };
+  return await whileVerifying(verified, use, (error, usable) =>
+    withCheckpointInstead(error, { usableAsItIs: usable && verify === true }),
+  );
 }
 
 function open(
@@ -72,13 +77,18 @@ function open(
   if (tokenizerPath === undefined && !existsSync(file)) {
     throw new UserError(`${directory} has no tokenizer.json; name one with --tokenizer.`);
   }
-  const tokenizer = openTokenizer(file, { ...specialTokens, checkpoint: directory });
   const { vocabSize } = loadConfig(directory);
-  if (tokenizer.vocabSize > vocabSize) {
+  const ofModel = () => {
+    const tokenizer = openTokenizer(file, { ...specialTokens, checkpoint: directory });
+    if (tokenizer.vocabSize <= vocabSize) return tokenizer;
     throw new UserError(
       `The tokenizer ${file} has ${tokenizer.vocabSize} tokens, more than the model's vocabulary of ${vocabSize}.`,
     );
-  }
+  };
+  // A run saves a tokenizer with all that it takes to open it; of another's, a token may have to be named.
+  const isSaved = tokenizerPath === undefined && existsSync(join(directory, CHECKSUMS_FILE));
+  const isNamed = Object.values(specialTokens).some((token) => token !== undefined);
+  const tokenizer = isSaved && !isNamed ? readingCheckpoint(directory, ofModel) : ofModel();
   return { directory, tokenizer, model: LlamaModel.load(directory) };
 }
 

@@ -11,7 +11,14 @@ import { toHuggingFace } from './huggingface_config.js';
 import { loadConfig } from './load_config.js';
 import { readModelingFile } from './modeling_file.js';
 import { MODELING_FILE } from './modeling_names.js';
-import { readSafetensors, type TensorToWrite, writeSafetensors, writeSafetensorsAsync } from './safetensors.js';
+import { readingCheckpoint } from './refused_checkpoint.js';
+import {
+  readSafetensors,
+  type SafetensorsFile,
+  type TensorToWrite,
+  writeSafetensors,
+  writeSafetensorsAsync,
+} from './safetensors.js';
 import { modelTensors, type StoredTensor } from './stored_tensors.js';
 
 /** The file of a checkpoint that holds the weights. */
@@ -19,7 +26,8 @@ export const MODEL_FILE = 'model.safetensors';
 /** The file that says which shard holds a tensor, where the weights are in several. */
 export const SHARDS_FILE = `${MODEL_FILE}.index.json`;
 
-const STEP = /^step-\d+$/;
+/** What the directories of a run's checkpoints are called. */
+export const STEP = /^step-\d+$/;
 
 /** Names of a run's checkpoints; each is also a file of `checkpoints/` that holds the name of one of its directories. */
 const POINTERS = ['latest', 'best'] as const;
@@ -33,7 +41,7 @@ const POINTERS = ['latest', 'best'] as const;
  */
 export function resolveCheckpoint(path: string): string {
   if (isHubAddress(path)) return cachedSnapshot(path);
-  if (existsSync(join(path, 'config.json'))) return path;
+  if (existsSync(join(path, 'config.json')) || isStepOfRun(path)) return path;
   const [run, name] = runOf(path);
   const all = join(run, 'checkpoints');
   if (!existsSync(all)) {
@@ -44,9 +52,9 @@ export function resolveCheckpoint(path: string): string {
   if (existsSync(pointer) && statSync(pointer).isFile()) {
     const pointed = readWhole(pointer).toString().trim();
     // What is no step's name was not written by a run, and may lead anywhere.
-    if (STEP.test(pointed) && existsSync(join(all, pointed, 'config.json'))) return join(all, pointed);
+    if (STEP.test(pointed) && existsSync(join(all, pointed))) return join(all, pointed);
   }
-  if (existsSync(join(pointer, 'config.json'))) return pointer;
+  if (isStepOfRun(pointer)) return pointer;
   const steps = namesIn(all).filter((entry) => STEP.test(entry));
   const newest = steps.sort((a, b) => Number(a.slice(5)) - Number(b.slice(5))).at(-1);
   if (name === 'latest' && newest) return join(all, newest);
@@ -57,6 +65,10 @@ export function resolveCheckpoint(path: string): string {
       : `${path} is neither a checkpoint (it has no config.json) nor a run with checkpoints.`,
   );
 }
+
+/** One that has lost its config.json is still that one; who opens it says what is wrong. */
+const isStepOfRun = (path: string) =>
+  STEP.test(basename(path)) && basename(dirname(path)) === 'checkpoints' && existsSync(path);
 
 function namesIn(directory: string): string[] {
   try {
@@ -118,22 +130,45 @@ export function saveConfig(
   replaceFile(join(directory, 'config.json'), `${JSON.stringify(json, null, 2)}\n`);
 }
 
+/** @throws RefusedCheckpoint if a file is missing or damaged, or the tensors do not match the configuration */
 export function loadCheckpoint<Model>(
   directory: string,
   build: (config: LlamaConfig, values: (name: string, shape: readonly number[]) => Float32Array) => Model,
 ): Model {
-  const config = loadConfig(directory);
-  const files = weightFiles(directory).map((path) => ({ path, file: readSafetensors(path) }));
-  try {
-    const tensors = new Map<string, StoredTensor>();
-    for (const { path, file } of files) {
-      for (const name of file.names) tensors.set(name, { path, shape: file.shape(name), read: () => file.read(name) });
+  return withTensors(directory, (config, own) => build(config, (name) => own.get(name)!.read()));
+}
+
+/**
+ * Looks at what a model is loaded from without loading it: the configuration, and the name, shape and place of every tensor.
+ *
+ * @param finite look at the numbers too, which must be finite
+ * @throws RefusedCheckpoint as `LlamaModel.load` does
+ */
+export function checkModelFiles(directory: string, { finite = false } = {}): void {
+  withTensors(directory, (_, own) => {
+    if (!finite) return;
+    for (const [name, tensor] of own) {
+      if (!tensor.read().every(Number.isFinite)) throw new UserError(`${directory}: '${name}' is not finite.`);
     }
-    const own = modelTensors(tensors, config, directory);
-    return build(config, (name) => own.get(name)!.read());
-  } finally {
-    for (const { file } of files) file.close();
-  }
+  });
+}
+
+function withTensors<T>(directory: string, use: (config: LlamaConfig, own: ReadonlyMap<string, StoredTensor>) => T): T {
+  return readingCheckpoint(directory, () => {
+    const config = loadConfig(directory);
+    const files: { path: string; file: SafetensorsFile }[] = [];
+    try {
+      for (const path of weightFiles(directory)) files.push({ path, file: readSafetensors(path) });
+      const tensors = new Map<string, StoredTensor>();
+      for (const { path, file } of files) {
+        for (const name of file.names)
+          tensors.set(name, { path, shape: file.shape(name), read: () => file.read(name) });
+      }
+      return use(config, modelTensors(tensors, config, directory));
+    } finally {
+      for (const { file } of files) file.close();
+    }
+  });
 }
 
 function weightFiles(directory: string): string[] {

@@ -6,9 +6,10 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { EXIT, explainSystemError, shown, UserError } from '@stickbreaking/base';
+import { explainSystemError, shown } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
+import { RefusedCheckpoint } from './refused_checkpoint.js';
 import { ALGORITHMS, type Algorithm, newSum, PIECE_BYTES, SUM_IN_THREAD } from './sum.js';
 
 /** The file of a checkpoint that holds its checksums. */
@@ -42,8 +43,6 @@ const ChecksumsSchema = z.discriminatedUnion('algorithm', [
 /** Length in bytes and sum of a file. */
 export type FileChecksum = z.output<typeof listed>;
 
-const refused = (message: string) => new UserError(message, { exitCode: EXIT.refused });
-
 /** Whatever changes what is computed: no list of checksums is without those that are there. */
 const mustBeListed = (name: string) =>
   name.endsWith('.safetensors') || ['config.json', STATE_FILE, 'tokenizer.json'].includes(name);
@@ -76,27 +75,30 @@ export interface VerifyOptions {
   modelOnly?: boolean;
   /** Told of a run's checkpoint of an early version, which has no checksums. */
   onNotice?: ((line: string) => void) | undefined;
+  /** Where the files have more bytes than this in all, only their lengths are compared; default: no limit. */
+  mostBytes?: number;
 }
 
 /**
  * Reads the directory's files again and holds them to its `checksums.json`. Large files are read by threads of their own,
  * so that loading may go on meanwhile.
  *
- * @returns false where there are no checksums to hold them to, as in a model from elsewhere
- * @throws UserError that names the first file that is not as it was saved
+ * @returns false where the sums were not compared: there are none, as in a model from elsewhere, or the files are too large
+ * @throws RefusedCheckpoint that names the first file that is not as it was saved
  */
 export async function verifyChecksums(
   directory: string,
-  { modelOnly = false, onNotice }: VerifyOptions = {},
+  { modelOnly = false, onNotice, mostBytes = Number.POSITIVE_INFINITY }: VerifyOptions = {},
 ): Promise<boolean> {
   const path = join(directory, CHECKSUMS_FILE);
+  const refused = (message: string) => new RefusedCheckpoint(message, directory);
   if (!existsSync(path)) {
     if (!existsSync(join(directory, STATE_FILE))) return false;
     if (saysItHasChecksums(directory)) throw refused(`${path} is missing, which was saved with the checkpoint.`);
     onNotice?.(`${directory} has no ${CHECKSUMS_FILE}, which a run saves with its checkpoints: it was not verified`);
     return false;
   }
-  const { algorithm, files } = readChecksums(path);
+  const { algorithm, files } = readChecksums(path, refused);
   const isRead = (name: string) => !(modelOnly && name === OPTIMIZER_FILE);
   const saved = Object.entries(files).filter(([name]) => isRead(name));
   const unlisted = readdirSync(directory).find(
@@ -104,19 +106,21 @@ export async function verifyChecksums(
   );
   if (unlisted !== undefined)
     throw refused(`${join(directory, unlisted)} is not in ${CHECKSUMS_FILE}, so it was not saved with the checkpoint.`);
-  for (const [name] of saved) {
+  const damaged = (name: string, what: string) => refused(`${join(directory, name)} is damaged: ${what}.`);
+  for (const [name, { bytes }] of saved) {
     if (!existsSync(join(directory, name)))
       throw refused(`${join(directory, name)} is missing, which was saved with the checkpoint.`);
+    const now = sizeOf(join(directory, name));
+    if (now !== bytes) throw damaged(name, `it has ${now} bytes, and was saved with ${bytes}`);
   }
+  if (saved.reduce((total, [, { bytes }]) => total + bytes, 0) > mostBytes) return false;
   const found = await sumFiles(
     saved.map(([name]) => join(directory, name)),
     algorithm,
   );
-  for (const [i, [name, { bytes, sum }]] of saved.entries()) {
-    const now = found[i]!;
-    const damaged = (what: string) => refused(`${join(directory, name)} is damaged: ${what}.`);
-    if (now.bytes !== bytes) throw damaged(`it has ${now.bytes} bytes, and was saved with ${bytes}`);
-    if (now.sum !== sum) throw damaged(`it is not as it was saved (${algorithm} ${now.sum}, expected ${sum})`);
+  for (const [i, [name, { sum }]] of saved.entries()) {
+    const now = found[i]!.sum;
+    if (now !== sum) throw damaged(name, `it is not as it was saved (${algorithm} ${now}, expected ${sum})`);
   }
   return true;
 }
@@ -132,7 +136,7 @@ function saysItHasChecksums(directory: string): boolean {
   }
 }
 
-function readChecksums(path: string): Checksums {
+function readChecksums(path: string, refused: (message: string) => Error): Checksums {
   let json: unknown;
   try {
     json = JSON.parse(readWhole(path).toString());
@@ -145,7 +149,7 @@ function readChecksums(path: string): Checksums {
   if (typeof algorithm === 'string' && !(ALGORITHMS as readonly string[]).includes(algorithm)) {
     throw refused(
       `${path} was made with '${shown(algorithm)}', which this version does not know (it knows ${ALGORITHMS.join(', ')}); ` +
-        'use the version that saved it, or pass --no-verify.',
+        'use the version that saved it.',
     );
   }
   throw refused(`${path} is damaged: it is not a list of checksums.`);

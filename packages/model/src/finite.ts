@@ -1,22 +1,22 @@
 /** Weights from elsewhere that are not finite: nothing can be computed from them. */
-import { EXIT, UserError } from '@stickbreaking/base';
 import { globalNorm } from '@stickbreaking/core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { LlamaModel } from './model.js';
+import { RefusedCheckpoint } from './refused_checkpoint.js';
 
 /**
  * Looks at all weights together, and for the first that is not finite only if there is one.
  *
  * @param directory that they were loaded from
- * @throws UserError that names it
+ * @throws RefusedCheckpoint that names it
  */
 export async function checkFinite({ parameters }: Pick<LlamaModel, 'parameters'>, directory: string): Promise<void> {
   if (Number.isFinite(await normOf([...parameters.values()]))) return;
   for (const [name, parameter] of parameters) {
     if (Number.isFinite(await normOf([parameter]))) continue;
-    throw new UserError(
-      `${directory}: the weights '${name}' are not finite, so nothing can be computed from them; take an earlier checkpoint of the run.`,
-      { exitCode: EXIT.refused },
+    throw new RefusedCheckpoint(
+      `${directory}: the weights '${name}' are not finite, so nothing can be computed from them.`,
+      directory,
     );
   }
 }

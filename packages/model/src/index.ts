@@ -8,7 +8,8 @@ export { type SequenceGroup, SHARED_BY, type SharedBy } from './attention/shared
 export { isStickBreaking } from './attention/stick_breaking.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache, PAGE_TOKENS } from './cache.js';
-export { MODEL_FILE, resolveCheckpoint, saveConfig } from './checkpoint.js';
+export { checkModelFiles, MODEL_FILE, resolveCheckpoint, saveConfig } from './checkpoint.js';
+export { type InsteadOptions, whileVerifying, withCheckpointInstead } from './checkpoint_instead.js';
 export {
   ALGORITHM as CHECKSUM_ALGORITHM,
   CHECKSUMS_FILE,
@@ -58,6 +59,7 @@ export {
   parameterShapes,
   trainingFlopsPerToken,
 } from './parameters.js';
+export { RefusedCheckpoint, readingCheckpoint } from './refused_checkpoint.js';
 export {
   readSafetensors,
   type SafetensorsFile,

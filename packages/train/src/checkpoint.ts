@@ -3,7 +3,7 @@
 // is renamed away before it is deleted, for the same reason.
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join, resolve, sep } from 'node:path';
-import { actionOf, EXIT, explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
+import { actionOf, explainSystemError, systemErrorIn, UserError } from '@stickbreaking/base';
 import {
   makeDirectory,
   readWhole,
@@ -18,8 +18,9 @@ import {
   CHECKSUMS_FILE,
   checksumsOf,
   type FileChecksum,
+  RefusedCheckpoint,
+  readingCheckpoint,
   STATE_FILE,
-  verifyChecksums,
 } from '@stickbreaking/model';
 import { z } from 'zod';
 
@@ -89,40 +90,16 @@ export class CheckpointStore {
     return join(this.directory, nameOf(step));
   }
 
+  /** The directories of the checkpoints that came after one. */
+  after(directory: string): string[] {
+    const all = this.steps().map((step) => this.path(step));
+    return all.slice(all.indexOf(directory) + 1);
+  }
+
   /** The newest checkpoint's directory. */
   latest(): string | undefined {
     const step = this.steps().at(-1);
     return step === undefined ? undefined : this.path(step);
-  }
-
-  /**
-   * Checks a checkpoint against its checksums.
-   *
-   * @param onNotice told where it has none
-   * @returns false then
-   * @throws UserError that names the damaged file, and the newest older checkpoint that is intact
-   */
-  async verify(directory: string, onNotice?: (line: string) => void): Promise<boolean> {
-    try {
-      return await verifyChecksums(directory, { onNotice });
-    } catch (error) {
-      const older = await this.newestGoodBefore(directory);
-      const advice = older
-        ? `${older} is good: delete ${directory} to go on from there`
-        : 'no older checkpoint is good: train anew';
-      throw new UserError(`${(error as Error).message.replace(/\.$/, '')}; ${advice}, or pass --no-verify.`, {
-        cause: error,
-        exitCode: EXIT.refused,
-      });
-    }
-  }
-
-  private async newestGoodBefore(directory: string): Promise<string | undefined> {
-    const older = this.steps().filter((step) => nameOf(step) < basename(directory));
-    for (const step of older.reverse()) {
-      if (await verifyChecksums(this.path(step)).catch(() => false)) return this.path(step);
-    }
-    return undefined;
   }
 
   /** Cleans up after a crash: removes what is half written or half deleted, and finishes an interrupted save. */
@@ -256,8 +233,10 @@ function savedState(state: TrainingState): string {
   return `${JSON.stringify(saved, null, 2)}\n`;
 }
 
-/** Reads a checkpoint's state.json. @throws UserError if it is missing or damaged */
-export function readState(directory: string): TrainingState {
+/** Reads a checkpoint's state.json. @throws RefusedCheckpoint if it is missing or damaged */
+export const readState = (directory: string): TrainingState => readingCheckpoint(directory, () => stateIn(directory));
+
+function stateIn(directory: string): TrainingState {
   const path = join(directory, STATE_FILE);
   let json: unknown;
   try {
@@ -271,9 +250,9 @@ export function readState(directory: string): TrainingState {
     const { checksums: _, ...state } = result.data;
     const { step } = state;
     if (/^step-\d+$/.test(basename(directory)) && basename(directory) !== nameOf(step)) {
-      throw new UserError(
+      throw new RefusedCheckpoint(
         `${path} is of step ${step}, which is not the step of its directory; it was put there by hand.`,
-        { exitCode: EXIT.refused },
+        directory,
       );
     }
     return state;

@@ -3,6 +3,7 @@ import { basename } from 'node:path';
 import { EXIT, UserError } from '@stickbreaking/base';
 import { faultOf, parsing, printJson, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { type SelectedBackend, selectBackend } from '@stickbreaking/core';
+import { withCheckpointInstead } from '@stickbreaking/model';
 import type { Collective } from './collective.js';
 import { endingOf } from './ending.js';
 import type { OpenTaskScorer } from './evaluation.js';
@@ -71,7 +72,13 @@ export function main(argv: string[], wiring: Wiring = {}): Promise<number> {
         .example('$0 --config 350m --plan', 'parameters, steps, memory')
         .example('$0 --config run.yaml seed=1 stages.0.schedule.peak=0.003', 'the file, but for two values')
         .epilogue(`Run files that come with it: ${shippedRuns.names().join(', ')}`) as never,
-    (args) => run(args, wiring),
+    async (args) => {
+      try {
+        return await run(args, wiring);
+      } catch (error) {
+        throw await withCheckpointInstead(error);
+      }
+    },
   );
 }
 
@@ -120,7 +127,7 @@ async function plan(args: Arguments, config: RunConfig, asked: string, wiring: W
   const gpus = here && here * (args.nodes ?? 1);
   const backend = await selectBackend(asked);
   const openTaskScorer = config.evaluation && (await wiring.taskScorer?.());
-  const made = await makePlan(config, backend, { resume: args.resume, gpus, openTaskScorer });
+  const made = await makePlan(config, backend, { resume: args.resume, verify: args.verify, gpus, openTaskScorer });
   if (args.json) printJson(made);
   else process.stdout.write(formatPlan(made));
   return made.missing.length > 0 ? EXIT.unmet : EXIT.done;

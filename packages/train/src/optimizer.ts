@@ -41,6 +41,9 @@ export const OptimizerSchema = z.strictObject({
 /** The optimizer's settings, with all defaults filled in. */
 export type OptimizerSettings = z.output<typeof OptimizerSchema>;
 
+/** What the names begin with that the moments are saved by. */
+export const MOMENTS = ['firstMoment', 'secondMoment'] as const;
+
 /** AdamW over all parameters of a model. */
 export class Optimizer {
   /** Updates done so far. */
@@ -49,8 +52,8 @@ export class Optimizer {
   readonly secondMoments = new Map<string, Variable>();
   /** Both, by what the names that they are saved by begin with. */
   readonly moments = [
-    ['firstMoment', this.firstMoments],
-    ['secondMoment', this.secondMoments],
+    [MOMENTS[0], this.firstMoments],
+    [MOMENTS[1], this.secondMoments],
   ] as const;
   private readonly groups: { names: string[]; rateScale: number }[];
 

@@ -8,7 +8,7 @@ import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stic
 import { countActiveParameters, countParameters, resolveCheckpoint } from '@stickbreaking/model';
 import { type OpenTaskScorer, openEvaluation } from './evaluation.js';
 import { type GpuPlan, gpuMemoryFault, planGpus } from './gpu_plan.js';
-import { checkpointToResume } from './resume.js';
+import { soundToResume, soundToStart } from './resume.js';
 import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer, startOf } from './run.js';
 import { checkContext, type RunConfig } from './run_config.js';
 import { shardDirectory, sourcesOf } from './run_data.js';
@@ -58,12 +58,16 @@ export interface Plan {
   resumesFrom: string | null;
   /** the checkpoint whose weights a new run begins with */
   startsFrom: string | null;
+  /** Of that checkpoint: whether its checksums were compared too, and not only what its files hold and their lengths. */
+  checkpointVerified: boolean | null;
   /** What is missing and needed before the run can start, one line each. */
   missing: string[];
 }
 
 export interface PlanOptions {
   resume: boolean;
+  /** Compare the checksums of the checkpoint that the run would go on or start from, unless it is very large; default true. */
+  verify?: boolean;
   /** Plan for so many, which need not be there: H100s where none is. */
   gpus?: number | undefined;
   /** Opens what scores the tasks of the run's `evaluation`, whose data are looked for. */
@@ -78,7 +82,7 @@ export interface PlanOptions {
 export async function makePlan(
   config: RunConfig,
   backend: SelectedBackend,
-  { resume, gpus, openTaskScorer }: PlanOptions,
+  { resume, verify, gpus, openTaskScorer }: PlanOptions,
 ): Promise<Plan> {
   const missing: string[] = [];
   const noteMissing = (error: unknown): undefined => {
@@ -104,9 +108,14 @@ export async function makePlan(
     isHubAddress(path) ? orMissing(() => resolveCheckpoint(path)) !== undefined : existsSync(path);
   const noStart = start !== undefined && !isHere(start.path);
   if (noStart && !isHubAddress(start.path)) missing.push(`startFrom: there is no checkpoint at ${start.path} yet.`);
-  const described = describeRun(noStart ? { ...config, startFrom: undefined } : config, tokenizer, { resume });
+  const described = await describeRun(noStart ? { ...config, startFrom: undefined } : config, tokenizer, {
+    resume,
+    ...(verify === undefined ? {} : { verify }),
+  });
   const stages = placeStages(described.stages);
-  const resumed = tokenizer && checkpointToResume(described);
+  const resumed = tokenizer && (await soundToResume(described));
+  const startsFrom = start && !noStart ? resolveCheckpoint(start.path) : undefined;
+  const startVerified = startsFrom === undefined ? null : await soundToStart(described, startsFrom);
   const sources = sourcesOf(config).flatMap((source) => orMissing(() => planSource(config, source, tokenizer)) ?? []);
   if (tokenizer) await openEvaluation(config, tokenizer, openTaskScorer, undefined).catch(noteMissing);
   const parameters = countParameters(config.model);
@@ -126,7 +135,8 @@ export async function makePlan(
     diskFreeBytes: freeBytes(config.output),
     sources: sourcePlans,
     resumesFrom: resumed?.directory ?? null,
-    startsFrom: start ? (noStart ? start.path : resolveCheckpoint(start.path)) : null,
+    startsFrom: startsFrom ?? start?.path ?? null,
+    checkpointVerified: resumed?.isVerified ?? startVerified,
     missing,
   };
 }

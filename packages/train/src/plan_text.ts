@@ -17,7 +17,8 @@ export function formatPlan(plan: Plan): string {
     sources,
     missing,
   } = plan;
-  const { resumesFrom, startsFrom } = plan;
+  const { resumesFrom, startsFrom, checkpointVerified } = plan;
+  const unverified = checkpointVerified === false ? ' (its checksums were not compared)' : '';
   const free = diskFreeBytes === null ? '' : ` (${formatBytes(diskFreeBytes)} free)`;
   const active = activeParameters < parameters ? `, of which a token passes ${grouped(activeParameters)}` : '';
   const lines = [
@@ -30,8 +31,8 @@ export function formatPlan(plan: Plan): string {
     `memory       about ${formatBytes(memoryBytes)}${gpu ? ` of each GPU's ${formatBytes(gpu.capacityBytes)}` : ''}`,
     ...(gpu ? gpuLines(gpu) : []),
     `disk         about ${formatBytes(diskBytes)} for checkpoints and tokens${free}`,
-    ...(resumesFrom ? [`goes on from ${resumesFrom}`] : []),
-    ...(startsFrom ? [`starts from  ${startsFrom}`] : []),
+    ...(resumesFrom ? [`goes on from ${resumesFrom}${unverified}`] : []),
+    ...(startsFrom ? [`starts from  ${startsFrom}${unverified}`] : []),
     ...stages.flatMap(stageLines),
     ...(sources.length > 0 ? ['', 'text'] : []),
     ...sources.map(({ name, files, bytes, tokens }) => {

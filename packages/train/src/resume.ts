@@ -1,29 +1,30 @@
 // Where a run begins: at its own newest checkpoint, with another run's weights, or with new ones.
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { EXIT, UserError } from '@stickbreaking/base';
 import {
   checkFinite,
+  checkModelFiles,
   type LlamaConfigInput,
   LlamaModel,
-  loadConfig,
-  OPTIMIZER_FILE,
   parseConfig,
-  readSafetensors,
-  STATE_FILE,
   verifyChecksums,
+  whileVerifying,
+  withCheckpointInstead,
 } from '@stickbreaking/model';
-import { type CheckpointStore, readState, storeToRead, type TrainingState } from './checkpoint.js';
-import { checkIdentity, firstDifference, type Identity, identityOf, say } from './identity.js';
-import { saidModel } from './implied.js';
+import { storeToRead, type TrainingState } from './checkpoint.js';
+import { checkIdentity, type Identity, identityOf } from './identity.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
 import { residualTypeIn, residualTypeOf } from './residual_type.js';
+import { checkMoment, checkTensors, readable, withMoments, withOlder } from './sound.js';
 import { placeStages } from './stage.js';
 import { checkStart, drawModel, newModel } from './start.js';
 import type { TrainOptions } from './train_options.js';
 
-/** The checkpoint that a resumed run would go on from, checked against the run's options. */
+/**
+ * The checkpoint that a resumed run would go on from, checked against the run's options.
+ *
+ * @throws RefusedCheckpoint where its parts do not agree; UserError where the options are of another run
+ */
 export function checkpointToResume(options: TrainOptions): { directory: string; state: TrainingState } | undefined {
   if (!options.resume || !options.directory) return undefined;
   const store = storeToRead(options.directory);
@@ -31,7 +32,7 @@ export function checkpointToResume(options: TrainOptions): { directory: string; 
   if (!directory) return undefined;
   let state: TrainingState;
   try {
-    state = readable(store, directory);
+    state = readable(directory);
   } catch (error) {
     // Whoever holds the run may have gone on meanwhile, and removed it.
     if (!existsSync(directory) && store.latest() !== directory) return checkpointToResume(options);
@@ -42,72 +43,67 @@ export function checkpointToResume(options: TrainOptions): { directory: string; 
   return { directory, state: placeIn(identity, state) };
 }
 
-/** The same, which looks at the checksums where something is wrong: a damaged file may look like another configuration. */
+/**
+ * The same, which looks at the checksums where something is wrong: a damaged file may look like another configuration.
+ *
+ * @throws UserError that names the newest older checkpoint from which the run could go on
+ */
 export async function intactToResume(options: TrainOptions): Promise<ReturnType<typeof checkpointToResume>> {
   try {
     return checkpointToResume(options);
   } catch (error) {
-    const store = storeToRead(options.directory!);
-    if (options.verify ?? true) await store.verify(store.latest()!);
-    else await allHaveVerified(options); // one that verifies has more to say
-    throw error;
+    try {
+      if (options.verify ?? true) await verifyChecksums(storeToRead(options.directory!).latest()!);
+    } catch (damage) {
+      throw await withOlder(damage);
+    }
+    if (options.verify === false) await allHaveVerified(options); // one that verifies has more to say
+    throw await withOlder(error);
   }
 }
 
-/** The state of a checkpoint whose parts agree. @throws UserError that names the newest older one of which that is true */
-function readable(store: CheckpointStore, directory: string): TrainingState {
-  const read = (one: string) => {
-    const state = readState(one);
-    checkProgress(one, state);
-    checkModel(one, state);
-    return state;
+/**
+ * The same for a plan, which says of every file whether the run could go on from it; of large ones the checksums are left
+ * to the run.
+ */
+export async function soundToResume(
+  options: TrainOptions,
+): Promise<{ directory: string; isVerified: boolean } | undefined> {
+  const found = await intactToResume(options);
+  if (!found) return undefined;
+  const { directory } = found;
+  return {
+    directory,
+    isVerified: await checkSound(options, { resumedFrom: directory }, () => checkTensors(directory)),
   };
-  try {
-    return read(directory);
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    const older = store
-      .steps()
-      .slice(0, -1)
-      .map((step) => store.path(step))
-      .findLast((path) => {
-        try {
-          return read(path);
-        } catch {
-          return false;
-        }
-      });
-    const advice = older ? `${older} can be read: delete ${directory} to go on from there` : 'no older one can be read';
-    throw new UserError(`${error.message.replace(/\.$/, '')}; ${advice}.`, { cause: error, exitCode: EXIT.refused });
-  }
 }
 
-/** How far the run had come must follow from its stages: a step that none of them has would never be the last. */
-function checkProgress(directory: string, { step, tokens, updates, stage, stageStep, identity }: TrainingState): void {
-  const listed = Array.isArray(identity.stages) ? identity.stages : [];
-  const stages = listed as ({ steps?: number; batchTokens?: number } | null)[];
-  const done = stages.slice(0, stage).map((one) => one?.steps ?? Number.NaN);
-  if (stageStep > 0) done.push(stageStep);
-  const steps = done.reduce((sum, one) => sum + one, 0);
-  const seen = done.reduce((sum, one, i) => sum + one * (stages[i]?.batchTokens ?? Number.NaN), 0);
-  if (steps === step && seen === tokens && updates <= step && stageStep <= (stages[stage]?.steps ?? 0)) return;
-  throw new UserError(
-    `${join(directory, STATE_FILE)} is damaged: step ${step} (${tokens} tokens, ${updates} updates) is not where ` +
-      `stage ${stage} has come to after ${stageStep} of its steps.`,
-  );
+/** @returns whether the checksums of what a new run would start from were compared */
+export const soundToStart = (options: TrainOptions, directory: string): Promise<boolean> =>
+  checkSound(options, { startedFrom: directory }, () => checkModelFiles(directory));
+
+/** What a plan reads at most to compare checksums: a few seconds of a disk. */
+const MOST_PLANNED_BYTES = 2 ** 33;
+
+async function checkSound(options: TrainOptions, from: From, check: () => void): Promise<boolean> {
+  const { verify = true } = options;
+  const directory = (from.resumedFrom ?? from.startedFrom)!;
+  const modelOnly = from.resumedFrom === undefined;
+  const verified = verify ? verifyChecksums(directory, { modelOnly, mostBytes: MOST_PLANNED_BYTES }) : undefined;
+  await whileVerifying(verified, check, explaining(options, from));
+  return (await verified) ?? false;
 }
 
-/** The model saved beside the state must belong to it. */
-function checkModel(directory: string, { identity }: TrainingState): void {
-  const difference = firstDifference(saidModel(identity.model ?? null), saidModel(loadConfig(directory)), ['model']);
-  if (!difference) return;
-  const { path, before, after } = difference;
-  throw new UserError(
-    `The checkpoint ${directory} contradicts itself: ${path} is ${say(before)} in state.json and ${say(after)} in ` +
-      'config.json; put config.json back as it was saved, or resume from another checkpoint.',
-    { exitCode: EXIT.refused },
-  );
-}
+/** The checkpoint that a run's weights come from, if any: its own, or another's. */
+type From = Partial<Pick<Beginning, 'resumedFrom' | 'startedFrom'>>;
+
+/** Adds to the error of that checkpoint which other could take its place. Who can choose is told of `--no-verify`. */
+const explaining =
+  ({ verify }: TrainOptions, { resumedFrom }: From) =>
+  (error: unknown, usable: boolean): Promise<unknown> => {
+    const usableAsItIs = usable && verify === true;
+    return resumedFrom === undefined ? withCheckpointInstead(error, { usableAsItIs }) : withOlder(error, usableAsItIs);
+  };
 
 /** A finished stage that was made longer since is continued; one made shorter may now be finished. */
 function placeIn(identity: Identity, state: TrainingState): TrainingState {
@@ -154,8 +150,6 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
   const identity = identify(options, resumed?.state.identity);
   const start = typeof options.startFrom === 'string' ? { path: options.startFrom } : options.startFrom;
   const from = { resumedFrom: resumed?.directory, startedFrom: resumed ? undefined : start?.path };
-  const verified = verify(options, from);
-  verified.catch(() => {}); // awaited below
   const load = async () => {
     if (!resumed && start) checkStart(identity.model, start);
     const model = resumed
@@ -174,14 +168,7 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
     if (resumed) loadMoments(optimizer, resumed.directory, weights);
     return { model, optimizer, weights, state, ...from };
   };
-  let loaded: Beginning;
-  try {
-    loaded = await load();
-  } catch (error) {
-    await verified; // says more of a damaged file than what stumbled over it
-    throw error;
-  }
-  await verified;
+  const loaded: Beginning = await whileVerifying(verify(options, from), load, explaining(options, from));
   if (resumed) compareArithmetic(resumed.state, options);
   return loaded;
 }
@@ -199,7 +186,7 @@ function compareArithmetic(
 }
 
 /** Checks the checksums of the checkpoint that the weights come from; of several processes, those that are to. */
-async function verify(options: TrainOptions, from: Pick<Beginning, 'resumedFrom' | 'startedFrom'>): Promise<void> {
+async function verify(options: TrainOptions, from: From): Promise<void> {
   await verifyOwn(options, from);
   if (from.startedFrom !== undefined || from.resumedFrom !== undefined) await allHaveVerified(options);
 }
@@ -209,16 +196,11 @@ async function allHaveVerified({ collective }: TrainOptions): Promise<void> {
   await collective?.sumNumbers([0]);
 }
 
-async function verifyOwn(
-  { directory, verify = true, hooks }: TrainOptions,
-  { resumedFrom, startedFrom }: Pick<Beginning, 'resumedFrom' | 'startedFrom'>,
-): Promise<void> {
+async function verifyOwn({ verify = true, hooks }: TrainOptions, { resumedFrom, startedFrom }: From): Promise<void> {
   if (!verify) return;
   const { onNotice } = hooks ?? {};
   if (startedFrom !== undefined) await verifyChecksums(startedFrom, { modelOnly: true, onNotice });
-  if (resumedFrom === undefined) return;
-  const store = storeToRead(directory!);
-  await store.verify(resumedFrom, onNotice);
+  if (resumedFrom !== undefined) await verifyChecksums(resumedFrom, { onNotice });
 }
 
 function initialState(identity: Identity): TrainingState {
@@ -227,16 +209,11 @@ function initialState(identity: Identity): TrainingState {
 }
 
 function loadMoments(optimizer: Optimizer, directory: string, weights?: SharedWeights): void {
-  const file = readSafetensors(join(directory, OPTIMIZER_FILE));
-  try {
+  withMoments(directory, (file) =>
     optimizer.restore((name, ownShape) => {
       const parameter = name.slice(name.indexOf('.') + 1);
-      const shape = weights?.shapeOf(parameter) ?? ownShape;
-      const saved = file.shape(name);
-      if (saved.join() === shape.join()) return weights?.partOf(parameter, file.read(name)) ?? file.read(name);
-      throw new UserError(`${directory}: '${name}' of the optimizer has shape [${saved}], not [${shape}].`);
-    });
-  } finally {
-    file.close();
-  }
+      checkMoment(directory, name, file.shape(name), weights?.shapeOf(parameter) ?? ownShape);
+      return weights?.partOf(parameter, file.read(name)) ?? file.read(name);
+    }),
+  );
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { formatBytes, OutOfMemoryError, UserError } from '@stickbreaking/base';
 import { checkDirectory, lockOrRefuse } from '@stickbreaking/base/node';
 import { findFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
-import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/model';
+import { estimateMemory, hostMemory, resolveCheckpoint, withCheckpointInstead } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { storeToRead } from './checkpoint.js';
 import type { Collective } from './collective.js';
@@ -14,7 +14,7 @@ import { intactToResume } from './resume.js';
 import { checkContext, type RunConfig, stageSizes } from './run_config.js';
 import { dataIdentity, RunData, sourcesOf } from './run_data.js';
 import { samplingOf } from './samples.js';
-import { checkStart, type Start, startOfSchema } from './start.js';
+import { checkIntactStart, type Start, startOfSchema } from './start.js';
 import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
 import { train } from './trainer.js';
 
@@ -43,12 +43,20 @@ export interface RunOptions {
  * @throws UserError if something is missing or wrong; nothing has been written then
  */
 export async function runTraining(config: RunConfig, options: RunOptions = {}): Promise<TrainResult> {
+  try {
+    return await checkedRun(config, options);
+  } catch (error) {
+    throw await withCheckpointInstead(error); // of the one that it would have started from
+  }
+}
+
+async function checkedRun(config: RunConfig, options: RunOptions): Promise<TrainResult> {
   checkContext(config, options.collective?.size ?? 1);
   const tokenizer = openRunTokenizer(config);
   const tooLittleMemory = memoryFault(config, getBackend());
   if (tooLittleMemory) throw new UserError(tooLittleMemory);
   checkOutput(config, options.resume ?? false);
-  const described = describeRun(config, tokenizer, options);
+  const described = await describeRun(config, tokenizer, options);
   await intactToResume(described);
   for (const source of sourcesOf(config)) await findFiles(source);
   const evaluation = await openEvaluation(config, tokenizer, options.openTaskScorer, options.collective);
@@ -79,10 +87,14 @@ function explained(error: unknown, config: RunConfig, { deviceMemory, collective
  *
  * @throws UserError where it is to start from what is no checkpoint of such a model
  */
-export function describeRun(config: RunConfig, tokenizer: Tokenizer | undefined, options: RunOptions): TrainOptions {
+export async function describeRun(
+  config: RunConfig,
+  tokenizer: Tokenizer | undefined,
+  options: RunOptions,
+): Promise<TrainOptions> {
   const start = startOf(config, options.resume ?? false);
   const startFrom = start && { ...start, path: resolveCheckpoint(start.path) };
-  if (startFrom) checkStart(config.model, startFrom, tokenizer);
+  if (startFrom) await checkIntactStart(config.model, startFrom, tokenizer, options.verify ?? true);
   const open = () => Promise.reject(new Error('the data has not been prepared'));
   return {
     model: config.model,

@@ -4,7 +4,18 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '@stickbreaking/base';
 import { openTokenizer, type Tokenizer } from '@stickbreaking/data';
-import { type LlamaConfig, LlamaModel, loadConfig, parameterShapes } from '@stickbreaking/model';
+import {
+  CHECKSUMS_FILE,
+  checkModelFiles,
+  type LlamaConfig,
+  LlamaModel,
+  loadConfig,
+  parameterShapes,
+  readingCheckpoint,
+  verifyChecksums,
+  whileVerifying,
+  withCheckpointInstead,
+} from '@stickbreaking/model';
 import { z } from 'zod';
 import { type Collective, oneProcess } from './collective.js';
 import { firstDifference, say } from './identity.js';
@@ -71,11 +82,38 @@ export function checkStart(config: LlamaConfig, { path, allow = [] }: Start, tok
     );
   }
   if (!tokenizer || allow.includes('tokenizer') || !existsSync(join(path, 'tokenizer.json'))) return;
-  if (openTokenizer(path).hash === tokenizer.hash) return;
+  const own = () => openTokenizer(path);
+  // A run saves a tokenizer with all that it takes to open it.
+  const isSaved = existsSync(join(path, CHECKSUMS_FILE));
+  if ((isSaved ? readingCheckpoint(path, own) : own()).hash === tokenizer.hash) return;
   throw new UserError(
     `startFrom: ${path} was trained with another tokenizer than ${tokenizer.path}, so its weights know other tokens; ` +
       `set tokenizer to ${path}, or ${advice('tokenizer')}.`,
   );
+}
+
+/**
+ * The same, which looks at the checkpoint's files where something is wrong: a damaged one may look like another model.
+ *
+ * @param verify compare their checksums too
+ */
+export async function checkIntactStart(
+  config: LlamaConfig,
+  start: Start,
+  tokenizer: Tokenizer | undefined,
+  verify: boolean,
+): Promise<void> {
+  try {
+    checkStart(config, start, tokenizer);
+  } catch (error) {
+    const verified = verify ? verifyChecksums(start.path, { modelOnly: true }) : undefined;
+    await whileVerifying(
+      verified,
+      () => checkModelFiles(start.path),
+      (fault) => withCheckpointInstead(fault),
+    );
+    throw error;
+  }
 }
 
 /** A model with seeded weights. Drawing a billion numbers takes a minute: several processes draw a part each. */

@@ -1,0 +1,105 @@
+// Whether a run can go on from a checkpoint: its parts must agree, and its files must be as they were saved.
+import { dirname, join } from 'node:path';
+import {
+  checkModelFiles,
+  loadConfig,
+  OPTIMIZER_FILE,
+  parameterShapes,
+  RefusedCheckpoint,
+  readingCheckpoint,
+  readSafetensors,
+  type SafetensorsFile,
+  STATE_FILE,
+  withCheckpointInstead,
+} from '@stickbreaking/model';
+import { readState, storeToRead, type TrainingState } from './checkpoint.js';
+import { firstDifference, say } from './identity.js';
+import { saidModel } from './implied.js';
+import { MOMENTS } from './optimizer.js';
+
+/** The state of a checkpoint whose parts agree, as far as they can be told without its tensors. @throws RefusedCheckpoint */
+export function readable(directory: string): TrainingState {
+  const state = readState(directory);
+  checkProgress(directory, state);
+  checkModel(directory, state);
+  return state;
+}
+
+/** Looks at the tensors' files, but not at the numbers. @throws RefusedCheckpoint where one is cut, or has other tensors */
+export function checkTensors(directory: string): void {
+  checkModelFiles(directory);
+  const shapes = [...parameterShapes(loadConfig(directory))];
+  const moments = MOMENTS.flatMap((kind) => shapes.map(([name, shape]) => [`${kind}.${name}`, shape] as const));
+  withMoments(directory, (file) => {
+    for (const [name, shape] of moments) checkMoment(directory, name, file.shape(name), shape);
+  });
+}
+
+/** Reads the optimizer's tensors. @throws RefusedCheckpoint where their file is missing or damaged */
+export function withMoments(directory: string, read: (file: SafetensorsFile) => void): void {
+  readingCheckpoint(directory, () => {
+    const file = readSafetensors(join(directory, OPTIMIZER_FILE));
+    try {
+      read(file);
+    } finally {
+      file.close();
+    }
+  });
+}
+
+/** @throws RefusedCheckpoint where a saved moment has not its parameter's shape */
+export function checkMoment(directory: string, name: string, saved: readonly number[], shape: readonly number[]): void {
+  if (saved.join() === shape.join()) return;
+  throw new RefusedCheckpoint(
+    `${directory}: '${name}' of the optimizer has shape [${saved}], not [${shape}].`,
+    directory,
+  );
+}
+
+/** How far the run had come must follow from its stages: a step that none of them has would never be the last. */
+function checkProgress(directory: string, { step, tokens, updates, stage, stageStep, identity }: TrainingState): void {
+  const listed = Array.isArray(identity.stages) ? identity.stages : [];
+  const stages = listed as ({ steps?: number; batchTokens?: number } | null)[];
+  const done = stages.slice(0, stage).map((one) => one?.steps ?? Number.NaN);
+  if (stageStep > 0) done.push(stageStep);
+  const steps = done.reduce((sum, one) => sum + one, 0);
+  const seen = done.reduce((sum, one, i) => sum + one * (stages[i]?.batchTokens ?? Number.NaN), 0);
+  if (steps === step && seen === tokens && updates <= step && stageStep <= (stages[stage]?.steps ?? 0)) return;
+  throw new RefusedCheckpoint(
+    `${join(directory, STATE_FILE)} is damaged: step ${step} (${tokens} tokens, ${updates} updates) is not where ` +
+      `stage ${stage} has come to after ${stageStep} of its steps.`,
+    directory,
+  );
+}
+
+/** The model saved beside the state must belong to it. */
+function checkModel(directory: string, { identity }: TrainingState): void {
+  const difference = firstDifference(saidModel(identity.model ?? null), saidModel(loadConfig(directory)), ['model']);
+  if (!difference) return;
+  const { path, before, after } = difference;
+  throw new RefusedCheckpoint(
+    `The checkpoint ${directory} contradicts itself: ${path} is ${say(before)} in state.json and ${say(after)} in ` +
+      'config.json; put config.json back as it was saved.',
+    directory,
+  );
+}
+
+/**
+ * Adds to the error of a checkpoint that a run cannot go on from which older one it can, and what else can be done.
+ *
+ * @param usableAsItIs by who passes `--no-verify`
+ */
+export async function withOlder(error: unknown, usableAsItIs = false): Promise<unknown> {
+  if (!(error instanceof RefusedCheckpoint)) return error;
+  const store = storeToRead(dirname(dirname(error.directory)));
+  return await withCheckpointInstead(error, {
+    modelOnly: false,
+    check: (older) => {
+      readable(older);
+      checkTensors(older);
+    },
+    usableAsItIs,
+    advice: (older) => `delete ${store.after(older).join(' and ')} to go on from there`,
+    otherwise: 'start a new run with another output',
+  });
+}
