@@ -10,25 +10,25 @@ import {
   type DataType,
   engine,
   KernelBackend,
-  slice,
   type Tensor,
   type Tensor1D,
   type TensorInfo,
   util,
 } from '@tensorflow/tfjs-core';
-import { architecture, compileKernels } from './compiler.js';
+import { castInto, copyRows, widen } from './casts.js';
 import { CublasLt, type Product } from './cublaslt.js';
+import { recordedDecodeStep } from './decode_step.js';
 import { Downloads, type HostValues, roomFor } from './downloads.js';
 import { CudaDriver } from './driver.js';
-import { Graphs, paddedStep } from './graphs.js';
-import { spread, vectorBlocks } from './grids.js';
-import { THREADS } from './kernel_interface.js';
-import { type Argument, type CudaFunction, i32, i64, type LaunchShape, pointer } from './launch.js';
+import { releaseCopies, releaseMemory } from './entry_memory.js';
+import { Graphs } from './graphs.js';
+import { KernelModules } from './kernel_modules.js';
+import type { Argument, CudaFunction, LaunchShape } from './launch.js';
 import { Residents } from './residents.js';
-import { type Extent, type Matrix, paddedRows, type Rows } from './rows.js';
+import { paddedRows, type Rows } from './rows.js';
 import { Scratch } from './scratch.js';
 import type { SharedMemory } from './shared_memory.js';
-import { BYTES, type Entry, elementsOf, type StorageType, storageFor, TYPE_CODE } from './storage.js';
+import { BYTES, type Entry, elementsOf, type StorageType, storageFor } from './storage.js';
 import { Uploads } from './uploads.js';
 
 const KEPT_ON_HOST = 2 ** 20;
@@ -44,8 +44,7 @@ export class CudaBackend extends KernelBackend {
   readonly graphs: Graphs;
   /** What stays on the GPU from one step of generation to the next. */
   readonly residents: Residents;
-  private readonly functions = new Map<string, CudaFunction>();
-  private readonly modules = new Map<string, number>();
+  private readonly modules: KernelModules;
   private readonly uploads: Uploads;
   private readonly downloads: Downloads;
 
@@ -58,6 +57,7 @@ export class CudaBackend extends KernelBackend {
     this.hopper = driver.computeCapability === 90 && process.env.STICKBREAKING_CUDA_PORTABLE !== '1';
     const autotune = options.autotune ?? process.env.STICKBREAKING_AUTOTUNE === '1';
     this.cublas = options.cublas ?? new CublasLt(driver, autotune);
+    this.modules = new KernelModules(driver, this.hopper);
     this.data = new DataStorage(this, engine());
     this.uploads = new Uploads(driver);
     this.downloads = new Downloads(driver);
@@ -102,8 +102,8 @@ export class CudaBackend extends KernelBackend {
     const entry = this.data.get(dataId);
     entry.refCount--;
     if (!force && entry.refCount > 0) return false;
-    this.releaseMemory(entry);
-    this.releaseCopy(entry);
+    releaseMemory(this.driver, entry);
+    releaseCopies(this.driver, entry);
     this.data.delete(dataId);
     return true;
   }
@@ -136,28 +136,13 @@ export class CudaBackend extends KernelBackend {
 
   private uploadRows({ address, size, type }: Entry, { columns, width, count }: Rows, values: ArrayBufferView): void {
     this.withScratch((scratch) =>
-      this.copyRows(
+      copyRows(
+        this,
         { address, columns: width, rows: count },
         { address: scratch.upload(values), columns, rows: size / columns, stride: columns },
         type,
       ),
     );
-  }
-
-  /** Rows of a matrix to rows of another length, one after another; zeros where the matrix has none. */
-  copyRows(to: Extent & { address: number }, from: Matrix, type: StorageType): void {
-    const elements = to.rows * to.columns;
-    if (elements === 0) return;
-    this.launch('elementwise.cu', 'copy_rows', { grid: [spread(elements)], block: THREADS }, [
-      pointer(to.address),
-      i64(to.columns),
-      i64(to.rows),
-      pointer(from.address),
-      i64(from.stride),
-      i64(from.columns),
-      i64(from.rows),
-      i32(BYTES[type]),
-    ]);
   }
 
   override readSync(dataId: DataId): HostValues {
@@ -173,7 +158,7 @@ export class CudaBackend extends KernelBackend {
       }
       if (type === 'bf16') {
         const wide = scratch.allocate(size * BYTES.f32);
-        this.widen(wide, { ...entry, address });
+        widen(this, wide, { ...entry, address });
         address = wide;
       }
       this.downloads.inOrder(values, address);
@@ -260,22 +245,7 @@ export class CudaBackend extends KernelBackend {
 
   /** core's `decodeStep`: recorded as a graph. */
   recordDecodeStep(step: DecodeStep, run: (tokens: Tensor1D, step: DecodeStep) => Tensor): Tensor {
-    const { residents } = this;
-    const padded = paddedStep(step);
-    const { owner, tokens, lengths, table } = padded;
-    residents.array('lengths', lengths);
-    residents.array('table', table);
-    const ids = residents.tensor('tokens', tokens);
-    try {
-      const key = `${tokens.length} rows of ${table.length} pages`;
-      const results = this.graphs.run(owner, key, ids, (given) => run(given, padded));
-      if (padded === step) return results;
-      const own = slice(results, 0, step.tokens.length);
-      results.dispose();
-      return own;
-    } finally {
-      ids.dispose();
-    }
+    return recordedDecodeStep(this, step, run);
   }
 
   /** The tensor with its elements one after another. */
@@ -284,8 +254,8 @@ export class CudaBackend extends KernelBackend {
     if (!isBent(entry)) return entry;
     const address = this.driver.allocate(entry.size * BYTES[entry.type]);
     this.copyStraight(entry, address);
-    this.releaseMemory(entry);
-    this.releaseCopy(entry);
+    releaseMemory(this.driver, entry);
+    releaseCopies(this.driver, entry);
     entry.address = address;
     entry.rows = undefined;
     return entry;
@@ -294,7 +264,7 @@ export class CudaBackend extends KernelBackend {
   private copyStraight({ address, size, type, rows }: Entry, to: number): void {
     const { columns, stride } = rows!;
     const matrix = { columns, rows: size / columns };
-    this.copyRows({ address: to, ...matrix }, { address, stride, ...matrix }, type);
+    copyRows(this, { address: to, ...matrix }, { address, stride, ...matrix }, type);
   }
 
   address(tensor: TensorInfo): number {
@@ -316,41 +286,12 @@ export class CudaBackend extends KernelBackend {
   /** Makes the tensor's bfloat16 copy at an address. */
   copyTo(entry: Entry, address: number): void {
     entry.copy = address;
-    this.castInto(address, 'bf16', entry.address, entry.type, elementsOf(entry));
+    castInto(this, address, 'bf16', entry.address, entry.type, elementsOf(entry));
   }
 
   /** Before the tensor's values change in place. */
   forgetCopy(tensor: TensorInfo): void {
-    this.releaseCopy(this.stored(tensor));
-  }
-
-  /** What is kept beside a tensor: copies in fewer bits, and further bits. */
-  releaseCopy(entry: Entry): void {
-    this.releaseRest(entry);
-    if (entry.eight) this.driver.release(entry.eight.address);
-    entry.eight = undefined;
-    this.releaseEightWeight(entry);
-    if (entry.copyMemory) entry.copyMemory.release();
-    else if (entry.copy !== undefined) this.driver.release(entry.copy);
-    entry.copy = undefined;
-    entry.copyMemory = undefined;
-  }
-
-  releaseRest(entry: Entry): void {
-    if (entry.rest !== undefined) this.driver.release(entry.rest);
-    entry.rest = undefined;
-  }
-
-  releaseEightWeight(entry: Entry): void {
-    if (entry.eightWeight) this.driver.release(entry.eightWeight.address);
-    entry.eightWeight = undefined;
-  }
-
-  releaseMemory(entry: Entry): void {
-    if (entry.memory) entry.memory.release();
-    else if (!entry.borrowed) this.driver.release(entry.address);
-    entry.memory = undefined;
-    entry.borrowed = undefined;
+    releaseCopies(this.driver, this.stored(tensor));
   }
 
   /** Device address as float32; `release` frees the conversion, if one was made. */
@@ -358,47 +299,14 @@ export class CudaBackend extends KernelBackend {
     const entry = this.entry(tensor);
     if (entry.type === 'f32') return entry.address;
     const address = scratch.allocate(entry.size * 4);
-    this.widen(address, entry);
+    widen(this, address, entry);
     return address;
-  }
-
-  /** As float32, with the further bits that there may be. */
-  private widen(to: number, { address, type, size, rest }: Entry): void {
-    if (rest === undefined) this.castInto(to, 'f32', address, type, size);
-    else {
-      const args = [pointer(to), pointer(address), pointer(rest), i64(size)];
-      this.launch('residual_fp24.cu', 'widen', { grid: [vectorBlocks(size)], block: THREADS }, args);
-    }
-  }
-
-  /** Writes so many elements of a tensor that lie one after another to an address. */
-  castTo(to: { address: number; type: StorageType }, from: Pick<Entry, 'address' | 'type'>, size: number): void {
-    const { driver } = this;
-    if (to.type !== from.type) this.castInto(to.address, to.type, from.address, from.type, size);
-    else driver.call('cuMemcpyDtoDAsync_v2', to.address, from.address, size * BYTES[to.type], driver.stream);
-  }
-
-  castInto(to: number, toType: StorageType, from: number, fromType: StorageType, size: number): void {
-    if (fromType === 'f32' && toType === 'bf16')
-      this.launch('elementwise.cu', 'cast_to_bf16', { grid: [vectorBlocks(size)], block: THREADS }, [
-        pointer(to),
-        pointer(from),
-        i64(size),
-      ]);
-    else
-      this.launch('elementwise.cu', 'copy_cast', { grid: [spread(size)], block: THREADS }, [
-        pointer(to),
-        i32(TYPE_CODE[toType]),
-        pointer(from),
-        i32(TYPE_CODE[fromType]),
-        i64(size),
-      ]);
   }
 
   cast(tensor: TensorInfo, type: StorageType, dtype: DataType): TensorInfo {
     const entry = this.entry(tensor);
     const out = this.make(tensor.shape, type, dtype);
-    this.castInto(this.address(out), type, entry.address, entry.type, entry.size);
+    castInto(this, this.address(out), type, entry.address, entry.type, entry.size);
     return out;
   }
 
@@ -412,21 +320,7 @@ export class CudaBackend extends KernelBackend {
   }
 
   function(file: string, name: string, defines: readonly string[] = []): CudaFunction {
-    const unit = [file, ...defines].join('|');
-    const key = `${unit}:${name}`;
-    let found = this.functions.get(key);
-    if (!found) {
-      let module = this.modules.get(unit);
-      if (module === undefined) {
-        module = this.driver.loadModule(
-          compileKernels(file, architecture(this.driver.computeCapability, this.hopper), defines),
-        );
-        this.modules.set(unit, module);
-      }
-      found = this.driver.getFunction(module, name);
-      this.functions.set(key, found);
-    }
-    return found;
+    return this.modules.function(file, name, defines);
   }
 
   /** Runs `body` with temporary device memory that is given back, in stream order, when it returns. */

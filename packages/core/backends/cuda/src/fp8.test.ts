@@ -1,7 +1,9 @@
 // Matmuls of eight bits on a device of host memory (host_device.fixture.ts): which are made so, over what, and when weights are made anew.
+
 import { seededRandom } from '@stickbreaking/base';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import { castInto } from './casts.js';
 import { attachEight } from './fp8.js';
 import type { HostDevice } from './host_device.fixture.js';
 import { hostMatrices, type Rows, times, turned } from './host_matrices.fixture.js';
@@ -72,7 +74,7 @@ it('makes weights anew after an update alone', () => {
   run();
   expect(entry.eightWeight).toBe(kept);
   // As AdamW does it: in place, its copy with it.
-  backend.castInto(entry.copy!, 'bf16', backend.stored(other).address, 'f32', 16 * 32);
+  castInto(backend, entry.copy!, 'bf16', backend.stored(other).address, 'f32', 16 * 32);
   entry.updates = (entry.updates ?? 0) + 1;
   near(run(), times(x, turned(after)));
   expect(entry.eightWeight!.address).toBe(kept!.address);

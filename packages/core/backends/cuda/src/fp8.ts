@@ -6,6 +6,7 @@
  */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from './backend.js';
+import { releaseEightWeight } from './entry_memory.js';
 import { CudaError } from './errors.js';
 import { ROW_THREADS, VECTOR, WEIGHT_SIDE } from './kernel_interface.js';
 import { i32, i64, pointer } from './launch.js';
@@ -101,7 +102,7 @@ export function eightWeight(backend: CudaBackend, weights: readonly TensorInfo[]
   if (kept && sameWeights && kept.of.every(({ entry, updates }) => updates === (entry.updates ?? 0))) return kept;
   const { rows, columns, stride, address } = matrix;
   const [byRow, byColumn] = [layOut(rows, columns), layOut(columns, rows)];
-  if (kept && !sameWeights) backend.releaseEightWeight(first);
+  if (kept && !sameWeights) releaseEightWeight(backend.driver, first);
   const memory = first.eightWeight?.address ?? backend.driver.allocate(byRow.bytes + byColumn.bytes);
   const made: EightWeight = {
     address: memory,

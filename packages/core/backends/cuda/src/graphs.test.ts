@@ -3,7 +3,8 @@ import '@tensorflow/tfjs-backend-cpu';
 import { type Tensor, type Tensor1D, tensor1d } from '@tensorflow/tfjs-core';
 import { expect, it } from 'vitest';
 import { type Arena, NotRecordable } from './arena.js';
-import { Graphs, paddedStep } from './graphs.js';
+import { paddedStep } from './decode_step.js';
+import { Graphs } from './graphs.js';
 import type { Entry } from './storage.js';
 
 function setUp() {

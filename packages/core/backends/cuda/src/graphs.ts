@@ -3,7 +3,6 @@
  * writes the same addresses every time, so what it makes lies in an arena of its own, what changes from step to step is uploaded
  * to places that stay, and a step is recorded anew when a tensor that it read has moved.
  */
-import type { DecodeStep } from '@stickbreaking/core/backend';
 import { engine, type Tensor, type Tensor1D, type TensorInfo, util } from '@tensorflow/tfjs-core';
 import { ARENA_BYTES, Arena, NotRecordable } from './arena.js';
 import type { CudaDriver } from './driver.js';
@@ -124,18 +123,4 @@ export class Graphs {
       driver.call('cuGraphDestroy', graph);
     }
   }
-}
-
-/** With rows that have no document behind, so that few numbers of rows are recorded as documents come and go. */
-export function paddedStep(step: DecodeStep): DecodeStep {
-  const rows = step.tokens.length;
-  const count = rows <= 2 ? rows : rows <= 4 ? 4 : Math.ceil(rows / 8) * 8;
-  if (count === rows) return step;
-  const padded = (values: Int32Array) => {
-    const all = new Int32Array((values.length / rows) * count);
-    all.set(values);
-    return all;
-  };
-  const { owner, tokens, lengths, table } = step;
-  return { owner, tokens: padded(tokens), lengths: padded(lengths), table: padded(table) };
 }

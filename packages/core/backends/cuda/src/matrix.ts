@@ -1,6 +1,7 @@
 /** Matrices as the matmuls see them: where they lie, padded or side by side (rows.ts). */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from './backend.js';
+import { releaseCopies } from './entry_memory.js';
 import type { Extent, Matrix, Rows } from './rows.js';
 import { SharedMemory } from './shared_memory.js';
 import { BYTES, type Entry, elementsOf } from './storage.js';
@@ -140,7 +141,7 @@ export function copiesBelow(backend: CudaBackend, weights: readonly TensorInfo[]
     const memory = new SharedMemory(backend.driver, elements * BYTES.bf16, all.length);
     let { address } = memory;
     for (const { entry } of all) {
-      backend.releaseCopy(entry);
+      releaseCopies(backend.driver, entry);
       backend.copyTo(entry, address);
       entry.copyMemory = memory;
       address += elementsOf(entry) * BYTES.bf16;

@@ -1,5 +1,4 @@
 /** Chooses the attention kernels: the fused ones, or matmuls for larger head dimensions. */
-
 import { type KernelInputs, runReference, type SoftmaxAttributes } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';
 import type { CudaKernel, CudaKernels } from './define.js';

@@ -1,5 +1,4 @@
 /** Softmax attention with FIRE's bias: its network is evaluated on the blocks of logits of plain_attention.ts. */
-
 import type { KernelInputs } from '@stickbreaking/core/backend';
 import type { CudaBackend } from '../backend.js';
 import { MOST_UNITS, THREADS } from '../kernel_interface.js';

@@ -2,7 +2,6 @@
  * FIRE's bias for the fused kernels: piecewise linear in the network's one input, so a table of knots and lines made once
  * a call takes the network's place (fire_table.cuh), and sums by segment become the gradients of its parameters.
  */
-
 import { fireInputsOf, type KernelInputs, type SoftmaxAttributes } from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';

@@ -3,7 +3,6 @@
  * logits never leave the chip, memory is linear in the number of tokens, results are the same in every run. Hopper has its
  * own matrix instructions, larger blocks and a backward in one kernel; other GPUs get the same kernels with `mma.sync`.
  */
-
 import type {
   KernelInputs,
   KernelOutputs,

@@ -1,5 +1,4 @@
 /** One call of the fused attention kernels: what they read and write, how they are launched. */
-
 import type {
   KernelInputs,
   RotaryAttributes,
@@ -8,6 +7,7 @@ import type {
 } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
+import { copyRows } from '../casts.js';
 import { spread } from '../grids.js';
 import { ATTENTION, THREADS, TILE_ROWS } from '../kernel_interface.js';
 import { type Argument, f32, i32, i64, pointer } from '../launch.js';
@@ -177,7 +177,7 @@ export class FlashCall {
       { address: to, columns: toWidth },
       { address: from, columns: fromWidth, stride: fromWidth },
     ];
-    this.backend.copyRows({ ...target, rows }, { ...source, rows }, 'bf16');
+    copyRows(this.backend, { ...target, rows }, { ...source, rows }, 'bf16');
   }
 
   /** The cosines and sines of a rotary embedding, which the kernels turn back by. */

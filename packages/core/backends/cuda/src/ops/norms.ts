@@ -1,8 +1,8 @@
 /** Norms over rows, alone and with the residual connection before them, and over heads. */
-
 import type { KernelAttributes, KernelInputs, KernelOutputs, MatmulPrecision } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
+import { releaseRest } from '../entry_memory.js';
 import { vectorBlocks, warpBlocks } from '../grids.js';
 import { THREADS, VECTOR } from '../kernel_interface.js';
 import { f32, i32, i64, pointer } from '../launch.js';
@@ -58,7 +58,7 @@ function normalise(
       ...eightArguments(eight),
     ]),
   );
-  if (consumed) backend.releaseRest(backend.stored(x));
+  if (consumed) releaseRest(backend.driver, backend.stored(x));
   return { sum, y, inverseRms };
 }
 

@@ -1,6 +1,8 @@
 /** AdamW over all parameters in one launch, from a table of addresses. */
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
+import { castInto } from '../casts.js';
+import { releaseCopies } from '../entry_memory.js';
 import { ADAMW_ELEMENTS, PARAMETER, THREADS } from '../kernel_interface.js';
 import { f32, i32, pointer } from '../launch.js';
 import { flatEntry } from '../matrix.js';
@@ -13,7 +15,7 @@ function keepAs(backend: CudaBackend, tensor: TensorInfo, type: 'f32' | 'bf16'):
   if (entry.type === type) return;
   const other = inType(backend, tensor, type);
   const made = backend.stored(other);
-  backend.releaseCopy(entry);
+  releaseCopies(backend.driver, entry);
   const { address, memory, rows } = entry;
   Object.assign(entry, { address: made.address, type, rows: made.rows, memory: undefined });
   Object.assign(made, { address, memory, rows });
@@ -25,7 +27,7 @@ function inType(backend: CudaBackend, tensor: TensorInfo, type: 'f32' | 'bf16'):
   const entry = flatEntry(backend, tensor);
   const elements = elementsOf(entry);
   const address = backend.driver.allocate(elements * BYTES[type]);
-  backend.castInto(address, type, entry.address, entry.type, elements);
+  castInto(backend, address, type, entry.address, entry.type, elements);
   return backend.place({ shape: tensor.shape, type, address, ...(entry.rows ? { rows: entry.rows } : {}) });
 }
 

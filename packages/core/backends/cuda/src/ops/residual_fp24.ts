@@ -6,6 +6,7 @@
 import type { KernelAttributes, KernelInputs } from '@stickbreaking/core/backend';
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
+import { releaseRest } from '../entry_memory.js';
 import { vectorBlocks } from '../grids.js';
 import { THREADS } from '../kernel_interface.js';
 import { f32, i32, i64, pointer } from '../launch.js';
@@ -49,7 +50,7 @@ export function addFp24(
     ...[y, x, branch].flatMap((one) => wide(backend, one)),
     ...[f32(multiplier), i64(n)],
   ]);
-  if (consumed) backend.releaseRest(backend.stored(x));
+  if (consumed) releaseRest(backend.driver, backend.stored(x));
   return y;
 }
 

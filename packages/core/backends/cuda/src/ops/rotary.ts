@@ -2,7 +2,6 @@
  * Rotary embedding. Every layer of a step rotates by the same angles, forward and back, so their cosines and sines are
  * computed once and stay on the GPU until others replace them.
  */
-
 import { type RotaryAttributes, type RowPositions, sameValues } from '@stickbreaking/core/backend';
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import { NotRecordable } from '../arena.js';

@@ -5,6 +5,7 @@
  * all of them.
  */
 import { engine, keep, type Tensor } from '@tensorflow/tfjs-core';
+import { castTo, copyRows } from '../casts.js';
 import { SharedMemory } from '../shared_memory.js';
 import { BYTES, type Entry } from '../storage.js';
 import type { Gpus } from './gpus.js';
@@ -169,7 +170,7 @@ export class GradientBuckets {
       driver.call('cuMemsetD8Async', address, 0, size * BYTES.f32, driver.stream);
       const length = size / communicator.size;
       const own = address + communicator.rank * length * BYTES.f32;
-      backend.castTo({ address: own, type: 'f32' }, { address: part.address, type: 'f32' }, length);
+      castTo(backend, { address: own, type: 'f32' }, { address: part.address, type: 'f32' }, length);
     }
     for (const [name, entry] of entries) {
       entry.address = address + this.sharing.matrices.get(name)!.offset * BYTES.f32;
@@ -195,7 +196,8 @@ export class GradientBuckets {
       const { stride, width, count } = matrix.rows ?? { stride: columns, width: columns, count: 0 };
       const entry = backend.entry(gradient);
       const rows = entry.size / columns;
-      backend.copyRows(
+      copyRows(
+        backend,
         { address, columns: Math.max(stride, width), rows: Math.max(rows, count) },
         { address: entry.address, columns, rows, stride: columns },
         'f32',
@@ -233,7 +235,7 @@ export class GradientBuckets {
     for (const [name, { offset, elements }] of this.vectors) {
       const gradient = gradients.get(name);
       const to = address + offset * BYTES.f32;
-      if (gradient) backend.castTo({ address: to, type: 'f32' }, backend.entry(gradient), elements);
+      if (gradient) castTo(backend, { address: to, type: 'f32' }, backend.entry(gradient), elements);
     }
   }
 

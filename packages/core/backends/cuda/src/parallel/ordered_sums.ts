@@ -2,7 +2,6 @@
  * Sums over micro-batches in the order of these, whichever process worked on one: what each process has of a bucket is
  * sent to whom it belongs to as it is, who adds. A ring of processes adds in an order of its own for every number of them.
  */
-
 import { spread } from '../grids.js';
 import { SUM_VECTOR, THREADS } from '../kernel_interface.js';
 import { i32, i64, pointer } from '../launch.js';

@@ -1,6 +1,8 @@
 // Weights shared by two processes, each on a device of host memory: a collective happens once both have asked for it.
+
 import { registerBackend, setBackend, type Tensor, tensor, type Variable, variable } from '@tensorflow/tfjs-core';
 import { describe, expect, it } from 'vitest';
+import { castTo } from '../casts.js';
 import { HostDevice } from '../host_device.fixture.js';
 import { Gpus } from './gpus.js';
 import type { Communicator } from './nccl.js';
@@ -320,7 +322,8 @@ describe('weights shared by two processes', () => {
           const { buffer, byteOffset } = device.memory(entry.address, one.size * 4);
           const part = new Float32Array(buffer, byteOffset, one.size);
           part.set(part.map((x) => x + 1));
-          device.backend.castTo(
+          castTo(
+            device.backend,
             { address: entry.copy ?? entry.address, type: entry.copy ? 'bf16' : 'f32' },
             entry,
             one.size,

@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OutOfMemoryError } from '@stickbreaking/base';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { castTo } from '../casts.js';
 import { BYTES, type Entry } from '../storage.js';
 import type { Gpus } from './gpus.js';
 import { type Matrix, rangeWithoutPadding, type Sharing } from './layout.js';
@@ -61,7 +62,7 @@ export class Snapshot {
     if (copy === undefined) return;
     let address = copy;
     for (const part of this.parts) {
-      backend.castTo({ address, type: 'f32' }, part.source, part.length);
+      castTo(backend, { address, type: 'f32' }, part.source, part.length);
       part.source = { address, type: 'f32' };
       address += part.length * BYTES.f32;
     }
@@ -89,7 +90,7 @@ export class Snapshot {
         const count = Math.min(PIECE, length - start);
         let address = source.address + start * BYTES[source.type];
         if (!this.isCopy) {
-          backend.castTo({ address: this.memory, type: 'f32' }, { address, type: source.type }, count);
+          castTo(backend, { address: this.memory, type: 'f32' }, { address, type: source.type }, count);
           address = this.memory;
           driver.recordEvent(event);
           driver.waitEvent(event, stream);

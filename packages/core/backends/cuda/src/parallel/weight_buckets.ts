@@ -4,6 +4,8 @@
  * a forward or a backward comes to it, one layer ahead, and given back behind it (ZeRO-3).
  */
 import { engine, keep, type Variable, variable } from '@tensorflow/tfjs-core';
+import { castTo } from '../casts.js';
+import { releaseCopies, releaseMemory } from '../entry_memory.js';
 import { SharedMemory } from '../shared_memory.js';
 import { BYTES, type Entry } from '../storage.js';
 import type { Gpus } from './gpus.js';
@@ -56,17 +58,17 @@ export class WeightBuckets {
         const entry = backend.stored(this.parameters.get(name)!);
         const slice = this.sharing.slices.find((one) => one.name === name);
         const address = memory.address + offset * BYTES.bf16;
-        backend.castTo({ address, type: 'bf16' }, entry, elements);
+        castTo(backend, { address, type: 'bf16' }, entry, elements);
         if (slice) owned.set(name, this.slice(slice, entry));
-        backend.releaseCopy(entry);
-        backend.releaseMemory(entry);
+        releaseCopies(backend.driver, entry);
+        releaseMemory(backend.driver, entry);
         Object.assign(entry, { address, type: 'bf16', memory });
       }
       if (!part) return;
       const { rank, size: processes } = this.gpus.communicator;
       const length = size / processes;
       const own = memory.address + rank * length * BYTES.bf16;
-      backend.castTo({ address: part.address, type: 'bf16' }, { address: own, type: 'bf16' }, length);
+      castTo(backend, { address: part.address, type: 'bf16' }, { address: own, type: 'bf16' }, length);
       this.leave(index);
     });
     return owned;
@@ -79,7 +81,7 @@ export class WeightBuckets {
       throw new Error('a matrix is to be shared out before anything has changed how it is stored');
     const info = backend.make([1, length], 'f32');
     const entry = backend.stored(info);
-    backend.castTo(entry, { address: matrix.address + offset * BYTES.f32, type: 'f32' }, length);
+    castTo(backend, entry, { address: matrix.address + offset * BYTES.f32, type: 'f32' }, length);
     const { memory, part } = this.all[bucket]!;
     const own = (this.sharing.buckets[bucket]!.size / communicator.size) * communicator.rank;
     entry.copyMemory = part ?? memory;
