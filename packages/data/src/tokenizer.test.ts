@@ -249,7 +249,7 @@ describe('sb-tokenizer refuses in one line, before it writes', () => {
     const code = await main(['trian', '--data', source.path]);
     const text = written.mock.calls.join('');
     written.mockRestore();
-    expect([code, text]).toEqual([2, 'Unknown argument: trian; did you mean train? (see --help)\n']);
+    expect([code, text]).toEqual([2, 'Unknown command: trian; did you mean train? (see --help)\n']);
   });
 
   test.each([

@@ -30,6 +30,7 @@ import { writeReport } from './report/report.js';
 import { lengthsBlocks } from './results/lengths_blocks.js';
 import { BATCH_TOKENS, type LengthResult, scorerOf } from './scoring.js';
 import { evaluateStream } from './stream.js';
+import { suiteCommands } from './suite_cli.js';
 import { formatTable } from './table.js';
 import { asksForTasks, main as tasksMain } from './tasks_cli.js';
 import { readText } from './text.js';
@@ -113,6 +114,7 @@ export function main(argv: string[]): Promise<number> {
         .option('tokens', { type: 'number', default: 48, describe: 'attention: draw this many tokens at most' })
         .option('pictures', { type: 'string', describe: 'attention: write each picture as SVG here too' }) as never,
     (args) => (args.attention ? attention(args) : evaluate(args)),
+    suiteCommands,
   );
 }
 

@@ -23,7 +23,6 @@ export function compareMain(argv: string[]): Promise<number> {
               .positional('first', { type: 'string', describe: 'samples_<task>_<time>.jsonl, or a folder of them' })
               .positional('second', { type: 'string', describe: 'the same of another model, or of another program' }),
         )
-        .demandCommand(1, 'Name a command: compare.')
         .option('report', { type: 'string', describe: 'write the comparison as an HTML file' })
         .options(jsonOption) as never,
     async ({ first, second, json, report }) => {

@@ -1,6 +1,7 @@
 /** sb-eval tasks and sb-eval score: what the suite has, and saved answers scored again. */
 import { alignColumns, shown, UserError } from '@stickbreaking/base';
-import { jsonOption, printJson, runCommand, withHeading } from '@stickbreaking/base/node';
+import { jsonOption, type OtherCommands, printJson, runCommand, withHeading } from '@stickbreaking/base/node';
+import { compareMain } from './compare_cli.js';
 import { parseLengths } from './lengths.js';
 import { readSamples, scoreSamples } from './results/samples.js';
 import { type RulerForm, rulerForms } from './ruler/context.js';
@@ -71,7 +72,7 @@ export const suiteFrom = (args: SuiteArguments): Suite => {
 };
 
 /** sb-eval tasks */
-export function listMain(argv: string[]): Promise<number> {
+function listMain(argv: string[]): Promise<number> {
   return runCommand<ListArguments>(
     argv,
     (parser) =>
@@ -112,7 +113,7 @@ function described(task: TaskDefinition) {
 }
 
 /** sb-eval score */
-export function scoreMain(argv: string[]): Promise<number> {
+function scoreMain(argv: string[]): Promise<number> {
   return runCommand<ListArguments & { files: string[] }>(
     argv,
     (parser) =>
@@ -160,3 +161,10 @@ export function scoreMain(argv: string[]): Promise<number> {
     },
   );
 }
+
+/** What sb-eval has beside evaluating a checkpoint. */
+export const suiteCommands: OtherCommands = {
+  tasks: listMain,
+  score: (argv) => scoreMain(['score', ...argv]),
+  compare: (argv) => compareMain(['compare', ...argv]),
+};

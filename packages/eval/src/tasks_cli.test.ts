@@ -433,6 +433,19 @@ describe('sb-eval --report and compare', () => {
 });
 
 describe('sb-eval tasks and score', () => {
+  it.each([
+    ['comapre a b', 'Unknown command: comapre; did you mean compare?'],
+    ['--json socre a', 'Unknown command: socre; did you mean score?'],
+    ['--tasks arc_easy scor', 'Unknown command: scor; did you mean score?'],
+    ['--math-equal-strings score none.jsonl', 'cannot read none.jsonl'],
+    ['--json compare none.jsonl other.jsonl', 'cannot read none.jsonl'],
+  ])('a command after options is found, and one that is misspelt named: %s', async (line, message) => {
+    const { code, stdout, stderr } = await run(...line.split(' '));
+    expect([code, stdout]).toEqual([/see --help/.test(stderr) ? 2 : 1, '']);
+    expect(stderr).toContain(message);
+    expect(stderr).toMatch(/^[^\n]*\n$/);
+  });
+
   it('list tasks and groups', async () => {
     const { code, stdout } = await run('tasks');
     expect(code).toBe(0);

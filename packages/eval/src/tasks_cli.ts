@@ -11,7 +11,6 @@ import {
 import { selectBackend } from '@stickbreaking/core';
 import { specialTokensFrom } from '@stickbreaking/data';
 import { hashOfModel, type OpenedCheckpoint, openCheckpoint } from './checkpoint.js';
-import { compareMain } from './compare_cli.js';
 import { dataDirectory, resolvedTasks } from './evaluator.js';
 import { checkMemory } from './memory.js';
 import { writeReport } from './report/report.js';
@@ -26,7 +25,7 @@ import { gpusAsked, ownPart, type Part, partFile, runParts } from './runner/part
 import { runTasks, type TaskOutcome } from './runner/run.js';
 import { parseGenerationSettings, parseSamples } from './runner/settings.js';
 import { putsBos, type TokenRules } from './runner/tokens.js';
-import { listMain, scoreMain, suiteFrom } from './suite_cli.js';
+import { suiteCommands, suiteFrom } from './suite_cli.js';
 import { numFewshotOf } from './tasks/build.js';
 import type { TaskDefinition } from './tasks/definition.js';
 import type { ResolvedTasks } from './tasks/resolve.js';
@@ -35,22 +34,17 @@ import { type TaskArguments as Arguments, checkTaskArguments, taskOptions } from
 
 /** Whether the arguments ask for tasks rather than for perplexity by length. */
 export function asksForTasks(argv: readonly string[]): boolean {
-  return (
-    ['tasks', 'score', 'compare'].includes(argv[0] ?? '') ||
-    argv.some((one) => one === '--tasks' || one.startsWith('--tasks='))
-  );
+  return argv.some((one) => one === '--tasks' || one.startsWith('--tasks='));
 }
 
 export function main(argv: string[]): Promise<number> {
   // Not a task by the name of --help.
   if (argv.join(' ') === '--tasks --help') return main(['--help']);
-  if (argv[0] === 'tasks') return listMain(argv.slice(1));
-  if (argv[0] === 'score') return scoreMain(argv);
-  if (argv[0] === 'compare') return compareMain(argv);
   return runCommand<Arguments>(
     argv,
     (parser) => taskOptions(parser) as never,
     (args) => evaluate(args, argv),
+    suiteCommands,
   );
 }
 

@@ -147,6 +147,112 @@ describe('a command that has commands', () => {
   });
 });
 
+describe('the command in a line', () => {
+  const call = (...argv: string[]) =>
+    runCommand<Record<string, unknown> & { _: string[] }>(
+      argv,
+      (parser) =>
+        parser
+          .scriptName('sb-test')
+          .command('train', 'Train', (command) =>
+            command.options({
+              data: { type: 'string', array: true, demandOption: true },
+              size: { type: 'number' },
+              output: { type: 'string' },
+              json: { type: 'boolean' },
+            }),
+          )
+          .command('shrink', 'Shrink', (command) =>
+            command.options({ input: { type: 'string' }, json: { type: 'boolean' } }),
+          ) as never,
+      async ({ _: [name], data, size, json, input }) => {
+        stdout += JSON.stringify([name, data, size, json, input]);
+      },
+    );
+
+  it.each([
+    [
+      ['train', '--data', 'x'],
+      ['train', ['x'], null, null, null],
+    ],
+    [
+      ['--data', 'x', '--json', 'train'],
+      ['train', ['x'], null, true, null],
+    ],
+    [
+      ['--json', 'train', '--data', 'x', 'y'],
+      ['train', ['x', 'y'], null, true, null],
+    ],
+    [
+      ['--size', '-3', 'train', '--data', 'x'],
+      ['train', ['x'], -3, null, null],
+    ],
+    [
+      ['--data', 'x', 'y', 'train'],
+      ['train', ['x', 'y'], null, null, null],
+    ],
+    [
+      ['--data', 'shrink', '--size=3', 'train'],
+      ['train', ['shrink'], 3, null, null],
+    ],
+    [
+      ['train', '--data', 'x', 'shrink'],
+      ['train', ['x', 'shrink'], null, null, null],
+    ],
+    [
+      ['--input', 'train', 'shrink'],
+      ['shrink', null, null, null, 'train'],
+    ],
+  ])('may follow its options: %j', async (argv, expected) => {
+    expect(await call(...argv), stderr).toBe(EXIT.done);
+    expect(JSON.parse(stdout)).toEqual(expected);
+  });
+
+  it.each([
+    [['trian'], /Unknown command: trian; did you mean train\?/],
+    [['trian', '--data', 'x'], /Unknown command: trian; did you mean train\?/],
+    [['--data', 'x', 'trian'], /Unknown command: trian; did you mean train\?/],
+    [['--data', 'x', '--size', '3', 'Trian', '--output', 'y'], /Unknown command: Trian; did you mean train\?/],
+    [['--json', 'trian', '--data', 'x'], /Unknown command: trian; did you mean train\?/],
+    [['--siz', '3', '--json', 'shrnk'], /Unknown command: shrnk; did you mean shrink\?/],
+    [['--siz', 'trian'], /Unknown command: trian; did you mean train\?/],
+    [['--input', 'train', 'shrik'], /Unknown command: shrik; did you mean shrink\?/],
+    [['evaluate', '--json'], /Unknown command: evaluate; expected train, shrink /],
+    [['x', 'train'], /Unknown command: x; expected train, shrink /],
+    [['--data', 'x'], /Name a command: train, shrink\./],
+    [['--data', 'x', 'y.txt'], /Name a command: train, shrink\./],
+    [['--input', 'train'], /Name a command: train, shrink\./],
+    [['--data', 'x', '--', 'train'], /Name a command: train, shrink\./],
+    [['--trian'], /Unknown argument: trian; did you mean train\?/],
+    [['train', '--dta', 'x'], /Unknown argument: dta; did you mean --data\?/],
+  ])('is named where it is wrong, and not its options: %j', async (argv, message) => {
+    expect(await call(...argv)).toBe(EXIT.usage);
+    expect([stdout, stderr]).toEqual(['', expect.stringMatching(message)]);
+    expect(stderr.split('\n')).toHaveLength(2);
+  });
+
+  it('may be one that reads the rest of the line itself', async () => {
+    const rest = vi.fn(async () => EXIT.done);
+    const evaluate = (...argv: string[]) =>
+      runCommand<{ json?: boolean }>(
+        argv,
+        (parser) => parser.scriptName('sb-test').option('json', { type: 'boolean' }) as never,
+        async ({ json }) => {
+          stdout += json;
+        },
+        { compare: rest },
+      );
+    expect(await evaluate('--json', 'compare', 'a', '--other')).toBe(EXIT.done);
+    expect(rest.mock.calls).toEqual([[['--json', 'a', '--other']]]);
+    expect(await evaluate('comapre', 'a')).toBe(EXIT.usage);
+    expect(stderr).toMatch(/Unknown command: comapre; did you mean compare\?/);
+    expect(await evaluate('a', 'compare')).toBe(EXIT.usage);
+    expect(stderr).toMatch(/Unknown arguments: a, compare/);
+    expect(await evaluate('--json')).toBe(EXIT.done);
+    expect([stdout, rest.mock.calls.length]).toEqual(['true', 1]);
+  });
+});
+
 describe('the end of a command', () => {
   it('answers --version', async () => {
     expect((await run(['--version'])).code).toBe(EXIT.done);

@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path';
 import yargs, { type Argv } from 'yargs';
 import { actionOf, explainSystemError, UserError } from '../errors.js';
 import { EXIT } from '../exit_codes.js';
-import { oneLine } from '../shown.js';
+import { oneLine, shown } from '../shown.js';
 import { VERSION } from '../version.js';
 import { beforeDashes, misused, namesOf, type OptionKinds, putAway, reserved, unknownOption } from './as_typed.js';
 import { painted } from './colour.js';
@@ -12,18 +12,25 @@ import { checkDirectory } from './files.js';
 import { nearest } from './nearest.js';
 import { watchOutput } from './output.js';
 import { shutDebugger } from './signals.js';
+import { commandInLine, mergedKinds } from './sub_commands.js';
 
 /** How every command reads its line: digits stay as they are typed, and `--name.x` is no part of `--name`. */
 export const parsing = { 'parse-positional-numbers': false, 'dot-notation': false } as const;
 
+/** Commands that read the rest of the line themselves, by their names. */
+export type OtherCommands = Readonly<Record<string, (argv: string[]) => Promise<number>>>;
+
 /**
  * Parses `argv` and runs the command, which may give an exit code. A user's mistake is its message on stderr, alone, and
  * the error's exit code; a fault of the program is told as such, with its stack. `EXIT` has the codes.
+ *
+ * @param others called where the line names one of them, before its options or after; it takes no other words
  */
 export async function runCommand<Args>(
   argv: string[],
   define: (parser: Argv) => Argv<Args>,
   run: (args: Args) => Promise<unknown>,
+  others: OtherCommands = {},
 ): Promise<number> {
   watchOutput();
   shutDebugger();
@@ -40,21 +47,19 @@ export async function runCommand<Args>(
         .parserConfiguration(parsing)
         .fail((message, error) => {
           if (error && error.name !== 'YError') throw error;
-          throw new UsageError(
-            withSuggestion(
-              causeOf(restore(message ?? error.message), words, kindsNow(), commandsOf(parser)),
-              kindsNow(),
-              commandsOf(parser),
-            ),
-          );
+          const cause = causeOf(restore(message ?? error.message), words, kindsNow());
+          throw new UsageError(withSuggestion(cause, kindsNow(), commandsOf(parser)));
         }),
     );
     if (await completed(argv, parser)) return EXIT.done;
     const kindsNow = () => (parser as unknown as { getOptions(): OptionKinds }).getOptions();
     const kinds = kindsNow();
-    const misuse = misused(argv, kinds);
+    const line = withCommandFirst(argv, parser, kinds, Object.keys(others));
+    const other = others[line[0] ?? ''];
+    if (other) return await other(line.slice(1));
+    const misuse = misused(line, kinds);
     if (misuse) throw new UsageError(misuse);
-    const typed = putAway(argv, kinds);
+    const typed = putAway(line, kinds);
     restore = typed.restore;
     words = typed.argv;
     const taken = reserved(typed.argv);
@@ -66,7 +71,6 @@ export async function runCommand<Args>(
     parser.middleware(unsorted, true).check((values) => checkValues(values, kindsNow()), true);
     const args = (await parser.parseAsync(typed.argv)) as Args & { help?: boolean; version?: boolean };
     if (args.help || args.version) return EXIT.done;
-    checkCommand(args as { _?: unknown[] }, parser, beforeDashes(argv));
     const code = await run(args);
     return typeof code === 'number' ? code : EXIT.done;
   } catch (error) {
@@ -74,11 +78,8 @@ export async function runCommand<Args>(
   }
 }
 
-/** What is missing may be there, misspelt, and so may the command to which options belong: then that is the thing to say. */
-function causeOf(message: string, words: readonly string[], kinds: OptionKinds, commands: readonly string[]): string {
-  const [first] = words;
-  const isCommand = first === undefined || first.startsWith('-') || commands.includes(first);
-  if (commands.length > 0 && !isCommand && /^Unknown argument/.test(message)) return `Unknown argument: ${first}`;
+/** What is missing may be there, misspelt: then that is the thing to say. */
+function causeOf(message: string, words: readonly string[], kinds: OptionKinds): string {
   const unknown = /^(Missing required|Not enough)/.test(message) ? unknownOption(words, kinds) : undefined;
   return unknown === undefined ? message : `Unknown argument: ${unknown}`;
 }
@@ -104,12 +105,42 @@ function commandsOf(parser: Argv): string[] {
   return names.filter((name) => name !== 'completion');
 }
 
-/** Of a command that has commands one must have been named; what follows `--` names none. */
-function checkCommand({ _: words = [] }: { _?: unknown[] }, parser: Argv, before: readonly string[]): void {
+/** The options of one of them. */
+function kindsOfCommand(parser: Argv, name: string): OptionKinds {
+  interface Internal {
+    getInternalMethods(): {
+      getCommandInstance(): { getCommandHandlers(): Record<string, { builder: unknown }> };
+    };
+  }
+  const handlers = (parser as unknown as Internal).getInternalMethods().getCommandInstance().getCommandHandlers();
+  const { builder } = handlers[name]!;
+  const own = yargs();
+  if (typeof builder === 'function') builder(own);
+  return (own as unknown as { getOptions(): OptionKinds }).getOptions();
+}
+
+/**
+ * The line with its command in the first place, as it can only be read then: which words are values depends on the command.
+ *
+ * @param others those that need not be named
+ * @throws UsageError where one must be named, or may be misspelt
+ */
+function withCommandFirst(argv: string[], parser: Argv, kinds: OptionKinds, others: readonly string[]): string[] {
   const own = commandsOf(parser);
-  const named = String(words[0]);
-  if (own.length > 0 && !(own.includes(named) && before.includes(named)))
-    throw new UsageError(`Name a command: ${own.join(', ')}.`);
+  const all = [...own, ...others];
+  if (all.length === 0) return argv;
+  const merged = mergedKinds([kinds, ...own.map((name) => kindsOfCommand(parser, name))]);
+  const found = commandInLine(argv, all, merged);
+  if (found && 'at' in found) return [argv[found.at]!, ...argv.toSpliced(found.at, 1)];
+  const asksForHelp = beforeDashes(argv).some((word) => /^(--help|--version)$/.test(word));
+  if (asksForHelp) return argv;
+  if (found?.meant !== undefined)
+    throw new UsageError(`Unknown command: ${shown(found.misspelt)}; did you mean ${found.meant}?`);
+  if (own.length === 0) return argv;
+  if (found) throw new UsageError(`Unknown command: ${shown(found.misspelt)}; expected ${all.join(', ')}`);
+  // What looks like an option may be meant for one.
+  if (unknownOption(argv, merged) === undefined) throw new UsageError(`Name a command: ${own.join(', ')}.`);
+  return argv;
 }
 
 /** Prints the script for a shell's completion, or what that script asks for; nothing else of the command is run. */

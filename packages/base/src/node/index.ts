@@ -3,7 +3,7 @@ export { after } from './after.js';
 export { AppendFile } from './append_file.js';
 export { cacheDirectory, homeDirectory } from './cache_directory.js';
 export { type Coloured, painted, withHeading } from './colour.js';
-export { checkOutput, faultOf, parsing, runCommand } from './command.js';
+export { checkOutput, faultOf, type OtherCommands, parsing, runCommand } from './command.js';
 export {
   checkDirectory,
   makeDirectory,
