@@ -7,6 +7,7 @@ import { ByteWriter, parquetWriteBuffer } from 'hyparquet-writer';
 import { writePageHeader } from 'hyparquet-writer/src/datapage.js';
 import { writeMetadata } from 'hyparquet-writer/src/metadata.js';
 import { afterAll, describe, expect, test } from 'vitest';
+import { checkPages } from './parquet_pages.js';
 import { BY_BZIP2, BY_XZ, BY_ZSTD, forty, readTexts, refusal, testFolder } from './reading.fixture.js';
 
 const { write, remove } = testFolder('checksums');
@@ -64,7 +65,10 @@ describe('checksums', () => {
         const outcome = await readTexts({ path }).catch((error) => error);
         rmSync(path);
         if (Array.isArray(outcome)) expect(outcome, `byte ${at}, bit ${bit}`).toEqual(forty);
-        else expect(outcome, `byte ${at}, bit ${bit}`).toMatchObject({ name: 'UserError' });
+        else {
+          expect(outcome, `byte ${at}, bit ${bit}`).toMatchObject({ name: 'UserError' });
+          expect(outcome.message, `byte ${at}, bit ${bit}`).not.toMatch(/NaN|undefined/);
+        }
       }
     }
   }
@@ -80,6 +84,24 @@ describe('checksums', () => {
     const whole = parquet(forty);
     const footer = whole.length - 8 - whole.readUInt32LE(whole.length - 8);
     await everyFlip(whole, footer, whole.length);
+  });
+
+  test.each([
+    ['data_page_offset', "footer too little is said of column 'text'"],
+    ['total_compressed_size', "footer too little is said of column 'text'"],
+    ['num_values', "footer too little is said of column 'text'"],
+    ['all', "footer a group of rows has no column 'text'"],
+  ])("that are missing: a Parquet footer without a column's %s is refused", async (key, message) => {
+    const bytes = new Uint8Array(parquet(forty)).buffer;
+    const file = { byteLength: bytes.byteLength, slice: (start: number, end?: number) => bytes.slice(start, end) };
+    const [group] = parquetMetadata(bytes).row_groups;
+    await checkPages('a.parquet', file, group!, 'text');
+    const [chunk] = group!.columns;
+    if (key === 'all') delete chunk!.meta_data;
+    else delete (chunk!.meta_data as unknown as Record<string, unknown>)[key];
+    await expect(checkPages('a.parquet', file, group!, 'text')).rejects.toThrow(
+      `a.parquet: by the Parquet file's ${message}; the file is damaged, fetch it again.`,
+    );
   });
 
   test("of Parquet's pages find a flipped bit", async () => {

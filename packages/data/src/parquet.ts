@@ -87,6 +87,8 @@ async function readMetadata(path: string, file: AsyncBuffer): Promise<FileMetaDa
     throw new UserError(`${shown(path)}: the Parquet file is cut short (its footer is missing); fetch it again.`);
   }
   const metadata = await parquetMetadataAsync(file);
+  if (!metadata.schema.every(({ name }) => typeof name === 'string'))
+    throw new UserError(`${shown(path)}: the Parquet file is damaged (its schema has a column without a name).`);
   const rows = metadata.row_groups.reduce((sum, group) => sum + group.num_rows, 0n);
   if (rows !== metadata.num_rows) {
     throw new UserError(
@@ -126,7 +128,8 @@ async function damaged<T>(path: string, read: () => Promise<T>): Promise<T> {
     const told = explainSystemError(error, `cannot read ${shown(path)}`);
     if (told instanceof UserError) throw told;
     const reason = reasonIn(error);
-    const said = reason === undefined ? '' : ` (${reason})`;
+    // A value that was not there tells nobody anything.
+    const said = reason === undefined || /\b(NaN|undefined)\b/.test(reason) ? '' : ` (${reason})`;
     throw new UserError(`${shown(path)}: the Parquet file is damaged or cut short${said}.`, { cause: error });
   }
 }

@@ -12,10 +12,18 @@ type PageHeader = ReturnType<typeof parquetHeader>;
  * does not say what the reader goes by, which would then read on for ever.
  */
 export async function checkPages(path: string, file: AsyncBuffer, group: RowGroup, column: string): Promise<void> {
-  for (const { meta_data: chunk } of group.columns) {
-    if (chunk?.path_in_schema[0] !== column) continue;
-    const start = Number(chunk.dictionary_page_offset || chunk.data_page_offset);
-    const length = Number(chunk.total_compressed_size);
+  const chunks = group.columns.flatMap(({ meta_data: chunk }) => (chunk?.path_in_schema[0] === column ? [chunk] : []));
+  if (chunks.length === 0) throw footerFault(path, column, 'a group of rows has no column');
+  for (const chunk of chunks) {
+    const { data_page_offset, dictionary_page_offset = 0n, total_compressed_size, num_values } = chunk;
+    if (
+      ![data_page_offset, dictionary_page_offset, total_compressed_size, num_values].every(
+        (value) => typeof value === 'bigint',
+      )
+    )
+      throw footerFault(path, chunk.path_in_schema.join('.'), 'too little is said of column');
+    const start = Number(dictionary_page_offset || data_page_offset);
+    const length = Number(total_compressed_size);
     const fault = (at: number, what: string) =>
       new UserError(
         `${shown(path)}: the page at byte ${start + at} (column '${shown(chunk.path_in_schema.join('.'))}') ${what}; the file is damaged, fetch it again.`,
@@ -46,6 +54,11 @@ export async function checkPages(path: string, file: AsyncBuffer, group: RowGrou
   }
 }
 
+const footerFault = (path: string, column: string, what: string) =>
+  new UserError(
+    `${shown(path)}: by the Parquet file's footer ${what} '${shown(column)}'; the file is damaged, fetch it again.`,
+  );
+
 const isCount = (value: unknown) => Number.isInteger(value) && (value as number) >= 0;
 
 /** Whether a page's header has the fields that its kind requires, in their bounds. */
@@ -60,7 +73,7 @@ function isComplete(header: PageHeader): boolean {
   if (type !== 'DATA_PAGE_V2') return true;
   if (second === undefined || second.encoding === undefined) return false;
   const { num_values, num_nulls, num_rows } = second;
-  const levels = [second.definition_levels_byte_length, second.repetition_levels_byte_length ?? 0];
+  const levels = [second.definition_levels_byte_length, second.repetition_levels_byte_length];
   return (
     [num_values, num_nulls, num_rows, ...levels].every(isCount) &&
     num_nulls <= num_values &&
