@@ -11,37 +11,57 @@ __device__ __forceinline__ unsigned ordered(float x) {
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
+// The float that `ordered` made it of.
+__device__ __forceinline__ float disordered(unsigned x) { return __uint_as_float(x & 0x80000000u ? x ^ 0x80000000u : ~x); }
+
+// EACH: logits that a lane has, those of the experts lane + 32·s.
+template <int EACH>
+__device__ __forceinline__ void route(int* choices, float* gates, float* normaliser, const float* row, int experts, int active, int lane) {
+  unsigned left[EACH];  // 0: none, or chosen
+  float largest = -INFINITY, sum = 0.f;
+#pragma unroll
+  for (int s = 0; s < EACH; s++) {
+    const int e = lane + 32 * s;
+    const float x = e < experts ? row[e] : 0.f;
+    left[s] = e < experts ? ordered(x) : 0;
+    if (e < experts) largest = fmaxf(largest, x);
+  }
+  largest = warp_max(largest);
+#pragma unroll
+  for (int s = 0; s < EACH; s++)
+    if (lane + 32 * s < experts) sum += __expf(disordered(left[s]) - largest);
+  sum = warp_sum(sum);
+  if (lane == 0) *normaliser = largest + __logf(sum);
+  float total = 0.f;
+  for (int j = 0; j < active; j++) {
+    unsigned best = 0, at = experts;
+#pragma unroll
+    for (int s = 0; s < EACH; s++)
+      if (left[s] > best) best = left[s], at = lane + 32 * s;
+    const unsigned most = __reduce_max_sync(0xffffffffu, best);
+    at = __reduce_min_sync(0xffffffffu, best == most ? at : experts);
+#pragma unroll
+    for (int s = 0; s < EACH; s++)
+      if (at == lane + 32 * s) left[s] = 0;
+    const float power = __expf(disordered(most) - largest);
+    total += power;
+    if (j % 32 == lane) choices[j] = at, gates[j] = power;
+  }
+  // Each lane's own.
+  for (int j = lane; j < active; j += 32) gates[j] /= total;
+}
+
 // logits [tokens, experts]; choices, gates [tokens, active]: the largest logits, of equal ones the lower expert, and the softmax
 // over them; normaliser [tokens]: logSumExp over all experts.
-extern "C" __global__ void __launch_bounds__(ROUTE_TOKENS * 32)
+extern "C" __global__ void __launch_bounds__(ROUTE_TOKENS * 32, 4)
     mixture_route(int* choices, float* gates, float* normaliser, const float* logits, i64 tokens, int experts, int active) {
   const i64 token = (i64)blockIdx.x * ROUTE_TOKENS + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   if (token >= tokens) return;
-  const float* row = logits + token * experts;
-  float largest = -INFINITY, sum = 0.f;
-  for (int e = lane; e < experts; e += 32) largest = fmaxf(largest, row[e]);
-  largest = warp_max(largest);
-  for (int e = lane; e < experts; e += 32) sum += __expf(row[e] - largest);
-  sum = warp_sum(sum);
-  if (lane == 0) normaliser[token] = largest + __logf(sum);
-  unsigned taken = 0;  // bit s: the expert lane + 32·s
-  float total = 0.f;
-  for (int j = 0; j < active; j++) {
-    unsigned best = 0, at = experts;
-    for (int e = lane, s = 0; e < experts; e += 32, s++) {
-      const unsigned x = taken >> s & 1 ? 0 : ordered(row[e]);
-      if (x > best) best = x, at = e;
-    }
-    const unsigned most = __reduce_max_sync(0xffffffffu, best);
-    at = __reduce_min_sync(0xffffffffu, best == most ? at : experts);
-    if (at % 32 == lane) taken |= 1u << at / 32;
-    const float power = __expf(row[at] - largest);
-    total += power;
-    if (lane == 0) choices[token * active + j] = at, gates[token * active + j] = power;
-  }
-  __syncwarp();
-  for (int j = lane; j < active; j += 32) gates[token * active + j] /= total;
+  choices += token * active, gates += token * active, normaliser += token, logits += token * experts;
+  if (experts <= 64) route<2>(choices, gates, normaliser, logits, experts, active, lane);
+  else if (experts <= 256) route<8>(choices, gates, normaliser, logits, experts, active, lane);
+  else route<MOST_EXPERTS / 32>(choices, gates, normaliser, logits, experts, active, lane);
 }
 
 // logits [tokens, experts] = x·routerᵀ for few tokens, whose logits must not depend on how many there are; one warp each.
@@ -115,23 +135,51 @@ extern "C" __global__ void __launch_bounds__(MOST_EXPERTS) mixture_scan(int* off
   }
 }
 
+// f(which choice, its expert, how many of the 32 before it chose the same) of the choices from `begin` to `end`, 32 at a time; the
+// last of these adds them to the expert's count.
+template <class F>
+__device__ __forceinline__ void through(int* counts, const int* choices, int begin, int end, int lane, F f) {
+  for (int i = begin; i < end; i += 32) {
+    const bool any = i + lane < end;
+    const int e = any ? choices[i + lane] : -1;
+    const unsigned same = __match_any_sync(0xffffffffu, e);
+    const int before = __popc(same & ((1u << lane) - 1));
+    if (any) f(i + lane, e, before);
+    __syncwarp();
+    if (any && same >> lane == 1) counts[e] += before + 1;
+    __syncwarp();
+  }
+}
+
 // order [rows]: of each row which choice it is (token·active + place among the token's); place [rows]: of each choice which row.
-// Shared memory: a block's choices.
+// A warp has neighbouring choices, 32 at a time, and goes through them twice: to count, then to place them.
+// Shared memory [warps, experts]: how many of a warp's chose each expert, then where its next row is.
 extern "C" __global__ void mixture_place(int* order, int* place, const int* starts, const int* choices, i64 tokens, int experts,
                                          int active) {
-  extern __shared__ int own[];
+  extern __shared__ int counts[];
+  const int warp = threadIdx.x / 32, warps = blockDim.x / 32, lane = threadIdx.x % 32;
   const i64 first = (i64)blockIdx.x * MIXTURE_TOKENS * active;
   const int rows = (int)min((i64)MIXTURE_TOKENS * active, tokens * active - first);
-  for (int i = threadIdx.x; i < rows; i += blockDim.x) own[i] = choices[first + i];
+  const int each = (rows + blockDim.x - 1) / blockDim.x * 32, begin = warp * each, end = min(begin + each, rows);
+  int* mine = counts + warp * experts;
+  for (int i = threadIdx.x; i < warps * experts; i += blockDim.x) counts[i] = 0;
+  __syncthreads();
+  through(mine, choices + first, begin, end, lane, [](int, int, int) {});
   __syncthreads();
   for (int e = threadIdx.x; e < experts; e += blockDim.x) {
     int at = starts[(i64)e * gridDim.x + blockIdx.x];
-    for (int i = 0; i < rows; i++) {
-      if (own[i] != e) continue;
-      order[at] = (int)(first + i);
-      place[first + i] = at++;
+    for (int w = 0; w < warps; w++) {
+      const int count = counts[w * experts + e];
+      counts[w * experts + e] = at;
+      at += count;
     }
   }
+  __syncthreads();
+  through(mine, choices + first, begin, end, lane, [&](int i, int e, int before) {
+    const int at = mine[e] + before;
+    order[at] = (int)(first + i);
+    place[first + i] = at;
+  });
 }
 
 // rows [tokens·active, width]: each token's row to all of its places, so that it is read once; one warp a token.
@@ -205,7 +253,7 @@ extern "C" __global__ void mixture_combine(bf16* y, const bf16* rows, const int*
 
 // dLogits [tokens, experts], rows of `width`, zero beyond, from the gradients of the gates and of the two losses; one warp a
 // token. shares [parts, tokens·active]: what each tile of columns added to a gate's gradient, by row.
-extern "C" __global__ void __launch_bounds__(ROUTE_TOKENS * 32)
+extern "C" __global__ void __launch_bounds__(ROUTE_TOKENS * 32, 4)
     mixture_route_grad(bf16* dLogits, int width, const float* shares, int parts, const int* place, const float* gates,
                        const int* choices, const float* logits, const float* normaliser, const int* offsets, float balanceWeight,
                        float zWeight, i64 tokens, int experts, int active) {

@@ -166,7 +166,7 @@ function logitsOf(backend: CudaBackend, x: Matrix, router: Matrix, { tokens, wid
 /** Chooses each token's experts and places its rows. */
 function route(
   backend: CudaBackend,
-  { tokens, experts, active, rows }: Sizes,
+  { tokens, experts, active }: Sizes,
   { order, place, gates, normaliser, offsets }: Kept,
   tensors: { logits: TensorInfo; choices: TensorInfo; routing: TensorInfo },
 ): void {
@@ -192,11 +192,8 @@ function route(
     ]);
     launch('mixture_count', each, [counts, choices, ...chosen]);
     launch('mixture_scan', { grid: [1], block: ALL_THREADS }, [starts, counts, i32(blocks), i32(experts)]);
-    const shared = Math.min(rows, MIXTURE_TOKENS * active) * 4;
-    launch('mixture_place', { grid: [blocks], block: perExpert, shared }, [
-      ...[inOrder!, places!, counts, choices],
-      ...chosen,
-    ]);
+    const shared = (THREADS / 32) * experts * 4;
+    launch('mixture_place', { ...each, shared }, [...[inOrder!, places!, counts, choices], ...chosen]);
     launch('mixture_means', { grid: [blocks], block: perExpert }, [partial, logits, sums!, i64(tokens), i32(experts)]);
     launch('mixture_losses', { grid: [1], block: ALL_THREADS }, [routing, partial, starts, i32(blocks), ...chosen]);
   });
