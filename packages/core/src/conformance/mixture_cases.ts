@@ -31,6 +31,10 @@ export function mixtureCases(): ConformanceCase[] {
     mixtureCase([66, 8, 8, 24, 1]),
     mixtureCase([70, 72, 136, 3, 3], 'ties'),
     mixtureCase([150, 64, 40, 6, 2], 'one expert takes all'),
+    // More experts than a warp has threads, and more chosen ones.
+    mixtureCase([70, 16, 8, 72, 40]),
+    mixtureCase([67, 16, 8, 40, 36], 'ties'),
+    mixtureCase([66, 16, 8, 300, 3]),
     // Shares of the balance loss that are not these tokens'.
     mixtureCase([67, 33, 19, 5, 2], 'plain', [7, 0, 300, 1, 40]),
     mixtureCase([130, 40, 24, 8, 3], 'plain', [9, 2, 0, 4, 1, 70_000, 30, 5]),
