@@ -6,6 +6,7 @@ export { type AttentionReach, attentionReach } from './attention/attention_reach
 export { type AttentionConfig, attentionKind, contextReach } from './attention/index.js';
 export { type SequenceGroup, SHARED_BY, type SharedBy } from './attention/shared_sequence.js';
 export { isStickBreaking } from './attention/stick_breaking.js';
+export { ownTokens, scoredTokens, type TargetBatch, type TokenBatch } from './batch.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache, PAGE_TOKENS } from './cache.js';
 export { checkModelFiles, MODEL_FILE, resolveCheckpoint, saveConfig } from './checkpoint.js';
@@ -28,6 +29,7 @@ export {
   parseConfig,
 } from './config.js';
 export type { ContinuationScore, ScoreOptions } from './continuations.js';
+export type { ComputeOptions, ForwardOptions } from './decoder.js';
 export { routedExperts, usesCountsBefore } from './feed_forward/index.js';
 export { checkFinite } from './finite.js';
 export { BatchGenerator, type EndReason, type GenerationEvent } from './generation/batch_generator.js';
@@ -41,17 +43,9 @@ export { fetchCheckpoint } from './hub_checkpoint.js';
 export { IMPLIED_BY_MODEL } from './implied.js';
 export type { Recompute } from './layer.js';
 export { loadConfig } from './load_config.js';
+export type { LossAndGradients } from './loss.js';
 export { estimateMemory } from './memory.js';
-export {
-  type ComputeOptions,
-  type ForwardOptions,
-  LlamaModel,
-  type LossAndGradients,
-  ownTokens,
-  scoredTokens,
-  type TargetBatch,
-  type TokenBatch,
-} from './model.js';
+export { LlamaModel } from './model.js';
 export {
   countActiveParameters,
   countParameters,

@@ -1,6 +1,7 @@
 /** How far back a model looks, layer by layer: cheap enough to be taken at every validation. */
 import { tensor3d } from '@tensorflow/tfjs-core';
-import type { LlamaModel, TokenBatch } from '../model.js';
+import type { TokenBatch } from '../batch.js';
+import type { LlamaModel } from '../model.js';
 import type { ObservedAttention } from './attend.js';
 import { attentionKind } from './index.js';
 import { isStickBreaking } from './stick_breaking.js';

@@ -3,8 +3,9 @@
 import { selectBackend } from '@stickbreaking/core';
 import { type Tensor, tensor } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { ownTokens, type TokenBatch } from '../batch.js';
 import type { LlamaConfigInput } from '../config.js';
-import { LlamaModel, ownTokens, type TokenBatch } from '../model.js';
+import { LlamaModel } from '../model.js';
 import type { SequenceGroup, SharedBy } from './shared_sequence.js';
 
 beforeAll(() => selectBackend('cpu'));
