@@ -3,17 +3,19 @@
 // Writes benchmarks/checkpoint.json.
 // Options: --config NAME (a run file, default 350m) --layers N (in place of its own) --pairs N --folder DIR (default: where
 // temporary files go)
+
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { median } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { LlamaModel, MODEL_FILE, OPTIMIZER_FILE, writeSafetensorsAsync } from '@stickbreaking/model';
 import { CheckpointStore, loadRunConfig, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import { timed } from './checkpoint/timed.mjs';
-import { machine, median, writeReport } from './measure.mjs';
+import { machine, writeReport } from './measure.mjs';
 
 const { values } = parseArgs({
   options: {

@@ -5,12 +5,11 @@
 // --attention stick-breaking|softmax+rope --config configs/1b.yaml --steps n --out folder
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { seededRandom } from '@stickbreaking/base';
+import { median, seededRandom } from '@stickbreaking/base';
 import { globalNorm } from '@stickbreaking/core';
 import { loadConfig, ownTokens, parseConfig } from '@stickbreaking/model';
 import * as tf from '@tensorflow/tfjs-core';
 import { byKernel, commandGiven, joinGpus, openGpu, timeLaunches } from './gpu.mjs';
-import { median } from './measure.mjs';
 import { noisyModel } from './noisy_model.mjs';
 
 const { values: o } = parseArgs({

@@ -7,18 +7,19 @@
 // --join folder,folder: no runs, but what earlier calls with other seeds or arms wrote there, together; of one folder, printed again
 // --float32 FILE: the losses in float32, read from that file, and the text's tokens from FILE.tokens; what is not there is computed,
 // no GPU needed, and written
+
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { median } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { openTokenizer, readDocuments } from '@stickbreaking/data';
 import { LlamaModel, parseConfig } from '@stickbreaking/model';
 import { train } from '@stickbreaking/train';
 import { commandGiven, openGpu } from './gpu.mjs';
-import { median } from './measure.mjs';
 
 const { values: o } = parseArgs({
   options: {

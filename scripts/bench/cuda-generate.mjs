@@ -4,11 +4,10 @@
 //   --quick (a prompt alone, and 64) --contexts 1024,8192,… (the cost of a token by context, and nothing else)
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { seededRandom } from '@stickbreaking/base';
+import { median, seededRandom } from '@stickbreaking/base';
 import { loadConfig, parseConfig } from '@stickbreaking/model';
 import { measureContexts } from './generate/contexts.mjs';
 import { byKernel, commandGiven, openGpu, timeLaunches } from './gpu.mjs';
-import { median } from './measure.mjs';
 import { noisyModel } from './noisy_model.mjs';
 
 const { values: o } = parseArgs({

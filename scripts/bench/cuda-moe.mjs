@@ -3,14 +3,15 @@
 // of CUDA events. Rows go to experts about evenly, then by Zipf's law with exponent 1/2.
 // `--pytorch [python3]` runs the layer by torch._grouped_mm in the same call; `--compile` compiles it too (half a minute).
 // Options: --tokens n --width n --units n --experts n --active n, --repeats n, --out folder.
+
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { median } from '@stickbreaking/base';
 import * as tf from '@tensorflow/tfjs-core';
 import { commandGiven, openGpu, timeLaunches } from './gpu.mjs';
-import { median } from './measure.mjs';
 
 const { values: o } = parseArgs({
   options: {

@@ -1,14 +1,15 @@
 // What block skipping saves on a trained model and real text: a forward and backward of the whole model over one document
 // of --length tokens, with and without it, the attention kernels timed apart.
 // Usage: node scripts/bench/cuda-skip.mjs --checkpoint DIR --data FILE [--length 16384] [--out folder]
+
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { median } from '@stickbreaking/base';
 import { openTokenizer, readDocuments } from '@stickbreaking/data';
 import { LlamaModel, resolveCheckpoint } from '@stickbreaking/model';
 import * as tf from '@tensorflow/tfjs-core';
 import { commandGiven, openGpu, timeLaunches } from './gpu.mjs';
-import { median } from './measure.mjs';
 
 const { values: o } = parseArgs({
   options: {

@@ -9,12 +9,11 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
-import { seededRandom } from '@stickbreaking/base';
+import { median, seededRandom } from '@stickbreaking/base';
 import { countActiveParameters, loadConfig, parseConfig, trainingFlopsPerToken } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
 import * as tf from '@tensorflow/tfjs-core';
 import { byKernel, commandGiven, joinGpus, openGpu, timeLaunches } from './gpu.mjs';
-import { median } from './measure.mjs';
 import { noisyModel } from './noisy_model.mjs';
 
 const { values: o } = parseArgs({

@@ -3,15 +3,16 @@
 // CUDA events.
 // `--pytorch [python3]` runs PyTorch's softmax attention (FlashAttention-2, cuDNN) in the same call and prints ratios.
 // Options: --only part of a shape's name, --repeats n, --out folder.
+
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { median } from '@stickbreaking/base';
 import { forgettingBias, ropeInverseFrequencies } from '@stickbreaking/core';
 import * as tf from '@tensorflow/tfjs-core';
 import { commandGiven, openGpu } from './gpu.mjs';
-import { median } from './measure.mjs';
 
 const { values: o } = parseArgs({
   options: {

@@ -4,16 +4,18 @@
 //   [--contexts 1024,4096 --checkpoint DIR[,DIR] --data FILE]   ms a token by context, of trained models
 //   [--agree 10000 --checkpoint DIR --data FILE]          sequences sampled alone and in batches: how many differ
 //   [--name generate]                                     benchmarks/NAME.json
+
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { median } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { openTokenizer, readDocuments } from '@stickbreaking/data';
 import { LlamaModel, loadConfig, resolveCheckpoint } from '@stickbreaking/model';
 import { measureAgreement } from './generate/agreement.mjs';
 import { measureContexts } from './generate/contexts.mjs';
-import { machine, median, writeReport } from './measure.mjs';
+import { machine, writeReport } from './measure.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const { values: o } = parseArgs({

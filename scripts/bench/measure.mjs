@@ -2,15 +2,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
+import { median } from '@stickbreaking/base';
 import * as tf from '@tensorflow/tfjs-core';
 
 const pause = 60;
-
-export function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const [lower, upper] = [sorted[(sorted.length - 1) >> 1], sorted[sorted.length >> 1]];
-  return (lower + upper) / 2;
-}
 
 /**
  * Milliseconds of several contenders, the median of their runs. They take turns of a few runs each, so that a machine

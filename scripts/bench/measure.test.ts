@@ -1,20 +1,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { median, takeTurns } from './measure.mjs';
+import { takeTurns } from './measure.mjs';
 
 afterEach(() => vi.restoreAllMocks());
-
-describe('median', () => {
-  it.each([
-    [[5], 5],
-    [[9, 1, 5], 5],
-    [[100, 2, 1, 3, 10], 3],
-    [[4, 1, 2, 3], 2.5],
-  ])('of %j is %d', (values, expected) => {
-    const given = [...values];
-    expect(median(values)).toBe(expected);
-    expect(values).toEqual(given);
-  });
-});
 
 describe('takeTurns', () => {
   it('gives each contender the median of its runs, the first of each turn not counted', async () => {

@@ -2,8 +2,8 @@
 // bandwidth as NCCL's own tests count it: bytes · (n−1)/n a second, twice that for an all-reduce. Writes JSON.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { median } from '@stickbreaking/base';
 import { commandGiven, joinGpus, openGpu } from './gpu.mjs';
-import { median } from './measure.mjs';
 
 const { values: o } = parseArgs({
   options: { gpus: { type: 'string', default: 'all' }, out: { type: 'string', default: 'benchmarks' } },

@@ -11,9 +11,9 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { seededRandom } from '@stickbreaking/base';
+import { median, seededRandom } from '@stickbreaking/base';
 import { readMetrics } from '@stickbreaking/train';
-import { machine, median } from './measure.mjs';
+import { machine } from './measure.mjs';
 
 const { values: o } = parseArgs({
   options: {

@@ -5,7 +5,8 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { machine, median, writeReport } from './measure.mjs';
+import { median } from '@stickbreaking/base';
+import { machine, writeReport } from './measure.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const { values: o } = parseArgs({

@@ -1,8 +1,8 @@
 // Training steps of the quickstart's models on random tokens: tokens per second, and where the time goes.
+import { median } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { LlamaModel } from '@stickbreaking/model';
 import { batchGradients, loadRunConfig, Optimizer, OptimizerSchema } from '@stickbreaking/train';
-import { median } from '../measure.mjs';
 import { printProfile, startProfile } from '../profile.mjs';
 
 const configs = ['configs/quickstart-stick-breaking.yaml', 'configs/quickstart-softmax-rope.yaml'];

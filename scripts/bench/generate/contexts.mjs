@@ -1,5 +1,5 @@
 // The cost of a token by the length of its context, and the share of the cache that is read for it.
-import { median } from '../measure.mjs';
+import { median } from '@stickbreaking/base';
 
 const CHUNK = 1024;
 const STEPS = 24;

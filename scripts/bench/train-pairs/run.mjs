@@ -3,6 +3,7 @@
 // Usage: node run.mjs FOLDER CONFIG STEPS (CONFIG: a file of the folder's configs/, without its ending)
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { median } from '@stickbreaking/base';
 
 const [, , folder, name, steps] = process.argv;
 const load = (part) => import(pathToFileURL(join(resolve(folder), `packages/${part}/dist/index.js`)).href);
@@ -13,9 +14,6 @@ const { model: config, batchTokens, microBatchTokens } = loadRunConfig(join(fold
 await selectBackend('native');
 const model = LlamaModel.create(config);
 const optimizer = new Optimizer(model.parameters, OptimizerSchema.parse({}));
-
-// The bench's other tools would load this folder's TensorFlow.js besides.
-const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
 
 let state = 1;
 const random = () => {

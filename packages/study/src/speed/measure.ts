@@ -2,7 +2,7 @@
  * Measures training steps of one attention at one context length, in a separate process, so that its memory is
  * separate.
  */
-import { generator } from '@stickbreaking/base';
+import { generator, median } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
@@ -92,13 +92,12 @@ export async function measure({
     await [...model.parameters.values()].at(-1)!.data(); // a device works behind the host: wait for it
     if (step >= warmupSteps) times.push(performance.now() - start);
   }
-  times.sort((a, b) => a - b);
-  const speed = (time: number | undefined) => (1000 * tokens) / time!;
+  const speed = (time: number) => (1000 * tokens) / time;
   const onDevice = (activeBackend().memory() as { peakBytesInGpu?: number }).peakBytesInGpu;
   const peak = onDevice ?? 1024 * process.resourceUsage().maxRSS;
   return {
-    tokensPerSecond: speed(times[Math.floor(times.length / 2)]),
-    slowestToFastest: [speed(times.at(-1)), speed(times[0])],
+    tokensPerSecond: speed(median(times)),
+    slowestToFastest: [speed(Math.max(...times)), speed(Math.min(...times))],
     peakBytes: peak,
     peakOf: onDevice === undefined ? 'process' : 'device',
     tokens: tokens * steps,

@@ -1,6 +1,6 @@
 /** Trains one model of a study on text, through the public training loop. */
 import { join } from 'node:path';
-import { UserError } from '@stickbreaking/base';
+import { median, UserError } from '@stickbreaking/base';
 import { type LoaderCursor, openDataset, PackedLoader, type TokenDataset } from '@stickbreaking/data';
 import { type LlamaConfigInput, type LlamaModel, parseConfig, resolveCheckpoint } from '@stickbreaking/model';
 import {
@@ -173,10 +173,9 @@ function validationsIn(metrics: readonly MetricsLine[]): NonNullable<TrainingRes
 }
 
 /** The first steps compile kernels, and a step after a checkpoint waits for it: the median is of neither. */
-function speedOf(metrics: readonly MetricsLine[]): Pick<TrainingResult, 'trainingSpeed'> {
+export function speedOf(metrics: readonly MetricsLine[]): Pick<TrainingResult, 'trainingSpeed'> {
   const speeds = metrics.filter(isStep).map((line) => line.tokensPerSecond);
-  const median = speeds.sort((a, b) => a - b)[Math.floor(speeds.length / 2)];
-  return median === undefined ? {} : { trainingSpeed: Math.round(median) };
+  return speeds.length === 0 ? {} : { trainingSpeed: Math.round(median(speeds)) };
 }
 
 /** A model that was trained in an arm's folder, under a configuration of the same parameters. */
