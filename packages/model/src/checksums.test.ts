@@ -49,6 +49,7 @@ describe('checksums', () => {
     const paths = [...'cdefg'].map((name) => join(directory, name));
     const expected = paths.map((path, i) => {
       const file = openSync(path, 'w');
+      for (let at = 0; at < 2 ** 25; at += 2 ** 20) writeSync(file, `${at} of ${path}`, at);
       writeSync(file, `end of ${path}`, 2 ** 25 + 7 * i);
       closeSync(file);
       const content = readFileSync(path);

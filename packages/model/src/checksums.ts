@@ -10,7 +10,7 @@ import { explainSystemError, shown } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import { RefusedCheckpoint } from './refused_checkpoint.js';
-import { ALGORITHMS, type Algorithm, newSum, PIECE_BYTES, SUM_IN_THREAD } from './sum.js';
+import { ALGORITHMS, type Algorithm, newSum, SUM_IN_THREAD } from './sum.js';
 
 /** The file of a checkpoint that holds its checksums. */
 export const CHECKSUMS_FILE = 'checksums.json';
@@ -189,23 +189,54 @@ function sumHere(path: string, algorithm: Algorithm): FileChecksum {
   return { bytes: content.length, sum: sum.end() };
 }
 
+/** A thread asks for so many bytes at once, and for so many pieces ahead: a disk is faster with several asked for. */
+const READ_BYTES = 2 ** 21;
+const READS_AHEAD = 4;
+
 const THREAD = `${SUM_IN_THREAD}
 const { parentPort, workerData: { paths, algorithm } } = require('node:worker_threads');
-const buffer = Buffer.allocUnsafeSlow(${PIECE_BYTES});
-const sums = [];
-for (const path of paths) {
-  try {
-    const file = fs.openSync(path, 'r');
-    const sum = newSum(algorithm);
-    let bytes = 0;
-    for (let read; (read = fs.readSync(file, buffer)) > 0; bytes += read) sum.update(buffer.subarray(0, read));
-    fs.closeSync(file);
-    sums.push({ bytes, sum: sum.end() });
-  } catch (error) {
-    throw Object.assign(error, { path });
+const buffers = Array.from({ length: ${READS_AHEAD} }, () => Buffer.allocUnsafeSlow(${READ_BYTES}));
+
+async function filled(file, buffer, position) {
+  let bytes = 0;
+  for (let read = 1; read > 0 && bytes < buffer.length; bytes += read) {
+    ({ bytesRead: read } = await file.read(buffer, bytes, buffer.length - bytes, position + bytes));
   }
+  return buffer.subarray(0, bytes);
 }
-parentPort.postMessage(sums);
+
+async function summed(path) {
+  const file = await fs.promises.open(path, 'r');
+  let asked = 0;
+  const ask = (buffer) => {
+    const piece = filled(file, buffer, ${READ_BYTES} * asked++);
+    piece.catch(() => {}); // awaited below, unless one before it fails
+    return piece;
+  };
+  const coming = buffers.map(ask);
+  const sum = newSum(algorithm);
+  let bytes = 0;
+  for (let next = 0, piece; (piece = await coming[next]).length > 0; next = (next + 1) % buffers.length) {
+    sum.update(piece);
+    bytes += piece.length;
+    coming[next] = ask(buffers[next]);
+  }
+  await Promise.all(coming);
+  await file.close();
+  return { bytes, sum: sum.end() };
+}
+
+(async () => {
+  const sums = [];
+  for (const path of paths) {
+    try {
+      sums.push(await summed(path));
+    } catch (error) {
+      throw Object.assign(error, { path });
+    }
+  }
+  parentPort.postMessage(sums);
+})();
 `;
 
 /**

@@ -17,9 +17,6 @@ export interface Sum {
   end(): string;
 }
 
-/** Bytes that are read and summed at once: so few stay in a core's own cache in between. */
-export const PIECE_BYTES = 2 ** 19;
-
 export const newSum = (algorithm: Algorithm): Sum => sumWith(algorithm, crypto, zlib);
 
 /**
