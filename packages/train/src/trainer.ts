@@ -2,11 +2,8 @@
 // are clipped, AdamW moves the parameters, and what is due is measured and saved. Nothing in it is random: weights and
 // data order follow from the seed, so a run that goes on from a checkpoint gives the losses of one that never stopped.
 import { join } from 'node:path';
-import { UserError } from '@stickbreaking/base';
 import { makeDirectory } from '@stickbreaking/base/node';
-import { globalNorm } from '@stickbreaking/core';
 import {
-  attentionReach,
   type LlamaModel,
   MODEL_FILE,
   OPTIMIZER_FILE,
@@ -18,8 +15,10 @@ import {
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore, type TrainingState } from './checkpoint.js';
-import type { Evaluation } from './evaluation.js';
-import { type EvaluationMetrics, memoryInUse, type StepMetrics, type ValidationMetrics } from './metrics.js';
+import { IdleExperts } from './idle_experts.js';
+import { evaluate, type Measured, sample, validate } from './measurements.js';
+import { memoryInUse, type StepMetrics } from './metrics.js';
+import { checkFinite, diverged, skippedNotice } from './not_finite.js';
 import type { Optimizer } from './optimizer.js';
 import { SharedSaves } from './parallel/shared_saves.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
@@ -27,7 +26,6 @@ import { residualTypeIn } from './residual_type.js';
 import { begin } from './resume.js';
 import type { StepRouting } from './routing.js';
 import { RunRecord } from './run_record.js';
-import type { Sampling } from './samples.js';
 import { learningRate } from './schedule.js';
 import { type BatchSource, type PlacedStage, placeStages } from './stage.js';
 import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
@@ -47,9 +45,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
 }
 
-/** A notice of experts without tokens comes at most once in so many steps. */
-const IDLE_NOTICE_STEPS = 1000;
-
 class Trainer {
   private source: BatchSource | undefined;
   /** The next step's micro-batches, and the data's cursor behind them. */
@@ -60,7 +55,7 @@ class Trainer {
   /** Where processes share the weights. */
   private readonly saves: SharedSaves | undefined;
   private readonly hooks: TrainHooks;
-  private nextIdleNotice = 0;
+  private readonly idleExperts = new IdleExperts();
 
   private constructor(
     private readonly options: TrainOptions,
@@ -115,7 +110,11 @@ class Trainer {
     }
     const { nonFiniteSteps } = this.state;
     if (nonFiniteSteps > 0)
-      throw this.diverged(`in the last ${nonFiniteSteps === 1 ? 'step' : `${nonFiniteSteps} steps`}`);
+      throw diverged(
+        `in the last ${nonFiniteSteps === 1 ? 'step' : `${nonFiniteSteps} steps`}`,
+        this.state,
+        this.store,
+      );
     return { finished: true, ...(await this.result()) };
   }
 
@@ -214,49 +213,13 @@ class Trainer {
   private async report(metrics: StepMetrics, routing: StepRouting | undefined): Promise<void> {
     this.record?.append(metrics);
     await this.hooks.onStep?.(metrics, this.model);
-    if (routing) this.noticeIdle(metrics.step, routing);
+    const idle = routing && this.idleExperts.noticeOf(metrics.step, routing);
+    if (idle) this.hooks.onNotice?.(idle);
     if (!metrics.skipped) return;
     const { nonFiniteSteps } = this.state;
-    const first = routing?.notFinite;
-    const of = first === undefined ? '' : `, first seen in the router of layer ${first}`;
-    const what = metrics.loss === null ? 'loss' : 'gradient';
     const most = this.options.maxNonFiniteSteps ?? 5;
-    this.hooks.onNotice?.(
-      `step ${metrics.step}: the ${what} is not finite${of}; the step is skipped and the parameters stay as they are ` +
-        `(${nonFiniteSteps} in a row, the run stops at ${most})`,
-    );
-    if (nonFiniteSteps >= most) throw this.diverged(`in ${most} steps in a row`);
-  }
-
-  /** Experts that nobody chooses do not learn: it is said when it begins, and as long as it stays so now and then. */
-  private noticeIdle(step: number, { metrics, counts }: StepRouting): void {
-    if (metrics.idleExperts === 0 || step < this.nextIdleNotice) return;
-    this.nextIdleNotice = step + IDLE_NOTICE_STEPS;
-    const idle = counts.map((own) => own.filter((count) => count === 0).length);
-    const most = Math.max(...idle);
-    this.hooks.onNotice?.(
-      `step ${step}: no token chose ${metrics.idleExperts} of ${counts.flat().length} experts, most of them in layer ` +
-        `${idle.indexOf(most)} (${most} of ${counts[0]!.length}), and the busiest has ${metrics.busiest.toFixed(1)} times its even ` +
-        'share; a larger model.experts.balance spreads them',
-    );
-  }
-
-  /** The run cannot go on from here; what it last had of worth is named. */
-  private diverged(when: string): UserError {
-    const { step, nonFiniteSteps } = this.state;
-    // The parameters of a checkpoint are known to be good when the step after it was.
-    const firstBad = step - nonFiniteSteps + 1;
-    const good = this.store?.steps().findLast((saved) => saved + 1 < firstBad);
-    return new UserError(
-      `The loss or its gradient was not finite ${when}, up to step ${step}. ${this.goodCheckpoint(good)}; ` +
-        'lower the learning rate, or look at the data of these steps.',
-    );
-  }
-
-  private goodCheckpoint(step: number | undefined): string {
-    return step === undefined
-      ? 'No checkpoint is known to be good'
-      : `The last good checkpoint is ${this.store!.path(step)}`;
+    this.hooks.onNotice?.(skippedNotice(metrics, routing, nonFiniteSteps, most));
+    if (nonFiniteSteps >= most) throw diverged(`in ${most} steps in a row`, this.state, this.store);
   }
 
   /** Validation, evaluation and a checkpoint, where this step calls for them. */
@@ -267,9 +230,9 @@ class Trainer {
     let isBest = false;
     if (validation && (step % validation.everySteps === 0 || last)) isBest = await this.validate(validation);
     const scored = evaluation && (step % evaluation.everySteps === 0 || last);
-    if (scored) await this.evaluate(evaluation);
+    if (scored) await evaluate(this.measured, evaluation);
     const sampled = samples && (step % samples.everySteps === 0 || last);
-    if (sampled) await this.sample(samples);
+    if (sampled) await sample(this.measured, samples);
     // What comes of a step that was skipped is not known to be good before one that was not.
     const due = last || stageStep === 0 || step % everySteps === 0 || (isBest && keepBest);
     if (due && nonFiniteSteps === 0) await this.save();
@@ -277,58 +240,28 @@ class Trainer {
     if (validation || scored || sampled || (due && !this.saves)) this.clock = performance.now();
   }
 
+  private get measured(): Measured {
+    const { model, state: at, options, hooks, record } = this;
+    return { model, at, options, hooks, record };
+  }
+
+  /** @returns whether no validation so far was better */
   private async validate(validation: NonNullable<TrainOptions['validation']>): Promise<boolean> {
-    const { step, tokens, best } = this.state;
-    const validationLoss = await validation.loss(this.model);
-    const looks = this.record ?? this.options.collective?.passesTogether;
-    const attention = looks && validation.sample && attentionReach(this.model, validation.sample);
-    const metrics: ValidationMetrics = { step, tokens, validationLoss, ...(attention ? { attention } : {}) };
-    this.record?.append(metrics);
-    await this.hooks.onValidation?.(metrics, this.model);
-    const isBest =
-      Number.isFinite(metrics.validationLoss) && metrics.validationLoss < (best?.validationLoss ?? Infinity);
-    if (isBest) this.state = { ...this.state, best: { step, validationLoss: metrics.validationLoss } };
+    const { step, best } = this.state;
+    const validationLoss = await validate(this.measured, validation);
+    const isBest = Number.isFinite(validationLoss) && validationLoss < (best?.validationLoss ?? Infinity);
+    if (isBest) this.state = { ...this.state, best: { step, validationLoss } };
     return isBest;
-  }
-
-  /** In the first process alone: all have the same weights. */
-  private async sample(samples: Sampling): Promise<void> {
-    const { step, tokens } = this.state;
-    const { signal, collective } = this.options;
-    if (collective && collective.rank > 0) return;
-    try {
-      for (const text of await samples.write(this.model, signal)) {
-        const sample = { step, tokens, ...text };
-        this.record?.appendSample(sample);
-        await this.hooks.onSample?.(sample);
-      }
-    } catch (error) {
-      if (!signal?.aborted) throw error;
-      this.hooks.onNotice?.(`the samples of step ${step} were stopped`);
-    }
-  }
-
-  private async evaluate(evaluation: Evaluation): Promise<void> {
-    const { step, tokens } = this.state;
-    const { signal } = this.options;
-    const onProgress = (done: number, total: number, what: string) => this.hooks.onEvaluating?.(done, total, what);
-    let metrics: EvaluationMetrics;
-    try {
-      metrics = { step, tokens, scores: await evaluation.scores(this.model, { signal, onProgress }) };
-    } catch (error) {
-      if (!signal?.aborted) throw error;
-      this.hooks.onNotice?.(`the evaluation of step ${step} was stopped, and is not in the metrics`);
-      return;
-    }
-    this.record?.append(metrics);
-    await this.hooks.onEvaluation?.(metrics, this.model);
   }
 
   private async save(): Promise<void> {
     this.savedStep = this.state.step;
     const { model, optimizer, state, options, saves, store } = this;
     if (!saves && !store) return;
-    await this.checkFinite();
+    const own = this.weights ? optimizer.parameters : model.parameters;
+    // Of shared weights each process has its part.
+    const sharedBy = this.weights && options.collective;
+    await checkFinite([...own.values(), ...optimizer.state().values()], sharedBy, state.step, store);
     this.record?.sync();
     if (saves) return await saves.begin(state);
     const moments = [...optimizer.state()].map(([name, moment]) => {
@@ -348,23 +281,6 @@ class Trainer {
       },
     });
     await this.hooks.onCheckpoint?.(directory);
-  }
-
-  /** A loss says nothing about the update after it: what is saved is looked at itself. */
-  private async checkFinite(): Promise<void> {
-    const { model, optimizer, weights, options } = this;
-    const own = weights ? optimizer.parameters : model.parameters;
-    const norm = globalNorm([...own.values(), ...optimizer.state().values()]);
-    const [value] = await norm.data();
-    norm.dispose();
-    // Of shared weights each process has looked at its part.
-    const [all] = weights ? await options.collective!.sumNumbers([value!]) : [value];
-    if (Number.isFinite(all)) return;
-    const { step } = this.state;
-    throw new UserError(
-      `The weights or the optimizer's moments are not finite after step ${step}, so they are not saved. ` +
-        `${this.goodCheckpoint(this.store?.steps().at(-1))}; lower the learning rate or the weight decay.`,
-    );
   }
 
   private async result(): Promise<Omit<TrainResult, 'finished'>> {
