@@ -7,6 +7,8 @@ import { ByteWriter, parquetWriteBuffer } from 'hyparquet-writer';
 import { writePageHeader } from 'hyparquet-writer/src/datapage.js';
 import { writeMetadata } from 'hyparquet-writer/src/metadata.js';
 import { afterAll, describe, expect, test } from 'vitest';
+import { checkedToItsEnd } from './decompress.js';
+import { readDocuments } from './documents.js';
 import { checkPages } from './parquet_pages.js';
 import { BY_BZIP2, BY_XZ, BY_ZSTD, forty, readTexts, refusal, testFolder } from './reading.fixture.js';
 
@@ -84,6 +86,37 @@ describe('checksums', () => {
     const whole = parquet(forty);
     const footer = whole.length - 8 - whole.readUInt32LE(whole.length - 8);
     await everyFlip(whole, footer, whole.length);
+  });
+
+  /** The first document, of a reader who wants no more. */
+  const firstOf = async (path: string) => {
+    for await (const { text } of readDocuments({ path })) return text;
+    return undefined;
+  };
+
+  test.each([
+    ['.jsonl.zst', Buffer.from(BY_ZSTD, 'base64'), 1],
+    ['.jsonl.xz', Buffer.from(BY_XZ, 'base64'), 45],
+    ['.jsonl.gz', gzipSync(forty.map((text) => `${JSON.stringify({ text })}\n`).join('')), 6],
+    ['.txt.gz', gzipSync(forty.join('<|endoftext|>')), 6],
+  ])('of %s are compared also where the end is not wanted', async (ending, whole, fromEnd) => {
+    expect(await firstOf(write(ending, whole))).toBe(forty[0]);
+    const bytes = Buffer.from(whole);
+    bytes[bytes.length - fromEnd]! ^= 1;
+    await expect(firstOf(write(ending, bytes))).rejects.toThrow(/checksum|damaged/);
+  });
+
+  test('are left where the rest of a file is large', async () => {
+    const path = write('.bin', Buffer.alloc(100));
+    const taken = async (most: number) => {
+      let read = 0;
+      const chunks = async function* () {
+        for (; read < 5; ) yield Buffer.of(++read);
+      };
+      for await (const chunk of checkedToItsEnd(path, chunks(), most)) if (chunk[0] === 2) break;
+      return read;
+    };
+    expect([await taken(100), await taken(99)]).toEqual([5, 2]);
   });
 
   test.each([

@@ -1,5 +1,5 @@
 // A file's bytes, decompressed as its format says. What a compression carries to check itself (CRC-32, CRC-64, XXH64) is
-// checked by whoever reads to the end; a file that is cut short or damaged is one line.
+// checked where it comes, at the end of most files; a file that is cut short or damaged is one line.
 import { statSync } from 'node:fs';
 import { pipeline, Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
@@ -21,7 +21,37 @@ export function readDecompressed(
   compression: Compression | undefined,
   onRead?: OnRead,
 ): AsyncIterable<Uint8Array> {
-  return compression ? readers[compression](path, onRead) : readBytes(path, onRead);
+  if (compression === undefined) return readBytes(path, onRead);
+  const bytes = readers[compression](path, onRead);
+  return compression === 'bz2' ? bytes : checkedToItsEnd(path, bytes); // each block of bzip2 has a sum of its own
+}
+
+/** Larger files take more than a few seconds to decompress. */
+const MOST_READ_ON = 2 ** 26;
+
+/**
+ * The bytes, which are read on to the end of the file where their reader has enough before it: the checksum of what was read
+ * stands there. A file of more than `most` bytes is left.
+ */
+export async function* checkedToItsEnd(
+  path: string,
+  bytes: AsyncIterable<Uint8Array>,
+  most = MOST_READ_ON,
+): AsyncGenerator<Uint8Array> {
+  const iterator = bytes[Symbol.asyncIterator]();
+  let hasEnded = false;
+  const next = async () => {
+    hasEnded = true; // unless it gives something
+    const { done = false, value } = await iterator.next();
+    hasEnded = done;
+    return value;
+  };
+  try {
+    for (let chunk = await next(); !hasEnded; chunk = await next()) yield chunk;
+  } finally {
+    if (!hasEnded && statSync(path).size > most) await iterator.return?.();
+    else while (!hasEnded) await next();
+  }
 }
 
 async function* readZstd(path: string, onRead?: OnRead): AsyncGenerator<Uint8Array> {

@@ -122,11 +122,14 @@ export async function* readFilePieces(
 ): AsyncGenerator<TextPiece> {
   const check = new TextCheck(file);
   let index = 0;
-  for await (const piece of readers[partsOf(file.format).content](file, check, endTexts, onNotice)) {
-    yield { ...piece, source: file.path, index };
-    if (piece.last) index++;
+  try {
+    for await (const piece of readers[partsOf(file.format).content](file, check, endTexts, onNotice)) {
+      yield { ...piece, source: file.path, index };
+      if (piece.last) index++;
+    }
+  } finally {
+    check.tell(onNotice);
   }
-  check.tell(onNotice);
 }
 
 type Reader = (
@@ -198,23 +201,31 @@ async function* withoutNulls(
   onNotice: OnNotice,
 ): AsyncGenerator<string> {
   let [row, nulls, first] = [0, 0, 0];
-  for await (const text of rows) {
-    row++;
-    if (text !== null) {
-      yield text;
-      continue;
+  try {
+    for await (const text of rows) {
+      row++;
+      if (text !== null) {
+        yield text;
+        continue;
+      }
+      nulls++;
+      first ||= row;
     }
-    nulls++;
-    first ||= row;
+  } finally {
+    if (nulls > 0) onNotice(leftOut(file, nulls, first));
   }
-  if (nulls === 0) return;
+}
+
+function leftOut(file: SourceFile, nulls: number, first: number): string {
   const records = nulls === 1 ? `record ${first} has` : `${nulls} records, number ${first} the first, have`;
-  onNotice(
-    `${shown(file.path)}: ${records} no text ('${shown(file.field)}' is null) and ${nulls === 1 ? 'is' : 'are'} left out.`,
-  );
+  return `${shown(file.path)}: ${records} no text ('${shown(file.field)}' is null) and ${nulls === 1 ? 'is' : 'are'} left out.`;
 }
 
 async function* chain<T>(begin: readonly T[], rest: AsyncIterator<T>): AsyncGenerator<T> {
-  yield* begin;
-  yield* { [Symbol.asyncIterator]: () => rest };
+  try {
+    yield* begin;
+    yield* { [Symbol.asyncIterator]: () => rest };
+  } finally {
+    await rest.return?.(); // of a reader that ends before it
+  }
 }

@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import { afterAll, describe, expect, test } from 'vitest';
 import { DocumentCutter } from './document_cutter.js';
+import { readDocuments, readFilePieces } from './documents.js';
 import { splitValues } from './json_values.js';
 import { BY_BZIP2, BY_XZ, BY_ZSTD, forty, read, readTexts, refusal, testFolder } from './reading.fixture.js';
 import { listFiles, type SourceInput } from './sources.js';
@@ -25,6 +26,45 @@ const expected = records.map(({ text }) => text);
 const lines = records.map((record) => `${JSON.stringify(record)}\n`).join('');
 const parquet = (columns: Parameters<typeof parquetWriteBuffer>[0]['columnData'], more: object = {}) =>
   Buffer.from(parquetWriteBuffer({ columnData: columns, ...more }));
+
+describe('a reader who has enough', () => {
+  const first = async (path: string, more: object = {}) => {
+    const notices: string[] = [];
+    const onNotice = (line: string) => notices.push(line);
+    for await (const { text } of readDocuments({ path, ...more }, { onNotice })) return { text, notices };
+    return undefined;
+  };
+
+  test.each(['.txt', '.jsonl'])('reads no further in %s', async (ending) => {
+    const many = Array.from({ length: 4000 }, (_, i) => `${i} ${'x'.repeat(1000)}`);
+    const good =
+      ending === '.txt' ? many.join('<|endoftext|>') : many.map((text) => `${JSON.stringify({ text })}\n`).join('');
+    const path = write(ending, Buffer.concat([Buffer.from(good), Buffer.of(0xff)]));
+    expect((await first(path))?.text).toBe(many[0]);
+    await expect(texts({ path })).rejects.toThrow(/invalid UTF-8|not valid JSON/);
+    const [file] = listFiles({ path });
+    let read = 0;
+    const counted = {
+      ...file!,
+      onRead: (bytes: number) => {
+        read += bytes;
+      },
+    };
+    for await (const _ of readFilePieces(counted)) break;
+    expect(read).toBeLessThan(3 * 2 ** 20);
+    expect(file!.size).toBeGreaterThan(4e6);
+  });
+
+  test('is told what was left out and replaced up to there', async () => {
+    const path = write('.jsonl', Buffer.from('{"text":null}\n{"text":"a\\ud800"}\n{"text":"b"}\n'));
+    const found = await first(path, { invalidText: 'replace' });
+    expect(found?.text).toBe('a\ufffd');
+    expect(found?.notices).toEqual([
+      expect.stringMatching(/record 1 has no text/),
+      expect.stringMatching(/replaced by U\+FFFD/),
+    ]);
+  });
+});
 
 describe('the same records give the same documents', () => {
   test.each(['.jsonl', '.JSONL', '.ndjson', '.NdJson', '.json', '.JSON'])('as %s', async (ending) => {

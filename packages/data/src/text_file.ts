@@ -17,14 +17,18 @@ export async function* readRunningText(
     if (done) break;
     begin += value;
   }
-  if (isWikiText(begin)) {
-    yield* wikiTextDocuments(linesOf(begin, chunks));
-    return;
+  try {
+    if (isWikiText(begin)) {
+      yield* wikiTextDocuments(linesOf(begin, chunks));
+      return;
+    }
+    const cutter = new DocumentCutter(endTexts);
+    yield* cutter.push(begin);
+    for await (const text of chunks) yield* cutter.push(text);
+    yield* cutter.end();
+  } finally {
+    await chunks.return(undefined); // of a reader that ends before it
   }
-  const cutter = new DocumentCutter(endTexts);
-  yield* cutter.push(begin);
-  for await (const text of chunks) yield* cutter.push(text);
-  yield* cutter.end();
 }
 
 /** The lines of a text as `split('\n')` gives them. */

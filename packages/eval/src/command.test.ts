@@ -114,6 +114,15 @@ describe('sb-eval', () => {
     expect(found.size).toBe(1);
   });
 
+  it('reads no more of a large text than it needs', async () => {
+    const good = Array.from({ length: 3e5 }, (_, i) => `Line ${i}.\n`).join('');
+    writeFileSync(at('large.txt'), Buffer.concat([Buffer.from(good), Buffer.of(0xff)]));
+    const options = ['--lengths', '16', '--json', '--data', at('large.txt'), '--max-tokens', '64'];
+    const { code, stdout, stderr } = await evaluating('rope', ...options);
+    expect(code, stderr).toBe(0);
+    expect(JSON.parse(stdout).results[0].tokens).toBe(64);
+  });
+
   it('writes loss by length and by position as HTML', async () => {
     const lengths = ['--lengths', '8..32', '--protocol', 'both', '--data', at('text.txt')];
     const { code } = await evaluating('rope', ...lengths, '--report', at('lengths.html'));

@@ -3,7 +3,7 @@ import { PieceEncoder, type Tokenizer } from '@stickbreaking/data';
 import { countWords } from './scoring.js';
 
 /** A document, or a piece of a long one. */
-export type StreamText = string | { text: string; last: boolean; source?: string };
+export type StreamText = string | { text: string; last: boolean };
 
 export type StreamTokenizer = Pick<Tokenizer, 'encodeBatch' | 'eosId' | 'beginId'>;
 
@@ -24,10 +24,7 @@ export class TokenStream {
     private readonly given: Set<number>,
   ) {}
 
-  /**
-   * @param most tokens; once they are there, the file at hand is read on to its end, where its checksum may be, and no
-   *   other
-   */
+  /** @param most tokens; once they are there, no more text is read */
   static async read(
     texts: Iterable<StreamText> | AsyncIterable<StreamText>,
     { encodeBatch, eosId, beginId }: StreamTokenizer,
@@ -49,21 +46,16 @@ export class TokenStream {
         if (!isBegun) tokens.push([eosId]);
       }
     };
-    let batch: { text: string; last: boolean; source?: string }[] = [];
+    let batch: { text: string; last: boolean }[] = [];
     let characters = 0;
-    let lastSource: string | undefined;
     for await (const one of texts) {
-      const piece = typeof one === 'string' ? { text: one, last: true, source: undefined } : one;
-      if (tokens.length >= most) {
-        if (piece.source === undefined || piece.source !== lastSource) break;
-        continue;
-      }
-      lastSource = piece.source;
-      batch.push(piece as (typeof batch)[number]);
+      const piece = typeof one === 'string' ? { text: one, last: true } : one;
+      batch.push(piece);
       characters += piece.text.length;
       if (characters < BATCH_CHARACTERS) continue;
       await take(batch);
       [batch, characters] = [[], 0];
+      if (tokens.length >= most) break;
     }
     if (tokens.length < most) await take(batch);
     return new TokenStream(tokens.all(), given);
