@@ -20,6 +20,7 @@ const pictures = {
   'study-width': ['width-full', 'difference-by-tokens'],
   'study-length-64k': ['length-extrapolation-64k', 'loss-by-length-close'],
   'study-mqrar': ['mqrar-full', 'figure-3'],
+  'study-mqrar-mixtures': ['mqrar-seeds', 'mixtures'],
   'study-extension-4096': ['context-extension-4096', 'extension-close'],
   'study-speed': ['speed-full', 'tokens-per-second'],
   'study-crossing': ['crossing-full', 'difference-by-tokens'],

@@ -6,7 +6,7 @@ import * as Plot from '@observablehq/plot';
 import { type Canvas, plot, textOf } from './canvas.js';
 
 export interface MatrixOptions {
-  /** Row-major, rows.length × columns.length. */
+  /** Row-major, rows.length × columns.length; NaN leaves a cell empty. */
   values: ArrayLike<number>;
   rows: readonly string[];
   columns: readonly string[];
@@ -104,7 +104,7 @@ function drawCells(
     for (let column = 0; column < columns.length; column++) {
       const value = values[row * columns.length + column]!;
       const share = Math.max(0, Math.min(1, value / largest));
-      if (share < INVISIBLE && !showValues) continue;
+      if (Number.isNaN(value) || (share < INVISIBLE && !showValues)) continue;
       const place = { x: x.apply(column), y: y.apply(row), width: x.bandwidth ?? size, height: y.bandwidth ?? size };
       const said = describe?.(row, column, value) ?? `${rows[row]} → ${columns[column]}: ${value.toFixed(3)}`;
       // What it says appears below the picture where it is pointed at or tapped; the keyboard passes it over.

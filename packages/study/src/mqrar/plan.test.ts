@@ -59,14 +59,16 @@ describe('MQRAR with seeds and mixtures', () => {
     );
     const tables = blocks.filter((block) => block.kind === 'table');
     expect(tables[0]!.rows[0]).toEqual(['stick-breaking', '95.0 % (90.0 % to 100.0 %)']);
-    const curves = blocks.find((block) => block.kind === 'curves' && block.name === 'mixtures');
-    expect(curves).toMatchObject({
-      curves: [
-        { name: 'stick-breaking, from 1', points: [{ x: 4, y: 95, low: 90, high: 100 }] },
-        { name: 'stick-breaking, from 4', points: [{ x: 4, low: 20, high: 40 }] },
-        { name: 'softmax+RoPE, from 4' },
-      ],
+    const matrix = blocks.find((block) => block.kind === 'matrix' && block.name === 'mixtures');
+    expect(matrix).toMatchObject({
+      rows: ['stick-breaking', 'softmax+RoPE'],
+      columns: ['4 pairs, from 1', '4 pairs, from 4'],
+      values: [0.95, expect.closeTo(0.3), Number.NaN, 0.995],
     });
+    expect(tables.at(-1)!.rows).toEqual([
+      ['stick-breaking', '95.0 % (90.0 % to 100.0 %)', '30.0 % (20.0 % to 40.0 %)'],
+      ['softmax+RoPE', '–', '99.5 %'],
+    ]);
     // A seed that has not solved the task counts.
     expect(findings[0]!.found).toMatch(/stick-breaking solves up to 0 pairs .*, softmax\+RoPE up to 4/);
     expect(rows.map(({ seed }) => seed)).toEqual([5, 5, 5, 7, 7]);

@@ -186,26 +186,53 @@ function mixtureTable(config: MqrarConfig, points: readonly Point[]): ReportBloc
 const mixturesOf = (config: MqrarConfig, id: string) =>
   recipesOf(config, config.arms.find((arm) => arm.id === id)!).map(({ training }) => training.fewestPairs);
 
-/** What the training sequences do: each mixture of each arm that has several. */
+/** What the training sequences do: each arm that has several mixtures, with each at each number of pairs. */
 function mixtureFigure(config: MqrarConfig, results: Results): ReportBlock[] {
   const several = config.arms.filter(({ id }) => mixturesOf(config, id).length > 1);
-  const curves = several.flatMap(({ id, name }) =>
-    mixturesOf(config, id).map((fewest) => {
-      const points = bestPoints(config, results, ({ training }) => training.fewestPairs === fewest);
-      return { name: `${name}, from ${fewest}`, points: curveOf(points.filter(({ arm }) => arm === id)) };
-    }),
+  const mixtures = [...new Set(several.flatMap(({ id }) => mixturesOf(config, id)))].sort(
+    (a, b) => (a ?? Infinity) - (b ?? Infinity),
   );
-  if (curves.every(({ points }) => points.length === 0)) return [];
+  const columns = mixtures.flatMap((fewest) => {
+    const points = bestPoints(config, results, ({ training }) => training.fewestPairs === fewest);
+    return pairsOf(config).map((pairs) => ({
+      name: `${pairs} pairs, from ${Math.min(fewest ?? pairs, pairs)}`,
+      of: (id: string) => points.find((point) => point.arm === id && point.pairs === pairs),
+    }));
+  });
+  const shown = several.filter(({ id }) => columns.some(({ of }) => of(id)));
+  const filled = columns.filter(({ of }) => shown.some(({ id }) => of(id)));
+  if (shown.length === 0) return [];
+  const cell = (row: number, column: number) => filled[column]!.of(shown[row]!.id);
   return [
     { kind: 'heading', text: 'Right answers by training mixture' },
     {
-      kind: 'curves',
+      kind: 'matrix',
       name: 'mixtures',
-      caption: 'Each attention with each mixture of training sequences: from so many pairs up to the number shown.',
-      xLabel: 'key-value pairs',
-      yLabel: 'right answers (%)',
-      yDomain: [0, 100],
-      curves: curves.filter(({ points }) => points.length > 0),
+      caption:
+        'The share of right answers of each attention with each mixture of training sequences: of so many pairs up to as many as are asked for. Cells that are empty were not run.',
+      rows: shown.map(({ name }) => name),
+      columns: filled.map(({ name }) => name),
+      rowLabel: 'attention',
+      columnLabel: 'asked for, trained',
+      showValues: true,
+      values: shown.flatMap(({ id }) =>
+        filled.map(({ of }) => {
+          const point = of(id);
+          return point ? mean(sharesOf(point)) : Number.NaN;
+        }),
+      ),
+      describe: (row, column) => `${shown[row]!.name}, ${filled[column]!.name}: ${shownShares(cell(row, column)!)}`,
+    },
+    {
+      kind: 'table',
+      columns: ['right answers', ...filled.map(({ name }) => name)],
+      rows: shown.map(({ name }, row) => [
+        name,
+        ...filled.map((_, column) => {
+          const point = cell(row, column);
+          return point ? shownShares(point) : '–';
+        }),
+      ]),
     },
   ];
 }
