@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
-import { checkDirectory, makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
+import { checkDirectory, isLeftover, makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import { EnvironmentSchema } from './environment.js';
 import type { Arm, Study } from './study.js';
@@ -56,7 +56,7 @@ export class StudyFolder {
       const { study: found } = readJson(file, StudyFileSchema, remedy);
       if (found !== kind)
         throw new UserError(`${directory} holds a study '${shown(found)}', not '${kind}'; ${elsewhere}.`);
-    } else if (existsSync(directory) && namesIn(directory).length > 0) {
+    } else if (existsSync(directory) && !namesIn(directory).every(isLeftover)) {
       throw new UserError(
         `${directory} is in use by something else than a study (it has no study.json); ${elsewhere}.`,
       );

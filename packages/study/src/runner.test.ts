@@ -196,6 +196,13 @@ describe('runStudy', () => {
     expect(results().missing).toEqual([]);
   });
 
+  it('goes on in a folder whose making was cut short', async () => {
+    mkdirSync(config.output, { recursive: true });
+    writeFileSync(join(config.output, 'study.json.99999999-0a1b2c3d.tmp'), '{"stu');
+    expect(await runStudy(study, config, options)).toBe(true);
+    expect(readdirSync(config.output).sort()).toEqual(['arms', 'results', 'shared', 'study.json']);
+  });
+
   it('refuses the folder of another study or of something else, and touches nothing there', () => {
     mkdirSync(config.output, { recursive: true });
     writeFileSync(join(config.output, 'thesis.txt'), 'precious');

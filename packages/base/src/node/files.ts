@@ -147,6 +147,9 @@ export const temporaryBeside = (path: string) => `${path}.${process.pid}-${rando
 
 const leftover = /\.(\d+)-[0-9a-f]{8}\.tmp$/;
 
+/** Whether a file has such a name: it is nobody's content, though its process may have been killed before it took it away. */
+export const isLeftover = (name: string) => leftover.test(name);
+
 /**
  * Removes the temporary files left in a directory by processes that were killed while replacing a file.
  *

@@ -6,6 +6,7 @@ export { type Coloured, painted, withHeading } from './colour.js';
 export { checkOutput, faultOf, type OtherCommands, parsing, runCommand } from './command.js';
 export {
   checkDirectory,
+  isLeftover,
   makeDirectory,
   removeLeftovers,
   replaceFile,
