@@ -58,9 +58,9 @@ function stickForward(
     const a = new FlashCall('stick-breaking', inputs, attrs, backend, scratch, stick !== undefined);
     const remainder = backend.make([a.queries, a.heads], 'f32');
     const saved = backend.makeOpaque(a.savedBytes);
-    const out = a.result(inputs.q.shape);
+    const out = a.tensors.result(inputs.q.shape);
     a.forward({
-      ...a.operands(inputs),
+      ...a.tensors.operands(inputs),
       out: out.address,
       rowOutput: backend.address(remainder),
       ...(stick && { dRemainder: backend.f32(stick, scratch) }),
@@ -73,14 +73,14 @@ function stickForward(
 export const stickBreakingBackward: CudaKernel<'StickBreakingAttentionGrad'> = (inputs, attrs, backend) =>
   backend.withScratch((scratch) => {
     const a = new FlashCall('stick-breaking', inputs, attrs, backend, scratch);
-    const { addresses, finish } = a.gradients(inputs);
+    const { addresses, finish } = a.tensors.gradients(inputs);
     a.backward({
-      ...a.operands(inputs),
+      ...a.tensors.operands(inputs),
       ...addresses,
       rowOutput: backend.f32(inputs.remainder, scratch),
       dRemainder: backend.f32(inputs.dRemainder, scratch),
       saved: backend.address(inputs.saved),
-      dOutput: a.input(inputs.dOutput),
+      dOutput: a.tensors.input(inputs.dOutput),
     });
     return finish();
   });
@@ -88,15 +88,15 @@ export const stickBreakingBackward: CudaKernel<'StickBreakingAttentionGrad'> = (
 export const fartherBackward: CudaKernel<'StickBreakingFartherGrad'> = (inputs, attrs, backend) =>
   backend.withScratch((scratch) => {
     const a = new FlashCall('stick-breaking', inputs, { ...attrs, attendCurrent: false }, backend, scratch, true);
-    const { addresses, finish } = a.gradients(inputs);
+    const { addresses, finish } = a.tensors.gradients(inputs);
     const nearer = backend.make([a.queries, a.heads], 'f32');
     a.backward({
-      ...a.operands(inputs),
+      ...a.tensors.operands(inputs),
       ...addresses,
       rowOutput: backend.address(nearer),
       dRemainder: backend.f32(inputs.farther, scratch),
       saved: backend.address(inputs.saved),
-      dOutput: a.input(inputs.dOutput),
+      dOutput: a.tensors.input(inputs.dOutput),
     });
     return [...finish(), nearer];
   });
@@ -105,13 +105,13 @@ export const softmaxForward: CudaKernel<'SoftmaxAttention'> = (inputs, attrs, ba
   backend.withScratch((scratch) => {
     const a = new FlashCall('softmax', inputs, attrs, backend, scratch);
     const logSumExp = backend.make([a.queries, a.heads], 'f32');
-    const out = a.result(inputs.q.shape);
+    const out = a.tensors.result(inputs.q.shape);
     a.forward({
-      ...a.operands(inputs),
+      ...a.tensors.operands(inputs),
       out: out.address,
       rowOutput: backend.address(logSumExp),
-      slopes: a.slopes(),
-      keyBias: a.keyBias(inputs.keyBias),
+      slopes: a.tensors.slopes(),
+      keyBias: a.tensors.keyBias(inputs.keyBias),
     });
     return [out.finish(), logSumExp];
   });
@@ -152,19 +152,19 @@ function softmaxGradients(
   return backend.withScratch((scratch) => {
     const a = new FlashCall('softmax', inputs, attrs, backend, scratch);
     const fireSums = a.fire?.partialSums(a.queryBlocks) ?? 0;
-    const { addresses, finish } = a.gradients(inputs);
+    const { addresses, finish } = a.tensors.gradients(inputs);
     const dKeyBias = inputs.keyBias && backend.make(inputs.keyBias.shape, 'f32');
-    const turns = rotary ? { turnQ: a.turn(rotary, 'queries'), turnK: a.turn(rotary, 'keys') } : {};
+    const turns = rotary ? { turnQ: a.tensors.turn(rotary, 'queries'), turnK: a.tensors.turn(rotary, 'keys') } : {};
     a.backward({
-      ...a.operands(inputs),
+      ...a.tensors.operands(inputs),
       ...addresses,
       ...turns,
       rowOutput: backend.f32(inputs.logSumExp, scratch),
-      output: a.input(inputs.output),
-      dOutput: a.input(inputs.dOutput),
-      slopes: a.slopes(),
+      output: a.tensors.input(inputs.output),
+      dOutput: a.tensors.input(inputs.dOutput),
+      slopes: a.tensors.slopes(),
       fireSums,
-      keyBias: a.keyBias(inputs.keyBias),
+      keyBias: a.tensors.keyBias(inputs.keyBias),
       dKeyBias: dKeyBias ? backend.address(dKeyBias) : 0,
     });
     const dBias = dKeyBias ? [dKeyBias] : (a.fire?.gradients(fireSums, a.queryBlocks) ?? []);
