@@ -143,13 +143,17 @@ extern "C" __global__ void residual(bf16* y, rest8* yRest, const bf16* x, const 
   else if (c < n) add_eight<false>(y, yRest, x, xRest, branch, branchRest, multiplier, c, n);
 }
 
-// A block has a token, a thread eight columns at a time.
+// A block has a token, a thread eight columns at a time. Weights are rounded to bfloat16, as matmuls read them: several GPUs that
+// share them have no others, and the loss must not depend on how many there are.
 template <bool ALIGNED>
 __device__ __forceinline__ void look_up(bf16* y, rest8* rest, const void* weight, int type, i64 from, int columns) {
   for (int c = threadIdx.x * 8; c < columns; c += blockDim.x * 8) {
     float v[8];
-    if (type == F32) load_row<ALIGNED>((const float*)weight + from, c, columns, v);
-    else load_row<ALIGNED>((const bf16*)weight + from, c, columns, v);
+    if (type == F32) {
+      load_row<ALIGNED>((const float*)weight + from, c, columns, v);
+#pragma unroll
+      for (int j = 0; j < 8; j++) v[j] = bf16_to_float(float_to_bf16(v[j]));
+    } else load_row<ALIGNED>((const bf16*)weight + from, c, columns, v);
     store24<ALIGNED>(y, rest, (i64)blockIdx.x * columns, c, columns, pack24(v));
   }
 }
