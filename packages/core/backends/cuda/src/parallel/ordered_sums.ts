@@ -2,6 +2,7 @@
  * Sums over micro-batches in the order of these, whichever process worked on one: what each process has of a bucket is
  * sent to whom it belongs to as it is, who adds. A ring of processes adds in an order of its own for every number of them.
  */
+import type { CudaBackend } from '../backend.js';
 import { spread } from '../grids.js';
 import { SUM_VECTOR, THREADS } from '../kernel_interface.js';
 import { i32, i64, pointer } from '../launch.js';
@@ -14,6 +15,25 @@ import type { Gpus } from './gpus.js';
  * that divides this.
  */
 export const SHARES = 8;
+
+/**
+ * Adds so many lists of float32 numbers, which follow one another, one list after another.
+ *
+ * @param count numbers of a list, a multiple of `SUM_VECTOR`
+ * @param goesOn whether they are added to what is there
+ */
+export function addInOrder(
+  backend: CudaBackend,
+  sum: number,
+  lists: number,
+  count: number,
+  number: number,
+  goesOn: boolean,
+): void {
+  const args = [pointer(sum), pointer(lists), i64(count), i32(number), i32(goesOn ? 1 : 0)];
+  const grid = [spread(Math.ceil(count / SUM_VECTOR))] as const;
+  if (count > 0) backend.launch('sums.cu', 'ordered_sum', { grid, block: THREADS }, args);
+}
 
 /** Float32 numbers of which this process has the sums over micro-batches, in its part of a bucket or all of a few. */
 export class OrderedSums {
@@ -72,10 +92,7 @@ export class OrderedSums {
     const { backend } = this.gpus;
     const { address, number } = this.coming;
     backend.driver.waitEvent(this.arrived);
-    const memory = [pointer(this.part.address), pointer(address)];
-    const args = [...memory, i64(this.count), i32(number), i32(this.isEmpty ? 0 : 1)];
-    const grid = [spread(Math.ceil(this.count / SUM_VECTOR))] as const;
-    if (this.count > 0) backend.launch('sums.cu', 'ordered_sum', { grid, block: THREADS }, args);
+    addInOrder(backend, this.part.address, address, this.count, number, !this.isEmpty);
     this.isEmpty = false;
     this.received.free();
     this.coming = undefined;
