@@ -12,6 +12,11 @@ import { type JoinOptions, meetingOf, type World } from './world.js';
 type Cuda = typeof import('@stickbreaking/core/cuda');
 type Gpus = InstanceType<Cuda['Gpus']>;
 
+/** Whether one GPU reads a parameter in bfloat16, so that several may have it in nothing else. FIRE's network is read in float32. */
+export function isReadInBfloat16(name: string, { rank }: { rank: number }): boolean {
+  return decays(name, rank) && !name.includes('.fire.');
+}
+
 class GpuCollective implements Collective {
   readonly rank: number;
   readonly size: number;
@@ -58,8 +63,7 @@ class GpuCollective implements Collective {
   }
 
   share({ parameters }: LlamaModel): SharedWeights {
-    const isMatrix = (name: string, { rank }: { rank: number }) => decays(name, rank);
-    return new this.cuda.ShardedWeights(this.gpus, parameters, isMatrix, this.shard, this.orderedSums);
+    return new this.cuda.ShardedWeights(this.gpus, parameters, isReadInBfloat16, this.shard, this.orderedSums);
   }
 }
 
