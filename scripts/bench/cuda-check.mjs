@@ -1,8 +1,9 @@
 // The conformance suite on the GPU, with bfloat16's tolerances and fresh random inputs; the fused kernels twice, which must
-// give the same bits; tokens drawn on the GPU against those of float64 on the host; sums in order to the last bit; and one head of
+// give the same bits; mixtures by as many blocks as beside collectives, the same bits; looked-up weights rounded; tokens
+// drawn on the GPU against those of float64 on the host; sums in order to the last bit; and one head of
 // 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster: `bin/cuda-check [parts of cases' names, separated by |] [--once]`. STICKBREAKING_SEED repeats a run's inputs.
-import { residual, sampleTokens, stickBreakingAttention } from '@stickbreaking/core';
-import { bfloat16Tolerances, runConformance } from '@stickbreaking/core/conformance';
+import { embedding, residual, sampleTokens, stickBreakingAttention } from '@stickbreaking/core';
+import { bfloat16Tolerances, roundToBfloat16, runConformance } from '@stickbreaking/core/conformance';
 import * as tf from '@tensorflow/tfjs-core';
 import { openGpu } from './gpu.mjs';
 
@@ -27,6 +28,8 @@ const largest = Math.max(...results.flatMap((one) => Object.values(one.errors)))
 console.log(`${results.length} cases, ${failed} failed, largest error relative in norm ${largest.toExponential(2)}`);
 
 if (!once) await twice();
+if (wanted({ name: 'experts' })) await besideCollectives();
+if (wanted({ name: 'embedding' })) roundedEmbeddings();
 if (wanted({ name: 'sampling' })) await sampling();
 if (wanted({ name: 'sums in order' })) sumsInOrder();
 if (!filter) longContext();
@@ -46,6 +49,33 @@ async function twice() {
   const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors));
   failed += changed.length;
   console.log(`${first.length} cases twice: ${changed.length} differ ${changed.map(({ name }) => name).join('; ')}`);
+}
+
+/** Grouped matmuls by more blocks, as several GPUs have them: nothing else may change. */
+async function besideCollectives() {
+  const options = { seed: 7, bfloat16Inputs: true, only: (one) => wanted(one) && /experts/.test(one.name) };
+  const few = await runConformance('cuda', bfloat16Tolerances, options);
+  backend.isOneOfSeveral = true;
+  const more = await runConformance('cuda', bfloat16Tolerances, options);
+  backend.isOneOfSeveral = false;
+  const changed = few.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(more[i].errors));
+  failed += changed.length;
+  console.log(`${few.length} cases as beside collectives: ${changed.length} differ`);
+}
+
+/** float32 weights are looked up as several GPUs have them, in bfloat16, however many bits the stream has. */
+function roundedEmbeddings() {
+  for (const columns of [64, 70])
+    for (const residualType of ['bfloat16', 'fp24']) {
+      const weight = Float32Array.from({ length: 9 * columns }, () => Math.random() - 0.5);
+      const tokens = [3, 8, 0, 3];
+      const found = embedding(tf.tensor1d(tokens, 'int32'), tf.tensor2d(weight, [9, columns]), { residualType });
+      const rounded = roundToBfloat16(weight.slice());
+      const want = tokens.flatMap((token) => [...rounded.subarray(token * columns, (token + 1) * columns)]);
+      const different = found.dataSync().filter((x, i) => x !== want[i]).length;
+      if (different > 0) failed++;
+      console.log(`embedding of ${columns} columns, ${residualType}: ${different} of ${want.length} not rounded`);
+    }
 }
 
 /** Draws from logits with many that are equal, beside the same draws in float64 from sorted tokens. */

@@ -109,7 +109,7 @@ if [ "$half" -gt 1 ]; then
     $every $(on "$second_half") bench cuda-train --gpus $half $soft $few $(to half) >$out/half-softmax.log 2>&1; wait \$a"
 fi
 step 3b 80 "$every bench cuda-train --gpus $gpus --config configs/3b.yaml --sequences 2 --steps 2 --turns 2 $(to all)"
-[ -z "$mixture" ] || step mixture 120 "bench cuda-train --gpus $gpus --config configs/moe-6.5b.yaml --shard gradients --sequences 2 --steps 2 --turns 2 --memory $(to all)"
+[ -z "$mixture" ] || step mixture 120 "$every bench cuda-train --gpus $gpus --config configs/moe-6.5b.yaml --shard gradients --sequences 4 --steps 2 --turns 2 --memory $(to all)"
 step nccl 40 "bench nccl --gpus $gpus $(to all)"
 
 touch "$BUSY"
