@@ -1,6 +1,5 @@
 // The conformance suite on the GPU, with bfloat16's tolerances and fresh random inputs; the fused kernels twice, which must
-// give the same bits; mixtures by as many blocks as beside collectives, the same bits; looked-up weights rounded; tokens
-// drawn on the GPU against those of float64 on the host; sums in order to the last bit; and one head of
+// give the same bits; looked-up weights rounded; tokens drawn on the GPU against those of float64 on the host; sums in order to the last bit; and one head of
 // 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster: `bin/cuda-check [parts of cases' names, separated by |] [--once]`. STICKBREAKING_SEED repeats a run's inputs.
 import { embedding, residual, sampleTokens, stickBreakingAttention } from '@stickbreaking/core';
 import { bfloat16Tolerances, roundToBfloat16, runConformance } from '@stickbreaking/core/conformance';
@@ -28,7 +27,6 @@ const largest = Math.max(...results.flatMap((one) => Object.values(one.errors)))
 console.log(`${results.length} cases, ${failed} failed, largest error relative in norm ${largest.toExponential(2)}`);
 
 if (!once) await twice();
-if (wanted({ name: 'experts' })) await besideCollectives();
 if (wanted({ name: 'embedding' })) roundedEmbeddings();
 if (wanted({ name: 'sampling' })) await sampling();
 if (wanted({ name: 'sums in order' })) sumsInOrder();
@@ -49,18 +47,6 @@ async function twice() {
   const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors));
   failed += changed.length;
   console.log(`${first.length} cases twice: ${changed.length} differ ${changed.map(({ name }) => name).join('; ')}`);
-}
-
-/** Grouped matmuls by more blocks, as several GPUs have them: nothing else may change. */
-async function besideCollectives() {
-  const options = { seed: 7, bfloat16Inputs: true, only: (one) => wanted(one) && /experts/.test(one.name) };
-  const few = await runConformance('cuda', bfloat16Tolerances, options);
-  backend.isOneOfSeveral = true;
-  const more = await runConformance('cuda', bfloat16Tolerances, options);
-  backend.isOneOfSeveral = false;
-  const changed = few.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(more[i].errors));
-  failed += changed.length;
-  console.log(`${few.length} cases as beside collectives: ${changed.length} differ`);
 }
 
 /** float32 weights are looked up as several GPUs have them, in bfloat16, however many bits the stream has. */
