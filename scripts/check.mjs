@@ -1,4 +1,4 @@
-// Everything that must hold before a change lands: types, lint and format, tests. Run by `npm test`.
+// Everything that must hold before a change lands: types, lint and format, tests, docstrings. Run by `npm test`.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -12,6 +12,7 @@ const steps = [
 // Not where some tests were named.
 if (process.argv.length === 2) {
   steps.push(
+    ['docstrings', ['npm', 'run', 'docs:api', '--', '--emit', 'none']],
     ['mutated inputs', ['node', 'scripts/fuzz.mjs', '--seed', '1', '--count', '2000']],
     ['kills', ['node', 'scripts/torture.mjs', '--seed', '1', '--count', '20']],
   );

@@ -1,6 +1,6 @@
 // `npm run docs:api`: pages of every public entry, in docs/api/. The entries are the paths of tsconfig.json.
 import { readFileSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ReflectionKind } from 'typedoc';
 
@@ -11,7 +11,10 @@ const entries = Object.entries(compilerOptions.paths).map(([name, [path]]) => ({
 
 /** TypeDoc calls a module by its file below packages/; here it is called what one imports. */
 const names = new Map(
-  entries.map(({ name, file }) => [relative(join(root, 'packages'), file).replace(/(\/index)?\.ts$/, ''), name]),
+  entries.map(({ name, file }) => {
+    const below = relative(join(root, 'packages'), file).split(sep).join('/');
+    return [below.replace(/(\/index)?\.ts$/, ''), name];
+  }),
 );
 function namedByEntry({ converter }) {
   converter.on('createDeclaration', (_, reflection) => {
@@ -30,8 +33,8 @@ export default {
   excludePrivate: true,
   disableSources: true,
   plugin: [namedByEntry],
-  // Every public export has a docstring.
-  treatValidationWarningsAsErrors: true,
+  // Every public export has a docstring, and nothing in one is taken for what it is not, such as `[N]: …` for a link.
+  treatWarningsAsErrors: true,
   validation: { notExported: true, invalidLink: true, notDocumented: true },
   packagesRequiringDocumentation: [...new Set(entries.map(({ name }) => name.split('/').slice(0, 2).join('/')))],
   requiredToBeDocumented: ['Function', 'Class', 'Interface', 'TypeAlias', 'Variable', 'Method'],

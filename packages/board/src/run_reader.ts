@@ -8,6 +8,7 @@ import { tablesOf, WorkedTime } from './metrics_tables.js';
 import type { RunDetails, RunMetrics, RunState, RunSummary, WholeRun } from './run_data.js';
 import { checkpointsOf, type Started, startedOf } from './run_files.js';
 
+/** Reads a run's directory, whether the run goes on or is long over. */
 export class RunReader {
   private readonly tail: MetricsTail;
   private worked = new WorkedTime();

@@ -105,6 +105,7 @@ export interface AdamWAttributes {
   momentType?: MomentType;
 }
 
+/** How the optimizer's moments are stored. */
 export type MomentType = 'float32' | 'bfloat16';
 
 /**
@@ -203,8 +204,8 @@ export interface Kernels {
     outputs: [output: Tensor, remainder: Tensor, saved: Tensor];
   };
   /**
-   * `farther` [N,H]: of each row Σ A·(dOutput·v) over the keys that are farther than these, and remainder·dRemainder of the last
-   * remainder; `nearer` [N,H]: the same with these keys among them.
+   * `farther` [N,H] is of each row Σ A·(dOutput·v) over the keys that are farther than these, and remainder·dRemainder of the last
+   * remainder; `nearer` [N,H] is the same with these keys among them.
    */
   StickBreakingFartherGrad: {
     inputs: Qkv & { stick: Tensor; saved: Tensor; dOutput: Tensor; farther: Tensor };
@@ -249,7 +250,7 @@ export interface Kernels {
    */
   GrowPages: { inputs: { pages: Tensor }; attrs: { count: number }; outputs: [pages: Tensor] };
   /**
-   * k, v [N,K,D] to places in pages [P,K,T,D]; no output: the pages are changed in place. `slots` [N]: page·T + offset, all
+   * k, v [N,K,D] to places in pages [P,K,T,D]; no output: the pages are changed in place. `slots` [N] are page·T + offset, all
    * different.
    */
   WritePages: {
@@ -316,7 +317,7 @@ export interface Kernels {
   /**
    * x [N,C], router [E,C], input [E,2F,C] (of each expert the rows of gate, then those of up), output [E,C,F]. The logits
    * x·routerᵀ choose each token's k experts, the largest first and of equal ones the lower, and g is the softmax over those:
-   * y = Σ g·output(silu(gate)·up). `routing` [2+E]: the balance loss E·Σₑ mean P·share, the z loss mean logSumExp², and how
+   * y = Σ g·output(silu(gate)·up). `routing` [2+E] holds the balance loss E·Σₑ mean P·share, the z loss mean logSumExp², and how
    * often each expert was chosen. choices int32 [N,k]; logits [N,E] in float32; `saved` is whatever the backend keeps for its
    * own backward. With N ≤ 64 a row's bits in y do not depend on the other rows.
    */
@@ -369,7 +370,7 @@ export interface Kernels {
     attrs: NoAttributes;
     outputs: [dRemainder: Tensor, dBias: Tensor];
   };
-  /** x [M,K]; y[j] = Σ x[l] over the tokens l of j's document up to j, or in `reverse` from j on. `cuSeqlens` [S+1]: boundaries. */
+  /** x [M,K]; y[j] = Σ x[l] over the tokens l of j's document up to j, or in `reverse` from j on. `cuSeqlens` [S+1] are the boundaries. */
   DocumentSums: { inputs: { x: Tensor }; attrs: { cuSeqlens: Int32Array; reverse: boolean }; outputs: [y: Tensor] };
   /** x, each number rounded to the nearest bfloat16: a backend may keep it in half the memory. */
   ToBfloat16: { inputs: { x: Tensor }; attrs: NoAttributes; outputs: [y: Tensor] };

@@ -38,10 +38,12 @@ export interface Score {
   standardError: number | null;
 }
 
+/** Options of `Evaluator.evaluate` and `Evaluator.scores`. */
 export interface ScoreOptions {
   signal?: AbortSignal | undefined;
   /** Other processes that score the same model, each a part of the requests. */
   share?: Share | undefined;
+  /** Told how much of the work is done, of how much, and in which unit, such as `tokens scored`. */
   onProgress?: (done: number, total: number, what: string) => void;
 }
 

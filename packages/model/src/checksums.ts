@@ -15,8 +15,9 @@ import { ALGORITHMS, type Algorithm, newSum, SUM_IN_THREAD } from './sum.js';
 /** The file of a checkpoint that holds its checksums. */
 export const CHECKSUMS_FILE = 'checksums.json';
 
-/** The files of a run's checkpoint that belong to the run and not to the model. */
+/** The file of a run's checkpoint that says where the run stood: its step, its data and its configuration. */
 export const STATE_FILE = 'state.json';
+/** The file of a run's checkpoint that holds the optimizer's moments. */
 export const OPTIMIZER_FILE = 'optimizer.safetensors';
 
 /** What is saved is summed by this. */

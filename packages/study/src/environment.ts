@@ -20,6 +20,11 @@ export const EnvironmentSchema = z.object({
 
 export type Environment = z.infer<typeof EnvironmentSchema>;
 
+/**
+ * The environment of this process.
+ *
+ * @param backend its description, as `selectBackend` gives it
+ */
 export function environmentOf(backend: string): Environment {
   return {
     backend,

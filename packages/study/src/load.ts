@@ -9,6 +9,7 @@ import { mqrarStudy } from './mqrar/study.js';
 import { speedStudy } from './speed/study.js';
 import type { Study, StudyConfig } from './study.js';
 
+/** The kinds of studies that a file's key `study` may name. */
 export const studies = [
   mqrarStudy,
   extrapolationStudy,

@@ -9,13 +9,18 @@ import type { RunConfig } from './run_config.js';
 
 /** What scores a model on tasks. */
 export interface TaskScorer {
+  /**
+   * The figures of the model as it is now; with `share` the same in every process.
+   *
+   * @throws what `signal` was aborted with
+   */
   scores(
     model: LlamaModel,
     options: {
       signal?: AbortSignal | undefined;
       /** The processes that share the work, and this one's part; absent where there is one. */
       share?: { index: number; count: number; sum(numbers: readonly number[]): Promise<readonly number[]> } | undefined;
-      /** Told how far it is. */
+      /** Told how much of the work is done, of how much, and in which unit, such as `tokens scored`. */
       onProgress?: (done: number, total: number, what: string) => void;
     },
   ): Promise<TaskScore[]>;
@@ -37,6 +42,11 @@ export type OpenTaskScorer = (options: TaskScorerOptions) => Promise<TaskScorer>
 /** What `train` does every few steps. */
 export interface Evaluation {
   everySteps: number;
+  /**
+   * The figures of the model as it is now, the same in every process.
+   *
+   * @throws what `signal` was aborted with, where one process trains alone: several are not stopped in an evaluation
+   */
   scores(
     model: LlamaModel,
     options: { signal?: AbortSignal | undefined; onProgress?: (done: number, total: number, what: string) => void },

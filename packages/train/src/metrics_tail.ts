@@ -3,6 +3,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { explainSystemError } from '@stickbreaking/base';
 import { type MetricsLine, parseLine } from './metrics.js';
 
+/** The lines of a metrics.jsonl so far. */
 export class MetricsTail {
   /** All lines that were read so far. */
   lines: MetricsLine[] = [];

@@ -17,7 +17,7 @@ export interface RoutingMetrics {
 /** What a step's routers have done. */
 export interface StepRouting {
   metrics: RoutingMetrics;
-  /** [layers, experts]: how often each expert was chosen */
+  /** [layers, experts], how often each expert was chosen */
   counts: readonly (readonly number[])[];
   /** The first layer, from 0, with logits that are not finite. */
   notFinite?: number;

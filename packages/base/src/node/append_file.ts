@@ -12,7 +12,7 @@ export class AppendFile {
    * Opens the file, or makes it.
    *
    * @param shown the path as messages show it
-   * @throws UserError that names the path, as all methods do
+   * @throws UserError that names the path, as all methods that write do
    */
   constructor(
     path: string,
@@ -36,6 +36,7 @@ export class AppendFile {
     this.explained(() => fsyncSync(this.file));
   }
 
+  /** Leaves the file as it is; nothing can be appended after it. */
   close(): void {
     closeSync(this.file);
   }

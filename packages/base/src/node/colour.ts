@@ -6,6 +6,7 @@ type Style = Parameters<typeof styleText>[0];
 /** What of a stream says whether it shows colour. */
 export interface Coloured {
   isTTY?: boolean;
+  /** Whether it shows colour, as `tty.WriteStream` tells from the environment; a stream without it shows none. */
   hasColors?(): boolean;
 }
 

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { isAlive, startOf } from './process.js';
 
+/** The process that holds a lock, on whichever machine. */
 export interface LockHolder {
   pid: number;
   host: string;

@@ -25,7 +25,14 @@ export interface YamlOptions {
    * The file is one that people write: `${NAME}` is the environment's, `~/` the home directory, and `extends: FILE`
    * names a file that this one is laid over, relative to this file, or else what `find` makes of it.
    */
-  composed?: { find(name: string): string };
+  composed?: {
+    /**
+     * The path of a file that `extends` names and that is not beside this one; the path need not exist.
+     *
+     * @throws UserError where there is no such file to name
+     */
+    find(name: string): string;
+  };
 }
 
 /** A file of a chain in which each extends the one before. */

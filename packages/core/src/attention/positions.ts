@@ -62,7 +62,7 @@ export type Position =
   | { kind: 'rope'; theta?: number; scaling?: RopeScaling | undefined; rotated?: number | undefined }
   | { kind: 'alibi'; slopes?: readonly number[] }
   | { kind: 'fire'; parameters: FireParameters; initialThreshold: number }
-  /** [M, K]: added to the logits of each key. */
+  /** [M, K], added to the logits of each key. */
   | { kind: 'keys'; keyBias: Tensor };
 
 /**

@@ -16,7 +16,7 @@ export interface SoftmaxOptions extends PackedAttentionOptions {
   window?: number;
   position: Position;
   /**
-   * [H]: the logit of one more key for each head, whose value is zero (a learned attention sink). What it takes is missing
+   * [H], the logit of one more key for each head, whose value is zero (a learned attention sink). What it takes is missing
    * from the output: a head may attend to nothing.
    */
   sink?: Tensor;

@@ -8,7 +8,7 @@ import { addable } from '../value_and_gradients.js';
 export interface MixtureWeights {
   /** [E, C] */
   router: Tensor;
-  /** [E, 2F, C]: of each expert the rows of gate, then those of up. */
+  /** [E, 2F, C], of each expert the rows of gate, then those of up. */
   input: Tensor;
   /** [E, C, F] */
   output: Tensor;
@@ -25,14 +25,14 @@ export interface MixtureOptions {
   balanceWeight?: number;
   zWeight?: number;
   /**
-   * [E]: how often each expert was chosen, for its share in the gradient of the balance loss. Default: as often as `x` chooses it.
+   * [E], how often each expert was chosen, for its share in the gradient of the balance loss. Default: as often as `x` chooses it.
    */
   balanceCounts?: readonly number[] | undefined;
 }
 
 /** Where the tokens went; nothing is differentiated through it. */
 export interface Routing {
-  /** [2 + E]: the balance loss, the z loss, and how often each expert was chosen. */
+  /** [2 + E], the balance loss, the z loss, and how often each expert was chosen. */
   routing: Tensor1D;
   /** int32 [N, active]: each token's experts, the one with the largest logit first. */
   choices: Tensor2D;

@@ -56,8 +56,11 @@ export class AttentionLooker {
   private constructor(private readonly path: string) {}
 
   /**
+   * Loads a checkpoint.
+   *
    * @param path a checkpoint as `openCheckpoint` takes it
    * @param backend as `selectBackend` takes it; default: the processor's, also where there is a GPU, which may be training
+   * @throws UserError where there is no such checkpoint or backend
    */
   static async open(path: string, backend?: string): Promise<AttentionLooker> {
     await (backend === undefined ? selectBackend('native').catch(() => selectBackend('cpu')) : selectBackend(backend));
@@ -95,6 +98,7 @@ export class AttentionLooker {
     };
   }
 
+  /** Gives back the model's memory; `look` then refuses. */
   dispose(): void {
     this.opened?.model.dispose();
     this.opened = undefined;

@@ -75,9 +75,11 @@ export interface Shots {
 /** Choices after one context: the most likely one is the answer. */
 export interface MultipleChoiceDefinition extends CommonDefinition {
   kind: 'multiple_choice';
+  /** What stands before a choice, without `targetDelimiter`. */
   text(row: Row): string;
+  /** The continuations that are compared, without `targetDelimiter`. */
   choices(row: Row): readonly string[];
-  /** The index of the right choice. */
+  /** The index of the right choice, from 0. */
   gold(row: Row): number;
   metrics: readonly ('acc' | 'acc_norm' | 'acc_bytes')[];
 }
@@ -85,8 +87,11 @@ export interface MultipleChoiceDefinition extends CommonDefinition {
 /** Contexts that differ, before one continuation ("partial evaluation"). */
 export interface MultipleContextDefinition extends CommonDefinition {
   kind: 'multiple_context';
+  /** The contexts that are compared. */
   contexts(row: Row): readonly string[];
+  /** What follows each of them, without `targetDelimiter`. */
   continuation(row: Row): string;
+  /** The index of the right context, from 0. */
   gold(row: Row): number;
   metrics: readonly 'acc'[];
 }
@@ -94,6 +99,7 @@ export interface MultipleContextDefinition extends CommonDefinition {
 /** A generated answer. */
 export interface GenerationDefinition extends CommonDefinition {
   kind: 'generate_until';
+  /** The prompt: what the model continues. */
   text(row: Row): string;
   /** What is right: the reference of the metrics. */
   target(row: Row): string;
@@ -110,6 +116,7 @@ export interface GenerationDefinition extends CommonDefinition {
 /** How an answer is taken out of a generated text. */
 export interface AnswerFilter {
   name: string;
+  /** The answer in what a model generated; where there is none, a text that is no reference. */
   apply(text: string): string;
 }
 
@@ -119,6 +126,7 @@ export interface GenerationMetric {
   higherIsBetter: boolean;
   /** A score that stands for none: such documents are left out of the mean, which then has no standard error. */
   leftOut?: number;
+  /** The figure of one document, from the answer as a filter gives it. */
   score(answer: string, row: Row): number;
 }
 

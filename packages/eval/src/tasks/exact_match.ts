@@ -1,6 +1,7 @@
 /** Whether an answer is the reference, both made alike first: the `exact_match` of Hugging Face's evaluate. */
 import type { GenerationMetric, Row } from './definition.js';
 
+/** What is taken out of both texts, or made alike, before they are compared; by default nothing. */
 export interface ExactMatchOptions {
   ignoreCase?: boolean;
   /** ASCII punctuation */

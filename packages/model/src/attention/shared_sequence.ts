@@ -9,6 +9,7 @@ import { customGrad, reshape, type Tensor, type Tensor3D, tidy, transpose } from
 
 /** How they share it in the attention. */
 export const SHARED_BY = ['heads', 'ring'] as const;
+/** One of `SHARED_BY`. */
 export type SharedBy = (typeof SHARED_BY)[number];
 
 /** The processes that share a sequence, as one of them sees them: this one has the tokens from rank/size of it on. */

@@ -56,11 +56,15 @@ export class BatchGenerator {
   private removed: GenerationEvent[] = [];
   private nextId = 0;
 
-  /** @param options.batchSize rows that run at once, each with a cache of its own; default 64 */
+  /**
+   * @param options `batchSize`: rows that run at once, each with a cache of its own; default 64
+   * @throws UserError unless `batchSize` is a positive whole number
+   */
   constructor(
     private readonly model: GeneratingModel,
-    { batchSize = MOST_ROWS }: { batchSize?: number } = {},
+    options: { batchSize?: number } = {},
   ) {
+    const { batchSize = MOST_ROWS } = options;
     if (!Number.isInteger(batchSize) || batchSize < 1) {
       throw new UserError(`batchSize is ${batchSize}; expected a positive whole number.`);
     }

@@ -16,7 +16,9 @@ export interface Piece {
 export interface Snapshot {
   /** Whether the tensors may change while it is read. */
   readonly isCopy: boolean;
+  /** This process's numbers, list after list, for one reader before `dispose`. */
   pieces(): AsyncIterable<Piece>;
+  /** Gives back its memory. */
   dispose(): void;
 }
 

@@ -22,6 +22,7 @@ const NAME = /^(?!.*(?:--|\.\.))[\w](?:[\w.-]*\w)?$/;
 /** Revisions that hold slashes; any other slash ends a revision, unless it is written %2F. */
 const REFS = /^refs\/(?:pr|convert)\/[^/]+/;
 
+/** Whether a text is meant as an address of the Hub; `parseHubAddress` says whether it is a good one. */
 export const isHubAddress = (text: string) => text.startsWith(SCHEME);
 
 /**

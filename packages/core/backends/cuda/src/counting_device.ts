@@ -13,6 +13,7 @@ import { cudaKernels } from './ops/index.js';
 /** The driver's pool gives memory in such pieces. */
 const GRANULE = 512;
 
+/** A counting device, as `registerCountingCuda` gives it. */
 export interface CountingCuda {
   backend: CudaBackend;
   /** Bytes in use and most ever in use since `reset`. */

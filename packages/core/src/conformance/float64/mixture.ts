@@ -16,7 +16,7 @@ export interface MixtureSizes {
   active: number;
   balanceWeight: number;
   zWeight: number;
-  /** [E]: of which the balance loss takes the shares in its gradient; default: this mixture's. */
+  /** [E], of which the balance loss takes the shares in its gradient; default: this mixture's. */
   balanceCounts?: readonly number[];
 }
 

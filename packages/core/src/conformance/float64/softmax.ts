@@ -8,7 +8,7 @@ export type Position64 =
   | { kind: 'rope'; theta: number; scaling?: Scaling64 }
   | { kind: 'alibi' }
   | { kind: 'fire'; fire: Fire64 }
-  /** [M, K]: the logarithm of each token's forget gate. */
+  /** [M, K], the logarithm of each token's forget gate. */
   | { kind: 'forget'; logForget: Values };
 
 export interface SoftmaxInputs {
@@ -16,7 +16,7 @@ export interface SoftmaxInputs {
   k: Values;
   v: Values;
   dOutput: Values;
-  /** [H]: the logit of one more key for each head, whose value is zero. */
+  /** [H], the logit of one more key for each head, whose value is zero. */
   sink?: Values;
 }
 

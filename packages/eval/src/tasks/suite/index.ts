@@ -17,6 +17,7 @@ import { winogrande } from './winogrande.js';
 
 /** The releases of lm-evaluation-harness that can be imitated: that of the stick-breaking paper's time, and the newest. */
 export const harnesses = ['0.4.4', '0.4.13'] as const;
+/** One of `harnesses`. */
 export type Harness = (typeof harnesses)[number];
 
 /** Tasks and groups by name. */

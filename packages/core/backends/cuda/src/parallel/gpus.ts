@@ -5,6 +5,7 @@ import type { CudaBackend } from '../backend.js';
 import { BYTES, elementsOf } from '../storage.js';
 import type { Communicator } from './nccl.js';
 
+/** This process's GPU among those of a run. All of them make the same calls in the same order. */
 export class Gpus {
   /** Its collectives go before what the other stream computes: others wait for them. */
   private readonly stream: number;
@@ -82,7 +83,10 @@ export class Gpus {
    * Those of the processes that share this one's sequences, so many that follow one another. Their exchanges are part of
    * what is computed: there is nothing to do beside them.
    */
-  sequence(processes: number): AttentionRing & { exchange(parts: Tensor): Tensor } {
+  sequence(processes: number): AttentionRing & {
+    /** Gives the r-th of `size` equal parts along the first axis to process r; returns those given to this one, in order. */
+    exchange(parts: Tensor): Tensor;
+  } {
     const { backend } = this;
     const part = this.communicator.part(processes);
     this.parts.push(part);
@@ -151,6 +155,7 @@ export class Gpus {
     return this.staging;
   }
 
+  /** Waits for what is computed, and ends the communicators, this one's own among them. */
   close(): void {
     this.backend.driver.synchronize();
     for (const one of [...this.parts, this.communicator]) one.close();

@@ -237,6 +237,7 @@ export class Communicator {
       throw new CudaError(`NCCL: a collective failed (${status[0]}); set NCCL_DEBUG=WARN for more`);
   }
 
+  /** Ends the communicator. What was put on a stream must be done: synchronize first. */
   close(): void {
     this.library.call('ncclCommDestroy', this.comm);
   }

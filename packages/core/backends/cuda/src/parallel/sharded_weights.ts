@@ -15,6 +15,7 @@ import { WeightBuckets } from './weight_buckets.js';
 /** Of what every GPU has only a part between steps; each includes those before it. */
 export type Shard = 'optimizer' | 'gradients' | 'weights';
 
+/** The weights of a model as one of several GPUs has them: its parts of matrices, and all vectors. */
 export class ShardedWeights {
   /** What this process updates: its parts of matrices, in float32 and named like these, and all vectors. */
   readonly owned = new Map<string, Variable>();
