@@ -23,17 +23,17 @@ import {
 } from '@stickbreaking/data';
 import { drawAttention } from './attention/command.js';
 import { openCheckpoint, verifyOption } from './checkpoint.js';
-import { evaluateDocuments } from './documents.js';
+import { DocumentTokens } from './document_tokens.js';
+import { scoreDocuments } from './documents.js';
 import { parseLengths } from './lengths.js';
 import { checkMemory } from './memory.js';
 import { writeReport } from './report/report.js';
 import { lengthsBlocks } from './results/lengths_blocks.js';
-import { BATCH_TOKENS, type LengthResult, scorerOf } from './scoring.js';
+import { BATCH_TOKENS, type DocumentsResult, type LengthResult, scorerOf } from './scoring.js';
 import { evaluateStream } from './stream.js';
 import { suiteCommands } from './suite_cli.js';
 import { formatTable } from './table.js';
 import { asksForTasks, main as tasksMain } from './tasks_cli.js';
-import { readText } from './text.js';
 
 const protocols = {
   stream: 'stream: one stream cut into windows of the length (the figures of the stick-breaking paper)',
@@ -96,7 +96,10 @@ export function main(argv: string[]): Promise<number> {
         .option('tokenizer', { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' })
         .options(specialTokenOptions)
         .options(verifyOption)
-        .option('max-tokens', { type: 'number', describe: 'stream: use no more tokens than this' })
+        .option('max-tokens', {
+          type: 'number',
+          describe: 'score no more tokens than this; documents: the first that fit, whole',
+        })
         .option('backend', { type: 'string', default: 'auto', describe: 'auto, native, cpu, …' })
         .options(jsonOption)
         .option('output', {
@@ -153,17 +156,19 @@ async function evaluate(args: Arguments): Promise<void> {
   const onProgress = ({ length, done, total }: { length: number; done: number; total: number }) =>
     progress.show(`length ${length}: ${((100 * done) / total).toFixed(0)} % of ${total} tokens`);
   const score = scorerOf(model);
-  const results: LengthResult[] = [];
+  const maxTokens = args.maxTokens === undefined ? {} : { maxTokens: args.maxTokens };
+  // First, for it may refuse the text.
+  const documents =
+    args.protocol === 'stream'
+      ? undefined
+      : await DocumentTokens.read(readPieces(sources, reading), tokenizer, args.maxTokens);
+  const results: (LengthResult | DocumentsResult)[] = [];
   if (args.protocol !== 'documents') {
-    const maxTokens = args.maxTokens === undefined ? {} : { maxTokens: args.maxTokens };
     results.push(
       ...(await evaluateStream(score, readPieces(sources, reading), { lengths, tokenizer, onProgress, ...maxTokens })),
     );
   }
-  if (args.protocol !== 'stream')
-    results.push(
-      ...(await evaluateDocuments(score, await readText(sources, reading), { lengths, tokenizer, onProgress })),
-    );
+  if (documents) results.push(...(await scoreDocuments(score, documents, { lengths, tokenizer, onProgress })));
   progress.clear();
   checkLosses(results, directory);
   const record = {
@@ -171,18 +176,20 @@ async function evaluate(args: Arguments): Promise<void> {
     data,
     attention: model.config.attention,
     backend: backend.description,
+    ...maxTokens,
     results,
   };
   const json = `${JSON.stringify(record, null, 2)}\n`;
   if (args.output) writeOutput(args.output, json);
   if (args.report !== undefined) {
-    const facts = [...Object.entries({ checkpoint: directory, data, backend: backend.description })];
+    const part = documents?.isPart ? { documents: partOf(documents.texts.length, args.maxTokens!) } : {};
+    const facts = Object.entries({ checkpoint: directory, data, backend: backend.description, ...part });
     await writeReport(args.report, {
       title: `${args.checkpoint} by context length`,
       blocks: lengthsBlocks(results, facts),
     });
   }
-  process.stdout.write(args.json ? json : report(record.checkpoint, data, backend.description, results));
+  process.stdout.write(args.json ? json : report(record));
 }
 
 /** No text has such a loss under weights that were trained, and JSON has no number for its perplexity. */
@@ -195,11 +202,25 @@ function checkLosses(results: readonly LengthResult[], directory: string): void 
   );
 }
 
-function report(checkpoint: string, data: string, backend: string, results: readonly LengthResult[]): string {
+const partOf = (count: number, maxTokens: number) =>
+  `the first ${count === 1 ? 'document' : `${count} documents`}; with the next they would have more than ${maxTokens} tokens`;
+
+interface Evaluation {
+  checkpoint: string;
+  data: string;
+  backend: string;
+  maxTokens?: number;
+  results: readonly (LengthResult | DocumentsResult)[];
+}
+
+function report({ checkpoint, data, backend, maxTokens, results }: Evaluation): string {
   const lines = [`${checkpoint} on ${data} (${backend})`];
   for (const protocol of ['stream', 'documents'] as const) {
     const own = results.filter((result) => result.protocol === protocol);
-    if (own.length > 0) lines.push('', `Protocol ${protocols[protocol]}`, withHeading(formatTable(own)));
+    if (own.length === 0) continue;
+    lines.push('', `Protocol ${protocols[protocol]}`);
+    if ('isPart' in own[0]! && own[0].isPart) lines.push(`Scored: ${partOf(own[0].documents, maxTokens!)}`);
+    lines.push(withHeading(formatTable(own)));
   }
   return `${lines.join('\n')}\n`;
 }

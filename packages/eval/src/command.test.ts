@@ -1,7 +1,7 @@
 /** sb-eval and sb-generate as a user runs them, on small checkpoints of every attention kind, and on wrong input. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -121,6 +121,13 @@ describe('sb-eval', () => {
     const { code, stdout, stderr } = await evaluating('rope', ...options);
     expect(code, stderr).toBe(0);
     expect(JSON.parse(stdout).results[0].tokens).toBe(64);
+    const documents = await evaluating('rope', ...options, '--split', 'line', '--protocol', 'documents');
+    expect(documents.code, documents.stderr).toBe(0);
+    const { maxTokens, results } = JSON.parse(documents.stdout);
+    const [{ tokens, isPart, words, documents: count }] = results;
+    expect([maxTokens, isPart, words]).toEqual([64, true, 2 * count]);
+    expect(tokens).toBeLessThanOrEqual(64);
+    expect(count).toBeGreaterThan(1);
   });
 
   it('writes loss by length and by position as HTML', async () => {
@@ -136,10 +143,21 @@ describe('sb-eval', () => {
   });
 
   it('prints a table that names its protocols, and writes the JSON where it is told', async () => {
-    const options = ['--lengths', '16,24', '--protocol', 'both', '--data', at('text.txt'), '--output', at('out.json')];
-    const { code, stdout } = await evaluating('rope', ...options, '--max-tokens', '96');
+    writeFileSync(at('two.jsonl'), [text, text].map((one) => JSON.stringify({ text: one })).join('\n'));
+    const options = ['--lengths', '16,24', '--protocol', 'both', '--data', at('two.jsonl'), '--output', at('out.json')];
+    const refused = await evaluating('rope', ...options, '--max-tokens', '96');
+    expect([refused.code, refused.stdout]).toEqual([1, '']);
+    expect(refused.stderr).toMatch(/^The first document has more than 96 tokens, [^\n]*\n$/);
+    expect(existsSync(at('out.json'))).toBe(false);
+    const whole = await evaluating('rope', '--lengths', '16', '--protocol', 'documents', '--data', at('text.txt'));
+    expect(whole.stdout).not.toContain('Scored:');
+    const most = String(Number(/ (\d+) +[\d.]+\n$/.exec(whole.stdout)![1]) + 1);
+    const { code, stdout } = await evaluating('rope', ...options, '--max-tokens', most, '--report', at('part.html'));
     expect(code).toBe(0);
-    expect(stdout).toMatch(/Protocol stream: .*\nlength +nll\/token +perplexity[^\n]*\n +16 [^\n]* 96 [^\n]*\n +24 /);
+    const scored = `the first document; with the next they would have more than ${most} tokens`;
+    expect(stdout).toContain(`\nScored: ${scored}\n`);
+    expect(readFileSync(at('part.html'), 'utf8')).toContain(scored);
+    expect(stdout).toMatch(/Protocol stream: .*\nlength +nll\/token +perplexity[^\n]*\n +16 [^\n]*\n +24 /);
     expect(stdout).toMatch(/Protocol documents: document by document/);
     expect(JSON.parse(readFileSync(at('out.json'), 'utf8')).results).toHaveLength(4);
   });

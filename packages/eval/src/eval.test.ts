@@ -158,6 +158,78 @@ describe('the document protocol', () => {
       expect(result.bitsPerByte).toBeCloseTo((8 * Math.log2(50)) / 11, 8);
     }
   });
+
+  it('sums losses over tokens, words and bytes of the originals', async () => {
+    const ownNumber = async ({ targets }: { targets: ArrayLike<number> }) =>
+      Array.from(targets, (target) => Math.max(0, target - 64));
+    const documents = [{ text: 'AB', original: 'one two' }, { text: 'D' }];
+    const done: number[] = [];
+    const [result] = await evaluateDocuments(ownNumber, documents, {
+      lengths: [1],
+      tokenizer,
+      onProgress: (progress) => done.push(progress.done, progress.total),
+    });
+    expect(done).toEqual([0, 3, 3, 3]);
+    const { perplexity, seconds: _, lossByPosition: __, ...figures } = result!;
+    expect(perplexity).toBeCloseTo(Math.exp(7 / 3), 12);
+    expect(figures).toEqual({
+      ...{ protocol: 'documents', length: 1, documents: 2, isPart: false },
+      ...{ tokens: 3, nll: 7 / 3, wordPerplexity: Math.exp(7 / 3), bitsPerByte: 7 / Math.LN2 / 8 },
+      ...{ endTokens: 0, textNll: 7, words: 3, bytes: 8 },
+    });
+  });
+
+  it.each([
+    [4, 1, 4, true],
+    [6, 1, 4, true],
+    [7, 2, 7, true],
+    [9, 3, 9, false],
+    [10, 3, 9, false],
+  ])('scores the first documents that have %i tokens at most, whole', async (maxTokens, count, tokens, isPart) => {
+    const documents = [{ text: 'ab c' }, { text: 'def' }, { text: 'gh' }];
+    const results = await evaluateDocuments(contextFree, documents, { lengths: [2, 8], tokenizer, maxTokens });
+    const alone = await evaluateDocuments(contextFree, documents.slice(0, count), { lengths: [2, 8], tokenizer });
+    expect(results.map((one) => [one.documents, one.tokens, one.isPart])).toEqual(
+      Array(2).fill([count, tokens, isPart]),
+    );
+    const figures = ({ seconds: _, isPart: __, ...rest }: (typeof results)[number]) => rest;
+    expect(results.map(figures)).toEqual(alone.map(figures));
+  });
+
+  it('refuses a first document that does not fit, and a text without tokens', async () => {
+    const evaluated = (texts: string[], maxTokens: number) =>
+      evaluateDocuments(
+        contextFree,
+        texts.map((text) => ({ text })),
+        { lengths: [8], tokenizer, maxTokens },
+      );
+    await expect(evaluated(['abcd', 'e'], 3)).rejects.toThrow(
+      /^The first document has more than 3 tokens, .*--max-tokens/,
+    );
+    await expect(evaluated([''], 3)).rejects.toThrow(/^The text has no tokens to score\.$/);
+  });
+
+  it('takes long documents in pieces, and reads no more of them than it needs', async () => {
+    const pieces = [
+      { text: 'ab ', last: false },
+      { text: ' cd', last: false },
+      { text: '  ', last: true },
+      { text: 'é f', original: 'é  f g' },
+    ];
+    const [inPieces] = await evaluateDocuments(contextFree, pieces, { lengths: [4], tokenizer });
+    const whole = [{ text: 'ab  cd  ' }, pieces[3]!];
+    const [together] = await evaluateDocuments(contextFree, whole, { lengths: [4], tokenizer });
+    expect({ ...inPieces, seconds: 0 }).toEqual({ ...together, seconds: 0 });
+    expect([together!.documents, together!.words, together!.bytes]).toEqual([2, 3 + 3, 8 + 7]);
+    let read = 0;
+    const endless = async function* () {
+      for (; read < 100; read++) yield { text: 'x'.repeat(2 ** 18), last: read % 2 === 1 };
+    };
+    const [first] = await evaluateDocuments(async ({ targets }) => new Float64Array(targets.length), endless(), {
+      ...{ lengths: [2 ** 18], tokenizer, maxTokens: 2 ** 19 + 1 },
+    });
+    expect([first!.documents, first!.tokens, first!.isPart, read]).toEqual([1, 2 ** 19, true, 3]);
+  });
 });
 
 describe('the report', () => {

@@ -7,6 +7,7 @@ export {
 export { type AttentionMap, type AttentionMapOptions, attentionMaps } from './attention/maps.js';
 export { type AttentionPictureOptions, attentionPicture, tokenLabels } from './attention/picture.js';
 export { type OpenedCheckpoint, openCheckpoint, verifyOption } from './checkpoint.js';
+export type { EvaluationDocument } from './document_tokens.js';
 export { type DocumentsOptions, evaluateDocuments } from './documents.js';
 export { Evaluator, type EvaluatorOptions, type Score, type ScoreOptions } from './evaluator.js';
 export { modelOptions, type SamplingArguments, samplingFrom, samplingOptions } from './generation/options.js';
@@ -27,6 +28,7 @@ export {
 export type { GroupOutcome } from './results/results.js';
 export type { Share, TaskOutcome } from './runner/run.js';
 export {
+  type DocumentsResult,
   type EvaluationProgress,
   type LengthResult,
   type StreamResult,
@@ -50,7 +52,6 @@ export {
   type Shots,
   type TaskDefinition,
 } from './tasks/definition.js';
-export { documentPerplexity, type EvaluationDocument } from './tasks/document_perplexity.js';
 export { type ExactMatchOptions, exactMatch } from './tasks/exact_match.js';
 export { regexFilter, wholeText } from './tasks/filters.js';
 export { RollingRequests, rollingWindows } from './tasks/rolling.js';

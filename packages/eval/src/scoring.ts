@@ -54,6 +54,15 @@ export interface StreamResult extends LengthResult {
   protocol: 'stream';
 }
 
+/** One window length of the document protocol. */
+export interface DocumentsResult extends LengthResult {
+  protocol: 'documents';
+  /** How many documents were scored. */
+  documents: number;
+  /** These are the first of more: the next would have been beyond the most tokens that were asked for. */
+  isPart: boolean;
+}
+
 /** How far an evaluation has come at one context length, in tokens. */
 export interface EvaluationProgress {
   length: number;

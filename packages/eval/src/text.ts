@@ -1,6 +1,6 @@
-/** Text to evaluate on, as documents: what packages/data reads, for this package's commands and studies. */
+/** Text to evaluate on, as whole documents: what packages/data reads, for this package's commands and studies. */
 import { type ReadOptions, readDocuments, type SourceInput } from '@stickbreaking/data';
-import type { EvaluationDocument } from './tasks/document_perplexity.js';
+import type { EvaluationDocument } from './document_tokens.js';
 
 /**
  * Reads every document of a source, or of a path; WikiText comes as running text beside the original.

@@ -1,14 +1,12 @@
 /** Documents as one stream of tokens, and the text behind any part of it. */
 import { PieceEncoder, type Tokenizer } from '@stickbreaking/data';
 import { countWords } from './scoring.js';
+import { GrowingTokens, textBatches } from './text_batches.js';
 
 /** A document, or a piece of a long one. */
 export type StreamText = string | { text: string; last: boolean };
 
 export type StreamTokenizer = Pick<Tokenizer, 'encodeBatch' | 'eosId' | 'beginId'>;
-
-/** Text that goes through the tokenizer together: all cores have something to do, and few tokens come too many. */
-const BATCH_CHARACTERS = 2 ** 20;
 
 export interface TextSizes {
   words: number;
@@ -46,18 +44,10 @@ export class TokenStream {
         if (!isBegun) tokens.push([eosId]);
       }
     };
-    let batch: { text: string; last: boolean }[] = [];
-    let characters = 0;
-    for await (const one of texts) {
-      const piece = typeof one === 'string' ? { text: one, last: true } : one;
-      batch.push(piece);
-      characters += piece.text.length;
-      if (characters < BATCH_CHARACTERS) continue;
+    for await (const batch of textBatches(piecesOf(texts))) {
       await take(batch);
-      [batch, characters] = [[], 0];
       if (tokens.length >= most) break;
     }
-    if (tokens.length < most) await take(batch);
     return new TokenStream(tokens.all(), given);
   }
 
@@ -90,6 +80,10 @@ export class TokenStream {
   }
 }
 
+async function* piecesOf(texts: Iterable<StreamText> | AsyncIterable<StreamText>) {
+  for await (const one of texts) yield typeof one === 'string' ? { text: one, last: true } : one;
+}
+
 /** Tokens that are decoded together; a book has more. */
 const DECODED_TOKENS = 2 ** 16;
 /** Tokens before them that are decoded once more, since a token's text depends on the one before it. */
@@ -114,27 +108,4 @@ function sizesOf(tokens: Int32Array, decode: Tokenizer['decode']): TextSizes {
     begin = end;
   }
   return sizes;
-}
-
-/** Tokens, at most so many. */
-class GrowingTokens {
-  private tokens = new Int32Array(2 ** 16);
-  length = 0;
-
-  constructor(private readonly most: number) {}
-
-  push(ids: readonly number[]): void {
-    const end = Math.min(this.length + ids.length, this.most);
-    if (end > this.tokens.length) {
-      const larger = new Int32Array(Math.max(end, 2 * this.tokens.length));
-      larger.set(this.tokens);
-      this.tokens = larger;
-    }
-    this.tokens.set(end - this.length < ids.length ? ids.slice(0, end - this.length) : ids, this.length);
-    this.length = end;
-  }
-
-  all(): Int32Array {
-    return this.tokens.subarray(0, this.length);
-  }
 }

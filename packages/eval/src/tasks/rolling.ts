@@ -4,9 +4,8 @@
  * adds up to L new tokens, and the last keeps its L tokens of context by reaching back over tokens that were already
  * scored.
  */
-import type { Tokenizer } from '@stickbreaking/data';
 import { BATCH_TOKENS, type TokenScorer } from '../scoring.js';
-import type { AnswerOf, RequestOf } from './task.js';
+import type { AnswerOf } from './task.js';
 
 export interface RollingWindow {
   tokens: number[];
@@ -16,18 +15,14 @@ export interface RollingWindow {
 
 /** Requests whose texts have been tokenized; they can be answered at any number of context lengths. */
 export class RollingRequests {
-  private constructor(
-    private readonly texts: readonly (readonly number[])[],
+  /**
+   * @param texts ids of each text
+   * @param prefix the token that documents begin from
+   */
+  constructor(
+    private readonly texts: readonly ArrayLike<number>[],
     private readonly prefix: number,
   ) {}
-
-  /** Tokenizes the texts of all requests. */
-  static async encode(
-    requests: readonly RequestOf<'loglikelihood_rolling'>[],
-    tokenizer: Pick<Tokenizer, 'encodeBatch' | 'beginId'>,
-  ): Promise<RollingRequests> {
-    return new RollingRequests(await tokenizer.encodeBatch(requests.map(({ text }) => text)), tokenizer.beginId);
-  }
 
   /** Tokens of all texts together; each is scored once. */
   get tokens(): number {
@@ -47,10 +42,9 @@ export class RollingRequests {
     onDone: (tokens: number) => void,
     onLoss?: (position: number, loss: number) => void,
   ): Promise<AnswerOf<'loglikelihood_rolling'>[]> {
-    const windows = this.texts.flatMap((one) => rollingWindows(one, length, this.prefix));
     const losses = new Float64Array(this.tokens);
     let done = 0;
-    for (const batch of batchesOf(windows)) {
+    for (const batch of batchesOf(this.windows(length))) {
       const targets = batch.flatMap((window) => window.targets);
       const cuSeqlens = [0];
       for (const { tokens } of batch) cuSeqlens.push(cuSeqlens.at(-1)! + tokens.length);
@@ -71,32 +65,42 @@ export class RollingRequests {
       return { losses: losses.subarray(end - one.length, end) };
     });
   }
+
+  private *windows(length: number): Generator<RollingWindow> {
+    for (const one of this.texts) yield* windowsOf(one, length, this.prefix);
+  }
 }
 
 /** The windows of one text, `length` tokens of input each at most; every token is a target exactly once. */
-export function rollingWindows(tokens: readonly number[], length: number, prefix: number): RollingWindow[] {
-  const windows: RollingWindow[] = [];
-  const prefixed = [prefix, ...tokens];
+export function rollingWindows(tokens: ArrayLike<number>, length: number, prefix: number): RollingWindow[] {
+  return [...windowsOf(tokens, length, prefix)];
+}
+
+function* windowsOf(tokens: ArrayLike<number>, length: number, prefix: number): Generator<RollingWindow> {
   for (let scored = 0; scored < tokens.length; ) {
     const end = Math.min(tokens.length, scored + length);
     // The input ends one before the target; it reaches back as far as it may, the first window to the prefix.
     const begin = Math.max(0, end - length);
-    const targets = tokens.slice(begin, end).map((token, i) => (begin + i < scored ? -1 : token));
-    windows.push({ tokens: prefixed.slice(begin, end), targets });
+    const places = Array.from({ length: end - begin }, (_, i) => begin + i);
+    yield {
+      tokens: places.map((at) => (at === 0 ? prefix : tokens[at - 1]!)),
+      targets: places.map((at) => (at < scored ? -1 : tokens[at]!)),
+    };
     scored = end;
   }
-  return windows;
 }
 
 /** Windows that run through the model together: as many as fit BATCH_TOKENS, but at least one. */
-function* batchesOf(windows: readonly RollingWindow[]): Generator<RollingWindow[]> {
-  for (let next = 0; next < windows.length; ) {
-    const batch: RollingWindow[] = [];
-    let size = 0;
-    while (next < windows.length && (size === 0 || size + windows[next]!.tokens.length <= BATCH_TOKENS)) {
-      size += windows[next]!.tokens.length;
-      batch.push(windows[next++]!);
+function* batchesOf(windows: Iterable<RollingWindow>): Generator<RollingWindow[]> {
+  let batch: RollingWindow[] = [];
+  let size = 0;
+  for (const window of windows) {
+    if (batch.length > 0 && size + window.tokens.length > BATCH_TOKENS) {
+      yield batch;
+      [batch, size] = [[], 0];
     }
-    yield batch;
+    batch.push(window);
+    size += window.tokens.length;
   }
+  if (batch.length > 0) yield batch;
 }

@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { documentPerplexity } from './document_perplexity.js';
 import { RollingRequests } from './rolling.js';
 import { requestsOf, scoreTask, type Task } from './task.js';
 
@@ -25,30 +24,9 @@ describe('a task', () => {
   it('is asked example by example and gives each its own answers', async () => {
     const requests = requestsOf(counting);
     expect(requests.map(({ text }) => text)).toEqual(['A', 'AB', 'A', 'AB', 'ABC']);
-    const answers = await (await RollingRequests.encode(requests, tokenizer)).answer(ownNumber, 2, () => {});
+    const ids = await tokenizer.encodeBatch(requests.map(({ text }) => text));
+    const answers = await new RollingRequests(ids, tokenizer.beginId).answer(ownNumber, 2, () => {});
     expect(answers.map(({ losses }) => [...losses])).toEqual([[1], [1, 2], [1], [1, 2], [1, 2, 3]]);
     expect(scoreTask(counting, answers)).toBe(203_000_306);
-  });
-});
-
-describe('perplexity of documents', () => {
-  it('sums losses over tokens, words and bytes of the originals', async () => {
-    const task = documentPerplexity([{ text: 'AB', original: 'one two' }, { text: 'D' }]);
-    const done: number[] = [];
-    const requests = await RollingRequests.encode(requestsOf(task), tokenizer);
-    const answers = await requests.answer(ownNumber, 1, (tokens) => done.push(tokens));
-    expect(done).toEqual([3]);
-    const { perplexity, ...figures } = scoreTask(task, answers);
-    expect(perplexity).toBeCloseTo(Math.exp(7 / 3), 12);
-    expect(figures).toEqual({
-      tokens: 3,
-      nll: 7 / 3,
-      wordPerplexity: Math.exp(7 / 3),
-      bitsPerByte: 7 / Math.LN2 / 8,
-      endTokens: 0,
-      textNll: 7,
-      words: 3,
-      bytes: 8,
-    });
   });
 });
