@@ -1,5 +1,6 @@
 /** The loss of a model by context length on held-out text, as one stream, and by position in the longest window. */
-import { evaluateStream, type LengthResult, readText, type StreamResult, scorerOf } from '@stickbreaking/eval';
+import { readDocuments } from '@stickbreaking/data';
+import { evaluateStream, type LengthResult, type StreamResult, scorerOf } from '@stickbreaking/eval';
 import type { LlamaModel } from '@stickbreaking/model';
 import { z } from 'zod';
 import type { ArmContext } from '../study.js';
@@ -59,9 +60,9 @@ async function evaluateText(
   { lengths, tokens }: { lengths: number[]; tokens: number },
   { signal, say }: Pick<ArmContext, 'signal' | 'say'>,
 ): Promise<TextEvaluation | undefined> {
-  const texts = (await readText(heldOut, tokenizer)).map(({ text }) => text);
+  const documents = readDocuments(heldOut, { endTexts: tokenizer.endTexts });
   try {
-    const results = await evaluateStream(scorerOf(model), texts, {
+    const results = await evaluateStream(scorerOf(model), textsOf(documents), {
       lengths,
       tokenizer,
       maxTokens: tokens,
@@ -75,6 +76,10 @@ async function evaluateText(
     if (signal.aborted) return undefined;
     throw error;
   }
+}
+
+async function* textsOf(documents: AsyncIterable<{ text: string }>): AsyncGenerator<string> {
+  for await (const { text } of documents) yield text;
 }
 
 function shortened({ length, nll, perplexity, bitsPerByte, tokens, seconds }: LengthResult): EvaluatedLength {

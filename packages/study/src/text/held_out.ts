@@ -1,16 +1,16 @@
 /** Held-out text as one run of tokens, for what is measured while a model is trained. */
-import { readText } from '@stickbreaking/eval';
+import { readDocuments } from '@stickbreaking/data';
 import type { TokenBatch } from '@stickbreaking/model';
 import type { PreparedText } from './text.js';
 
-/** The first `most` tokens of a source, an end token after each document. */
+/** The first `most` tokens of a source, an end token after each document; no more of it is read. */
 export async function heldOutTokens(
   source: PreparedText['heldOut'],
   tokenizer: PreparedText['tokenizer'],
   most: number,
 ): Promise<Int32Array> {
   const tokens: number[] = [];
-  for (const { text } of await readText(source, tokenizer)) {
+  for await (const { text } of readDocuments(source, { endTexts: tokenizer.endTexts })) {
     for (const token of tokenizer.encode(text)) tokens.push(token);
     tokens.push(tokenizer.eosId);
     if (tokens.length >= most) break;
