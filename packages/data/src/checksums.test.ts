@@ -1,6 +1,6 @@
 // Checksums that files carry: a flipped bit is found, wherever it is.
 import { rmSync } from 'node:fs';
-import { crc32, gzipSync } from 'node:zlib';
+import { brotliCompressSync, crc32, gzipSync } from 'node:zlib';
 import { parquetMetadata } from 'hyparquet';
 import { parquetHeader } from 'hyparquet/src/column.js';
 import { ByteWriter, parquetWriteBuffer } from 'hyparquet-writer';
@@ -57,35 +57,82 @@ describe('checksums', () => {
     }
   });
 
-  /** Each bit of a Parquet file's bytes from one place to another, flipped: what is read is the same, or is refused. */
-  async function everyFlip(whole: Uint8Array, from: number, to: number): Promise<void> {
-    for (let at = from; at < to; at++) {
+  /** Each bit of a Parquet file's bytes at these places flipped: what is read is the same, or is refused. */
+  async function everyFlip(whole: Uint8Array, places: readonly number[], same: readonly string[]): Promise<void> {
+    for (const at of places) {
       for (let bit = 0; bit < 8; bit++) {
         const bytes = Buffer.from(whole);
         bytes[at]! ^= 1 << bit;
         const path = write('.parquet', bytes);
         const outcome = await readTexts({ path }).catch((error) => error);
         rmSync(path);
-        if (Array.isArray(outcome)) expect(outcome, `byte ${at}, bit ${bit}`).toEqual(forty);
+        if (Array.isArray(outcome)) expect(outcome, `byte ${at}, bit ${bit}`).toEqual(same);
         else {
           expect(outcome, `byte ${at}, bit ${bit}`).toMatchObject({ name: 'UserError' });
-          expect(outcome.message, `byte ${at}, bit ${bit}`).not.toMatch(/NaN|undefined/);
+          expect(outcome.message, `byte ${at}, bit ${bit}`).not.toMatch(
+            /NaN|undefined|\d,\d|it has \.|(byte|has) -\d+ rows/,
+          );
         }
       }
     }
   }
 
-  test("that are missing: a flipped bit of a Parquet page's header is read alike or refused, and ends", async () => {
-    const whole = parquet(forty);
-    const reader = { view: new DataView(new Uint8Array(whole).buffer), offset: 4 };
-    parquetHeader(reader);
-    await everyFlip(whole, 4, reader.offset);
-  });
+  const compressors = {
+    GZIP: (page: Uint8Array) => gzipSync(page),
+    BROTLI: (page: Uint8Array) => brotliCompressSync(page),
+  };
+  const inGroups = (codec: 'UNCOMPRESSED' | 'SNAPPY' | 'GZIP' | 'BROTLI', data: string[], rows: number) =>
+    Buffer.from(
+      parquetWriteBuffer({
+        columnData: [{ name: 'text', data, type: 'STRING' }],
+        codec,
+        compressors,
+        rowGroupSize: [rows],
+      }),
+    );
+  const ofSeven = forty.map((_, i) => `text ${i % 7}`);
 
-  test("that are missing: a flipped bit of a Parquet file's footer is read alike or refused", async () => {
-    const whole = parquet(forty);
+  test.each([
+    ['one group', parquet(forty), forty],
+    ['uncompressed groups', inGroups('UNCOMPRESSED', forty, 14), forty],
+    ['groups with dictionaries', inGroups('UNCOMPRESSED', ofSeven, 20), ofSeven],
+    ['Snappy groups with dictionaries', inGroups('SNAPPY', ofSeven, 20), ofSeven],
+    ['Brotli groups', inGroups('BROTLI', forty, 20), forty],
+  ])(
+    "that are missing: a flipped bit of Parquet's page headers is read alike or refused, of %s",
+    async (_, whole, texts) => {
+      await everyFlip(whole, headerPlaces(whole), texts);
+    },
+  );
+
+  test.each([
+    ['uncompressed groups', inGroups('UNCOMPRESSED', forty, 20), forty],
+    ['gzip groups with dictionaries', inGroups('GZIP', ofSeven, 20), ofSeven],
+  ])(
+    "that are missing: a flipped bit of a Parquet file's footer is read alike or refused, of %s",
+    async (_, whole, texts) => {
+      const footer = whole.length - 8 - whole.readUInt32LE(whole.length - 8);
+      await everyFlip(
+        whole,
+        Array.from({ length: whole.length - footer }, (_, i) => footer + i),
+        texts,
+      );
+    },
+  );
+
+  test('that are missing: a codec of one group that is wrong by a bit is named', async () => {
+    const whole = inGroups('UNCOMPRESSED', forty, 20);
     const footer = whole.length - 8 - whole.readUInt32LE(whole.length - 8);
-    await everyFlip(whole, footer, whole.length);
+    const messages: string[] = [];
+    for (let at = footer; at < whole.length - 8; at++) {
+      const bytes = Buffer.from(whole);
+      bytes[at]! ^= 8; // UNCOMPRESSED is 0, BROTLI 4, which is written as 8
+      const codecs = codecsOf(bytes);
+      if (codecs.includes('BROTLI')) messages.push(await refusal({ path: write('.parquet', bytes) }));
+    }
+    expect(messages.map((message) => message.replace(/^.*parquet: /, ''))).toEqual(
+      Array(2).fill('the Parquet file is damaged or cut short (a page is not what BROTLI makes).'),
+    );
   });
 
   /** The first document, of a reader who wants no more. */
@@ -168,4 +215,30 @@ function withPageChecksum(file: Buffer): Buffer {
   writeMetadata(writer, metadata);
   writer.appendBytes(Buffer.from('PAR1'));
   return Buffer.from(writer.getBytes());
+}
+
+/** The codec of each row group, none where the footer cannot be read. */
+function codecsOf(file: Buffer): (string | undefined)[] {
+  try {
+    return parquetMetadata(new Uint8Array(file).buffer).row_groups.map(({ columns }) => columns[0]?.meta_data?.codec);
+  } catch {
+    return [];
+  }
+}
+
+/** The places of the bytes of the headers of all pages. */
+function headerPlaces(file: Buffer): number[] {
+  const view = new DataView(new Uint8Array(file).buffer);
+  return parquetMetadata(view.buffer as ArrayBuffer).row_groups.flatMap(({ columns }) => {
+    const { data_page_offset, dictionary_page_offset, total_compressed_size } = columns[0]!.meta_data!;
+    const start = Number(dictionary_page_offset || data_page_offset);
+    const places: number[] = [];
+    for (const reader = { view, offset: start }; reader.offset < start + Number(total_compressed_size); ) {
+      const at = reader.offset;
+      const { compressed_page_size } = parquetHeader(reader);
+      for (let place = at; place < reader.offset; place++) places.push(place);
+      reader.offset += compressed_page_size;
+    }
+    return places;
+  });
 }

@@ -23,7 +23,8 @@ export function readDecompressed(
 ): AsyncIterable<Uint8Array> {
   if (compression === undefined) return readBytes(path, onRead);
   const bytes = readers[compression](path, onRead);
-  return compression === 'bz2' ? bytes : checkedToItsEnd(path, bytes); // each block of bzip2 has a sum of its own
+  // Each block of bzip2 has a sum of its own, so that what was read is checked, and to decompress the rest takes minutes.
+  return compression === 'bz2' ? bytes : checkedToItsEnd(path, bytes);
 }
 
 /** Larger files take more than a few seconds to decompress. */

@@ -9,8 +9,8 @@ import {
   parquetSchema,
   type SchemaTree,
 } from 'hyparquet';
-import { compressors } from 'hyparquet-compressors';
-import { checkPages } from './parquet_pages.js';
+import { checkedCompressors } from './parquet_codecs.js';
+import { checkPages, isCount } from './parquet_pages.js';
 import { type PlacedRecord, type RowText, textIn } from './records.js';
 import type { SourceFile } from './sources.js';
 import type { TextCheck } from './utf8.js';
@@ -39,22 +39,49 @@ async function* readRowGroups(
     const metadata = await damaged(path, () => readMetadata(path, bytes));
     // A schema that says more columns than it lists is met here.
     const columns = await damaged(path, async () => columnsOf(metadata));
+    const single = await damaged(path, async () => singleColumns(metadata));
     let rowStart = 0;
     for (const group of metadata.row_groups) {
       const rowEnd = rowStart + Number(group.num_rows);
       if (rowEnd === rowStart) continue;
       const rows = await damaged(path, async () => {
         for (const column of columns) await checkPages(path, bytes, group, column);
-        return parquetReadObjects({ file: bytes, metadata, columns, rowStart, rowEnd, compressors, parsers });
+        return parquetReadObjects({
+          file: bytes,
+          metadata,
+          columns,
+          rowStart,
+          rowEnd,
+          compressors: checkedCompressors,
+          parsers,
+        });
       });
       if (rows.length !== rowEnd - rowStart)
         throw new UserError(`${shown(path)}: rows are missing; the file is damaged.`);
-      for (const [i, record] of rows.entries()) yield { record, where: `${shown(path)}, row ${rowStart + i + 1}` };
+      for (const [i, record] of rows.entries()) {
+        const where = `${shown(path)}, row ${rowStart + i + 1}`;
+        checkPresent(record, single, where);
+        yield { record, where };
+      }
       onRead?.((size * (rowEnd - rowStart)) / Number(metadata.num_rows));
       rowStart = rowEnd;
     }
   } finally {
     await handle.close();
+  }
+}
+
+/** Columns that have no others inside. */
+const singleColumns = (metadata: FileMetaData) =>
+  new Set(parquetSchema(metadata).children.flatMap(({ element, children }) => (children.length ? [] : [element.name])));
+
+/** What is null in a file is null in its rows too: `undefined` is where the reader looked for a value that is not there. */
+function checkPresent(record: Record<string, unknown>, single: ReadonlySet<string>, where: string): void {
+  for (const [column, value] of Object.entries(record)) {
+    if (value === undefined && single.has(column))
+      throw new UserError(
+        `${where}: column '${shown(column)}' has no value where it should have one; the file is damaged, fetch it again.`,
+      );
   }
 }
 
@@ -89,7 +116,12 @@ async function readMetadata(path: string, file: AsyncBuffer): Promise<FileMetaDa
   const metadata = await parquetMetadataAsync(file);
   if (!metadata.schema.every(({ name }) => typeof name === 'string'))
     throw new UserError(`${shown(path)}: the Parquet file is damaged (its schema has a column without a name).`);
-  const rows = metadata.row_groups.reduce((sum, group) => sum + group.num_rows, 0n);
+  const rowCounts = metadata.row_groups.map((group) => group.num_rows);
+  if (![metadata.num_rows, ...rowCounts].every(isCount))
+    throw new UserError(
+      `${shown(path)}: the Parquet file is damaged (its footer has something else where a number of rows belongs).`,
+    );
+  const rows = rowCounts.reduce((sum, count) => sum + count, 0n);
   if (rows !== metadata.num_rows) {
     throw new UserError(
       `${shown(path)}: the Parquet file is damaged (it has ${metadata.num_rows} rows, and its groups have ${rows}).`,
@@ -109,6 +141,7 @@ function columnOf(path: string, field: string, metadata: FileMetaData): string {
   if (at) return column!;
   const columns = children.flatMap((child) => leavesOf(child, ''));
   const some = columns.slice(0, 20).map((name) => `'${shown(name)}'`);
+  if (some.length === 0) throw new UserError(`${shown(path)} has no columns, by its schema; the file may be damaged.`);
   throw new UserError(
     `${shown(path)} has no column '${shown(field)}'; it has ${some.join(', ')}${columns.length > some.length ? ', …' : ''}.`,
   );
