@@ -63,9 +63,11 @@ export async function openCheckpoint(
     await checkFinite(opened.model, directory);
     return opened;
   };
-  return await whileVerifying(verified, use, (error, usable) =>
-    withCheckpointInstead(error, { usableAsItIs: usable && verify === true }),
-  );
+  try {
+    return await whileVerifying(verified, use);
+  } catch (error) {
+    throw await withCheckpointInstead(error, { canSkipVerifying: verify === true });
+  }
 }
 
 function open(
@@ -73,11 +75,11 @@ function open(
   tokenizerPath: string | undefined,
   specialTokens: SpecialTokenOptions,
 ): OpenedCheckpoint {
+  const { vocabSize } = loadConfig(directory); // first: where there is no model, no tokenizer helps
   const file = tokenizerPath ?? join(directory, 'tokenizer.json');
   if (tokenizerPath === undefined && !existsSync(file)) {
     throw new UserError(`${directory} has no tokenizer.json; name one with --tokenizer.`);
   }
-  const { vocabSize } = loadConfig(directory);
   const ofModel = () => {
     const tokenizer = openTokenizer(file, { ...specialTokens, checkpoint: directory });
     if (tokenizer.vocabSize <= vocabSize) return tokenizer;

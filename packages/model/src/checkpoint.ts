@@ -1,11 +1,12 @@
 /** A model on disk: `config.json` and `model.safetensors` (or Hugging Face's shards) in one directory. */
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { explainSystemError, UserError } from '@stickbreaking/base';
+import { basename, dirname, join, resolve } from 'node:path';
+import { EXIT, explainSystemError, shown, UserError } from '@stickbreaking/base';
 import { cachedSnapshot, isHubAddress, makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
 import type { Variable } from '@tensorflow/tfjs-core';
 import { CHECKSUMS_FILE, type FileChecksum } from './checksums.js';
 import type { LlamaConfig } from './config.js';
+import { checkFiniteNumbers } from './finite.js';
 import type { SaveAsyncOptions, SaveOptions } from './host.js';
 import { toHuggingFace } from './huggingface_config.js';
 import { loadConfig } from './load_config.js';
@@ -28,6 +29,10 @@ export const SHARDS_FILE = `${MODEL_FILE}.index.json`;
 
 /** What the directories of a run's checkpoints are called. */
 export const STEP = /^step-\d+$/;
+/** The step of a checkpoint, by the name of its directory. */
+export const stepIn = (name: string) => Number(name.slice('step-'.length));
+/** The name of a checkpoint's directory. */
+export const nameOfStep = (step: number) => `step-${String(step).padStart(8, '0')}`;
 
 /** Names of a run's checkpoints; each is also a file of `checkpoints/` that holds the name of one of its directories. */
 const POINTERS = ['latest', 'best'] as const;
@@ -37,7 +42,7 @@ const POINTERS = ['latest', 'best'] as const;
  * checkpoints by name: `runs/a/best`, `runs/a/latest`, `runs/a/step-00000600`, with or without `checkpoints/` between. An `hf://`
  * address stands for what `fetchCheckpoint` has downloaded.
  *
- * @throws UserError if there is none
+ * @throws UserError if there is none, or the file that should name it does not
  */
 export function resolveCheckpoint(path: string): string {
   if (isHubAddress(path)) return cachedSnapshot(path);
@@ -48,27 +53,48 @@ export function resolveCheckpoint(path: string): string {
     if (!existsSync(path)) throw new UserError(`There is no checkpoint at ${path}: no such directory.`);
     throw new UserError(`${path} is neither a checkpoint (it has no config.json) nor a run with checkpoints.`);
   }
-  const pointer = join(all, name);
-  if (existsSync(pointer) && statSync(pointer).isFile()) {
-    const pointed = readWhole(pointer).toString().trim();
-    // What is no step's name was not written by a run, and may lead anywhere.
-    if (STEP.test(pointed) && existsSync(join(all, pointed))) return join(all, pointed);
-  }
-  if (isStepOfRun(pointer)) return pointer;
+  const pointed = stepPointedTo(all, name);
+  if (pointed !== undefined) return pointed;
+  if (isStepOfRun(join(all, name))) return join(all, name);
   const steps = namesIn(all).filter((entry) => STEP.test(entry));
-  const newest = steps.sort((a, b) => Number(a.slice(5)) - Number(b.slice(5))).at(-1);
+  const newest = steps.sort((a, b) => stepIn(a) - stepIn(b)).at(-1);
   if (name === 'latest' && newest) return join(all, newest);
-  const names = [...POINTERS.filter((one) => existsSync(join(all, one))), ...steps];
-  throw new UserError(
-    names.length > 0
-      ? `${run} has no checkpoint '${name}'; it has ${names.join(', ')}.`
-      : `${path} is neither a checkpoint (it has no config.json) nor a run with checkpoints.`,
-  );
+  if (newest === undefined && !existsSync(join(all, name)))
+    throw new UserError(`${path} is neither a checkpoint (it has no config.json) nor a run with checkpoints.`);
+  if (isPointer(name) && existsSync(join(all, name))) {
+    const has = newest === undefined ? 'has no checkpoint' : `has ${steps.join(', ')}`;
+    const fault = `${join(all, name)} ${faultOfPointer(join(all, name))}; the run ${has}.`;
+    throw new UserError(fault, { exitCode: EXIT.refused });
+  }
+  const names = [...POINTERS.filter((one) => stepPointedTo(all, one) !== undefined), ...steps];
+  throw new UserError(`${run} has no checkpoint '${name}'; it has ${names.join(', ')}.`);
 }
 
+/** The checkpoint that a pointer names, if there is such a one. */
+function stepPointedTo(all: string, pointer: string): string | undefined {
+  const path = join(all, pointer);
+  if (!isPointer(pointer) || !statSync(path, { throwIfNoEntry: false })?.isFile()) return undefined;
+  const pointed = readWhole(path).toString().trim();
+  // What is no step's name was not written by a run, and may lead anywhere.
+  return STEP.test(pointed) && existsSync(join(all, pointed)) ? join(all, pointed) : undefined;
+}
+
+/** Why a pointer that is there leads to no checkpoint. */
+function faultOfPointer(path: string): string {
+  if (!statSync(path).isFile()) return 'is no file, and one that names a checkpoint was expected';
+  const pointed = readWhole(path).toString().trim();
+  return STEP.test(pointed)
+    ? `names ${pointed}, which is not there any more`
+    : `is damaged: it names '${shown(pointed)}', which is no checkpoint`;
+}
+
+const isPointer = (name: string) => (POINTERS as readonly string[]).includes(name);
+
 /** One that has lost its config.json is still that one; who opens it says what is wrong. */
-const isStepOfRun = (path: string) =>
-  STEP.test(basename(path)) && basename(dirname(path)) === 'checkpoints' && existsSync(path);
+function isStepOfRun(path: string): boolean {
+  const whole = resolve(path); // as `.` it has no name
+  return STEP.test(basename(whole)) && basename(dirname(whole)) === 'checkpoints' && existsSync(path);
+}
 
 function namesIn(directory: string): string[] {
   try {
@@ -81,10 +107,11 @@ function namesIn(directory: string): string[] {
 /** A run's directory and which of its checkpoints is meant. */
 function runOf(path: string): [run: string, name: string] {
   const name = basename(path);
-  const isName = (POINTERS as readonly string[]).includes(name) || STEP.test(name);
-  if (!isName || (existsSync(path) && statSync(path).isDirectory())) return [path, 'latest'];
   const above = dirname(path);
-  return [basename(above) === 'checkpoints' ? dirname(above) : above, name];
+  const isBelow = basename(above) === 'checkpoints';
+  const isName = isPointer(name) || STEP.test(name);
+  if (!isName || (!isBelow && existsSync(path) && statSync(path).isDirectory())) return [path, 'latest'];
+  return [isBelow ? dirname(above) : above, name];
 }
 
 export function saveCheckpoint(
@@ -148,7 +175,7 @@ export function checkModelFiles(directory: string, { finite = false } = {}): voi
   withTensors(directory, (_, own) => {
     if (!finite) return;
     for (const [name, tensor] of own) {
-      if (!tensor.read().every(Number.isFinite)) throw new UserError(`${directory}: '${name}' is not finite.`);
+      checkFiniteNumbers(tensor.read(), directory, `the weights '${name}'`);
     }
   });
 }

@@ -1,19 +1,21 @@
 /** Which other checkpoint of a run can be used where one cannot, and how a message says so. */
-import { readdirSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { EXIT, UserError } from '@stickbreaking/base';
-import { checkModelFiles, STEP } from './checkpoint.js';
-import { verifyChecksums } from './checksums.js';
-import { RefusedCheckpoint } from './refused_checkpoint.js';
+import { readdirSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { actionOf, EXIT, explainSystemError, UserError } from '@stickbreaking/base';
+import { checkModelFiles, STEP, stepIn } from './checkpoint.js';
+import { OPTIMIZER_FILE, verifyChecksums } from './checksums.js';
+import { RefusedCheckpoint, readingCheckpoint } from './refused_checkpoint.js';
 
 /** What another checkpoint must be fit for, and what is said of it. */
 export interface InsteadOptions {
   /** Only a model is loaded, and no run goes on; default true. */
   modelOnly?: boolean;
-  /** Throws where a checkpoint whose model can be loaded is still of no use. */
-  check?: (directory: string) => void;
-  /** The refused one can be used by who passes `--no-verify`. */
-  usableAsItIs?: boolean;
+  /** Throws RefusedCheckpoint where one whose model can be loaded is still of no use; `finite`: look at the numbers too. */
+  check?: (directory: string, finite: boolean) => void;
+  /** Bytes of tensors that are read at most; of others only names, shapes and lengths are looked at. Default: no limit. */
+  mostBytes?: number | undefined;
+  /** Who is told can pass `--no-verify`, which is said where it helps; default false. */
+  canSkipVerifying?: boolean;
   /** What to do with the one that was found; default: to take it. */
   advice?: (found: string) => string;
   /** What to do where there is none; default: nothing is said. */
@@ -22,36 +24,36 @@ export interface InsteadOptions {
 
 /**
  * Adds to the error of a refused checkpoint which other of its run is good, and what else can be done. Any other error comes
- * back as it is.
+ * back as it is, and one that has it already too.
  */
 export async function withCheckpointInstead(error: unknown, options: InsteadOptions = {}): Promise<unknown> {
   if (!(error instanceof RefusedCheckpoint)) return error;
-  const { advice = () => 'take that one', otherwise, usableAsItIs = false } = options;
-  const others = othersOf(error.directory);
-  const found = await firstUsable(others, options);
-  const none = `no other checkpoint of the run is good${otherwise ? `: ${otherwise}` : ''}`;
-  const parts = [
-    ...(found
-      ? [`${found.directory} ${found.isVerified ? 'is good' : 'can be read'}: ${advice(found.directory)}`]
-      : []),
-    ...(!found && others !== undefined ? [none] : []),
-  ];
-  if (usableAsItIs) parts.push(`${parts.length > 0 ? 'or ' : ''}pass --no-verify to use it as it is`);
+  const parts = await sayInstead(error, options);
+  if (options.canSkipVerifying && error.usable)
+    parts.push(`${parts.length > 0 ? 'or ' : ''}pass --no-verify to use the damaged one as it is`);
   if (parts.length === 0) return error;
   const told = [error.message.replace(/\.$/, ''), parts.join(', ')].join('; ');
   return new UserError(`${told}.`, { cause: error, exitCode: EXIT.refused });
 }
 
+async function sayInstead({ directory }: RefusedCheckpoint, options: InsteadOptions): Promise<string[]> {
+  const { advice = () => 'take that one', otherwise } = options;
+  const others = othersOf(directory);
+  if (others === undefined) return [];
+  const found = await firstUsable(others, options);
+  if (found === undefined)
+    return [`no other checkpoint of the run is good${otherwise === undefined ? '' : `: ${otherwise}`}`];
+  const { directory: other, unseen, isVerified } = found;
+  if (unseen !== undefined) return [`whether ${other} is good could not be seen (${unseen.replace(/\.$/, '')})`];
+  return [`${other} ${isVerified ? 'is good' : 'can be read'}: ${advice(other)}`];
+}
+
 /**
  * Uses a checkpoint while its files are verified: damage says more than what stumbled over it.
  *
- * @param explain makes of an error the one that is thrown; `usable`: the checkpoint could be used but for the damage
+ * @throws what verifying threw, which says whether the checkpoint could be used but for that; otherwise what using it threw
  */
-export async function whileVerifying<T>(
-  verified: Promise<unknown> | undefined,
-  use: () => T | Promise<T>,
-  explain: (error: unknown, usable: boolean) => Promise<unknown>,
-): Promise<T> {
+export async function whileVerifying<T>(verified: Promise<unknown> | undefined, use: () => T | Promise<T>): Promise<T> {
   verified?.catch(() => {}); // awaited below
   let used: { value: T } | undefined;
   let fault: unknown;
@@ -63,34 +65,59 @@ export async function whileVerifying<T>(
   try {
     await verified;
   } catch (damage) {
-    throw await explain(damage, used !== undefined);
+    if (damage instanceof RefusedCheckpoint) damage.usable = used !== undefined;
+    throw damage;
   }
-  if (!used) throw await explain(fault, false);
+  if (!used) throw fault;
   return used.value;
 }
 
 /** The other checkpoints of the run, those before it first, the nearest first; undefined where it is none of a run. */
 function othersOf(directory: string): string[] | undefined {
-  const own = basename(directory);
+  const own = basename(resolve(directory));
   if (!STEP.test(own)) return undefined;
-  const all = dirname(directory);
-  const step = (name: string) => Number(name.slice(5));
+  const all = own === basename(directory) ? dirname(directory) : join(directory, '..'); // as `.` it has no name
   const others = readdirSync(all).filter((name) => STEP.test(name) && name !== own);
-  const before = others.filter((name) => step(name) < step(own)).sort((a, b) => step(b) - step(a));
-  const after = others.filter((name) => step(name) > step(own)).sort((a, b) => step(a) - step(b));
+  const before = others.filter((name) => stepIn(name) < stepIn(own)).sort((a, b) => stepIn(b) - stepIn(a));
+  const after = others.filter((name) => stepIn(name) > stepIn(own)).sort((a, b) => stepIn(a) - stepIn(b));
   return [...before, ...after].map((name) => join(all, name));
 }
 
-async function firstUsable(directories: readonly string[] = [], { modelOnly = true, check }: InsteadOptions) {
+interface Found {
+  directory: string;
+  isVerified?: boolean;
+  /** Why it could not be looked at, which is not its own fault. */
+  unseen?: string;
+}
+
+/** The first that is good, or that cannot be told from one. */
+async function firstUsable(
+  directories: readonly string[],
+  { modelOnly = true, check, mostBytes = Number.POSITIVE_INFINITY }: InsteadOptions,
+): Promise<Found | undefined> {
+  let left = mostBytes;
   for (const directory of directories) {
     try {
-      const isVerified = await verifyChecksums(directory, { modelOnly });
-      checkModelFiles(directory, { finite: true });
-      check?.(directory);
+      const bytes = readingCheckpoint(directory, () => tensorBytes(directory, modelOnly));
+      const isRead = bytes <= left;
+      if (isRead) left -= bytes;
+      const isVerified = await verifyChecksums(directory, { modelOnly, ...(isRead ? {} : { mostBytes: 0 }) });
+      checkModelFiles(directory, { finite: isRead });
+      check?.(directory, isRead);
       return { directory, isVerified };
-    } catch {
-      // What is wrong with it would be said of it alone.
+    } catch (error) {
+      if (error instanceof RefusedCheckpoint) continue; // what is wrong with it would be said of it alone
+      const told = explainSystemError(error, actionOf(error));
+      if (!(told instanceof UserError)) throw error;
+      return { directory, unseen: told.message };
     }
   }
   return undefined;
+}
+
+/** Bytes of the files that hold a checkpoint's tensors. */
+export function tensorBytes(directory: string, modelOnly: boolean): number {
+  const names = readdirSync(directory).filter((name) => name.endsWith('.safetensors'));
+  const read = names.filter((name) => !(modelOnly && name === OPTIMIZER_FILE));
+  return read.reduce((sum, name) => sum + (statSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0), 0);
 }

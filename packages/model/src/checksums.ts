@@ -9,7 +9,7 @@ import { Worker } from 'node:worker_threads';
 import { explainSystemError, shown } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
-import { RefusedCheckpoint } from './refused_checkpoint.js';
+import { faultOfCheckpoint, RefusedCheckpoint } from './refused_checkpoint.js';
 import { ALGORITHMS, type Algorithm, newSum, SUM_IN_THREAD } from './sum.js';
 
 /** The file of a checkpoint that holds its checksums. */
@@ -77,7 +77,7 @@ export interface VerifyOptions {
   /** Told of a run's checkpoint of an early version, which has no checksums. */
   onNotice?: ((line: string) => void) | undefined;
   /** Where the files have more bytes than this in all, only their lengths are compared; default: no limit. */
-  mostBytes?: number;
+  mostBytes?: number | undefined;
 }
 
 /**
@@ -87,9 +87,17 @@ export interface VerifyOptions {
  * @returns false where the sums were not compared: there are none, as in a model from elsewhere, or the files are too large
  * @throws RefusedCheckpoint that names the first file that is not as it was saved
  */
-export async function verifyChecksums(
+export async function verifyChecksums(directory: string, options: VerifyOptions = {}): Promise<boolean> {
+  try {
+    return await verify(directory, options);
+  } catch (error) {
+    throw faultOfCheckpoint(error, directory);
+  }
+}
+
+async function verify(
   directory: string,
-  { modelOnly = false, onNotice, mostBytes = Number.POSITIVE_INFINITY }: VerifyOptions = {},
+  { modelOnly = false, onNotice, mostBytes = Number.POSITIVE_INFINITY }: VerifyOptions,
 ): Promise<boolean> {
   const path = join(directory, CHECKSUMS_FILE);
   const refused = (message: string) => new RefusedCheckpoint(message, directory);

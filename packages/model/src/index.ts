@@ -9,8 +9,8 @@ export { isStickBreaking } from './attention/stick_breaking.js';
 export { ownTokens, scoredTokens, type TargetBatch, type TokenBatch } from './batch.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache, PAGE_TOKENS } from './cache.js';
-export { checkModelFiles, MODEL_FILE, resolveCheckpoint, saveConfig } from './checkpoint.js';
-export { type InsteadOptions, whileVerifying, withCheckpointInstead } from './checkpoint_instead.js';
+export { checkModelFiles, MODEL_FILE, nameOfStep, resolveCheckpoint, STEP, saveConfig, stepIn } from './checkpoint.js';
+export { type InsteadOptions, tensorBytes, whileVerifying, withCheckpointInstead } from './checkpoint_instead.js';
 export {
   ALGORITHM as CHECKSUM_ALGORITHM,
   CHECKSUMS_FILE,
@@ -31,7 +31,7 @@ export {
 export type { ContinuationScore, ScoreOptions } from './continuations.js';
 export type { ComputeOptions, ForwardOptions } from './decoder.js';
 export { routedExperts, usesCountsBefore } from './feed_forward/index.js';
-export { checkFinite } from './finite.js';
+export { areFinite, checkFinite, checkFiniteNumbers } from './finite.js';
 export { BatchGenerator, type EndReason, type GenerationEvent } from './generation/batch_generator.js';
 export type { BatchedToken, BatchOptions } from './generation/generate.js';
 export { checkGenerateOptions, type GenerateOptions, type GenerationRequest } from './generation/options.js';

@@ -1,8 +1,11 @@
 /** A checkpoint that cannot be used, known by its directory so that another of its run can be named. */
-import { EXIT, OutOfMemoryError, systemErrorIn, UserError } from '@stickbreaking/base';
+import { actionOf, EXIT, explainSystemError, OutOfMemoryError, systemErrorIn, UserError } from '@stickbreaking/base';
 
 /** What lies in a checkpoint's directory is not as it was saved, or does not fit together. */
 export class RefusedCheckpoint extends UserError {
+  /** Nothing else was found wrong with it: who does not verify it can use it. */
+  usable = false;
+
   constructor(
     message: string,
     readonly directory: string,
@@ -20,12 +23,21 @@ export function readingCheckpoint<T>(directory: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    throw isItsOwn(error) ? new RefusedCheckpoint(error.message, directory, { cause: error }) : error;
+    throw faultOfCheckpoint(error, directory);
   }
 }
 
-function isItsOwn(error: unknown): error is UserError {
-  if (!(error instanceof UserError) || error instanceof RefusedCheckpoint || error instanceof OutOfMemoryError)
-    return false;
-  return error.missing || systemErrorIn(error) === error;
+/** The error of reading a checkpoint as a RefusedCheckpoint, unless the system or the machine's memory is to blame. */
+export function faultOfCheckpoint(error: unknown, directory: string): unknown {
+  const told = explainSystemError(error, actionOf(error));
+  if (!(told instanceof UserError)) return error;
+  if (told instanceof RefusedCheckpoint || told instanceof OutOfMemoryError) return told;
+  return isOfContent(told) ? new RefusedCheckpoint(told.message, directory, { cause: told }) : told;
+}
+
+/** What is missing, or of another kind than it should be, was changed by somebody: the system only says so. */
+function isOfContent(error: UserError): boolean {
+  const cause = systemErrorIn(error);
+  if (error.missing || cause === error) return true;
+  return ['ENOTDIR', 'EISDIR', 'ELOOP'].includes((cause as NodeJS.ErrnoException).code!);
 }

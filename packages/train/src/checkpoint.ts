@@ -18,9 +18,12 @@ import {
   CHECKSUMS_FILE,
   checksumsOf,
   type FileChecksum,
+  nameOfStep,
   RefusedCheckpoint,
   readingCheckpoint,
   STATE_FILE,
+  STEP,
+  stepIn,
 } from '@stickbreaking/model';
 import { z } from 'zod';
 
@@ -80,14 +83,14 @@ export class CheckpointStore {
   steps(): number[] {
     if (!existsSync(this.directory)) return [];
     return readdirSync(this.directory)
-      .flatMap((name) => /^step-(\d+)$/.exec(name)?.[1] ?? [])
-      .map(Number)
+      .filter((name) => STEP.test(name))
+      .map(stepIn)
       .sort((a, b) => a - b);
   }
 
   /** The directory of the checkpoint after `step` steps. */
   path(step: number): string {
-    return join(this.directory, nameOf(step));
+    return join(this.directory, nameOfStep(step));
   }
 
   /** The directories of the checkpoints that came after one. */
@@ -191,7 +194,7 @@ export class CheckpointStore {
   /** Small text files that name a checkpoint. */
   private point(pointer: 'latest' | 'best', step: number): void {
     const path = join(this.directory, pointer);
-    const text = `${nameOf(step)}\n`;
+    const text = `${nameOfStep(step)}\n`;
     if (!existsSync(path) || readWhole(path).toString() !== text) replaceFile(path, text);
   }
 
@@ -201,7 +204,7 @@ export class CheckpointStore {
     if (this.keep.best && best !== undefined) kept.add(best);
     for (const step of steps) {
       if (kept.has(step)) continue;
-      const doomed = join(this.directory, `.deleting-${nameOf(step)}`);
+      const doomed = join(this.directory, `.deleting-${nameOfStep(step)}`);
       renameSync(this.path(step), doomed);
       rmSync(doomed, { recursive: true, force: true });
     }
@@ -224,9 +227,7 @@ export function saveFault(error: unknown, action: string, directory: string): un
 }
 
 /** Where the checkpoint after `step` steps lies until it is whole. */
-export const writingDirectory = (directory: string, step: number) => join(directory, `.writing-${nameOf(step)}`);
-
-const nameOf = (step: number) => `step-${String(step).padStart(8, '0')}`;
+export const writingDirectory = (directory: string, step: number) => join(directory, `.writing-${nameOfStep(step)}`);
 
 function savedState(state: TrainingState): string {
   const saved: z.input<typeof SavedStateSchema> = { ...state, checksums: CHECKSUM_ALGORITHM };
@@ -249,7 +250,8 @@ function stateIn(directory: string): TrainingState {
   if (result.success) {
     const { checksums: _, ...state } = result.data;
     const { step } = state;
-    if (/^step-\d+$/.test(basename(directory)) && basename(directory) !== nameOf(step)) {
+    const name = basename(resolve(directory));
+    if (STEP.test(name) && name !== nameOfStep(step)) {
       throw new RefusedCheckpoint(
         `${path} is of step ${step}, which is not the step of its directory; it was put there by hand.`,
         directory,

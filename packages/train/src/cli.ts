@@ -3,7 +3,6 @@ import { basename } from 'node:path';
 import { EXIT, UserError } from '@stickbreaking/base';
 import { faultOf, parsing, printJson, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { type SelectedBackend, selectBackend } from '@stickbreaking/core';
-import { withCheckpointInstead } from '@stickbreaking/model';
 import type { Collective } from './collective.js';
 import { endingOf } from './ending.js';
 import type { OpenTaskScorer } from './evaluation.js';
@@ -17,6 +16,7 @@ import { makePlan } from './plan.js';
 import { formatPlan } from './plan_text.js';
 import { newestCheckpoint, runTraining } from './run.js';
 import { fetchStart, loadRunConfig, type RunConfig, shippedRuns } from './run_config.js';
+import { namingAnother } from './sound.js';
 import type { TrainHooks } from './train_options.js';
 import { watchRank, watchRun } from './watch.js';
 
@@ -72,20 +72,12 @@ export function main(argv: string[], wiring: Wiring = {}): Promise<number> {
         .example('$0 --config 350m --plan', 'parameters, steps, memory')
         .example('$0 --config run.yaml seed=1 stages.0.schedule.peak=0.003', 'the file, but for two values')
         .epilogue(`Run files that come with it: ${shippedRuns.names().join(', ')}`) as never,
-    async (args) => {
-      try {
-        return await run(args, wiring);
-      } catch (error) {
-        throw await withCheckpointInstead(error);
-      }
-    },
+    (args) => run(args, wiring),
   );
 }
 
 async function run(args: Arguments, wiring: Wiring): Promise<number> {
-  const overrides = args._.map(String);
-  if (!args.plan) await fetchStart(args.config, overrides);
-  const config = loadRunConfig(args.config, overrides);
+  const config = await namingAnother({}, () => loadConfigOf(args));
   const asked = args.backend ?? config.backend;
   if (args.plan) return await plan(args, config, asked, wiring);
   const started = await startProcesses(args, asked, countGpus);
@@ -103,6 +95,12 @@ async function run(args: Arguments, wiring: Wiring): Promise<number> {
     const { message, exitCode } = faultOf(error);
     return await world.watchdog.fail(message, exitCode);
   }
+}
+
+async function loadConfigOf({ _: words, config, plan }: Arguments): Promise<RunConfig> {
+  const overrides = words.map(String);
+  if (!plan) await fetchStart(config, overrides);
+  return loadRunConfig(config, overrides);
 }
 
 /** One GPU goes the way of several where it is to give the same bits as they. */

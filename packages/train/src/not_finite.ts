@@ -1,6 +1,6 @@
 // Numbers that are not finite: the step is skipped and said, a run that has too many of them ends, and nothing of the kind is saved.
 import { UserError } from '@stickbreaking/base';
-import { globalNorm } from '@stickbreaking/core';
+import { areFinite } from '@stickbreaking/model';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { CheckpointStore, TrainingState } from './checkpoint.js';
 import type { Collective } from './collective.js';
@@ -49,17 +49,15 @@ export function diverged(
  * @param sharedBy the processes that each have a part of it, if there are such
  * @throws UserError where one of the numbers is not finite
  */
-export async function checkFinite(
+export async function checkWorthSaving(
   tensors: readonly Tensor[],
   sharedBy: Collective | undefined,
   step: number,
   store: CheckpointStore | undefined,
 ): Promise<void> {
-  const norm = globalNorm([...tensors]);
-  const [value] = await norm.data();
-  norm.dispose();
-  const [all] = sharedBy ? await sharedBy.sumNumbers([value!]) : [value];
-  if (Number.isFinite(all)) return;
+  const isBad = (await areFinite(tensors)) ? 0 : 1;
+  const [bad] = sharedBy ? await sharedBy.sumNumbers([isBad]) : [isBad];
+  if (bad === 0) return;
   throw new UserError(
     `The weights or the optimizer's moments are not finite after step ${step}, so they are not saved. ` +
       `${goodCheckpoint(store, store?.steps().at(-1))}; lower the learning rate or the weight decay.`,

@@ -8,11 +8,12 @@ import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stic
 import { countActiveParameters, countParameters, resolveCheckpoint } from '@stickbreaking/model';
 import { type OpenTaskScorer, openEvaluation } from './evaluation.js';
 import { type GpuPlan, gpuMemoryFault, planGpus } from './gpu_plan.js';
-import { soundToResume, soundToStart } from './resume.js';
+import { MOST_PLANNED_BYTES, soundToResume, soundToStart } from './resume.js';
 import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer, startOf } from './run.js';
 import { checkContext, type RunConfig } from './run_config.js';
 import { shardDirectory, sourcesOf } from './run_data.js';
 import { learningRate } from './schedule.js';
+import { namingAnother } from './sound.js';
 import { secondsOfRun } from './speed.js';
 import { type PlacedStage, placeStages, totalSteps, totalTokens } from './stage.js';
 
@@ -79,7 +80,13 @@ export interface PlanOptions {
  *
  * @throws UserError if something is wrong; what is merely missing is listed in `missing`
  */
-export async function makePlan(
+export async function makePlan(config: RunConfig, backend: SelectedBackend, options: PlanOptions): Promise<Plan> {
+  const { resume, verify } = options;
+  const refusable = { directory: config.output, resume, verify };
+  return await namingAnother(refusable, () => planRun(config, backend, options), MOST_PLANNED_BYTES);
+}
+
+async function planRun(
   config: RunConfig,
   backend: SelectedBackend,
   { resume, verify, gpus, openTaskScorer }: PlanOptions,
@@ -108,10 +115,8 @@ export async function makePlan(
     isHubAddress(path) ? orMissing(() => resolveCheckpoint(path)) !== undefined : existsSync(path);
   const noStart = start !== undefined && !isHere(start.path);
   if (noStart && !isHubAddress(start.path)) missing.push(`startFrom: there is no checkpoint at ${start.path} yet.`);
-  const described = await describeRun(noStart ? { ...config, startFrom: undefined } : config, tokenizer, {
-    resume,
-    ...(verify === undefined ? {} : { verify }),
-  });
+  const begun = noStart ? { ...config, startFrom: undefined } : config;
+  const described = await describeRun(begun, tokenizer, { resume, verify }, MOST_PLANNED_BYTES);
   const stages = placeStages(described.stages);
   const resumed = tokenizer && (await soundToResume(described));
   const startsFrom = start && !noStart ? resolveCheckpoint(start.path) : undefined;

@@ -6,16 +6,17 @@ import {
   type LlamaConfigInput,
   LlamaModel,
   parseConfig,
+  readingCheckpoint,
+  tensorBytes,
   verifyChecksums,
   whileVerifying,
-  withCheckpointInstead,
 } from '@stickbreaking/model';
 import { storeToRead, type TrainingState } from './checkpoint.js';
 import { checkIdentity, type Identity, identityOf } from './identity.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
 import { residualTypeIn, residualTypeOf } from './residual_type.js';
-import { checkMoment, checkTensors, readable, withMoments, withOlder } from './sound.js';
+import { checkMoment, checkTensors, readable, readMoment, withMoments } from './sound.js';
 import { placeStages } from './stage.js';
 import { checkStart, drawModel, newModel } from './start.js';
 import type { TrainOptions } from './train_options.js';
@@ -46,64 +47,57 @@ export function checkpointToResume(options: TrainOptions): { directory: string; 
 /**
  * The same, which looks at the checksums where something is wrong: a damaged file may look like another configuration.
  *
- * @throws UserError that names the newest older checkpoint from which the run could go on
+ * @param mostBytes of files whose checksums are compared; default: no limit
  */
-export async function intactToResume(options: TrainOptions): Promise<ReturnType<typeof checkpointToResume>> {
+export async function intactToResume(
+  options: TrainOptions,
+  mostBytes?: number,
+): Promise<ReturnType<typeof checkpointToResume>> {
   try {
     return checkpointToResume(options);
   } catch (error) {
-    try {
-      if (options.verify ?? true) await verifyChecksums(storeToRead(options.directory!).latest()!);
-    } catch (damage) {
-      throw await withOlder(damage);
-    }
-    if (options.verify === false) await allHaveVerified(options); // one that verifies has more to say
-    throw await withOlder(error);
+    if (options.verify ?? true) await verifyChecksums(storeToRead(options.directory!).latest()!, { mostBytes });
+    else await allHaveVerified(options); // one that verifies has more to say
+    throw error;
   }
 }
 
+/** What a plan reads at most of a checkpoint's tensors, and of others that could take its place: a few seconds of a disk. */
+export const MOST_PLANNED_BYTES = 2 ** 33;
+
 /**
- * The same for a plan, which says of every file whether the run could go on from it; of large ones the checksums are left
- * to the run.
+ * The same for a plan, which says of every file whether the run could go on from it; of large ones the checksums and the
+ * numbers are left to the run.
  */
 export async function soundToResume(
   options: TrainOptions,
 ): Promise<{ directory: string; isVerified: boolean } | undefined> {
-  const found = await intactToResume(options);
+  const found = await intactToResume(options, MOST_PLANNED_BYTES);
   if (!found) return undefined;
   const { directory } = found;
-  return {
-    directory,
-    isVerified: await checkSound(options, { resumedFrom: directory }, () => checkTensors(directory)),
-  };
+  const isVerified = await isSound(options, directory, false, (finite) => checkTensors(directory, { finite }));
+  return { directory, isVerified };
 }
 
 /** @returns whether the checksums of what a new run would start from were compared */
 export const soundToStart = (options: TrainOptions, directory: string): Promise<boolean> =>
-  checkSound(options, { startedFrom: directory }, () => checkModelFiles(directory));
+  isSound(options, directory, true, (finite) => checkModelFiles(directory, { finite }));
 
-/** What a plan reads at most to compare checksums: a few seconds of a disk. */
-const MOST_PLANNED_BYTES = 2 ** 33;
-
-async function checkSound(options: TrainOptions, from: From, check: () => void): Promise<boolean> {
-  const { verify = true } = options;
-  const directory = (from.resumedFrom ?? from.startedFrom)!;
-  const modelOnly = from.resumedFrom === undefined;
-  const verified = verify ? verifyChecksums(directory, { modelOnly, mostBytes: MOST_PLANNED_BYTES }) : undefined;
-  await whileVerifying(verified, check, explaining(options, from));
+async function isSound(
+  { verify = true }: TrainOptions,
+  directory: string,
+  modelOnly: boolean,
+  check: (finite: boolean) => void,
+): Promise<boolean> {
+  const mostBytes = MOST_PLANNED_BYTES;
+  const isRead = readingCheckpoint(directory, () => tensorBytes(directory, modelOnly)) <= mostBytes;
+  const verified = verify ? verifyChecksums(directory, { modelOnly, mostBytes }) : undefined;
+  await whileVerifying(verified, () => check(isRead));
   return (await verified) ?? false;
 }
 
 /** The checkpoint that a run's weights come from, if any: its own, or another's. */
 type From = Partial<Pick<Beginning, 'resumedFrom' | 'startedFrom'>>;
-
-/** Adds to the error of that checkpoint which other could take its place. Who can choose is told of `--no-verify`. */
-const explaining =
-  ({ verify }: TrainOptions, { resumedFrom }: From) =>
-  (error: unknown, usable: boolean): Promise<unknown> => {
-    const usableAsItIs = usable && verify === true;
-    return resumedFrom === undefined ? withCheckpointInstead(error, { usableAsItIs }) : withOlder(error, usableAsItIs);
-  };
 
 /** A finished stage that was made longer since is continued; one made shorter may now be finished. */
 function placeIn(identity: Identity, state: TrainingState): TrainingState {
@@ -157,7 +151,8 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
       : start
         ? newModel(identity.model, identity.seed, from.startedFrom)
         : await drawModel(identity.model, identity.seed, options.collective);
-    if (from.startedFrom !== undefined) await checkFinite(model, from.startedFrom);
+    const given = from.resumedFrom ?? from.startedFrom;
+    if (given !== undefined) await checkFinite(model, given);
     const before = resumed ? { ...resumed.state, identity } : initialState(identity);
     const state = { ...before, arithmetic: options.arithmetic ?? before.arithmetic };
     const weights = options.collective?.share?.(model);
@@ -168,7 +163,7 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
     if (resumed) loadMoments(optimizer, resumed.directory, weights);
     return { model, optimizer, weights, state, ...from };
   };
-  const loaded: Beginning = await whileVerifying(verify(options, from), load, explaining(options, from));
+  const loaded: Beginning = await whileVerifying(verify(options, from), load);
   if (resumed) compareArithmetic(resumed.state, options);
   return loaded;
 }
@@ -213,7 +208,8 @@ function loadMoments(optimizer: Optimizer, directory: string, weights?: SharedWe
     optimizer.restore((name, ownShape) => {
       const parameter = name.slice(name.indexOf('.') + 1);
       checkMoment(directory, name, file.shape(name), weights?.shapeOf(parameter) ?? ownShape);
-      return weights?.partOf(parameter, file.read(name)) ?? file.read(name);
+      const values = readMoment(directory, name, file);
+      return weights?.partOf(parameter, values) ?? values;
     }),
   );
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { formatBytes, OutOfMemoryError, UserError } from '@stickbreaking/base';
 import { checkDirectory, lockOrRefuse } from '@stickbreaking/base/node';
 import { findFiles, openTokenizer, type PrepareProgress, type Tokenizer } from '@stickbreaking/data';
-import { estimateMemory, hostMemory, resolveCheckpoint, withCheckpointInstead } from '@stickbreaking/model';
+import { estimateMemory, hostMemory, resolveCheckpoint } from '@stickbreaking/model';
 import { getBackend } from '@tensorflow/tfjs-core';
 import { storeToRead } from './checkpoint.js';
 import type { Collective } from './collective.js';
@@ -14,6 +14,7 @@ import { intactToResume } from './resume.js';
 import { checkContext, type RunConfig, stageSizes } from './run_config.js';
 import { dataIdentity, RunData, sourcesOf } from './run_data.js';
 import { samplingOf } from './samples.js';
+import { namingAnother } from './sound.js';
 import { checkIntactStart, type Start, startOfSchema } from './start.js';
 import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
 import { train } from './trainer.js';
@@ -43,11 +44,7 @@ export interface RunOptions {
  * @throws UserError if something is missing or wrong; nothing has been written then
  */
 export async function runTraining(config: RunConfig, options: RunOptions = {}): Promise<TrainResult> {
-  try {
-    return await checkedRun(config, options);
-  } catch (error) {
-    throw await withCheckpointInstead(error); // of the one that it would have started from
-  }
+  return await namingAnother({ ...options, directory: config.output }, () => checkedRun(config, options));
 }
 
 async function checkedRun(config: RunConfig, options: RunOptions): Promise<TrainResult> {
@@ -85,16 +82,18 @@ function explained(error: unknown, config: RunConfig, { deviceMemory, collective
 /**
  * The run as `train` takes it, but for its data, of which only the places are filled.
  *
+ * @param mostBytes that are read to explain what is wrong with the checkpoint that it starts from; default: no limit
  * @throws UserError where it is to start from what is no checkpoint of such a model
  */
 export async function describeRun(
   config: RunConfig,
   tokenizer: Tokenizer | undefined,
   options: RunOptions,
+  mostBytes?: number,
 ): Promise<TrainOptions> {
   const start = startOf(config, options.resume ?? false);
   const startFrom = start && { ...start, path: resolveCheckpoint(start.path) };
-  if (startFrom) await checkIntactStart(config.model, startFrom, tokenizer, options.verify ?? true);
+  if (startFrom) await checkIntactStart(config.model, startFrom, tokenizer, options.verify ?? true, mostBytes);
   const open = () => Promise.reject(new Error('the data has not been prepared'));
   return {
     model: config.model,

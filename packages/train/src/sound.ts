@@ -1,6 +1,7 @@
 // Whether a run can go on from a checkpoint: its parts must agree, and its files must be as they were saved.
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import {
+  checkFiniteNumbers,
   checkModelFiles,
   loadConfig,
   OPTIMIZER_FILE,
@@ -16,6 +17,7 @@ import { readState, storeToRead, type TrainingState } from './checkpoint.js';
 import { firstDifference, say } from './identity.js';
 import { saidModel } from './implied.js';
 import { MOMENTS } from './optimizer.js';
+import type { TrainOptions } from './train_options.js';
 
 /** The state of a checkpoint whose parts agree, as far as they can be told without its tensors. @throws RefusedCheckpoint */
 export function readable(directory: string): TrainingState {
@@ -25,13 +27,21 @@ export function readable(directory: string): TrainingState {
   return state;
 }
 
-/** Looks at the tensors' files, but not at the numbers. @throws RefusedCheckpoint where one is cut, or has other tensors */
-export function checkTensors(directory: string): void {
-  checkModelFiles(directory);
+/**
+ * Looks at the tensors' files.
+ *
+ * @param finite look at the numbers too, which must be finite
+ * @throws RefusedCheckpoint where one is cut, or has other tensors
+ */
+export function checkTensors(directory: string, { finite = false } = {}): void {
+  checkModelFiles(directory, { finite });
   const shapes = [...parameterShapes(loadConfig(directory))];
   const moments = MOMENTS.flatMap((kind) => shapes.map(([name, shape]) => [`${kind}.${name}`, shape] as const));
   withMoments(directory, (file) => {
-    for (const [name, shape] of moments) checkMoment(directory, name, file.shape(name), shape);
+    for (const [name, shape] of moments) {
+      checkMoment(directory, name, file.shape(name), shape);
+      if (finite) readMoment(directory, name, file);
+    }
   });
 }
 
@@ -54,6 +64,13 @@ export function checkMoment(directory: string, name: string, saved: readonly num
     `${directory}: '${name}' of the optimizer has shape [${saved}], not [${shape}].`,
     directory,
   );
+}
+
+/** @throws RefusedCheckpoint where a saved moment is not finite: weights would follow it */
+export function readMoment(directory: string, name: string, file: SafetensorsFile): Float32Array {
+  const values = file.read(name);
+  checkFiniteNumbers(values, directory, `the optimizer's moments '${name}'`);
+  return values;
 }
 
 /** How far the run had come must follow from its stages: a step that none of them has would never be the last. */
@@ -84,22 +101,37 @@ function checkModel(directory: string, { identity }: TrainingState): void {
   );
 }
 
+/** What it takes to know which checkpoint was refused, and what can be done about it. */
+export type Refusable = Pick<TrainOptions, 'directory' | 'resume' | 'verify'>;
+
 /**
- * Adds to the error of a checkpoint that a run cannot go on from which older one it can, and what else can be done.
+ * Runs what goes on from a run's own checkpoint, or starts from another's. Of one that is refused the error says which
+ * other could take its place, and what else can be done: who can choose is told of `--no-verify`.
  *
- * @param usableAsItIs by who passes `--no-verify`
+ * @param mostBytes of tensors that are read for it; default: no limit
  */
-export async function withOlder(error: unknown, usableAsItIs = false): Promise<unknown> {
-  if (!(error instanceof RefusedCheckpoint)) return error;
-  const store = storeToRead(dirname(dirname(error.directory)));
-  return await withCheckpointInstead(error, {
-    modelOnly: false,
-    check: (older) => {
-      readable(older);
-      checkTensors(older);
-    },
-    usableAsItIs,
-    advice: (older) => `delete ${store.after(older).join(' and ')} to go on from there`,
-    otherwise: 'start a new run with another output',
-  });
+export async function namingAnother<T>(
+  { directory, resume = false, verify }: Refusable,
+  work: () => Promise<T>,
+  mostBytes?: number,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof RefusedCheckpoint)) throw error;
+    const common = { canSkipVerifying: verify === true, mostBytes };
+    const store = directory === undefined ? undefined : storeToRead(directory);
+    const isOwn = resume && store && resolve(dirname(error.directory)) === resolve(store.directory);
+    if (!isOwn) throw await withCheckpointInstead(error, common);
+    throw await withCheckpointInstead(error, {
+      ...common,
+      modelOnly: false,
+      check: (other, finite) => {
+        readable(other);
+        checkTensors(other, { finite });
+      },
+      advice: (older) => `delete ${store.after(older).join(' and ')} to go on from there`,
+      otherwise: `move ${store.directory} away, and the run begins anew`,
+    });
+  }
 }

@@ -14,7 +14,6 @@ import {
   readingCheckpoint,
   verifyChecksums,
   whileVerifying,
-  withCheckpointInstead,
 } from '@stickbreaking/model';
 import { z } from 'zod';
 import { type Collective, oneProcess } from './collective.js';
@@ -95,23 +94,20 @@ export function checkStart(config: LlamaConfig, { path, allow = [] }: Start, tok
 /**
  * The same, which looks at the checkpoint's files where something is wrong: a damaged one may look like another model.
  *
- * @param verify compare their checksums too
+ * @param verify compare their checksums too, unless the files have more than `mostBytes`; default: no limit
  */
 export async function checkIntactStart(
   config: LlamaConfig,
   start: Start,
   tokenizer: Tokenizer | undefined,
   verify: boolean,
+  mostBytes?: number,
 ): Promise<void> {
   try {
     checkStart(config, start, tokenizer);
   } catch (error) {
-    const verified = verify ? verifyChecksums(start.path, { modelOnly: true }) : undefined;
-    await whileVerifying(
-      verified,
-      () => checkModelFiles(start.path),
-      (fault) => withCheckpointInstead(fault),
-    );
+    const verified = verify ? verifyChecksums(start.path, { modelOnly: true, mostBytes }) : undefined;
+    await whileVerifying(verified, () => checkModelFiles(start.path));
     throw error;
   }
 }

@@ -18,7 +18,7 @@ import { CheckpointStore, type TrainingState } from './checkpoint.js';
 import { IdleExperts } from './idle_experts.js';
 import { evaluate, type Measured, sample, validate } from './measurements.js';
 import { memoryInUse, type StepMetrics } from './metrics.js';
-import { checkFinite, diverged, skippedNotice } from './not_finite.js';
+import { checkWorthSaving, diverged, skippedNotice } from './not_finite.js';
 import type { Optimizer } from './optimizer.js';
 import { SharedSaves } from './parallel/shared_saves.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
@@ -27,6 +27,7 @@ import { begin } from './resume.js';
 import type { StepRouting } from './routing.js';
 import { RunRecord } from './run_record.js';
 import { learningRate } from './schedule.js';
+import { namingAnother } from './sound.js';
 import { type BatchSource, type PlacedStage, placeStages } from './stage.js';
 import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
 
@@ -37,7 +38,7 @@ import type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
  *   or the loss remains not finite
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const trainer = await Trainer.start(options);
+  const trainer = await namingAnother(options, () => Trainer.start(options));
   try {
     return await trainer.run();
   } finally {
@@ -261,7 +262,7 @@ class Trainer {
     const own = this.weights ? optimizer.parameters : model.parameters;
     // Of shared weights each process has its part.
     const sharedBy = this.weights && options.collective;
-    await checkFinite([...own.values(), ...optimizer.state().values()], sharedBy, state.step, store);
+    await checkWorthSaving([...own.values(), ...optimizer.state().values()], sharedBy, state.step, store);
     this.record?.sync();
     if (saves) return await saves.begin(state);
     const moments = [...optimizer.state()].map(([name, moment]) => {
