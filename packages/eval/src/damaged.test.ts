@@ -99,7 +99,7 @@ describe('a run whose newest checkpoint', () => {
   ])('%s is refused alike by all, and the older one named', async (_, damage, helps) => {
     const { directory, steps } = damaged(damage);
     const told = await refusedBy(directory);
-    const after = `; ${steps[1]} is good: take that one${helps ? ', or pass --no-verify to use it as it is' : ''}.`;
+    const after = `; ${steps[1]} is good: take that one${helps ? ', or pass --no-verify to use the damaged one as it is' : ''}.`;
     expect(told.slice(-after.length)).toBe(after);
     expect(
       await run(generate, '--backend', 'cpu', '--checkpoint', steps[1]!, '--prompt', 'a', '--max-new-tokens', '1'),
@@ -155,7 +155,7 @@ it('a checkpoint that is none of a run has none named', async () => {
   const { steps } = damaged(flip);
   const alone = join(folder, 'alone');
   cpSync(steps[0]!, alone, { recursive: true });
-  expect(await refusedBy(alone)).toMatch(/expected [0-9a-f]+\); pass --no-verify to use it as it is\.$/);
+  expect(await refusedBy(alone)).toMatch(/expected [0-9a-f]+\); pass --no-verify to use the damaged one as it is\.$/);
   // Who cannot choose is not told to.
   await expect(openCheckpoint(alone)).rejects.toThrow(/expected [0-9a-f]+\)\.$/);
 });

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative, sep } from 'node:path';
 import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import { checkDirectory, isLeftover, makeDirectory, readWhole, replaceFile } from '@stickbreaking/base/node';
 import { z } from 'zod';
@@ -82,6 +82,13 @@ export class StudyFolder {
     const hash = createHash('sha256').update(canonical(settings)).digest('hex').slice(0, 8);
     const readable = id.replace(/[^\p{L}\p{N}+.-]+/gu, '-').replace(/^-+|-+$/g, '');
     return join(this.directory, 'arms', `${readable}-${hash}`);
+  }
+
+  /** The folder of the arm that a path lies in, if it is one of this study. */
+  armOf(path: string): string | undefined {
+    const arms = join(this.directory, 'arms');
+    const [name, ...below] = relative(arms, path).split(sep);
+    return name && name !== '..' && below.length > 0 ? join(arms, name) : undefined;
   }
 
   /** Makes the arm's folder. */

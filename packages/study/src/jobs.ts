@@ -1,7 +1,7 @@
 /** Several arms at once, each in a process of its own: small models leave most of a GPU, or of many cores, idle. */
 import { setMaxListeners } from 'node:events';
 import { cpus } from 'node:os';
-import { UserError } from '@stickbreaking/base';
+import { EXIT, UserError } from '@stickbreaking/base';
 import { runOwnProcess } from './own_process.js';
 import type { Arm, ArmContext } from './study.js';
 
@@ -97,7 +97,7 @@ export function startInProcess(args: readonly string[], jobs: number, gpus: read
   return async (arm, slot, { say, notice }, signal) => {
     const gpu = gpus.length > 0 ? { CUDA_VISIBLE_DEVICES: gpus[slot % gpus.length]! } : {};
     let finished = false;
-    const { lastLine } = await runOwnProcess({
+    const { code, lastLine } = await runOwnProcess({
       args: [...args, '--arm', arm.id],
       env: { ...process.env, STICKBREAKING_THREADS: threads, ...gpu },
       signal,
@@ -108,7 +108,7 @@ export function startInProcess(args: readonly string[], jobs: number, gpus: read
         if (done) finished = true;
       },
     });
-    if (!finished && !signal.aborted) throw new UserError(`${arm.id}: ${lastLine}`);
+    if (!finished && !signal.aborted) throw new UserError(`${arm.id}: ${lastLine}`, { exitCode: code || EXIT.mistake });
     return finished;
   };
 }

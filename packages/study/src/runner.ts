@@ -2,9 +2,10 @@
  * Runs a study's arms, one after the other or several at once: skips what is done, keeps each result, and updates the
  * report after each arm.
  */
-import { UserError } from '@stickbreaking/base';
+import { EXIT, UserError } from '@stickbreaking/base';
 import { lockOrRefuse, withLock } from '@stickbreaking/base/node';
 import type { SelectedBackend } from '@stickbreaking/core';
+import { RefusedCheckpoint } from '@stickbreaking/model';
 import { environmentOf } from './environment.js';
 import { type ArmRecord, StudyFolder } from './folder.js';
 import { runTogether, type StartArm } from './jobs.js';
@@ -156,7 +157,9 @@ async function runArm(
     const done = folder.read(arm);
     if (done) return done;
     const start = performance.now();
-    const result = await study.run(arm, config, { ...shared, directory }, prepared);
+    const result = await study.run(arm, config, { ...shared, directory }, prepared).catch((error) => {
+      throw refusedOfOther(error, directory, folder);
+    });
     if (result === undefined) return undefined;
     const seconds = (performance.now() - start) / 1000;
     const environment = environmentOf(options.backend.description);
@@ -166,6 +169,16 @@ async function runArm(
   };
   const onWait = (holder: number) => shared.notice(`waiting for process ${holder}, which is at work in ${directory}`);
   return withLock(directory, { signal: options.signal, onWait }, work);
+}
+
+/** A checkpoint of another arm that is refused is made again where that arm is: it has no other that could take its place. */
+function refusedOfOther(error: unknown, directory: string, folder: StudyFolder): unknown {
+  const { cause } = (error ?? {}) as Error;
+  const refused = [error, cause].find((one) => one instanceof RefusedCheckpoint);
+  const other = refused && folder.armOf(refused.directory);
+  if (other === undefined || other === directory) return error;
+  const message = `${refused!.message.replace(/\.$/, '')}; move ${other} away, and that arm is run again.`;
+  return new UserError(message, { cause: refused, exitCode: EXIT.refused });
 }
 
 /** What is stopped while it waits or prepares throws the signal's reason, which is no failure: then undefined. */

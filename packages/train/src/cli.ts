@@ -25,6 +25,7 @@ interface Arguments extends ParallelArguments {
   config: string;
   resume: boolean;
   verify: boolean;
+  adviseNoVerify: boolean;
   plan: boolean;
   json: boolean;
   backend: string | undefined;
@@ -57,6 +58,7 @@ export function main(argv: string[], wiring: Wiring = {}): Promise<number> {
           default: true,
           describe: 'check the checkpoint’s checksums before going on from it; --no-verify skips that',
         })
+        .option('advise-no-verify', { type: 'boolean', default: true, hidden: true }) // not by who cannot pass it
         .option('plan', { type: 'boolean', default: false, describe: 'check everything and say what would be done' })
         .option('json', {
           type: 'boolean',
@@ -97,6 +99,9 @@ async function run(args: Arguments, wiring: Wiring): Promise<number> {
   }
 }
 
+/** Undefined where it is as it is by default, and who started this cannot choose. */
+const verifyOf = ({ verify, adviseNoVerify }: Arguments) => (verify && !adviseNoVerify ? undefined : verify);
+
 async function loadConfigOf({ _: words, config, plan }: Arguments): Promise<RunConfig> {
   const overrides = words.map(String);
   if (!plan) await fetchStart(config, overrides);
@@ -125,7 +130,7 @@ async function plan(args: Arguments, config: RunConfig, asked: string, wiring: W
   const gpus = here && here * (args.nodes ?? 1);
   const backend = await selectBackend(asked);
   const openTaskScorer = config.evaluation && (await wiring.taskScorer?.());
-  const made = await makePlan(config, backend, { resume: args.resume, verify: args.verify, gpus, openTaskScorer });
+  const made = await makePlan(config, backend, { resume: args.resume, verify: verifyOf(args), gpus, openTaskScorer });
   if (args.json) printJson(made);
   else process.stdout.write(formatPlan(made));
   return made.missing.length > 0 ? EXIT.unmet : EXIT.done;
@@ -159,7 +164,7 @@ async function trainHere(
     const { onTokenize } = watch;
     const result = await runTraining(config, {
       resume: args.resume,
-      verify: args.verify && localRank === 0,
+      verify: localRank === 0 ? verifyOf(args) : false,
       arithmetic: backend.arithmetic,
       deviceMemory: backend.deviceMemory,
       signal: stop.signal,

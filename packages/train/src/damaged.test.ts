@@ -1,14 +1,23 @@
 /** Checkpoints that are not as they were saved: each command refuses them alike, and says what would work. */
-import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EXIT } from '@stickbreaking/base';
 import { selectBackend } from '@stickbreaking/core';
 import { trainTokenizer } from '@stickbreaking/data';
-import { CHECKSUMS_FILE, LlamaModel } from '@stickbreaking/model';
+import {
+  CHECKSUMS_FILE,
+  checksumsOf,
+  LlamaModel,
+  MODEL_FILE,
+  OPTIMIZER_FILE,
+  readSafetensors,
+  writeSafetensors,
+} from '@stickbreaking/model';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { storeToRead } from './checkpoint.js';
 import { main } from './cli.js';
+import { readMetrics } from './metrics.js';
 
 const base = mkdtempSync(join(tmpdir(), 'damaged-'));
 const configFile = join(base, 'run.yaml');
@@ -69,6 +78,33 @@ const lose =
   (name: string): Damage =>
   (checkpoint) =>
     rmSync(join(checkpoint, name));
+const emptied: Damage = (checkpoint) => {
+  rmSync(checkpoint, { recursive: true });
+  mkdirSync(checkpoint);
+};
+const asFile: Damage = (checkpoint) => {
+  rmSync(checkpoint, { recursive: true });
+  writeFileSync(checkpoint, '');
+};
+const asDirectory =
+  (name: string): Damage =>
+  (checkpoint) => {
+    rmSync(join(checkpoint, name));
+    mkdirSync(join(checkpoint, name));
+  };
+/** Its norm's weights, or their moments, are no numbers. */
+const notFinite =
+  (name: string): Damage =>
+  (checkpoint) => {
+    const file = readSafetensors(join(checkpoint, name));
+    const tensors = file.names.map((one) => {
+      const values = file.read(one);
+      if (one.endsWith('model.norm.weight')) values.fill(Number.NaN);
+      return { name: one, shape: file.shape(one), values: () => values };
+    });
+    file.close();
+    writeSafetensors(join(checkpoint, name), tensors);
+  };
 /** Another model than that of the weights and the state. */
 const narrower: Damage = (checkpoint) => {
   const file = join(checkpoint, 'config.json');
@@ -121,7 +157,7 @@ describe('a run is not resumed, nor planned to be,', () => {
     const { output, steps } = damaged(damage);
     const [newest, older] = steps;
     const told = await resuming(output);
-    const after = `; ${older} is good: delete ${newest} to go on from there${helps ? ', or pass --no-verify to use it as it is' : ''}.`;
+    const after = `; ${older} is good: delete ${newest} to go on from there${helps ? ', or pass --no-verify to use the damaged one as it is' : ''}.`;
     expect(told).toContain(join(newest!, name));
     expect(told.slice(-after.length)).toBe(after);
     const { code, stderr } = await run('--resume', '--no-verify', `output=${output}`);
@@ -145,11 +181,50 @@ describe('a run is not resumed, nor planned to be,', () => {
 
   it('where none is good, with advice that works', async () => {
     const all = damaged(cut('model.safetensors'), cut('optimizer.safetensors'), lose('state.json'));
-    const none = 'no other checkpoint of the run is good: start a new run with another output';
-    expect(await resuming(all.output)).toMatch(new RegExp(`was saved with \\d+; ${none}\\.$`));
+    const none = (output: string) =>
+      `no other checkpoint of the run is good: move ${join(output, 'checkpoints')} away, and the run begins anew`;
+    expect(await resuming(all.output)).toMatch(new RegExp(`was saved with \\d+; ${none(all.output)}\\.$`));
+    renameSync(join(all.output, 'checkpoints'), join(all.output, 'away'));
+    expect((await run('--resume', `output=${all.output}`)).code).toBe(0);
+    const losses = (output: string) =>
+      readMetrics(join(output, 'metrics.jsonl')).map((line) => 'loss' in line && [line.step, line.loss]);
+    expect(losses(all.output)).toEqual(losses(join(base, 'whole')));
     const flipped = damaged(flip('model.safetensors'), cut('optimizer.safetensors'), lose('state.json'));
-    expect(await resuming(flipped.output)).toMatch(new RegExp(`; ${none}, or pass --no-verify to use it as it is\\.$`));
+    expect(await resuming(flipped.output)).toMatch(
+      new RegExp(`; ${none(flipped.output)}, or pass --no-verify to use the damaged one as it is\\.$`),
+    );
     expect((await run('--resume', '--no-verify', `output=${flipped.output}`)).code).toBe(0);
+  });
+
+  it.each([
+    ['weights', MODEL_FILE, "the weights 'model.norm.weight'"],
+    ['moments', OPTIMIZER_FILE, "the optimizer's moments 'firstMoment.model.norm.weight'"],
+  ])('from %s that are not finite, whether or not they are verified', async (_, name, what) => {
+    const saved = damaged(notFinite(name), notFinite(name)); // with checksums that fit
+    for (const one of saved.steps.slice(0, 2)) writeFileSync(join(one!, CHECKSUMS_FILE), await checksumsOf(one!));
+    const changed = damaged(notFinite(name), notFinite(name));
+    const metrics = readFileSync(join(saved.output, 'metrics.jsonl'));
+    const after = ({ steps: [newest, second, oldest] }: typeof saved) =>
+      `; ${oldest} is good: delete ${second} and ${newest} to go on from there.`;
+    const fault = `${saved.steps[0]}: ${what} are not finite, so nothing can be computed from them`;
+    expect(await resuming(saved.output)).toBe(`${fault}${after(saved)}`);
+    expect(await resuming(saved.output, '--no-verify')).toBe(`${fault}${after(saved)}`);
+    const told = await resuming(changed.output);
+    expect(told).toContain(`${name} is damaged`);
+    expect(told.slice(-after(changed).length)).toBe(after(changed));
+    expect(readFileSync(join(saved.output, 'metrics.jsonl'))).toEqual(metrics);
+  });
+
+  it.each<[string, Damage, boolean]>([
+    ['is empty', emptied, false],
+    ['is a file', asFile, false],
+    ['has a directory for a list of checksums', asDirectory(CHECKSUMS_FILE), true],
+    ['has a directory for its weights', asDirectory(MODEL_FILE), false],
+    ['has a directory for its state', asDirectory('state.json'), false],
+  ])('from one that %s', async (_, damage, helps) => {
+    const { output, steps } = damaged(damage);
+    const after = `; ${steps[1]} is good: delete ${steps[0]} to go on from there${helps ? ', or pass --no-verify to use the damaged one as it is' : ''}.`;
+    expect((await resuming(output)).slice(-after.length)).toBe(after);
   });
 
   it('from a config.json of another model', async () => {
@@ -181,7 +256,7 @@ describe('a run does not start, nor is planned to,', () => {
   ])('from a checkpoint with %s: an older one is named', async (_, damage, helps) => {
     const { output, steps } = damaged(damage, flip('optimizer.safetensors')); // what a model is loaded from is whole
     const told = await starting(output);
-    const after = `; ${steps[1]} is good: take that one${helps ? ', or pass --no-verify to use it as it is' : ''}.`;
+    const after = `; ${steps[1]} is good: take that one${helps ? ', or pass --no-verify to use the damaged one as it is' : ''}.`;
     expect(told.slice(-after.length)).toBe(after);
     if (!helps) expect(await starting(output, '--no-verify')).toContain(`; ${steps[1]} is good: take that one.`);
     const { code, stderr } = await run(`output=${join(output, 'next')}`, `startFrom=${steps[1]}`);

@@ -107,8 +107,10 @@ export async function checkIntactStart(
     checkStart(config, start, tokenizer);
   } catch (error) {
     const verified = verify ? verifyChecksums(start.path, { modelOnly: true, mostBytes }) : undefined;
-    await whileVerifying(verified, () => checkModelFiles(start.path));
-    throw error;
+    await whileVerifying(verified, () => {
+      checkModelFiles(start.path);
+      throw error;
+    });
   }
 }
 

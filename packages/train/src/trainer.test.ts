@@ -200,7 +200,7 @@ describe('train', () => {
     await expect(resumed(true)).rejects.toThrow('config.json is damaged: it has');
     await expect(resumed(false)).rejects.toThrow(
       'model.attention.attendCurrent is false in state.json and true in config.json; put config.json back as it was ' +
-        'saved; no other checkpoint of the run is good: start a new run with another output.',
+        `saved; no other checkpoint of the run is good: move ${join(directory, 'checkpoints')} away, and the run begins anew.`,
     );
   });
 

@@ -75,7 +75,10 @@ export async function quickstart({
   const on = ['--backend', backend.name];
   for (const [i, { name, config }] of runs.entries()) {
     say(`\n${2 + i}. Training ${name}`);
-    await runCommand('sb-train', ['--config', config, '--resume', ...on, ...changes], { output });
+    await runCommand('sb-train', ['--config', config, '--resume', ...on, ...changes], {
+      output,
+      own: ['--no-advise-no-verify'],
+    });
   }
 
   const lengths = `${model.contextLength}..${16 * model.contextLength}`;

@@ -4,7 +4,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { UserError } from '@stickbreaking/base';
+import { EXIT, UserError } from '@stickbreaking/base';
 
 /** Standard output or standard error. */
 type Stream = Pick<NodeJS.WriteStream, 'write'> & { fd: number };
@@ -12,18 +12,23 @@ type Stream = Pick<NodeJS.WriteStream, 'write'> & { fd: number };
 /**
  * Runs a command and shows what it prints.
  *
- * @param options `capture` what it prints; `output`: where that and the command itself are shown, by default standard output
+ * @param options `capture` what it prints; `output`: where that and the command itself are shown, by default standard output;
+ *   `own`: arguments that are of no use to who runs the command by hand, and are not shown
  * @returns what it printed, where that is asked for
  * @throws UserError with the command's exit code where it fails
  */
 export async function runCommand(
   name: string,
   args: readonly string[],
-  { capture = false, output = process.stdout }: { capture?: boolean; output?: Stream } = {},
+  {
+    capture = false,
+    output = process.stdout,
+    own = [],
+  }: { capture?: boolean; output?: Stream; own?: readonly string[] } = {},
 ): Promise<string> {
   const start = performance.now();
   output.write(`$ npx ${[name, ...args].map(quoted).join(' ')}\n`);
-  const child = spawn(process.execPath, [fileOf(name), ...args], {
+  const child = spawn(process.execPath, [fileOf(name), ...args, ...own], {
     stdio: ['inherit', capture ? 'pipe' : output.fd, 'inherit'],
   });
   const forward = () => child.kill('SIGTERM');
@@ -40,8 +45,10 @@ export async function runCommand(
       child.on('close', (status, signal) => resolve(status ?? 128 + constants.signals[signal!]));
     });
     if (code !== 0) {
+      // What was refused once is refused again.
+      const first = code === EXIT.refused ? 'Do what it says, then run' : 'Run';
       throw new UserError(
-        `The quickstart stopped: ${name} ended with ${code}. Run it again to go on from here, or remove quickstart/ to begin anew.`,
+        `The quickstart stopped: ${name} ended with ${code}. ${first} it again to go on from here, or remove quickstart/ to begin anew.`,
         { exitCode: code },
       );
     }
