@@ -47,6 +47,20 @@ const lose =
   (name: string): Damage =>
   (checkpoint) =>
     rmSync(join(checkpoint, name));
+const asDirectory =
+  (name: string): Damage =>
+  (checkpoint) => {
+    rmSync(join(checkpoint, name));
+    mkdirSync(join(checkpoint, name));
+  };
+const emptied: Damage = (checkpoint) => {
+  rmSync(checkpoint, { recursive: true });
+  mkdirSync(checkpoint);
+};
+const asFile: Damage = (checkpoint) => {
+  rmSync(checkpoint, { recursive: true });
+  writeFileSync(checkpoint, '');
+};
 const narrower: Damage = (checkpoint) => {
   const file = join(checkpoint, 'config.json');
   const changed = readFileSync(file, 'utf8').replaceAll(/("intermediate_?[sS]ize": )8/g, '$17');
@@ -96,6 +110,10 @@ describe('a run whose newest checkpoint', () => {
     ['has a cut tokenizer', cut('tokenizer.json'), false],
     ['has weights of another configuration', narrower, false],
     ['has a list of checksums that is none', cut(CHECKSUMS_FILE), true],
+    ['has a directory for a list of checksums', asDirectory(CHECKSUMS_FILE), true],
+    ['has a directory for its weights', asDirectory('model.safetensors'), false],
+    ['is empty', emptied, false],
+    ['is a file', asFile, false],
   ])('%s is refused alike by all, and the older one named', async (_, damage, helps) => {
     const { directory, steps } = damaged(damage);
     const told = await refusedBy(directory);
@@ -149,6 +167,17 @@ describe('a run whose newest checkpoint', () => {
     const { directory, steps } = damaged(cut('model.safetensors'), lose(CHECKSUMS_FILE));
     expect(await refusedBy(directory)).toContain(`; ${steps[1]} can be read: take that one.`);
   });
+});
+
+it('a checkpoint that is named from within has another named', async () => {
+  const { steps } = damaged(flip);
+  const before = process.cwd();
+  process.chdir(steps[0]!);
+  try {
+    expect(await refusedBy('.')).toContain(`; ${join('..', 'step-00000002')} is good: take that one, or pass`);
+  } finally {
+    process.chdir(before);
+  }
 });
 
 it('a checkpoint that is none of a run has none named', async () => {

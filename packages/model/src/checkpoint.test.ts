@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { EXIT } from '@stickbreaking/base';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { resolveCheckpoint } from './checkpoint.js';
 
@@ -59,5 +60,35 @@ describe('resolveCheckpoint', () => {
     ['nothing/best', /There is no checkpoint at .*best: no such directory/],
   ])('%s is none', (path, message) => {
     expect(() => resolveCheckpoint(join(root, path))).toThrow(message);
+  });
+
+  it.each<[string, (pointer: string) => void, RegExp]>([
+    [
+      'names one that was deleted',
+      (pointer) => writeFileSync(pointer, 'step-00000030\n'),
+      /best names step-00000030, which is not there any more; the run has step-00000010, step-00000020\.$/,
+    ],
+    [
+      'names none',
+      (pointer) => writeFileSync(pointer, '../else'),
+      /best is damaged: it names '\.\.\/else', which is no checkpoint; the run has step-00000010, /,
+    ],
+    [
+      'is a directory',
+      (pointer) => mkdirSync(pointer),
+      /best is no file, and one that names a checkpoint was expected; the run has step-00000010, /,
+    ],
+  ])('a best that %s is told as what it is', (_, make, message) => {
+    const made = mkdtempSync(join(root, 'pointing-'));
+    for (const step of ['step-00000010', 'step-00000020'])
+      mkdirSync(join(made, 'checkpoints', step), { recursive: true });
+    make(join(made, 'checkpoints/best'));
+    for (const path of ['best', 'checkpoints/best']) {
+      const resolved = () => resolveCheckpoint(join(made, path));
+      expect(resolved).toThrow(message);
+      expect(resolved).toThrow(expect.objectContaining({ exitCode: EXIT.refused }));
+    }
+    expect(() => resolveCheckpoint(join(made, 'step-00000030'))).toThrow(/; it has step-00000010, step-00000020\.$/);
+    expect(resolveCheckpoint(made)).toBe(join(made, 'checkpoints/step-00000020'));
   });
 });

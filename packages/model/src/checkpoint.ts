@@ -20,19 +20,13 @@ import {
   writeSafetensors,
   writeSafetensorsAsync,
 } from './safetensors.js';
+import { STEP, stepIn } from './step_name.js';
 import { modelTensors, type StoredTensor } from './stored_tensors.js';
 
 /** The file of a checkpoint that holds the weights. */
 export const MODEL_FILE = 'model.safetensors';
 /** The file that says which shard holds a tensor, where the weights are in several. */
 export const SHARDS_FILE = `${MODEL_FILE}.index.json`;
-
-/** What the directories of a run's checkpoints are called. */
-export const STEP = /^step-\d+$/;
-/** The step of a checkpoint, by the name of its directory. */
-export const stepIn = (name: string) => Number(name.slice('step-'.length));
-/** The name of a checkpoint's directory. */
-export const nameOfStep = (step: number) => `step-${String(step).padStart(8, '0')}`;
 
 /** Names of a run's checkpoints; each is also a file of `checkpoints/` that holds the name of one of its directories. */
 const POINTERS = ['latest', 'best'] as const;

@@ -2,9 +2,10 @@
 import { readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { actionOf, EXIT, explainSystemError, UserError } from '@stickbreaking/base';
-import { checkModelFiles, STEP, stepIn } from './checkpoint.js';
+import { checkModelFiles } from './checkpoint.js';
 import { OPTIMIZER_FILE, verifyChecksums } from './checksums.js';
 import { RefusedCheckpoint, readingCheckpoint } from './refused_checkpoint.js';
+import { STEP, stepIn } from './step_name.js';
 
 /** What another checkpoint must be fit for, and what is said of it. */
 export interface InsteadOptions {

@@ -9,7 +9,7 @@ export { isStickBreaking } from './attention/stick_breaking.js';
 export { ownTokens, scoredTokens, type TargetBatch, type TokenBatch } from './batch.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache, PAGE_TOKENS } from './cache.js';
-export { checkModelFiles, MODEL_FILE, nameOfStep, resolveCheckpoint, STEP, saveConfig, stepIn } from './checkpoint.js';
+export { checkModelFiles, MODEL_FILE, resolveCheckpoint, saveConfig } from './checkpoint.js';
 export { type InsteadOptions, tensorBytes, whileVerifying, withCheckpointInstead } from './checkpoint_instead.js';
 export {
   ALGORITHM as CHECKSUM_ALGORITHM,
@@ -64,3 +64,4 @@ export {
   writeSafetensors,
   writeSafetensorsAsync,
 } from './safetensors.js';
+export { nameOfStep, STEP, stepIn } from './step_name.js';

@@ -1,11 +1,12 @@
 /** Reading a model's configuration from a file. */
 import { existsSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { readYaml } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import { type LlamaConfig, LlamaConfigSchema } from './config.js';
 import { fromHuggingFace } from './huggingface_config.js';
 import { readingCheckpoint } from './refused_checkpoint.js';
+import { STEP } from './step_name.js';
 
 /**
  * Reads a model's configuration from a run's YAML file (its `model:` section), a file that holds nothing else, a
@@ -14,7 +15,8 @@ import { readingCheckpoint } from './refused_checkpoint.js';
  * @throws UserError with file, line and key; RefusedCheckpoint where it is a checkpoint's
  */
 export function loadConfig(path: string): LlamaConfig {
-  const isCheckpoint = existsSync(path) && statSync(path).isDirectory();
+  // What has such a name is meant for one, whatever lies there.
+  const isCheckpoint = existsSync(path) && (statSync(path).isDirectory() || STEP.test(basename(path)));
   return isCheckpoint ? readingCheckpoint(path, () => readConfig(join(path, 'config.json'))) : readConfig(path);
 }
 
