@@ -27,6 +27,18 @@ export class UserError extends Error {
   }
 }
 
+/** A value that an option of a command cannot have. */
+export class OptionError extends UserError {
+  /**
+   * @param option as it is typed, such as `--limit`
+   * @param value as it was given
+   * @param expected what it could be instead, such as `a whole number above 0`
+   */
+  constructor(option: string, value: unknown, expected: string) {
+    super(`${option} is ${value}; expected ${expected}.`, { exitCode: EXIT.usage });
+  }
+}
+
 /** A device has not the memory that it was asked for. What would take less, its catcher may know. */
 export class OutOfMemoryError extends UserError {}
 

@@ -1,6 +1,7 @@
 export {
   actionOf,
   explainSystemError,
+  OptionError,
   OutOfMemoryError,
   reasonIn,
   systemErrorIn,

@@ -1,7 +1,7 @@
 /** sb-board: a page on this machine that shows runs, also while they train. */
 import { once } from 'node:events';
 import { createAdaptorServer } from '@hono/node-server';
-import { EXIT, UserError } from '@stickbreaking/base';
+import { OptionError } from '@stickbreaking/base';
 import { listen, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { createBoard } from './board.js';
 import type { Looker } from './looking.js';
@@ -50,7 +50,7 @@ export function main(argv: string[], wiring: Wiring = {}): Promise<number> {
 async function serve({ _: named, port: wanted, backend }: Arguments, wiring: Wiring): Promise<number> {
   const paths = named.length > 0 ? named.map(String) : ['.'];
   if (!(Number.isInteger(wanted) && wanted >= 0 && wanted < 65536))
-    throw new UserError(`--port is ${wanted}; expected 0 to 65535.`, { exitCode: EXIT.usage });
+    throw new OptionError('--port', wanted, '0 to 65535');
   const runs = new Runs(paths);
   const open = await wiring.looker?.();
   const openLooker = open && ((checkpoint: string) => open(checkpoint, backend));

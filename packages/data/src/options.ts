@@ -1,5 +1,5 @@
 // Options that every command which reads text or opens a tokenizer has, in yargs's form.
-import { EXIT, UserError } from '@stickbreaking/base';
+import { OptionError } from '@stickbreaking/base';
 import { readYaml } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import { formats, type SourceFormat } from './kinds.js';
@@ -49,7 +49,7 @@ export interface SourceArguments {
 export async function sourcesFrom(data: string | string[], args: SourceArguments): Promise<SourceInput[]> {
   const { field, format, split, invalidText, limit } = args;
   if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0))
-    throw new UserError(`--limit is ${limit}; expected a whole number above 0.`, { exitCode: EXIT.usage });
+    throw new OptionError('--limit', limit, 'a whole number above 0');
   const sources: SourceInput[] = [];
   for (const path of [data].flat()) {
     const given = { field, split, invalidText, ...(format ? { format } : {}) };

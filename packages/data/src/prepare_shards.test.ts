@@ -93,6 +93,14 @@ describe('progress', () => {
     expect(first.bytes).toBeGreaterThan(0);
     expect(end.bytes).toBe(total);
   });
+
+  test('counts the documents of the bytes that it tells of', async () => {
+    const told: PrepareProgress[] = [];
+    await prepare(fresh(), { onProgress: (one: PrepareProgress) => told.push(one) });
+    for (const { bytes, documents, tokens } of told)
+      expect([documents > 0, tokens > 0]).toEqual([bytes > 0, bytes > 0]);
+    expect(told.at(-1)).toMatchObject({ documents: 24 });
+  });
 });
 
 describe('shards', () => {

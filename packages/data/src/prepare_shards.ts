@@ -31,7 +31,7 @@ export interface PrepareProgress {
   /** so far, over all files */
   documents: number;
   tokens: number;
-  /** of the files as they lie on disk: read so far, and in all */
+  /** of the files as they lie on disk: how far they are tokenized, and in all */
   bytes: number;
   totalBytes: number;
   /** process id of another process that prepares the same directory and is waited for */
@@ -92,7 +92,9 @@ class Preparation {
   private shard: ShardBuilder;
   /** Files that were read and hold no document. */
   private readonly empty: SourceFile[] = [];
+  /** Of the files: read, and read of what is tokenized. */
   private bytes = 0;
+  private tokenizedBytes = 0;
 
   constructor(
     private readonly options: PrepareOptions,
@@ -114,6 +116,7 @@ class Preparation {
     removeLeftovers(this.directory, 'the dead');
     const start = this.manifest.shards.at(-1)?.next ?? { source: 0, text: 0 };
     this.bytes = sizeOf(this.files.slice(0, start.source));
+    this.tokenizedBytes = this.bytes;
     for (let i = start.source; i < this.files.length; i++) await this.addFile(i, i === start.source ? start.text : 0);
     if (this.shard.documents > 0) this.closeShard({ source: this.files.length, text: 0 });
     if (this.manifest.tokens === 0) checkSomeText(this.files, this.files);
@@ -131,20 +134,22 @@ class Preparation {
       this.bytes += bytes;
     };
     let next = first;
-    let pending: { batch: TextPiece[]; ids: Promise<number[][]> } = { batch: [], ids: Promise.resolve([]) };
+    let pending = { batch: [] as TextPiece[], ids: Promise.resolve<number[][]>([]), upTo: this.bytes };
     const settle = async () => {
       for (const [i, ids] of (await pending.ids).entries()) {
         this.addPiece(ids, pending.batch[i]!.last, { source: index, text: ++next });
       }
+      this.tokenizedBytes = pending.upTo;
+      if (pending.batch.length > 0) this.report(index);
     };
     for await (const batch of batches(skip(readFilePieces({ ...file, onRead }, this.reading()), first))) {
       this.options.signal?.throwIfAborted();
       await settle();
-      pending = { batch, ids: encoder.encode(batch) };
+      pending = { batch, ids: encoder.encode(batch), upTo: this.bytes };
       pending.ids.catch(() => {}); // it is awaited in settle(), but an error in reading the file may come before
-      this.report(index);
     }
     await settle();
+    this.tokenizedBytes = this.bytes;
     checkUnchanged(file);
     if (next === 0) this.empty.push(file);
     this.report(index);
@@ -204,7 +209,7 @@ class Preparation {
       files: this.files.length,
       documents: this.manifest.documents + this.shard.documents,
       tokens: this.manifest.tokens + this.shard.tokens,
-      bytes: this.bytes,
+      bytes: this.tokenizedBytes,
       totalBytes: sizeOf(this.files),
     });
   }

@@ -238,7 +238,7 @@ describe('sb-tokenizer refuses in one line, before it writes', () => {
     const code = await main(['train', '--data', source.path, ...options, ...output]);
     const text = written.mock.calls.join('');
     written.mockRestore();
-    const isUsage = /\(see --help\)/.test(text);
+    const isUsage = !/must differ|is a directory/.test(text);
     expect([code, existsSync(at('refused.json'))]).toEqual([isUsage ? 2 : 1, false]);
     expect(text).toMatch(message);
     expect(text).toMatch(/^[^\n]+\n$/);
@@ -270,6 +270,6 @@ describe('sb-tokenizer refuses in one line, before it writes', () => {
     written.mockRestore();
     expect(text).toMatch(message);
     expect(text).toMatch(/^[^\n]+\n$/);
-    expect([code, existsSync(output)]).toEqual([1, false]);
+    expect([code, existsSync(output)]).toEqual([/vocabSize/.test(text) ? 2 : 1, false]);
   });
 });

@@ -1,7 +1,7 @@
 // Makes a byte-level BPE tokenizer (as GPT-2's) of a chosen size, learned from text. Merges come in order, so the first
 // ones make any smaller vocabulary.
 import { resolve } from 'node:path';
-import { shown, UserError } from '@stickbreaking/base';
+import { EXIT, OptionError, shown, UserError } from '@stickbreaking/base';
 import { writeOutput } from '@stickbreaking/base/node';
 import { countWords, learnMerges, type WordCounts } from './bpe_merges.js';
 import { readPieces } from './documents.js';
@@ -36,10 +36,11 @@ export async function trainTokenizer(options: TrainTokenizerOptions): Promise<{ 
     throw new UserError(`the special tokens (${shown(specialTokens.join(', '))}) must differ, and none may be empty.`);
   }
   checkSize(vocabSize);
-  if (!(maxBytes > 0)) throw new UserError(`maxBytes is ${maxBytes}; expected a number above 0.`);
+  if (!(maxBytes > 0)) throw new OptionError('maxBytes', maxBytes, 'a number above 0');
   if (vocabSize < smallest) {
     throw new UserError(
       `a vocabulary of ${vocabSize} is too small: 256 bytes and the special tokens make ${smallest}.`,
+      { exitCode: EXIT.usage },
     );
   }
   const reading = { sources, specialTokens, maxBytes, limit };
@@ -71,7 +72,7 @@ export async function shrinkTokenizer(input: string, vocabSize: number, output: 
 
 function checkSize(vocabSize: number): void {
   if (Number.isInteger(vocabSize)) return;
-  throw new UserError(`vocabSize is ${vocabSize}; expected a whole number.`);
+  throw new OptionError('vocabSize', vocabSize, 'a whole number');
 }
 
 function writeTokenizer(json: TokenizerJson, output: string): void {

@@ -1,5 +1,5 @@
 /** sb-eval: perplexity by context length of a checkpoint on a text. */
-import { EXIT, UserError } from '@stickbreaking/base';
+import { EXIT, OptionError, UserError } from '@stickbreaking/base';
 import {
   checkDirectory,
   checkOutput,
@@ -44,7 +44,7 @@ interface Arguments extends SourceArguments, SpecialTokenArguments {
   checkpoint: string;
   lengths: string | undefined;
   data: string | undefined;
-  protocol: 'stream' | 'documents' | 'both';
+  protocol: 'stream' | 'documents' | 'both' | undefined;
   tokenizer: string | undefined;
   verify: boolean;
   maxTokens: number | undefined;
@@ -56,7 +56,7 @@ interface Arguments extends SourceArguments, SpecialTokenArguments {
   text: string | undefined;
   layers: string | undefined;
   heads: string | undefined;
-  tokens: number;
+  tokens: number | undefined;
   pictures: string | undefined;
 }
 
@@ -90,8 +90,7 @@ export function main(argv: string[]): Promise<number> {
         .options(sourceOptions)
         .option('protocol', {
           choices: ['stream', 'documents', 'both'] as const,
-          default: 'stream' as const,
-          describe: 'how the text is divided by length',
+          describe: 'how the text is divided by length; default: stream',
         })
         .option('tokenizer', { type: 'string', describe: 'tokenizer.json; default: the checkpoint’s own' })
         .options(specialTokenOptions)
@@ -114,7 +113,7 @@ export function main(argv: string[]): Promise<number> {
         .option('text', { type: 'string', describe: 'attention: the text itself, instead of --data' })
         .option('layers', { type: 'string', describe: 'attention: layers from 0, such as 0,2..3; default all' })
         .option('heads', { type: 'string', describe: 'attention: heads from 0; default all' })
-        .option('tokens', { type: 'number', default: 48, describe: 'attention: draw this many tokens at most' })
+        .option('tokens', { type: 'number', describe: 'attention: draw this many tokens at most; default: 48' })
         .option('pictures', { type: 'string', describe: 'attention: write each picture as SVG here too' }) as never,
     (args) => (args.attention ? attention(args) : evaluate(args)),
     suiteCommands,
@@ -122,31 +121,47 @@ export function main(argv: string[]): Promise<number> {
 }
 
 async function attention(args: Arguments): Promise<void> {
-  const { output = 'attention.html', pictures } = args;
+  refuseOthers(args, LENGTHS_OPTIONS, 'is for scoring; --attention draws a text of as many --tokens as are asked for');
+  const { output = 'attention.html', pictures, tokens = 48 } = args;
+  if (!(Number.isInteger(tokens) && tokens > 0)) throw new OptionError('--tokens', tokens, 'a whole number above 0');
   checkOutput(output);
   if (pictures !== undefined) checkDirectory(pictures);
   await selectBackend(args.backend);
   const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
-  await drawAttention(opened, { ...args, output });
+  await drawAttention(opened, { ...args, output, tokens });
+}
+
+const ATTENTION_OPTIONS = ['text', 'layers', 'heads', 'tokens', 'pictures'] as const;
+const LENGTHS_OPTIONS = ['lengths', 'protocol', 'maxTokens', 'report'] as const;
+
+/** @throws UserError where one of these options is given, which would do nothing */
+function refuseOthers(args: Arguments, options: readonly (keyof Arguments)[], why: string): void {
+  const given = options.find((option) => args[option] !== undefined);
+  if (given === undefined) return;
+  const typed = `--${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  throw new UserError(`${typed} ${why}.`, { exitCode: EXIT.usage });
 }
 
 async function evaluate(args: Arguments): Promise<void> {
   const { data } = args;
   if (args.lengths === undefined || data === undefined) {
     const missing = args.lengths === undefined ? '--lengths, such as 2048..65536' : '--data, the text to evaluate on';
-    throw new UserError(`Missing ${missing} (see --help).`);
+    throw new UserError(`Missing ${missing} (see --help).`, { exitCode: EXIT.usage });
   }
+  refuseOthers(args, ATTENTION_OPTIONS, 'is for --attention, which is not given');
+  const { protocol = 'stream', maxTokens: most } = args;
   const lengths = parseLengths(args.lengths);
+  const longest = Math.max(...lengths);
+  if (most !== undefined && !(Number.isSafeInteger(most) && most > 0))
+    throw new OptionError('--max-tokens', most, 'a whole number above 0');
+  if (most !== undefined && most < longest && protocol !== 'documents')
+    throw new OptionError('--max-tokens', most, `${longest} or more, as a window of the longest of --lengths has`);
   if (args.output !== undefined) checkOutput(args.output);
   if (args.report !== undefined) checkOutput(args.report);
-  if (args.maxTokens !== undefined && !(Number.isSafeInteger(args.maxTokens) && args.maxTokens > 0)) {
-    throw new UserError(`--max-tokens is ${args.maxTokens}; expected a whole number above 0.`);
-  }
   const sources = await sourcesFrom(data, args);
   const backend = await selectBackend(args.backend);
   const opened = await openCheckpoint(args.checkpoint, { ...args, specialTokens: specialTokensFrom(args) });
   const { directory, tokenizer, model } = opened;
-  const longest = Math.max(...lengths);
   const tokens = Math.max(longest, BATCH_TOKENS);
   const asked = { what: `A context of ${longest} tokens`, advice: 'take shorter --lengths' };
   checkMemory(model.config, backend.name, tokens, asked);
@@ -159,11 +174,11 @@ async function evaluate(args: Arguments): Promise<void> {
   const maxTokens = args.maxTokens === undefined ? {} : { maxTokens: args.maxTokens };
   // First, for it may refuse the text.
   const documents =
-    args.protocol === 'stream'
+    protocol === 'stream'
       ? undefined
       : await DocumentTokens.read(readPieces(sources, reading), tokenizer, args.maxTokens);
   const results: (LengthResult | DocumentsResult)[] = [];
-  if (args.protocol !== 'documents') {
+  if (protocol !== 'documents') {
     results.push(
       ...(await evaluateStream(score, readPieces(sources, reading), { lengths, tokenizer, onProgress, ...maxTokens })),
     );

@@ -184,7 +184,7 @@ describe('sb-generate', () => {
     ['--tokenizer', 'none.json', /cannot read the tokenizer .*none\.json/],
   ])('refuses %s %s before it writes anything', async (option, value, message) => {
     const { code, stdout, stderr } = await generating(option, value);
-    expect([code, stdout]).toEqual([/see --help/.test(stderr) ? 2 : 1, '']);
+    expect([code, stdout]).toEqual([/none\.json/.test(stderr) ? 1 : 2, '']);
     expect(stderr).toMatch(message);
   });
 });
@@ -257,7 +257,7 @@ describe('sb-generate with a file of prompts', () => {
       [['--output', at('before.jsonl')], /before\.jsonl, line 1 is no continuation/, 4],
       [['--output', at('stray.jsonl')], /stray\.jsonl has a continuation of prompt 9, and the prompts file has no/, 4],
       [['--prompt', 'x'], /Both --prompt and --prompts are given/, 2],
-      [['--batch', '0'], /batch is 0; expected a positive whole number/, 1],
+      [['--batch', '0'], /--batch is 0; expected a positive whole number/, 2],
     ];
     for (const [more, message, expected] of cases) {
       const { code, stderr } = await files(...options, ...more);
@@ -377,6 +377,19 @@ describe('wrong input ends with one line, its exit code and nothing changed on d
       /needs about .* of memory, and this machine has .* GiB; take shorter --lengths/,
     ],
     ['a range that is none', { '--lengths': '4096..2048' }, /4096\.\.2048 is not a range/],
+    ['no tokens at most', { '--max-tokens': '0' }, /^--max-tokens is 0; expected a whole number above 0\.$/m],
+    ['fewer tokens than none', { '--max-tokens': '-5' }, /^--max-tokens is -5; expected a whole number above 0\.$/m],
+    ['a part of a token', { '--max-tokens': '1.5' }, /^--max-tokens is 1\.5; expected a whole number above 0\.$/m],
+    [
+      'fewer tokens than a window has',
+      { '--lengths': '8,32', '--max-tokens': '31' },
+      /^--max-tokens is 31; expected 32 or more, as a window of the longest of --lengths has\.$/m,
+    ],
+    [
+      'an option of --attention without it',
+      { '--layers': '0' },
+      /^--layers is for --attention, which is not given\.$/m,
+    ],
     ['lengths that are none', { '--lengths': 'long' }, /--lengths long cannot be read/],
     ['a text shorter than the window', { '--lengths': '65536' }, /too few for one window of 65536/],
     [
@@ -403,7 +416,7 @@ describe('wrong input ends with one line, its exit code and nothing changed on d
     const { code, stdout, stderr } = await run(evaluate, '--checkpoint', at(checkpoint), ...options);
     expect(stderr).toMatch(message);
     expect(stderr).toMatch(/^[^\n]*\n$/);
-    const expected = /see --help/.test(stderr)
+    const expected = /see --help|^--/.test(stderr)
       ? 2
       : /not a valid safetensors file|config\.json calls for/.test(stderr)
         ? 4
@@ -424,7 +437,7 @@ describe('wrong input ends with one line, its exit code and nothing changed on d
       '--data',
       at('text.txt'),
     ]);
-    expect([result.status, result.stdout.toString()]).toEqual([1, '']);
+    expect([result.status, result.stdout.toString()]).toEqual([2, '']);
     expect(result.stderr.toString()).toMatch(/^--lengths 4096\.\.2048 is not a range[^\n]*\n$/);
   });
 

@@ -117,7 +117,11 @@ describe('the stream protocol', () => {
 
   it('says when the text is too short for a window', async () => {
     await expect(evaluateStream(contextFree, ['short'], { lengths: [4, 64], tokenizer })).rejects.toThrow(
-      /has 6 tokens, too few for one window of 64/,
+      'The text has 6 tokens, too few for one window of 64; give more text or shorter lengths.',
+    );
+    const cut = evaluateStream(contextFree, ['a text of more'], { lengths: [64], tokenizer, maxTokens: 1 });
+    await expect(cut).rejects.toThrow(
+      'Of the text maxTokens takes 1, too few for one window of 64; give a larger maxTokens or shorter lengths.',
     );
   });
 });

@@ -1,7 +1,7 @@
 /** sb-generate: a checkpoint continues a prompt, printed as it is generated, or a file of prompts, many at once. */
 import { dirname } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { EXIT, UserError } from '@stickbreaking/base';
+import { EXIT, OptionError, UserError } from '@stickbreaking/base';
 import { AppendFile, checkOutput, makeDirectory, printJson, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { specialTokenOptions, specialTokensFrom } from '@stickbreaking/data';
@@ -89,7 +89,7 @@ function checkArguments({ prompt, prompts, output, batch }: GenerateArguments): 
     throw new UserError('--output is for the continuations of --prompts FILE.', { exitCode: EXIT.usage });
   }
   if (!Number.isInteger(batch) || batch < 1) {
-    throw new UserError(`batch is ${batch}; expected a positive whole number.`);
+    throw new OptionError('--batch', batch, 'a positive whole number');
   }
   if (output !== undefined) checkOutput(output);
 }

@@ -39,8 +39,9 @@ export async function evaluateStream(
   const targets = Math.max(0, stream.inputs.length - 1);
   const usable = Math.floor(targets / longest) * longest;
   if (usable < longest) {
+    const read = targets < maxTokens ? `The text has ${targets} tokens` : `Of the text maxTokens takes ${targets}`;
     throw new UserError(
-      `The text has ${targets} tokens, too few for one window of ${longest}; give more text or shorter lengths.`,
+      `${read}, too few for one window of ${longest}; give ${targets < maxTokens ? 'more text' : 'a larger maxTokens'} or shorter lengths.`,
     );
   }
   const results: StreamResult[] = [];

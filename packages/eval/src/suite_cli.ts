@@ -1,5 +1,5 @@
 /** sb-eval tasks and sb-eval score: what the suite has, and saved answers scored again. */
-import { alignColumns, shown, UserError } from '@stickbreaking/base';
+import { alignColumns, OptionError, shown, UserError } from '@stickbreaking/base';
 import { jsonOption, type OtherCommands, printJson, runCommand, withHeading } from '@stickbreaking/base/node';
 import { compareMain } from './compare_cli.js';
 import { parseLengths } from './lengths.js';
@@ -64,7 +64,7 @@ const withIncluded = (args: ListArguments): Suite =>
 export const suiteFrom = (args: SuiteArguments): Suite => {
   const { harness, mathEqualStrings, rulerForm, rulerLengths, rulerSamples } = args;
   if (!(Number.isInteger(rulerSamples) && rulerSamples > 0 && rulerSamples <= MOST_SAMPLES)) {
-    throw new UserError(`--ruler-samples is ${rulerSamples}; expected a whole number from 1 to ${MOST_SAMPLES}.`);
+    throw new OptionError('--ruler-samples', rulerSamples, `a whole number from 1 to ${MOST_SAMPLES}`);
   }
   const lengths = parseLengths(rulerLengths, '--ruler-lengths', LONGEST_TEXT);
   const ruler = { form: rulerForm, lengths, samples: rulerSamples };

@@ -1,5 +1,5 @@
 /** The options of sb-eval --tasks. */
-import { UserError } from '@stickbreaking/base';
+import { EXIT, OptionError, UserError } from '@stickbreaking/base';
 import { type Argv, checkProcesses } from '@stickbreaking/base/node';
 import { type SpecialTokenArguments, specialTokenOptions } from '@stickbreaking/data';
 import { verifyOption } from './checkpoint.js';
@@ -132,7 +132,7 @@ export function taskOptions(parser: Argv) {
 export function checkTaskArguments(args: TaskArguments): void {
   const { numFewshot, limit, batchTokens, maxLength, processes, gpus, seed, fewshotSeed } = args;
   const expect = (fits: boolean, name: string, value: number | undefined, expected: string) => {
-    if (!fits) throw new UserError(`--${name} is ${value}; expected ${expected}.`);
+    if (!fits) throw new OptionError(`--${name}`, value, expected);
   };
   const isWhole = (value: number | undefined, least: number) =>
     value === undefined || (Number.isSafeInteger(value) && value >= least);
@@ -148,5 +148,6 @@ export function checkTaskArguments(args: TaskArguments): void {
   expect(isWhole(seed, 0), 'seed', seed, 'a whole number');
   expect(isWhole(fewshotSeed, 0), 'fewshot-seed', fewshotSeed, 'a whole number');
   checkProcesses('--processes', processes);
-  if (processes > 1 && gpus !== undefined) throw new UserError('--processes and --gpus: give one of them.');
+  if (processes > 1 && gpus !== undefined)
+    throw new UserError('--processes and --gpus: give one of them.', { exitCode: EXIT.usage });
 }

@@ -92,7 +92,7 @@ describe('sb-chat', () => {
 
   it('refuses what makes no sense', async () => {
     const { code, stderr } = await run('sb-chat', ['--temperature', '-1']);
-    expect(code).toBe(1);
+    expect(code).toBe(2);
     expect(stderr).toBe('temperature is -1; expected 0 or more.\n');
   });
 });

@@ -4,7 +4,7 @@ import { statSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import { createAdaptorServer } from '@hono/node-server';
-import { EXIT, UserError } from '@stickbreaking/base';
+import { OptionError } from '@stickbreaking/base';
 import { listen, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { createApi } from './api.js';
 import { Engine } from './engine.js';
@@ -97,7 +97,7 @@ async function serve(args: Arguments): Promise<number> {
 
 function checkArguments(args: Arguments): void {
   const check = (fits: boolean, name: string, value: number, expected: string) => {
-    if (!fits) throw new UserError(`--${name} is ${value}; expected ${expected}.`, { exitCode: EXIT.usage });
+    if (!fits) throw new OptionError(`--${name}`, value, expected);
   };
   const { port, batch, queue, maxTokens, maxPromptTokens, timeout, keepTokens } = args;
   const isCount = (value: number) => Number.isSafeInteger(value) && value > 0;

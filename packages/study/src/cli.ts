@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { EXIT, UserError } from '@stickbreaking/base';
+import { EXIT, OptionError, UserError } from '@stickbreaking/base';
 import {
   after,
   checkProcesses,
@@ -80,9 +80,10 @@ async function run(args: Arguments): Promise<number> {
     await measureHere(args.measure);
     return 0;
   }
-  if (args.config === undefined) throw new UserError('Missing --config, the YAML file of a study (see --help).');
+  if (args.config === undefined)
+    throw new UserError('Missing --config, the YAML file of a study (see --help).', { exitCode: EXIT.usage });
   if (args.timeLimit !== undefined && !(args.timeLimit > 0)) {
-    throw new UserError(`--time-limit is ${args.timeLimit}; expected minutes above 0.`);
+    throw new OptionError('--time-limit', args.timeLimit, 'minutes above 0');
   }
   if (args.jobs !== undefined) checkProcesses('--jobs', args.jobs);
   const { study, config } = loadStudy(args.config, args._.map(String));
@@ -133,7 +134,9 @@ async function run(args: Arguments): Promise<number> {
       return 0;
     }
     const why = stop.signal.aborted ? 'Stopped; the same command goes on' : 'Some arms are still to be run';
-    if (!args.json) process.stdout.write(`${why}. So far: ${config.output}/results/report.html\n`);
+    const report = writtenReport(config);
+    const soFar = report === null ? 'No arm is done yet, so that there is no report' : `So far: ${report}`;
+    if (!args.json) process.stdout.write(`${why}. ${soFar}\n`);
     return stop.exitCode || EXIT.unfinished;
   } finally {
     forget?.();
@@ -175,6 +178,12 @@ async function oneArm(
   }
 }
 
+/** The report, null where there is none: it is written when the first arm is done. */
+function writtenReport({ output }: StudyConfig): string | null {
+  const report = `${output}/results/report.html`;
+  return existsSync(report) ? report : null;
+}
+
 /** Where a study stands, as `--json` prints it. */
 function standingJson(study: Study, config: StudyConfig) {
   const { arms, records, results, open } = standingOf(study, config);
@@ -184,10 +193,9 @@ function standingJson(study: Study, config: StudyConfig) {
     const why = study.whySkipped?.(arms[i]!, results, config);
     return why ? { id, state: 'skipped', why } : { id, state: 'to be run' };
   });
-  const report = `${config.output}/results/report.html`;
   return {
     ...{ kind: study.kind, output: config.output, finished: open.length === 0 },
-    ...{ report: existsSync(report) ? report : null, arms: described },
+    ...{ report: writtenReport(config), arms: described },
   };
 }
 

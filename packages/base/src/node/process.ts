@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { UserError } from '../errors.js';
+import { OptionError } from '../errors.js';
 
 /**
  * @param option such as --processes
@@ -11,7 +11,7 @@ export function checkProcesses(option: string, count: number): void {
   const most = Math.max(16, 4 * cores);
   if (Number.isInteger(count) && count >= 1 && count <= most) return;
   const here = cores === 1 ? '1 core' : `${cores} cores`;
-  throw new UserError(`${option} is ${count}; expected a whole number from 1 to ${most}, as this machine has ${here}.`);
+  throw new OptionError(option, count, `a whole number from 1 to ${most}, as this machine has ${here}`);
 }
 
 /** Whether a process of this machine lives. One that was killed and not yet waited for by its parent does not. */

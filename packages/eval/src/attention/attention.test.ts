@@ -115,10 +115,12 @@ describe('sb-eval --attention', () => {
     [['--text', 'x', '--heads', '3..1'], /--heads 3..1 cannot be read/],
     [[], /needs a text/],
     [['--text', 'x', '--tokens', '0'], /--tokens is 0/],
+    [['--text', 'x', '--max-tokens', '4'], /--max-tokens is for scoring; --attention draws a text/],
+    [['--text', 'x', '--lengths', '8'], /--lengths is for scoring/],
   ])('refuses %j in one line', async (args, message) => {
     rmSync(output, { force: true });
     const { code, said } = await run(...args);
-    expect(code).toBe(1);
+    expect(code).toBe(args.includes('--layers') ? 1 : 2);
     expect(said).toMatch(message);
     expect(said.trim().split('\n')).toHaveLength(1);
     expect(existsSync(output)).toBe(false);

@@ -1,6 +1,6 @@
 /** `sb-eval --attention`: the attention weights of chosen layers and heads on a short text, drawn into one HTML file. */
 import { basename, resolve } from 'node:path';
-import { shown, UserError } from '@stickbreaking/base';
+import { EXIT, shown, UserError } from '@stickbreaking/base';
 import { type SourceArguments, sourcesFrom, type Tokenizer } from '@stickbreaking/data';
 import { type AttentionConfig, attentionKind } from '@stickbreaking/model';
 import type { OpenedCheckpoint } from '../checkpoint.js';
@@ -24,11 +24,8 @@ export interface AttentionArguments extends SourceArguments {
 
 export async function drawAttention(checkpoint: OpenedCheckpoint, args: AttentionArguments): Promise<void> {
   const { model, tokenizer, directory } = checkpoint;
-  if (!Number.isInteger(args.tokens) || args.tokens < 1) {
-    throw new UserError(`--tokens is ${args.tokens}; expected a whole number above 0.`);
-  }
   const text = args.text ?? (args.data && (await firstText(args.data, args, tokenizer)));
-  if (!text) throw new UserError('--attention needs a text: give --text "…" or --data FILE.');
+  if (!text) throw new UserError('--attention needs a text: give --text "…" or --data FILE.', { exitCode: EXIT.usage });
   const tokens = Array.from(tokenizer.encode(text)).slice(0, args.tokens);
   if (tokens.length === 0) throw new UserError('The text has no tokens.');
   const layers = args.layers === undefined ? undefined : parseIndices('--layers', args.layers);
@@ -122,10 +119,14 @@ export function parseIndices(option: string, text: string): number[] {
   const indices = parts.flatMap((part) => {
     const match = /^\s*(\d+)(?:\.\.(\d+))?\s*$/.exec(part);
     const [first, last] = match ? [Number(match[1]), Number(match[2] ?? match[1])] : [0, -1];
-    if (last > MOST_INDEX) throw new UserError(`${option} ${shown(text)}: numbers go up to ${MOST_INDEX}.`);
-    if (parts.length > MOST_PARTS) throw new UserError(`${option}: ${parts.length} parts are more than anybody needs.`);
+    if (last > MOST_INDEX)
+      throw new UserError(`${option} ${shown(text)}: numbers go up to ${MOST_INDEX}.`, { exitCode: EXIT.usage });
+    if (parts.length > MOST_PARTS)
+      throw new UserError(`${option}: ${parts.length} parts are more than anybody needs.`, { exitCode: EXIT.usage });
     if (last < first)
-      throw new UserError(`${option} ${shown(text)} cannot be read; expected numbers from 0 such as 0,2..3.`);
+      throw new UserError(`${option} ${shown(text)} cannot be read; expected numbers from 0 such as 0,2..3.`, {
+        exitCode: EXIT.usage,
+      });
     return Array.from({ length: last - first + 1 }, (_, i) => first + i);
   });
   return [...new Set(indices)];

@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { EXIT, shown, UserError } from '@stickbreaking/base';
+import { EXIT, OptionError, shown, UserError } from '@stickbreaking/base';
 
 /** Which of the processes this is. */
 export interface Part {
@@ -43,7 +43,7 @@ export async function gpusAsked(asked: string): Promise<number> {
   const present = await (await import('@stickbreaking/core/cuda')).countGpus();
   const count = asked === 'all' ? present : Number(asked);
   if (!(Number.isInteger(count) && (count > 0 || asked === 'all'))) {
-    throw new UserError(`--gpus is '${shown(asked)}'; expected a whole number above 0, or all.`);
+    throw new OptionError('--gpus', `'${shown(asked)}'`, 'a whole number above 0, or all');
   }
   if (count > present || present === 0) {
     const there = present === 0 ? 'this machine shows none' : `this machine shows ${present}`;

@@ -1,10 +1,12 @@
 /** Settings of a run as they are typed: how answers are generated, and which documents are scored. */
 import { existsSync } from 'node:fs';
-import { shown, UserError } from '@stickbreaking/base';
+import { EXIT, shown, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import type { TaskDefinition } from '../tasks/definition.js';
 import { type GenerationSettings, GenerationSettingsSchema } from '../tasks/task.js';
+
+const USAGE = { exitCode: EXIT.usage };
 
 const SettingsSchema = GenerationSettingsSchema.partial();
 
@@ -24,13 +26,14 @@ export function parseGenerationSettings(text: string): Partial<GenerationSetting
   const known = Object.keys(SettingsSchema.shape).join(', ');
   throw new UserError(
     `--gen-kwargs${path.length > 0 ? `, ${path.join('.')}` : ''}: ${shown(message)} (known: ${known}).`,
+    USAGE,
   );
 }
 
 function pairs(text: string): Record<string, unknown> {
   const entries = text.split(',').map((pair) => {
     const at = pair.indexOf('=');
-    if (at < 0) throw new UserError(`--gen-kwargs: '${shown(pair)}' is no key=value.`);
+    if (at < 0) throw new UserError(`--gen-kwargs: '${shown(pair)}' is no key=value.`, USAGE);
     return [pair.slice(0, at).trim(), typedValue(pair.slice(at + 1).trim())];
   });
   return Object.fromEntries(entries);
@@ -55,10 +58,10 @@ export function parseSamples(text: string, tasks: readonly TaskDefinition[]): Ma
   const given = json(existsSync(text) ? readWhole(text, shown(text)).toString() : text, '--samples');
   const parsed = z.record(z.string(), z.array(z.int().nonnegative())).safeParse(given);
   if (!parsed.success)
-    throw new UserError('--samples expects numbers of documents by task, such as {"arc_easy":[0,5]}.');
+    throw new UserError('--samples expects numbers of documents by task, such as {"arc_easy":[0,5]}.', USAGE);
   const known = tasks.map(({ name }) => name);
   for (const name of Object.keys(parsed.data)) {
-    if (!known.includes(name)) throw new UserError(`--samples names '${shown(name)}', which --tasks does not.`);
+    if (!known.includes(name)) throw new UserError(`--samples names '${shown(name)}', which --tasks does not.`, USAGE);
   }
   return new Map(Object.entries(parsed.data));
 }
@@ -67,6 +70,6 @@ function json(text: string, option: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    throw new UserError(`${option}: this is no JSON (${shown((error as Error).message)}).`);
+    throw new UserError(`${option}: this is no JSON (${shown((error as Error).message)}).`, USAGE);
   }
 }

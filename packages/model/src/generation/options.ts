@@ -1,5 +1,5 @@
 /** How a prompt is continued. */
-import { UserError } from '@stickbreaking/base';
+import { OptionError } from '@stickbreaking/base';
 import type { Ints } from '@stickbreaking/core';
 import type { KeyValueCache } from '../cache.js';
 
@@ -45,7 +45,7 @@ export function checkGenerateOptions(options: GenerateOptions): void {
   const { maxNewTokens = 1, temperature = 1, topK = 1, topP = 1, minP = 0, repetitionPenalty = 1, seed = 0 } = options;
   const { logProbabilities = 0 } = options;
   const expect = (fits: boolean, name: keyof GenerateOptions, expected: string) => {
-    if (!fits) throw new UserError(`${name} is ${options[name]}; expected ${expected}.`);
+    if (!fits) throw new OptionError(name, options[name], expected);
   };
   expect(Number.isInteger(maxNewTokens) && maxNewTokens > 0, 'maxNewTokens', 'a positive whole number');
   expect(Number.isFinite(temperature) && temperature >= 0, 'temperature', '0 or more');

@@ -1,5 +1,5 @@
 // How many processes a command asks for, and whether this is one of them or the one that starts them.
-import { UserError } from '@stickbreaking/base';
+import { EXIT, OptionError, UserError } from '@stickbreaking/base';
 import { checkProcesses } from '@stickbreaking/base/node';
 import type { Nodes } from './launch.js';
 import { launchOnCpu, launchOnGpus } from './launch.js';
@@ -53,19 +53,24 @@ export async function startProcesses(
   return { place: undefined };
 }
 
+const USAGE = { exitCode: EXIT.usage };
+
 function check({ processes, gpus, nodes, node, master }: ParallelArguments, backend: string): void {
   if (processes !== undefined) checkProcesses('--processes', processes);
   if (processes !== undefined && gpus !== undefined)
-    throw new UserError('--processes is for the CPU and --gpus for GPUs: leave one of the two out.');
+    throw new UserError('--processes is for the CPU and --gpus for GPUs: leave one of the two out.', USAGE);
   if (processes !== undefined && processes > 1 && backend === 'cuda')
-    throw new UserError('--processes is for the CPU, and the backend is cuda: use --gpus.');
+    throw new UserError('--processes is for the CPU, and the backend is cuda: use --gpus.', USAGE);
   if (gpus !== undefined && backend !== 'cuda' && backend !== 'auto')
-    throw new UserError(`--gpus needs the backend cuda, and it is ${backend}: leave one of the two out.`);
+    throw new UserError(`--gpus needs the backend cuda, and it is ${backend}: leave one of the two out.`, USAGE);
   const given = [nodes, node, master].filter((one) => one !== undefined).length;
   if (given > 0 && (given < 3 || gpus === undefined))
-    throw new UserError('--nodes, --node and --master go together, with --gpus: this machine is one of several.');
+    throw new UserError(
+      '--nodes, --node and --master go together, with --gpus: this machine is one of several.',
+      USAGE,
+    );
   if (nodes !== undefined && !(Number.isInteger(node) && node! >= 0 && node! < nodes))
-    throw new UserError(`--node is ${node}; expected a whole number from 0 to ${nodes - 1}, as --nodes is ${nodes}.`);
+    throw new OptionError('--node', node, `a whole number from 0 to ${nodes - 1}, as --nodes is ${nodes}`);
 }
 
 /**
@@ -82,7 +87,7 @@ export async function gpusAsked(
 ): Promise<number | undefined> {
   if (asked === undefined) return undefined;
   if (asked !== 'all' && !/^[1-9]\d*$/.test(asked))
-    throw new UserError(`--gpus is '${asked}'; expected a whole number from 1, or all.`);
+    throw new OptionError('--gpus', `'${asked}'`, 'a whole number from 1, or all');
   if (asked !== 'all' && !mustBeThere) return Number(asked);
   const there = await visible();
   if (asked === 'all') {
@@ -100,7 +105,7 @@ export async function gpusAsked(
 function nodesOf({ nodes, node, master }: ParallelArguments): Nodes | undefined {
   if (nodes === undefined) return undefined;
   const [, host, port] = /^\[?([^\]]+?)\]?:(\d+)$/.exec(master!) ?? [];
-  if (!host) throw new UserError(`--master is '${master}'; expected host:port, where node 0 listens, such as a:29500.`);
+  if (!host) throw new OptionError('--master', `'${master}'`, 'host:port, where node 0 listens, such as a:29500');
   return { count: nodes, own: node!, master: { host, port: Number(port) } };
 }
 
