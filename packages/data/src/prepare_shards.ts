@@ -140,13 +140,13 @@ class Preparation {
         this.addPiece(ids, pending.batch[i]!.last, { source: index, text: ++next });
       }
       this.tokenizedBytes = pending.upTo;
-      if (pending.batch.length > 0) this.report(index);
     };
     for await (const batch of batches(skip(readFilePieces({ ...file, onRead }, this.reading()), first))) {
       this.options.signal?.throwIfAborted();
       await settle();
       pending = { batch, ids: encoder.encode(batch), upTo: this.bytes };
       pending.ids.catch(() => {}); // it is awaited in settle(), but an error in reading the file may come before
+      if (first === 0 || next > first) this.report(index); // how far the bytes of what was skipped go is known only later
     }
     await settle();
     this.tokenizedBytes = this.bytes;

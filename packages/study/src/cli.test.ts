@@ -76,6 +76,9 @@ describe('sb-study', () => {
     expect(again.said).not.toContain(': done in');
     expect((await run(...args, '--plan')).said).toContain('10 arms, 10 done');
     expect((await run(...args, '--report-only')).said).toContain('results/report.html');
+    const none = await run(...args, `output=${join(folder, 'none')}`, '--only', 'no such arm');
+    expect(none.said).toMatch(/Some arms are still to be run\. No arm is done yet, so that there is no report\n$/);
+    expect([none.code, existsSync(join(folder, 'none/results/report.html'))]).toEqual([75, false]);
   });
 
   it('runs length extrapolation: trained arms, arms of their weights, seeds, the best of several learning rates', async () => {
