@@ -193,6 +193,8 @@ describe('a run is not resumed, nor planned to be,', () => {
     expect(await resuming(flipped.output)).toMatch(
       new RegExp(`; ${none(flipped.output)}, or pass --no-verify to use the damaged one as it is\\.$`),
     );
+    const ledBy = await resuming(flipped.output, '--no-advise-no-verify'); // as by a command that has no such option
+    expect(ledBy).toMatch(new RegExp(`; ${none(flipped.output)}\\.$`));
     expect((await run('--resume', '--no-verify', `output=${flipped.output}`)).code).toBe(0);
   });
 

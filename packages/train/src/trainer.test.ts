@@ -2,14 +2,15 @@ import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { selectBackend } from '@stickbreaking/core';
-import { type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';
+import { type LlamaConfigInput, LlamaModel, parseConfig, type TokenBatch } from '@stickbreaking/model';
 import { memory, tensor, type Variable } from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { batchGradients, disposeAll } from './batch_gradients.js';
 import { CheckpointStore } from './checkpoint.js';
 import { readMetrics } from './metrics.js';
-import { checkpointToResume } from './resume.js';
+import { checkpointToResume, intactToResume } from './resume.js';
 import type { BatchSource, StageData, TrainStage } from './stage.js';
+import { checkIntactStart } from './start.js';
 import type { TrainOptions } from './train_options.js';
 import { train } from './trainer.js';
 
@@ -250,6 +251,22 @@ describe('train', () => {
     const found = checkpointToResume({ model, stages: [stage()], directory, resume: true });
     latest.mockRestore();
     expect(found?.directory).toBe(checkpoint);
+  });
+
+  it('looks at no more bytes than it may where a damaged file may explain what else is wrong', async () => {
+    const directory = join(mkdtempSync(join(tmpdir(), 'train-')), 'run');
+    const { checkpoint } = await train({ model, stages: [stage({ steps: 3 })], directory });
+    const file = join(checkpoint!, 'model.safetensors');
+    const bytes = readFileSync(file);
+    bytes[bytes.length - 4] = bytes[bytes.length - 4]! ^ 1;
+    writeFileSync(file, bytes);
+    const other = { model, seed: 9, stages: [stage()], directory, resume: true };
+    await expect(intactToResume(other)).rejects.toThrow('model.safetensors is damaged');
+    await expect(intactToResume(other, bytes.length)).rejects.toThrow(/seed/);
+    const wider = parseConfig({ ...model, intermediateSize: 48 });
+    const start = (mostBytes?: number) => checkIntactStart(wider, { path: checkpoint! }, undefined, true, mostBytes);
+    await expect(start()).rejects.toThrow('model.safetensors is damaged');
+    await expect(start(bytes.length)).rejects.toThrow(/of another model/);
   });
 
   it('refuses a checkpoint that lies under the name of another step', async () => {

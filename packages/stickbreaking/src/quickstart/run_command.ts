@@ -46,9 +46,9 @@ export async function runCommand(
     });
     if (code !== 0) {
       // What was refused once is refused again.
-      const first = code === EXIT.refused ? 'Do what it says, then run' : 'Run';
+      const again = code === EXIT.refused ? 'Do what it says above, then run the quickstart again' : 'Run it again';
       throw new UserError(
-        `The quickstart stopped: ${name} ended with ${code}. ${first} it again to go on from here, or remove quickstart/ to begin anew.`,
+        `The quickstart stopped: ${name} ended with ${code}. ${again} to go on from here, or remove quickstart/ to begin anew.`,
         { exitCode: code },
       );
     }
