@@ -1,5 +1,6 @@
-/** What the directories of a run's checkpoints are called: step-00000123. */
+/** Names of the directories of a run's checkpoints: step-00000123. */
 
+/** Matches such a name. */
 export const STEP = /^step-\d+$/;
 
 /** The step of a checkpoint, by the name of its directory. */
