@@ -1,19 +1,23 @@
 /** Numbers from elsewhere that are not finite: nothing can be computed from them. */
 import { globalNorm } from '@stickbreaking/core';
 import type { Tensor } from '@tensorflow/tfjs-core';
-import type { LlamaModel } from './model.js';
 import { RefusedCheckpoint } from './refused_checkpoint.js';
 
 /**
- * Looks at all weights together, and for the first that is not finite only if there is one.
+ * Looks at all tensors together, and for the first that is not finite only if there is one.
  *
  * @param directory that they were loaded from
+ * @param what they are, as a message names them
  * @throws RefusedCheckpoint that names it
  */
-export async function checkFinite({ parameters }: Pick<LlamaModel, 'parameters'>, directory: string): Promise<void> {
+export async function checkFinite(
+  { parameters }: { parameters: ReadonlyMap<string, Tensor> },
+  directory: string,
+  what = 'weights',
+): Promise<void> {
   if (await areFinite([...parameters.values()])) return;
   for (const [name, parameter] of parameters) {
-    if (!(await areFinite([parameter]))) throw notFinite(directory, `the weights '${name}'`);
+    if (!(await areFinite([parameter]))) throw notFinite(directory, `the ${what} '${name}'`);
   }
 }
 

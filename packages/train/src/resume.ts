@@ -16,7 +16,7 @@ import { checkIdentity, type Identity, identityOf } from './identity.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
 import { residualTypeIn, residualTypeOf } from './residual_type.js';
-import { checkMoment, checkTensors, readable, readMoment, withMoments } from './sound.js';
+import { checkMoment, checkTensors, MOMENTS_SAID, readable, withMoments } from './sound.js';
 import { placeStages } from './stage.js';
 import { checkStart, drawModel, newModel } from './start.js';
 import type { TrainOptions } from './train_options.js';
@@ -151,8 +151,7 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
       : start
         ? newModel(identity.model, identity.seed, from.startedFrom)
         : await drawModel(identity.model, identity.seed, options.collective);
-    const given = from.resumedFrom ?? from.startedFrom;
-    if (given !== undefined) await checkFinite(model, given);
+    if (from.startedFrom !== undefined) await checkFinite(model, from.startedFrom);
     const before = resumed ? { ...resumed.state, identity } : initialState(identity);
     const state = { ...before, arithmetic: options.arithmetic ?? before.arithmetic };
     const weights = options.collective?.share?.(model);
@@ -160,7 +159,12 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
       updates: state.updates,
       apart: weights !== undefined,
     });
-    if (resumed) loadMoments(optimizer, resumed.directory, weights);
+    if (resumed) {
+      loadMoments(optimizer, resumed.directory, weights);
+      // Where weights are shared each process looks at its own, as a device may not have the memory for all.
+      await checkFinite(optimizer, resumed.directory);
+      await checkFinite({ parameters: optimizer.state() }, resumed.directory, MOMENTS_SAID);
+    }
     return { model, optimizer, weights, state, ...from };
   };
   const loaded: Beginning = await whileVerifying(verify(options, from), load);
@@ -208,8 +212,7 @@ function loadMoments(optimizer: Optimizer, directory: string, weights?: SharedWe
     optimizer.restore((name, ownShape) => {
       const parameter = name.slice(name.indexOf('.') + 1);
       checkMoment(directory, name, file.shape(name), weights?.shapeOf(parameter) ?? ownShape);
-      const values = readMoment(directory, name, file);
-      return weights?.partOf(parameter, values) ?? values;
+      return weights?.partOf(parameter, file.read(name)) ?? file.read(name);
     }),
   );
 }

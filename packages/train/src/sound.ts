@@ -19,6 +19,9 @@ import { saidModel } from './implied.js';
 import { MOMENTS } from './optimizer.js';
 import type { TrainOptions } from './train_options.js';
 
+/** What messages call them. */
+export const MOMENTS_SAID = "optimizer's moments";
+
 /** The state of a checkpoint whose parts agree, as far as they can be told without its tensors. @throws RefusedCheckpoint */
 export function readable(directory: string): TrainingState {
   const state = readState(directory);
@@ -40,7 +43,7 @@ export function checkTensors(directory: string, { finite = false } = {}): void {
   withMoments(directory, (file) => {
     for (const [name, shape] of moments) {
       checkMoment(directory, name, file.shape(name), shape);
-      if (finite) readMoment(directory, name, file);
+      if (finite) checkFiniteNumbers(file.read(name), directory, `the ${MOMENTS_SAID} '${name}'`);
     }
   });
 }
@@ -64,13 +67,6 @@ export function checkMoment(directory: string, name: string, saved: readonly num
     `${directory}: '${name}' of the optimizer has shape [${saved}], not [${shape}].`,
     directory,
   );
-}
-
-/** @throws RefusedCheckpoint where a saved moment is not finite: weights would follow it */
-export function readMoment(directory: string, name: string, file: SafetensorsFile): Float32Array {
-  const values = file.read(name);
-  checkFiniteNumbers(values, directory, `the optimizer's moments '${name}'`);
-  return values;
 }
 
 /** How far the run had come must follow from its stages: a step that none of them has would never be the last. */
