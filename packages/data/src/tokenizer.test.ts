@@ -244,6 +244,14 @@ describe('sb-tokenizer refuses in one line, before it writes', () => {
     expect(text).toMatch(/^[^\n]+\n$/);
   });
 
+  test('a command of nothing', async () => {
+    const written = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    const code = await main(['']);
+    const text = written.mock.calls.join('');
+    written.mockRestore();
+    expect([code, text]).toEqual([2, "Unknown command: ''; expected train, shrink (see --help)\n"]);
+  });
+
   test('a command that is none, with the one that was meant', async () => {
     const written = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
     const code = await main(['trian', '--data', source.path]);

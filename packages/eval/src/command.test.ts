@@ -427,6 +427,16 @@ describe('wrong input ends with one line, its exit code and nothing changed on d
 
   const tool = fileURLToPath(new URL('../bin/sb-eval.js', import.meta.url));
 
+  it('a word behind options that is a command', async () => {
+    const { code, stderr } = await run(evaluate, '--checkpoint', at('rope'), '--data', at('text.txt'), 'tasks');
+    expect([code, stderr]).toEqual([
+      2,
+      "Unknown arguments: checkpoint, data; 'tasks' was read as the command (see --help)\n",
+    ]);
+    const first = await run(evaluate, 'tasks', '--data', at('text.txt'));
+    expect(first.stderr).toBe('Unknown argument: data (see --help)\n');
+  });
+
   it('through the program itself', () => {
     const result = spawnSync(process.execPath, [
       tool,

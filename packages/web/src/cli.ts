@@ -1,10 +1,11 @@
 /** sb-web: writes the page that runs a checkpoint in the browser. */
-import { formatBytes } from '@stickbreaking/base';
+import { EXIT, formatBytes, UserError } from '@stickbreaking/base';
 import { checkOutput, jsonOption, printJson, runCommand, writeOutput } from '@stickbreaking/base/node';
 import { readPage } from './page_file.js';
 
 interface Arguments {
   output: string;
+  checkpoint: string | undefined;
   json: boolean;
 }
 
@@ -19,12 +20,18 @@ export function main(argv: string[]): Promise<number> {
         )
         .option('output', { type: 'string', default: 'model.html', describe: 'the file' })
         .options(jsonOption)
+        .option('checkpoint', { type: 'string', hidden: true }) // of the other commands
         .example('$0', 'writes model.html') as never,
     write,
   );
 }
 
-async function write({ output, json }: Arguments): Promise<void> {
+async function write({ output, json, checkpoint }: Arguments): Promise<void> {
+  if (checkpoint !== undefined)
+    throw new UserError(
+      'sb-web takes no --checkpoint: open the page that it writes in a browser, and drop the checkpoint’s files on it.',
+      { exitCode: EXIT.usage },
+    );
   checkOutput(output);
   const page = readPage();
   writeOutput(output, page);

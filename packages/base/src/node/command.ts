@@ -48,7 +48,7 @@ export async function runCommand<Args>(
         .fail((message, error) => {
           if (error && error.name !== 'YError') throw error;
           const cause = causeOf(restore(message ?? error.message), words, kindsNow());
-          throw new UsageError(withSuggestion(cause, kindsNow(), commandsOf(parser)));
+          throw new UsageError(withCommand(withSuggestion(cause, kindsNow(), commandsOf(parser))));
         }),
     );
     if (await completed(argv, parser)) return EXIT.done;
@@ -56,7 +56,12 @@ export async function runCommand<Args>(
     const kinds = kindsNow();
     const line = withCommandFirst(argv, parser, kinds, Object.keys(others));
     const other = others[line[0] ?? ''];
-    if (other) return await other(line.slice(1));
+    if (other) {
+      wordOfCommand = argv[0] === line[0] ? undefined : line[0];
+      return await other(line.slice(1)).finally(() => {
+        wordOfCommand = undefined;
+      });
+    }
     const misuse = misused(line, kinds);
     if (misuse) throw new UsageError(misuse);
     const typed = putAway(line, kinds);
@@ -77,6 +82,14 @@ export async function runCommand<Args>(
     return tell(error);
   }
 }
+
+/** The word that was read as the command, where it stands behind options: it may have been meant for something else. */
+let wordOfCommand: string | undefined;
+
+const withCommand = (message: string) =>
+  wordOfCommand !== undefined && message.startsWith('Unknown argument')
+    ? `${message}; '${shown(wordOfCommand)}' was read as the command`
+    : message;
 
 /** What is missing may be there, misspelt: then that is the thing to say. */
 function causeOf(message: string, words: readonly string[], kinds: OptionKinds): string {
@@ -137,7 +150,7 @@ function withCommandFirst(argv: string[], parser: Argv, kinds: OptionKinds, othe
   if (found?.meant !== undefined)
     throw new UsageError(`Unknown command: ${shown(found.misspelt)}; did you mean ${found.meant}?`);
   if (own.length === 0) return argv;
-  if (found) throw new UsageError(`Unknown command: ${shown(found.misspelt)}; expected ${all.join(', ')}`);
+  if (found) throw new UsageError(`Unknown command: ${shown(found.misspelt) || "''"}; expected ${all.join(', ')}`);
   // What looks like an option may be meant for one.
   if (unknownOption(argv, merged) === undefined) throw new UsageError(`Name a command: ${own.join(', ')}.`);
   return argv;

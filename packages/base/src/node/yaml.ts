@@ -73,7 +73,8 @@ export function parseYaml<Schema extends z.ZodType>(
   if (result.success) return result.data;
   const problem = describeProblem(result.error.issues, schema, value);
   const path = [...base, ...problem.path];
-  const source = overridden.find((one) => startsWith(path, one.path.slice(0, Math.max(path.length, one.had + 1))));
+  // Of several that set the same key, the last holds.
+  const source = overridden.findLast((one) => startsWith(path, one.path.slice(0, Math.max(path.length, one.had + 1))));
   const at = own ?? layerAt(layered!, path);
   const where = source ? `override '${source.text}'` : `${at.file}:${lineOf(at.document, path, at.lines)}`;
   throw new UserError(`${where}: ${problem.message(path.map(String).join('.'))}`);
@@ -85,9 +86,17 @@ function readLayer(text: string, file: string): Layer {
   const broken = document.errors[0] ?? document.warnings[0];
   if (broken) {
     const line = lines.linePos(broken.pos[0]).line;
+    if (broken.code === 'DUPLICATE_KEY')
+      throw new UserError(`${file}:${line}: key '${keyAt(text, broken.pos[0])}' is given twice; give it once.`);
     throw new UserError(`${file}:${line}: this is not YAML: ${firstLine(broken.message)}`);
   }
   return { file, document, lines };
+}
+
+/** The key that begins there, without its quotes. */
+function keyAt(text: string, at: number): string {
+  const [, quoted, plain] = /^(?:["']([^"']*)["']|([^:\n]*))/.exec(text.slice(at, at + 200)) ?? [];
+  return shown((quoted ?? plain ?? '').trim());
 }
 
 /** A file laid over the one that it extends, and that over the next. */

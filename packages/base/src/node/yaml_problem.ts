@@ -19,12 +19,15 @@ export function describeProblem(issues: readonly Issue[], schema: z.ZodType, val
   const given = valueAt(value, issue.path);
   const message = messageOf(issue, schema);
   if (given === undefined && issue.code !== 'custom') {
-    return { path: issue.path, message: (at) => `key '${at || 'the file'}' is missing (${message}).` };
+    return { path: issue.path, message: (at) => `key '${at || 'the file'}' is missing (${ofMissing(message)}).` };
   }
   // A fault of a whole mapping is reported without printing the mapping.
   const said = typeof given === 'object' || given === undefined ? '' : ` (got ${JSON.stringify(given)})`;
   return { path: issue.path, message: (at) => `${at || 'the file'}: ${message}${said}.` };
 }
+
+/** That nothing was there is said already. */
+const ofMissing = (message: string) => message.replace(/^invalid input: /, '').replace(/, received undefined$/, '');
 
 function unknownKey(key: string, parent: Path, schema: z.ZodType, value: unknown): Problem {
   const known = knownKeys(schema, parent, value);

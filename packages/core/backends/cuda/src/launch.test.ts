@@ -25,3 +25,10 @@ it('holds structs beside each other, and numbers in their places afterwards', ()
   expect([a, b, c].map((one) => one!.getUint8(0))).toEqual([1, 9, 2]);
   expect(read([i64(3), i32(4), i32(5)]).map((one) => one.getInt32(0, true))).toEqual([3, 4, 5]);
 });
+
+it('takes as many arguments as have room, and no more', () => {
+  const many = Array.from({ length: 65 }, (_, i) => i32(i));
+  expect(read(many.slice(0, 64)).map((one) => one.getInt32(0, true))).toEqual(Array.from({ length: 64 }, (_, i) => i));
+  expect(() => memory.writeArguments(many)).toThrow('a kernel has 65 arguments, and 64 have room.');
+  expect(read([i32(7), i32(8)]).map((one) => one.getInt32(0, true))).toEqual([7, 8]);
+});

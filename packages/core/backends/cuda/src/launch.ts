@@ -58,8 +58,13 @@ export class LaunchMemory {
     this.configView = new DataView(koffi.view(this.config, LAUNCH_CONFIG_BYTES + LAUNCH_ATTRIBUTE_BYTES));
   }
 
-  /** @returns the address of the pointers to the arguments */
+  /**
+   * @returns the address of the pointers to the arguments
+   * @throws where there are more than have room: the next would lie in the table of pointers
+   */
   writeArguments(args: readonly Argument[]): number {
+    if (args.length > MAX_ARGUMENTS)
+      throw new Error(`a kernel has ${args.length} arguments, and ${MAX_ARGUMENTS} have room.`);
     const view = this.parameterView;
     let structs = MAX_ARGUMENTS * 16;
     for (let i = 0; i < args.length; i++) {
