@@ -248,6 +248,10 @@ describe('the command in a line', () => {
     expect(stderr).toMatch(/Unknown command: comapre; did you mean compare\?/);
     expect(await evaluate('a', 'compare')).toBe(EXIT.usage);
     expect(stderr).toMatch(/Unknown arguments: a, compare/);
+    for (const word of ['constructor', '__proto__', 'valueOf']) {
+      expect(await evaluate(word, 'a')).toBe(EXIT.usage);
+      expect(stderr).toMatch(`Unknown arguments: ${word}, a`);
+    }
     expect(await evaluate('--json')).toBe(EXIT.done);
     expect([stdout, rest.mock.calls.length]).toEqual(['true', 1]);
   });

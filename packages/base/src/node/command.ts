@@ -55,9 +55,11 @@ export async function runCommand<Args>(
     const kindsNow = () => (parser as unknown as { getOptions(): OptionKinds }).getOptions();
     const kinds = kindsNow();
     const line = withCommandFirst(argv, parser, kinds, Object.keys(others));
-    const other = others[line[0] ?? ''];
+    const word = line[0] ?? '';
+    // `constructor` is a word like any other, and every object has one.
+    const other = Object.hasOwn(others, word) ? others[word] : undefined;
     if (other) {
-      wordOfCommand = argv[0] === line[0] ? undefined : line[0];
+      wordOfCommand = argv[0] === word ? undefined : word;
       return await other(line.slice(1)).finally(() => {
         wordOfCommand = undefined;
       });
