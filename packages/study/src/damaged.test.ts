@@ -44,7 +44,7 @@ it('an arm’s own is moved away, and the arm begins anew, here or in a process 
     expect(said.trim()).toMatch(new RegExp(`is good: move ${checkpoints} away, and the run begins anew\\.$`));
     expect(code).toBe(EXIT.refused);
   }
-  renameSync(checkpoints, join(folder, 'away'));
+  renameSync(checkpoints, join(folder, 'own-away'));
   const { code, said } = await run(...args);
   expect(code).toBe(0);
   expect(said).toContain('1 of 2 arms are done already');
@@ -67,7 +67,7 @@ it('another arm’s, whose model is gone on with, is made again', async () => {
   const refused = await run(...args);
   expect(refused.said.trim()).toMatch(new RegExp(`is damaged: .*\\); move ${own} away, and that arm is run again\\.$`));
   expect(refused.code).toBe(EXIT.refused);
-  renameSync(own, join(folder, 'moved'));
+  renameSync(own, join(folder, 'others-moved'));
   expect((await run(...args)).code).toBe(0);
   expect(losses('others')).toEqual(before);
 });

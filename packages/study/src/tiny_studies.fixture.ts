@@ -1,14 +1,15 @@
 /** Tiny studies through the command: a folder with text, and what runs them. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generator } from '@stickbreaking/base';
 import { native } from '@stickbreaking/core/native';
-import { afterAll, beforeAll, vi } from 'vitest';
+import { vi } from 'vitest';
 import { main } from './cli.js';
 
+// Files of tests that share a process share this folder too, and no hook of one may make or remove it: all temporary files
+// of a run go when it ends.
 export const folder = mkdtempSync(join(tmpdir(), 'sb-study-'));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 export async function run(...args: string[]): Promise<{ code: number; said: string }> {
   const said: string[] = [];
@@ -46,11 +47,9 @@ export const text = {
 const constant = { kind: 'constant', peak: 0.003 };
 export const training = { contextLength: 16, batchTokens: 32, stages: [{ steps: 3, schedule: constant }] };
 
-beforeAll(() => {
-  const random = generator(1, 'words');
-  const words = ['the', 'state', 'of', 'union', 'and', 'people', 'congress', 'war', 'peace', 'treasury'];
-  const prose = (count: number) => Array.from({ length: count }, () => words[Math.floor(random() * 10)]).join(' ');
-  const lines = Array.from({ length: 6 }, () => JSON.stringify({ text: prose(120) }));
-  writeFileSync(text.train[0]!.path, `${lines.join('\n')}\n`);
-  writeFileSync(text.heldOut, prose(400));
-});
+const random = generator(1, 'words');
+const words = ['the', 'state', 'of', 'union', 'and', 'people', 'congress', 'war', 'peace', 'treasury'];
+const prose = (count: number) => Array.from({ length: count }, () => words[Math.floor(random() * 10)]).join(' ');
+const lines = Array.from({ length: 6 }, () => JSON.stringify({ text: prose(120) }));
+writeFileSync(text.train[0]!.path, `${lines.join('\n')}\n`);
+writeFileSync(text.heldOut, prose(400));
