@@ -20,7 +20,7 @@ import {
   writeSafetensors,
   writeSafetensorsAsync,
 } from './safetensors.js';
-import { STEP, stepIn } from './step_name.js';
+import { STEP, stepNames } from './step_name.js';
 import { modelTensors, type StoredTensor } from './stored_tensors.js';
 
 /** The file of a checkpoint that holds the weights. */
@@ -50,8 +50,8 @@ export function resolveCheckpoint(path: string): string {
   const pointed = stepPointedTo(all, name);
   if (pointed !== undefined) return pointed;
   if (isStepOfRun(join(all, name))) return join(all, name);
-  const steps = namesIn(all).filter((entry) => STEP.test(entry));
-  const newest = steps.sort((a, b) => stepIn(a) - stepIn(b)).at(-1);
+  const steps = stepNames(namesIn(all));
+  const newest = steps.at(-1);
   if (name === 'latest' && newest) return join(all, newest);
   if (newest === undefined && !existsSync(join(all, name)))
     throw new UserError(`${path} is neither a checkpoint (it has no config.json) nor a run with checkpoints.`);

@@ -5,13 +5,13 @@ import { actionOf, EXIT, explainSystemError, UserError } from '@stickbreaking/ba
 import { checkModelFiles } from './checkpoint.js';
 import { OPTIMIZER_FILE, verifyChecksums } from './checksums.js';
 import { RefusedCheckpoint, readingCheckpoint } from './refused_checkpoint.js';
-import { STEP, stepIn } from './step_name.js';
+import { STEP, stepIn, stepNames } from './step_name.js';
 
 /** What another checkpoint must be fit for, and what is said of it. */
 export interface InsteadOptions {
   /** Only a model is loaded, and no run goes on; default true. */
   modelOnly?: boolean;
-  /** Throws RefusedCheckpoint where one whose model can be loaded is still of no use; `finite`: look at the numbers too. */
+  /** Throws RefusedCheckpoint where one is of no use; `finite`: look at the numbers too. Default: its model can be loaded. */
   check?: (directory: string, finite: boolean) => void;
   /** Bytes of tensors that are read at most; of others only names, shapes and lengths are looked at. Default: no limit. */
   mostBytes?: number | undefined;
@@ -78,9 +78,9 @@ function othersOf(directory: string): string[] | undefined {
   const own = basename(resolve(directory));
   if (!STEP.test(own)) return undefined;
   const all = own === basename(directory) ? dirname(directory) : join(directory, '..'); // as `.` it has no name
-  const others = readdirSync(all).filter((name) => STEP.test(name) && name !== own);
-  const before = others.filter((name) => stepIn(name) < stepIn(own)).sort((a, b) => stepIn(b) - stepIn(a));
-  const after = others.filter((name) => stepIn(name) > stepIn(own)).sort((a, b) => stepIn(a) - stepIn(b));
+  const names = stepNames(readdirSync(all));
+  const before = names.filter((name) => stepIn(name) < stepIn(own)).reverse();
+  const after = names.filter((name) => stepIn(name) > stepIn(own));
   return [...before, ...after].map((name) => join(all, name));
 }
 
@@ -91,10 +91,12 @@ interface Found {
   unseen?: string;
 }
 
+const modelCanBeLoaded = (directory: string, finite: boolean) => checkModelFiles(directory, { finite });
+
 /** The first that is good, or that cannot be told from one. */
 async function firstUsable(
   directories: readonly string[],
-  { modelOnly = true, check, mostBytes = Number.POSITIVE_INFINITY }: InsteadOptions,
+  { modelOnly = true, check = modelCanBeLoaded, mostBytes = Number.POSITIVE_INFINITY }: InsteadOptions,
 ): Promise<Found | undefined> {
   let left = mostBytes;
   for (const directory of directories) {
@@ -103,8 +105,7 @@ async function firstUsable(
       const isRead = bytes <= left;
       if (isRead) left -= bytes;
       const isVerified = await verifyChecksums(directory, { modelOnly, ...(isRead ? {} : { mostBytes: 0 }) });
-      checkModelFiles(directory, { finite: isRead });
-      check?.(directory, isRead);
+      check(directory, isRead);
       return { directory, isVerified };
     } catch (error) {
       if (error instanceof RefusedCheckpoint) continue; // what is wrong with it would be said of it alone

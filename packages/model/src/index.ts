@@ -64,4 +64,4 @@ export {
   writeSafetensors,
   writeSafetensorsAsync,
 } from './safetensors.js';
-export { nameOfStep, STEP, stepIn } from './step_name.js';
+export { nameOfStep, STEP, stepIn, stepNames } from './step_name.js';

@@ -24,6 +24,7 @@ import {
   STATE_FILE,
   STEP,
   stepIn,
+  stepNames,
 } from '@stickbreaking/model';
 import { z } from 'zod';
 
@@ -82,10 +83,7 @@ export class CheckpointStore {
   /** Steps of the complete checkpoints, ascending. */
   steps(): number[] {
     if (!existsSync(this.directory)) return [];
-    return readdirSync(this.directory)
-      .filter((name) => STEP.test(name))
-      .map(stepIn)
-      .sort((a, b) => a - b);
+    return stepNames(readdirSync(this.directory)).map(stepIn);
   }
 
   /** The directory of the checkpoint after `step` steps. */
