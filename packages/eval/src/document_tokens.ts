@@ -1,8 +1,8 @@
 /** Documents as tokens, each by itself, with the words and bytes of their originals. The text itself is not kept. */
 import { UserError } from '@stickbreaking/base';
 import { PieceEncoder, type Tokenizer } from '@stickbreaking/data';
-import { countWords } from './scoring.js';
 import { GrowingTokens, textBatches } from './text_batches.js';
+import { RunningSizes } from './text_sizes.js';
 
 /** A document to score, or a piece of a long one. */
 export interface EvaluationDocument {
@@ -38,7 +38,7 @@ export class DocumentTokens {
     const encoder = new PieceEncoder(tokenizer);
     const ends: number[] = [];
     const sizes = { words: 0, bytes: 0 };
-    let open = new OpenDocument();
+    let open = new RunningSizes();
     const taken = (isPart: boolean) => {
       if ((ends.at(-1) ?? 0) === 0)
         throw isPart ? tooLong(maxTokens) : new UserError('The text has no tokens to score.');
@@ -56,7 +56,7 @@ export class DocumentTokens {
         ends.push(tokens.length);
         sizes.words += open.words;
         sizes.bytes += open.bytes;
-        open = new OpenDocument();
+        open = new RunningSizes();
       }
     }
     return taken(false);
@@ -72,18 +72,3 @@ const tooLong = (maxTokens: number) =>
   new UserError(
     `The first document has more than ${maxTokens} tokens, and documents are scored whole; take a larger --max-tokens, or cut the text into documents (--split).`,
   );
-
-/** What has been counted of a document that comes in pieces. */
-class OpenDocument {
-  words = 1;
-  bytes = 0;
-  private endsInSpace = false;
-
-  /** Words are one more than the spaces between them; a space that goes on from piece to piece is one. */
-  add(text: string): void {
-    if (text === '') return;
-    this.words += countWords(text) - 1 - (this.endsInSpace && /^\s/.test(text) ? 1 : 0);
-    this.bytes += Buffer.byteLength(text);
-    this.endsInSpace = /\s$/.test(text);
-  }
-}

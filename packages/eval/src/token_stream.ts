@@ -1,17 +1,12 @@
 /** Documents as one stream of tokens, and the text behind any part of it. */
 import { PieceEncoder, type Tokenizer } from '@stickbreaking/data';
-import { countWords } from './scoring.js';
 import { GrowingTokens, textBatches } from './text_batches.js';
+import { RunningSizes, type TextSizes } from './text_sizes.js';
 
 /** A document, or a piece of a long one. */
 export type StreamText = string | { text: string; last: boolean };
 
 export type StreamTokenizer = Pick<Tokenizer, 'encodeBatch' | 'eosId' | 'beginId'>;
-
-export interface TextSizes {
-  words: number;
-  bytes: number;
-}
 
 export class TokenStream {
   private readonly known = new Map<number, TextSizes>();
@@ -89,23 +84,17 @@ const DECODED_TOKENS = 2 ** 16;
 /** Tokens before them that are decoded once more, since a token's text depends on the one before it. */
 const CONTEXT_TOKENS = 16;
 
-/** Words and bytes of one document. */
+/** Words and bytes of one document; one of no text has no words. */
 function sizesOf(tokens: Int32Array, decode: Tokenizer['decode']): TextSizes {
-  const sizes = { words: 0, bytes: 0 };
-  let endsInSpace = false;
+  const sizes = new RunningSizes();
   for (let begin = 0; begin < tokens.length; ) {
     let end = Math.min(tokens.length, begin + DECODED_TOKENS);
     // Not inside of a character.
     while (end < tokens.length && decode(tokens.subarray(end - CONTEXT_TOKENS, end)).endsWith('\ufffd')) end++;
     const context = tokens.subarray(Math.max(0, begin - CONTEXT_TOKENS), begin);
     const before = context.length === 0 ? 0 : decode(context).length;
-    const text = decode(tokens.subarray(begin - context.length, end)).slice(before);
-    // Words are one more than the spaces between them; a space that goes on is one.
-    if (text !== '' && sizes.bytes === 0) sizes.words = 1;
-    if (text !== '') sizes.words += countWords(text) - 1 - (endsInSpace && /^\s/.test(text) ? 1 : 0);
-    sizes.bytes += Buffer.byteLength(text);
-    endsInSpace = /\s$/.test(text);
+    sizes.add(decode(tokens.subarray(begin - context.length, end)).slice(before));
     begin = end;
   }
-  return sizes;
+  return { words: sizes.bytes === 0 ? 0 : sizes.words, bytes: sizes.bytes };
 }
