@@ -17,11 +17,11 @@ import { fileURLToPath } from 'node:url';
 import { seededRandom } from '@stickbreaking/base';
 import { native } from '@stickbreaking/core/native';
 import { trainTokenizer } from '@stickbreaking/data';
-import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { CheckpointStore, readState } from './checkpoint.js';
-import { main } from './cli.js';
 import { readMetrics, type StepMetrics, type Written } from './metrics.js';
 import { loadRunConfig } from './run_config.js';
+import { runHere as trainHere } from './run_here.fixture.js';
 
 const bin = fileURLToPath(new URL('../bin/sb-train.js', import.meta.url));
 const base = mkdtempSync(join(tmpdir(), 'sb-train-'));
@@ -102,21 +102,7 @@ function start(args: string[], fullAt?: number) {
 const run = (args: string[], fullAt?: number) => start(args, fullAt).ended;
 
 /** The same in this process, for what ends before it trains. */
-async function runHere(args: string[]): Promise<Pick<Ended, 'code' | 'stdout' | 'stderr'>> {
-  const written = { stdout: '', stderr: '' };
-  const spies = (['stdout', 'stderr'] as const).map((name) =>
-    vi.spyOn(process[name], 'write').mockImplementation((text) => {
-      written[name] += text;
-      return true;
-    }),
-  );
-  try {
-    const code = await main(['--config', configFile, '--backend', backend, ...args]);
-    return { code, ...written };
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
+const runHere = (args: string[]) => trainHere(['--config', configFile, '--backend', backend, ...args]);
 
 /** The losses of a run, as they stand in its file. */
 const losses = (directory: string) =>

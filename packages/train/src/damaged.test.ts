@@ -14,10 +14,10 @@ import {
   readSafetensors,
   writeSafetensors,
 } from '@stickbreaking/model';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { storeToRead } from './checkpoint.js';
-import { main } from './cli.js';
 import { readMetrics } from './metrics.js';
+import { type Ended, runHere } from './run_here.fixture.js';
 
 const base = mkdtempSync(join(tmpdir(), 'damaged-'));
 const configFile = join(base, 'run.yaml');
@@ -46,21 +46,8 @@ checkpoints: { everySteps: 1, keepLast: 3 }
 });
 afterAll(() => rmSync(base, { recursive: true }));
 
-/** sb-train in this process. */
-async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const written = { stdout: '', stderr: '' };
-  const spies = (['stdout', 'stderr'] as const).map((name) =>
-    vi.spyOn(process[name], 'write').mockImplementation((text) => {
-      written[name] += text;
-      return true;
-    }),
-  );
-  try {
-    return { code: await main(['--config', configFile, '--backend', 'cpu', ...args]), ...written };
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
+/** sb-train of the run. */
+const run = (...args: string[]): Promise<Ended> => runHere(['--config', configFile, '--backend', 'cpu', ...args]);
 
 type Damage = (checkpoint: string) => void;
 const cut =
