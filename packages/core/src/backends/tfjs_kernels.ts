@@ -35,6 +35,7 @@ type Unary =
   | typeof tfjs.Softplus
   | typeof tfjs.Reciprocal
   | typeof tfjs.Log1p
+  | typeof tfjs.Sign
   | typeof tfjs.ZerosLike
   | typeof tfjs.OnesLike
   | typeof tfjs.Identity;
@@ -45,12 +46,15 @@ interface Others {
   [tfjs.BroadcastTo]: { inputs: tfjs.BroadcastToInputs; attrs: tfjs.BroadCastToAttrs };
   [tfjs.Cast]: { inputs: tfjs.CastInputs; attrs: tfjs.CastAttrs };
   [tfjs.Concat]: { inputs: tfjs.ConcatInputs; attrs: tfjs.ConcatAttrs };
+  [tfjs.Cumsum]: { inputs: tfjs.CumsumInputs; attrs: tfjs.CumsumAttrs };
   [tfjs.ExpandDims]: { inputs: tfjs.ExpandDimsInputs; attrs: tfjs.ExpandDimsAttrs };
   [tfjs.Fill]: { inputs: object; attrs: tfjs.FillAttrs };
+  [tfjs.GatherV2]: { inputs: tfjs.GatherV2Inputs; attrs: tfjs.GatherV2Attrs };
   [tfjs.Max]: { inputs: tfjs.MaxInputs; attrs: tfjs.MaxAttrs };
   [tfjs.Mean]: { inputs: tfjs.MeanInputs; attrs: tfjs.MeanAttrs };
   [tfjs.Reshape]: { inputs: tfjs.ReshapeInputs; attrs: tfjs.ReshapeAttrs };
   [tfjs.Slice]: { inputs: tfjs.SliceInputs; attrs: tfjs.SliceAttrs };
+  [tfjs.Softmax]: { inputs: tfjs.SoftmaxInputs; attrs: tfjs.SoftmaxAttrs };
   [tfjs.SplitV]: { inputs: tfjs.SplitVInputs; attrs: tfjs.SplitVAttrs };
   [tfjs.Sum]: { inputs: tfjs.SumInputs; attrs: tfjs.SumAttrs };
   [tfjs.Tile]: { inputs: tfjs.TileInputs; attrs: tfjs.TileAttrs };

@@ -114,7 +114,7 @@ extern "C" __global__ void binary(void* y, int yType, const void* a, int aType, 
 }
 
 namespace unary_op {
-enum { Neg, Exp, Log, Sqrt, Rsqrt, Square, Abs, Relu, Sigmoid, Tanh, Softplus, Reciprocal, Log1p };
+enum { Neg, Exp, Log, Sqrt, Rsqrt, Square, Abs, Relu, Sigmoid, Tanh, Softplus, Reciprocal, Log1p, Sign };
 }
 
 extern "C" __global__ void unary(void* y, int yType, const void* x, int xType, int op, i64 n) {
@@ -134,7 +134,8 @@ extern "C" __global__ void unary(void* y, int yType, const void* x, int xType, i
       case unary_op::Tanh: r = tanhf(a); break;
       case unary_op::Softplus: r = fmaxf(a, 0.f) + log1pf(expf(-fabsf(a))); break;
       case unary_op::Reciprocal: r = 1.f / a; break;
-      default: r = log1pf(a);
+      case unary_op::Log1p: r = log1pf(a); break;
+      default: r = (a > 0.f) - (a < 0.f); // 0 of NaN, as in tfjs
     }
     store_any(y, yType, i, r);
   }
@@ -156,6 +157,22 @@ extern "C" __global__ void gather_strided(void* y, const void* x, int bytes, i64
     else if (bytes == 2) ((bf16*)y)[i] = ((const bf16*)x)[at];
     else ((unsigned char*)y)[i] = ((const unsigned char*)x)[at];
   }
+}
+
+// y[o, j] = x[o, index[j]] for rows of `width` units along an axis of n; every `outer` of o have `count` indices of their own.
+// An index outside of the axis gives zeros.
+template <typename Unit>
+__device__ __forceinline__ void gather_units(Unit* y, const Unit* x, const int* indices, i64 outer, i64 count, i64 n, i64 width, i64 total) {
+  for (i64 i = (i64)blockIdx.x * blockDim.x + threadIdx.x; i < total; i += (i64)gridDim.x * blockDim.x) {
+    const i64 row = i / width, o = row / count, index = indices[o / outer * count + (row - o * count)];
+    y[i] = index >= 0 && index < n ? x[(o * n + index) * width + (i - row * width)] : Unit{};
+  }
+}
+extern "C" __global__ void gather_rows(void* y, const void* x, const int* indices, int bytes, i64 outer, i64 count, i64 n, i64 width, i64 total) {
+  if (bytes == 16) gather_units((uint4*)y, (const uint4*)x, indices, outer, count, n, width, total);
+  else if (bytes == 4) gather_units((unsigned*)y, (const unsigned*)x, indices, outer, count, n, width, total);
+  else if (bytes == 2) gather_units((bf16*)y, (const bf16*)x, indices, outer, count, n, width, total);
+  else gather_units((unsigned char*)y, (const unsigned char*)x, indices, outer, count, n, width, total);
 }
 
 // One part of a concatenation: `outer` runs of x, `run` elements each, to y, where runs begin `total` elements apart.

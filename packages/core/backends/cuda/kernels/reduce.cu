@@ -89,30 +89,55 @@ extern "C" __global__ void norm_of_sums(float* y, const float* partial, int n) {
   if (threadIdx.x == 0) *y = (float)sqrt(part[0]);
 }
 
-// Running sums of each column of x [tokens, columns] within each document, from its first token on or back from its last; grid
-// (documents, columns). A block takes THREADS tokens at a time, in a fixed order.
-extern "C" __global__ void document_sums(float* y, const void* x, int type, const int* bounds, int reverse) {
+// Softmax of each row of `inner` elements: a block has a row. A row with NaN, with +inf or of -inf alone is NaN.
+extern "C" __global__ void row_softmax(float* y, const void* x, int type, i64 inner) {
+  const i64 row = blockIdx.x * inner;
+  float most = -INFINITY;
+  for (i64 i = threadIdx.x; i < inner; i += blockDim.x) most = fmaxf(most, load_any(x, type, row + i));
+  most = block_max(most);
+  float total = 0.f;
+  for (i64 i = threadIdx.x; i < inner; i += blockDim.x) total += expf(load_any(x, type, row + i) - most);
+  total = block_sum(total);
+  for (i64 i = threadIdx.x; i < inner; i += blockDim.x) y[row + i] = expf(load_any(x, type, row + i) - most) / total;
+}
+
+// Running sums of `count` elements that lie `stride` apart, from the first one on or back from the last, with the element itself
+// or without. A block takes THREADS elements at a time, in a fixed order.
+__device__ __forceinline__ void running_sums(float* y, const void* x, int type, i64 first, i64 stride, i64 count, bool reverse,
+                                             bool exclusive) {
   __shared__ float warps[THREADS / 32];
-  const int begin = bounds[blockIdx.x], tokens = bounds[blockIdx.x + 1] - begin;
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   float before = 0.f;
-  for (int from = 0; from < tokens; from += THREADS) {
-    const int i = from + threadIdx.x;
-    const i64 at = (i64)(begin + (reverse ? tokens - 1 - i : i)) * gridDim.y + blockIdx.y;
-    float s = i < tokens ? load_any(x, type, at) : 0.f;
+  for (i64 from = 0; from < count; from += THREADS) {
+    const i64 i = from + threadIdx.x;
+    const i64 at = first + (reverse ? count - 1 - i : i) * stride;
+    float s = i < count ? load_any(x, type, at) : 0.f;
     for (int o = 1; o < 32; o *= 2) {
       const float lower = __shfl_up_sync(0xffffffffu, s, o);
       if (lane >= o) s += lower;
     }
     if (lane == 31) warps[warp] = s;
+    // Not s less the element, which would be NaN beside an infinity.
+    const float earlier = __shfl_up_sync(0xffffffffu, s, 1);
+    if (exclusive) s = lane > 0 ? earlier : 0.f;
     __syncthreads();
     float lower = 0.f, all = 0.f;
     for (int w = 0; w < THREADS / 32; w++) {
       if (w == warp) lower = all;
       all += warps[w];
     }
-    if (i < tokens) y[at] = before + (lower + s);
+    if (i < count) y[at] = before + (lower + s);
     before += all;
     __syncthreads();
   }
+}
+// Along an axis of `count`, for all that lie before it and the `inner` that lie behind it: a block for each.
+extern "C" __global__ void axis_sums(float* y, const void* x, int type, i64 count, i64 inner, int reverse, int exclusive) {
+  const i64 outer = blockIdx.x / inner;
+  running_sums(y, x, type, outer * count * inner + (blockIdx.x - outer * inner), inner, count, reverse, exclusive);
+}
+// Of each column of x [tokens, columns] within each document; grid (documents, columns).
+extern "C" __global__ void document_sums(float* y, const void* x, int type, const int* bounds, int reverse) {
+  const int begin = bounds[blockIdx.x], tokens = bounds[blockIdx.x + 1] - begin;
+  running_sums(y, x, type, (i64)begin * gridDim.y + blockIdx.y, gridDim.y, tokens, reverse, false);
 }

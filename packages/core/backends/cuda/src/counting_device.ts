@@ -3,12 +3,11 @@
  * runs on it as on a real one, kernels do nothing and every value read is zero. Estimates of memory are held to what it says,
  * where no GPU is.
  */
-import { registerKernels } from '@stickbreaking/core/backend';
 import { registerBackend } from '@tensorflow/tfjs-core';
 import { CudaBackend } from './backend.js';
 import type { CudaDriver } from './driver.js';
 import { runOnCpu } from './ops/fallback.js';
-import { cudaKernels } from './ops/index.js';
+import { registerCudaKernels } from './register.js';
 
 /** The driver's pool gives memory in such pieces. */
 const GRANULE = 512;
@@ -61,6 +60,9 @@ export function registerCountingCuda(name: string): CountingCuda {
     waitEvent: () => {},
     recordEvent: () => {},
     eventDone: () => true,
+    addArena: (arena: unknown) => arena,
+    releaseDeferred: () => {},
+    endCapture: () => undefined,
   } as unknown as CudaDriver;
   const backend = new CudaBackend(driver, { cublas: { version: 'none', multiply: () => {} } });
   const upload = (_address: number, { byteLength }: ArrayBufferView) => {
@@ -69,7 +71,7 @@ export function registerCountingCuda(name: string): CountingCuda {
   Object.assign(backend, { uploads: { upload }, function: () => ({ name, handle: 0, sharedLimit: 0 }) });
   registerBackend(name, () => backend, 0);
   const onCpu = new Set<string>();
-  registerKernels<CudaBackend>(name, cudaKernels, undefined, (kernelName, call) => {
+  registerCudaKernels(name, (kernelName, call) => {
     onCpu.add(kernelName);
     return runOnCpu(kernelName, call);
   });

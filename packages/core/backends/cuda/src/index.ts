@@ -2,18 +2,18 @@
  * The CUDA backend, as `selectBackend` sees it: opens the GPU, registers kernels, describes in one line what it found.
  */
 
-import { type BackendCandidate, cpuKernels, registerKernels } from '@stickbreaking/core/backend';
-import { getKernel, registerBackend, registerKernel, setBackend } from '@tensorflow/tfjs-core';
+import type { BackendCandidate } from '@stickbreaking/core/backend';
+import { registerBackend, setBackend } from '@tensorflow/tfjs-core';
 import { CudaBackend } from './backend.js';
 import { architecture, compilerVersion, sourcesHash } from './compiler.js';
 import { CudaDriver } from './driver.js';
-import { runOnCpu } from './ops/fallback.js';
 import { plainFire } from './ops/flash_attention.js';
-import { cudaKernels } from './ops/index.js';
 import { sampleTokens } from './ops/sample.js';
+import { registerCudaKernels } from './register.js';
 
 export { type CountingCuda, registerCountingCuda } from './counting_device.js';
 export { countGpus } from './driver_library.js';
+export { ranOnCpu } from './ops/fallback.js';
 export { Gpus } from './parallel/gpus.js';
 export { Communicator, ncclId } from './parallel/nccl.js';
 export { type Shard, ShardedWeights } from './parallel/sharded_weights.js';
@@ -33,11 +33,7 @@ export function openCuda(): {
   if (!opened) {
     const backend = new CudaBackend(new CudaDriver());
     registerBackend('cuda', () => backend, 0);
-    registerKernels<CudaBackend>('cuda', cudaKernels, undefined, runOnCpu);
-    for (const { kernelName } of cpuKernels()) {
-      if (getKernel(kernelName, 'cuda')) continue;
-      registerKernel({ kernelName, backendName: 'cuda', kernelFunc: (call) => runOnCpu(kernelName, call) });
-    }
+    registerCudaKernels('cuda');
     backend.sampleTokens = (logits, rows) => sampleTokens(backend, logits, rows);
     opened = backend;
   }

@@ -32,4 +32,5 @@ export const UNARY = [
   'Softplus',
   'Reciprocal',
   'Log1p',
+  'Sign',
 ] as const satisfies readonly TfjsKernelName[];

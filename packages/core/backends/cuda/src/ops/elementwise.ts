@@ -1,17 +1,18 @@
 /**
  * TensorFlow.js's elementwise operations. A result is stored as bfloat16 when every operand larger than a scalar is;
- * otherwise as float32. Broadcasts that the kernel cannot index (neither whole, scalar, row nor column) go to the CPU.
+ * otherwise as float32. An operand that the kernel cannot index (neither whole, scalar, row nor column) is repeated first.
  */
 import type { TfjsKernelName } from '@stickbreaking/core/backend';
 import { backend_util, type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 import { spread, vectorBlocks } from '../grids.js';
-import { THREADS } from '../kernel_interface.js';
+import { MAX_RANK, THREADS } from '../kernel_interface.js';
 import { f32, i32, i64, pointer } from '../launch.js';
 import { BINARY, UNARY } from '../operations.js';
 import { type StorageType, storageFor, TYPE_CODE } from '../storage.js';
 import { alias, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
 import { addFp24, isFp24 } from './residual_fp24.js';
+import { tileTo } from './shape.js';
 
 const ADD = BINARY.indexOf('Add');
 const COMPARISONS = new Set<TfjsKernelName>(['Greater', 'GreaterEqual', 'Less', 'LessEqual', 'Equal', 'NotEqual']);
@@ -44,14 +45,22 @@ function resultType(backend: CudaBackend, tensors: TensorInfo[]): StorageType {
 
 function binary(name: (typeof BINARY)[number]): CudaTfjsKernel<'Add'> {
   const op = BINARY.indexOf(name);
-  return ({ a, b }, _attrs, backend) => {
+  const run: CudaTfjsKernel<'Add'> = ({ a, b }, attrs, backend) => {
     const shape = backend_util.assertAndGetBroadcastShape(a.shape, b.shape);
     const [ai, bi] = [operandIndex(a.shape, shape), operandIndex(b.shape, shape)];
-    if (!ai || !bi || (name === 'RealDiv' && a.dtype === 'int32')) return undefined;
+    if (name === 'RealDiv' && a.dtype === 'int32') return undefined;
+    if (!ai || !bi) {
+      if (shape.length > MAX_RANK) return undefined;
+      const repeated = tileTo(backend, ai ? b : a, shape);
+      const result = run(ai ? { a, b: repeated } : { a: repeated, b }, attrs, backend);
+      backend.disposeData(repeated.dataId);
+      return result;
+    }
     if (COMPARISONS.has(name)) return launchBinary(backend, op, a, ai, b, bi, shape, 'u8');
     const integers = a.dtype !== 'float32' && b.dtype !== 'float32';
     return launchBinary(backend, op, a, ai, b, bi, shape, integers ? 'i32' : resultType(backend, [a, b]));
   };
+  return run;
 }
 
 function launchBinary(

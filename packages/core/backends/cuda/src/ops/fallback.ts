@@ -8,11 +8,17 @@ import type { MathBackendCPU } from '@tensorflow/tfjs-backend-cpu';
 import { engine, getKernel, type TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
 
-const warned = new Set<string>();
+const calls = new Map<string, number>();
 
-function warnOnce(name: string): void {
-  if (warned.has(name)) return;
-  warned.add(name);
+/** How often each kernel of tfjs has run on the CPU so far, for want of one of the GPU. */
+export function ranOnCpu(): ReadonlyMap<string, number> {
+  return calls;
+}
+
+function count(name: string): void {
+  const before = calls.get(name) ?? 0;
+  calls.set(name, before + 1);
+  if (before > 0) return;
   process.stderr.write(`cuda: no GPU kernel for ${name} with these inputs; it runs on the CPU (slow)\n`);
 }
 
@@ -30,7 +36,7 @@ export function runOnCpu(name: string, { inputs, attrs, backend }: KernelCall): 
   const kernel = getKernel(name, 'cpu');
   if (!cpu || !kernel) throw new Error(`cuda: no kernel ${name}, and the cpu backend has none either`);
   silenceGreeting(cpu);
-  warnOnce(name);
+  count(name);
   const down: TensorInfo[] = [];
   const download = (t: TensorInfo) => {
     const copy = cpu.makeTensorInfo(t.shape, t.dtype, cuda.readSync(t.dataId));

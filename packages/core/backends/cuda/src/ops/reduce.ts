@@ -1,11 +1,12 @@
-/** Sums, means and maxima over leading or trailing axes, running sums, and the norm over a list of tensors, in a fixed order. */
+/** Sums, means, maxima and softmax over axes, running sums, and the norm over a list of tensors, in a fixed order. */
 import { type TensorInfo, util } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
-import { PARTIALS_SIDE, SPAN, SPAN_ELEMENTS, THREADS } from '../kernel_interface.js';
+import { MAX_RANK, PARTIALS_SIDE, SPAN, SPAN_ELEMENTS, THREADS } from '../kernel_interface.js';
 import { f32, i32, i64, pointer } from '../launch.js';
 import { flatEntry } from '../matrix.js';
 import { elementsInUse, TYPE_CODE } from '../storage.js';
-import type { CudaKernel, CudaKernels, CudaTfjsKernel, CudaTfjsKernels } from './define.js';
+import { alias, type CudaKernel, type CudaKernels, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
+import { permuted } from './shape.js';
 
 /** Rows longer than this are summed by several blocks. */
 const LONG_ROW = 65_536;
@@ -23,6 +24,9 @@ export function sumPartials(backend: CudaBackend, y: number, partial: number, ro
 }
 
 interface Reduction {
+  /** The tensor, its elements as they are gone over; for the caller to dispose of. */
+  of: TensorInfo;
+  /** The result's shape. */
   out: number[];
   rows: number;
   columns: number;
@@ -30,28 +34,38 @@ interface Reduction {
   trailing: boolean;
 }
 
-function plan(x: TensorInfo, axis: number | number[], keepDims: boolean): Reduction | undefined {
+/** Axes that are neither the last nor, where a kernel serves those, the first are brought behind the others. */
+function plan(
+  backend: CudaBackend,
+  x: TensorInfo,
+  axis: number | number[],
+  keepDims: boolean,
+  servesFirst: boolean,
+): Reduction | undefined {
+  if (x.dtype !== 'float32') return undefined;
+  const rank = x.shape.length;
   const axes = util.parseAxisParam(axis, x.shape).sort((a, b) => a - b);
   const reduced = new Set(axes);
-  const out = keepDims ? x.shape.map((n, d) => (reduced.has(d) ? 1 : n)) : x.shape.filter((_, d) => !reduced.has(d));
-  const rank = x.shape.length;
-  const trailing = axes.every((d, i) => d === rank - axes.length + i);
-  const leading = axes.every((d, i) => d === i);
-  if (!trailing && !leading) return undefined;
-  const split = trailing ? rank - axes.length : axes.length;
-  const rows = x.shape.slice(0, split).reduce((p, n) => p * n, 1);
-  const columns = x.shape.slice(split).reduce((p, n) => p * n, 1);
-  return { out, rows, columns, trailing };
+  const kept = x.shape.map((_, d) => d).filter((d) => !reduced.has(d));
+  const out = keepDims ? x.shape.map((n, d) => (reduced.has(d) ? 1 : n)) : kept.map((d) => x.shape[d]!);
+  const isLast = axes.every((d, i) => d === rank - axes.length + i);
+  const isFirst = servesFirst && !isLast && axes.every((d, i) => d === i);
+  if (!isLast && !isFirst && rank > MAX_RANK) return undefined;
+  const [rows, columns] = (isFirst ? [axes, kept] : [kept, axes]).map((some) =>
+    some.reduce((p, d) => p * x.shape[d]!, 1),
+  ) as [number, number];
+  const of = isLast || isFirst ? alias(backend, x, x.shape) : permuted(backend, x, [...kept, ...axes]);
+  return { of, out, rows, columns, trailing: !isFirst };
 }
 
 function sum(mean: boolean): CudaTfjsKernel<'Sum' | 'Mean'> {
   return ({ x }, { axis, keepDims }, backend) => {
-    const reduction = plan(x, axis, keepDims);
-    if (!reduction || x.dtype !== 'float32') return undefined;
-    const { rows, columns, trailing } = reduction;
-    const y = backend.make(reduction.out, 'f32');
+    const reduction = plan(backend, x, axis, keepDims, true);
+    if (!reduction) return undefined;
+    const { of, out, rows, columns, trailing } = reduction;
+    const y = backend.make(out, 'f32');
     const scale = mean ? 1 / (trailing ? columns : rows) : 1;
-    const entry = backend.entry(x);
+    const entry = backend.entry(of);
     const args = [pointer(entry.address), i32(TYPE_CODE[entry.type])];
     const target = backend.address(y);
     backend.withScratch((scratch) => {
@@ -81,22 +95,58 @@ function sum(mean: boolean): CudaTfjsKernel<'Sum' | 'Mean'> {
         sumPartials(backend, target, partial, parts, columns);
       }
     });
+    backend.disposeData(of.dataId);
     return y;
   };
 }
 
 const max: CudaTfjsKernel<'Max'> = ({ x }, { reductionIndices, keepDims }, backend) => {
-  const reduction = plan(x, reductionIndices, keepDims);
-  if (!reduction?.trailing || x.dtype !== 'float32') return undefined;
-  const y = backend.make(reduction.out, 'f32');
-  const entry = backend.entry(x);
-  const args = [
-    pointer(backend.address(y)),
-    pointer(entry.address),
-    i32(TYPE_CODE[entry.type]),
-    i64(reduction.columns),
-  ];
-  backend.launch('reduce.cu', 'max_rows', { grid: [reduction.rows], block: THREADS }, args);
+  const reduction = plan(backend, x, reductionIndices, keepDims, false);
+  if (!reduction) return undefined;
+  const { of, out, rows, columns } = reduction;
+  const y = backend.make(out, 'f32');
+  launchRows(backend, 'max_rows', y, of, rows, columns);
+  backend.disposeData(of.dataId);
+  return y;
+};
+
+/** tfjs's softmax is along the last axis alone. */
+const softmax: CudaTfjsKernel<'Softmax'> = ({ logits }, _attrs, backend) => {
+  if (logits.dtype !== 'float32') return undefined;
+  const y = backend.make(logits.shape, 'f32');
+  const columns = logits.shape.at(-1) ?? 1;
+  const rows = columns > 0 ? util.sizeFromShape(logits.shape) / columns : 0;
+  launchRows(backend, 'row_softmax', y, logits, rows, columns);
+  return y;
+};
+
+/** A kernel that gives each row to a block. */
+function launchRows(
+  backend: CudaBackend,
+  name: string,
+  y: TensorInfo,
+  x: TensorInfo,
+  rows: number,
+  columns: number,
+): void {
+  const { address, type } = backend.entry(x);
+  const args = [pointer(backend.address(y)), pointer(address), i32(TYPE_CODE[type]), i64(columns)];
+  backend.launch('reduce.cu', name, { grid: [rows], block: THREADS }, args);
+}
+
+/** Running sums along an axis, a block for each line of elements. */
+const cumsum: CudaTfjsKernel<'Cumsum'> = ({ x }, { axis, exclusive, reverse }, backend) => {
+  if (x.dtype !== 'float32') return undefined;
+  const along = util.parseAxisParam(axis, x.shape)[0]!;
+  const count = x.shape[along]!;
+  const inner = x.shape.slice(along + 1).reduce((p, n) => p * n, 1);
+  const y = backend.make(x.shape, 'f32');
+  const { address, type, size } = backend.entry(x);
+  const lines = size > 0 ? size / count : 0;
+  backend.launch('reduce.cu', 'axis_sums', { grid: [lines], block: THREADS }, [
+    ...[pointer(backend.address(y)), pointer(address), i32(TYPE_CODE[type]), i64(count), i64(inner)],
+    ...[i32(reverse ? 1 : 0), i32(exclusive ? 1 : 0)],
+  ]);
   return y;
 };
 
@@ -144,4 +194,6 @@ export const tfjsReduceKernels = {
   Sum: sum(false),
   Mean: sum(true),
   Max: max,
+  Softmax: softmax,
+  Cumsum: cumsum,
 } satisfies CudaTfjsKernels;

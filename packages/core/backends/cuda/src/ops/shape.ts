@@ -8,7 +8,7 @@ import { BYTES, TYPE_CODE } from '../storage.js';
 import { alias, type CudaTfjsKernel, type CudaTfjsKernels } from './define.js';
 
 /** y[i…] = x[offset + Σ i·stride]; strides count elements of x. */
-function gather(backend: CudaBackend, x: TensorInfo, shape: number[], strides: number[], offset = 0): TensorInfo {
+function strided(backend: CudaBackend, x: TensorInfo, shape: number[], strides: number[], offset = 0): TensorInfo {
   const entry = backend.entry(x);
   const y = backend.make(shape, entry.type, x.dtype);
   const outermost = Array<number>(MAX_RANK - shape.length).fill(1);
@@ -55,15 +55,19 @@ function swapAxes(backend: CudaBackend, x: TensorInfo): TensorInfo | undefined {
 const transpose: CudaTfjsKernel<'Transpose'> = ({ x }, { perm }, backend) => {
   if (x.shape.length > MAX_RANK) return undefined;
   const swapped = perm.join() === '1,0,2' && swapAxes(backend, x);
-  if (swapped) return swapped;
+  return swapped || permuted(backend, x, perm);
+};
+
+/** The tensor, of MAX_RANK axes at most, with its axes in another order. */
+export function permuted(backend: CudaBackend, x: TensorInfo, perm: readonly number[]): TensorInfo {
   const strides = rowMajor(x.shape);
-  return gather(
+  return strided(
     backend,
     x,
     perm.map((d) => x.shape[d]!),
     perm.map((d) => strides[d]!),
   );
-};
+}
 
 const slice: CudaTfjsKernel<'Slice'> = ({ x }, { begin, size }, backend) => {
   if (x.shape.length > MAX_RANK) return undefined;
@@ -71,7 +75,7 @@ const slice: CudaTfjsKernel<'Slice'> = ({ x }, { begin, size }, backend) => {
   const [from, shape] = slice_util.parseSliceParams(x as Tensor, begin, size) as [number[], number[]];
   const strides = rowMajor(x.shape);
   const offset = from.reduce((sum, at, d) => sum + at * strides[d]!, 0);
-  return gather(backend, x, shape, strides, offset);
+  return strided(backend, x, shape, strides, offset);
 };
 
 /** The gradient of a concatenation. */
@@ -82,16 +86,17 @@ const splitV: CudaTfjsKernel<'SplitV'> = ({ x }, { numOrSizeSplits, axis }, back
   let from = 0;
   return backend_util.prepareSplitSize(x as Tensor, numOrSizeSplits, along).map((size) => {
     const shape = x.shape.with(along, size);
-    const part = gather(backend, x, shape, strides, from * strides[along]!);
+    const part = strided(backend, x, shape, strides, from * strides[along]!);
     from += size;
     return part;
   });
 };
 
-function tileTo(backend: CudaBackend, x: TensorInfo, shape: number[]): TensorInfo {
+/** Axes of one element repeated; of MAX_RANK axes at most. */
+export function tileTo(backend: CudaBackend, x: TensorInfo, shape: number[]): TensorInfo {
   const padded = [...Array<number>(shape.length - x.shape.length).fill(1), ...x.shape];
   const strides = rowMajor(padded).map((stride, d) => (padded[d] === 1 && shape[d] !== 1 ? 0 : stride));
-  return gather(backend, x, shape, strides);
+  return strided(backend, x, shape, strides);
 }
 
 const tile: CudaTfjsKernel<'Tile'> = ({ x }, { reps }, backend) => {
@@ -102,6 +107,30 @@ const tile: CudaTfjsKernel<'Tile'> = ({ x }, { reps }, backend) => {
     x,
     x.shape.map((n, d) => n * reps[d]!),
   );
+};
+
+/** Rows along an axis, by their numbers. Numbers that the host knows are checked; rows of others that do not exist are zeros. */
+const gather: CudaTfjsKernel<'GatherV2'> = ({ x, indices }, { axis, batchDims }, backend) => {
+  const numbers = backend.entry(indices);
+  if (numbers.type !== 'i32') return undefined;
+  const along = util.parseAxisParam(axis, x.shape)[0]!;
+  // tfjs asks for whole tensors here and reads their shapes alone.
+  const info = backend_util.segment_util.collectGatherOpShapeInfo(x as Tensor, indices as Tensor, along, batchDims);
+  const { batchSize, outerSize, dimSize, sliceSize, outputShape } = info;
+  const wrong = numbers.host?.find((index) => index < 0 || index >= dimSize);
+  if (wrong !== undefined)
+    throw new Error(`gather: index ${wrong} along an axis of ${dimSize}; expected 0 to ${dimSize - 1}`);
+  const entry = backend.entry(x);
+  const y = backend.make(outputShape, entry.type, x.dtype);
+  const bytes = BYTES[entry.type];
+  const unit = (sliceSize * bytes) % 16 === 0 && entry.address % 16 === 0 ? 16 : bytes;
+  const total = (util.sizeFromShape(outputShape) * bytes) / unit;
+  backend.launch('elementwise.cu', 'gather_rows', { grid: [spread(total)], block: THREADS }, [
+    ...[backend.address(y), entry.address, numbers.address].map(pointer),
+    ...[i32(unit), i64(outerSize), i64(numbers.size / batchSize), i64(dimSize)],
+    ...[i64((sliceSize * bytes) / unit), i64(total)],
+  ]);
+  return y;
 };
 
 /** Concatenation: for every outer index a run of each input, copied device to device where there are few, else by a kernel. */
@@ -154,4 +183,5 @@ export const tfjsShapeKernels = {
   Tile: tile,
   BroadcastTo: ({ x }, { shape }, backend) => tileTo(backend, x, shape),
   Concat: concat,
+  GatherV2: gather,
 } satisfies CudaTfjsKernels;
