@@ -41,7 +41,7 @@ const alone = [
   'packages/core/backends/cuda/src/parallel/sharded_weights.test.ts',
   'packages/core/backends/cuda/src/ops/fallback.test.ts',
   'packages/core/src/reference/register.test.ts',
-  'packages/model/src/gpu_memory.test.ts',
+  'packages/model/src/gpu_{alone,memory}.test.ts',
 ];
 
 // One seed for the random inputs of all tests of a run.

@@ -28,6 +28,7 @@ export interface PreparedCase {
 
 export interface Expected {
   name: string;
+  /** One that is not finite is expected just so. */
   values: Float64Array;
   /** Length of a row; each row is also compared on its own. */
   row: number;

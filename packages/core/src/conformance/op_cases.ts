@@ -6,6 +6,7 @@ import { mixtureCases } from './mixture_cases.js';
 import { normCases } from './norm_cases.js';
 import { optimizerCases } from './optimizer_cases.js';
 import { projectionCases } from './projection_cases.js';
+import { tfjsAxisCases } from './tfjs_axis_cases.js';
 import { tfjsCases } from './tfjs_cases.js';
 
 export function opCases(): ConformanceCase[] {
@@ -15,6 +16,7 @@ export function opCases(): ConformanceCase[] {
     ...mixtureCases(),
     ...projectionCases(),
     ...tfjsCases(),
+    ...tfjsAxisCases(),
     ...lossCases(),
     ...optimizerCases(),
   ];

@@ -106,8 +106,10 @@ function compare(
   const { name, values, row } = expected;
   const fail = (line: string) => result.failures.push(`${name}: ${line}`);
   if (actual.length !== values.length) return void fail(`${actual.length} values; expected ${values.length}`);
-  const bad = actual.findIndex((value) => !Number.isFinite(value));
-  if (bad >= 0) return void fail(`value ${bad} is ${actual[bad]}`);
+  const isGood = (value: number, i: number) =>
+    Number.isFinite(value) ? Number.isFinite(values[i]) : Object.is(value, values[i]);
+  const bad = actual.findIndex((value, i) => !isGood(value, i));
+  if (bad >= 0) return void fail(`value ${bad} is ${actual[bad]}; expected ${values[bad]}`);
   const least = Math.max(expected.leastNorm ?? 0, negligible * Math.sqrt(values.length), 1e-20);
   const scale = Math.max(norm(values, 0, values.length), least);
   const error = distance(actual, values, 0, values.length) / scale;
@@ -123,15 +125,16 @@ function compare(
   }
 }
 
+/** Of what is finite: the rest has been compared. */
 function norm(x: Float64Array, at: number, length: number): number {
   let total = 0;
-  for (let i = at; i < at + length; i++) total += x[i]! ** 2;
+  for (let i = at; i < at + length; i++) if (Number.isFinite(x[i])) total += x[i]! ** 2;
   return Math.sqrt(total);
 }
 
 function distance(a: Float32Array, b: Float64Array, at: number, length: number): number {
   let total = 0;
-  for (let i = at; i < at + length; i++) total += (a[i]! - b[i]!) ** 2;
+  for (let i = at; i < at + length; i++) if (Number.isFinite(b[i])) total += (a[i]! - b[i]!) ** 2;
   return Math.sqrt(total);
 }
 
