@@ -47,15 +47,26 @@ export function tfjsAxisCases(): ConformanceCase[] {
       ofRows(op, { shape: [2, 4], values: [1, -inf, 2, -inf, -1e30, 0, 3, 1] }),
       ofRows(op, { shape: [3, 3], values: [1, none, 2, inf, 1, 2, -inf, -inf, -inf] }),
     ]),
-    signs([-2, -0, 0, 3, 1e-40, -1e-40, inf, -inf, none]),
-    signs([1]),
-    reduces('sum', [3, 70, 5], 1),
-    reduces('sum', [3, 7, 5, 6], [0, 2]),
-    reduces('sum', [3, 7, 5, 66], [1, 2]),
-    reduces('sum', [3, 0, 5], 1),
-    reduces('mean', [3, 70, 5], -2),
-    reduces('max', [3, 70, 5], 1),
-    reduces('max', [300, 7], 0),
+    ofEach('signs', tf.sign, (value) => (value > 0 ? 1 : value < 0 ? -1 : 0)),
+    ofEach('rectifier', tf.relu, (value) => Math.max(value, 0)),
+    ofEach(
+      'maximum with 0.5',
+      (x) => tf.maximum(x, 0.5),
+      (value) => Math.max(value, 0.5),
+    ),
+    ofEach(
+      'minimum with 0.5',
+      (x) => tf.minimum(x, 0.5),
+      (value) => Math.min(value, 0.5),
+    ),
+    reduces('sum', { shape: [3, 70, 5] }, 1),
+    reduces('sum', { shape: [3, 7, 5, 6] }, [0, 2]),
+    reduces('sum', { shape: [3, 7, 5, 66] }, [1, 2]),
+    reduces('sum', { shape: [3, 0, 5] }, 1),
+    reduces('mean', { shape: [3, 70, 5] }, -2),
+    reduces('max', { shape: [3, 70, 5] }, 1),
+    reduces('max', { shape: [300, 7] }, 0),
+    reduces('max', { shape: [4, 3], values: [1, none, inf, -inf, -inf, -inf, 1, inf, 2, 3, 2, 1] }, 1),
     broadcasts([4, 3, 5], [4, 1, 5]),
     broadcasts([2, 1, 3, 1], [1, 4, 1, 5]),
     broadcasts([3, 1, 70], [3, 5, 70], true),
@@ -201,23 +212,23 @@ function ofRows(op: typeof tf.softmax | typeof tf.logSoftmax, what: Input): Conf
   );
 }
 
-function signs(values: number[]): ConformanceCase {
-  return ofOne(
-    'signs',
-    { shape: [values.length], values },
-    (x) => tf.sign(x),
-    (x) => x.map((value) => (value > 0 ? 1 : value < 0 ? -1 : 0)),
-  );
+/** Of numbers one by one, among them zeros, infinities and NaN. */
+function ofEach(name: string, op: (x: tf.Tensor) => tf.Tensor, expect: (value: number) => number): ConformanceCase {
+  const values = [-2, -0, 0, 3, 1e-40, -1e-40, 0.75, inf, -inf, none];
+  return ofOne(name, { shape: [values.length], values }, op, (x) => x.map(expect));
 }
 
-function reduces(name: 'sum' | 'mean' | 'max', shape: number[], axis: number | number[]): ConformanceCase {
+const reductions = { sum: tf.sum, mean: tf.mean, max: tf.max };
+
+function reduces(name: keyof typeof reductions, what: Input, axis: number | number[]): ConformanceCase {
+  const { shape } = what;
   const axes = new Set([axis].flat().map((d) => (d < 0 ? d + shape.length : d)));
   const out = shape.filter((_, d) => !axes.has(d));
   const count = sizeOf(shape.filter((_, d) => axes.has(d)));
   return ofOne(
     `${name} over axes ${[...axes].join(' and ')}`,
-    { shape },
-    (x) => tf[name](x, axis),
+    what,
+    (x) => reductions[name](x, axis),
     (x) => {
       const y = new Float64Array(sizeOf(out)).fill(name === 'max' ? -inf : 0);
       for (const [i, value] of x.entries()) {
@@ -238,15 +249,15 @@ function reduces(name: 'sum' | 'mean' | 'max', shape: number[], axis: number | n
 }
 
 /** A sum of tensors of as many axes, some of one element; both ways round, since backends index the two differently. */
-function broadcasts(a: number[], b: number[], isPositive = false): ConformanceCase {
+function broadcasts(a: number[], b: number[], isQuotient = false): ConformanceCase {
   const shape = a.map((n, d) => (n === 1 ? b[d]! : n));
-  const op = isPositive ? tf.div : tf.add;
+  const op = isQuotient ? tf.div : tf.add;
   return {
-    name: `${isPositive ? 'quotients' : 'sums'} of [${a.join(', ')}] and [${b.join(', ')}]`,
+    name: `${isQuotient ? 'quotients' : 'sums'} of [${a.join(', ')}] and [${b.join(', ')}]`,
     prepare(random, input) {
       const draw = (size: number) => {
         const values = random.normals(size);
-        return input(isPositive ? values.map((x) => Math.abs(x) + 0.5) : values);
+        return input(isQuotient ? values.map((x) => Math.abs(x) + 0.5) : values);
       };
       const [x, y] = [draw(sizeOf(a)), draw(sizeOf(b))];
       const at = (own: number[], i: number) => {
@@ -261,7 +272,7 @@ function broadcasts(a: number[], b: number[], isPositive = false): ConformanceCa
       const expected = (swapped: boolean) =>
         Float64Array.from({ length: sizeOf(shape) }, (_, i) => {
           const [u, v] = [x[at(a, i)]!, y[at(b, i)]!];
-          if (!isPositive) return u + v;
+          if (!isQuotient) return u + v;
           return swapped ? v / u : u / v;
         });
       const row = shape.at(-1)!;

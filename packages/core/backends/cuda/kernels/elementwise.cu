@@ -83,14 +83,15 @@ namespace binary_op {
 enum { Add, Sub, Multiply, RealDiv, Maximum, Minimum, Greater, GreaterEqual, Less, LessEqual, Equal, NotEqual, SquaredDifference, Pow };
 }
 
+// Like tfjs's, the larger and the smaller of a number and NaN are NaN.
 __device__ __forceinline__ float apply_binary(int op, float a, float b) {
   switch (op) {
     case binary_op::Add: return a + b;
     case binary_op::Sub: return a - b;
     case binary_op::Multiply: return a * b;
     case binary_op::RealDiv: return a / b;
-    case binary_op::Maximum: return fmaxf(a, b);
-    case binary_op::Minimum: return fminf(a, b);
+    case binary_op::Maximum: return a != a ? a : b != b ? b : fmaxf(a, b);
+    case binary_op::Minimum: return a != a ? a : b != b ? b : fminf(a, b);
     case binary_op::Greater: return a > b;
     case binary_op::GreaterEqual: return a >= b;
     case binary_op::Less: return a < b;
@@ -129,7 +130,7 @@ extern "C" __global__ void unary(void* y, int yType, const void* x, int xType, i
       case unary_op::Rsqrt: r = rsqrtf(a); break;
       case unary_op::Square: r = a * a; break;
       case unary_op::Abs: r = fabsf(a); break;
-      case unary_op::Relu: r = fmaxf(a, 0.f); break;
+      case unary_op::Relu: r = a < 0.f ? 0.f : a; break;
       case unary_op::Sigmoid: r = 1.f / (1.f + expf(-a)); break;
       case unary_op::Tanh: r = tanhf(a); break;
       case unary_op::Softplus: r = fmaxf(a, 0.f) + log1pf(expf(-fabsf(a))); break;

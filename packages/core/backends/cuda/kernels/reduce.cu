@@ -12,11 +12,17 @@ extern "C" __global__ void sum_rows(float* y, const void* x, int type, i64 inner
   if (threadIdx.x == 0) y[(i64)blockIdx.x * gridDim.y + blockIdx.y] = s * scale;
 }
 
+// NaN of a row that has one.
 extern "C" __global__ void max_rows(float* y, const void* x, int type, i64 inner) {
-  float s = -INFINITY;
-  for (i64 i = threadIdx.x; i < inner; i += blockDim.x) s = fmaxf(s, load_any(x, type, blockIdx.x * inner + i));
+  float s = -INFINITY, wrong = 0.f;
+  for (i64 i = threadIdx.x; i < inner; i += blockDim.x) {
+    const float value = load_any(x, type, blockIdx.x * inner + i);
+    s = fmaxf(s, value);
+    if (value != value) wrong = value;
+  }
   s = block_max(s);
-  if (threadIdx.x == 0) y[blockIdx.x] = s;
+  wrong = block_sum(wrong);
+  if (threadIdx.x == 0) y[blockIdx.x] = wrong != wrong ? wrong : s;
 }
 
 // partial[part, c] = Σ over this part's rows of x[row, c]; grid (columns / 256, parts).
