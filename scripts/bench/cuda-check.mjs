@@ -1,17 +1,45 @@
 // The conformance suite on the GPU, with bfloat16's tolerances and fresh random inputs; the fused kernels twice, which must
-// give the same bits; looked-up weights rounded; tokens drawn on the GPU against those of float64 on the host; sums in order to the last bit; and one head of
-// 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster: `bin/cuda-check [parts of cases' names, separated by |] [--once]`. STICKBREAKING_SEED repeats a run's inputs.
-import { embedding, residual, sampleTokens, stickBreakingAttention } from '@stickbreaking/core';
-import { bfloat16Tolerances, roundToBfloat16, runConformance } from '@stickbreaking/core/conformance';
+// give the same bits; looked-up weights rounded; tokens drawn on the GPU against those of float64 on the host; sums in order to the last bit;
+// small models beside the CPU; and one head of 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster:
+// `bin/cuda-check [parts of cases' names, separated by |] [--once] [--share 1/4]`, the first of four that are checked side by side.
+// STICKBREAKING_SEED repeats a run's inputs.
+import { parseArgs } from 'node:util';
+import { UserError } from '@stickbreaking/base';
+import { embedding, residual, sampleTokens, selectBackend, stickBreakingAttention } from '@stickbreaking/core';
+import { bfloat16Tolerances, conformanceCases, roundToBfloat16, runConformance } from '@stickbreaking/core/conformance';
+import { ranOnCpu } from '@stickbreaking/core/cuda';
 import * as tf from '@tensorflow/tfjs-core';
+import { checkModel, models } from './check/models.mjs';
 import { openGpu } from './gpu.mjs';
 
-const backend = await openGpu();
-
-const once = process.argv.includes('--once');
-const [filter] = process.argv.slice(2).filter((one) => one !== '--once');
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { once: { type: 'boolean', default: false }, share: { type: 'string', default: '1/1' } },
+});
+const { once } = values;
+const [filter] = positionals;
+const [share, shares] = /^\d+\/\d+$/.test(values.share) ? values.share.split('/').map(Number) : [0, 0];
+if (share < 1 || share > shares) throw new UserError(`--share is ${values.share}; expected one such as 1/4.`);
 const parts = filter?.split('|') ?? [''];
-const wanted = ({ name }) => parts.some((part) => name.includes(part));
+const isAskedFor = (name) => parts.some((part) => name.includes(part));
+
+/** What is checked beside the suite. */
+const others = [
+  { name: 'embedding', run: roundedEmbeddings },
+  { name: 'sampling', run: sampling },
+  { name: 'sums in order', run: sumsInOrder },
+  { name: 'axes and rows that tfjs refuses', run: beyondTfjs },
+  ...models.map((one) => ({ name: `model: ${one.name}`, run: () => model(one) })),
+  { name: '65,536 tokens of one head', run: longContext },
+].filter(({ name }) => isAskedFor(name));
+const cases = conformanceCases().filter(({ name }) => isAskedFor(name));
+if (cases.length + others.length === 0) throw new UserError(`No case's name has '${filter}' in it.`);
+// Neighbours, which take about as long, go to different shares.
+const dealt = (_, i) => i % shares === share - 1;
+const own = new Set(cases.filter(dealt).map(({ name }) => name));
+const wanted = ({ name }) => own.has(name);
+
+const backend = await openGpu();
 let failed = 0;
 
 const results = await runConformance('cuda', bfloat16Tolerances, {
@@ -23,14 +51,14 @@ const results = await runConformance('cuda', bfloat16Tolerances, {
     console.log(`FAIL ${result.name}: ${result.failures.join('; ')}`);
   },
 });
-const largest = Math.max(...results.flatMap((one) => Object.values(one.errors)));
+const largest = Math.max(0, ...results.flatMap((one) => Object.values(one.errors)));
 console.log(`${results.length} cases, ${failed} failed, largest error relative in norm ${largest.toExponential(2)}`);
+const onCpu = [...ranOnCpu()].map(([name, calls]) => `${name} (${calls})`);
+if (onCpu.length > 0) failed++;
+console.log(`${onCpu.length > 0 ? 'FAIL' : 'ok  '} ops on the CPU: ${onCpu.join(', ') || 'none'}`);
 
 if (!once) await twice();
-if (wanted({ name: 'embedding' })) roundedEmbeddings();
-if (wanted({ name: 'sampling' })) await sampling();
-if (wanted({ name: 'sums in order' })) sumsInOrder();
-if (!filter) longContext();
+for (const { run } of others.filter(dealt)) await run();
 process.exitCode = failed > 0 ? 1 : 0;
 
 /** The same inputs again: errors that are equal to the last digit come from equal bits. */
@@ -38,7 +66,7 @@ async function twice() {
   const options = {
     seed: 7,
     bfloat16Inputs: true,
-    only: (one) => wanted(one) && /D (32|64|128)|fp8|moments|experts/.test(one.name),
+    only: (one) => wanted(one) && /D (32|64|128)|fp8|moments|experts|running sums|softmax of/.test(one.name),
   };
   const [first, second] = [
     await runConformance('cuda', bfloat16Tolerances, options),
@@ -47,6 +75,41 @@ async function twice() {
   const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors));
   failed += changed.length;
   console.log(`${first.length} cases twice: ${changed.length} differ ${changed.map(({ name }) => name).join('; ')}`);
+}
+
+/** A whole model beside the CPU. */
+async function model(one) {
+  const count = () => [...ranOnCpu().values()].reduce((sum, calls) => sum + calls, 0);
+  const { good, line } = await checkModel(one, 'cuda', count);
+  await selectBackend('cuda');
+  if (!good) failed++;
+  console.log(`${good ? 'ok  ' : 'FAIL'} ${line}`);
+}
+
+/** What tfjs's CPU backend refuses, and the suite cannot have: axes of running sums from behind, and rows that do not exist. */
+function beyondTfjs() {
+  const x = tf.tensor2d([1, 2, 3, 4, 5, 6], [2, 3]);
+  const known = tf.tensor1d([1, 2, 0, -1], 'int32');
+  const found = {
+    'sums from behind': [tf.cumsum(x, -1), [1, 3, 6, 4, 9, 15]],
+    'rows of numbers that the host does not know': [
+      tf.gather(x, tf.sub(known, tf.zerosLike(known))),
+      [4, 5, 6, 0, 0, 0, 1, 2, 3, 0, 0, 0],
+    ],
+  };
+  for (const [name, [y, want]] of Object.entries(found)) {
+    const good = y.dataSync().join() === want.join();
+    if (!good) failed++;
+    console.log(`${good ? 'ok  ' : 'FAIL'} ${name}: ${y.dataSync().join(' ')}`);
+  }
+  let error;
+  try {
+    tf.gather(x, known);
+  } catch (thrown) {
+    error = thrown;
+  }
+  if (!error) failed++;
+  console.log(`${error ? 'ok  ' : 'FAIL'} rows that do not exist: ${error?.message ?? 'taken'}`);
 }
 
 /** float32 weights are looked up as several GPUs have them, in bfloat16, however many bits the stream has. */
