@@ -135,7 +135,7 @@ function gathers({ x: shape, indices, axis = 0, batchDims = 0, dtype, ...more }:
     name: `gather of [${indices.join(', ')}] from ${named(what)}, ${details}`,
     prepare(random, input) {
       const drawn = draw(what, random, input);
-      const values = dtype ? drawn.map((x) => (dtype === 'bool' ? Number(x > 0) : Math.round(x * 1e3))) : drawn;
+      const values = dtype ? drawn.map((x) => (dtype === 'bool' ? Number(x > 0) : Math.round(x * 1e3) + 0)) : drawn;
       const [count, width] = [shape[along]!, sizeOf(shape.slice(along + 1))];
       const chosen = Int32Array.from({ length: sizeOf(indices) }, () => random.integer(count));
       const batches = sizeOf(shape.slice(0, batchDims));

@@ -127,7 +127,7 @@ const gather: CudaTfjsKernel<'GatherV2'> = ({ x, indices }, { axis, batchDims },
   const total = (util.sizeFromShape(outputShape) * bytes) / unit;
   backend.launch('elementwise.cu', 'gather_rows', { grid: [spread(total)], block: THREADS }, [
     ...[backend.address(y), entry.address, numbers.address].map(pointer),
-    ...[i32(unit), i64(outerSize), i64(numbers.size / batchSize), i64(dimSize)],
+    ...[i32(unit), i64(outerSize), i64(batchSize > 0 ? numbers.size / batchSize : 0), i64(dimSize)],
     ...[i64((sliceSize * bytes) / unit), i64(total)],
   ]);
   return y;
