@@ -235,7 +235,7 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, options: SoftmaxCase = {}): C
           gradient('dq', wanted.dq, headDim, leastNorm),
           gradient('dk', wanted.dk, headDim, leastNorm),
           gradient('dv', wanted.dv, headDim),
-          ...(sink ? [gradient('dSink', wanted.dSink, heads)] : []),
+          ...(sink ? [gradient('dSink', wanted.dSink, heads, wanted.uncancelledSink)] : []),
           ...(logForget
             ? [gradient('dLogForget', wanted.dLogForget, layout.kvHeads, Math.max(leastNorm, wanted.uncancelledForget))]
             : []),

@@ -23,7 +23,8 @@ export interface SoftmaxInputs {
 /**
  * @param window keys that a query sees, itself included; 0 sees all before it
  * @returns `uncancelled` is the norm that dq would have if its terms did not cancel; with a window of one key, all cancel.
- *   `uncancelledForget` is dLogForget's, as a sum over the keys up to each token, in which a row's own gradients sum to 0
+ *   `uncancelledForget` is dLogForget's, as a sum over the keys up to each token, in which a row's own gradients sum to 0;
+ *   `uncancelledSink` is dSink's, as a sum over rows and columns
  */
 export function softmax64(inputs: SoftmaxInputs, layout: PackedLayout, position: Position64, window = 0) {
   if (position.kind !== 'rope') return attend(inputs, layout, position, window);
@@ -54,6 +55,7 @@ function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position6
   const slopes = alibiSlopes64(heads);
   const dSink = new Float64Array(sink ? heads : 0);
   let uncancelled = 0;
+  let uncancelledSink = 0;
   const fire = position.kind === 'fire' ? new FireGradients(position.fire) : undefined;
   const logForget = position.kind === 'forget' ? position.logForget : undefined;
   const dLogForget = new Float64Array(logForget?.length ?? 0);
@@ -77,7 +79,8 @@ function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position6
     const weights = exponentials.map((exponential) => exponential / total);
     const dWeights = seen.map((i) => dot(dOutput, row, v, key(i), D));
     const mean = weights.reduce((sum, weight, n) => sum + weight * dWeights[n]!, 0);
-    if (sink) dSink[head]! -= (Math.exp(resting - highest) / total) * mean;
+    const rest = Math.exp(resting - highest) / total;
+    if (sink) dSink[head]! -= rest * mean;
     let before = 0; // the logits' gradients of all keys before this one, which its gate has a part in
     seen.forEach((i, n) => {
       const dLogit = weights[n]! * (dWeights[n]! - mean);
@@ -91,9 +94,11 @@ function attend(inputs: SoftmaxInputs, layout: PackedLayout, position: Position6
       before += dLogit;
       uncancelledForget += (i + 1) * dLogit ** 2;
     });
+    for (let d = row; d < row + D; d++) uncancelledSink += (rest * output[d]! * dOutput[d]!) ** 2;
   });
   return {
     ...{ output, dq, dk, dv, dSink, dLogForget, fire, uncancelled: Math.sqrt(uncancelled) },
     uncancelledForget: Math.sqrt(uncancelledForget),
+    uncancelledSink: Math.sqrt(uncancelledSink),
   };
 }
