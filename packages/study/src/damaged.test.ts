@@ -71,3 +71,26 @@ it('another arm’s, whose model is gone on with, is made again', async () => {
   expect((await run(...args)).code).toBe(0);
   expect(losses('others')).toEqual(before);
 });
+
+it('another arm’s, whose model is only looked at, is refused as well', async () => {
+  const scaled = { kind: 'softmax', position: { kind: 'rope', scaling: { kind: 'dynamic', factor: 2 } } };
+  const args = studyFile('scaled', {
+    study: 'length-extrapolation',
+    ...{ text, model: sizes, training, evaluation: { times: 2, tokens: 64 } },
+    arms: [
+      { name: 'RoPE', attention: 'softmax+rope' },
+      { name: 'scaled', attention: scaled, of: 'RoPE' },
+    ],
+  });
+  expect((await run(...args)).code).toBe(0);
+  const { own } = damage('scaled', 'RoPE');
+  rmSync(
+    join(folder, 'scaled/arms', readdirSync(join(folder, 'scaled/arms')).find((one) => one.startsWith('scaled'))!),
+    {
+      recursive: true,
+    },
+  );
+  const refused = await run(...args);
+  expect(refused.said.trim()).toMatch(new RegExp(`is damaged: .*; move ${own} away, and that arm is run again\\.$`));
+  expect(refused.code).toBe(EXIT.refused);
+});

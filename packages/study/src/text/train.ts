@@ -2,7 +2,13 @@
 import { join } from 'node:path';
 import { median, UserError } from '@stickbreaking/base';
 import { type LoaderCursor, openDataset, PackedLoader, type TokenDataset } from '@stickbreaking/data';
-import { type LlamaConfigInput, type LlamaModel, parseConfig, resolveCheckpoint } from '@stickbreaking/model';
+import {
+  type LlamaConfigInput,
+  type LlamaModel,
+  parseConfig,
+  resolveCheckpoint,
+  verifyChecksums,
+} from '@stickbreaking/model';
 import {
   type MetricsLine,
   meanLoss,
@@ -178,8 +184,16 @@ export function speedOf(metrics: readonly MetricsLine[]): Pick<TrainingResult, '
   return speeds.length === 0 ? {} : { trainingSpeed: Math.round(median(speeds)) };
 }
 
-/** A model that was trained in an arm's folder, under a configuration of the same parameters. */
-export function loadTrained(folder: string, model: LlamaConfigInput): { model: LlamaModel; result: object } {
+/**
+ * A model that was trained in an arm's folder, under a configuration of the same parameters.
+ *
+ * @throws RefusedCheckpoint where its files are not as they were saved
+ */
+export async function loadTrained(
+  folder: string,
+  model: LlamaConfigInput,
+): Promise<{ model: LlamaModel; result: object }> {
   const checkpoint = resolveCheckpoint(join(folder, 'run'));
+  await verifyChecksums(checkpoint, { modelOnly: true });
   return { model: newModel(parseConfig(model), 0, checkpoint), result: {} };
 }
