@@ -82,13 +82,13 @@ function ringOf(size: number): SequenceGroup {
 
 /** The same of one of several GPUs that share the optimizer's state; what others would send is left out. */
 function countedShared(config: LlamaConfig, options: TrainingMemoryOptions) {
-  const { tokens, contextLength, recompute, gpus, accumulates, shard, orderedSums } = options;
+  const { tokens, contextLength, recompute, gpus, accumulates, shard, orderedSums, reduceType } = options;
   const model = LlamaModel.from(config, (_, shape) => new Float32Array(shape.reduce((a, b) => a * b, 1)));
   const communicator = { rank: 0, size: gpus!, memory: () => undefined } as unknown as Communicator;
   const isMatrix = (name: string, { rank }: Variable) => rank >= 2 && !/norm|bias/.test(name);
   const others = new Gpus(device.backend, communicator);
   others.silent = true;
-  const weights = new ShardedWeights(others, model.parameters, isMatrix, shard, orderedSums);
+  const weights = new ShardedWeights(others, model.parameters, isMatrix, { shard, orderedSums, reduceType });
   const parameters = [...weights.owned.values()];
   const moments = () => parameters.map((parameter) => zeroLike(parameter));
   const [firstMoments, secondMoments] = [moments(), moments()];
@@ -197,6 +197,8 @@ describe('the memory of each of several GPUs is within 3 %', () => {
     [4, 'gradients'],
     [4, 'weights'],
     [4, 'optimizer', 'in order'],
+    [4, 'optimizer', 'in bfloat16'],
+    [2, 'gradients', 'in bfloat16'],
     [4, 'optimizer', 'of a mixture', mixture],
     [4, 'gradients', 'of a mixture', mixture],
     [4, 'weights', 'of a mixture', mixture],
@@ -204,10 +206,11 @@ describe('the memory of each of several GPUs is within 3 %', () => {
     // Once each: what several share stays, as it does until a run ends.
     const config = modelOf({ numKvHeads: 2, tieEmbeddings: true, mup: { residualMultiplier: 0.22 }, ...more });
     const orderedSums = what === 'in order';
+    const reduceType = what === 'in bfloat16' ? 'bfloat16' : 'float32';
     for (const accumulates of [false, true]) {
       const before = device.memory().used;
       const recompute = shard === 'optimizer' ? 'none' : 'block';
-      const shared = { recompute, gpus, shard, accumulates, orderedSums } as const;
+      const shared = { recompute, gpus, shard, accumulates, orderedSums, reduceType } as const;
       const options = { tokens: 16_384, contextLength: 4096, ...shared };
       const measured = countedShared(config, options) - before;
       const { total } = estimateTrainingMemory(config, options);
@@ -224,14 +227,14 @@ const kept = ['', 'h200/']
 
 describe('the memory that a GPU measured is within 3 %', () => {
   it.each(kept)('$name', ({ command, attention, layers, tokensPerStep, peakGiB, gpus = 1, ...measured }) => {
-    const { recompute, precision, residualType, momentType, shard, context = 1, orderedSums: how } = measured;
+    const { recompute, precision, residualType, momentType, shard, context = 1, orderedSums: how, reduceType } = measured;
     const file = /--config (\S+)/.exec(command)?.[1] ?? 'configs/1b.yaml';
     const base = loadConfig(new URL(`../../../${file}`, import.meta.url).pathname);
     const contextLength = measured.sequenceLength ?? base.contextLength;
     const config = parseConfig({ ...base, attention, numLayers: layers, contextLength, mup: undefined });
     const tokens = (tokensPerStep / gpus) * context;
     const fewer = { precision, residualType, momentType };
-    const options = { tokens, recompute, ...fewer, gpus, shard, context, orderedSums: how !== undefined };
+    const options = { tokens, recompute, ...fewer, gpus, shard, context, orderedSums: how !== undefined, reduceType };
     const { total } = estimateTrainingMemory(config, options);
     expect(Math.abs(total / 2 ** 30 / peakGiB - 1)).toBeLessThan(0.03);
   });

@@ -33,6 +33,8 @@ export interface TrainingMemoryOptions {
   shard?: 'optimizer' | 'gradients' | 'weights';
   /** Whether gradients are added in the order of the micro-batches; default: no. */
   orderedSums?: boolean;
+  /** In what form gradients of matrices travel between them; default float32. */
+  reduceType?: 'float32' | 'bfloat16';
 }
 
 /** Bytes of GPU memory at a training step's peak. */
@@ -116,7 +118,12 @@ export function estimateTrainingMemory(
   const behind = (made: number) => Math.min(made, FLOAT32 * (GRADIENTS_BEHIND * bucket + outside));
   const ordered = gpus > 1 && options.orderedSums === true;
   // In order, they are added where they arrive: of two buckets, as a bucket is on its way while the one before it is added.
+  // In bfloat16, they are added where they arrive too; who adds micro-batches up does so in float32.
+  const narrow = gpus > 1 && options.reduceType === 'bfloat16';
+  const inLayersBehind = 2 * BFLOAT16 * GRADIENTS_BEHIND * bucket;
   const gradients = (made: number) => {
+    if (narrow && shard === 'optimizer' && !ordered && accumulates) return allGradients + allGradients / gpus;
+    if (narrow) return allGradients / gpus + Math.min(made, inLayersBehind + FLOAT32 * outside);
     if (shard === 'optimizer' && !ordered) return accumulates ? allGradients : made;
     return allGradients / gpus + (ordered ? 2 : 1) * behind(made);
   };

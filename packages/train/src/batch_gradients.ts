@@ -10,6 +10,7 @@ import {
 } from '@stickbreaking/model';
 import { add, mul, type Scalar, scalar, type Tensor, tidy, zerosLike } from '@tensorflow/tfjs-core';
 import { type Collective, groupsOf, oneProcess, partOf, shareOf } from './collective.js';
+import { decays } from './optimizer.js';
 import { sharedGradients } from './parallel/shared_gradients.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
 import { RoutingSums, type StepRouting } from './routing.js';
@@ -85,7 +86,8 @@ export async function batchGradients(
     routings.dispose();
     return undefined;
   }
-  const sums = await collective.sumTensors([...own.values()]);
+  const shapes = [...own].map(([name, { rank }]) => decays(name, rank));
+  const sums = await collective.sumTensors([...own.values()], (i) => shapes[i]!);
   const gradients = new Map([...own.keys()].map((name, i) => [name, sums[i]!]));
   const norm = globalNorm(sums);
   // Asked for before anything that `early` launches.

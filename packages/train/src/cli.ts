@@ -140,12 +140,12 @@ async function plan(args: Arguments, config: RunConfig, asked: string, wiring: W
 async function joinWorld(place: Place, args: Arguments, config: RunConfig, backend: SelectedBackend): Promise<World> {
   const latest = args.resume && newestCheckpoint(config);
   const identity = { ...config, resume: args.resume, backend: backend.name, checkpoint: latest || 'none' };
-  const { shard, context, contextBy, orderedSums, timeoutSeconds } = config.parallel;
-  if (backend.name === 'cuda')
-    return await joinByNccl(place, backend, { identity, shard, context, contextBy, orderedSums, timeoutSeconds });
+  const { orderedSums, ...shared } = config.parallel;
+  const { shard } = shared;
+  if (backend.name === 'cuda') return await joinByNccl(place, backend, { ...shared, orderedSums, identity });
   if (shard === 'weights')
     throw new UserError('parallel.shard is weights, which is for GPUs: take gradients, or leave it out.');
-  return await joinByMpi(place, { identity, timeoutSeconds, shard, context, contextBy });
+  return await joinByMpi(place, { ...shared, shard, identity });
 }
 
 async function trainHere(

@@ -12,6 +12,13 @@ import type { SharedWeights } from './parallel/shared_weights.js';
 export const SHARDS = ['optimizer', 'gradients', 'weights'] as const;
 export type Shard = (typeof SHARDS)[number];
 
+/**
+ * In what form gradients of matrices travel between processes. In bfloat16 each process rounds its own once, to the nearest,
+ * and they are added in float32; those of vectors are summed in float32 either way.
+ */
+export const REDUCE_TYPES = ['float32', 'bfloat16'] as const;
+export type ReduceType = (typeof REDUCE_TYPES)[number];
+
 /** What the training loop needs of the other processes of a run. */
 export interface Collective {
   /** The number of this process, from 0. The first one alone writes files. */
@@ -21,8 +28,10 @@ export interface Collective {
   /**
    * Starts summing tensors over all processes, whose lists have the same shapes. The tensors are given up for the sums,
    * which have the same bits everywhere and may be read once the promise resolves; several sums may be under way.
+   *
+   * @param isMatrix whether one of them, by its place, may travel in fewer bits where the run asks for that; default: none
    */
-  sumTensors(tensors: readonly Tensor[]): Promise<readonly Tensor[]>;
+  sumTensors(tensors: readonly Tensor[], isMatrix?: (index: number) => boolean): Promise<readonly Tensor[]>;
   /** The sums of a few numbers over all processes, in the order of the ranks: the same bits everywhere. */
   sumNumbers(numbers: readonly number[]): Promise<readonly number[]>;
   /**

@@ -102,6 +102,7 @@ function memoryOf(config: RunConfig, size: Size, gpus: number): number {
       context: config.parallel.context,
       contextBy: config.parallel.contextBy,
       orderedSums: config.parallel.orderedSums,
+      reduceType: config.parallel.reduceType,
       precision: config.precision,
       residualType: residualTypeOf(config),
       momentType: config.optimizer.momentType,
@@ -115,7 +116,7 @@ function roundsOf({ parallel }: RunConfig, { batchTokens, microBatchTokens }: Si
 }
 
 /**
- * Bytes that a GPU sends in an optimizer step: gradients in float32, weights in bfloat16; and where several share a
+ * Bytes that a GPU sends in an optimizer step: gradients as they are reduced, weights in bfloat16; and where several share a
  * sequence, queries, keys, values and outputs of its tokens, forward and backward.
  */
 function trafficOf(config: RunConfig, size: Size, gpus: number): number {
@@ -131,7 +132,8 @@ function trafficOf(config: RunConfig, size: Size, gpus: number): number {
       : (tokens * 2 * 2 * 2 * (numHeads + numKvHeads) * headDim) / context;
   // Sums in order are made of every micro-batch's.
   const sums = parallel.orderedSums ? batches : 1;
-  const bytes = { optimizer: 4 * sums + 2, gradients: 4 * batches + 2, weights: (4 + 2 * 2) * batches }[size.shard];
+  const one = parallel.reduceType === 'bfloat16' ? 2 : 4;
+  const bytes = { optimizer: one * sums + 2, gradients: one * batches + 2, weights: (one + 2 * 2) * batches }[size.shard];
   return (bytes * countParameters(model) * (gpus - 1)) / gpus + exchanged;
 }
 

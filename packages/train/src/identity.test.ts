@@ -84,6 +84,7 @@ describe('a checkpoint does not go on', () => {
 const left: [path: string, implied: unknown, other: unknown][] = [
   ['precision', 'default', 'fp8'],
   ['residualType', 'bfloat16', 'fp24'],
+  ['reduceType', 'float32', 'bfloat16'],
   ['optimizer.momentType', 'float32', 'bfloat16'],
   ['stages.0.schedule.warmupTokens', 0, 16],
   ['stages.0.schedule.warmupSteps', 0, 1],

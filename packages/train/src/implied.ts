@@ -8,6 +8,7 @@ const IMPLIED_BY_RUN = {
   precision: 'default',
   // Versions that knew bfloat16 alone did not say so.
   residualType: 'bfloat16',
+  reduceType: 'float32',
   'optimizer.momentType': 'float32',
 };
 const IMPLIED_BY_STAGE = { 'schedule.warmupTokens': 0, 'schedule.warmupSteps': 0 };

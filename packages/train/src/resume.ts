@@ -115,12 +115,13 @@ export function identify(options: TrainOptions, saved?: Record<string, unknown>)
   const { seed = 0 } = options;
   const model = parseConfig(options.model as LlamaConfigInput);
   const optimizer = OptimizerSchema.parse(options.optimizer ?? {});
-  // Checkpoints of earlier versions have neither.
-  const { precision = 'default' } = options;
+  // Checkpoints of earlier versions have none of these.
+  const { precision = 'default', reduceType = 'float32' } = options;
   const residualType = options.residualType ?? (saved ? residualTypeIn(saved) : residualTypeOf(options));
   const arithmetic = {
     ...(precision === 'default' ? {} : { precision }),
     ...(residualType === 'bfloat16' ? {} : { residualType }),
+    ...(reduceType === 'float32' ? {} : { reduceType }),
   };
   return identityOf({ model, seed, optimizer }, placeStages(options.stages), { ...options.identity, ...arithmetic });
 }

@@ -101,6 +101,7 @@ export async function describeRun(
     recompute: config.recompute,
     precision: config.precision,
     residualType: config.residualType,
+    reduceType: config.parallel.reduceType,
     optimizer: config.optimizer,
     stages: stageSizes(config).map((stage, i) => {
       const sources = config.stages[i]!.data;

@@ -15,7 +15,7 @@ import {
   type SharedBy,
 } from '@stickbreaking/model';
 import { z } from 'zod';
-import { SHARDS } from './collective.js';
+import { REDUCE_TYPES, SHARDS } from './collective.js';
 import { OptimizerSchema } from './optimizer.js';
 import { SamplesSchema } from './samples.js';
 import { ScheduleSchema } from './schedule.js';
@@ -132,6 +132,11 @@ export const RunConfigSchema = z
          * and 8 GPUs. Takes memory for one layer's gradients more, and a few percent of the speed.
          */
         orderedSums: z.boolean().default(false),
+        /**
+         * In what form gradients travel between processes. In bfloat16 half as much: each process rounds its own once, and they are
+         * added in float32, in the order of the processes. Those of norms, biases and other vectors, which are few, stay float32.
+         */
+        reduceType: z.enum(REDUCE_TYPES).default('float32'),
         /** How long the processes wait for one that does not come to a sum. */
         timeoutSeconds: count().default(600),
       })

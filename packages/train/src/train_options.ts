@@ -5,7 +5,7 @@ import type { SavedTokenizer } from '@stickbreaking/data';
 import type { LlamaConfig, LlamaConfigInput, LlamaModel, Recompute, TokenBatch } from '@stickbreaking/model';
 import type { z } from 'zod';
 import type { TrainingState } from './checkpoint.js';
-import type { Collective } from './collective.js';
+import type { Collective, ReduceType } from './collective.js';
 import type { Evaluation } from './evaluation.js';
 import type { EvaluationMetrics, StepMetrics, ValidationMetrics } from './metrics.js';
 import type { OptimizerSchema } from './optimizer.js';
@@ -27,6 +27,8 @@ export interface TrainOptions {
    * from, and it must be the same; in a new run fp24, with matmuls in fp8 bfloat16.
    */
   residualType?: ResidualType;
+  /** In what form gradients travel between processes; default float32. A run that goes on must have the same. */
+  reduceType?: ReduceType;
   /** Determines the initial weights; default 0. */
   seed?: number;
   /** A checkpoint directory whose weights the run starts from, and what of its configuration may differ. */

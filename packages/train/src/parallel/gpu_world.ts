@@ -2,7 +2,7 @@
 import type { SelectedBackend } from '@stickbreaking/core';
 import type { LlamaModel, SequenceGroup, SharedBy } from '@stickbreaking/model';
 import { engine, type Tensor, type Tensor1D, type Tensor2D } from '@tensorflow/tfjs-core';
-import type { Collective, Shard } from '../collective.js';
+import type { Collective, ReduceType, Shard } from '../collective.js';
 import { decays } from '../optimizer.js';
 import type { Place } from './place.js';
 import type { SharedWeights } from './shared_weights.js';
@@ -27,13 +27,12 @@ class GpuCollective implements Collective {
     private readonly cuda: Cuda,
     private readonly gpus: Gpus,
     private readonly watchdog: Watchdog,
-    private readonly shard: Shard,
+    private readonly shared: { shard: Shard; orderedSums: boolean; reduceType: ReduceType },
     context: number,
     contextBy: SharedBy,
-    private readonly orderedSums: boolean,
   ) {
     if (context > 1) this.sequence = { ...gpus.sequence(context), by: contextBy };
-    this.passesTogether = shard === 'weights';
+    this.passesTogether = shared.shard === 'weights';
     this.rank = gpus.communicator.rank;
     this.size = gpus.communicator.size;
   }
@@ -63,7 +62,7 @@ class GpuCollective implements Collective {
   }
 
   share({ parameters }: LlamaModel): SharedWeights {
-    return new this.cuda.ShardedWeights(this.gpus, parameters, isReadInBfloat16, this.shard, this.orderedSums);
+    return new this.cuda.ShardedWeights(this.gpus, parameters, isReadInBfloat16, this.shared);
   }
 }
 
@@ -82,6 +81,7 @@ export async function joinByNccl(
     context = 1,
     contextBy = 'heads',
     orderedSums = false,
+    reduceType = 'float32',
   }: JoinOptions & { shard?: Shard | undefined; orderedSums?: boolean },
 ): Promise<World & { gpus: Gpus }> {
   const cuda = await import('@stickbreaking/core/cuda');
@@ -102,7 +102,7 @@ export async function joinByNccl(
     place,
     gpus,
     watchdog,
-    collective: new GpuCollective(cuda, gpus, watchdog, shard, context, contextBy, orderedSums),
+    collective: new GpuCollective(cuda, gpus, watchdog, { shard, orderedSums, reduceType }, context, contextBy),
     description: `${size} GPUs by ${gpus.communicator.version} (${backend.name})`,
     close: async () => {
       gpus.close();

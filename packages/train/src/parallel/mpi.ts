@@ -111,6 +111,24 @@ export class Mpi {
     return { address: buffer.address, values: new Float32Array(koffi.view(buffer.address, bytes), 0, length) };
   }
 
+  /** The same of numbers of 16 bits. */
+  halves(length: number, which = 0): { address: bigint; values: Uint16Array } {
+    const { address, values } = this.floats(Math.ceil(length / 2), which);
+    return { address, values: new Uint16Array(values.buffer, values.byteOffset, length) };
+  }
+
+  /** Gives so many bytes to every process, in order, and takes as many from each. */
+  exchangeNow(from: bigint, to: bigint, bytes: number): void {
+    const { byte, world } = this.abi;
+    this.f('MPI_Alltoall', from, bytes, byte, to, bytes, byte, world);
+  }
+
+  /** Gives so many float32 numbers to every process, and takes as many from each, in order. */
+  gatherNow(from: bigint, to: bigint, count: number): void {
+    const { float32, world } = this.abi;
+    this.f('MPI_Allgather', from, count, float32, to, count, float32, world);
+  }
+
   /** Sums the memory over all processes, in place. */
   async sum(address: bigint, length: number): Promise<void> {
     const { inPlace, float32, sum, world } = this.abi;

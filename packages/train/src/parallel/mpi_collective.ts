@@ -1,11 +1,12 @@
-// The processes of a run on CPUs: gradients are summed by MPI as one array.
+// The processes of a run on CPUs: gradients are summed by MPI as one array, or as two where those of matrices are rounded.
 
 import type { LlamaModel, SequenceGroup, SharedBy } from '@stickbreaking/model';
 import { type Tensor, tensor } from '@tensorflow/tfjs-core';
-import type { Collective, Shard } from '../collective.js';
+import type { Collective, ReduceType, Shard } from '../collective.js';
 import { decays } from '../optimizer.js';
 import type { Mpi, MpiGroup } from './mpi.js';
 import { type Exchanges, MpiSharedWeights } from './mpi_shared_weights.js';
+import { sumRounded } from './rounded_sums.js';
 import type { SharedWeights } from './shared_weights.js';
 
 type Floats = ReturnType<Mpi['floats']>;
@@ -13,22 +14,33 @@ type Floats = ReturnType<Mpi['floats']>;
 export class MpiCollective implements Collective {
   readonly share?: (model: LlamaModel) => SharedWeights;
   readonly sequence?: SequenceGroup;
+  private readonly rounds: boolean;
 
   /**
-   * @param shard what the processes share; default: nothing, each has all of everything
-   * @param context how many share a sequence, and how
+   * @param how `shard`: what the processes share, by default nothing: each has all of everything; `context`: how many share a
+   *   sequence, and how
    */
   constructor(
     private readonly mpi: Mpi,
     private readonly exchanges: Exchanges,
-    shard?: Exclude<Shard, 'weights'>,
-    context = 1,
-    contextBy: SharedBy = 'heads',
+    {
+      shard,
+      context = 1,
+      contextBy = 'heads',
+      reduceType = 'float32',
+    }: {
+      shard?: Exclude<Shard, 'weights'> | undefined;
+      context?: number | undefined;
+      contextBy?: SharedBy | undefined;
+      reduceType?: ReduceType | undefined;
+    } = {},
   ) {
+    this.rounds = reduceType === 'bfloat16';
     if (context > 1) this.sequence = this.sequenceOf(mpi.group(context), contextBy);
     if (!shard) return;
     const isMatrix = (name: string, { rank }: { rank: number }) => decays(name, rank);
-    this.share = ({ parameters }) => new MpiSharedWeights(mpi, exchanges, parameters, isMatrix, shard === 'gradients');
+    const settings = { apart: shard === 'gradients', rounds: this.rounds };
+    this.share = ({ parameters }) => new MpiSharedWeights(mpi, exchanges, parameters, isMatrix, settings);
   }
 
   get rank(): number {
@@ -38,21 +50,28 @@ export class MpiCollective implements Collective {
     return this.mpi.size;
   }
 
-  async sumTensors(tensors: readonly Tensor[]): Promise<readonly Tensor[]> {
-    const { address, values } = this.mpi.floats(tensors.reduce((length, { size }) => length + size, 0));
-    let at = 0;
-    for (const one of tensors) {
-      values.set((await one.data()) as Float32Array, at);
-      at += one.size;
+  async sumTensors(tensors: readonly Tensor[], isMatrix = (_: number) => false): Promise<readonly Tensor[]> {
+    const sums: Tensor[] = [];
+    for (const rounds of this.rounds ? [false, true] : [false]) {
+      const chosen = tensors.flatMap((one, i) => (!this.rounds || isMatrix(i) === rounds ? [{ one, i }] : []));
+      const { address, values } = this.mpi.floats(chosen.reduce((length, { one }) => length + one.size, 0));
+      let at = 0;
+      for (const { one } of chosen) {
+        values.set((await one.data()) as Float32Array, at);
+        at += one.size;
+      }
+      await this.told('sum', async () => {
+        if (rounds) sumRounded(this.mpi, values);
+        else await this.mpi.sum(address, values.length);
+      });
+      at = 0;
+      for (const { one, i } of chosen) {
+        sums[i] = tensor(values.slice(at, at + one.size), one.shape);
+        at += one.size;
+        one.dispose();
+      }
     }
-    await this.told('sum', () => this.mpi.sum(address, values.length));
-    at = 0;
-    return tensors.map((one) => {
-      const sum = tensor(values.slice(at, at + one.size), one.shape);
-      at += one.size;
-      one.dispose();
-      return sum;
-    });
+    return sums;
   }
 
   async sumNumbers(numbers: readonly number[]): Promise<readonly number[]> {

@@ -3,6 +3,7 @@
 // would go on beside them.
 import { type Tensor, tensor, type Variable, variable } from '@tensorflow/tfjs-core';
 import type { Mpi } from './mpi.js';
+import { borderOf, ownRoundedSum } from './rounded_sums.js';
 import type { Piece, SharedWeights, Snapshot } from './shared_weights.js';
 
 /** What is told of each exchange, so that a process that hangs can be named. */
@@ -26,14 +27,15 @@ export class MpiSharedWeights implements SharedWeights {
 
   /**
    * @param isMatrix what is shared; every process has the rest
-   * @param apart whether only parts of the gradients stay from one micro-batch to the next
+   * @param how `apart`: whether only parts of the gradients stay from one micro-batch to the next; `rounds`: whether gradients of
+   *   matrices travel in bfloat16
    */
   constructor(
     private readonly mpi: Mpi,
     private readonly exchanges: Exchanges,
     private readonly parameters: ReadonlyMap<string, Variable>,
     isMatrix: (name: string, parameter: Variable) => boolean,
-    private readonly apart: boolean,
+    private readonly how: { apart: boolean; rounds: boolean },
   ) {
     const { rank, size } = mpi;
     for (const [name, parameter] of parameters) {
@@ -41,8 +43,7 @@ export class MpiSharedWeights implements SharedWeights {
         this.owned.set(name, parameter);
         continue;
       }
-      const border = (index: number) => Math.floor((parameter.size * index) / size);
-      const slice = { from: border(rank), to: border(rank + 1) };
+      const slice = { from: borderOf(parameter.size, rank, size), to: borderOf(parameter.size, rank + 1, size) };
       this.slices.set(name, slice);
       if (slice.from === slice.to) continue;
       const own = this.part(name, parameter.dataSync() as Float32Array);
@@ -63,7 +64,7 @@ export class MpiSharedWeights implements SharedWeights {
   beginBatch(before: Map<string, Tensor> | undefined): Map<string, Tensor> {
     const sums = new Map(before);
     this.settled.clear();
-    if (!this.apart) return sums;
+    if (!this.how.apart) return sums;
     for (const name of this.slices.keys()) {
       sums.get(name)?.dispose();
       sums.delete(name);
@@ -77,12 +78,23 @@ export class MpiSharedWeights implements SharedWeights {
   }
 
   endBatch(): void {
-    if (!this.apart) return;
-    for (const [name, { from, to }] of this.slices) {
-      const sum = this.summed(name, this.settled.get(name)).subarray(from, to);
+    if (!this.how.apart) return;
+    for (const name of this.slices.keys()) {
+      const sum = this.ownSum(name, this.settled.get(name));
       const before = this.parts.get(name);
       this.parts.set(name, before ? before.map((x, i) => x + sum[i]!) : sum.slice());
     }
+  }
+
+  /** This process's part of the sums over all processes; valid until the next. */
+  private ownSum(name: string, gradient: Tensor | undefined): Float32Array {
+    const { from, to } = this.slices.get(name)!;
+    if (!this.how.rounds) return this.summed(name, gradient).subarray(from, to);
+    const values = gradient?.dataSync() as Float32Array | undefined;
+    this.exchanges.begin('sum');
+    const sum = ownRoundedSum(this.mpi, values, this.parameters.get(name)!.size);
+    this.exchanges.end();
+    return sum;
   }
 
   /** Sums over all processes; valid until the next. Where there is no gradient, this process adds nothing. */
@@ -105,11 +117,10 @@ export class MpiSharedWeights implements SharedWeights {
     for (const [name, { shape }] of this.parameters) {
       const own = this.slices.get(name);
       const part = this.parts.get(name);
-      if (own && part) sums.set(name, tensor(part, [1, part.length]));
-      else {
-        const whole = this.summed(name, gradients.get(name));
-        sums.set(name, own ? this.part(name, whole) : tensor(whole.slice(), shape));
-      }
+      if (own) {
+        const sum = part ?? this.ownSum(name, gradients.get(name)).slice();
+        sums.set(name, tensor(sum, [1, sum.length]));
+      } else sums.set(name, tensor(this.summed(name, gradients.get(name)).slice(), shape));
     }
     for (const gradient of gradients.values()) gradient.dispose();
     for (const [name, sum] of sums) if (!this.owned.has(name)) sum.dispose();

@@ -2,7 +2,7 @@
 import { hostname } from 'node:os';
 import { UserError } from '@stickbreaking/base';
 import type { SharedBy } from '@stickbreaking/model';
-import type { Collective, Shard } from '../collective.js';
+import type { Collective, ReduceType, Shard } from '../collective.js';
 import { TOKEN } from './launch.js';
 import { MpiCollective } from './mpi_collective.js';
 import type { Place } from './place.js';
@@ -28,6 +28,8 @@ export interface JoinOptions {
   context?: number;
   /** How: by heads, unless it says otherwise. */
   contextBy?: SharedBy;
+  /** In what form gradients of matrices travel; default 'float32'. */
+  reduceType?: ReduceType | undefined;
 }
 
 /**
@@ -43,6 +45,7 @@ export async function joinByMpi(
     shard,
     context,
     contextBy,
+    reduceType,
   }: JoinOptions & { shard?: Exclude<Shard, 'weights'> | undefined },
 ): Promise<World> {
   const { Mpi } = await import('./mpi.js'); // koffi with it, which a run in one process does without
@@ -60,7 +63,7 @@ export async function joinByMpi(
   return {
     place,
     watchdog,
-    collective: new MpiCollective(mpi, watchdog, shard, context, contextBy),
+    collective: new MpiCollective(mpi, watchdog, { shard, context, contextBy, reduceType }),
     description: `${mpi.size} processes by ${mpi.version}`,
     close: async () => {
       await watchdog.close();

@@ -16,3 +16,21 @@ extern "C" __global__ void ordered_sum(float* sum, const float* parts, i64 count
     *(float4*)(sum + i) = total;
   }
 }
+
+// The same of parts in bfloat16, added in float32: count is a multiple of VECTOR, and parts lie at multiples of 16 bytes.
+extern "C" __global__ void ordered_sum_bf16(float* sum, const bf16* parts, i64 count, int number, int go_on) {
+  for (i64 i = ((i64)blockIdx.x * blockDim.x + threadIdx.x) * VECTOR; i < count;
+       i += (i64)gridDim.x * blockDim.x * VECTOR) {
+    float total[VECTOR];
+    if (go_on) load8(sum + i, total);
+    else load8(parts + i, total);
+#pragma unroll 4
+    for (int p = go_on ? 0 : 1; p < number; p++) {
+      float one[VECTOR];
+      load8(parts + p * count + i, one);
+#pragma unroll
+      for (int j = 0; j < VECTOR; j++) total[j] += one[j];
+    }
+    store8(sum + i, total);
+  }
+}

@@ -28,6 +28,13 @@ function encode(x: number): number {
   return x < 0 ? code | 128 : code;
 }
 
+/** A number's bits in bfloat16. */
+function nearestEven(value: number): number {
+  if (Number.isNaN(value)) return 0x7fff;
+  const bits = new Uint32Array(Float32Array.of(value).buffer)[0]!;
+  return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
+}
+
 export class HostDevice {
   private readonly bytes = new Uint8Array(64 * 2 ** 20).fill(0xff);
   private readonly floats = new Float32Array(this.bytes.buffer);
@@ -122,7 +129,7 @@ export class HostDevice {
     const at = (address - BASE) / BYTES_OF[type]! + index;
     if (type === 0) this.floats[at] = value;
     else if (type === E4M3) this.bytes[at] = encode(value);
-    else this.halves[at] = (new Uint32Array(Float32Array.of(value).buffer)[0]! + 0x8000) >>> 16;
+    else this.halves[at] = nearestEven(value);
   }
 
   private multiply(a: number, b: number, c: number, product: Product): void {
@@ -190,6 +197,13 @@ const kernels: Record<string, Kernel> = {
     for (let i = 0; i < count!; i++) {
       let total = goOn ? get(sum!, 0, i) : get(parts!, 0, i);
       for (let p = goOn ? 0 : 1; p < number!; p++) total = Math.fround(total + get(parts!, 0, p * count! + i));
+      set(sum!, 0, i, total);
+    }
+  },
+  ordered_sum_bf16: ([sum, parts, count, number, goOn], get, set) => {
+    for (let i = 0; i < count!; i++) {
+      let total = goOn ? get(sum!, 0, i) : get(parts!, 1, i);
+      for (let p = goOn ? 0 : 1; p < number!; p++) total = Math.fround(total + get(parts!, 1, p * count! + i));
       set(sum!, 0, i, total);
     }
   },

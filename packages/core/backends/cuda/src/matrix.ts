@@ -97,13 +97,15 @@ export function areBeside(backend: CudaBackend, tensors: readonly TensorInfo[]):
   });
 }
 
-/** Whether float32 tensors lie one below the other in one memory, in this order. */
+/** Whether float32 tensors, or bfloat16 ones, lie one below the other in one memory, in this order. */
 export function areBelow(backend: CudaBackend, tensors: readonly TensorInfo[]): boolean {
   const entries = tensors.map((tensor) => backend.stored(tensor));
   return entries.every((entry, i) => {
-    if (!entry.memory || entry.type !== 'f32' || entry.memory !== entries[0]!.memory) return false;
+    const { memory, type } = entry;
+    if (!memory || (type !== 'f32' && type !== 'bf16')) return false;
+    if (memory !== entries[0]!.memory || type !== entries[0]!.type) return false;
     const next = entries[i + 1];
-    return !next || next.address === entry.address + elementsOf(entry) * BYTES.f32;
+    return !next || next.address === entry.address + elementsOf(entry) * BYTES[type];
   });
 }
 

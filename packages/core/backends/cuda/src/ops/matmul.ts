@@ -149,7 +149,7 @@ function isAs(backend: CudaBackend, weights: readonly TensorInfo[], dys: readonl
   return weights.every((weight, i) => matrixOf(backend, weight).rows === backend.stored(dys[i]!).rows!.width);
 }
 
-/** In float32, like every gradient of a weight. */
+/** In float32, like every gradient of a weight, but where it is placed to be sent to other processes in bfloat16. */
 const weightGrads: CudaKernel<'WeightGrads'> = ({ x, ...others }, _attrs, backend) => {
   const parts = gradientsOf(others);
   return weightGradsAtOnce(backend, x, parts) ?? parts.map(({ dy, sum }) => weightGrad(backend, x, dy, sum));
@@ -161,14 +161,14 @@ function weightGrad(backend: CudaBackend, x: TensorInfo, dy: TensorInfo, sum?: T
   const n = x.shape[1]!;
   if (m * n * k === 0) return writableSum(backend, sum);
   const wasBlank = takeBlank(backend, [sum]);
-  const y = writableSum(backend, sum);
+  const y = writableSum(backend, sum, wasBlank);
   const [left, right, target] = [operandOf(backend, dy), operandOf(backend, x), matrixOf(backend, y)];
   const sizes = { m, n, k, transposeA: true, transposeB: false };
   const reached = reachedSizes(sizes, left, right, target);
   const isWhole = reached.m === target.rows && reached.n === target.stride;
   if (wasBlank && !isWhole) backend.writeZeros(backend.stored(y));
   backend.matmul(left.address, right.address, target.address, {
-    ...{ ...sizes, ...reached, output: 'f32', beta: wasBlank && isWhole ? 0 : 1 },
+    ...{ ...sizes, ...reached, output: typeOf(backend, y), beta: wasBlank && isWhole ? 0 : 1 },
     ...{ lda: left.stride, ldb: right.stride, ldc: target.stride },
   });
   return y;
@@ -196,21 +196,27 @@ function weightGradsAtOnce(
     const wereBlank = takeBlank(backend, sums);
     const alike = (sum: TensorInfo, i: number) => {
       const { stride, rows } = matrixOf(backend, sum);
-      return backend.refCount(sum.dataId) === 1 && stride === columns && rows === counts[i];
+      const isWritable = backend.refCount(sum.dataId) === 1 && (wereBlank || typeOf(backend, sum) === 'f32');
+      return isWritable && stride === columns && rows === counts[i];
     };
     if (sums.length < parts.length || !areBelow(backend, sums) || !sums.every(alike)) {
       if (wereBlank) for (const sum of sums) backend.stored(sum).blank = true;
       return undefined;
     }
-    results = sums.map((sum) => writableSum(backend, sum));
+    results = sums.map((sum) => writableSum(backend, sum, wereBlank));
     beta = wereBlank ? 0 : 1;
   }
   const left = operandOf(backend, dys[0]!);
   backend.matmul(left.address, right.address, backend.stored(results[0]!).address, {
     ...{ m: counts.reduce((sum, count) => sum + count, 0), n: columns, k, transposeA: true, transposeB: false },
-    ...{ lda: left.stride, ldb: right.stride, ldc: columns, output: 'f32', beta },
+    ...{ lda: left.stride, ldb: right.stride, ldc: columns, output: typeOf(backend, results[0]!), beta },
   });
   return results;
+}
+
+/** How a gradient is stored. */
+function typeOf(backend: CudaBackend, gradient: TensorInfo): 'f32' | 'bf16' {
+  return backend.stored(gradient).type === 'bf16' ? 'bf16' : 'f32';
 }
 
 /** Whether sums are all blank, for a caller that writes all of them in place of adding to zeros. */
@@ -221,9 +227,12 @@ export function takeBlank(backend: CudaBackend, sums: readonly TensorInfo[]): bo
   return areBlank;
 }
 
-/** A sum that is consumed, to be added to in place where no other tensor shares it. */
-export function writableSum(backend: CudaBackend, sum: TensorInfo): TensorInfo {
-  const inPlace = backend.refCount(sum.dataId) === 1 && backend.stored(sum).type === 'f32';
+/**
+ * A sum that is consumed, to be added to in place where no other tensor shares it: in float32, but where it `wasBlank` and one
+ * matmul writes all that there will be of it, in the form in which it was placed.
+ */
+export function writableSum(backend: CudaBackend, sum: TensorInfo, wasBlank = false): TensorInfo {
+  const inPlace = backend.refCount(sum.dataId) === 1 && (wasBlank || typeOf(backend, sum) === 'f32');
   if (!inPlace) return backend.cast(sum, 'f32', 'float32');
   backend.forgetCopy(sum);
   return alias(backend, sum, sum.shape);

@@ -1,8 +1,8 @@
 /**
  * The gradients of a step as several GPUs share them: flat float32 memory, a bucket a layer, taken when the backward
  * comes to the layer, in which the matmuls write. The sum of a bucket over all GPUs goes on while the backward does;
- * each GPU is left with its part. Gradients of norms, biases and other vectors are summed at the end, and every GPU has
- * all of them.
+ * each GPU is left with its part. Where they travel in bfloat16, each process rounds its own once: the matmuls write
+ * bfloat16 where nothing is added to what they wrote, else what was added up in float32 is converted before it is sent.
  */
 import { engine, keep, type Tensor } from '@tensorflow/tfjs-core';
 import { castTo, copyRows } from '../casts.js';
@@ -10,27 +10,39 @@ import { SharedMemory } from '../shared_memory.js';
 import { BYTES, type Entry } from '../storage.js';
 import type { Gpus } from './gpus.js';
 import { type Matrix, type Sharing, slicesOf } from './layout.js';
-import { addInOrder, OrderedSums, SHARES } from './ordered_sums.js';
+import { addInOrder, OrderedSums, SHARES, type SumType, wantsRing } from './ordered_sums.js';
 import { sumPlaces, wantsEngines } from './sum_places.js';
+import { type Vector, VectorSums } from './vector_sums.js';
 
-/** Where a vector's gradient begins, in elements. */
-export interface Vector {
-  shape: number[];
-  offset: number;
-  elements: number;
+/** How gradients are summed. */
+export interface Summing {
+  /**
+   * Whether every micro-batch's gradients are summed for themselves, so that only this process's part of them stays
+   * (ZeRO-2). Default: no.
+   */
+  apart?: boolean;
+  /** Whether they are added in the order of the micro-batches, which are `apart` then. Default: no. */
+  ordered?: boolean;
+  /** How those of matrices travel. Default: 'f32'. */
+  type?: SumType;
 }
 
 interface Bucket {
+  /** In float32. */
   memory: SharedMemory;
+  /** Where they are sent from: the same, or in bfloat16. */
+  sent: SharedMemory;
+  /** Whether matmuls alone write its gradients, each once in a micro-batch. */
+  isWrittenOnce: boolean;
   /** Its tensors, which were placed before it had memory, by their matrices. */
   entries: Map<string, Entry>;
   hasAppeared: boolean;
   /** Matrices whose gradients are still to come in this backward. */
   missing: Set<string>;
-  /** Where the sum is kept from one micro-batch to the next, if each is summed for itself. */
+  /** Where the sum is kept, if that is not in its place among them. */
   part: SharedMemory | undefined;
-  /** Where micro-batches are added in their order. */
-  ordered: OrderedSums | undefined;
+  /** What adds here what all processes sent, where NCCL does not add. */
+  sums: OrderedSums | undefined;
   summed: number;
 }
 
@@ -51,46 +63,44 @@ export class GradientBuckets {
   /** Recorded behind the sums of all buckets but the first, and behind all sums of a step. */
   private readonly othersSummed: number;
   private readonly allSummed: number;
-  private readonly vectorSums: SharedMemory;
-  /** Of vectors, where micro-batches are added in their order: this process's, and what is made of them. */
-  private readonly ownVectors: SharedMemory;
-  private readonly orderedVectors: OrderedSums | undefined;
-  private readonly vectorGradients = new Map<string, Tensor>();
+  private readonly apart: boolean;
+  private readonly ordered: boolean;
+  private readonly type: SumType;
+  private readonly vectors: VectorSums;
   /** Buckets whose gradients are complete and whose sums have begun, from the last to the first. */
   private complete = 0;
   private begun = 0;
   private batches = 0;
   private isLast = false;
 
-  /**
-   * @param apart whether every micro-batch's gradients are summed for themselves, so that only this process's part of them
-   *   stays (ZeRO-2)
-   * @param ordered whether they are added in the order of the micro-batches, which are `apart` then
-   */
   constructor(
     private readonly gpus: Gpus,
     private readonly sharing: Sharing,
-    private readonly vectors: ReadonlyMap<string, Vector>,
-    private readonly vectorElements: number,
-    private readonly apart: boolean,
-    private readonly ordered = false,
+    vectors: ReadonlyMap<string, Vector>,
+    vectorElements: number,
+    { apart = false, ordered = false, type = 'f32' }: Summing = {},
   ) {
     const { driver } = gpus.backend;
+    [this.apart, this.ordered, this.type] = [apart, ordered, type];
     [this.othersSummed, this.allSummed] = [driver.createEvent(), driver.createEvent()];
-    this.vectorSums = SharedMemory.lasting(driver, vectorElements * BYTES.f32);
-    this.ownVectors = SharedMemory.lasting(driver, vectorElements * BYTES.f32);
-    if (ordered) this.orderedVectors = new OrderedSums(gpus, this.vectorSums, vectorElements);
-    const places = ordered && wantsEngines() ? sumPlaces(gpus, sharing.buckets) : undefined;
-    this.all = sharing.buckets.map(({ size }, index) => {
+    this.vectors = new VectorSums(gpus, vectors, vectorElements, ordered);
+    const isAddedHere = ordered || type === 'bf16';
+    const places = isAddedHere && wantsEngines() ? sumPlaces(gpus, sharing.buckets, type) : undefined;
+    const ring = type === 'bf16' && wantsRing();
+    this.all = sharing.buckets.map(({ size, slots, isLayer }, index) => {
       const count = size / gpus.communicator.size;
-      const part = apart ? SharedMemory.lasting(driver, count * BYTES.f32) : undefined;
+      const part = apart || isAddedHere ? SharedMemory.lasting(driver, count * BYTES.f32) : undefined;
+      const { sending, received } = places?.[index] ?? {};
+      const sent = sending ?? SharedMemory.lasting(driver, size * BYTES[type]);
       return {
-        memory: places?.[index]?.sending ?? SharedMemory.lasting(driver, size * BYTES.f32),
+        memory: type === 'f32' ? sent : SharedMemory.lasting(driver, size * BYTES.f32),
+        sent,
+        isWrittenOnce: isLayer && slots.every(({ name }) => sharing.matrices.get(name)!.shape.length === 2),
         entries: new Map(),
         hasAppeared: false,
         missing: new Set(),
         part,
-        ordered: part && ordered ? new OrderedSums(gpus, part, count, places?.[index]?.received) : undefined,
+        sums: part && isAddedHere ? new OrderedSums(gpus, part, count, { type, received, ring }) : undefined,
         summed: driver.createEvent(),
       };
     });
@@ -98,12 +108,13 @@ export class GradientBuckets {
 
   /** Forgets the sums of the step before. */
   beginStep(): void {
-    for (const bucket of this.all) {
+    this.all.forEach((bucket, index) => {
+      this.leave(index); // which nobody may have read
       bucket.memory.free();
       bucket.hasAppeared = false;
-      bucket.ordered?.clear();
-    }
-    this.orderedVectors?.clear();
+      bucket.sums?.clear();
+    });
+    this.vectors.beginStep();
     this.batches = 0;
   }
 
@@ -124,12 +135,7 @@ export class GradientBuckets {
     this.batches++;
     if (before && !this.apart) return before;
     const sums = new Map(before);
-    this.vectorGradients.clear();
-    if (this.ordered)
-      for (const name of this.vectors.keys()) {
-        sums.get(name)?.dispose();
-        sums.delete(name);
-      }
+    this.vectors.beginBatch(sums);
     for (const [name, matrix] of this.sharing.matrices) {
       sums.get(name)?.dispose();
       sums.set(name, this.blank(name, matrix));
@@ -148,10 +154,15 @@ export class GradientBuckets {
     return tensor;
   }
 
+  /** Where a bucket's gradients of this micro-batch are made, and how. */
+  private made({ memory, sent, isWrittenOnce }: Bucket): { memory: SharedMemory; type: SumType } {
+    const isAdded = !this.apart && (this.batches > 1 || !this.isLast);
+    return isWrittenOnce && !isAdded ? { memory: sent, type: this.type } : { memory, type: 'f32' };
+  }
+
   private placed({ shape, rows, bucket }: Matrix, address: number): Tensor {
     const { backend } = this.gpus;
-    const { memory } = this.all[bucket]!;
-    const where = { shape, type: 'f32' as const, address, memory };
+    const where = { shape, address, ...this.made(this.all[bucket]!) };
     return keep(engine().makeTensorFromTensorInfo(backend.place(rows ? { ...where, rows } : where), backend));
   }
 
@@ -160,9 +171,10 @@ export class GradientBuckets {
     this.leave(index);
     const bucket = this.all[index]!;
     bucket.hasAppeared = true;
-    const { address } = bucket.memory;
+    const { memory, type } = this.made(bucket);
+    const { address } = memory;
     for (const [name, entry] of bucket.entries) {
-      entry.address = address + this.sharing.matrices.get(name)!.offset * BYTES.f32;
+      entry.address = address + this.sharing.matrices.get(name)!.offset * BYTES[type];
       entry.before = undefined;
     }
   }
@@ -171,25 +183,17 @@ export class GradientBuckets {
   settle(name: string, gradient: Tensor): Tensor {
     const matrix = this.sharing.matrices.get(name);
     if (!matrix) {
-      if (this.ordered) this.vectorGradients.set(name, gradient);
+      this.vectors.settle(name, gradient);
       return gradient;
     }
     const { backend } = this.gpus;
     const bucket = this.all[matrix.bucket]!;
     if (!bucket.hasAppeared) this.appear(matrix.bucket);
-    const address = bucket.memory.address + matrix.offset * BYTES.f32;
+    const { memory, type } = this.made(bucket);
+    const address = memory.address + matrix.offset * BYTES[type];
     let settled = gradient;
     if (backend.present(gradient).address !== address) {
-      const columns = matrix.shape[matrix.shape.length - 1]!;
-      const { stride, width, count } = matrix.rows ?? { stride: columns, width: columns, count: 0 };
-      const entry = backend.entry(gradient);
-      const rows = entry.size / columns;
-      copyRows(
-        backend,
-        { address, columns: Math.max(stride, width), rows: Math.max(rows, count) },
-        { address: entry.address, columns, rows, stride: columns },
-        'f32',
-      );
+      this.copy(gradient, matrix, address, type);
       settled = this.placed(matrix, address);
       gradient.dispose();
       bucket.entries.delete(name);
@@ -202,6 +206,24 @@ export class GradientBuckets {
     return settled;
   }
 
+  /** Brings a gradient that was made elsewhere to its place. */
+  private copy(gradient: Tensor, { shape, rows }: Matrix, address: number, type: SumType): void {
+    const { backend } = this.gpus;
+    const isOther = backend.stored(gradient).type !== type;
+    const cast = isOther ? backend.cast(gradient, type, 'float32') : gradient;
+    const columns = shape[shape.length - 1]!;
+    const { stride, width, count } = rows ?? { stride: columns, width: columns, count: 0 };
+    const entry = backend.entry(cast);
+    const own = entry.size / columns;
+    copyRows(
+      backend,
+      { address, columns: Math.max(stride, width), rows: Math.max(own, count) },
+      { address: entry.address, columns, rows: own, stride: columns },
+      type,
+    );
+    if (isOther) backend.disposeData(cast.dataId);
+  }
+
   private missingOf(place: number): Set<string> | undefined {
     return this.all[this.all.length - 1 - place]?.missing;
   }
@@ -209,22 +231,7 @@ export class GradientBuckets {
   /** Ends a micro-batch, in which this process may have had nothing to do. */
   endBatch(): void {
     if (this.isLast || this.apart) this.beginSums(this.all.length);
-    if (!this.orderedVectors) return;
-    this.orderedVectors.add();
-    this.collectVectors(this.ownVectors.address, this.vectorGradients);
-    this.orderedVectors.sendToAll(this.ownVectors.address);
-  }
-
-  /** Puts the vectors' gradients where they lie together; zeros where there is none. */
-  private collectVectors(address: number, gradients: ReadonlyMap<string, Tensor>): void {
-    const { backend } = this.gpus;
-    const { driver } = backend;
-    driver.call('cuMemsetD8Async', address, 0, this.vectorElements * BYTES.f32, driver.stream);
-    for (const [name, { offset, elements }] of this.vectors) {
-      const gradient = gradients.get(name);
-      const to = address + offset * BYTES.f32;
-      if (gradient) castTo(backend, { address: to, type: 'f32' }, backend.entry(gradient), elements);
-    }
+    this.vectors.endBatch();
   }
 
   /** Begins the sums of so many buckets, in one order on all processes: the last layer's first. */
@@ -233,19 +240,25 @@ export class GradientBuckets {
     const { backend, communicator } = gpus;
     for (; this.begun < until; this.begun++) {
       const index = this.all.length - 1 - this.begun;
-      const { memory, entries, part, ordered, summed, hasAppeared } = this.all[index]!;
-      if (!hasAppeared) this.appear(index);
+      const bucket = this.all[index]!;
+      const { memory, sent, entries, part, sums, summed } = bucket;
+      if (!bucket.hasAppeared) this.appear(index);
       for (const entry of entries.values()) if (entry.blank) backend.writeZeros(entry);
       entries.clear();
-      const { address } = memory;
-      const to = part?.address;
-      const count = this.sharing.buckets[index]!.size / communicator.size;
+      const { size } = this.sharing.buckets[index]!;
+      const { address } = sent;
+      if (this.made(bucket).memory !== sent) {
+        castTo(backend, { address, type: this.type }, { address: memory.address, type: 'f32' }, size);
+        memory.free();
+      }
+      const count = size / communicator.size;
       // What is kept of the micro-batches before takes part in the sum: a quarter's memory is read, of four GPUs, where matmuls
       // that add to what is there would read all of it.
-      if (part && !ordered && this.batches > 1)
+      if (part && !sums && this.batches > 1)
         addInOrder(backend, address + communicator.rank * count * BYTES.f32, part.address, count, 1, true);
       if (index === 0) gpus.record(this.othersSummed);
-      if (ordered) ordered.send(address);
+      const to = part?.address;
+      if (sums) sums.send(address);
       else gpus.begin((collectives, stream) => collectives.reduceScatter(address, count, 'f32', stream, to));
       if (!part) continue;
       gpus.record(summed);
@@ -256,10 +269,10 @@ export class GradientBuckets {
   /** Gives back a bucket whose sum has been made, where that is kept elsewhere. */
   private leave(index: number): void {
     const bucket = this.all[index];
-    if (!bucket?.part || !bucket.memory.isThere) return;
+    if (!bucket?.part || !bucket.sent.isThere) return;
     this.gpus.backend.driver.waitEvent(bucket.summed);
-    bucket.ordered?.add();
-    bucket.memory.free();
+    bucket.sums?.add();
+    bucket.sent.free();
   }
 
   /**
@@ -269,29 +282,28 @@ export class GradientBuckets {
    * @returns the sums: of matrices this process's slices, of vectors all
    */
   finish(gradients: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
-    const { gpus, vectorElements } = this;
+    const { gpus, vectors } = this;
     const { backend, communicator } = gpus;
     const { driver } = backend;
-    const { address: vectors } = this.vectorSums;
-    if (this.orderedVectors) this.orderedVectors.add();
-    else {
-      this.collectVectors(vectors, gradients);
-      gpus.begin((collectives, stream) => collectives.allReduce(vectors, vectorElements, 'f32', stream));
-    }
+    vectors.finish(gradients);
     for (const gradient of gradients.values()) gradient.dispose();
     gpus.record(this.allSummed);
     this.all.forEach((_, index) => {
       if (index > 0 || this.ordered) this.leave(index);
     });
     const sums = new Map<string, Tensor>();
-    const [others, last] = [this.othersSummed, this.allSummed].map((event) => once(() => driver.waitEvent(event)));
+    const others = once(() => driver.waitEvent(this.othersSummed));
+    const last = once(() => {
+      driver.waitEvent(this.allSummed);
+      this.leave(0);
+    });
     const place = (name: string, shape: number[], memory: SharedMemory, offset: number) => {
       const info = backend.place({ shape, type: 'f32', address: memory.address + offset * BYTES.f32, memory });
       const isLast = isLastSummed(this.sharing.matrices.get(name));
       backend.data.get(info.dataId).before = isLast ? last : others;
       sums.set(name, keep(engine().makeTensorFromTensorInfo(info, backend)));
     };
-    for (const [name, { shape, offset }] of this.vectors) place(name, shape, this.vectorSums, offset);
+    for (const [name, { shape, offset }] of vectors.vectors) place(name, shape, vectors.memory, offset);
     for (const { name, bucket, from, length } of this.sharing.slices) {
       const { memory, part } = this.all[bucket]!;
       const own = (this.sharing.buckets[bucket]!.size / communicator.size) * communicator.rank;

@@ -1,10 +1,11 @@
 /**
- * Sums over micro-batches in the order of these, whichever process worked on one: what each process has of a bucket is
- * sent to whom it belongs to as it is, who adds. A ring of processes adds in an order of its own for every number of them.
+ * Sums over processes in the order of these: what each process has of a bucket is sent to whom it belongs to as it is, who
+ * adds in float32. A ring of processes adds in an order of its own for every number of them, and rounds after every
+ * addition where it adds numbers of fewer bits.
  */
 import type { CudaBackend } from '../backend.js';
 import { spread } from '../grids.js';
-import { SUM_VECTOR, THREADS } from '../kernel_interface.js';
+import { SUM_VECTOR, THREADS, VECTOR } from '../kernel_interface.js';
 import { i32, i64, pointer } from '../launch.js';
 import { SharedMemory } from '../shared_memory.js';
 import { BYTES } from '../storage.js';
@@ -16,10 +17,18 @@ import type { Gpus } from './gpus.js';
  */
 export const SHARES = 8;
 
+/** How gradients travel, and are rounded before. */
+export type SumType = 'f32' | 'bf16';
+
+/** Whether bfloat16 is summed by NCCL's ring, which rounds at every hop: for measuring what the exchange costs beside it. */
+export function wantsRing(environment: NodeJS.ProcessEnv = process.env): boolean {
+  return environment.STICKBREAKING_SUM_RING === '1';
+}
+
 /**
- * Adds so many lists of float32 numbers, which follow one another, one list after another.
+ * Adds so many lists of numbers, which follow one another, one list after another, in float32.
  *
- * @param count numbers of a list, a multiple of `SUM_VECTOR`
+ * @param count numbers of a list, a multiple of `SUM_VECTOR`, in bfloat16 of `VECTOR`
  * @param goesOn whether they are added to what is there
  */
 export function addInOrder(
@@ -29,33 +38,47 @@ export function addInOrder(
   count: number,
   number: number,
   goesOn: boolean,
+  type: SumType = 'f32',
 ): void {
   const args = [pointer(sum), pointer(lists), i64(count), i32(number), i32(goesOn ? 1 : 0)];
-  const grid = [spread(Math.ceil(count / SUM_VECTOR))] as const;
-  if (count > 0) backend.launch('sums.cu', 'ordered_sum', { grid, block: THREADS }, args);
+  const [kernel, each] = type === 'f32' ? (['ordered_sum', SUM_VECTOR] as const) : (['ordered_sum_bf16', VECTOR] as const);
+  const grid = [spread(Math.ceil(count / each))] as const;
+  if (count > 0) backend.launch('sums.cu', kernel, { grid, block: THREADS }, args);
 }
 
-/** Float32 numbers of which this process has the sums over micro-batches, in its part of a bucket or all of a few. */
+/** What of the sums is not as it is by default. */
+interface Ways {
+  /** Default: 'f32'. */
+  type?: SumType | undefined;
+  /** Where copy engines bring what is sent, if what is sent lies in such memory too; default: memory of the pool. */
+  received?: SharedMemory | undefined;
+  /** Whether NCCL adds, and what comes is one list. */
+  ring?: boolean | undefined;
+}
+
+/** Float32 sums over processes and micro-batches, which this process has of its part of a bucket or of all of a few. */
 export class OrderedSums {
   private readonly received: SharedMemory;
   private readonly engines: boolean;
+  private readonly type: SumType;
+  private readonly ring: boolean;
   private readonly arrived: number;
   private isEmpty = true;
   private coming: { address: number; number: number } | undefined;
 
-  /**
-   * @param part where the sums are, so many numbers
-   * @param received where copy engines bring what is sent, if what is sent lies in such memory too; default: memory of the pool
-   */
+  /** @param part where the sums are, so many numbers */
   constructor(
     private readonly gpus: Gpus,
     private readonly part: SharedMemory,
     private readonly count: number,
-    received?: SharedMemory,
+    { type = 'f32', received, ring = false }: Ways = {},
   ) {
     const { driver } = gpus.backend;
     this.engines = received !== undefined;
-    this.received = received ?? SharedMemory.lasting(driver, count * gpus.communicator.size * BYTES.f32);
+    this.type = type;
+    this.ring = ring;
+    const lists = ring ? 1 : gpus.communicator.size;
+    this.received = received ?? SharedMemory.lasting(driver, count * lists * BYTES[type]);
     this.arrived = driver.createEvent();
   }
 
@@ -66,14 +89,17 @@ export class OrderedSums {
 
   /** Begins to send what a micro-batch of every process gave: to each the part that is its own. */
   send(address: number): void {
+    const { gpus, count, type, ring, engines } = this;
     const { address: to } = this.received; // taken before the collective is put behind what was computed so far
-    const bytes = this.count * BYTES.f32;
-    this.gpus.begin((communicator, stream) => communicator.allToAll(address, to, bytes, stream, this.engines));
+    gpus.begin((communicator, stream) => {
+      if (ring) communicator.reduceScatter(address, count, type, stream, to);
+      else communicator.allToAll(address, to, count * BYTES[type], stream, engines);
+    });
     // Where nothing is sent, as much of this process's own is added: as many numbers, and no others than gradients.
-    this.arrive(this.gpus.silent ? address : to, this.gpus.communicator.size);
+    this.arrive(gpus.silent ? address : to, ring ? 1 : gpus.communicator.size);
   }
 
-  /** The same of numbers of which every process has the sums of all. */
+  /** The same of numbers of which every process has the sums of all, in float32. */
   sendToAll(address: number): void {
     const { address: to } = this.received;
     this.gpus.begin((communicator, stream) => communicator.allGather(to, this.count, 'f32', stream, address));
@@ -92,7 +118,7 @@ export class OrderedSums {
     const { backend } = this.gpus;
     const { address, number } = this.coming;
     backend.driver.waitEvent(this.arrived);
-    addInOrder(backend, this.part.address, address, this.count, number, !this.isEmpty);
+    addInOrder(backend, this.part.address, address, this.count, number, !this.isEmpty, this.type);
     this.isEmpty = false;
     this.received.free();
     this.coming = undefined;

@@ -6,6 +6,7 @@ import { castTo } from '../casts.js';
 import { HostDevice } from '../host_device.fixture.js';
 import { Gpus } from './gpus.js';
 import type { Communicator } from './nccl.js';
+import { replayedStep, sizeOf } from './replayed.fixture.js';
 import { type Shard, ShardedWeights } from './sharded_weights.js';
 
 type Type = 'f32' | 'bf16' | 'f64';
@@ -99,75 +100,17 @@ function setUp(shard: Shard = 'optimizer') {
           return [key, made] as const;
         }),
       );
-      const weights = new ShardedWeights(new Gpus(device.backend, ends[rank]!), parameters, isMatrix, shard);
+      const weights = new ShardedWeights(new Gpus(device.backend, ends[rank]!), parameters, isMatrix, { shard });
       return { weights, parameters, on, device };
     });
   });
 }
 
-/** The same of one, two or four, whose sums are made in order, over communicators that were told before what all send. */
-function replayed(device: HostDevice, rank: number, size: number, sent: Uint8Array[][], calls: { count: number }) {
-  const exchange = (address: number, bytes: number, take: (from: number, given: Uint8Array) => void) => {
-    const call = calls.count++;
-    sent[call] ??= [];
-    sent[call]![rank] = device.memory(address, bytes).slice();
-    for (let from = 0; from < size; from++) {
-      const given = sent[call]![from];
-      if (given) take(from, given); // all of them the second time
-    }
-  };
-  return {
-    ...{ rank, size, check: () => {}, memory: () => undefined },
-    allToAll: (address: number, to: number, bytes: number) =>
-      exchange(address, bytes * size, (from, given) =>
-        device.memory(to + from * bytes, bytes).set(given.subarray(rank * bytes, (rank + 1) * bytes)),
-      ),
-    allGather: (address: number, count: number, type: Type, _: number, part: number) =>
-      exchange(part, count * BYTES[type], (from, given) =>
-        device.memory(address + from * given.length, given.length).set(given),
-      ),
-  } as unknown as Communicator;
-}
-
-/** A step's sums of four micro-batches' gradients on so many processes, and the groups that a norm is taken of. */
-async function orderedStep(size: number, gradientOf: (name: string, batch: number) => Float32Array) {
-  const sent: Uint8Array[][] = [];
-  const found = new Map(Object.entries(SHAPES).map(([name, shape]) => [name, new Float32Array(sizeOf(shape))]));
-  const groups: number[][] = [];
-  for (const isLast of [false, true])
-    for (let rank = 0; rank < size; rank++) {
-      const device = new HostDevice();
-      const name = `host ${made++}`;
-      registerBackend(name, () => device.backend);
-      setBackend(name);
-      const parameters = new Map(
-        Object.entries(SHAPES).map(([key, shape]) => [key, variable(tensor(values(key, 1), shape))] as const),
-      );
-      const end = replayed(device, rank, size, sent, { count: 0 });
-      const weights = new ShardedWeights(new Gpus(device.backend, end), parameters, isMatrix, 'optimizer', true);
-      weights.beginStep();
-      let gradients: Map<string, Tensor> | undefined;
-      for (let batch = rank; batch < 4; batch += size) {
-        gradients = weights.beginBatch(gradients, batch + size >= 4);
-        for (const key of Object.keys(SHAPES).reverse()) {
-          gradients.get(key)?.dispose();
-          gradients.set(key, weights.settle(key, tensor(gradientOf(key, batch), SHAPES[key]!)));
-        }
-        weights.endBatch();
-      }
-      const sums = weights.finishSums(gradients!);
-      if (!isLast) continue;
-      for (const group of weights.countedOnce(sums)) groups.push(group.flatMap((one) => [...one.dataSync()]));
-      for await (const piece of weights.snapshot([sums]).pieces()) found.get(piece.name)!.set(piece.values, piece.from);
-    }
-  return { found, groups };
-}
-const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
-
 it('adds in the order of the micro-batches on any number of processes', async () => {
   const gradientOf = (name: string, batch: number) =>
     Float32Array.from({ length: sizeOf(SHAPES[name]!) }, (_, i) => Math.sin(i * (batch + 1)) * 10 ** ((i + batch) % 5));
-  const alone = await orderedStep(1, gradientOf);
+  const orderedStep = (size: number) => replayedStep(SHAPES, { size, batches: 4, orderedSums: true }, gradientOf);
+  const alone = await orderedStep(1);
   for (const [name, sum] of alone.found) {
     const all = [0, 1, 2, 3].map((batch) => gradientOf(name, batch));
     const inOrder = all[0]!.map((_, i) => all.reduce((total, one) => Math.fround(total + one[i]!), 0));
@@ -179,7 +122,7 @@ it('adds in the order of the micro-batches on any number of processes', async ()
   }
   expect(alone.groups).toHaveLength(8);
   for (const size of [2, 4]) {
-    const several = await orderedStep(size, gradientOf);
+    const several = await orderedStep(size);
     expect(several.found).toEqual(alone.found);
     expect(several.groups).toEqual(alone.groups);
   }
@@ -217,7 +160,8 @@ async function wholes(
       found.get(name)!.set(values, from);
     }
     snapshot.dispose();
-    expect(device.blocks).toBe(before);
+    // Fewer where what was sent of the last bucket goes as its sum is first read.
+    expect(device.blocks).toBeLessThanOrEqual(before);
   }
   return found;
 }

@@ -6,14 +6,28 @@
 import type { Tensor, Variable } from '@tensorflow/tfjs-core';
 import { elementsOf } from '../storage.js';
 import type { Gpus } from './gpus.js';
-import { GradientBuckets, isLastSummed, type Vector } from './gradient_buckets.js';
+import { GradientBuckets, isLastSummed } from './gradient_buckets.js';
 import { bucketsOf, type Matrix, type Sharing, slicesOf, withPadding } from './layout.js';
 import { SHARES } from './ordered_sums.js';
 import { Snapshot } from './snapshot.js';
+import type { Vector } from './vector_sums.js';
 import { WeightBuckets } from './weight_buckets.js';
 
 /** Of what every GPU has only a part between steps; each includes those before it. */
 export type Shard = 'optimizer' | 'gradients' | 'weights';
+
+/** How processes share weights and sum gradients. */
+export interface SharedHow {
+  /** Default: 'optimizer'. */
+  shard?: Shard | undefined;
+  /**
+   * Whether gradients are added in the order of the micro-batches, so that any number of processes that divides 8 gives the
+   * same bits. Default: no.
+   */
+  orderedSums?: boolean | undefined;
+  /** In what form gradients of matrices travel: in bfloat16 each process rounds its own once, and sums are float32. Default: 'float32'. */
+  reduceType?: 'float32' | 'bfloat16' | undefined;
+}
 
 /** The weights of a model as one of several GPUs has them: its parts of matrices, and all vectors. */
 export class ShardedWeights {
@@ -22,22 +36,21 @@ export class ShardedWeights {
   private readonly sharing: Sharing;
   private readonly vectors = new Map<string, Vector>();
   private readonly gradients: GradientBuckets;
+  private readonly ordered: boolean;
   private readonly weights: WeightBuckets;
 
   /**
    * Takes over the memory of the model's parameters.
    *
    * @param isMatrix whether a parameter is read by matmuls alone, in bfloat16
-   * @param ordered whether gradients are added in the order of the micro-batches, so that any number of processes that
-   *   divides 8 gives the same bits
    */
   constructor(
     private readonly gpus: Gpus,
     parameters: ReadonlyMap<string, Variable>,
     isMatrix: (name: string, parameter: Variable) => boolean,
-    shard: Shard = 'optimizer',
-    private readonly ordered = false,
+    { shard = 'optimizer', orderedSums: ordered = false, reduceType = 'float32' }: SharedHow = {},
   ) {
+    this.ordered = ordered;
     const { backend } = gpus;
     const { rank, size } = gpus.communicator;
     const items: { name: string; elements: number }[] = [];
@@ -62,14 +75,11 @@ export class ShardedWeights {
       }
     });
     this.sharing = { buckets, slices: slicesOf(buckets, rank, size), matrices };
-    this.gradients = new GradientBuckets(
-      gpus,
-      this.sharing,
-      this.vectors,
-      vectorEnd,
-      shard !== 'optimizer' || ordered,
+    this.gradients = new GradientBuckets(gpus, this.sharing, this.vectors, vectorEnd, {
+      apart: shard !== 'optimizer' || ordered,
       ordered,
-    );
+      type: reduceType === 'bfloat16' ? 'bf16' : 'f32',
+    });
     this.weights = new WeightBuckets(gpus, this.sharing, parameters, shard === 'weights');
     const slices = this.weights.takeOver();
     for (const [name, parameter] of parameters) {

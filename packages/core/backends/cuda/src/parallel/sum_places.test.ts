@@ -6,6 +6,7 @@ import { Gpus } from './gpus.js';
 import { GradientBuckets } from './gradient_buckets.js';
 import { bucketsOf, type Matrix, slicesOf } from './layout.js';
 import type { Communicator } from './nccl.js';
+import type { SumType } from './ordered_sums.js';
 
 afterEach(() => {
   vi.unstubAllEnvs();
@@ -24,7 +25,7 @@ const NAMES = [
 let made = 0;
 
 /** Sums of two micro-batches on one GPU that sends to itself, and how it was asked to send. */
-function summed(memory: boolean) {
+function summed(memory: boolean, type: SumType = 'f32') {
   const device = new HostDevice();
   const name = `host ${made++}`;
   registerBackend(name, () => device.backend);
@@ -51,7 +52,7 @@ function summed(memory: boolean) {
       matrices.set(one, { shape: [SIDE, SIDE], rows: undefined, elements, bucket, offset });
   });
   const sharing = { buckets, slices: slicesOf(buckets, 0, 1), matrices };
-  const all = new GradientBuckets(new Gpus(device.backend, communicator), sharing, new Map(), 0, true, true);
+  const all = new GradientBuckets(new Gpus(device.backend, communicator), sharing, new Map(), 0, { apart: true, ordered: true, type });
   const results: Float32Array[] = [];
   for (let step = 0; step < 2; step++) {
     all.beginStep();
@@ -73,16 +74,16 @@ function summed(memory: boolean) {
   return { results, byEngines: new Set(byEngines) };
 }
 
-it('adds the same by copy engines, whose places are never in use twice', () => {
-  const plain = summed(true);
+it.each<SumType>(['f32', 'bf16'])('adds the same by copy engines, whose places are never in use twice: %s', (type) => {
+  const plain = summed(true, type);
   expect(plain.byEngines).toEqual(new Set([false]));
   vi.stubEnv('STICKBREAKING_SUM_ENGINES', '1');
-  const sent = summed(true);
+  const sent = summed(true, type);
   expect(sent.byEngines).toEqual(new Set([true]));
   expect(sent.results).toEqual(plain.results);
   expect(sent.results).toHaveLength(2 * NAMES.length);
   // Where NCCL has no such memory, as before.
-  const without = summed(false);
+  const without = summed(false, type);
   expect(without.byEngines).toEqual(new Set([false]));
   expect(without.results).toEqual(plain.results);
 });
