@@ -210,21 +210,41 @@ function sumsInOrder() {
     { count: 4 * 4096, number: 4 },
     { count: 4 * 700_001, number: 8 }, // more than all threads take at once
   ];
-  for (const { count, number } of sizes) {
-    for (const goesOn of [false, true]) {
-      // Numbers of many sizes, so that another order gives other bits.
+  const kinds = ['f32', 'bf16'].flatMap((type) => [false, true].map((goesOn) => ({ type, goesOn })));
+  for (const { count: atLeast, number } of sizes) {
+    for (const { type, goesOn } of kinds) {
+      const [kernel, each] = type === 'f32' ? ['ordered_sum', 4] : ['ordered_sum_bf16', 8];
+      const count = Math.ceil(atLeast / each) * each;
+      // Numbers of many sizes, so that another order gives other bits; some are subnormal, −0 or beyond what bfloat16 has.
       const draw = (n) =>
-        Float32Array.from({ length: n }, () => (Math.random() - 0.5) * 2 ** (24 * Math.random() - 12));
-      const [before, parts, after] = [draw(count), draw(number * count), new Float32Array(count)];
-      const [sum, sent] = [before, parts].map(({ byteLength }) => driver.allocate(byteLength));
+        Float32Array.from({ length: n }, (_, i) =>
+          i % 97 === 5
+            ? [-0, 1e-40, -3e-39, 3.4e38, -3.4e38, 2 ** -133][i % 6]
+            : (Math.random() - 0.5) * 2 ** (24 * Math.random() - 12),
+        );
+      const [before, drawn, after] = [draw(count), draw(number * count), new Float32Array(count)];
+      const halves = Uint16Array.from(
+        new Uint32Array(drawn.buffer),
+        (one) => (one + 0x7fff + ((one >>> 16) & 1)) >>> 16,
+      );
+      const isNarrow = type === 'bf16';
+      const parts = isNarrow ? new Float32Array(Uint32Array.from(halves, (one) => one << 16).buffer) : drawn;
+      const given = isNarrow ? halves : drawn;
+      const [sum, sent, wide] = [before, given, drawn].map(({ byteLength }) => driver.allocate(byteLength));
       backend.upload(sum, before);
-      backend.upload(sent, parts);
+      backend.upload(wide, drawn);
+      // As gradients are rounded before they travel.
+      const blocks = (n) => [Math.ceil(n / 8 / 256)];
+      const cast = [{ pointer: sent }, { pointer: wide }, { i64: number * count }];
+      if (isNarrow)
+        backend.launch('elementwise.cu', 'cast_to_bf16', { grid: blocks(number * count), block: 256 }, cast);
+      else backend.upload(sent, drawn);
       const args = [{ pointer: sum }, { pointer: sent }, { i64: count }, { i32: number }, { i32: goesOn ? 1 : 0 }];
-      const grid = [Math.min(Math.ceil(count / 4 / 256), 132 * 16)];
-      backend.launch('sums.cu', 'ordered_sum', { grid, block: 256 }, args);
+      const grid = [Math.min(Math.ceil(count / each / 256), 132 * 16)];
+      backend.launch('sums.cu', kernel, { grid, block: 256 }, args);
       driver.call('cuMemcpyDtoHAsync_v2', after, sum, after.byteLength, driver.stream);
       driver.synchronize();
-      for (const address of [sum, sent]) driver.release(address);
+      for (const address of [sum, sent, wide]) driver.release(address);
       let different = 0;
       for (let i = 0; i < count; i++) {
         let want = goesOn ? before[i] : parts[i];
@@ -233,7 +253,7 @@ function sumsInOrder() {
       }
       if (different > 0) failed++;
       console.log(
-        `${different > 0 ? 'FAIL' : 'ok  '} sums in order: ${number} × ${count.toLocaleString('en')}${goesOn ? ', added to what was there' : ''}: ${different} differ`,
+        `${different > 0 ? 'FAIL' : 'ok  '} sums in order, ${type}: ${number} × ${count.toLocaleString('en')}${goesOn ? ', added to what was there' : ''}: ${different} differ`,
       );
     }
   }

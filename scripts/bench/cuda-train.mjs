@@ -3,7 +3,7 @@
 // kernel, and writes them as JSON. Options: --attention stick-breaking|softmax+rope|… --config configs/1b.yaml --layers n
 // --micro-batches n (of each GPU) --steps n --mup (keep the configuration's muP multipliers) --recompute none|attention|block --out folder
 // --precision default|fp8 --residual fp24|bfloat16 (default: as sb-train, bfloat16 with fp8) --moments float32|bfloat16
-// --gpus n|all --shard optimizer|gradients|weights --ordered (parallel.orderedSums) --turns n (with several GPUs steps are timed in turns
+// --gpus n|all --shard optimizer|gradients|weights --ordered (parallel.orderedSums) --reduce float32|bfloat16 (parallel.reduceType) --turns n (with several GPUs steps are timed in turns
 // with steps in which these tell each other nothing, since a card that is held back by its power is faster after a pause: what a step
 // costs without its communication) --memory (what is in use after each phase) --length tokens of a sequence --context n (GPUs that share a sequence)
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -35,13 +35,15 @@ const { values: o } = parseArgs({
     length: { type: 'string' },
     context: { type: 'string', default: '1' },
     ordered: { type: 'boolean', default: false },
+    reduce: { type: 'string', default: 'float32' },
     turns: { type: 'string', default: '3' },
     memory: { type: 'boolean', default: false },
   },
 });
 // With --gpus this program starts itself once for each, and goes on there.
 const context = Number(o.context);
-const world = o.gpus ? await joinGpus(o.gpus, { shard: o.shard, context, orderedSums: o.ordered }) : undefined;
+const shared = { shard: o.shard, context, orderedSums: o.ordered, reduceType: o.reduce };
+const world = o.gpus ? await joinGpus(o.gpus, shared) : undefined;
 const { rank, size } = world?.collective ?? { rank: 0, size: 1 };
 const backend = await openGpu(rank === 0);
 const { driver } = backend;
@@ -109,6 +111,12 @@ async function step() {
   const { loss, gradients } = await batchGradients(model, batches, options);
   tf.dispose([...gradients.values()]);
   return { loss, host: performance.now() - started };
+}
+
+/** Who brings or adds the gradients that a process adds up itself. */
+function sumsBy() {
+  if (process.env.STICKBREAKING_SUM_ENGINES === '1') return 'copy engines';
+  return process.env.STICKBREAKING_SUM_RING === '1' && o.reduce === 'bfloat16' ? 'ring' : 'NCCL';
 }
 
 /**
@@ -204,7 +212,8 @@ const result = {
   shard: o.shard,
   ...(context > 1 ? { context } : {}),
   sequenceLength: length,
-  ...(o.ordered ? { orderedSums: process.env.STICKBREAKING_SUM_ENGINES === '1' ? 'copy engines' : 'NCCL' } : {}),
+  ...(o.ordered ? { orderedSums: sumsBy() } : {}),
+  ...(o.reduce === 'float32' ? {} : { reduceType: o.reduce, sumsBy: sumsBy() }),
   msPerStepWithoutCommunication: silentMs,
   exposedMs,
   turns: communicating.map((times, i) => ({ ms: times, ...(silent[i] ? { msWithoutCommunication: silent[i] } : {}) })),
@@ -221,7 +230,10 @@ const variant = [o.attention.replace('+', '-'), config.numLayers, ...(backend.bl
 // The two whose numbers of layers tell them apart need no name.
 if (!/\b(1b|350m)\b/.test(o.config)) variant.unshift(basename(o.config, '.yaml'));
 if (world) variant.push(`${size}-gpus`, ...(o.shard === 'optimizer' ? [] : [o.shard]));
-if (o.ordered) variant.push(process.env.STICKBREAKING_SUM_ENGINES === '1' ? 'ordered-engines' : 'ordered');
+if (o.ordered) variant.push('ordered');
+if (o.reduce !== 'float32') variant.push(`reduce-${o.reduce}`);
+if (o.ordered || o.reduce !== 'float32')
+  variant.push(...{ NCCL: [], 'copy engines': ['engines'], ring: ['ring'] }[sumsBy()]);
 if (o.length) variant.push(o.length);
 if (context > 1) variant.push(`context-${context}`);
 if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);

@@ -65,7 +65,7 @@ export function commandGiven(name, out) {
 /**
  * Starts this program once for each of so many GPUs and ends when they do; in those it joins the others.
  *
- * @param settings `shard`: what they share; `context`: how many share a sequence, `contextBy`: and how; `orderedSums`
+ * @param settings `shard`: what they share; `context`: how many share a sequence, `contextBy`: and how; `orderedSums`; `reduceType`
  */
 export async function joinGpus(asked, settings = {}) {
   // One GPU goes the way of several, alone.

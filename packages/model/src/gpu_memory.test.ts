@@ -227,7 +227,16 @@ const kept = ['', 'h200/']
 
 describe('the memory that a GPU measured is within 3 %', () => {
   it.each(kept)('$name', ({ command, attention, layers, tokensPerStep, peakGiB, gpus = 1, ...measured }) => {
-    const { recompute, precision, residualType, momentType, shard, context = 1, orderedSums: how, reduceType } = measured;
+    const {
+      recompute,
+      precision,
+      residualType,
+      momentType,
+      shard,
+      context = 1,
+      orderedSums: how,
+      reduceType,
+    } = measured;
     const file = /--config (\S+)/.exec(command)?.[1] ?? 'configs/1b.yaml';
     const base = loadConfig(new URL(`../../../${file}`, import.meta.url).pathname);
     const contextLength = measured.sequenceLength ?? base.contextLength;

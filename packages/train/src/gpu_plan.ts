@@ -133,7 +133,9 @@ function trafficOf(config: RunConfig, size: Size, gpus: number): number {
   // Sums in order are made of every micro-batch's.
   const sums = parallel.orderedSums ? batches : 1;
   const one = parallel.reduceType === 'bfloat16' ? 2 : 4;
-  const bytes = { optimizer: one * sums + 2, gradients: one * batches + 2, weights: (one + 2 * 2) * batches }[size.shard];
+  const bytes = { optimizer: one * sums + 2, gradients: one * batches + 2, weights: (one + 2 * 2) * batches }[
+    size.shard
+  ];
   return (bytes * countParameters(model) * (gpus - 1)) / gpus + exchanged;
 }
 

@@ -54,6 +54,7 @@ export class MpiCollective implements Collective {
     const sums: Tensor[] = [];
     for (const rounds of this.rounds ? [false, true] : [false]) {
       const chosen = tensors.flatMap((one, i) => (!this.rounds || isMatrix(i) === rounds ? [{ one, i }] : []));
+      if (chosen.length === 0) continue;
       const { address, values } = this.mpi.floats(chosen.reduce((length, { one }) => length + one.size, 0));
       let at = 0;
       for (const { one } of chosen) {

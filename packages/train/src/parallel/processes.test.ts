@@ -181,6 +181,35 @@ describe.skipIf(!installed)('several processes', () => {
     expectClose(name, 1e-6);
   });
 
+  it.each([
+    ['all of everything', 2, []],
+    ['the optimizer', 2, ['parallel.shard=optimizer']],
+    ['the gradients', 3, ['parallel.shard=gradients']],
+    ['sequences', 2, ['parallel.context=2']],
+  ] as const)(
+    'have nearly the losses of one where gradients travel in bfloat16 and they share %s',
+    async (name, processes, settings) => {
+      const rounds = [...settings, 'parallel.reduceType=bfloat16'];
+      const { code, stderr } = await run(processes, output(`rounded ${name}`), ...rounds).ended;
+      expect(code, stderr).toBe(0);
+      const differences = lossesOf(`rounded ${name}`).map((loss, i) => Math.abs(loss - lossesOf('alone')[i]!));
+      expect(differences).toHaveLength(12);
+      // The first step's is of weights that no gradient has changed; gradients off by one in 256 change the rest.
+      expect(differences[0]).toBeLessThan(1e-6);
+      expect(Math.max(...differences)).toBeLessThan(2e-2);
+      expect(Math.max(...differences)).toBeGreaterThan(1e-6);
+      // Stopped and gone on with: the same bits. Another form is another run.
+      const again = `rounded again ${name}`;
+      const half = await run(processes, output(again), ...rounds, 'stages.0.steps=6').ended;
+      expect(half.code, half.stderr).toBe(0);
+      const other = await run(processes, output(again), ...settings, '--resume').ended;
+      expect(other.code).not.toBe(0);
+      expect(other.stderr).toMatch(/reduceType was "bfloat16" and is "float32" now/);
+      expect(await run(processes, output(again), ...rounds, '--resume').ended).toMatchObject({ code: 0 });
+      expect(lossesOf(again)).toEqual(lossesOf(`rounded ${name}`));
+    },
+  );
+
   it('are as many as share a sequence, or it is said', async () => {
     const { code, stderr } = await run(3, output('odd'), 'parallel.context=2').ended;
     expect(code).toBe(1);

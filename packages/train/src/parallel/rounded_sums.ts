@@ -21,8 +21,8 @@ export function addRounded(lists: Uint16Array, stride: number, count: number): F
   const [one, sum] = [new Float32Array(count), new Float32Array(count)];
   const [oneBits, sumBits] = [one, sum].map(({ buffer }) => new Uint32Array(buffer)) as [Uint32Array, Uint32Array];
   for (let i = 0; i < count; i++) sumBits[i] = lists[i]! << 16;
-  for (let from = stride; from + count <= lists.length; from += stride) {
-    for (let i = 0; i < count; i++) oneBits[i] = lists[from + i]! << 16;
+  for (let list = 1; list * stride < lists.length; list++) {
+    for (let i = 0; i < count; i++) oneBits[i] = lists[list * stride + i]! << 16;
     for (let i = 0; i < count; i++) sum[i] = sum[i]! + one[i]!;
   }
   return sum;

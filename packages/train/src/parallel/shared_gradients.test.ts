@@ -24,7 +24,10 @@ const alone = {
 function setUp() {
   const model = LlamaModel.create(config, { seed: 2 });
   const isMatrix = (_: string, { rank }: { rank: number }) => rank === 2;
-  const weights = new MpiSharedWeights(alone, { begin: () => {}, end: () => {} }, model.parameters, isMatrix, { apart: false, rounds: false });
+  const weights = new MpiSharedWeights(alone, { begin: () => {}, end: () => {} }, model.parameters, isMatrix, {
+    apart: false,
+    rounds: false,
+  });
   const asked: string[] = [];
   const collective: Collective = {
     ...oneProcess,

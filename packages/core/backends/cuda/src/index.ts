@@ -16,7 +16,7 @@ export { countGpus } from './driver_library.js';
 export { ranOnCpu } from './ops/fallback.js';
 export { Gpus } from './parallel/gpus.js';
 export { Communicator, ncclId } from './parallel/nccl.js';
-export { type SharedHow, type Shard, ShardedWeights } from './parallel/sharded_weights.js';
+export { type Shard, ShardedWeights, type SharedHow } from './parallel/sharded_weights.js';
 
 let opened: CudaBackend | undefined;
 

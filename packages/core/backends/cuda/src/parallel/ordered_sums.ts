@@ -41,7 +41,8 @@ export function addInOrder(
   type: SumType = 'f32',
 ): void {
   const args = [pointer(sum), pointer(lists), i64(count), i32(number), i32(goesOn ? 1 : 0)];
-  const [kernel, each] = type === 'f32' ? (['ordered_sum', SUM_VECTOR] as const) : (['ordered_sum_bf16', VECTOR] as const);
+  const [kernel, each] =
+    type === 'f32' ? (['ordered_sum', SUM_VECTOR] as const) : (['ordered_sum_bf16', VECTOR] as const);
   const grid = [spread(Math.ceil(count / each))] as const;
   if (count > 0) backend.launch('sums.cu', kernel, { grid, block: THREADS }, args);
 }

@@ -6,7 +6,7 @@ import { registerBackend, setBackend, type Tensor, tensor, type Variable, variab
 import { HostDevice } from '../host_device.fixture.js';
 import { Gpus } from './gpus.js';
 import type { Communicator } from './nccl.js';
-import { type SharedHow, ShardedWeights } from './sharded_weights.js';
+import { ShardedWeights, type SharedHow } from './sharded_weights.js';
 
 type Type = 'f32' | 'bf16' | 'f64';
 const BYTES = { f32: 4, bf16: 2, f64: 8 };

@@ -52,7 +52,11 @@ function summed(memory: boolean, type: SumType = 'f32') {
       matrices.set(one, { shape: [SIDE, SIDE], rows: undefined, elements, bucket, offset });
   });
   const sharing = { buckets, slices: slicesOf(buckets, 0, 1), matrices };
-  const all = new GradientBuckets(new Gpus(device.backend, communicator), sharing, new Map(), 0, { apart: true, ordered: true, type });
+  const all = new GradientBuckets(new Gpus(device.backend, communicator), sharing, new Map(), 0, {
+    apart: true,
+    ordered: true,
+    type,
+  });
   const results: Float32Array[] = [];
   for (let step = 0; step < 2; step++) {
     all.beginStep();
