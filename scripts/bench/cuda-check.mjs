@@ -203,60 +203,57 @@ function drawIn64(logits, order, { temperature, topK, topP, minP, uniform }) {
 
 /** What several GPUs have sent, added on this one (sums.cu): every bit as the same additions in float32 on the host have it. */
 function sumsInOrder() {
-  const { driver } = backend;
   const sizes = [
     { count: 64, number: 1 },
-    { count: 4 * 255, number: 2 },
-    { count: 4 * 4096, number: 4 },
-    { count: 4 * 700_001, number: 8 }, // more than all threads take at once
+    { count: 8 * 127, number: 2 },
+    { count: 8 * 2048, number: 4 },
+    { count: 8 * 350_001, number: 8 }, // more than all threads take at once
   ];
-  const kinds = ['f32', 'bf16'].flatMap((type) => [false, true].map((goesOn) => ({ type, goesOn })));
-  for (const { count: atLeast, number } of sizes) {
-    for (const { type, goesOn } of kinds) {
-      const [kernel, each] = type === 'f32' ? ['ordered_sum', 4] : ['ordered_sum_bf16', 8];
-      const count = Math.ceil(atLeast / each) * each;
-      // Numbers of many sizes, so that another order gives other bits; some are subnormal, −0 or beyond what bfloat16 has.
-      const draw = (n) =>
-        Float32Array.from({ length: n }, (_, i) =>
-          i % 97 === 5
-            ? [-0, 1e-40, -3e-39, 3.4e38, -3.4e38, 2 ** -133][i % 6]
-            : (Math.random() - 0.5) * 2 ** (24 * Math.random() - 12),
+  for (const size of sizes)
+    for (const type of ['f32', 'bf16'])
+      for (const goesOn of [false, true]) {
+        const different = differingSums(type, goesOn, size);
+        if (different > 0) failed++;
+        console.log(
+          `${different > 0 ? 'FAIL' : 'ok  '} sums in order, ${type}: ${size.number} × ${size.count.toLocaleString('en')}` +
+            `${goesOn ? ', added to what was there' : ''}: ${different} differ`,
         );
-      const [before, drawn, after] = [draw(count), draw(number * count), new Float32Array(count)];
-      const halves = Uint16Array.from(
-        new Uint32Array(drawn.buffer),
-        (one) => (one + 0x7fff + ((one >>> 16) & 1)) >>> 16,
-      );
-      const isNarrow = type === 'bf16';
-      const parts = isNarrow ? new Float32Array(Uint32Array.from(halves, (one) => one << 16).buffer) : drawn;
-      const given = isNarrow ? halves : drawn;
-      const [sum, sent, wide] = [before, given, drawn].map(({ byteLength }) => driver.allocate(byteLength));
-      backend.upload(sum, before);
-      backend.upload(wide, drawn);
-      // As gradients are rounded before they travel.
-      const blocks = (n) => [Math.ceil(n / 8 / 256)];
-      const cast = [{ pointer: sent }, { pointer: wide }, { i64: number * count }];
-      if (isNarrow)
-        backend.launch('elementwise.cu', 'cast_to_bf16', { grid: blocks(number * count), block: 256 }, cast);
-      else backend.upload(sent, drawn);
-      const args = [{ pointer: sum }, { pointer: sent }, { i64: count }, { i32: number }, { i32: goesOn ? 1 : 0 }];
-      const grid = [Math.min(Math.ceil(count / each / 256), 132 * 16)];
-      backend.launch('sums.cu', kernel, { grid, block: 256 }, args);
-      driver.call('cuMemcpyDtoHAsync_v2', after, sum, after.byteLength, driver.stream);
-      driver.synchronize();
-      for (const address of [sum, sent, wide]) driver.release(address);
-      let different = 0;
-      for (let i = 0; i < count; i++) {
-        let want = goesOn ? before[i] : parts[i];
-        for (let p = goesOn ? 0 : 1; p < number; p++) want = Math.fround(want + parts[p * count + i]);
-        if (!Object.is(want, after[i])) different++;
       }
-      if (different > 0) failed++;
-      console.log(
-        `${different > 0 ? 'FAIL' : 'ok  '} sums in order, ${type}: ${number} × ${count.toLocaleString('en')}${goesOn ? ', added to what was there' : ''}: ${different} differ`,
-      );
-    }
+}
+
+/** How many of the sums of `number` lists are others than the host's. In bfloat16 they are rounded on the GPU first. */
+function differingSums(type, goesOn, { count, number }) {
+  const { driver } = backend;
+  // Of many sizes, so that another order gives other bits; some are subnormal, −0, or beyond the largest bfloat16.
+  const odd = [-0, 1e-40, -3e-39, 3.4e38, -3.4e38, 2 ** -133];
+  const draw = (n) =>
+    Float32Array.from({ length: n }, (_, i) =>
+      i % 97 === 5 ? odd[i % odd.length] : (Math.random() - 0.5) * 2 ** (24 * Math.random() - 12),
+    );
+  const [before, parts, after] = [draw(count), draw(number * count), new Float32Array(count)];
+  const [sum, sent, narrow] = [before, parts, parts].map(({ byteLength }) => driver.allocate(byteLength));
+  backend.upload(sum, before);
+  backend.upload(sent, parts);
+  const rest = [{ i64: count }, { i32: number }, { i32: goesOn ? 1 : 0 }];
+  const grid = (each) => ({ grid: [Math.min(Math.ceil(count / each / 256), 132 * 16)], block: 256 });
+  if (type === 'bf16') {
+    const cast = [{ pointer: narrow }, { pointer: sent }, { i64: number * count }];
+    const blocks = [Math.ceil((number * count) / 8 / 256)];
+    backend.launch('elementwise.cu', 'cast_to_bf16', { grid: blocks, block: 256 }, cast);
+    backend.launch('sums.cu', 'ordered_sum_bf16', grid(8), [{ pointer: sum }, { pointer: narrow }, ...rest]);
+    const bits = new Uint32Array(parts.buffer);
+    for (let i = 0; i < bits.length; i++) bits[i] = ((bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) >>> 16) << 16;
+  } else backend.launch('sums.cu', 'ordered_sum', grid(4), [{ pointer: sum }, { pointer: sent }, ...rest]);
+  driver.call('cuMemcpyDtoHAsync_v2', after, sum, after.byteLength, driver.stream);
+  driver.synchronize();
+  for (const address of [sum, sent, narrow]) driver.release(address);
+  let different = 0;
+  for (let i = 0; i < count; i++) {
+    let want = goesOn ? before[i] : parts[i];
+    for (let p = goesOn ? 0 : 1; p < number; p++) want = Math.fround(want + parts[p * count + i]);
+    if (!Object.is(want, after[i])) different++;
   }
+  return different;
 }
 
 /** 65,536 tokens of one head, some rows against float64. */

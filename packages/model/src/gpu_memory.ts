@@ -122,8 +122,9 @@ export function estimateTrainingMemory(
   const narrow = gpus > 1 && options.reduceType === 'bfloat16';
   const inLayersBehind = 2 * BFLOAT16 * GRADIENTS_BEHIND * bucket;
   const gradients = (made: number) => {
-    if (narrow && shard === 'optimizer' && !ordered && accumulates) return allGradients + allGradients / gpus;
-    if (narrow) return allGradients / gpus + Math.min(made, inLayersBehind + FLOAT32 * outside);
+    if (narrow && shard === 'optimizer' && !ordered && accumulates) return allGradients;
+    const summed = narrow && shard === 'optimizer' && !ordered ? made : allGradients;
+    if (narrow) return summed / gpus + Math.min(made, inLayersBehind + FLOAT32 * outside);
     if (shard === 'optimizer' && !ordered) return accumulates ? allGradients : made;
     return allGradients / gpus + (ordered ? 2 : 1) * behind(made);
   };

@@ -23,14 +23,17 @@ describe('a plan for GPUs', () => {
       expect(trafficBytes).toBeCloseTo((6 * parameters * (gpus - 1)) / gpus, -1);
       // Sums of every micro-batch's gradients; weights for every forward and backward.
       const batches = 256 / gpus;
-      for (const [shard, bytes] of [
-        ['gradients', 4 * batches + 2],
-        ['weights', (4 + 2 * 2) * batches],
-      ] as const)
-        expect(planGpus({ ...config, parallel: { ...config.parallel, shard } }, gpus, H100).trafficBytes).toBeCloseTo(
-          (bytes * parameters * (gpus - 1)) / gpus,
-          -1,
-        );
+      for (const [shard, reduceType, bytes] of [
+        ['gradients', 'float32', 4 * batches + 2],
+        ['weights', 'float32', (4 + 2 * 2) * batches],
+        ['optimizer', 'bfloat16', 2 + 2],
+        ['gradients', 'bfloat16', 2 * batches + 2],
+        ['weights', 'bfloat16', (2 + 2 * 2) * batches],
+      ] as const) {
+        const parallel = { ...config.parallel, shard, reduceType };
+        const { trafficBytes: sent } = planGpus({ ...config, parallel }, gpus, H100);
+        expect(sent).toBeCloseTo((bytes * parameters * (gpus - 1)) / gpus, -1);
+      }
       // Of the twelve bytes a parameter that are shared out, a GPU of twice as many has half.
       const next = plans[i + 1];
       if (next && gpus > 1) expect(memoryBytes - next.memoryBytes).toBeCloseTo((12 * parameters) / next.gpus, -1);

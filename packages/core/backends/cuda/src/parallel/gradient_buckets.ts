@@ -5,10 +5,11 @@
  * bfloat16 where nothing is added to what they wrote, else what was added up in float32 is converted before it is sent.
  */
 import { engine, keep, type Tensor } from '@tensorflow/tfjs-core';
-import { castTo, copyRows } from '../casts.js';
+import { castTo } from '../casts.js';
 import { SharedMemory } from '../shared_memory.js';
 import { BYTES, type Entry } from '../storage.js';
 import type { Gpus } from './gpus.js';
+import { copyTo, once } from './gradient_places.js';
 import { type Matrix, type Sharing, slicesOf } from './layout.js';
 import { addInOrder, OrderedSums, SHARES, type SumType, wantsRing } from './ordered_sums.js';
 import { sumPlaces, wantsEngines } from './sum_places.js';
@@ -111,6 +112,7 @@ export class GradientBuckets {
     this.all.forEach((bucket, index) => {
       this.leave(index); // which nobody may have read
       bucket.memory.free();
+      if (!this.apart) bucket.part?.free(); // a step's sums come late in it, when what the forward saved has gone
       bucket.hasAppeared = false;
       bucket.sums?.clear();
     });
@@ -193,7 +195,7 @@ export class GradientBuckets {
     const address = memory.address + matrix.offset * BYTES[type];
     let settled = gradient;
     if (backend.present(gradient).address !== address) {
-      this.copy(gradient, matrix, address, type);
+      copyTo(backend, { address, type }, gradient, matrix);
       settled = this.placed(matrix, address);
       gradient.dispose();
       bucket.entries.delete(name);
@@ -204,24 +206,6 @@ export class GradientBuckets {
       this.beginSums(CALM.test(name) ? this.complete : this.complete - 1);
     }
     return settled;
-  }
-
-  /** Brings a gradient that was made elsewhere to its place. */
-  private copy(gradient: Tensor, { shape, rows }: Matrix, address: number, type: SumType): void {
-    const { backend } = this.gpus;
-    const isOther = backend.stored(gradient).type !== type;
-    const cast = isOther ? backend.cast(gradient, type, 'float32') : gradient;
-    const columns = shape[shape.length - 1]!;
-    const { stride, width, count } = rows ?? { stride: columns, width: columns, count: 0 };
-    const entry = backend.entry(cast);
-    const own = entry.size / columns;
-    copyRows(
-      backend,
-      { address, columns: Math.max(stride, width), rows: Math.max(own, count) },
-      { address: entry.address, columns, rows: own, stride: columns },
-      type,
-    );
-    if (isOther) backend.disposeData(cast.dataId);
   }
 
   private missingOf(place: number): Set<string> | undefined {
@@ -329,13 +313,4 @@ export class GradientBuckets {
       }),
     );
   }
-}
-
-/** Does it the first time it is asked. */
-function once(run: () => void): () => void {
-  let isDone = false;
-  return () => {
-    if (!isDone) run();
-    isDone = true;
-  };
 }
