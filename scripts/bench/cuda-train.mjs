@@ -113,12 +113,6 @@ async function step() {
   return { loss, host: performance.now() - started };
 }
 
-/** Who brings or adds the gradients that a process adds up itself. */
-function sumsBy() {
-  if (process.env.STICKBREAKING_SUM_ENGINES === '1') return 'copy engines';
-  return process.env.STICKBREAKING_SUM_RING === '1' && o.reduce === 'bfloat16' ? 'ring' : 'NCCL';
-}
-
 /**
  * Time by kernel over one step, an event on either side of every launch; and the share of the time from the first launch to
  * the last in which the GPU was at work: what lies between one launch's end and the next one's start is the host being
@@ -190,6 +184,7 @@ const silentMs = size > 1 ? median(silent.flat()) : ms;
 const exposedMs = size > 1 ? median(communicating.map((times, i) => median(times) - median(silent[i]))) : 0;
 const profiledMs = kernels.reduce((sum, [, { time }]) => sum + time, 0);
 const perToken = trainingFlopsPerToken(config, length);
+const engines = process.env.STICKBREAKING_SUM_ENGINES === '1' && o.reduce === 'float32';
 const result = {
   what: 'training step through the model, the tape and the optimizer',
   command: commandGiven('cuda-train', o.out),
@@ -212,8 +207,8 @@ const result = {
   shard: o.shard,
   ...(context > 1 ? { context } : {}),
   sequenceLength: length,
-  ...(o.ordered ? { orderedSums: sumsBy() } : {}),
-  ...(o.reduce === 'float32' ? {} : { reduceType: o.reduce, sumsBy: sumsBy() }),
+  ...(o.ordered ? { orderedSums: engines ? 'copy engines' : 'NCCL' } : {}),
+  ...(o.reduce === 'float32' ? {} : { reduceType: o.reduce }),
   msPerStepWithoutCommunication: silentMs,
   exposedMs,
   turns: communicating.map((times, i) => ({ ms: times, ...(silent[i] ? { msWithoutCommunication: silent[i] } : {}) })),
@@ -230,10 +225,8 @@ const variant = [o.attention.replace('+', '-'), config.numLayers, ...(backend.bl
 // The two whose numbers of layers tell them apart need no name.
 if (!/\b(1b|350m)\b/.test(o.config)) variant.unshift(basename(o.config, '.yaml'));
 if (world) variant.push(`${size}-gpus`, ...(o.shard === 'optimizer' ? [] : [o.shard]));
-if (o.ordered) variant.push('ordered');
+if (o.ordered) variant.push(engines ? 'ordered-engines' : 'ordered');
 if (o.reduce !== 'float32') variant.push(`reduce-${o.reduce}`);
-if (o.ordered || o.reduce !== 'float32')
-  variant.push(...{ NCCL: [], 'copy engines': ['engines'], ring: ['ring'] }[sumsBy()]);
 if (o.length) variant.push(o.length);
 if (context > 1) variant.push(`context-${context}`);
 if (o.recompute !== 'none') variant.push(`recompute-${o.recompute}`);

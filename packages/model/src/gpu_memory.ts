@@ -117,16 +117,15 @@ export function estimateTrainingMemory(
   // Where GPUs share the gradients, a sum is left in parts once it is made; memory for a GPU's own is there all the time.
   const behind = (made: number) => Math.min(made, FLOAT32 * (GRADIENTS_BEHIND * bucket + outside));
   const ordered = gpus > 1 && options.orderedSums === true;
-  // In order, they are added where they arrive: of two buckets, as a bucket is on its way while the one before it is added.
-  // In bfloat16, they are added where they arrive too; who adds micro-batches up does so in float32.
   const narrow = gpus > 1 && options.reduceType === 'bfloat16';
-  const inLayersBehind = 2 * BFLOAT16 * GRADIENTS_BEHIND * bucket;
+  // Whether each micro-batch's gradients are summed for themselves.
+  const apart = shard !== 'optimizer' || ordered;
   const gradients = (made: number) => {
-    if (narrow && shard === 'optimizer' && !ordered && accumulates) return allGradients;
-    const summed = narrow && shard === 'optimizer' && !ordered ? made : allGradients;
-    if (narrow) return summed / gpus + Math.min(made, inLayersBehind + FLOAT32 * outside);
-    if (shard === 'optimizer' && !ordered) return accumulates ? allGradients : made;
-    return allGradients / gpus + (ordered ? 2 : 1) * behind(made);
+    if (!apart && (accumulates || !narrow)) return accumulates ? allGradients : made;
+    const sums = (apart ? allGradients : made) / gpus;
+    // Added where they arrive, in order or of bfloat16: of two buckets, as one is on its way while the one before it is added.
+    const inLayersBehind = 2 * BFLOAT16 * GRADIENTS_BEHIND * bucket;
+    return sums + (narrow ? Math.min(made, inLayersBehind + FLOAT32 * outside) : (ordered ? 2 : 1) * behind(made));
   };
   const peaks = [
     // At the loss, the last layers' weights alone.

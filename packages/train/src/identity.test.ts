@@ -84,7 +84,7 @@ describe('a checkpoint does not go on', () => {
 const left: [path: string, implied: unknown, other: unknown][] = [
   ['precision', 'default', 'fp8'],
   ['residualType', 'bfloat16', 'fp24'],
-  ['reduceType', 'float32', 'bfloat16'],
+  ['parallel.reduceType', 'float32', 'bfloat16'],
   ['optimizer.momentType', 'float32', 'bfloat16'],
   ['stages.0.schedule.warmupTokens', 0, 16],
   ['stages.0.schedule.warmupSteps', 0, 1],
@@ -105,8 +105,13 @@ describe.each(left)('%s left out', (path, implied, other) => {
     } as never;
     const keys = path.split('.');
     const last = keys.pop()!;
-    const section = keys.reduce((at, key) => at[key] as Record<string, unknown>, all as Record<string, unknown>);
-    if (value !== undefined) section[last] = value;
+    if (value === undefined) return all;
+    let section: Record<string, unknown> = all;
+    for (const key of keys) {
+      section[key] ??= {};
+      section = section[key] as Record<string, unknown>;
+    }
+    section[last] = value;
     return all;
   };
   const check = (saved: unknown, now: unknown) => () => checkIdentity(having(saved), having(now), first, 'here');

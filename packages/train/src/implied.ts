@@ -8,7 +8,7 @@ const IMPLIED_BY_RUN = {
   precision: 'default',
   // Versions that knew bfloat16 alone did not say so.
   residualType: 'bfloat16',
-  reduceType: 'float32',
+  'parallel.reduceType': 'float32',
   'optimizer.momentType': 'float32',
 };
 const IMPLIED_BY_STAGE = { 'schedule.warmupTokens': 0, 'schedule.warmupSteps': 0 };
@@ -18,7 +18,7 @@ export const saidModel = (config: unknown) => said(config, IMPLIED_BY_MODEL);
 
 /** A copy of an identity that says everything. */
 export function saidIdentity(identity: Json): Json {
-  const copy = said(identity, IMPLIED_BY_RUN) as Json;
+  const copy = said({ parallel: {}, ...identity }, IMPLIED_BY_RUN) as Json;
   const { model, stages } = copy;
   return {
     ...copy,

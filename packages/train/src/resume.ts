@@ -121,7 +121,8 @@ export function identify(options: TrainOptions, saved?: Record<string, unknown>)
   const arithmetic = {
     ...(precision === 'default' ? {} : { precision }),
     ...(residualType === 'bfloat16' ? {} : { residualType }),
-    ...(reduceType === 'float32' ? {} : { reduceType }),
+    // As a run file has it, which is what a message names.
+    ...(reduceType === 'float32' ? {} : { parallel: { reduceType } }),
   };
   return identityOf({ model, seed, optimizer }, placeStages(options.stages), { ...options.identity, ...arithmetic });
 }

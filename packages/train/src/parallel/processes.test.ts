@@ -203,8 +203,10 @@ describe.skipIf(!installed)('several processes', () => {
       const half = await run(processes, output(again), ...rounds, 'stages.0.steps=6').ended;
       expect(half.code, half.stderr).toBe(0);
       const other = await run(processes, output(again), ...settings, '--resume').ended;
-      expect(other.code).not.toBe(0);
-      expect(other.stderr).toMatch(/reduceType was "bfloat16" and is "float32" now/);
+      expect(other.code).toBe(4);
+      expect(other.stderr).toMatch(
+        /: parallel\.reduceType was "bfloat16" and is "float32" now; change it back, or start/,
+      );
       expect(await run(processes, output(again), ...rounds, '--resume').ended).toMatchObject({ code: 0 });
       expect(lossesOf(again)).toEqual(lossesOf(`rounded ${name}`));
     },

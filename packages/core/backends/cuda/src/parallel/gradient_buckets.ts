@@ -11,7 +11,7 @@ import { BYTES, type Entry } from '../storage.js';
 import type { Gpus } from './gpus.js';
 import { copyTo, once } from './gradient_places.js';
 import { type Matrix, type Sharing, slicesOf } from './layout.js';
-import { addInOrder, OrderedSums, SHARES, type SumType, wantsRing } from './ordered_sums.js';
+import { addInOrder, OrderedSums, SHARES, type SumType } from './ordered_sums.js';
 import { sumPlaces, wantsEngines } from './sum_places.js';
 import { type Vector, VectorSums } from './vector_sums.js';
 
@@ -86,8 +86,8 @@ export class GradientBuckets {
     [this.othersSummed, this.allSummed] = [driver.createEvent(), driver.createEvent()];
     this.vectors = new VectorSums(gpus, vectors, vectorElements, ordered);
     const isAddedHere = ordered || type === 'bf16';
-    const places = isAddedHere && wantsEngines() ? sumPlaces(gpus, sharing.buckets, type) : undefined;
-    const ring = type === 'bf16' && wantsRing();
+    // Of bfloat16 they took longer than NCCL's kernels when it was measured.
+    const places = ordered && type === 'f32' && wantsEngines() ? sumPlaces(gpus, sharing.buckets) : undefined;
     this.all = sharing.buckets.map(({ size, slots, isLayer }, index) => {
       const count = size / gpus.communicator.size;
       const part = apart || isAddedHere ? SharedMemory.lasting(driver, count * BYTES.f32) : undefined;
@@ -101,7 +101,7 @@ export class GradientBuckets {
         hasAppeared: false,
         missing: new Set(),
         part,
-        sums: part && isAddedHere ? new OrderedSums(gpus, part, count, { type, received, ring }) : undefined,
+        sums: part && isAddedHere ? new OrderedSums(gpus, part, count, { type, received }) : undefined,
         summed: driver.createEvent(),
       };
     });

@@ -20,11 +20,6 @@ export const SHARES = 8;
 /** How gradients travel, and are rounded before. */
 export type SumType = 'f32' | 'bf16';
 
-/** Whether bfloat16 is summed by NCCL's ring, which rounds at every hop: for measuring what the exchange costs beside it. */
-export function wantsRing(environment: NodeJS.ProcessEnv = process.env): boolean {
-  return environment.STICKBREAKING_SUM_RING === '1';
-}
-
 /**
  * Adds so many lists of numbers, which follow one another, one list after another, in float32.
  *
@@ -50,11 +45,9 @@ export function addInOrder(
 /** What of the sums is not as it is by default. */
 interface Ways {
   /** Default: 'f32'. */
-  type?: SumType | undefined;
+  type?: SumType;
   /** Where copy engines bring what is sent, if what is sent lies in such memory too; default: memory of the pool. */
   received?: SharedMemory | undefined;
-  /** Whether NCCL adds, and what comes is one list. */
-  ring?: boolean | undefined;
 }
 
 /** Float32 sums over processes and micro-batches, which this process has of its part of a bucket or of all of a few. */
@@ -62,7 +55,6 @@ export class OrderedSums {
   private readonly received: SharedMemory;
   private readonly engines: boolean;
   private readonly type: SumType;
-  private readonly ring: boolean;
   private readonly arrived: number;
   private isEmpty = true;
   private coming: { address: number; number: number } | undefined;
@@ -72,14 +64,12 @@ export class OrderedSums {
     private readonly gpus: Gpus,
     private readonly part: SharedMemory,
     private readonly count: number,
-    { type = 'f32', received, ring = false }: Ways = {},
+    { type = 'f32', received }: Ways = {},
   ) {
     const { driver } = gpus.backend;
     this.engines = received !== undefined;
     this.type = type;
-    this.ring = ring;
-    const lists = ring ? 1 : gpus.communicator.size;
-    this.received = received ?? SharedMemory.lasting(driver, count * lists * BYTES[type]);
+    this.received = received ?? SharedMemory.lasting(driver, count * gpus.communicator.size * BYTES[type]);
     this.arrived = driver.createEvent();
   }
 
@@ -90,14 +80,11 @@ export class OrderedSums {
 
   /** Begins to send what a micro-batch of every process gave: to each the part that is its own. */
   send(address: number): void {
-    const { gpus, count, type, ring, engines } = this;
+    const { gpus, count, type, engines } = this;
     const { address: to } = this.received; // taken before the collective is put behind what was computed so far
-    gpus.begin((communicator, stream) => {
-      if (ring) communicator.reduceScatter(address, count, type, stream, to);
-      else communicator.allToAll(address, to, count * BYTES[type], stream, engines);
-    });
+    gpus.begin((communicator, stream) => communicator.allToAll(address, to, count * BYTES[type], stream, engines));
     // Where nothing is sent, as much of this process's own is added: as many numbers, and no others than gradients.
-    this.arrive(gpus.silent ? address : to, ring ? 1 : gpus.communicator.size);
+    this.arrive(gpus.silent ? address : to, gpus.communicator.size);
   }
 
   /** The same of numbers of which every process has the sums of all, in float32. */

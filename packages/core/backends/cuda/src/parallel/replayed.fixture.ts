@@ -12,9 +12,6 @@ type Type = 'f32' | 'bf16' | 'f64';
 const BYTES = { f32: 4, bf16: 2, f64: 8 };
 
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-/** Numbers of bfloat16 as float32 has them. */
-export const widened = (halves: Uint16Array): Float32Array =>
-  new Float32Array(Uint32Array.from(halves, (one) => one << 16).buffer);
 
 /** @param sent what each call sent, by the calls' numbers and the processes; to be the same in both rounds */
 function replayed(device: HostDevice, rank: number, size: number, sent: Uint8Array[][]): Communicator {
@@ -29,17 +26,16 @@ function replayed(device: HostDevice, rank: number, size: number, sent: Uint8Arr
     }
   };
   /** Sums in the order of the processes, which a ring would not make in this one. */
-  const sum = (address: number, count: number, type: Type): Float32Array => {
+  const sum = (address: number, count: number): Float32Array => {
     const total = new Float32Array(count);
-    exchange(address, count * BYTES[type], (_, { buffer }) => {
-      const one = type === 'f32' ? new Float32Array(buffer) : widened(new Uint16Array(buffer));
-      one.forEach((x, i) => {
+    exchange(address, count * BYTES.f32, (_, { buffer }) => {
+      new Float32Array(buffer).forEach((x, i) => {
         total[i] = total[i]! + x;
       });
     });
     return total;
   };
-  const made = {
+  return {
     ...{ rank, size, check: () => {}, memory: () => undefined },
     allToAll: (address: number, to: number, bytes: number) =>
       exchange(address, bytes * size, (from, given) =>
@@ -49,17 +45,14 @@ function replayed(device: HostDevice, rank: number, size: number, sent: Uint8Arr
       exchange(part, count * BYTES[type], (from, given) =>
         device.memory(address + from * given.length, given.length).set(given),
       ),
-    allReduce: (address: number, count: number, type: Type) =>
-      device.memory(address, count * BYTES[type]).set(new Uint8Array(sum(address, count, type).buffer)),
-    reduceScatter: (address: number, count: number, type: Type, _: number, part?: number) => {
-      const own = sum(address, count * size, type).subarray(rank * count, (rank + 1) * count);
-      const to = device.memory(part ?? address + rank * count * BYTES[type], count * BYTES[type]);
-      const bits = new Uint32Array(own.buffer, own.byteOffset, count);
-      if (type === 'f32') to.set(new Uint8Array(own.buffer, own.byteOffset, own.byteLength));
-      else to.set(new Uint8Array(Uint16Array.from(bits, (one) => (one + 0x8000) >>> 16).buffer));
+    allReduce: (address: number, count: number) =>
+      device.memory(address, count * BYTES.f32).set(new Uint8Array(sum(address, count).buffer)),
+    reduceScatter: (address: number, count: number, _: 'f32', __: number, part?: number) => {
+      const bytes = count * BYTES.f32;
+      const own = new Uint8Array(sum(address, count * size).buffer, rank * bytes, bytes);
+      device.memory(part ?? address + rank * bytes, bytes).set(own);
     },
-  };
-  return made as unknown as Communicator;
+  } as unknown as Communicator;
 }
 
 let made = 0;

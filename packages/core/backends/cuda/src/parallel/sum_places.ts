@@ -7,7 +7,6 @@ import { type Place, SharedMemory } from '../shared_memory.js';
 import { BYTES } from '../storage.js';
 import type { Gpus } from './gpus.js';
 import type { Bucket } from './layout.js';
-import type { SumType } from './ordered_sums.js';
 
 /** Bytes that a place begins at a multiple of. */
 const ALIGNMENT = 4096;
@@ -26,9 +25,8 @@ export function wantsEngines(environment: NodeJS.ProcessEnv = process.env): bool
 export function sumPlaces(
   { backend: { driver }, communicator }: Gpus,
   buckets: readonly Bucket[],
-  type: SumType = 'f32',
 ): { sending: SharedMemory; received: SharedMemory }[] | undefined {
-  const bytesOf = ({ size }: Bucket) => Math.ceil((size * BYTES[type]) / ALIGNMENT) * ALIGNMENT;
+  const bytesOf = ({ size }: Bucket) => Math.ceil((size * BYTES.f32) / ALIGNMENT) * ALIGNMENT;
   const largest = Math.max(0, ...buckets.filter(({ isLayer }) => isLayer).map(bytesOf));
   const others = buckets.filter(({ isLayer }) => !isLayer).reduce((sum, one) => sum + 2 * bytesOf(one), 0);
   const whole = (SENDING + RECEIVING) * largest + others;
