@@ -86,8 +86,8 @@ export async function batchGradients(
     routings.dispose();
     return undefined;
   }
-  const shapes = [...own].map(([name, { rank }]) => decays(name, rank));
-  const sums = await collective.sumTensors([...own.values()], (i) => shapes[i]!);
+  const areMatrices = [...own].map(([name, { rank }]) => decays(name, rank));
+  const sums = await collective.sumTensors([...own.values()], (i) => areMatrices[i]!);
   const gradients = new Map([...own.keys()].map((name, i) => [name, sums[i]!]));
   const norm = globalNorm(sums);
   // Asked for before anything that `early` launches.

@@ -17,6 +17,7 @@ const CHOICES: Readonly<Record<string, Readonly<Record<string, number>>>> = {
     '1024,49152,1536,,,49152,,,,,false,true,f32,,false,false': 6,
     '16384,4096,1536,1536,4096,4096,,,,,false,false,bf16,,false,false': 5,
     '4608,1536,16384,4608,1536,1536,,,,,true,false,f32,,false,false': 5,
+    '4608,1536,16384,4608,1536,1536,,,,,true,false,bf16,,false,false': 2,
     '16384,3072,1024,1024,1024,3072,,,,,false,true,bf16,,false,false': 6,
     '16384,1024,1024,1024,1024,1024,,,,,false,true,bf16,,false,false': 2,
     '16384,5472,1024,1024,1024,5472,,,,,false,true,bf16,,false,false': 7,
