@@ -95,16 +95,19 @@ describe('length extrapolation', () => {
 
 describe('context extension', () => {
   type Losses = Record<string, Partial<Record<extension.Phase, number[]>>>;
-  const findingsFrom = (losses: Losses, times = 4) => {
+  /** @param later how much higher than the first seed's the losses of stick-breaking's second seed are, if there is one */
+  const findingsFrom = (losses: Losses, times = 4, later?: number) => {
     const extended = 'softmax+rope';
     const config = ExtensionConfigSchema.parse({
       ...{ study: 'context-extension', output: 'none', model, training, evaluation: { times } },
+      seeds: later === undefined ? [0] : [0, 1],
       extension: { factor: 2, steps: 3, batchTokens: 64 },
       arms: Object.entries(losses).map(([id, by]) => ({ ...arm(id), ...('before, scaled' in by ? { extended } : {}) })),
     });
-    const results = extension.planned(config).flatMap(({ id, arm, phase }) => {
+    const results = extension.planned(config).flatMap(({ id, arm, phase, seed }) => {
       const own = losses[arm.id]![phase];
-      return own ? [[id, evaluated(own)] as const] : [];
+      const more = seed === 1 && arm.id === 'stick-breaking' ? later! : 0;
+      return own ? [[id, evaluated(own.map((nll) => nll + more))] as const] : [];
     });
     return reportExtension(config, new Map(results)).findings;
   };
@@ -135,6 +138,12 @@ describe('context extension', () => {
   ];
   it.each(cases)('%s: %j is %s', (statement, losses, verdict) => {
     expect(verdictOn(findingsFrom(losses), statement)).toBe(verdict);
+  });
+
+  it('leaves open what the seeds disagree about', () => {
+    const both = { ...stick([3, 2.9, 2.8]), ...rope(spikes, somewhat, better) };
+    expect(verdictOn(findingsFrom(both, 4, 1), 'At the longest context')).toBe('agrees');
+    expect(verdictOn(findingsFrom(both, 4, 2), 'At the longest context')).toBe('open');
   });
 
   it('says nothing where nothing lies beyond the extended context', () => {
