@@ -27,6 +27,7 @@ const pictures = {
   'study-mqrar': ['mqrar-full', 'figure-3'],
   'study-mqrar-mixtures': ['mqrar-seeds', 'mixtures'],
   'study-extension-4096': ['context-extension-4096', 'extension-close'],
+  'study-extension-4096-position': ['context-extension-4096', 'loss-by-position'],
   'study-speed': ['speed-full', 'tokens-per-second'],
   'study-crossing': ['crossing-full', 'difference-by-tokens'],
   'study-length-skipped': ['length-full', 'skipped-by-tokens'],
