@@ -70,12 +70,15 @@ function plotOptions(
     const marked = data.filter((point, k) => k % stride === Math.floor(stride / 2) && isInside(point));
     marks.push(Plot.dot(marked, { x: 'x', y: 'y', r: 4, fill: stroke, stroke, symbol }));
   }
+  const drawn = curves.flatMap(({ points }) => points.filter(isDrawn));
   if (mark) {
-    const place = { x: 'x', text: 'label', frameAnchor: 'top', textAnchor: 'start', dx: 5, dy: 2 } as const;
+    const xs = drawn.map(({ x }) => x);
+    const fits = isRoomBehind(mark, [Math.min(...xs), Math.max(...xs)], xLog2 === true, right - left);
+    const side = fits ? ({ textAnchor: 'start', dx: 5 } as const) : ({ textAnchor: 'end', dx: -5 } as const);
+    const place = { x: 'x', text: 'label', frameAnchor: 'top', dy: 2, ...side } as const;
     const halo = { fill: 'currentColor', stroke: 'var(--paper, #ffffff)', strokeWidth: 4 };
     marks.push(Plot.text([mark], { ...place, ...halo }));
   }
-  const drawn = curves.flatMap(({ points }) => points.filter(isDrawn));
   const y: Plot.ScaleOptions = {
     label: yLog ? `${yLabel}, logarithmic` : yLabel,
     ...(yLog ? { ...logY(drawn, (bottom - top) / 24), tickFormat: shortCount } : {}),
@@ -100,6 +103,18 @@ function plotOptions(
     y,
     marks,
   };
+}
+
+/** Whether the word beside a rule ends before the axis does, which spans so many pixels; else it stands before the rule. */
+function isRoomBehind(
+  { x, label }: { x: number; label: string },
+  [low, high]: readonly [number, number],
+  isLog: boolean,
+  pixels: number,
+): boolean {
+  const place = (value: number) => (isLog ? Math.log2(value) : value);
+  const room = ((place(high) - place(x)) / (place(high) - place(low))) * pixels;
+  return !(room < 8 * label.length);
 }
 
 /** Powers of two, with ticks at both ends. */
