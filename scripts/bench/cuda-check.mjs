@@ -1,6 +1,6 @@
 // The conformance suite on the GPU, with bfloat16's tolerances and fresh random inputs; the fused kernels twice, which must
 // give the same bits; looked-up weights rounded; tokens drawn on the GPU against those of float64 on the host; sums in order to the last bit;
-// small models beside the CPU; and one head of 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster:
+// grouped matmuls by lasting blocks and by blocks of few tiles; small models beside the CPU; and one head of 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster:
 // `bin/cuda-check [parts of cases' names, separated by |] [--once] [--share 1/4]`, the first of four that are checked side by side.
 // STICKBREAKING_SEED repeats a run's inputs.
 import { parseArgs } from 'node:util';
@@ -9,6 +9,7 @@ import { embedding, residual, sampleTokens, selectBackend, stickBreakingAttentio
 import { bfloat16Tolerances, conformanceCases, roundToBfloat16, runConformance } from '@stickbreaking/core/conformance';
 import { ranOnCpu } from '@stickbreaking/core/cuda';
 import * as tf from '@tensorflow/tfjs-core';
+import { expertsInBlocks } from './check/experts_in_blocks.mjs';
 import { checkModel, models } from './check/models.mjs';
 import { openGpu } from './gpu.mjs';
 
@@ -28,6 +29,7 @@ const others = [
   { name: 'embedding', run: roundedEmbeddings },
   { name: 'sampling', run: sampling },
   { name: 'sums in order', run: sumsInOrder },
+  { name: 'experts in blocks', run: experts },
   { name: 'axes and rows that tfjs refuses', run: beyondTfjs },
   ...models.map((one) => ({ name: `model: ${one.name}`, run: () => model(one) })),
   { name: '65,536 tokens of one head', run: longContext },
@@ -84,6 +86,15 @@ async function model(one) {
   await selectBackend('cuda');
   if (!good) failed++;
   console.log(`${good ? 'ok  ' : 'FAIL'} ${line}`);
+}
+
+function experts() {
+  for (const { tiles, different, of } of expertsInBlocks(backend)) {
+    if (different > 0) failed++;
+    console.log(
+      `${different > 0 ? 'FAIL' : 'ok  '} experts in blocks of ${tiles} tiles: ${different} of ${of} results differ from those of lasting blocks`,
+    );
+  }
 }
 
 /** What tfjs's CPU backend refuses, and the suite cannot have: axes of running sums from behind, and rows that do not exist. */

@@ -63,7 +63,7 @@ const [sequences, length, microBatches, steps] = [
   Number(o.steps),
 ];
 const groups = size / context;
-const WARM_UP = 12;
+const WARM_UP = Math.max(2, Math.ceil(12 / microBatches));
 const tokens = sequences * length * microBatches * groups;
 
 const random = seededRandom(1, 'bench'); // every GPU's process draws the same
@@ -143,7 +143,7 @@ function enqueue() {
   return time;
 }
 
-// JavaScript is compiled as it is seen to be run often: the first steps take the host three times as long as later ones.
+// JavaScript is compiled as it is seen to be run often: the first passes take the host three times as long as later ones.
 const losses = [];
 for (let i = 0; i < WARM_UP; i++) {
   const { loss } = await step();

@@ -79,7 +79,7 @@ __device__ __forceinline__ void store_wait_read() {
 __device__ __forceinline__ void store_wait() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 
 // ---- the cluster --------------------------------------------------------------------------------------------------
-// All threads of all blocks of the cluster; what they wrote need not be seen.
+// All threads of all blocks of the cluster; what they wrote need not be seen, nor have come.
 __device__ __forceinline__ void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait;" ::: "memory");
 }
@@ -112,6 +112,12 @@ struct Ring {
   __device__ __forceinline__ unsigned acquire(int step) const {
     if (step >= STAGES) barrier_wait(empty + step % STAGES * 8, (step / STAGES - 1) & 1);
     return full + step % STAGES * 8;
+  }
+  // Producer, behind its last step: waits until every stage has been given back, and so until every arrival has come that is owed to
+  // this block. One that reaches a block which has left is an error of the launch (719).
+  __device__ __forceinline__ void drain(int steps) const {
+#pragma unroll 1
+    for (int i = 0; i < STAGES; i++) acquire(steps + i);
   }
   __device__ __forceinline__ void wait(int step) const { barrier_wait(full + step % STAGES * 8, (step / STAGES) & 1); }
   // Consumer, once a warp: all producers that write here may do so again.
@@ -157,6 +163,7 @@ __device__ void produce(const Grouped& p, const TensorMap& mapA, const TensorMap
       copy_right<KIND>(p, mapB, barrier, ring.b(step), tile, at);
     }
   }
+  ring.drain(step);
 }
 
 // ---- producer, where the left operand is gathered ----------------------------------------------------------------
@@ -200,6 +207,7 @@ __device__ void produce_gathered(const Grouped& p, const TensorMap& mapB, const 
         arrive_when_copied(barrier);
       }
   }
+  ring.drain(step);
 }
 
 // ---- results on their way ----------------------------------------------------------------------------------------
@@ -396,6 +404,8 @@ __device__ void grouped(const Grouped& p, const TensorMap& mapA, const TensorMap
     registers_take<CONSUMER_REGISTERS>();
     consume<KIND, Epilogue>(p, first, second, ring, tiles, wg, threadIdx.x % 128);
   }
-  // Others write to this block's memory.
+  // This barrier knows of threads, not of what they have sent: an arrival may still be on its way when it is passed. But both blocks'
+  // producers come here with all that is owed to their block, arrivals and tiles alike, since a stage is given back by those who have
+  // seen its tiles. So when the first block leaves, nothing is on its way to it or from it.
   cluster_barrier();
 }

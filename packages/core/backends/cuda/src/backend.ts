@@ -41,6 +41,8 @@ export class CudaBackend extends KernelBackend {
   readonly hopper: boolean;
   /** Whether stick-breaking attention skips tiles of keys for which every row's stick is exhausted. */
   blockSkipping = process.env.STICKBREAKING_BLOCK_SKIPPING !== '0';
+  /** Tiles of a grouped matmul that a block makes at most; without, blocks last and share them (ops/grouped.ts). `Gpus` sets it. */
+  groupedTiles: number | undefined;
   readonly graphs: Graphs;
   /** What stays on the GPU from one step of generation to the next. */
   readonly residents: Residents;

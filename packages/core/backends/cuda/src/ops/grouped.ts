@@ -23,6 +23,13 @@ interface Blocking {
   cluster: number;
 }
 
+/**
+ * Tiles of a block while several GPUs' collectives go on. NCCL holds some multiprocessors then: of lasting blocks, which have an even
+ * share of the tiles, those that belong there would begin when all others have ended. The hardware gives a block of few tiles the next
+ * multiprocessor that is free, and NCCL's own blocks find one before a whole matmul has ended.
+ */
+export const TILES_BESIDE_COLLECTIVES = 2;
+
 /** A block's two operands of `stages` steps, `squares` of 64 × 64 results, and up to 1,024 bytes to begin at a multiple. */
 function sharedBytes(rows: number, columns: number, stages: number, squares: number, perStage: number): number {
   return 1024 + stages * ((rows + columns) * STEP * 2 + perStage) + squares * 64 * 64 * 2;
@@ -106,16 +113,30 @@ export function grouped(
   });
   const maps = hopper ? mapsOf(driver, name, [a, b], addresses.open ?? 0, { rows, columns }) : [];
   if (hopper) maps.push(...resultMaps(driver, name, addresses, { rows, height, columns, experts }, maps[0]!));
-  const clusters = Math.floor((driver.multiprocessors * blocking.blocks) / blocking.cluster);
   driver.launch(
     backend.function(GROUPED_FILE, name, groupedMacros(hopper)),
     {
-      grid: [Math.min(across * down, clusters) * blocking.cluster],
+      grid: [blocksFor(across * down, blocking, driver.multiprocessors, backend.groupedTiles)],
       block: blocking.threads,
       shared: blocking.bytes,
     },
     [parameters, ...maps],
   );
+}
+
+/**
+ * Blocks for so many tiles of the result. They find their tiles by how many blocks there are, one tile in as many being a cluster's.
+ *
+ * @param most tiles of a block; without, there are as many blocks as the GPU has room for at once
+ */
+export function blocksFor(
+  tiles: number,
+  { blocks, cluster }: Pick<Blocking, 'blocks' | 'cluster'>,
+  multiprocessors: number,
+  most?: number,
+): number {
+  const atOnce = Math.floor((multiprocessors * blocks) / cluster);
+  return Math.min(tiles, most === undefined ? atOnce : Math.max(atOnce, Math.ceil(tiles / most))) * cluster;
 }
 
 /** What the copy engine is told of the operands and of gate and up: boxes as grouped_hopper.cuh asks for them. */

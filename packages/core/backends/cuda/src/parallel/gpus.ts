@@ -2,6 +2,7 @@
 import type { AttentionRing } from '@stickbreaking/core';
 import { engine, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import type { CudaBackend } from '../backend.js';
+import { TILES_BESIDE_COLLECTIVES } from '../ops/grouped.js';
 import { BYTES, elementsOf } from '../storage.js';
 import type { Communicator } from './nccl.js';
 
@@ -22,6 +23,7 @@ export class Gpus {
     readonly communicator: Communicator,
   ) {
     this.stream = backend.driver.createUrgentStream();
+    backend.groupedTiles = communicator.size > 1 ? TILES_BESIDE_COLLECTIVES : undefined;
     [this.computed, this.communicated] = [backend.driver.createEvent(), backend.driver.createEvent()];
   }
 
@@ -159,5 +161,6 @@ export class Gpus {
   close(): void {
     this.backend.driver.synchronize();
     for (const one of [...this.parts, this.communicator]) one.close();
+    this.backend.groupedTiles = undefined;
   }
 }
