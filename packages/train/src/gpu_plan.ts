@@ -17,6 +17,8 @@ export interface GpuPlan {
   gpus: number;
   /** of one GPU, at the peak of a step */
   memoryBytes: number;
+  /** of one GPU, that no tensor has: see `besides` */
+  besidesBytes: number;
   /** of one GPU */
   capacityBytes: number;
   /** that each GPU sends in an optimizer step */
@@ -29,8 +31,12 @@ export interface GpuPlan {
   instead: string[] | null;
 }
 
-/** The driver's context and what its memory pool leaves unused. */
-const RESERVED = 1.5 * 2 ** 30;
+/** The driver's context and what its memory pool leaves unused, on a GPU of its own. */
+const BESIDES_ONE = 1.5 * 2 ** 30;
+/** The context and NCCL's buffers, where there are several: 1.6 GiB of H100s. */
+const BESIDES_SEVERAL = 2 * 2 ** 30;
+/** What the pool has there of its largest need and cannot give to another tensor: up to 4.8 % of H100s, of mixtures. */
+const GAPS = 0.05;
 const H100_FLOPS = 989e12;
 /** Bytes a second that a GPU reads and writes, and that it sends to others on its host. */
 const MEMORY_RATE = 2.5e12;
@@ -49,39 +55,55 @@ interface Size {
 
 export function planGpus(config: RunConfig, gpus: number, capacity: number): GpuPlan {
   const size = largest(config);
-  const fits = (bytes: number) => bytes + RESERVED <= capacity;
   const memoryBytes = memoryOf(config, size, gpus);
   const tokensPerSecond = size.batchTokens / secondsOf(config, size, gpus);
   return {
     gpus,
     memoryBytes,
+    besidesBytes: Math.round(besides(memoryBytes, gpus)),
     capacityBytes: capacity,
     trafficBytes: Math.round(trafficOf(config, size, gpus)),
     tokensPerSecond: Math.round(tokensPerSecond),
     utilisation: (tokensPerSecond * trainingFlopsPerToken(config.model, size.contextLength)) / (gpus * H100_FLOPS),
-    instead: fits(memoryBytes) ? null : (cheapest(config, gpus, fits) ?? null),
+    instead: fits(memoryBytes, gpus, capacity) ? null : (cheapest(config, gpus, capacity) ?? null),
   };
+}
+
+/** Bytes of a GPU that the driver, NCCL and gaps between tensors take beside the tensors' own. */
+function besides(bytes: number, gpus: number): number {
+  return gpus > 1 ? BESIDES_SEVERAL + GAPS * bytes : BESIDES_ONE;
+}
+
+function fits(bytes: number, gpus: number, capacity: number): boolean {
+  return bytes + besides(bytes, gpus) <= capacity;
 }
 
 /** The end of a message about too little memory: the cheapest settings that fit, of those that are not set already. */
 export function adviceToFit(config: RunConfig, gpus: number, capacity: number): string {
   // What was asked for did not fit, whatever the estimate says: only less is worth a try.
   const before = memoryOf(config, largest(config), gpus);
-  const fits = (bytes: number) => bytes + RESERVED <= capacity && bytes < before;
-  const instead = cheapest(config, gpus, fits);
+  const instead = cheapest(config, gpus, capacity, before);
   if (instead) return `by the estimate it fits with ${instead.join(' ')}`;
-  const more = [2, 4, 8, 16, 32, 64].find((count) => count > gpus && cheapest(config, count, fits));
+  const more = [2, 4, 8, 16, 32, 64].find((count) => count > gpus && cheapest(config, count, capacity, before));
   return more
-    ? `by the estimate it fits with --gpus ${[more, ...(cheapest(config, more, fits) ?? [])].join(' ')}`
+    ? `by the estimate it fits with --gpus ${[more, ...(cheapest(config, more, capacity, before) ?? [])].join(' ')}`
     : 'by the estimate no setting makes it fit: take a smaller model, or a shorter context';
 }
 
 /** One line where the GPUs do not have the memory that the run needs. */
-export function gpuMemoryFault(config: RunConfig, { gpus, memoryBytes, capacityBytes }: GpuPlan): string | undefined {
-  if (memoryBytes + RESERVED <= capacityBytes) return undefined;
+export function gpuMemoryFault(
+  config: RunConfig,
+  { gpus, memoryBytes, besidesBytes, capacityBytes }: GpuPlan,
+): string | undefined {
+  if (fits(memoryBytes, gpus, capacityBytes)) return undefined;
   const each = gpus > 1 ? 'each GPU' : 'the GPU';
+  // Without it the line would contradict itself.
+  const more =
+    memoryBytes > capacityBytes
+      ? ''
+      : `, beside ${formatBytes(besidesBytes)} for the driver${gpus > 1 ? ', NCCL' : ''} and gaps between tensors`;
   return (
-    `The run takes about ${formatBytes(memoryBytes)} of ${each}, which has ${formatBytes(capacityBytes)}; ` +
+    `The run takes about ${formatBytes(memoryBytes)} of ${each}, which has ${formatBytes(capacityBytes)}${more}; ` +
     `${adviceToFit(config, gpus, capacityBytes)}.`
   );
 }
@@ -156,8 +178,8 @@ function secondsOf(config: RunConfig, size: Size, gpus: number): number {
   return roundsOf(config, size, gpus) * microBatch + (28 * parameters) / gpus / MEMORY_RATE + shared;
 }
 
-/** The fastest settings whose memory fits, as overrides of those that are not set already. */
-function cheapest(config: RunConfig, gpus: number, fits: (bytes: number) => boolean): string[] | undefined {
+/** The fastest settings whose memory fits, and is less than `below`, as overrides of those that are not set already. */
+function cheapest(config: RunConfig, gpus: number, capacity: number, below = Infinity): string[] | undefined {
   const now = largest(config);
   const micro: number[] = [];
   const { batchTokens, contextLength } = now;
@@ -171,8 +193,9 @@ function cheapest(config: RunConfig, gpus: number, fits: (bytes: number) => bool
     ),
   );
   const best = candidates
-    .filter((size) => fits(memoryOf(config, size, gpus)))
-    .map((size) => ({ size, seconds: secondsOf(config, size, gpus) }))
+    .map((size) => ({ size, bytes: memoryOf(config, size, gpus) }))
+    .filter(({ bytes }) => bytes < below && fits(bytes, gpus, capacity))
+    .map(({ size }) => ({ size, seconds: secondsOf(config, size, gpus) }))
     .reduce<{ size: Size; seconds: number } | undefined>((a, b) => (a && a.seconds <= b.seconds ? a : b), undefined);
   if (!best) return undefined;
   const { microBatchTokens, recompute, shard } = best.size;

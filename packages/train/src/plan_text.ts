@@ -28,7 +28,7 @@ export function formatPlan(plan: Plan): string {
     ...(plan.seconds === null
       ? []
       : [`time         about ${formatDuration(plan.seconds)}${gpu ? '' : ', as measured here'}`]),
-    `memory       about ${formatBytes(memoryBytes)}${gpu ? ` of each GPU's ${formatBytes(gpu.capacityBytes)}` : ''}`,
+    `memory       about ${formatBytes(memoryBytes)}${gpu ? gpuMemory(gpu) : ''}`,
     ...(gpu ? gpuLines(gpu) : []),
     `disk         about ${formatBytes(diskBytes)} for checkpoints and tokens${free}`,
     ...(resumesFrom ? [`goes on from ${resumesFrom}${unverified}`] : []),
@@ -43,6 +43,11 @@ export function formatPlan(plan: Plan): string {
     ...missing.map((line) => `  ${line}`),
   ];
   return `${lines.join('\n')}\n`;
+}
+
+function gpuMemory({ gpus, besidesBytes, capacityBytes }: GpuPlan): string {
+  const takers = gpus > 1 ? 'the driver, NCCL and gaps' : 'the driver and gaps';
+  return ` of each GPU's ${formatBytes(capacityBytes)}, beside ${formatBytes(besidesBytes)} for ${takers}`;
 }
 
 function gpuLines({ gpus, trafficBytes, tokensPerSecond, utilisation }: GpuPlan): string[] {

@@ -17,6 +17,7 @@ export { ranOnCpu } from './ops/fallback.js';
 export { Gpus } from './parallel/gpus.js';
 export { Communicator, ncclId } from './parallel/nccl.js';
 export { type Shard, ShardedWeights, type SharedHow } from './parallel/sharded_weights.js';
+export { wantsEngines } from './parallel/sum_places.js';
 
 let opened: CudaBackend | undefined;
 

@@ -27,6 +27,26 @@ export class Gpus {
     [this.computed, this.communicated] = [backend.driver.createEvent(), backend.driver.createEvent()];
   }
 
+  /**
+   * Has NCCL take its buffers: it would at the first collective of a kind, which comes in the middle of a backward. By then the pool
+   * may have all memory, and gives back what it has to spare to its own tensors alone. All processes must call it.
+   *
+   * @param exchanges whether parts of gradients will be given to one another too, by multiprocessors
+   */
+  connect(exchanges: boolean): void {
+    const { driver } = this.backend;
+    const { size } = this.communicator;
+    const address = driver.allocate(2 * size * BYTES.f32);
+    driver.call('cuMemsetD8Async', address, 0, 2 * size * BYTES.f32, driver.stream);
+    this.begin((communicator, stream) => {
+      communicator.reduceScatter(address, 1, 'f32', stream);
+      communicator.allGather(address, 1, 'f32', stream);
+      if (exchanges) communicator.allToAll(address, address + size * BYTES.f32, BYTES.f32, stream);
+    });
+    this.await();
+    driver.release(address);
+  }
+
   /** Puts collectives on their stream, behind all that has been computed so far. */
   begin(calls: (communicator: Communicator, stream: number) => void): void {
     this.afterComputed();

@@ -3,8 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { OutOfMemoryError } from '@stickbreaking/base';
 import { expect, it } from 'vitest';
-import { configBytes } from './nccl.js';
+import { configBytes, failure } from './nccl.js';
 
 /** The fields of ncclConfig_t in their order; 2.18 ends with splitShare. */
 const FIELDS = [
@@ -49,4 +50,19 @@ it('is configured as 2.18 takes it, and where copy engines can gather, to leave 
     ...{ ...always, size: 80, version: 22_800 },
     ...{ commName: 0, CTAPolicy: 2 },
   });
+});
+
+it('says that memory is out as it is said elsewhere, so that a run is told what would fit, and all else by NCCL’s words', () => {
+  const more = "unhandled cuda error (run with NCCL_DEBUG=INFO for details) (Cuda failure 2 'out of memory')";
+  const told = (name: string, status: number, last?: string) =>
+    failure(name, status, 'unhandled cuda error', last, [0, 3 * 2 ** 20]);
+  const [buffers, asked] = [told('ncclReduceScatter', 1, more), told('ncclMemAlloc', 1)];
+  for (const one of [buffers, asked]) expect(one).toBeInstanceOf(OutOfMemoryError);
+  expect(buffers.message).toBe("out of GPU memory: none was left for NCCL's own buffers, in ncclReduceScatter");
+  expect(asked.message).toBe('out of GPU memory: 3 MiB asked of NCCL');
+  const other = told('ncclAllGather', 2, 'no such device');
+  expect(other).not.toBeInstanceOf(OutOfMemoryError);
+  expect(other.message).toBe(
+    'ncclAllGather failed: unhandled cuda error (no such device); set NCCL_DEBUG=WARN for more',
+  );
 });

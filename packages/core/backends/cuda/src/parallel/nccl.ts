@@ -69,17 +69,32 @@ function open(): Library {
   const call = (name: string, ...args: unknown[]) => {
     const status = f[name]!(...args);
     if (status === SUCCESS || status === IN_PROGRESS) return;
-    if (status === CUDA_ERROR && name === 'ncclMemAlloc')
-      throw new OutOfMemoryError(`out of GPU memory: ${Math.ceil(Number(args[1]) / 2 ** 20)} MiB asked of NCCL`);
-    const more = lastError(0)?.trim().split('\n').at(-1);
-    throw new CudaError(
-      `${name} failed: ${errorString(status)}${more ? ` (${more})` : ''}; set NCCL_DEBUG=WARN for more`,
-    );
+    throw failure(name, status, errorString(status), lastError(0)?.trim().split('\n').at(-1), args);
   };
   const found = `${Math.floor(version[0]! / 10_000)}.${Math.floor(version[0]! / 100) % 100}.${version[0]! % 100}`;
   if (version[0]! < LEAST) throw new CudaError(`NCCL ${found} found (${path}), 2.18 or newer needed`);
   opened = { version: version[0]!, call };
   return opened;
+}
+
+/**
+ * What a call that failed is told as.
+ *
+ * @param status a ncclResult_t, in words `said`
+ * @param more the last line of ncclGetLastError
+ */
+export function failure(
+  name: string,
+  status: number,
+  said: string,
+  more: string | undefined,
+  args: readonly unknown[],
+): Error {
+  const asked = name === 'ncclMemAlloc' ? `${Math.ceil(Number(args[1]) / 2 ** 20)} MiB asked of NCCL` : undefined;
+  if (status === CUDA_ERROR && asked) return new OutOfMemoryError(`out of GPU memory: ${asked}`);
+  if (status === CUDA_ERROR && more?.includes('out of memory'))
+    return new OutOfMemoryError(`out of GPU memory: none was left for NCCL's own buffers, in ${name}`);
+  return new CudaError(`${name} failed: ${said}${more ? ` (${more})` : ''}; set NCCL_DEBUG=WARN for more`);
 }
 
 /** What rank 0 makes and all others need to find it, as text. */
