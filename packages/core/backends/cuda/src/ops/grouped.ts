@@ -26,7 +26,8 @@ interface Blocking {
 /**
  * Tiles of a block while several GPUs' collectives go on. NCCL holds some multiprocessors then: of lasting blocks, which have an even
  * share of the tiles, those that belong there would begin when all others have ended. The hardware gives a block of few tiles the next
- * multiprocessor that is free, and NCCL's own blocks find one before a whole matmul has ended.
+ * multiprocessor that is free, and NCCL's own blocks find one before a whole matmul has ended. Most of what that gains are the gradients
+ * of the weights, whose tiles are as long as an expert has tokens.
  */
 export const TILES_BESIDE_COLLECTIVES = 2;
 
