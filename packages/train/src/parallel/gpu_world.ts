@@ -98,7 +98,8 @@ export async function joinByNccl(
   const id = (await watchdog.ready) as string;
   const isOneHost = place.localSize === size;
   const gpus = new cuda.Gpus(opened, cuda.Communicator.join(rank, size, id, isOneHost));
-  gpus.connect(orderedSums && !cuda.wantsEngines());
+  const narrow = reduceType === 'bfloat16';
+  gpus.connect(narrow || (orderedSums && !cuda.wantsEngines()));
   return {
     place,
     gpus,
