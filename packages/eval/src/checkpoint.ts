@@ -11,10 +11,10 @@ import {
   fetchCheckpoint,
   LlamaModel,
   loadConfig,
+  loadVerified,
   readingCheckpoint,
   resolveCheckpoint,
-  verifyChecksums,
-  whileVerifying,
+  type SummedFiles,
   withCheckpointInstead,
 } from '@stickbreaking/model';
 
@@ -56,25 +56,22 @@ export async function openCheckpoint(
   { tokenizer: tokenizerPath, specialTokens = {}, verify }: OpenCheckpointOptions = {},
 ): Promise<OpenedCheckpoint> {
   const directory = resolveCheckpoint(await fetchCheckpoint(path));
-  const isVerified = verify ?? true;
-  const verified = isVerified ? verifyChecksums(directory, { modelOnly: true, onNotice: tellOnce }) : undefined;
-  const use = async () => {
-    const opened = open(directory, tokenizerPath, specialTokens);
-    await checkFinite(opened.model, directory);
-    return opened;
+  const verifying = (verify ?? true) ? { modelOnly: true, onNotice: tellOnce } : undefined;
+  const load = async (summed: SummedFiles | undefined) => {
+    const tokenizer = openOwn(directory, tokenizerPath, specialTokens);
+    const model = await LlamaModel.loadAsync(directory, { summed });
+    await checkFinite(model, directory);
+    return { directory, tokenizer, model };
   };
   try {
-    return await whileVerifying(verified, use);
+    return await loadVerified(directory, verifying, load);
   } catch (error) {
     throw await withCheckpointInstead(error, { canSkipVerifying: verify === true });
   }
 }
 
-function open(
-  directory: string,
-  tokenizerPath: string | undefined,
-  specialTokens: SpecialTokenOptions,
-): OpenedCheckpoint {
+/** The tokenizer that a checkpoint's model is used with. */
+function openOwn(directory: string, tokenizerPath: string | undefined, specialTokens: SpecialTokenOptions): Tokenizer {
   const { vocabSize } = loadConfig(directory); // first: where there is no model, no tokenizer helps
   const file = tokenizerPath ?? join(directory, 'tokenizer.json');
   if (tokenizerPath === undefined && !existsSync(file)) {
@@ -90,8 +87,7 @@ function open(
   // A run saves a tokenizer with all that it takes to open it; of another's, a token may have to be named.
   const isSaved = tokenizerPath === undefined && existsSync(join(directory, CHECKSUMS_FILE));
   const isNamed = Object.values(specialTokens).some((token) => token !== undefined);
-  const tokenizer = isSaved && !isNamed ? readingCheckpoint(directory, ofModel) : ofModel();
-  return { directory, tokenizer, model: LlamaModel.load(directory) };
+  return isSaved && !isNamed ? readingCheckpoint(directory, ofModel) : ofModel();
 }
 
 /** Of what all that a model says hangs on: its configuration, its weights, its tokenizer. */

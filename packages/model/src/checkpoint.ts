@@ -7,12 +7,14 @@ import type { Variable } from '@tensorflow/tfjs-core';
 import { CHECKSUMS_FILE, type FileChecksum } from './checksums.js';
 import type { LlamaConfig } from './config.js';
 import { checkFiniteNumbers } from './finite.js';
-import type { SaveAsyncOptions, SaveOptions } from './host.js';
+import type { LoadAsyncOptions, SaveAsyncOptions, SaveOptions } from './host.js';
 import { toHuggingFace } from './huggingface_config.js';
 import { loadConfig } from './load_config.js';
 import { readModelingFile } from './modeling_file.js';
 import { MODELING_FILE } from './modeling_names.js';
-import { readingCheckpoint } from './refused_checkpoint.js';
+import { parameterShapes } from './parameters.js';
+import type { ReadEachOptions } from './read_tensors.js';
+import { readingCheckpoint, readingCheckpointAsync } from './refused_checkpoint.js';
 import {
   readSafetensors,
   type SafetensorsFile,
@@ -22,6 +24,7 @@ import {
 } from './safetensors.js';
 import { STEP, stepNames } from './step_name.js';
 import { modelTensors, type StoredTensor } from './stored_tensors.js';
+import { newSum } from './sum.js';
 
 /** The file of a checkpoint that holds the weights. */
 export const MODEL_FILE = 'model.safetensors';
@@ -174,22 +177,85 @@ export function checkModelFiles(directory: string, { finite = false } = {}): voi
   });
 }
 
-function withTensors<T>(directory: string, use: (config: LlamaConfig, own: ReadonlyMap<string, StoredTensor>) => T): T {
-  return readingCheckpoint(directory, () => {
-    const config = loadConfig(directory);
-    const files: { path: string; file: SafetensorsFile }[] = [];
+/**
+ * The same, while the system's threads read: each tensor is handed over as it comes, in the order of the files.
+ *
+ * @returns the configuration
+ */
+export async function loadCheckpointAsync(
+  directory: string,
+  take: (name: string, values: Float32Array, shape: readonly number[]) => void,
+  { summed }: LoadAsyncOptions = {},
+): Promise<LlamaConfig> {
+  return await readingCheckpointAsync(directory, async () => {
+    const { config, files, own } = openTensors(directory);
     try {
-      for (const path of weightFiles(directory)) files.push({ path, file: readSafetensors(path) });
-      const tensors = new Map<string, StoredTensor>();
       for (const { path, file } of files) {
-        for (const name of file.names)
-          tensors.set(name, { path, shape: file.shape(name), read: () => file.read(name) });
+        const taken = takenFrom(path, config, own);
+        const handOver = (stored: string, values: Float32Array) => {
+          for (const [name, { shape, part }] of taken.get(stored)!)
+            take(name, part ? values.slice(...part) : values, shape);
+        };
+        await readSummed(path, file, handOver, { only: (stored) => taken.has(stored), summed });
       }
-      return use(config, modelTensors(tensors, config, directory));
+      return config;
     } finally {
       for (const { file } of files) file.close();
     }
   });
+}
+
+/** Of a file, by the names of its tensors: the parameters that are in them. */
+function takenFrom(path: string, config: LlamaConfig, own: ReadonlyMap<string, StoredTensor>) {
+  const taken = new Map<string, [name: string, tensor: StoredTensor][]>();
+  for (const name of parameterShapes(config).keys()) {
+    const tensor = own.get(name)!;
+    if (tensor.path !== path) continue;
+    const others = taken.get(tensor.stored);
+    if (others) others.push([name, tensor]);
+    else taken.set(tensor.stored, [[name, tensor]]);
+  }
+  return taken;
+}
+
+/** Reads tensors of a file, as `readEach` does, and notes the file's sum. */
+export async function readSummed(
+  path: string,
+  file: SafetensorsFile,
+  take: (name: string, values: Float32Array) => void,
+  { only, summed }: Pick<ReadEachOptions, 'only'> & LoadAsyncOptions = {},
+): Promise<void> {
+  const sum = summed && newSum(summed.algorithm);
+  await file.readEach(take, { ...(only ? { only } : {}), sum });
+  if (sum) summed.sums.set(basename(path), sum.end());
+}
+
+function withTensors<T>(directory: string, use: (config: LlamaConfig, own: ReadonlyMap<string, StoredTensor>) => T): T {
+  return readingCheckpoint(directory, () => {
+    const { config, files, own } = openTensors(directory);
+    try {
+      return use(config, own);
+    } finally {
+      for (const { file } of files) file.close();
+    }
+  });
+}
+
+function openTensors(directory: string) {
+  const config = loadConfig(directory);
+  const files: { path: string; file: SafetensorsFile }[] = [];
+  try {
+    for (const path of weightFiles(directory)) files.push({ path, file: readSafetensors(path) });
+    const tensors = new Map<string, StoredTensor>();
+    for (const { path, file } of files) {
+      for (const stored of file.names)
+        tensors.set(stored, { path, stored, shape: file.shape(stored), read: () => file.read(stored) });
+    }
+    return { config, files, own: modelTensors(tensors, config, directory) };
+  } catch (error) {
+    for (const { file } of files) file.close();
+    throw error;
+  }
 }
 
 function weightFiles(directory: string): string[] {

@@ -3,7 +3,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { actionOf, EXIT, explainSystemError, UserError } from '@stickbreaking/base';
 import { checkModelFiles } from './checkpoint.js';
-import { OPTIMIZER_FILE, verifyChecksums } from './checksums.js';
+import { OPTIMIZER_FILE, type SummedFiles, summedFiles, type VerifyOptions, verifyChecksums } from './checksums.js';
 import { RefusedCheckpoint, readingCheckpoint } from './refused_checkpoint.js';
 import { STEP, stepIn, stepNames } from './step_name.js';
 
@@ -50,12 +50,16 @@ async function sayInstead({ directory }: RefusedCheckpoint, options: InsteadOpti
 }
 
 /**
- * Uses a checkpoint while its files are verified: damage says more than what stumbled over it.
+ * Uses a checkpoint while its files are verified, or before they are: damage says more than what stumbled over it.
  *
+ * @param verified what verifies them, or a function that begins it once they were used, or could not be
  * @throws what verifying threw, which says whether the checkpoint could be used but for that; otherwise what using it threw
  */
-export async function whileVerifying<T>(verified: Promise<unknown> | undefined, use: () => T | Promise<T>): Promise<T> {
-  verified?.catch(() => {}); // awaited below
+export async function whileVerifying<T>(
+  verified: Promise<unknown> | (() => Promise<unknown>) | undefined,
+  use: () => T | Promise<T>,
+): Promise<T> {
+  if (verified instanceof Promise) verified.catch(() => {}); // awaited below
   let used: { value: T } | undefined;
   let fault: unknown;
   try {
@@ -64,13 +68,30 @@ export async function whileVerifying<T>(verified: Promise<unknown> | undefined, 
     fault = error;
   }
   try {
-    await verified;
+    await (typeof verified === 'function' ? verified() : verified);
   } catch (damage) {
     if (damage instanceof RefusedCheckpoint) damage.usable = used !== undefined;
     throw damage;
   }
   if (!used) throw fault;
   return used.value;
+}
+
+/**
+ * Loads a checkpoint and verifies its files, which are read once where loading them sums them.
+ *
+ * @param options of `verifyChecksums`; undefined: they are not verified
+ * @throws as `whileVerifying`
+ */
+export async function loadVerified<T>(
+  directory: string,
+  options: Omit<VerifyOptions, 'summed' | 'mostBytes'> | undefined,
+  load: (summed: SummedFiles | undefined) => Promise<T>,
+): Promise<T> {
+  const summed = options && summedFiles(directory);
+  return await whileVerifying(options && (() => verifyChecksums(directory, { ...options, summed })), () =>
+    load(summed),
+  );
 }
 
 /** The other checkpoints of the run, those before it first, the nearest first; undefined where it is none of a run. */

@@ -6,7 +6,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { explainSystemError, shown } from '@stickbreaking/base';
+import { explainSystemError, shown, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import { z } from 'zod';
 import { faultOfCheckpoint, RefusedCheckpoint } from './refused_checkpoint.js';
@@ -70,6 +70,23 @@ export async function checksumsOf(
   return `${JSON.stringify(list, null, 2)}\n`;
 }
 
+/** What was summed of a directory's files while they were loaded. */
+export interface SummedFiles {
+  readonly algorithm: Algorithm;
+  /** The sums, by the files' names. */
+  readonly sums: Map<string, string>;
+}
+
+/** For who loads a directory's files before `verifyChecksums`; undefined where there is nothing to hold a sum to. */
+export function summedFiles(directory: string): SummedFiles | undefined {
+  const path = join(directory, CHECKSUMS_FILE);
+  try {
+    return { algorithm: readChecksums(path, (message) => new UserError(message)).algorithm, sums: new Map() };
+  } catch {
+    return undefined; // who verifies says so
+  }
+}
+
 /** Options of `verifyChecksums`. */
 export interface VerifyOptions {
   /** Only what a model is loaded from, not what a run goes on with. */
@@ -78,11 +95,13 @@ export interface VerifyOptions {
   onNotice?: ((line: string) => void) | undefined;
   /** Where the files have more bytes than this in all, only their lengths are compared; default: no limit. */
   mostBytes?: number | undefined;
+  /** Files that were summed already are not read again. */
+  summed?: SummedFiles | undefined;
 }
 
 /**
- * Reads the directory's files again and holds them to its `checksums.json`. Large files are read by threads of their own,
- * so that loading may go on meanwhile.
+ * Reads the directory's files and holds them to its `checksums.json`. Large files are read by threads of their own,
+ * so that other work may go on meanwhile.
  *
  * @returns false where the sums were not compared: there are none, as in a model from elsewhere, or the files are too large
  * @throws RefusedCheckpoint that names the first file that is not as it was saved
@@ -97,7 +116,7 @@ export async function verifyChecksums(directory: string, options: VerifyOptions 
 
 async function verify(
   directory: string,
-  { modelOnly = false, onNotice, mostBytes = Number.POSITIVE_INFINITY }: VerifyOptions,
+  { modelOnly = false, onNotice, mostBytes = Number.POSITIVE_INFINITY, summed }: VerifyOptions,
 ): Promise<boolean> {
   const path = join(directory, CHECKSUMS_FILE);
   const refused = (message: string) => new RefusedCheckpoint(message, directory);
@@ -123,12 +142,15 @@ async function verify(
     if (now !== bytes) throw damaged(name, `it has ${now} bytes, and was saved with ${bytes}`);
   }
   if (saved.reduce((total, [, { bytes }]) => total + bytes, 0) > mostBytes) return false;
+  const sums = new Map(summed?.algorithm === algorithm ? summed.sums : []);
+  const unread = saved.map(([name]) => name).filter((name) => !sums.has(name));
   const found = await sumFiles(
-    saved.map(([name]) => join(directory, name)),
+    unread.map((name) => join(directory, name)),
     algorithm,
   );
-  for (const [i, [name, { sum }]] of saved.entries()) {
-    const now = found[i]!.sum;
+  for (const [i, name] of unread.entries()) sums.set(name, found[i]!.sum);
+  for (const [name, { sum }] of saved) {
+    const now = sums.get(name)!;
     if (now !== sum) throw damaged(name, `it is not as it was saved (${algorithm} ${now}, expected ${sum})`);
   }
   return true;

@@ -4,7 +4,7 @@
  */
 import { UserError } from '@stickbreaking/base';
 import type { Variable } from '@tensorflow/tfjs-core';
-import type { FileChecksum } from './checksums.js';
+import type { FileChecksum, SummedFiles } from './checksums.js';
 import type { LlamaConfig } from './config.js';
 
 /** Options of `LlamaModel.save`. */
@@ -19,6 +19,12 @@ export interface SaveAsyncOptions extends SaveOptions {
   checksum?: boolean;
 }
 
+/** Options of `LlamaModel.loadAsync`. */
+export interface LoadAsyncOptions {
+  /** Notes the sums of the files as they are read, for `verifyChecksums`. */
+  summed?: SummedFiles | undefined;
+}
+
 export interface Host {
   /** Bytes of memory that this process may take. */
   memory(): number;
@@ -27,6 +33,12 @@ export interface Host {
     directory: string,
     build: (config: LlamaConfig, values: (name: string, shape: readonly number[]) => Float32Array) => Model,
   ): Model;
+  /** Reads the parameters of the files of a directory, in any order. @returns their configuration */
+  loadAsync(
+    directory: string,
+    take: (name: string, values: Float32Array, shape: readonly number[]) => void,
+    options: LoadAsyncOptions,
+  ): Promise<LlamaConfig>;
   save(directory: string, config: LlamaConfig, parameters: ReadonlyMap<string, Variable>, options: SaveOptions): void;
   saveAsync(
     directory: string,
@@ -40,7 +52,13 @@ const noFiles = (): never => {
   throw new UserError('Models are loaded from directories and saved in them only under Node.');
 };
 
-let current: Host = { memory: () => Number.POSITIVE_INFINITY, load: noFiles, save: noFiles, saveAsync: noFiles };
+let current: Host = {
+  memory: () => Number.POSITIVE_INFINITY,
+  load: noFiles,
+  loadAsync: noFiles,
+  save: noFiles,
+  saveAsync: noFiles,
+};
 
 export const host = (): Host => current;
 

@@ -9,8 +9,14 @@ export { isStickBreaking } from './attention/stick_breaking.js';
 export { ownTokens, scoredTokens, type TargetBatch, type TokenBatch } from './batch.js';
 export { count, LARGEST_INT, natural, nonNegative, positive } from './bounds.js';
 export { KeyValueCache, PAGE_TOKENS } from './cache.js';
-export { checkModelFiles, MODEL_FILE, resolveCheckpoint, saveConfig } from './checkpoint.js';
-export { type InsteadOptions, tensorBytes, whileVerifying, withCheckpointInstead } from './checkpoint_instead.js';
+export { checkModelFiles, MODEL_FILE, readSummed, resolveCheckpoint, saveConfig } from './checkpoint.js';
+export {
+  type InsteadOptions,
+  loadVerified,
+  tensorBytes,
+  whileVerifying,
+  withCheckpointInstead,
+} from './checkpoint_instead.js';
 export {
   ALGORITHM as CHECKSUM_ALGORITHM,
   CHECKSUMS_FILE,
@@ -18,7 +24,9 @@ export {
   type FileChecksum,
   OPTIMIZER_FILE,
   STATE_FILE,
+  type SummedFiles,
   sumFiles,
+  summedFiles,
   type VerifyOptions,
   verifyChecksums,
 } from './checksums.js';
@@ -37,7 +45,7 @@ export type { BatchedToken, BatchOptions } from './generation/generate.js';
 export { checkGenerateOptions, type GenerateOptions, type GenerationRequest } from './generation/options.js';
 export { logProbabilities, type TokenLogProbability } from './generation/sampling.js';
 export { estimateTrainingMemory, type TrainingMemory, type TrainingMemoryOptions } from './gpu_memory.js';
-export type { SaveAsyncOptions, SaveOptions } from './host.js';
+export type { LoadAsyncOptions, SaveAsyncOptions, SaveOptions } from './host.js';
 export { hostMemory } from './host_memory.js';
 export { fetchCheckpoint } from './hub_checkpoint.js';
 export { IMPLIED_BY_MODEL } from './implied.js';
@@ -53,7 +61,7 @@ export {
   parameterShapes,
   trainingFlopsPerToken,
 } from './parameters.js';
-export { RefusedCheckpoint, readingCheckpoint } from './refused_checkpoint.js';
+export { RefusedCheckpoint, readingCheckpoint, readingCheckpointAsync } from './refused_checkpoint.js';
 export {
   readSafetensors,
   type SafetensorsFile,

@@ -21,7 +21,7 @@ import { type ContinuationScore, type ScoreOptions, scoreContinuations } from '.
 import { type ComputeOptions, Decoder, type ForwardOptions } from './decoder.js';
 import { type BatchedToken, type BatchOptions, generate, generateBatch } from './generation/generate.js';
 import type { GenerateOptions, GenerationRequest } from './generation/options.js';
-import { host, type SaveAsyncOptions, type SaveOptions } from './host.js';
+import { host, type LoadAsyncOptions, type SaveAsyncOptions, type SaveOptions } from './host.js';
 import { type LossAndGradients, lossAndGradients, targetScores, tokenLosses } from './loss.js';
 import { type Parameter, parametersIn, weightsOf } from './parameter.js';
 import { initialValues, modelParameters, sizeOf } from './parameters.js';
@@ -70,6 +70,32 @@ export class LlamaModel {
     return host().load(directory, (config, values) => LlamaModel.from(config, values));
   }
 
+  /**
+   * The same, while the system's threads read, which takes less time where cores are free.
+   *
+   * @param as a configuration of the same parameters, which the model has in place of the directory's
+   * @throws UserError as `load`
+   */
+  static async loadAsync(
+    directory: string,
+    { as, ...options }: LoadAsyncOptions & { as?: LlamaConfig | undefined } = {},
+  ): Promise<LlamaModel> {
+    const loaded = new Map<string, Variable>();
+    try {
+      const own = await host().loadAsync(
+        directory,
+        (name, values, shape) => void loaded.set(name, variableOf(values, shape)),
+        options,
+      );
+      const config = as ?? own;
+      const names = parametersIn(modelParameters(config)).map(({ name }) => name);
+      return new LlamaModel(config, new Map(names.map((name) => [name, loaded.get(name)!])));
+    } catch (error) {
+      for (const parameter of loaded.values()) parameter.dispose();
+      throw error;
+    }
+  }
+
   /** A model whose initial values are supplied one parameter at a time. */
   static from(config: LlamaConfig, values: (name: string, shape: readonly number[]) => Float32Array): LlamaModel {
     return LlamaModel.make(config, ({ name, shape }) => values(name, shape));
@@ -78,9 +104,7 @@ export class LlamaModel {
   private static make(config: LlamaConfig, values: (parameter: Parameter) => Float32Array): LlamaModel {
     const parameters = new Map<string, Variable>();
     for (const parameter of parametersIn(modelParameters(config))) {
-      const initial = tensor(values(parameter), [...parameter.shape]);
-      parameters.set(parameter.name, variable(initial));
-      initial.dispose();
+      parameters.set(parameter.name, variableOf(values(parameter), parameter.shape));
     }
     return new LlamaModel(config, parameters);
   }
@@ -232,4 +256,11 @@ export class LlamaModel {
     for (const parameter of this.parameters.values()) parameter.dispose();
     this.decoder.dispose();
   }
+}
+
+function variableOf(values: Float32Array, shape: readonly number[]): Variable {
+  const initial = tensor(values, [...shape]);
+  const made = variable(initial);
+  initial.dispose();
+  return made;
 }

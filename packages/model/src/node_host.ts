@@ -1,6 +1,12 @@
 /** Node, as a model sees it; importing this module makes it the host. */
-import { loadCheckpoint, saveCheckpoint, saveCheckpointAsync } from './checkpoint.js';
+import { loadCheckpoint, loadCheckpointAsync, saveCheckpoint, saveCheckpointAsync } from './checkpoint.js';
 import { setHost } from './host.js';
 import { hostMemory } from './host_memory.js';
 
-setHost({ memory: hostMemory, load: loadCheckpoint, save: saveCheckpoint, saveAsync: saveCheckpointAsync });
+setHost({
+  memory: hostMemory,
+  load: loadCheckpoint,
+  loadAsync: loadCheckpointAsync,
+  save: saveCheckpoint,
+  saveAsync: saveCheckpointAsync,
+});

@@ -53,7 +53,7 @@ async function tensorsOf(file: CheckpointFile): Promise<Map<string, StoredTensor
   const tensors = new Map<string, StoredTensor>();
   for (const [name, { dtype, shape, begin, end }] of entries) {
     const stored = await bytes(begin, end);
-    tensors.set(name, { path: file.name, shape, read: () => float32Of(dtype, stored) });
+    tensors.set(name, { path: file.name, stored: name, shape, read: () => float32Of(dtype, stored) });
   }
   return tensors;
 }

@@ -27,6 +27,15 @@ export function readingCheckpoint<T>(directory: string, read: () => T): T {
   }
 }
 
+/** The same of what takes its time. */
+export async function readingCheckpointAsync<T>(directory: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    throw faultOfCheckpoint(error, directory);
+  }
+}
+
 /** The error of reading a checkpoint as a RefusedCheckpoint, unless the system or the machine's memory is to blame. */
 export function faultOfCheckpoint(error: unknown, directory: string): unknown {
   const told = explainSystemError(error, actionOf(error));

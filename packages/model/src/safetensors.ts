@@ -3,6 +3,7 @@ import { closeSync, fstatSync, readSync } from 'node:fs';
 import { UserError } from '@stickbreaking/base';
 import { openFile, replaceFile, replaceFileAsync } from '@stickbreaking/base/node';
 import { ALGORITHM, type FileChecksum } from './checksums.js';
+import { type ReadEachOptions, readTensors } from './read_tensors.js';
 import { type Entry, float32Of, headerLength, parseHeader, type SafetensorsHeader } from './safetensors_format.js';
 import { newSum } from './sum.js';
 
@@ -14,6 +15,14 @@ export interface SafetensorsFile {
   shape(name: string): number[];
   /** The tensor's numbers, widened to float32. */
   read(name: string): Float32Array;
+  /**
+   * Reads tensors in the order in which they lie in the file, while threads of the system fetch those that follow; faster
+   * than `read`. Nothing else may be asked of the file until it ends.
+   *
+   * @param take is given the numbers of each, widened to float32
+   * @throws UserError where the file ends early
+   */
+  readEach(take: (name: string, values: Float32Array) => void, options?: ReadEachOptions): Promise<void>;
   /** Closes the file; nothing can be read afterwards. */
   close(): void;
 }
@@ -26,12 +35,16 @@ export interface SafetensorsFile {
 export function readSafetensors(path: string): SafetensorsFile {
   const fd = openFile(path, 'reading');
   try {
-    const { entries, metadata } = readHeader(fd, path);
+    const { entries, metadata, head } = readHeader(fd, path);
     return {
       names: [...entries.keys()],
       metadata,
       shape: (name) => entryOf(entries, name, path).shape,
       read: (name) => readTensor(fd, entryOf(entries, name, path), path),
+      readEach: async (take, options = {}) => {
+        for (const bytes of head) options.sum?.update(bytes);
+        await readTensors(fd, path, entries, take, options);
+      },
       close: () => closeSync(fd),
     };
   } catch (error) {
@@ -46,10 +59,12 @@ function entryOf(entries: Map<string, Entry>, name: string, path: string): Entry
   return entry;
 }
 
-function readHeader(fd: number, path: string): SafetensorsHeader {
+/** The header, and the bytes that it was read from. */
+function readHeader(fd: number, path: string): SafetensorsHeader & { head: Uint8Array[] } {
   const size = fstatSync(fd).size;
-  const length = headerLength(readBytes(fd, 0, Math.min(8, size), path), size, path);
-  return parseHeader(readBytes(fd, 8, length, path), size, path);
+  const first = readBytes(fd, 0, Math.min(8, size), path);
+  const rest = readBytes(fd, 8, headerLength(first, size, path), path);
+  return { ...parseHeader(rest, size, path), head: [first, rest] };
 }
 
 function readBytes(fd: number, position: number, length: number, path: string): Buffer {

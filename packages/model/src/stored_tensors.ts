@@ -10,7 +10,11 @@ import { parameterShapes } from './parameters.js';
 export interface StoredTensor {
   /** The file that it is in. */
   path: string;
+  /** Its name there. */
+  stored: string;
   shape: readonly number[];
+  /** The first of its numbers and the one after its last, where it is a part of what is stored. */
+  part?: readonly [from: number, to: number];
   /** Its numbers, in float32. */
   read(): Float32Array;
 }
@@ -47,7 +51,9 @@ function splitFused(
       const [from, to] = [begin * columns, (begin + count) * columns];
       all.set(name.slice(0, -end.length) + own, {
         path: tensor.path,
+        stored: tensor.stored,
         shape: [count, columns],
+        part: [from, to],
         read: () => tensor.read().slice(from, to),
       });
       begin += count;

@@ -135,13 +135,13 @@ export class Optimizer {
     return new Map(named);
   }
 
-  /** Restores saved moments, by the names of `state`. */
-  restore(values: (name: string, shape: readonly number[]) => Float32Array): void {
-    for (const [name, moment] of this.state()) {
-      const saved = this.kept(tensor(values(name, moment.shape), moment.shape));
-      moment.assign(saved);
-      saved.dispose();
-    }
+  /** Restores a saved moment, by its name of `state`. */
+  restore(name: string, values: Float32Array): void {
+    const end = name.indexOf('.');
+    const moment = this.moments.find(([kind]) => kind === name.slice(0, end))![1].get(name.slice(end + 1))!;
+    const saved = this.kept(tensor(values, moment.shape));
+    moment.assign(saved);
+    saved.dispose();
   }
 
   /** In the form that moments are kept in; consumes `values`. */

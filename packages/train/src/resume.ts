@@ -5,8 +5,11 @@ import {
   checkModelFiles,
   type LlamaConfigInput,
   LlamaModel,
+  type LoadAsyncOptions,
   parseConfig,
   readingCheckpoint,
+  type SummedFiles,
+  summedFiles,
   tensorBytes,
   verifyChecksums,
   whileVerifying,
@@ -16,9 +19,9 @@ import { checkIdentity, type Identity, identityOf } from './identity.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
 import { residualTypeIn, residualTypeOf } from './residual_type.js';
-import { checkMoment, checkTensors, MOMENTS_SAID, readable, withMoments } from './sound.js';
+import { checkTensors, MOMENTS_SAID, readable, readMoments } from './sound.js';
 import { placeStages } from './stage.js';
-import { checkStart, drawModel, newModel } from './start.js';
+import { checkStart, drawModel, startedModel } from './start.js';
 import type { TrainOptions } from './train_options.js';
 
 /**
@@ -146,12 +149,14 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
   const identity = identify(options, resumed?.state.identity);
   const start = typeof options.startFrom === 'string' ? { path: options.startFrom } : options.startFrom;
   const from = { resumedFrom: resumed?.directory, startedFrom: resumed ? undefined : start?.path };
+  const loadedFrom = from.resumedFrom ?? from.startedFrom;
+  const summed = verifies(options) && loadedFrom !== undefined ? summedFiles(loadedFrom) : undefined;
   const load = async () => {
     if (!resumed && start) checkStart(identity.model, start);
     const model = resumed
-      ? LlamaModel.load(resumed.directory)
+      ? await LlamaModel.loadAsync(resumed.directory, { summed })
       : start
-        ? newModel(identity.model, identity.seed, from.startedFrom)
+        ? await startedModel(identity.model, start.path, { summed })
         : await drawModel(identity.model, identity.seed, options.collective);
     if (from.startedFrom !== undefined) await checkFinite(model, from.startedFrom);
     const before = resumed ? { ...resumed.state, identity } : initialState(identity);
@@ -162,14 +167,15 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
       apart: weights !== undefined,
     });
     if (resumed) {
-      loadMoments(optimizer, resumed.directory, weights);
+      await loadMoments(optimizer, resumed.directory, { weights, summed });
       // Where weights are shared each process looks at its own, as a device may not have the memory for all.
       await checkFinite(optimizer, resumed.directory);
       await checkFinite({ parameters: optimizer.state() }, resumed.directory, MOMENTS_SAID);
     }
     return { model, optimizer, weights, state, ...from };
   };
-  const loaded: Beginning = await whileVerifying(verify(options, from), load);
+  // Afterwards: it sums over the processes, which must not come between sums of loading in some of them.
+  const loaded: Beginning = await whileVerifying(() => verify(options, from, summed), load);
   if (resumed) compareArithmetic(resumed.state, options);
   return loaded;
 }
@@ -187,8 +193,8 @@ function compareArithmetic(
 }
 
 /** Checks the checksums of the checkpoint that the weights come from; of several processes, those that are to. */
-async function verify(options: TrainOptions, from: From): Promise<void> {
-  await verifyOwn(options, from);
+async function verify(options: TrainOptions, from: From, summed: SummedFiles | undefined): Promise<void> {
+  await verifyOwn(options, from, summed);
   if (from.startedFrom !== undefined || from.resumedFrom !== undefined) await allHaveVerified(options);
 }
 
@@ -197,24 +203,35 @@ async function allHaveVerified({ collective }: TrainOptions): Promise<void> {
   await collective?.sumNumbers([0]);
 }
 
-async function verifyOwn({ verify = true, hooks }: TrainOptions, { resumedFrom, startedFrom }: From): Promise<void> {
-  if (!verify) return;
-  const { onNotice } = hooks ?? {};
-  if (startedFrom !== undefined) await verifyChecksums(startedFrom, { modelOnly: true, onNotice });
-  if (resumedFrom !== undefined) await verifyChecksums(resumedFrom, { onNotice });
+async function verifyOwn(
+  options: TrainOptions,
+  { resumedFrom, startedFrom }: From,
+  summed: SummedFiles | undefined,
+): Promise<void> {
+  if (!verifies(options)) return;
+  const { onNotice } = options.hooks ?? {};
+  if (startedFrom !== undefined) await verifyChecksums(startedFrom, { modelOnly: true, onNotice, summed });
+  if (resumedFrom !== undefined) await verifyChecksums(resumedFrom, { onNotice, summed });
 }
+
+const verifies = ({ verify = true }: TrainOptions): boolean => verify;
 
 function initialState(identity: Identity): TrainingState {
   const zero = { step: 0, updates: 0, tokens: 0, stage: 0, stageStep: 0, nonFiniteSteps: 0 };
   return { version: 1, ...zero, cursor: null, seed: identity.seed, best: null, identity };
 }
 
-function loadMoments(optimizer: Optimizer, directory: string, weights?: SharedWeights): void {
-  withMoments(directory, (file) =>
-    optimizer.restore((name, ownShape) => {
-      const parameter = name.slice(name.indexOf('.') + 1);
-      checkMoment(directory, name, file.shape(name), weights?.shapeOf(parameter) ?? ownShape);
-      return weights?.partOf(parameter, file.read(name)) ?? file.read(name);
-    }),
+/** @param options of the processes that share the optimizer's state each reads all, and keeps its part */
+async function loadMoments(
+  optimizer: Optimizer,
+  directory: string,
+  { weights, summed }: LoadAsyncOptions & Pick<Beginning, 'weights'>,
+): Promise<void> {
+  const parameterOf = (name: string) => name.slice(name.indexOf('.') + 1);
+  const shapes = [...optimizer.state()].map(
+    ([name, { shape }]) => [name, weights?.shapeOf(parameterOf(name)) ?? shape] as const,
   );
+  const take = (name: string, values: Float32Array) =>
+    optimizer.restore(name, weights?.partOf(parameterOf(name), values) ?? values);
+  await readMoments(directory, new Map(shapes), take, { summed });
 }

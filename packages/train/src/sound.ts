@@ -3,12 +3,15 @@ import { dirname, join, resolve } from 'node:path';
 import {
   checkFiniteNumbers,
   checkModelFiles,
+  type LoadAsyncOptions,
   loadConfig,
   OPTIMIZER_FILE,
   parameterShapes,
   RefusedCheckpoint,
   readingCheckpoint,
+  readingCheckpointAsync,
   readSafetensors,
+  readSummed,
   type SafetensorsFile,
   STATE_FILE,
   withCheckpointInstead,
@@ -49,7 +52,7 @@ export function checkTensors(directory: string, { finite = false } = {}): void {
 }
 
 /** Reads the optimizer's tensors. @throws RefusedCheckpoint where their file is missing or damaged */
-export function withMoments(directory: string, read: (file: SafetensorsFile) => void): void {
+function withMoments(directory: string, read: (file: SafetensorsFile) => void): void {
   readingCheckpoint(directory, () => {
     const file = readSafetensors(join(directory, OPTIMIZER_FILE));
     try {
@@ -60,8 +63,32 @@ export function withMoments(directory: string, read: (file: SafetensorsFile) => 
   });
 }
 
+/**
+ * Reads some of the optimizer's tensors, while the system's threads fetch those that follow.
+ *
+ * @param shapes of whole tensors, by the names that they are saved by
+ * @throws RefusedCheckpoint where their file is missing or damaged, or one of them has another shape
+ */
+export async function readMoments(
+  directory: string,
+  shapes: ReadonlyMap<string, readonly number[]>,
+  take: (name: string, values: Float32Array) => void,
+  { summed }: LoadAsyncOptions = {},
+): Promise<void> {
+  await readingCheckpointAsync(directory, async () => {
+    const path = join(directory, OPTIMIZER_FILE);
+    const file = readSafetensors(path);
+    try {
+      for (const [name, shape] of shapes) checkMoment(directory, name, file.shape(name), shape);
+      await readSummed(path, file, take, { only: (name) => shapes.has(name), summed });
+    } finally {
+      file.close();
+    }
+  });
+}
+
 /** @throws RefusedCheckpoint where a saved moment has not its parameter's shape */
-export function checkMoment(directory: string, name: string, saved: readonly number[], shape: readonly number[]): void {
+function checkMoment(directory: string, name: string, saved: readonly number[], shape: readonly number[]): void {
   if (saved.join() === shape.join()) return;
   throw new RefusedCheckpoint(
     `${directory}: '${name}' of the optimizer has shape [${saved}], not [${shape}].`,

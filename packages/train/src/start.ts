@@ -9,6 +9,7 @@ import {
   checkModelFiles,
   type LlamaConfig,
   LlamaModel,
+  type LoadAsyncOptions,
   loadConfig,
   parameterShapes,
   readingCheckpoint,
@@ -53,15 +54,13 @@ const free = ['contextLength', 'initializerRange'] as const;
  *   `config`'s
  * @throws UserError where the checkpoint's parameters are not those of `config`
  */
-export function newModel(config: LlamaConfig, seed: number, startFrom?: string): LlamaModel {
-  if (startFrom === undefined) return LlamaModel.create(config, { seed });
+export async function startedModel(
+  config: LlamaConfig,
+  startFrom: string,
+  options: LoadAsyncOptions = {},
+): Promise<LlamaModel> {
   checkSameParameters(loadConfig(startFrom), config, startFrom);
-  const given = LlamaModel.load(startFrom);
-  try {
-    return LlamaModel.from(config, (name) => given.parameters.get(name)!.dataSync() as Float32Array);
-  } finally {
-    given.dispose();
-  }
+  return await LlamaModel.loadAsync(startFrom, { ...options, as: config });
 }
 
 /**
@@ -120,7 +119,7 @@ export async function drawModel(
   seed: number,
   collective: Collective = oneProcess,
 ): Promise<LlamaModel> {
-  if (collective.size === 1) return newModel(config, seed);
+  if (collective.size === 1) return LlamaModel.create(config, { seed });
   const model = LlamaModel.create(config, { seed, share: collective });
   const drawn = [...model.parameters.values()];
   const sums = await collective.sumTensors(drawn.map((one) => one.clone()));

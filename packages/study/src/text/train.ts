@@ -5,17 +5,18 @@ import { type LoaderCursor, openDataset, PackedLoader, type TokenDataset } from 
 import {
   type LlamaConfigInput,
   type LlamaModel,
+  loadVerified,
   parseConfig,
   resolveCheckpoint,
-  verifyChecksums,
+  type SummedFiles,
 } from '@stickbreaking/model';
 import {
   type MetricsLine,
   meanLoss,
-  newModel,
   readMetrics,
   type StageData,
   type StepMetrics,
+  startedModel,
   type TrainOptions,
   train,
   type ValidationMetrics,
@@ -194,6 +195,6 @@ export async function loadTrained(
   model: LlamaConfigInput,
 ): Promise<{ model: LlamaModel; result: object }> {
   const checkpoint = resolveCheckpoint(join(folder, 'run'));
-  await verifyChecksums(checkpoint, { modelOnly: true });
-  return { model: newModel(parseConfig(model), 0, checkpoint), result: {} };
+  const load = (summed: SummedFiles | undefined) => startedModel(parseConfig(model), checkpoint, { summed });
+  return { model: await loadVerified(checkpoint, { modelOnly: true }, load), result: {} };
 }
