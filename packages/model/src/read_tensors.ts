@@ -84,11 +84,11 @@ function* piecesOf(
     const isWanted = only(name);
     if (!isWanted && !all) continue;
     // Of what only the sum is wanted, each piece has memory of its own, which goes with it.
-    const whole = isWanted ? new Uint8Array(end - begin) : undefined;
+    const whole = isWanted ? memory(end - begin) : undefined;
     let position = begin;
     do {
       const next = Math.min(position + PIECE_BYTES, end);
-      const bytes = whole?.subarray(position - begin, next - begin) ?? new Uint8Array(next - position);
+      const bytes = whole?.subarray(position - begin, next - begin) ?? memory(next - position);
       const isLast = next === end;
       yield { bytes, position, ...(whole && isLast ? { end: () => take(name, float32Of(dtype, whole)) } : {}) };
       position = next;
@@ -107,3 +107,6 @@ async function fill(fd: number, { bytes, position }: Piece, path: string): Promi
     done += moved;
   }
 }
+
+/** Memory that is written to by threads first, and by this one not at all: zeros would be a first use of each page. */
+const memory = (length: number): Uint8Array => Buffer.allocUnsafeSlow(length);
