@@ -31,7 +31,7 @@ export function sumWith(
   if (algorithm === 'crc32') {
     let sum = 0;
     const update = (bytes: Uint8Array) => {
-      sum = crc32(bytes, sum);
+      if (bytes.length > 0) sum = crc32(bytes, sum); // zlib begins anew where it is given no memory
     };
     return { update, end: () => sum.toString(16).padStart(8, '0') };
   }

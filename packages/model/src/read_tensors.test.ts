@@ -1,0 +1,93 @@
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chooseSeed, generator } from '@stickbreaking/base';
+import { afterAll, describe, expect, it } from 'vitest';
+import { readSafetensors } from './index.js';
+import { ALGORITHMS, newSum } from './sum.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-read-tensors-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+const path = join(directory, 'x.safetensors');
+const random = generator(chooseSeed(), 'read tensors');
+
+/** Tensors of random bytes, of those types in turn; their names are in the order of the file, the header's is another. */
+function write(lengths: readonly number[], dtypes = ['F32', 'F16', 'BF16']): void {
+  let at = 0;
+  const claims = lengths.map((length, i) => {
+    const dtype = dtypes[i % dtypes.length]!;
+    const begin = at;
+    at += length * (dtype === 'F32' ? 4 : 2);
+    return [String.fromCharCode(97 + i), { dtype, shape: [length], data_offsets: [begin, at] }];
+  });
+  const json = Buffer.from(JSON.stringify(Object.fromEntries(claims.reverse())));
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(json.length));
+  const block = Uint8Array.from({ length: 2 ** 16 + 1 }, () => 256 * random());
+  const data = Uint8Array.from({ length: at }, (_, i) => block[i % block.length]! & 0x3f); // no infinite numbers
+  writeFileSync(path, Buffer.concat([size, json, data]));
+}
+
+const sumOf = (algorithm: (typeof ALGORITHMS)[number]) => {
+  const sum = newSum(algorithm);
+  sum.update(readFileSync(path));
+  return sum.end();
+};
+
+describe('tensors read by threads', () => {
+  it.each([
+    ['no', []],
+    ['empty', [0, 0, 0]],
+    ['small', [1, 2, 3, 0, 5]],
+    ['many', Array.from({ length: 200 }, (_, i) => i)],
+    ['just a piece', [2 ** 20, 2 ** 21, 2 ** 21]],
+    ['more than a piece', [2 ** 20 + 1, 2 ** 21 + 1, 2 ** 21 - 1, 7]],
+    ['more than is read ahead', [9_000_001, 3, 1_000_001]],
+    ['random', Array.from({ length: 20 }, () => Math.floor(2 ** (21 * random())))],
+  ])('are the same: %s', async (_, lengths) => {
+    write(lengths);
+    const file = readSafetensors(path);
+    const all = [...file.names].reverse();
+    for (const algorithm of [undefined, ...ALGORITHMS]) {
+      for (const only of [undefined, (name: string) => name.charCodeAt(0) % 2 === 0, () => false]) {
+        const sum = algorithm && newSum(algorithm);
+        const names: string[] = [];
+        const take = (name: string, values: Float32Array) => {
+          names.push(name);
+          const expected = file.read(name);
+          const bytes = ({ buffer, byteOffset, byteLength }: Float32Array) =>
+            Buffer.from(buffer, byteOffset, byteLength);
+          expect(bytes(values).equals(bytes(expected)), `${name} of ${lengths}`).toBe(true);
+        };
+        await file.readEach(take, { ...(only ? { only } : {}), sum });
+        expect(names.filter((name) => file.shape(name)[0]! > 0)).toEqual(
+          all.filter((name) => file.shape(name)[0]! > 0 && (only?.(name) ?? true)),
+        );
+        expect(names.sort()).toEqual(all.filter(only ?? (() => true)).sort());
+        if (algorithm) expect(sum!.end(), `${algorithm} of ${lengths}`).toBe(sumOf(algorithm));
+      }
+    }
+    file.close();
+  });
+
+  it('are refused where the file ends while it is read', async () => {
+    write([3_000_000, 5, 3_000_000]);
+    const file = readSafetensors(path);
+    truncateSync(path, readFileSync(path).length - 1);
+    const names: string[] = [];
+    await expect(file.readEach((name) => names.push(name))).rejects.toThrow(`${path} ended while it was being read.`);
+    expect(names).toEqual(['a', 'b']);
+    file.close();
+  });
+
+  it('end with what went wrong with one of them, when no thread reads any more', async () => {
+    write([3_000_000, 3_000_000, 3_000_000]);
+    const file = readSafetensors(path);
+    const take = () => {
+      throw new Error('no memory for it');
+    };
+    await expect(file.readEach(take)).rejects.toThrow('no memory for it');
+    file.close();
+    await expect(file.readEach(() => {})).rejects.toThrow(/EBADF/);
+  });
+});
