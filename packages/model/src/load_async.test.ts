@@ -143,12 +143,12 @@ describe('a checkpoint that threads read', () => {
     place(from);
     expect(bits(await load())).toEqual(bits(LlamaModel.load(from)));
     flip(name, where);
-    const [{ sum }] = (await sumFiles([join(directory, name)])) as [{ sum: string }];
+    const [now] = await sumFiles([join(directory, name)]);
     const { files } = JSON.parse(readFileSync(join(directory, CHECKSUMS_FILE), 'utf8'));
     const error = await load().catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(RefusedCheckpoint);
     expect(error).toMatchObject({
-      message: `${join(directory, name)} is damaged: it is not as it was saved (poly1305 ${sum}, expected ${files[name].sum}).`,
+      message: `${join(directory, name)} is damaged: it is not as it was saved (poly1305 ${now!.sum}, expected ${files[name].sum}).`,
       usable: true,
     });
     expect(await verifyChecksums(directory).catch((thrown: Error) => thrown.message)).toBe((error as Error).message);
