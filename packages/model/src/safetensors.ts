@@ -17,7 +17,7 @@ export interface SafetensorsFile {
   read(name: string): Float32Array;
   /**
    * Reads tensors in the order in which they lie in the file, while threads of the system fetch those that follow; faster
-   * than `read`. Nothing else may be asked of the file until it ends.
+   * than `read`. The file must not be closed before it ends.
    *
    * @param take is given the numbers of each, widened to float32
    * @throws UserError where the file ends early

@@ -117,8 +117,11 @@ it.each(['float32', 'bfloat16'] as const)(
     ]);
     for (const [name, one] of twin.parameters) one.assign(model.parameters.get(name)!);
     const tensors = memory().numTensors;
-    const second = new Optimizer(twin.parameters, settings, { updates: first.updates });
-    for (const [name, moment] of state) second.restore(name, moment.dataSync() as Float32Array);
+    const second = new Optimizer(twin.parameters, settings, { updates: first.updates, restored: true });
+    for (const [name, moment] of [...state].reverse()) second.restore(name, moment.dataSync() as Float32Array);
+    expect([...second.state()].map(([name, { shape }]) => [name, shape])).toEqual(
+      [...state].map(([name, { shape }]) => [name, shape]),
+    );
     expect(memory().numTensors - tensors).toBe(state.size);
     for (const one of [first, second]) one.update(gradients, 1, 0.1);
     for (const [name, one] of twin.parameters) expect(one.dataSync()).toEqual(model.parameters.get(name)!.dataSync());

@@ -62,14 +62,16 @@ export class Optimizer {
     private readonly settings: OptimizerSettings,
     /**
      * `updates` done so far; `apart`: what is outside the layers is updated first, by itself, and can be sent on
-     * meanwhile.
+     * meanwhile; `restored`: there are no moments, all of which `restore` brings before anything else is asked for.
      */
-    { updates = 0, apart = false }: { updates?: number; apart?: boolean } = {},
+    { updates = 0, apart = false, restored = false }: { updates?: number; apart?: boolean; restored?: boolean } = {},
   ) {
     this.updates = updates;
     for (const [name, parameter] of parameters) {
-      this.firstMoments.set(name, this.moment(parameter.shape));
-      this.secondMoments.set(name, this.moment(parameter.shape));
+      // In place of those to come, so that they stand in the order of the parameters.
+      const shape = restored ? [] : parameter.shape;
+      this.firstMoments.set(name, this.moment(zeros(shape)));
+      this.secondMoments.set(name, this.moment(zeros(shape)));
     }
     const names = [...parameters.keys()];
     const { hiddenLearningRateScale: rateScale } = settings;
@@ -138,10 +140,10 @@ export class Optimizer {
   /** Restores a saved moment, by its name of `state`. */
   restore(name: string, values: Float32Array): void {
     const end = name.indexOf('.');
-    const moment = this.moments.find(([kind]) => kind === name.slice(0, end))![1].get(name.slice(end + 1))!;
-    const saved = this.kept(tensor(values, moment.shape));
-    moment.assign(saved);
-    saved.dispose();
+    const parameter = name.slice(end + 1);
+    const moments = this.moments.find(([kind]) => kind === name.slice(0, end))![1];
+    moments.get(parameter)!.dispose();
+    moments.set(parameter, this.moment(tensor(values, this.parameters.get(parameter)!.shape)));
   }
 
   /** In the form that moments are kept in; consumes `values`. */
@@ -152,8 +154,9 @@ export class Optimizer {
     return narrow;
   }
 
-  private moment(shape: number[]): Variable {
-    const initial = this.kept(zeros(shape));
+  /** Consumes the values. */
+  private moment(values: Tensor): Variable {
+    const initial = this.kept(values);
     const moment = variable(initial, false);
     initial.dispose();
     return moment;

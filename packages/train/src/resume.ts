@@ -165,6 +165,7 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
     const optimizer = new Optimizer(weights?.owned ?? model.parameters, identity.optimizer, {
       updates: state.updates,
       apart: weights !== undefined,
+      restored: resumed !== undefined,
     });
     if (resumed) {
       await loadMoments(optimizer, resumed.directory, { weights, summed });
@@ -228,9 +229,10 @@ async function loadMoments(
   { weights, summed }: LoadAsyncOptions & Pick<Beginning, 'weights'>,
 ): Promise<void> {
   const parameterOf = (name: string) => name.slice(name.indexOf('.') + 1);
-  const shapes = [...optimizer.state()].map(
-    ([name, { shape }]) => [name, weights?.shapeOf(parameterOf(name)) ?? shape] as const,
-  );
+  const shapes = [...optimizer.state().keys()].map((name) => {
+    const parameter = parameterOf(name);
+    return [name, weights?.shapeOf(parameter) ?? optimizer.parameters.get(parameter)!.shape] as const;
+  });
   const take = (name: string, values: Float32Array) =>
     optimizer.restore(name, weights?.partOf(parameterOf(name), values) ?? values);
   await readMoments(directory, new Map(shapes), take, { summed });

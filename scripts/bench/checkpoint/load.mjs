@@ -12,7 +12,7 @@ const times = await timed(() =>
   loadVerified(directory, kind === 'summed' ? {} : undefined, async (summed) => {
     if (kind === 'summed' && !summed) throw new Error('it has no checksums');
     const { parameters } = await LlamaModel.loadAsync(directory, { summed });
-    const optimizer = new Optimizer(parameters, OptimizerSchema.parse({}));
+    const optimizer = new Optimizer(parameters, OptimizerSchema.parse({}), { restored: true });
     const path = join(directory, OPTIMIZER_FILE);
     const file = readSafetensors(path);
     await readSummed(path, file, (name, values) => optimizer.restore(name, values), { summed });
