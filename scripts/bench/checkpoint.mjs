@@ -21,7 +21,7 @@ const { values } = parseArgs({
   options: {
     config: { type: 'string', default: '350m' },
     layers: { type: 'string' },
-    pairs: { type: 'string', default: '7' },
+    pairs: { type: 'string', default: '8' },
     folder: { type: 'string', default: tmpdir() },
   },
 });
@@ -82,7 +82,10 @@ const times = Object.fromEntries(
 for (let pair = 0; pair <= Number(values.pairs); pair++) {
   const order = pair % 2 === 0 ? ['summed', 'plain'] : ['plain', 'summed'];
   for (const kind of order) {
-    const clear = () => rmSync(folder(kind), { recursive: true, force: true });
+    // Of both kinds: whoever came behind the other's files would be given memory that was not in use before.
+    const clear = () => {
+      for (const one of order) rmSync(folder(one), { recursive: true, force: true });
+    };
     // Saved twice: the second finds memory that was in use just now, which a virtual machine may have to ask its host for.
     clear();
     await save(kind);
@@ -101,7 +104,8 @@ for (let pair = 0; pair <= Number(values.pairs); pair++) {
   }
 }
 
-const bytes = (name) => statSync(join(checkpoint('plain'), name)).size;
+const last = Number(values.pairs) % 2 === 0 ? 'plain' : 'summed'; // alone there still
+const bytes = (name) => statSync(join(checkpoint(last), name)).size;
 const result = { modelBytes: bytes(MODEL_FILE), optimizerBytes: bytes(OPTIMIZER_FILE) };
 const of = (key, runs) => runs.map((run) => run[key]);
 for (const [what, { summed, plain }] of Object.entries(times)) {
