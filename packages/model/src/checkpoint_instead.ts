@@ -50,16 +50,21 @@ async function sayInstead({ directory }: RefusedCheckpoint, options: InsteadOpti
 }
 
 /**
- * Uses a checkpoint while its files are verified, or before they are: damage says more than what stumbled over it.
+ * Uses a checkpoint while its files are verified: damage says more than what stumbled over it.
  *
- * @param verified what verifies them, or a function that begins it once they were used, or could not be
+ * @throws as `thenVerifying`
+ */
+export async function whileVerifying<T>(verified: Promise<unknown> | undefined, use: () => T | Promise<T>): Promise<T> {
+  verified?.catch(() => {}); // awaited below
+  return await thenVerifying(use, async () => await verified);
+}
+
+/**
+ * Uses a checkpoint and verifies its files afterwards, also where it could not be used.
+ *
  * @throws what verifying threw, which says whether the checkpoint could be used but for that; otherwise what using it threw
  */
-export async function whileVerifying<T>(
-  verified: Promise<unknown> | (() => Promise<unknown>) | undefined,
-  use: () => T | Promise<T>,
-): Promise<T> {
-  if (verified instanceof Promise) verified.catch(() => {}); // awaited below
+export async function thenVerifying<T>(use: () => T | Promise<T>, verify: () => Promise<unknown>): Promise<T> {
   let used: { value: T } | undefined;
   let fault: unknown;
   try {
@@ -68,7 +73,7 @@ export async function whileVerifying<T>(
     fault = error;
   }
   try {
-    await (typeof verified === 'function' ? verified() : verified);
+    await verify();
   } catch (damage) {
     if (damage instanceof RefusedCheckpoint) damage.usable = used !== undefined;
     throw damage;
@@ -81,16 +86,18 @@ export async function whileVerifying<T>(
  * Loads a checkpoint and verifies its files, which are read once where loading them sums them.
  *
  * @param options of `verifyChecksums`; undefined: they are not verified
- * @throws as `whileVerifying`
+ * @throws as `thenVerifying`
  */
 export async function loadVerified<T>(
   directory: string,
   options: Omit<VerifyOptions, 'summed' | 'mostBytes'> | undefined,
   load: (summed: SummedFiles | undefined) => Promise<T>,
 ): Promise<T> {
-  const summed = options && summedFiles(directory);
-  return await whileVerifying(options && (() => verifyChecksums(directory, { ...options, summed })), () =>
-    load(summed),
+  if (!options) return await load(undefined);
+  const summed = summedFiles(directory);
+  return await thenVerifying(
+    () => load(summed),
+    () => verifyChecksums(directory, { ...options, summed }),
   );
 }
 

@@ -14,6 +14,7 @@ export {
   type InsteadOptions,
   loadVerified,
   tensorBytes,
+  thenVerifying,
   whileVerifying,
   withCheckpointInstead,
 } from './checkpoint_instead.js';

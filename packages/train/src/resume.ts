@@ -11,6 +11,7 @@ import {
   type SummedFiles,
   summedFiles,
   tensorBytes,
+  thenVerifying,
   verifyChecksums,
   whileVerifying,
 } from '@stickbreaking/model';
@@ -150,7 +151,7 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
   const start = typeof options.startFrom === 'string' ? { path: options.startFrom } : options.startFrom;
   const from = { resumedFrom: resumed?.directory, startedFrom: resumed ? undefined : start?.path };
   const loadedFrom = from.resumedFrom ?? from.startedFrom;
-  const summed = verifies(options) && loadedFrom !== undefined ? summedFiles(loadedFrom) : undefined;
+  const summed = (options.verify ?? true) && loadedFrom !== undefined ? summedFiles(loadedFrom) : undefined;
   const load = async () => {
     if (!resumed && start) checkStart(identity.model, start);
     const model = resumed
@@ -176,7 +177,7 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
     return { model, optimizer, weights, state, ...from };
   };
   // Afterwards: it sums over the processes, which must not come between sums of loading in some of them.
-  const loaded: Beginning = await whileVerifying(() => verify(options, from, summed), load);
+  const loaded: Beginning = await thenVerifying(load, () => verify(options, from, summed));
   if (resumed) compareArithmetic(resumed.state, options);
   return loaded;
 }
@@ -194,9 +195,17 @@ function compareArithmetic(
 }
 
 /** Checks the checksums of the checkpoint that the weights come from; of several processes, those that are to. */
-async function verify(options: TrainOptions, from: From, summed: SummedFiles | undefined): Promise<void> {
-  await verifyOwn(options, from, summed);
-  if (from.startedFrom !== undefined || from.resumedFrom !== undefined) await allHaveVerified(options);
+async function verify(
+  options: TrainOptions,
+  { resumedFrom, startedFrom }: From,
+  summed: SummedFiles | undefined,
+): Promise<void> {
+  const directory = resumedFrom ?? startedFrom;
+  if (directory === undefined) return;
+  const { verify = true, hooks } = options;
+  const modelOnly = resumedFrom === undefined;
+  if (verify) await verifyChecksums(directory, { modelOnly, onNotice: hooks?.onNotice, summed });
+  await allHaveVerified(options);
 }
 
 /** Waits for the other processes: one that finds damage ends the run for all. */
@@ -204,25 +213,12 @@ async function allHaveVerified({ collective }: TrainOptions): Promise<void> {
   await collective?.sumNumbers([0]);
 }
 
-async function verifyOwn(
-  options: TrainOptions,
-  { resumedFrom, startedFrom }: From,
-  summed: SummedFiles | undefined,
-): Promise<void> {
-  if (!verifies(options)) return;
-  const { onNotice } = options.hooks ?? {};
-  if (startedFrom !== undefined) await verifyChecksums(startedFrom, { modelOnly: true, onNotice, summed });
-  if (resumedFrom !== undefined) await verifyChecksums(resumedFrom, { onNotice, summed });
-}
-
-const verifies = ({ verify = true }: TrainOptions): boolean => verify;
-
 function initialState(identity: Identity): TrainingState {
   const zero = { step: 0, updates: 0, tokens: 0, stage: 0, stageStep: 0, nonFiniteSteps: 0 };
   return { version: 1, ...zero, cursor: null, seed: identity.seed, best: null, identity };
 }
 
-/** @param options of the processes that share the optimizer's state each reads all, and keeps its part */
+/** Restores the optimizer's moments. Where processes share its state, each reads all of them and keeps its part. */
 async function loadMoments(
   optimizer: Optimizer,
   directory: string,
