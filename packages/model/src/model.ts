@@ -1,4 +1,5 @@
 /** The model as its users have it: made, loaded and saved, asked for logits, losses, gradients and continuations. */
+import { UserError } from '@stickbreaking/base';
 import type { Ints, TargetScores } from '@stickbreaking/core';
 import {
   mul,
@@ -73,8 +74,8 @@ export class LlamaModel {
   /**
    * The same, while the system's threads read, which takes less time where cores are free.
    *
-   * @param as a configuration of the same parameters, which the model has in place of the directory's
-   * @throws UserError as `load`
+   * @param options `as`: a configuration of the same parameters, which the model has in place of the directory's
+   * @throws UserError as `load`, and where the parameters are not those of `as`
    */
   static async loadAsync(
     directory: string,
@@ -88,8 +89,12 @@ export class LlamaModel {
         options,
       );
       const config = as ?? own;
-      const names = parametersIn(modelParameters(config)).map(({ name }) => name);
-      return new LlamaModel(config, new Map(names.map((name) => [name, loaded.get(name)!])));
+      const parameters = parametersIn(modelParameters(config)).map(({ name, shape }) => {
+        const parameter = loaded.get(name);
+        if (parameter?.shape.join() === shape.join()) return [name, parameter] as const;
+        throw new UserError(`${directory} has no parameter '${name}' of shape [${shape.join(', ')}].`);
+      });
+      return new LlamaModel(config, new Map(parameters));
     } catch (error) {
       for (const parameter of loaded.values()) parameter.dispose();
       throw error;

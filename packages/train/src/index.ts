@@ -31,6 +31,6 @@ export {
 export { readSamples, type Sample, type Sampling } from './samples.js';
 export { learningRate, type Schedule, ScheduleSchema, type StageSchedule } from './schedule.js';
 export type { BatchSource, PlacedStage, StageData, TrainStage } from './stage.js';
-export { type Start, startedModel } from './start.js';
+export { loadStart, type Start } from './start.js';
 export type { TrainHooks, TrainOptions, TrainResult } from './train_options.js';
 export { train } from './trainer.js';

@@ -22,7 +22,7 @@ import type { SharedWeights } from './parallel/shared_weights.js';
 import { residualTypeIn, residualTypeOf } from './residual_type.js';
 import { checkTensors, MOMENTS_SAID, readable, readMoments } from './sound.js';
 import { placeStages } from './stage.js';
-import { checkStart, drawModel, startedModel } from './start.js';
+import { checkStart, drawModel, loadStart } from './start.js';
 import type { TrainOptions } from './train_options.js';
 
 /**
@@ -157,7 +157,7 @@ export async function begin(options: TrainOptions): Promise<Beginning> {
     const model = resumed
       ? await LlamaModel.loadAsync(resumed.directory, { summed })
       : start
-        ? await startedModel(identity.model, start.path, { summed })
+        ? await loadStart(identity.model, start.path, { summed })
         : await drawModel(identity.model, identity.seed, options.collective);
     if (from.startedFrom !== undefined) await checkFinite(model, from.startedFrom);
     const before = resumed ? { ...resumed.state, identity } : initialState(identity);

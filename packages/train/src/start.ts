@@ -50,11 +50,13 @@ export const startOfSchema = (start: z.output<typeof StartSchema>): Start =>
 const free = ['contextLength', 'initializerRange'] as const;
 
 /**
- * @param startFrom a checkpoint directory; what has no parameters, such as the context length or a RoPE scaling, is
- *   `config`'s
- * @throws UserError where the checkpoint's parameters are not those of `config`
+ * A checkpoint's weights as a model of another configuration, which may differ in what has no parameters, such as the
+ * context length or a RoPE scaling.
+ *
+ * @param startFrom a checkpoint directory
+ * @throws UserError where the checkpoint's parameters are not those of `config`, or its files are missing or damaged
  */
-export async function startedModel(
+export async function loadStart(
   config: LlamaConfig,
   startFrom: string,
   options: LoadAsyncOptions = {},

@@ -11,12 +11,12 @@ import {
   type SummedFiles,
 } from '@stickbreaking/model';
 import {
+  loadStart,
   type MetricsLine,
   meanLoss,
   readMetrics,
   type StageData,
   type StepMetrics,
-  startedModel,
   type TrainOptions,
   train,
   type ValidationMetrics,
@@ -195,6 +195,6 @@ export async function loadTrained(
   model: LlamaConfigInput,
 ): Promise<{ model: LlamaModel; result: object }> {
   const checkpoint = resolveCheckpoint(join(folder, 'run'));
-  const load = (summed: SummedFiles | undefined) => startedModel(parseConfig(model), checkpoint, { summed });
+  const load = (summed: SummedFiles | undefined) => loadStart(parseConfig(model), checkpoint, { summed });
   return { model: await loadVerified(checkpoint, { modelOnly: true }, load), result: {} };
 }
