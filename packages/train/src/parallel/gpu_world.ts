@@ -98,8 +98,7 @@ export async function joinByNccl(
   const id = (await watchdog.ready) as string;
   const isOneHost = place.localSize === size;
   const gpus = new cuda.Gpus(opened, cuda.Communicator.join(rank, size, id, isOneHost));
-  const narrow = reduceType === 'bfloat16';
-  gpus.connect(narrow || (orderedSums && !cuda.wantsEngines()));
+  gpus.connect(orderedSums || reduceType === 'bfloat16');
   return {
     place,
     gpus,

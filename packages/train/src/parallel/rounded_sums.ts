@@ -30,6 +30,7 @@ export function addRounded(lists: Uint16Array, stride: number, count: number): F
 
 /** What a process needs to exchange. */
 type Exchange = Pick<Mpi, 'rank' | 'size' | 'halves' | 'exchangeNow' | 'gatherNow' | 'floats'>;
+type Halves = ReturnType<Mpi['halves']>;
 
 /**
  * This process's part (`borderOf`) of the sums of all processes' numbers.
@@ -50,7 +51,6 @@ export function ownRoundedSum(mpi: Exchange, values: Float32Array | undefined, l
   mpi.exchangeNow(given.address, taken.address, 2 * each);
   return addRounded(taken.values, each, borderOf(length, rank + 1, size) - borderOf(length, rank, size));
 }
-type Halves = ReturnType<Mpi['halves']>;
 
 /** The sums of all processes' numbers, in place: each adds its part, and all get it. */
 export function sumRounded(mpi: Exchange, values: Float32Array): void {

@@ -16,8 +16,7 @@ export { countGpus } from './driver_library.js';
 export { ranOnCpu } from './ops/fallback.js';
 export { Gpus } from './parallel/gpus.js';
 export { Communicator, ncclId } from './parallel/nccl.js';
-export { type Shard, ShardedWeights, type SharedHow } from './parallel/sharded_weights.js';
-export { wantsEngines } from './parallel/sum_places.js';
+export { type Shard, ShardedWeights, type SharingOptions } from './parallel/sharded_weights.js';
 
 let opened: CudaBackend | undefined;
 

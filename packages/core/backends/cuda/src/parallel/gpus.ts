@@ -31,7 +31,7 @@ export class Gpus {
    * Has NCCL take its buffers: it would at the first collective of a kind, which comes in the middle of a backward. By then the pool
    * may have all memory, and gives back what it has to spare to its own tensors alone. All processes must call it.
    *
-   * @param exchanges whether parts of gradients will be given to one another too, by multiprocessors
+   * @param exchanges whether parts of gradients will be given to one another too
    */
   connect(exchanges: boolean): void {
     const { driver } = this.backend;

@@ -6,7 +6,7 @@ import { matmulKernels } from '../ops/matmul.js';
 import { Gpus } from './gpus.js';
 import type { Communicator } from './nccl.js';
 import { replayedStep, sizeOf } from './replayed.fixture.js';
-import { ShardedWeights, type SharedHow } from './sharded_weights.js';
+import { ShardedWeights, type SharingOptions } from './sharded_weights.js';
 
 let made = 0;
 
@@ -114,7 +114,7 @@ describe('a matmul', () => {
   const dy = Float32Array.from({ length: tokens * rows }, (_, i) => ((i * 5) % 64) / 16 - 2);
 
   /** One process, which sends to itself. */
-  function alone(names: readonly string[], how: SharedHow) {
+  function alone(names: readonly string[], how: SharingOptions) {
     const device = new HostDevice();
     const backend = `narrow ${made++}`;
     registerBackend(backend, () => device.backend);

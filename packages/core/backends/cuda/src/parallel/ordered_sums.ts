@@ -42,8 +42,7 @@ export function addInOrder(
   if (count > 0) backend.launch('sums.cu', kernel, { grid, block: THREADS }, args);
 }
 
-/** What of the sums is not as it is by default. */
-interface Ways {
+interface OrderedSumsOptions {
   /** Default: 'f32'. */
   type?: SumType;
   /** Where copy engines bring what is sent, if what is sent lies in such memory too; default: memory of the pool. */
@@ -64,7 +63,7 @@ export class OrderedSums {
     private readonly gpus: Gpus,
     private readonly part: SharedMemory,
     private readonly count: number,
-    { type = 'f32', received }: Ways = {},
+    { type = 'f32', received }: OrderedSumsOptions = {},
   ) {
     const { driver } = gpus.backend;
     this.engines = received !== undefined;

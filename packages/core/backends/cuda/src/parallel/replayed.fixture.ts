@@ -6,7 +6,7 @@ import { registerBackend, setBackend, type Tensor, tensor, type Variable, variab
 import { HostDevice } from '../host_device.fixture.js';
 import { Gpus } from './gpus.js';
 import type { Communicator } from './nccl.js';
-import { ShardedWeights, type SharedHow } from './sharded_weights.js';
+import { ShardedWeights, type SharingOptions } from './sharded_weights.js';
 
 type Type = 'f32' | 'bf16' | 'f64';
 const BYTES = { f32: 4, bf16: 2, f64: 8 };
@@ -64,7 +64,7 @@ let made = 0;
  */
 export async function replayedStep(
   shapes: Readonly<Record<string, number[]>>,
-  { size, batches, ...how }: SharedHow & { size: number; batches: number },
+  { size, batches, ...how }: SharingOptions & { size: number; batches: number },
   gradientOf: (name: string, batch: number) => Float32Array,
 ): Promise<{ found: Map<string, Float32Array>; groups: number[][]; sentBytes: number }> {
   const sent: Uint8Array[][] = [];

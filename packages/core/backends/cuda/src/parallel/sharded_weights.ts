@@ -17,7 +17,7 @@ import { WeightBuckets } from './weight_buckets.js';
 export type Shard = 'optimizer' | 'gradients' | 'weights';
 
 /** How processes share weights and sum gradients. */
-export interface SharedHow {
+export interface SharingOptions {
   /** Default: 'optimizer'. */
   shard?: Shard | undefined;
   /**
@@ -48,7 +48,7 @@ export class ShardedWeights {
     private readonly gpus: Gpus,
     parameters: ReadonlyMap<string, Variable>,
     isMatrix: (name: string, parameter: Variable) => boolean,
-    { shard = 'optimizer', orderedSums: ordered = false, reduceType = 'float32' }: SharedHow = {},
+    { shard = 'optimizer', orderedSums: ordered = false, reduceType = 'float32' }: SharingOptions = {},
   ) {
     this.ordered = ordered;
     const { backend } = gpus;
