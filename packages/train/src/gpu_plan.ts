@@ -74,6 +74,9 @@ function besides(bytes: number, gpus: number): number {
   return gpus > 1 ? BESIDES_SEVERAL + GAPS * bytes : BESIDES_ONE;
 }
 
+/** What takes it, in words. */
+export const besideTensors = (gpus: number): string => `the driver${gpus > 1 ? ', NCCL' : ''} and gaps between tensors`;
+
 function fits(bytes: number, gpus: number, capacity: number): boolean {
   return bytes + besides(bytes, gpus) <= capacity;
 }
@@ -98,10 +101,7 @@ export function gpuMemoryFault(
   if (fits(memoryBytes, gpus, capacityBytes)) return undefined;
   const each = gpus > 1 ? 'each GPU' : 'the GPU';
   // Without it the line would contradict itself.
-  const more =
-    memoryBytes > capacityBytes
-      ? ''
-      : `, beside ${formatBytes(besidesBytes)} for the driver${gpus > 1 ? ', NCCL' : ''} and gaps between tensors`;
+  const more = memoryBytes > capacityBytes ? '' : `, beside ${formatBytes(besidesBytes)} for ${besideTensors(gpus)}`;
   return (
     `The run takes about ${formatBytes(memoryBytes)} of ${each}, which has ${formatBytes(capacityBytes)}${more}; ` +
     `${adviceToFit(config, gpus, capacityBytes)}.`

@@ -1,7 +1,7 @@
 // A plan as text.
 import { formatBytes, formatCount, formatDuration } from '@stickbreaking/base';
 import { painted } from '@stickbreaking/base/node';
-import type { GpuPlan } from './gpu_plan.js';
+import { besideTensors, type GpuPlan } from './gpu_plan.js';
 import type { Plan, StagePlan } from './plan.js';
 
 export function formatPlan(plan: Plan): string {
@@ -46,8 +46,8 @@ export function formatPlan(plan: Plan): string {
 }
 
 function gpuMemory({ gpus, besidesBytes, capacityBytes }: GpuPlan): string {
-  const takers = gpus > 1 ? 'the driver, NCCL and gaps' : 'the driver and gaps';
-  return ` of each GPU's ${formatBytes(capacityBytes)}, beside ${formatBytes(besidesBytes)} for ${takers}`;
+  const beside = `${formatBytes(besidesBytes)} for ${besideTensors(gpus)}`;
+  return ` of each GPU's ${formatBytes(capacityBytes)}, beside ${beside}`;
 }
 
 function gpuLines({ gpus, trafficBytes, tokensPerSecond, utilisation }: GpuPlan): string[] {

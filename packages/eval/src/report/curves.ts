@@ -105,6 +105,9 @@ function plotOptions(
   };
 }
 
+/** About as wide as a character of a label is. */
+const CHARACTER_PIXELS = 8;
+
 /** Whether the word beside a rule ends before the axis does, which spans so many pixels; else it stands before the rule. */
 function isRoomBehind(
   { x, label }: { x: number; label: string },
@@ -114,7 +117,7 @@ function isRoomBehind(
 ): boolean {
   const place = (value: number) => (isLog ? Math.log2(value) : value);
   const room = ((place(high) - place(x)) / (place(high) - place(low))) * pixels;
-  return !(room < 8 * label.length);
+  return !(room < CHARACTER_PIXELS * label.length); // where all points have one x, it is no number
 }
 
 /** Powers of two, with ticks at both ends. */

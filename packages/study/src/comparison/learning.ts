@@ -79,12 +79,12 @@ function differencesOf(points: readonly CurvePoint[], others: readonly CurvePoin
   });
 }
 
-/** As far from 0 as the second half of training goes, and what follows a curve's first turn; before it losses are far apart. */
+/** As far from 0 as a curve goes in the second half of training, or after it first crosses 0: before, losses are far apart. */
 function nearTheEnd(curves: readonly Curve[]): [number, number] {
   const last = Math.max(...curves.flatMap(({ points }) => points.map(({ x }) => x)));
   const late = curves.flatMap(({ points }) => {
-    const turn = points.findIndex(({ y }, i) => i > 0 && y > 0 !== points[i - 1]!.y > 0);
-    return points.filter(({ x }, i) => x >= last / 2 || (turn > 0 && i >= turn));
+    const crossing = points.findIndex(({ y }, i) => i > 0 && y > 0 !== points[i - 1]!.y > 0);
+    return points.filter(({ x }, i) => x >= last / 2 || (crossing > 0 && i >= crossing));
   });
   const most = Math.max(0.01, ...late.flatMap(({ y, low = y, high = y }) => [Math.abs(low), Math.abs(high)]));
   return [-1.2 * most, 1.2 * most];
