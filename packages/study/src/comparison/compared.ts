@@ -35,7 +35,7 @@ export function comparedArms({ seeds }: ComparisonConfig, all: readonly Planned[
 export const resultsOf = ({ bySeed }: Compared) => [...bySeed.values()];
 const nllAt = ({ lengths }: ComparisonResult, length: number) => lengths.find((one) => one.length === length)?.nll;
 
-/** The loss of one arm less that of the other, over the seeds that both have; undefined where there are none. */
+/** The loss of one arm minus that of the other, over the seeds that both have; undefined where there are none. */
 export function differenceAt(one: Compared, other: Compared, length: number): Interval | undefined {
   const differences = [...one.bySeed].flatMap(([seed, result]) => {
     const there = other.bySeed.get(seed);

@@ -66,7 +66,7 @@ function differenceBlocks(curves: Curve[], { name }: Compared): ReportBlock[] {
   return [
     {
       ...{ kind: 'curves', name: 'difference-by-tokens', xLabel: 'tokens seen', curves, yDomain: nearTheEnd(curves) },
-      yLabel: `loss less that of ${name}`,
+      yLabel: `loss minus that of ${name}`,
       caption: `The same as differences, of equal seeds; below 0 an arm is ahead of ${name}. Shaded: lowest to highest of the seeds.`,
     },
   ];
