@@ -27,7 +27,10 @@ export interface TrainOptions {
    * from, and it must be the same; in a new run fp24, with matmuls in fp8 bfloat16.
    */
   residualType?: ResidualType;
-  /** In what form gradients travel between processes; default float32. A run that goes on must have the same. */
+  /**
+   * In what form gradients travel between processes, as `collective` was joined with; default float32. A run that goes on must
+   * have the same.
+   */
   reduceType?: ReduceType;
   /** Determines the initial weights; default 0. */
   seed?: number;
