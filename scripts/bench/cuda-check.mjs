@@ -1,5 +1,5 @@
 // The conformance suite on the GPU, with bfloat16's tolerances and fresh random inputs; the fused kernels twice, which must
-// give the same bits; looked-up weights rounded; tokens drawn on the GPU against those of float64 on the host; sums in order to the last bit;
+// give the same bits; stick-breaking by levels of block skipping; looked-up weights rounded; tokens drawn on the GPU against those of float64 on the host; sums in order to the last bit;
 // grouped matmuls by lasting blocks and by blocks of few tiles; small models beside the CPU; and one head of 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster:
 // `bin/cuda-check [parts of cases' names, separated by |] [--once] [--share 1/4]`, the first of four that are checked side by side.
 // STICKBREAKING_SEED repeats a run's inputs.
@@ -60,6 +60,7 @@ if (onCpu.length > 0) failed++;
 console.log(`${onCpu.length > 0 ? 'FAIL' : 'ok  '} ops on the CPU: ${onCpu.join(', ') || 'none'}`);
 
 if (!once) await twice();
+await byLevels();
 for (const { run } of others.filter(dealt)) await run();
 process.exitCode = failed > 0 ? 1 : 0;
 
@@ -77,6 +78,37 @@ async function twice() {
   const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors));
   failed += changed.length;
   console.log(`${first.length} cases twice: ${changed.length} differ ${changed.map(({ name }) => name).join('; ')}`);
+}
+
+/**
+ * Stick-breaking with block skipping in levels, as it goes in documents of thousands of tokens, with levels so short that documents of
+ * a few hundred have rows at each; and again, which must give the same bits.
+ */
+async function byLevels() {
+  const only = (one) => wanted(one) && one.name.startsWith('stick-breaking') && !one.name.includes('cached');
+  if (!cases.some(only)) return;
+  const { blockSkipping, levels } = backend;
+  backend.blockSkipping = true;
+  for (const [walks, partTiles] of [
+    [[1], 2],
+    [[1, 2], 100],
+    [[2, 1, 1], 3],
+  ]) {
+    backend.levels = { from: 1, walks, partTiles };
+    const options = { seed: 11, bfloat16Inputs: true, only };
+    const first = await runConformance('cuda', bfloat16Tolerances, options);
+    const second = once ? first : await runConformance('cuda', bfloat16Tolerances, options);
+    for (const { name, failures } of first)
+      if (failures.length > 0) console.log(`FAIL levels ${walks}: ${name}: ${failures.join('; ')}`);
+    const wrong = first.filter(({ failures }) => failures.length > 0).length;
+    const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors)).length;
+    failed += wrong + changed;
+    const settings = `levels of ${walks} tiles and one in parts of ${partTiles}`;
+    console.log(
+      `${first.length} cases by ${settings}: ${wrong} failed${once ? '' : `, ${changed} differ the second time`}`,
+    );
+  }
+  Object.assign(backend, { blockSkipping, levels });
 }
 
 /** A whole model beside the CPU. */

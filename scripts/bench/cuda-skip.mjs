@@ -1,6 +1,7 @@
 // What block skipping saves on a trained model and real text: a forward and backward of the whole model over one document
 // of --length tokens, with and without it, the attention kernels timed apart.
 // Usage: node scripts/bench/cuda-skip.mjs --checkpoint DIR --data FILE [--length 16384] [--out folder]
+// --by-layer: the attention alone, layer by layer, by blocks and by levels; --levels 10,40/36, repeated, says of which settings.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,17 +11,22 @@ import { openTokenizer, readDocuments } from '@stickbreaking/data';
 import { LlamaModel, resolveCheckpoint } from '@stickbreaking/model';
 import * as tf from '@tensorflow/tfjs-core';
 import { commandGiven, openGpu, timeLaunches } from './gpu.mjs';
+import { byLayer } from './skip/by_layer.mjs';
 
 const { values: o } = parseArgs({
   options: {
     checkpoint: { type: 'string' },
     data: { type: 'string' },
     length: { type: 'string', default: '16384' },
+    'by-layer': { type: 'boolean', default: false },
+    levels: { type: 'string', multiple: true, default: ['10,40/36', '8,48/48', '8,32/48'] },
     out: { type: 'string', default: 'benchmarks' },
   },
 });
 if (!o.checkpoint || !o.data) {
-  console.error('usage: npm run bench -- cuda-skip --checkpoint DIR --data FILE [--length 16384] [--out folder]');
+  console.error(
+    'usage: npm run bench -- cuda-skip --checkpoint DIR --data FILE [--length 16384] [--by-layer] [--levels 10,40/36] [--out folder]',
+  );
   process.exit(1);
 }
 const backend = await openGpu();
@@ -37,6 +43,15 @@ for await (const { text } of readDocuments({ path: o.data })) {
 const tokens = Int32Array.from(ids.slice(0, length));
 const targets = Int32Array.from(ids.slice(1, length + 1));
 const batch = { tokens, targets, cuSeqlens: Int32Array.of(0, tokens.length) };
+
+if (o['by-layer']) {
+  const measured = byLayer({ backend, model, tokens, settings: o.levels });
+  const command = commandGiven('cuda-skip', o.out);
+  const result = { command, gpu: driver.deviceName, date: new Date().toISOString(), length: tokens.length, measured };
+  mkdirSync(o.out, { recursive: true });
+  writeFileSync(join(o.out, 'cuda-skip-by-layer.json'), `${JSON.stringify(result, null, 2)}\n`);
+  process.exit(0);
+}
 
 function attentionMs() {
   const end = timeLaunches(driver, (name) => name.startsWith('flash_'));

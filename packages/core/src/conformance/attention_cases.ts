@@ -90,7 +90,7 @@ export function sizesInWords({ pack, headDim, heads: [heads, kvHeads], logits, s
 }
 
 function isLarge({ pack, headDim, heads: [heads] }: Sizes): boolean {
-  return heads * headDim > 24 * 32 || (pack === packs.mixed && heads * headDim > 32);
+  return heads * headDim > 24 * 32 || ([packs.mixed, packs.long].includes(pack) && heads * headDim > 32);
 }
 
 /** @param through 'both', or 'output' if the loss does not depend on the remainder */
@@ -99,7 +99,7 @@ function stickBreakingCase(sizes: Sizes, attendCurrent: boolean, through: 'both'
   const alone = through === 'output' ? ', remainder unused' : '';
   return {
     name: `stick-breaking${self}, ${sizesInWords(sizes)}${alone}`,
-    extreme: !['usual', 'faint'].includes(sizes.logits ?? 'usual'),
+    extreme: !['usual', 'faint', 'far in some queries'].includes(sizes.logits ?? 'usual'),
     large: isLarge(sizes),
     prepare(random, input): PreparedCase {
       const { layout, values, tensors } = drawn(random, input, sizes);
@@ -215,7 +215,7 @@ function softmaxCase(sizes: Sizes, scheme: Scheme, options: SoftmaxCase = {}): C
   const wide = units === usualUnits ? '' : typeof units === 'number' ? ` of ${units} units` : ` of ${units}`;
   return {
     name: `softmax ${scheme}${wide}${windowed}${sinks ? ' with sinks' : ''}, ${sizesInWords(sizes)}`,
-    extreme: !['usual', 'faint'].includes(sizes.logits ?? 'usual'),
+    extreme: !['usual', 'faint', 'far in some queries'].includes(sizes.logits ?? 'usual'),
     // Plain operations take seconds of these schemes in a long document.
     large: isLarge(sizes) || (sizes.pack === packs.mixed && ['fire', 'forget'].includes(scheme)),
     prepare(random, input): PreparedCase {
@@ -303,7 +303,7 @@ function positionOf(scheme: Scheme, fire: Fire64 | undefined, parameters: readon
 }
 
 export function attentionCases(): ConformanceCase[] {
-  const { short, mixed, cached, many } = packs;
+  const { short, mixed, cached, long, many } = packs;
   const cases: ConformanceCase[] = [];
   headDims.forEach((headDim, d) => {
     headCounts.forEach((heads, h) => {
@@ -322,6 +322,7 @@ export function attentionCases(): ConformanceCase[] {
       stick({ pack: short, headDim: 64, heads: [2, 1], logits });
     stick({ pack: short, headDim: 32, heads: [2, 2], scale: 0.3 });
     stick({ pack: mixed, headDim: attendCurrent ? 64 : 32, heads: [2, 1], logits: 'faint' });
+    stick({ pack: long, headDim: attendCurrent ? 32 : 64, heads: [2, 1], logits: 'far in some queries' });
   }
   cases.push(stickBreakingCase({ pack: mixed, headDim: 128, heads: [2, 1] }, false));
   cases.push(stickBreakingCase({ pack: mixed, headDim: 64, heads: [1, 1], logits: 'extreme' }, false));

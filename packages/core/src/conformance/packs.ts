@@ -16,6 +16,8 @@ function pack(name: string, queries: readonly number[], keys: readonly number[] 
 export const packs = {
   short: pack('documents of 1 to 65', [64, 1, 63, 2, 65]),
   mixed: pack('documents of 1 to 1000', [63, 1, 1000, 2, 64, 500, 65]),
+  /** Far rows of several stretches (flash_levels.cuh), one of them not full, and beside a short document. */
+  long: pack('documents of 1500 and 200', [1500, 200]),
   /** Queries after cached keys: one token at a time, a chunk, a document whose turn it is not, one without a cache. */
   cached: pack('queries after cached keys', [1, 65, 0, 3, 64, 1], [400, 130, 9, 3, 321, 1]),
   /** More documents than blocks, some of them empty. */
@@ -39,6 +41,11 @@ export type Logits =
    * first.
    */
   | 'faint'
+  /**
+   * About 0, so that a stick lasts for some keys, but around −3 in every seventh query and around −6 in a few, whose sticks outlast a
+   * document.
+   */
+  | 'far in some queries'
   /** Of both signs, the largest ±200. */
   | 'extreme'
   /** Around −3, but now and then a key of +150 between two of −150: 2^z overflows beside one that underflows. */
@@ -57,6 +64,16 @@ export function queriesAndKeys(random: Random, layout: PackedLayout, logits: Log
   if (logits === 'faint') {
     for (let i = 0; i < q.length; i++) q[i] = 1 + 0.5 * q[i]!;
     for (let i = 0; i < k.length; i++) k[i] = (-3 / (scale * headDim)) * (1 + 0.5 * k[i]!);
+    return { q, k };
+  }
+  if (logits === 'far in some queries') {
+    const width = heads * headDim;
+    for (let i = 0; i < q.length; i++) {
+      const query = Math.floor(i / width);
+      const middle = query % 61 === 1 ? -6 : query % 7 === 2 ? -3 : 0;
+      q[i] = middle === 0 ? 0.5 * q[i]! : (middle / (scale * headDim)) * (1 + 0.5 * q[i]!);
+    }
+    for (let i = 0; i < k.length; i++) k[i] = 1 + 0.5 * k[i]!;
     return { q, k };
   }
   if (logits === 'lone') {

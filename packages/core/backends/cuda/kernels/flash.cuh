@@ -22,12 +22,27 @@ enum { STICK_BREAKING, SOFTMAX };
 #define FARTHER 0
 #endif
 static_assert(!FARTHER || MECHANISM == STICK_BREAKING, "only sticks compose");
+// Which rows these are, where block skipping goes by levels; see flash_levels.cuh.
+#define ALL_ROWS 0
+#define NEAR_ROWS 1
+#define FAR_ROWS 2
+#ifndef LEVEL
+#define LEVEL ALL_ROWS
+#endif
+static_assert(LEVEL == ALL_ROWS || MECHANISM == STICK_BREAKING && !FARTHER, "only sticks end");
 
 constexpr int D = HEAD_DIM;
 constexpr float LOG2E = 1.4426950408889634f;
 // A group of four keys that leaves less than this of a stick has a weight 2^z beyond float32's comfort: weights are then
 // held below MOST_WEIGHT. 2^-23 is what a stick loses there anyway: the next float32 below one is 1 - 2^-24.
 constexpr float LEAST_LEFT = 0x1p-92f, MOST_WEIGHT = 0x1p23f;
+
+// A block of queries: packed row of the first, how many, packed row of the document's first key, number of its keys,
+// position of the first query among them, number of the first 64-row block, number of the
+// stretch that it lies in, see flash_levels.cuh.
+struct QueryItem {
+  int q0, rows, k0, keys, first, rowBlock, stretch, unused;
+};
 
 struct Attention {
   const bf16 *q, *k, *v, *output, *dOutput;
@@ -58,13 +73,19 @@ struct Attention {
   const float *turnQ, *turnK;
   const float* keyBias;  // see KeyBias
   float* dKeyBias;       // [M, key heads]
+  // Of a level of block skipping, forward: see flash_levels.cuh.
+  int *nearer, *kept;          // what the level before kept, and this one's
+  const QueryItem* stretches;  // [stretches], each as one item
+  const int* count;            // FAR: [stretches, H] rows
+  int *nextCount, *unit;       // the same of the next level, if there is one; FAR: counts work handed out
+  float* state;                // [H, N, D] output so far of rows that go on
+  float* parts;                // of the last level: see Parts
+  int* partsDone;              // [partGroups] zeros
+  int stretchCount, stretchBlocks;  // stretches, 64-row blocks of one
+  int level, walk;                  // level: 0 is NEAR; tiles that a group of rows, or a part of it, goes over
+  int partCount, partGroups;        // parts of a group's keys; groups at most that are worked on in parts
 };
 
-// A block of queries: packed row of the first, how many, packed row of the document's first key, number of its keys,
-// position of the first query among them, number of the first 64-row block.
-struct QueryItem {
-  int q0, rows, k0, keys, first, rowBlock, unused0, unused1;
-};
 // A block of keys: packed row of the first, how many, its position in the document; the document's first query, number
 // of queries, position of the first of them among the keys (FARTHER: the number of these), number of its first 64-row block.
 struct KeyItem {
@@ -221,3 +242,4 @@ __device__ __forceinline__ void store_gradient(bf16* to, const float (&d)[D / 2]
 }
 #include "flash_fire.cuh"
 #include "flash_key_bias.cuh"
+#include "flash_levels.cuh"

@@ -13,6 +13,7 @@
 __device__ __forceinline__ void barrier_init(unsigned bar, int arrivals) {
   asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(bar), "r"(arrivals) : "memory");
 }
+__device__ __forceinline__ void barrier_destroy(unsigned bar) { asm volatile("mbarrier.inval.shared.b64 [%0];" ::"r"(bar) : "memory"); }
 __device__ __forceinline__ void barrier_arrive(unsigned bar) {
   asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(bar) : "memory");
 }
@@ -85,6 +86,10 @@ struct Pipeline {
   __device__ explicit Pipeline(unsigned address) : full(address), empty(address + STAGES * 8) {}
   __device__ void init() const {
     for (int i = 0; i < STAGES; i++) barrier_init(full + i * 8, 128), barrier_init(empty + i * 8, READERS);
+  }
+  // The barriers' memory may be used anew.
+  __device__ void destroy() const {
+    for (int i = 0; i < STAGES; i++) barrier_destroy(full + i * 8), barrier_destroy(empty + i * 8);
   }
   // Producer: waits until the stage of `step` may be written.
   __device__ __forceinline__ int acquire(int step) const {

@@ -24,6 +24,7 @@ import { releaseCopies, releaseMemory } from './entry_memory.js';
 import { Graphs } from './graphs.js';
 import { KernelModules } from './kernel_modules.js';
 import type { Argument, CudaFunction, LaunchShape } from './launch.js';
+import { LEVELS, type LevelSettings } from './ops/flash_levels.js';
 import { Residents } from './residents.js';
 import { paddedRows, type Rows } from './rows.js';
 import { Scratch } from './scratch.js';
@@ -43,6 +44,9 @@ export class CudaBackend extends KernelBackend {
   blockSkipping = process.env.STICKBREAKING_BLOCK_SKIPPING !== '0';
   /** Tiles of a grouped matmul that a block makes at most; without, blocks last and share them (ops/grouped.ts). `Gpus` sets it. */
   groupedTiles: number | undefined;
+  /** How block skipping goes by levels, forward, if it does; being tried: docs/cuda.md. */
+  levels: LevelSettings | undefined = process.env.STICKBREAKING_BLOCK_SKIPPING === 'levels' ? LEVELS : undefined;
+  private work = { address: 0, bytes: 0 };
   readonly graphs: Graphs;
   /** What stays on the GPU from one step of generation to the next. */
   readonly residents: Residents;
@@ -190,6 +194,22 @@ export class CudaBackend extends KernelBackend {
     const entry: Entry = { address: this.driver.allocate(size * BYTES[type]), size, type, dtype, refCount: 1 };
     this.data.set(dataId, entry);
     return { dataId, shape, dtype };
+  }
+
+  /**
+   * Memory between the launches of one call, the same for all of them: it is kept as long as the backend, as large as the largest that
+   * was asked for. A pool whose blocks have other sizes may take milliseconds to make room for so much.
+   */
+  workspace(bytes: number): number {
+    if (this.driver.arena) return this.driver.allocate(bytes);
+    if (bytes > this.work.bytes) {
+      const { address, bytes: before } = this.work;
+      // Nobody's, should there be no memory for more.
+      this.work = { address: 0, bytes: 0 };
+      if (before > 0) this.driver.release(address);
+      this.work = { address: this.driver.allocate(bytes), bytes };
+    }
+    return this.work.address;
   }
 
   /** Memory that a kernel keeps for its own backward, in a tensor that is empty to everything else. */

@@ -75,10 +75,12 @@ function unitsFor(hopper: boolean): { file: string; macros: string[] }[] {
     if (kernel === BACKWARD && !hopper) return [];
     const inOne = ({ bias, dim }: (typeof variants)[number]) => dim <= 64 && (bias === 'none' || bias === 'alibi');
     const served = variants.filter((variant) => kernel !== BACKWARD || inOne(variant));
+    const levels = hopper && kernel === FORWARD ? (['near', 'far'] as const) : [];
     const farther = kernel && kernel !== BACKWARD ? { ...variants[0], hopper, farther: true } : undefined;
+    const byLevel = levels.flatMap((rows) => [0, 1].map((i) => ({ ...variants[i]!, hopper: true, rows })));
     const macros = kernel
-      ? [...served.map((variant) => ({ ...variant, hopper })), ...(farther ? [farther] : [])].map((variant) =>
-          flashMacros(kernel, variant),
+      ? [...served.map((variant) => ({ ...variant, hopper })), ...(farther ? [farther] : []), ...byLevel].map(
+          (variant) => flashMacros(kernel, variant),
         )
       : [file === GROUPED_FILE ? groupedMacros(hopper) : []];
     return macros.map((given) => ({ file, macros: given }));

@@ -47,6 +47,21 @@ export const ATTENTION = new Struct('Attention', {
   turnK: 'pointer',
   keyBias: 'pointer',
   dKeyBias: 'pointer',
+  nearer: 'pointer',
+  kept: 'pointer',
+  stretches: 'pointer',
+  count: 'pointer',
+  nextCount: 'pointer',
+  unit: 'pointer',
+  state: 'pointer',
+  parts: 'pointer',
+  partsDone: 'pointer',
+  stretchCount: 'i32',
+  stretchBlocks: 'i32',
+  level: 'i32',
+  walk: 'i32',
+  partCount: 'i32',
+  partGroups: 'i32',
 });
 
 /** flash.cuh: a run of queries, or of keys, that one block works on. */
@@ -57,8 +72,8 @@ export const QUERY_ITEM = new Struct('QueryItem', {
   keys: 'i32',
   first: 'i32',
   rowBlock: 'i32',
-  unused0: 'i32',
-  unused1: 'i32',
+  stretch: 'i32',
+  unused: 'i32',
 });
 export const KEY_ITEM = new Struct('KeyItem', {
   k0: 'i32',
@@ -201,6 +216,8 @@ export const SPAN_ELEMENTS = 65_536;
 export const PARTIALS_SIDE = 32;
 /** Rows of a block of the fused attention kernels, and keys of a tile. */
 export const TILE_ROWS = 64;
+/** flash_levels.cuh: 64-row blocks of a stretch. */
+export const STRETCH_BLOCKS = 16;
 /** mixture.cu and grouped.cuh: experts of a layer at most. mixture.cu: tokens of a block. */
 export const MOST_EXPERTS = 1024;
 export const ROUTE_TOKENS = 8;

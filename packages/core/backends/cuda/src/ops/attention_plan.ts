@@ -4,10 +4,12 @@
  * steps with the same documents.
  */
 import type { CudaBackend } from '../backend.js';
-import { KEY_ITEM, QUERY_ITEM, TILE_ROWS } from '../kernel_interface.js';
+import { KEY_ITEM, QUERY_ITEM, STRETCH_BLOCKS, TILE_ROWS } from '../kernel_interface.js';
 import type { Struct, StructFields, StructValues } from '../struct.js';
 
 const KEPT_PLANS = 64;
+const STRETCH_ROWS = STRETCH_BLOCKS * TILE_ROWS;
+const stretchesOf = (queries: number) => Math.ceil(queries / STRETCH_ROWS);
 
 export interface Plan {
   /** Device address of `count` items. */
@@ -29,6 +31,10 @@ export interface AttentionPlans {
   carryBase: number;
   queries(warpgroups: number): Plan;
   keys(warpgroups: number): Plan;
+  /** Stretches of STRETCH_BLOCKS blocks of queries, document after document, of each the last first. */
+  stretches(): Plan;
+  /** Queries of the longest document. */
+  longest: number;
 }
 
 interface Item<F extends StructFields> {
@@ -84,6 +90,13 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
     }
     return first;
   });
+  let stretchCount = 0;
+  const firstStretch = documents.map(({ queries }) => {
+    stretchCount += stretchesOf(queries);
+    return stretchCount - stretchesOf(queries);
+  });
+  const stretchOf = (document: number, row: number) =>
+    firstStretch[document]! + stretchesOf(documents[document]!.queries) - 1 - Math.floor(row / STRETCH_ROWS);
   const memo = <F extends StructFields>(struct: Struct<F>, make: (rows: number) => Item<F>[]) => {
     const made = new Map<number, Plan>();
     return (warpgroups: number) => {
@@ -103,7 +116,7 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
       parts(queries, rows, 'short first').map(({ from, count }) => {
         const first = offset + from;
         const rowBlock = firstRowBlock[s]! + from / TILE_ROWS;
-        const item = { q0: q0 + from, rows: count, k0, keys, first, rowBlock, unused0: 0, unused1: 0 };
+        const item = { q0: q0 + from, rows: count, k0, keys, first, rowBlock, stretch: stretchOf(s, from), unused: 0 };
         return { work: Math.min(keys, first + count), item };
       }),
     ),
@@ -117,6 +130,29 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
       }),
     ),
   );
+  let stretches: Plan | undefined;
+  const makeStretches = (): Plan => {
+    const items = documents.flatMap(({ q0, queries, k0, keys, offset }, s) =>
+      Array.from({ length: stretchesOf(queries) }, (_, i) => {
+        const from = (stretchesOf(queries) - 1 - i) * STRETCH_ROWS;
+        const rows = Math.min(STRETCH_ROWS, queries - from);
+        const rowBlock = firstRowBlock[s]! + from / TILE_ROWS;
+        return {
+          q0: q0 + from,
+          rows,
+          k0,
+          keys,
+          first: offset + from,
+          rowBlock,
+          stretch: stretchOf(s, from),
+          unused: 0,
+        };
+      }),
+    );
+    const work = documents.reduce((sum, { queries }) => sum + queries, 0);
+    return { address: upload(QUERY_ITEM.array(items)), count: items.length, work, longest: STRETCH_ROWS };
+  };
+  const longest = documents.reduce((most, { queries }) => Math.max(most, queries), 0);
   return {
     rowBlocks: base.length,
     tiles,
@@ -124,6 +160,11 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
     carryBase: upload(Int32Array.from(base)),
     queries,
     keys,
+    stretches: () => {
+      stretches ??= makeStretches();
+      return stretches;
+    },
+    longest,
     release: () => {
       for (const address of owned) backend.driver.release(address);
     },

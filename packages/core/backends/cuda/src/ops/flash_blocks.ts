@@ -36,13 +36,15 @@ export interface FlashVariant {
   hopper: boolean;
   /** Whether keys are all farther than those attended to before. */
   farther?: boolean;
+  /** Which rows a launch is for, where block skipping goes by levels: see flash_levels.cuh. Default: all. */
+  rows?: 'near' | 'far';
 }
 
 /** What the size of a block depends on. */
-export type BlockVariant = Pick<FlashVariant, 'mechanism' | 'bias' | 'dim' | 'hopper'>;
+export type BlockVariant = Pick<FlashVariant, 'mechanism' | 'bias' | 'dim' | 'hopper' | 'rows'>;
 
 export function flashMacros(kernel: FlashKernel, variant: FlashVariant): string[] {
-  const { mechanism, bias, dim, farther } = variant;
+  const { mechanism, bias, dim, farther, rows } = variant;
   const { warpgroups, stages } = blockOf(kernel, variant);
   return [
     `MECHANISM=${mechanism === 'softmax' ? 'SOFTMAX' : 'STICK_BREAKING'}`,
@@ -54,6 +56,7 @@ export function flashMacros(kernel: FlashKernel, variant: FlashVariant): string[
     `BLOCK_STAGES=${stages}`,
     `BLOCK_BYTES=${sharedBytes(kernel, variant)}`,
     ...(farther ? ['FARTHER=1'] : []),
+    ...(rows ? [`LEVEL=${rows === 'near' ? 'NEAR_ROWS' : 'FAR_ROWS'}`] : []),
   ];
 }
 
@@ -68,11 +71,12 @@ export function warpgroupsOf(kernel: FlashKernel, variant: BlockVariant): number
 /** Working warpgroups of a block and stages of its pipeline. */
 function blockOf(
   kernel: FlashKernel,
-  { mechanism, bias, dim, hopper }: BlockVariant,
+  { mechanism, bias, dim, hopper, rows }: BlockVariant,
 ): { warpgroups: number; stages: number } {
   const small = dim <= 64;
   if (kernel === FORWARD) {
     // Softmax's tiles are so short at head dimension 32 that two small blocks on a multiprocessor are better than a large one.
+    if (rows) return { warpgroups: 1, stages: 4 };
     const two = mechanism === 'softmax' && bias === 'none' && dim === 32;
     return { warpgroups: hopper ? (two ? 2 : small ? 4 : 3) : 2, stages: hopper ? 4 : 2 };
   }
@@ -93,6 +97,11 @@ function squaresOf(kernel: FlashKernel, { warpgroups, stages }: { warpgroups: nu
   return kernel === BACKWARD ? 4 * warpgroups : 0;
 }
 
+/** struct FarShared of flash_levels.cuh. */
+const FAR_BYTES = 1280;
+/** Blocks of a level that share a multiprocessor, forward. */
+export const LEVEL_BLOCKS = 3;
+
 /** Bytes of a tile's sums of dK and dV in float32. */
 export function tileSumBytes(dim: number): number {
   return 2 * TILE_ROWS * dim * 4;
@@ -108,8 +117,10 @@ export function sharedBytes(kernel: FlashKernel, variant: BlockVariant, fireUnit
   const squares = squaresOf(kernel, block);
   // flash_backward.cu: a tile's sums, and of every row where its stick stops.
   const more = kernel === BACKWARD ? tileSumBytes(dim) + warpgroups * TILE_ROWS * 8 : 0;
+  // flash_levels.cuh: the rows of a group.
+  const slots = kernel === FORWARD && variant.rows === 'far' ? FAR_BYTES : 0;
   const sums = kernel === BACKWARD_QUERIES && fireUnits > 0 ? 4 * warpgroups * sumsOf(fireUnits) : 0;
   const biases = kernel === BACKWARD_KEYS && variant.bias === 'keys' ? warpgroups * TILE_ROWS : 0;
   const floats = 4 * (sums + biases);
-  return 1024 + (own + 2 * stages) * tile + squares * TILE_ROWS * TILE_ROWS * 2 + more + 128 + floats;
+  return 1024 + (own + 2 * stages) * tile + squares * TILE_ROWS * TILE_ROWS * 2 + more + 128 + floats + slots;
 }

@@ -14,12 +14,14 @@ import {
   type FlashVariant,
   FORWARD,
   flashMacros,
+  LEVEL_BLOCKS,
   leastStick,
   sharedBytes,
   threadsOf,
   tileSumBytes,
   warpgroupsOf,
 } from './flash_blocks.js';
+import { FlashLevels, type LevelSettings } from './flash_levels.js';
 import { type AttentionInputs, FlashTensors, type Operands } from './flash_tensors.js';
 
 /** Keys and values of so many bytes are worked on at a time, so that they stay in the second-level cache. */
@@ -52,6 +54,22 @@ const ABSENT = {
   /** Biases of keys, and their gradients. */
   keyBias: 0,
   dKeyBias: 0,
+  /** Of a level of block skipping: FlashLevels. */
+  nearer: 0,
+  kept: 0,
+  stretches: 0,
+  count: 0,
+  nextCount: 0,
+  unit: 0,
+  state: 0,
+  parts: 0,
+  partsDone: 0,
+  stretchCount: 0,
+  stretchBlocks: 0,
+  level: 0,
+  walk: 0,
+  partCount: 0,
+  partGroups: 0,
 };
 
 type AttentionArguments = Operands & { rowOutput: number } & Partial<typeof ABSENT>;
@@ -100,6 +118,34 @@ export class FlashCall {
   }
 
   forward(args: AttentionArguments): void {
+    const { square, longest } = this.plans;
+    const { levels, hopper } = this.backend;
+    const served = this.skips && !this.farther && hopper && this.dim <= 64 && square;
+    if (levels && served && longest >= levels.from) this.forwardByLevels(args, levels);
+    else this.forwardInOne(args);
+  }
+
+  /** With block skipping in long documents: rows that look far are gathered. */
+  private forwardByLevels(args: AttentionArguments, settings: LevelSettings): void {
+    const { backend, heads, plans, queries, dim } = this;
+    const { driver } = backend;
+    const { rowBlocks, longest } = plans;
+    const sizes = { queries, heads, dim, rowBlocks, longest, stretches: plans.stretches() };
+    const levels = new FlashLevels(sizes, settings);
+    const memory = backend.workspace(levels.bytes);
+    driver.call('cuMemsetD8Async', memory + levels.zeros.at, 0, levels.zeros.bytes, driver.stream);
+    for (let level = 0; level < levels.count; level++) {
+      const variant = { ...this.variant, rows: level === 0 ? ('near' as const) : ('far' as const) };
+      const plan = plans.queries(warpgroupsOf(FORWARD, variant));
+      const all = plan.count * heads;
+      // Blocks of far rows take one group after another.
+      const blocks = level === 0 ? all : Math.min(all, LEVEL_BLOCKS * driver.multiprocessors);
+      const part = this.sections(0, heads, heads, plan);
+      this.launch(FORWARD, { ...args, ...levels.arguments(memory, level) }, plan, part, [], variant, blocks);
+    }
+  }
+
+  private forwardInOne(args: AttentionArguments): void {
     const plan = this.plans.queries(this.warpgroups(FORWARD));
     this.launch(FORWARD, args, plan, this.sections(0, this.heads, this.heads, plan));
   }
@@ -192,11 +238,20 @@ export class FlashCall {
     return { mechanism, bias, dim, hopper: this.backend.hopper, farther };
   }
 
-  private launch(kernel: FlashKernel, args: AttentionArguments, plan: Plan, part: Part, more: Argument[] = []): void {
-    const { backend, variant } = this;
+  /** @param blocks default: one for each of the plan's items and each head */
+  private launch(
+    kernel: FlashKernel,
+    args: AttentionArguments,
+    plan: Plan,
+    part: Part,
+    more: Argument[] = [],
+    variant = this.variant,
+    blocks = plan.count * part.headCount,
+  ): void {
+    const { backend } = this;
     const compiled = backend.function(kernel.file, kernel.name, flashMacros(kernel, variant));
     const shape = {
-      grid: [plan.count * part.headCount] as const,
+      grid: [blocks] as const,
       block: threadsOf(kernel, variant),
       shared: sharedBytes(kernel, variant, this.fire?.units),
     };

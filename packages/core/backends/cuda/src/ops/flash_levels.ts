@@ -1,0 +1,98 @@
+/** Block skipping in levels, flash_levels.cuh: how many tiles each goes over, and where what it keeps lies. */
+import { STRETCH_BLOCKS, TILE_ROWS } from '../kernel_interface.js';
+
+export interface LevelSettings {
+  /** Tokens of the longest document of a call, at least: shorter ones have too little to gain. */
+  from: number;
+  /** Tiles of 64 keys that a group of 64 queries goes over at a level, the nearest first; one more level goes to the first key. */
+  walks: readonly number[];
+  /** The last level's groups are worked on in parts of so many tiles, or more. */
+  partTiles: number;
+}
+/** For a model trained at 16,384 tokens, by its first layer: docs/performance.md. */
+export const LEVELS: LevelSettings = { from: 4097, walks: [10, 40], partTiles: 36 };
+const MOST_PARTS = 8;
+/** Groups at most that are worked on in parts: more of them keep the GPU busy as they are. */
+const PART_GROUPS = 264;
+
+interface Sizes {
+  queries: number;
+  heads: number;
+  dim: number;
+  /** 64-row blocks of all documents. */
+  rowBlocks: number;
+  /** Queries of the longest document. */
+  longest: number;
+  /** Stretches of all documents: the plan's. */
+  stretches: { address: number; count: number };
+}
+
+export class FlashLevels {
+  readonly count: number;
+  /** Memory that a call needs. */
+  readonly bytes: number;
+  /** Where in it what must be zero before the first level lies: rows counted, work handed out, parts done. */
+  readonly zeros: { at: number; bytes: number };
+  private readonly walks: readonly number[];
+  private readonly partCount: number;
+  private readonly pairs: number;
+  private readonly keptAt: readonly number[];
+  private readonly stateAt: number;
+  private readonly partsAt: number;
+
+  constructor(
+    private readonly sizes: Sizes,
+    { walks, partTiles }: LevelSettings,
+  ) {
+    if (walks.length === 0 || ![...walks, partTiles].every((tiles) => Number.isInteger(tiles) && tiles > 0))
+      throw new Error(
+        `levels of ${walks} tiles and parts of ${partTiles}; expected at least one level, and whole tiles`,
+      );
+    const { queries, heads, dim, rowBlocks, longest, stretches } = sizes;
+    const rest = Math.max(1, Math.ceil(longest / TILE_ROWS) - walks.reduce((sum, walk) => sum + walk, 0));
+    this.partCount = Math.max(1, Math.min(MOST_PARTS, Math.floor(rest / partTiles)));
+    this.walks = [...walks, Math.ceil(rest / this.partCount)];
+    this.count = this.walks.length;
+    this.pairs = stretches.count * heads;
+    let at = 0;
+    const place = (bytes: number) => {
+      const start = at;
+      at += Math.ceil(bytes / 256) * 256;
+      return start;
+    };
+    const far = this.count - 1;
+    const zeroBytes = 4 * (far * (this.pairs + 1) + PART_GROUPS);
+    this.zeros = { at: place(zeroBytes), bytes: zeroBytes };
+    // struct LevelState: of each block where it stopped and which of its rows go on; far of each slot which row that is, and where it stands.
+    const blocks = rowBlocks * heads;
+    this.keptAt = this.walks.map((_, level) => place(4 * (3 * blocks + 1 + (level > 0 ? 2 * queries * heads : 0))));
+    this.stateAt = place(4 * queries * heads * dim);
+    // struct Parts.
+    this.partsAt = place(this.partCount > 1 ? 4 * PART_GROUPS * this.partCount * TILE_ROWS * (dim + 3) : 0);
+    this.bytes = at;
+  }
+
+  /** What a level's launch is told; `memory` is its device address. */
+  arguments(memory: number, level: number) {
+    const far = this.count - 1;
+    const units = memory + this.zeros.at + 4 * far * this.pairs;
+    const rowsOf = (one: number) => (one > 0 && one <= far ? memory + this.zeros.at + 4 * (one - 1) * this.pairs : 0);
+    return {
+      nearer: level > 0 ? memory + this.keptAt[level - 1]! : 0,
+      kept: memory + this.keptAt[level]!,
+      stretches: this.sizes.stretches.address,
+      count: rowsOf(level),
+      nextCount: rowsOf(level + 1),
+      unit: units + 4 * Math.max(0, level - 1),
+      state: memory + this.stateAt,
+      parts: memory + this.partsAt,
+      partsDone: units + 4 * far,
+      stretchCount: this.sizes.stretches.count,
+      stretchBlocks: STRETCH_BLOCKS,
+      level,
+      walk: this.walks[level]!,
+      partCount: level === far ? this.partCount : 1,
+      partGroups: PART_GROUPS,
+    };
+  }
+}
