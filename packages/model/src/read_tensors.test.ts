@@ -1,9 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chooseSeed, generator } from '@stickbreaking/base';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readSafetensors } from './index.js';
+import { readTensors } from './read_tensors.js';
 import { ALGORITHMS, newSum } from './sum.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-read-tensors-'));
@@ -90,4 +91,21 @@ describe('tensors read by threads', () => {
     file.close();
     await expect(file.readEach(() => {})).rejects.toThrow(/EBADF/);
   });
+});
+
+it.skipIf(process.platform !== 'linux')('the file is named that the system cannot read', async () => {
+  const memory = '/proc/self/mem'; // of whose first page there is none: EIO
+  const fd = openSync(memory, 'r');
+  try {
+    const reading = readTensors(
+      fd,
+      memory,
+      new Map([['a', { dtype: 'F32' as const, shape: [3], begin: 0, end: 12 }]]),
+      () => {},
+      {},
+    );
+    await expect(reading).rejects.toThrow(`cannot read ${memory}: input/output error`);
+  } finally {
+    closeSync(fd);
+  }
 });

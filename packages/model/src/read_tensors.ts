@@ -4,7 +4,7 @@
  * while it lies in the caches.
  */
 import { read } from 'node:fs';
-import { UserError } from '@stickbreaking/base';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import { type Entry, float32Of } from './safetensors_format.js';
 import type { Sum } from './sum.js';
 
@@ -35,7 +35,7 @@ interface Piece {
 /**
  * @param take is given the numbers of each tensor, widened to float32
  * @param options `sum` is given what comes after the header
- * @throws UserError where the file ends early; the system's errors as they are
+ * @throws UserError where the file ends early or the system cannot read it
  */
 export async function readTensors(
   fd: number,
@@ -100,7 +100,7 @@ async function fill(fd: number, { bytes, position }: Piece, path: string): Promi
   for (let done = 0; done < bytes.length; ) {
     const moved = await new Promise<number>((resolve, reject) => {
       read(fd, bytes, done, bytes.length - done, position + done, (error, count) =>
-        error ? reject(error) : resolve(count),
+        error ? reject(explainSystemError(error, `cannot read ${path}`)) : resolve(count),
       );
     });
     if (moved === 0) throw new UserError(`${path} ended while it was being read.`);

@@ -1,6 +1,6 @@
 /** Safetensors files: tensors are read and written one at a time, so a file may be larger than the largest buffer. */
 import { closeSync, fstatSync, readSync } from 'node:fs';
-import { UserError } from '@stickbreaking/base';
+import { explainSystemError, UserError } from '@stickbreaking/base';
 import { openFile, replaceFile, replaceFileAsync } from '@stickbreaking/base/node';
 import { ALGORITHM, type FileChecksum } from './checksums.js';
 import { type ReadEachOptions, readTensors } from './read_tensors.js';
@@ -76,9 +76,17 @@ function readBytes(fd: number, position: number, length: number, path: string): 
 function readInto(fd: number, position: number, buffer: Uint8Array, path: string): void {
   const most = 2 ** 30; // a single read call moves less than 2 GiB
   for (let done = 0; done < buffer.length; ) {
-    const moved = readSync(fd, buffer, done, Math.min(most, buffer.length - done), position + done);
+    const moved = readSome(fd, buffer.subarray(done, done + most), position + done, path);
     if (moved === 0) throw new UserError(`${path} ended while it was being read.`);
     done += moved;
+  }
+}
+
+function readSome(fd: number, buffer: Uint8Array, position: number, path: string): number {
+  try {
+    return readSync(fd, buffer, 0, buffer.length, position);
+  } catch (error) {
+    throw explainSystemError(error, `cannot read ${path}`);
   }
 }
 

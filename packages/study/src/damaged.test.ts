@@ -83,7 +83,7 @@ it('another arm’s, whose model is only looked at, is refused as well', async (
     ],
   });
   expect((await run(...args)).code).toBe(0);
-  const { own } = damage('scaled', 'RoPE');
+  const { own, checkpoints } = damage('scaled', 'RoPE');
   rmSync(
     join(folder, 'scaled/arms', readdirSync(join(folder, 'scaled/arms')).find((one) => one.startsWith('scaled'))!),
     {
@@ -93,4 +93,8 @@ it('another arm’s, whose model is only looked at, is refused as well', async (
   const refused = await run(...args);
   expect(refused.said.trim()).toMatch(new RegExp(`is damaged: .*; move ${own} away, and that arm is run again\\.$`));
   expect(refused.code).toBe(EXIT.refused);
+  rmSync(checkpoints, { recursive: true });
+  const gone = await run(...args);
+  expect(gone.said.trim()).toMatch(new RegExp(`; move ${own} away, and that arm is run again\\.$`));
+  expect(gone.code).toBe(EXIT.refused);
 });

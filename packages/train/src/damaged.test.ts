@@ -185,6 +185,18 @@ describe('a run is not resumed, nor planned to be,', () => {
     expect((await run('--resume', '--no-verify', `output=${flipped.output}`)).code).toBe(0);
   });
 
+  it('where all are gone, and something points to one still', async () => {
+    const { output, steps } = damaged(cut(MODEL_FILE));
+    for (const one of steps) rmSync(one!, { recursive: true });
+    const metrics = readFileSync(join(output, 'metrics.jsonl'));
+    const checkpoints = join(output, 'checkpoints');
+    const fault = `${join(checkpoints, 'latest')} names step-00000003, which is not there any more; the run has no checkpoint`;
+    expect(await resuming(output)).toBe(`${fault}; move ${checkpoints} away, and the run begins anew.`);
+    expect(readFileSync(join(output, 'metrics.jsonl'))).toEqual(metrics);
+    renameSync(checkpoints, join(output, 'away'));
+    expect((await run('--resume', `output=${output}`)).code).toBe(0);
+  });
+
   it.each([
     ['weights', MODEL_FILE, "the weights 'model.norm.weight'"],
     ['moments', OPTIMIZER_FILE, "the optimizer's moments 'firstMoment.model.norm.weight'"],

@@ -1,5 +1,7 @@
 // Where a run begins: at its own newest checkpoint, with another run's weights, or with new ones.
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { EXIT, UserError } from '@stickbreaking/base';
 import {
   checkFinite,
   checkModelFiles,
@@ -8,6 +10,7 @@ import {
   type LoadAsyncOptions,
   parseConfig,
   readingCheckpoint,
+  resolveCheckpoint,
   type SummedFiles,
   summedFiles,
   tensorBytes,
@@ -15,7 +18,7 @@ import {
   verifyChecksums,
   whileVerifying,
 } from '@stickbreaking/model';
-import { storeToRead, type TrainingState } from './checkpoint.js';
+import { type CheckpointStore, storeToRead, type TrainingState } from './checkpoint.js';
 import { checkIdentity, type Identity, identityOf } from './identity.js';
 import { Optimizer, OptimizerSchema } from './optimizer.js';
 import type { SharedWeights } from './parallel/shared_weights.js';
@@ -34,7 +37,10 @@ export function checkpointToResume(options: TrainOptions): { directory: string; 
   if (!options.resume || !options.directory) return undefined;
   const store = storeToRead(options.directory);
   const directory = store.latest();
-  if (!directory) return undefined;
+  if (!directory) {
+    refuseLost(options.directory, store);
+    return undefined;
+  }
   let state: TrainingState;
   try {
     state = readable(directory);
@@ -46,6 +52,18 @@ export function checkpointToResume(options: TrainOptions): { directory: string; 
   const identity = identify(options, state.identity);
   checkIdentity(state.identity, identity, state, directory);
   return { directory, state: placeIn(identity, state) };
+}
+
+/** Where a pointer to a checkpoint is left, there was one: a run that began anew would write over what came of it. */
+function refuseLost(run: string, store: CheckpointStore): void {
+  if (!existsSync(join(store.directory, 'latest'))) return;
+  try {
+    resolveCheckpoint(run);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const message = `${error.message.replace(/\.$/, '')}; move ${store.directory} away, and the run begins anew.`;
+    throw new UserError(message, { cause: error, exitCode: EXIT.refused });
+  }
 }
 
 /**
@@ -60,7 +78,9 @@ export async function intactToResume(
   try {
     return checkpointToResume(options);
   } catch (error) {
-    if (options.verify ?? true) await verifyChecksums(storeToRead(options.directory!).latest()!, { mostBytes });
+    const directory = storeToRead(options.directory!).latest();
+    if (!directory) throw error;
+    if (options.verify ?? true) await verifyChecksums(directory, { mostBytes });
     else await allHaveVerified(options); // one that verifies has more to say
     throw error;
   }

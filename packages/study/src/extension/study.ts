@@ -1,12 +1,11 @@
 /** Context extension: models trained at L go on at a multiple of it by the published recipe (appendix C.1, figure 8). */
-import { join } from 'node:path';
-import { parseConfig, resolveCheckpoint } from '@stickbreaking/model';
+import { parseConfig } from '@stickbreaking/model';
 import type { Arm, ArmContext, Study } from '../study.js';
 import { modelOf, type Recipe, settingsOf } from '../text/config.js';
 import { evaluateTrained, TextResultSchema } from '../text/evaluate.js';
 import { earlierThan, whySkipped, withRate } from '../text/rates.js';
 import { type PreparedText, prepareText } from '../text/text.js';
-import { loadTrained, trainOnText } from '../text/train.js';
+import { checkpointIn, loadTrained, trainOnText } from '../text/train.js';
 import { type ExtensionArm, type ExtensionConfig, ExtensionConfigSchema, type ExtensionResult } from './config.js';
 import { type Phase, type Planned, planned, plannedOf } from './plan.js';
 import { reportExtension } from './report.js';
@@ -57,7 +56,7 @@ async function trainedModel(
   if (phase === 'before') return trainOnText({ model, recipe: withRate(config.training, rate), seed }, text, context);
   const folder = context.folderOf(trainedId(rate, seed));
   if (phase === 'before, scaled') return loadTrained(folder, model);
-  const start = resolveCheckpoint(join(folder, 'run'));
+  const start = checkpointIn(folder);
   return trainOnText({ model, recipe: extensionRecipe(config), seed: seed + 1 }, text, context, start);
 }
 

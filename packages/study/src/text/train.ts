@@ -7,6 +7,7 @@ import {
   type LlamaModel,
   loadVerified,
   parseConfig,
+  RefusedCheckpoint,
   resolveCheckpoint,
   type SummedFiles,
 } from '@stickbreaking/model';
@@ -185,6 +186,17 @@ export function speedOf(metrics: readonly MetricsLine[]): Pick<TrainingResult, '
   return speeds.length === 0 ? {} : { trainingSpeed: Math.round(median(speeds)) };
 }
 
+/** The checkpoint of a model that was trained in an arm's folder. @throws RefusedCheckpoint where it is gone */
+export function checkpointIn(folder: string): string {
+  const run = join(folder, 'run');
+  try {
+    return resolveCheckpoint(run);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new RefusedCheckpoint(error.message, run, { cause: error });
+  }
+}
+
 /**
  * A model that was trained in an arm's folder, under a configuration of the same parameters.
  *
@@ -194,7 +206,7 @@ export async function loadTrained(
   folder: string,
   model: LlamaConfigInput,
 ): Promise<{ model: LlamaModel; result: object }> {
-  const checkpoint = resolveCheckpoint(join(folder, 'run'));
+  const checkpoint = checkpointIn(folder);
   const load = (summed: SummedFiles | undefined) => loadStart(parseConfig(model), checkpoint, { summed });
   return { model: await loadVerified(checkpoint, { modelOnly: true }, load), result: {} };
 }
