@@ -1,36 +1,12 @@
-// MPI through koffi: the few calls that a run on several CPU processes needs. One binding serves three ABIs, told apart by
-// their symbols: Open MPI, the MPICH family (MPICH, Intel MPI, MVAPICH, Cray), and MPI-5's standard ABI.
+// MPI through koffi: what a run on several CPU processes needs of it.
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '@stickbreaking/base';
-import koffi, { type LibraryHandle } from 'koffi';
+import koffi from 'koffi';
+import { type Abi, abiOf, bind, type Handle, load } from './mpi_library.js';
+import { exchangeByPairs, gatherByPairs, PIECE, piecesOf, type Swap } from './mpi_pieces.js';
 
-/** A handle of the library's: a pointer or an int. */
-type Handle = bigint | number;
-
-interface Abi {
-  name: string;
-  /** How handles and requests are passed. */
-  handle: 'uint64' | 'int';
-  world: Handle;
-  float32: Handle;
-  float64: Handle;
-  byte: Handle;
-  sum: Handle;
-  returnErrors: Handle;
-  inPlace: bigint;
-  ignoreStatus: bigint;
-  funneled: number;
-}
-
-const LIBRARIES = {
-  'Open MPI': ['libmpi.so.40', 'libmpi.40.dylib'],
-  MPICH: ['libmpi.so.12', 'libmpich.so.12', 'libmpi.12.dylib'],
-  'MPI ABI': ['libmpi_abi.so.0', 'libmpi_abi.so'],
-} as const;
-type Family = keyof typeof LIBRARIES;
-
-/** A single call moves at most so many elements: counts are 32-bit. */
-const PIECE = 2 ** 26;
+/** A block of memory has at most so many: koffi allocates no more. */
+const MOST_BYTES = 2 ** 31 - 4;
 
 /** Some of the processes, as one of them sees them. */
 export interface MpiGroup {
@@ -59,6 +35,7 @@ export class Mpi {
     private readonly abi: Abi,
     private readonly f: (name: string, ...args: unknown[]) => void,
     version: string,
+    private readonly piece: number,
   ) {
     this.version = version;
     this.f('MPI_Comm_set_errhandler', abi.world, abi.returnErrors);
@@ -72,9 +49,10 @@ export class Mpi {
   /**
    * Loads the library that the process's launcher belongs to, and joins its world.
    *
+   * @param piece how many elements a single call moves at most
    * @throws UserError where there is none, or where it does not find the other processes
    */
-  static open(expectedSize: number, environment: NodeJS.ProcessEnv = process.env): Mpi {
+  static open(expectedSize: number, environment: NodeJS.ProcessEnv = process.env, piece = PIECE): Mpi {
     // UCX, on which an MPICH may stand, moves the end of the heap up and back to try its memory hooks, and so takes a page
     // from under another thread that grows the heap just then: Node's have crashed of it. The hooks serve InfiniBand alone.
     process.env.UCX_MEM_EVENTS ??= 'n';
@@ -86,7 +64,7 @@ export class Mpi {
     const text = Buffer.alloc(8192);
     f('MPI_Get_library_version', text, new Int32Array(1));
     const version = text.toString('latin1').replace(/\0.*$/s, '').split(/[\n,]/)[0]!.replace(/\s+/g, ' ').trim();
-    const mpi = new Mpi(abi, f, version);
+    const mpi = new Mpi(abi, f, version, piece);
     if (mpi.size !== expectedSize) {
       throw new UserError(
         `${version} finds ${mpi.size} ${mpi.size === 1 ? 'process' : 'processes'} where its launcher started ` +
@@ -100,9 +78,16 @@ export class Mpi {
    * Float32 memory outside JavaScript's heap, which stays where it is during a call; kept for the next call of the size.
    *
    * @param which where a call needs several
+   * @throws UserError where it is more than can be had at once
    */
   floats(length: number, which = 0): { address: bigint; values: Float32Array } {
     const bytes = Math.max(4, length * 4);
+    if (bytes > MOST_BYTES) {
+      throw new UserError(
+        `${length} float32 numbers are to go between processes at once, and ${MOST_BYTES / 4} can: gradients go one matrix ` +
+          'after another with parallel.shard=optimizer.',
+      );
+    }
     let buffer = this.buffers.find((one) => one.bytes === bytes && one.which === which);
     if (!buffer) {
       buffer = { address: koffi.alloc('uint8', bytes) as bigint, bytes, which };
@@ -120,20 +105,20 @@ export class Mpi {
   /** Gives so many bytes to every process, in order, and takes as many from each. */
   exchangeNow(from: bigint, to: bigint, bytes: number): void {
     const { byte, world } = this.abi;
-    this.f('MPI_Alltoall', from, bytes, byte, to, bytes, byte, world);
+    this.exchangeIn(world, this, from, to, bytes, byte, 1);
   }
 
   /** Gives so many float32 numbers to every process, and takes as many from each, in order. */
   gatherNow(from: bigint, to: bigint, count: number): void {
     const { float32, world } = this.abi;
-    this.f('MPI_Allgather', from, count, float32, to, count, float32, world);
+    if (count * this.size <= this.piece) this.f('MPI_Allgather', from, count, float32, to, count, float32, world);
+    else gatherByPairs(this, from, to, count, 4, this.swapIn(world, float32, 4));
   }
 
   /** Sums the memory over all processes, in place. */
   async sum(address: bigint, length: number): Promise<void> {
     const { inPlace, float32, sum, world } = this.abi;
-    for (let at = 0; at < length; at += PIECE) {
-      const count = Math.min(PIECE, length - at);
+    for (const { at, count } of piecesOf(length, this.piece)) {
       this.f('MPI_Iallreduce', inPlace, address + BigInt(4 * at), count, float32, sum, world, this.request);
       await this.done();
     }
@@ -142,8 +127,8 @@ export class Mpi {
   /** The same, waiting without turns of the event loop. */
   sumNow(address: bigint, length: number): void {
     const { inPlace, float32, sum, world } = this.abi;
-    for (let at = 0; at < length; at += PIECE)
-      this.f('MPI_Allreduce', inPlace, address + BigInt(4 * at), Math.min(PIECE, length - at), float32, sum, world);
+    for (const { at, count } of piecesOf(length, this.piece))
+      this.f('MPI_Allreduce', inPlace, address + BigInt(4 * at), count, float32, sum, world);
   }
 
   /** The numbers of every process, one process after another. */
@@ -170,20 +155,16 @@ export class Mpi {
     const made = handle === 'int' ? new Int32Array(1) : new BigUint64Array(1);
     this.f('MPI_Comm_split', world, Math.floor(this.rank / processes), this.rank, made);
     const communicator = made[0]!;
-    const { float32, float64, ignoreStatus } = this.abi;
+    const { float32, float64 } = this.abi;
+    const swap = this.swapIn(communicator, float32, 4);
     const rank = this.rank % processes;
     const away = (places: number) => (((rank + places) % processes) + processes) % processes;
     return {
       rank,
       size: processes,
-      exchange: (from, to, each) => this.f('MPI_Alltoall', from, each, float32, to, each, float32, communicator),
-      shift: (from, to, count, by) => {
-        const [given, taken] = [
-          [from, count, float32, away(by), 0],
-          [to, count, float32, away(-by), 0],
-        ];
-        this.f('MPI_Sendrecv', ...given, ...taken, communicator, ignoreStatus);
-      },
+      exchange: (from, to, each) =>
+        this.exchangeIn(communicator, { rank, size: processes }, from, to, each, float32, 4),
+      shift: (from, to, count, by) => swap(from, to, count, away(by), away(-by)),
       most: (own) => {
         const [one, all] = [1, processes].map((length) => koffi.alloc('double', length) as bigint) as [bigint, bigint];
         try {
@@ -218,6 +199,31 @@ export class Mpi {
     this.f('MPI_Finalize');
   }
 
+  /** Gives so many elements of memory to every process of a communicator, in order, and takes as many from each. */
+  private exchangeIn(
+    communicator: Handle,
+    place: { rank: number; size: number },
+    from: bigint,
+    to: bigint,
+    each: number,
+    type: Handle,
+    bytes: number,
+  ): void {
+    if (each * place.size <= this.piece) this.f('MPI_Alltoall', from, each, type, to, each, type, communicator);
+    else exchangeByPairs(place, from, to, each, bytes, this.swapIn(communicator, type, bytes));
+  }
+
+  /** Gives elements to a process and takes as many from another, in pieces. */
+  private swapIn(communicator: Handle, type: Handle, bytes: number): Swap {
+    return (from, to, length, target, source) => {
+      for (const { at, count } of piecesOf(length, this.piece)) {
+        const offset = BigInt(bytes * at);
+        const given = [from + offset, count, type, target, 0];
+        this.f('MPI_Sendrecv', ...given, to + offset, count, type, source, 0, communicator, this.abi.ignoreStatus);
+      }
+    };
+  }
+
   /** Waits between turns of the event loop: MPI moves on only inside its calls. */
   private async done(): Promise<void> {
     for (let turn = 0; ; turn++) {
@@ -229,77 +235,4 @@ export class Mpi {
     }
     this.requestBytes.fill(0);
   }
-}
-
-function load(environment: NodeJS.ProcessEnv): { library: LibraryHandle; family: Family } {
-  const openMpi = environment.OMPI_COMM_WORLD_SIZE !== undefined || environment.PMIX_RANK !== undefined;
-  const families: Family[] = openMpi ? ['Open MPI', 'MPI ABI'] : ['MPICH', 'MPI ABI', 'Open MPI'];
-  const tried: string[] = [];
-  for (const family of families) {
-    for (const name of LIBRARIES[family]) {
-      try {
-        return { library: koffi.load(name, { global: true }), family };
-      } catch {
-        tried.push(name);
-      }
-    }
-  }
-  throw new UserError(
-    `No MPI library was found (tried ${tried.join(', ')}): install Open MPI or MPICH (Debian: openmpi-bin or mpich), ` +
-      'or name its folder in LD_LIBRARY_PATH.',
-  );
-}
-
-function abiOf(library: LibraryHandle, family: Family): Abi {
-  if (family === 'MPI ABI') {
-    return {
-      ...{ name: family, handle: 'uint64', world: 0x101n, float32: 0x210n, float64: 0x214n, byte: 0x247n, sum: 0x21n },
-      ...{ returnErrors: 0x143n, inPlace: 1n, ignoreStatus: 0n, funneled: 1024 },
-    };
-  }
-  if (family === 'MPICH') {
-    return {
-      ...{ name: family, handle: 'int', world: 0x44000000, float32: 0x4c00040a, float64: 0x4c00080b },
-      ...{ byte: 0x4c00010d, sum: 0x58000003, returnErrors: 0x54000001, inPlace: 2n ** 64n - 1n, ignoreStatus: 1n },
-      funneled: 1,
-    };
-  }
-  const address = (symbol: string) => BigInt(koffi.address(library.symbol(symbol, 'void')));
-  return {
-    ...{ name: family, handle: 'uint64', world: address('ompi_mpi_comm_world'), float32: address('ompi_mpi_float') },
-    ...{ float64: address('ompi_mpi_double'), byte: address('ompi_mpi_byte'), sum: address('ompi_mpi_op_sum') },
-    ...{ returnErrors: address('ompi_mpi_errors_return'), inPlace: 1n, ignoreStatus: 0n, funneled: 1 },
-  };
-}
-
-/** The library's calls by name; each throws where the library answers with an error. */
-function bind(library: LibraryHandle, { handle: h }: Abi): (name: string, ...args: unknown[]) => void {
-  const signatures: Record<string, string[]> = {
-    MPI_Init_thread: ['uint64', 'uint64', 'int', 'void*'],
-    MPI_Get_library_version: ['void*', 'void*'],
-    MPI_Comm_set_errhandler: [h, h],
-    MPI_Comm_rank: [h, 'void*'],
-    MPI_Comm_size: [h, 'void*'],
-    MPI_Iallreduce: ['uint64', 'uint64', 'int', h, h, h, 'uint64'],
-    MPI_Allreduce: ['uint64', 'uint64', 'int', h, h, h],
-    MPI_Iallgather: ['uint64', 'int', h, 'uint64', 'int', h, h, 'uint64'],
-    MPI_Comm_split: [h, 'int', 'int', 'void*'],
-    MPI_Alltoall: ['uint64', 'int', h, 'uint64', 'int', h, h],
-    MPI_Allgather: ['uint64', 'int', h, 'uint64', 'int', h, h],
-    MPI_Sendrecv: ['uint64', 'int', h, 'int', 'int', 'uint64', 'int', h, 'int', 'int', h, 'uint64'],
-    MPI_Ibcast: ['uint64', 'int', h, 'int', h, 'uint64'],
-    MPI_Test: ['uint64', 'void*', 'uint64'],
-    MPI_Finalize: [],
-  };
-  const functions = new Map(
-    Object.entries(signatures).map(([name, types]) => [name, library.func(name, 'int', types)] as const),
-  );
-  const errorString = library.func('MPI_Error_string', 'int', ['int', 'void*', 'void*']);
-  return (name, ...args) => {
-    const status = functions.get(name)!(...args) as number;
-    if (status === 0) return;
-    const text = Buffer.alloc(8192);
-    errorString(status, text, new Int32Array(1));
-    throw new UserError(`${name} failed: ${text.toString('latin1').replace(/\0.*$/s, '')}.`);
-  };
 }
