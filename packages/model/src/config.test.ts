@@ -30,7 +30,7 @@ describe('a model configuration', () => {
     [
       'attention: { kind: softmax, windw: 3 }\n',
       [],
-      "x.yaml:6: key 'attention.windw' is not known; did you mean 'window'?",
+      "x.yaml:6: key 'attention.windw' is not known; did you mean 'attention.window'?",
     ],
     ['attention: sofmax\n', [], /x\.yaml:6: attention: expected one of stick-breaking, softmax\+rope/],
     ['contextLength: long\n', [], /x\.yaml:6: contextLength: .*expected .*number.* \(got "long"\)/],
@@ -64,7 +64,7 @@ describe('a model configuration', () => {
       'x.yaml:5: experts.active: expected at most experts.count (8)',
     ],
     ['experts: { count: 8, intermediateSize: 8 }\n', "x.yaml:5: key 'experts.active' is missing"],
-    ['experts: { count: 8, active: 2, intermediateSize: 8, balanse: 1 }\n', "did you mean 'balance'?"],
+    ['experts: { count: 8, active: 2, intermediateSize: 8, balanse: 1 }\n', "did you mean 'experts.balance'?"],
     ['experts: 8\n', /x\.yaml:5: experts: .*expected object/],
   ])('says in one line what is wrong with a mixture: %j', (text, message) => {
     expect(() => read(sizes.replace('intermediateSize: 64\n', '') + text)).toThrow(message);

@@ -1,15 +1,16 @@
 /** sb-train: trains the model that a YAML file describes. */
 import { basename } from 'node:path';
-import { EXIT, UserError } from '@stickbreaking/base';
+import { EXIT } from '@stickbreaking/base';
 import { faultOf, parsing, printJson, runCommand, stopOnSignals } from '@stickbreaking/base/node';
 import { type SelectedBackend, selectBackend } from '@stickbreaking/core';
-import type { Collective } from './collective.js';
+import type { Collective, Shard } from './collective.js';
 import { endingOf } from './ending.js';
 import type { OpenTaskScorer } from './evaluation.js';
 import { joinByNccl } from './parallel/gpu_world.js';
 import { holdLeash } from './parallel/launch.js';
-import type { Place } from './parallel/place.js';
-import { gpusAsked, type ParallelArguments, startProcesses } from './parallel/start.js';
+import { checkPermitted } from './parallel/permitted.js';
+import { type Place, placeOf } from './parallel/place.js';
+import { checkOptions, gpusAsked, type ParallelArguments, startProcesses, withProcesses } from './parallel/start.js';
 import type { Watchdog } from './parallel/watchdog.js';
 import { joinByMpi, type World } from './parallel/world.js';
 import { makePlan } from './plan.js';
@@ -82,11 +83,13 @@ async function run(args: Arguments, wiring: Wiring): Promise<number> {
   const config = await namingAnother({}, () => loadConfigOf(args));
   const asked = args.backend ?? config.backend;
   if (args.plan) return await plan(args, config, asked, wiring);
-  const started = await startProcesses(args, asked, countGpus);
+  // Here, before there are several processes to say it.
+  const permit = (backend: string, processes: number) => checkPermitted(config, backend, processes);
+  const started = await startProcesses(args, asked, countGpus, permit);
   if ('exitCode' in started) return started.exitCode;
   const backend = await selectBackend(asked);
   const place = started.place ?? placeAlone(config, backend);
-  if (config.parallel.orderedSums) checkOrderedSums(backend, place?.size ?? 1);
+  permit(backend.name, place?.size ?? 1);
   if (!place) return await trainHere(args, config, backend, wiring);
   const world = await joinWorld(place, args, config, backend);
   try {
@@ -115,22 +118,18 @@ function placeAlone({ parallel: { orderedSums } }: RunConfig, { name }: Selected
   return { ...alone, master: { host: '127.0.0.1', port: 0 } };
 }
 
-/** @throws UserError where sums are not made in order */
-function checkOrderedSums({ name }: SelectedBackend, processes: number): void {
-  if (name === 'cuda' && 8 % processes === 0) return;
-  const here = name === 'cuda' ? `${processes} GPUs` : `the backend ${name}`;
-  throw new UserError(`parallel.orderedSums is for 1, 2, 4 or 8 GPUs, and this run is on ${here}: leave it out.`);
-}
-
 /** How many GPUs this machine shows. */
 const countGpus = async () => (await import('@stickbreaking/core/cuda')).countGpus();
 
 async function plan(args: Arguments, config: RunConfig, asked: string, wiring: Wiring): Promise<number> {
+  checkOptions(args, asked, true);
   const here = await gpusAsked(args, countGpus, false);
   const gpus = here && here * (args.nodes ?? 1);
-  const backend = await selectBackend(asked);
+  const processes = args.processes ?? placeOf(process.env)?.size;
+  const backend = await selectBackend(withProcesses(args, asked));
   const openTaskScorer = config.evaluation && (await wiring.taskScorer?.());
-  const made = await makePlan(config, backend, { resume: args.resume, verify: verifyOf(args), gpus, openTaskScorer });
+  const options = { resume: args.resume, verify: verifyOf(args), gpus, processes, openTaskScorer };
+  const made = await makePlan(config, backend, options);
   if (args.json) printJson(made);
   else process.stdout.write(formatPlan(made));
   return made.missing.length > 0 ? EXIT.unmet : EXIT.done;
@@ -141,10 +140,9 @@ async function joinWorld(place: Place, args: Arguments, config: RunConfig, backe
   const latest = args.resume && newestCheckpoint(config);
   const identity = { ...config, resume: args.resume, backend: backend.name, checkpoint: latest || 'none' };
   const { orderedSums, ...shared } = config.parallel;
-  const { shard } = shared;
   if (backend.name === 'cuda') return await joinByNccl(place, backend, { ...shared, orderedSums, identity });
-  if (shard === 'weights')
-    throw new UserError('parallel.shard is weights, which is for GPUs: take gradients, or leave it out.');
+  // Weights are not shared out there: `checkPermitted`.
+  const shard = shared.shard as Exclude<Shard, 'weights'> | undefined;
   return await joinByMpi(place, { ...shared, shard, identity });
 }
 

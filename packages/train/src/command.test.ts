@@ -212,7 +212,13 @@ describe('what is wrong is told in one line', () => {
   test.each([
     ['a missing file', ['stages.0.data.0.path=no.jsonl'], /cannot read .*no\.jsonl: there is no such file/],
     ['a missing tokenizer', ['tokenizer=no.json'], /cannot read the tokenizer .*no\.json/],
-    ['a misspelt key', ['model.hidenSize=3'], /override 'model.hidenSize=3': .* did you mean 'hiddenSize'/],
+    ['a misspelt key', ['model.hidenSize=3'], /override 'model.hidenSize=3': .* did you mean 'model\.hiddenSize'\?/],
+    ['a key in small letters', ['parallel.reducetype=bfloat16'], /; did you mean 'parallel\.reduceType'\?$/m],
+    [
+      'a key without where it is',
+      ['reduceType=bfloat16'],
+      /'reduceType' is not known; did you mean 'parallel\.reduceType'\?$/m,
+    ],
     ['a small vocabulary', ['model.vocabSize=200'], /tokenizer .* has 300 tokens, more than the model's vocabulary/],
     ['too long a context', ['model.contextLength=128'], /contextLength: expected at most microBatchTokens \(64\)/],
     [
@@ -230,7 +236,6 @@ describe('what is wrong is told in one line', () => {
       ['parallel.context=2', 'parallel.contextBy=ring', 'model.attention=softmax+rope'],
       /parallel\.context: expected 1 with this attention, whose keys .* take stick-breaking/,
     ],
-    ['sums in order on a CPU', ['parallel.orderedSums=true'], /orderedSums is for 1, 2, 4 or 8 GPUs, .* the backend /],
     ['batches that do not divide', ['batchTokens=100'], /batchTokens .*multiple of microBatchTokens \(64\)/],
     ['too much memory', ['model.hiddenSize=160000', 'model.intermediateSize=400000'], /takes about .* of memory/],
     ['a stage with two lengths', ['stages.0.tokens=100'], /expected either tokens or steps/],
@@ -253,6 +258,30 @@ describe('what is wrong is told in one line', () => {
     expect(stderr.trim().split('\n')).toHaveLength(1);
     expect(stdout).toBe('');
     expect(before()).toEqual(files);
+  });
+
+  // Before a process is started, so that it is told once.
+  test.each([
+    [['parallel.orderedSums=true'], /^parallel\.orderedSums is for 1, 2, 4 or 8 GPUs, and this run is on the backend /],
+    [['--processes', '2', 'parallel.orderedSums=true'], /^parallel\.orderedSums .* the backend .*: leave it out\.$/],
+    [['--processes', '2', 'parallel.shard=weights'], /^parallel\.shard is weights, which is for GPUs: take gradients/],
+    [['--processes', '3', 'parallel.context=2'], /^parallel\.context is 2, so a run needs 2 .* and there are 3: start/],
+    [['parallel.context=2'], /^parallel\.context is 2, so a run needs 2 processes .* and there is one: start as many/],
+  ])('a run that cannot be in so many processes, and its plan: %j', async (args, message) => {
+    const planned = await runHere([`output=${join(base, 'wrong')}`, ...args, '--plan']);
+    expect(planned).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^[^\n]+\n$/) });
+    expect(planned.stderr.trim()).toMatch(message);
+    expect(await runHere([`output=${join(base, 'wrong')}`, ...args])).toEqual(planned);
+  });
+
+  test.each([
+    [['--processes', '0'], /^--processes is 0; expected a whole number from 1/],
+    [['--processes', '2', '--gpus', '2'], /leave one of the two out/],
+    [['--gpus', '2'], /^--gpus needs the backend cuda, and it is /],
+  ])('options that do not fit together, of a plan too: %j', async (args, message) => {
+    const planned = await runHere([...args, '--plan']);
+    expect(planned).toMatchObject({ code: 2, stdout: '', stderr: expect.stringMatching(message) });
+    expect(await runHere(args)).toEqual(planned);
   });
 
   test('an empty source', async () => {
@@ -313,6 +342,28 @@ describe('--plan', () => {
     expect(plan.backend.name).toBe(backend);
     expect(plan.seconds).toBeGreaterThan(0);
     expect(readdirSync(base).sort()).toEqual(files);
+  });
+
+  test.each([
+    [['--gpus', '3'], 3],
+    [['--gpus', '16'], 16],
+    [['--gpus', '8', '--nodes', '2'], 16],
+  ])('refuses sums in order on GPUs that cannot make them: %j', async (gpus, count) => {
+    const args = [`output=${join(base, 'planned')}`, '--backend', 'auto', ...gpus, '--plan'];
+    expect(await runHere([...args, 'parallel.orderedSums=true'])).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: `parallel.orderedSums is for 1, 2, 4 or 8 GPUs, and this run is on ${count} GPUs: leave it out.\n`,
+    });
+    expect(await runHere(args)).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(`\ngpus +${count}: each sends`),
+    });
+  });
+
+  test('takes them on 8', async () => {
+    const args = [`output=${join(base, 'planned')}`, '--backend', 'auto', '--gpus', '8', '--plan'];
+    expect(await runHere([...args, 'parallel.orderedSums=true'])).toMatchObject({ code: 0, stderr: '' });
   });
 
   test.each([

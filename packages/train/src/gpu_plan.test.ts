@@ -111,6 +111,26 @@ describe('a plan for GPUs', () => {
   ])('advises %j on %d GiB', (overrides, gib, message) => {
     expect(adviceToFit(loadRunConfig('3b', overrides), 1, gib * GIB)).toMatch(message);
   });
+
+  it('advises no more GPUs than may share the run', () => {
+    const advice = (gib: number, ...overrides: string[]) =>
+      adviceToFit(loadRunConfig('3b', overrides), 1, gib * GIB).replace('by the estimate ', '');
+    const ordered = 'parallel.orderedSums=true';
+    expect(advice(10)).toMatch(/^it fits with --gpus 16 /);
+    expect(advice(10, ordered)).toBe(
+      'no setting makes it fit on at most 8 GPUs, as parallel.orderedSums is set: take a smaller model, or a shorter context',
+    );
+    expect(advice(30, ordered)).toMatch(/^it fits with --gpus [248] /);
+    expect(advice(60, 'recompute=block')).toMatch(/^it fits with --gpus 2/);
+    expect(advice(60, 'recompute=block', 'parallel.context=4')).toMatch(/^it fits with --gpus 4 /);
+  });
+
+  it('advises nothing that the run would refuse: weights shared out where samples are made', () => {
+    const config = loadRunConfig('moe-28.6b');
+    expect(adviceToFit(config, 8, H100)).toMatch(/parallel\.shard=weights/);
+    const samples = { ...config, samples: { prompts: ['a'] } } as typeof config;
+    expect(adviceToFit(samples, 8, H100)).not.toMatch(/parallel\.shard=weights/);
+  });
 });
 
 describe('a device without memory left', () => {

@@ -10,6 +10,7 @@ import {
   trainingFlopsPerToken,
 } from '@stickbreaking/model';
 import { SHARDS, type Shard } from './collective.js';
+import { refusal } from './parallel/permitted.js';
 import { residualTypeOf } from './residual_type.js';
 import { type RunConfig, stageSizes } from './run_config.js';
 
@@ -87,10 +88,14 @@ export function adviceToFit(config: RunConfig, gpus: number, capacity: number): 
   const before = memoryOf(config, largest(config), gpus);
   const instead = cheapest(config, gpus, capacity, before);
   if (instead) return `by the estimate it fits with ${instead.join(' ')}`;
-  const more = [2, 4, 8, 16, 32, 64].find((count) => count > gpus && cheapest(config, count, capacity, before));
-  return more
-    ? `by the estimate it fits with --gpus ${[more, ...(cheapest(config, more, capacity, before) ?? [])].join(' ')}`
-    : 'by the estimate no setting makes it fit: take a smaller model, or a shorter context';
+  const more = [2, 4, 8, 16, 32, 64].find(
+    (count) =>
+      count > gpus && refusal(config, 'cuda', count) === undefined && cheapest(config, count, capacity, before),
+  );
+  if (more)
+    return `by the estimate it fits with --gpus ${[more, ...cheapest(config, more, capacity, before)!].join(' ')}`;
+  const where = config.parallel.orderedSums ? ' on at most 8 GPUs, as parallel.orderedSums is set' : '';
+  return `by the estimate no setting makes it fit${where}: take a smaller model, or a shorter context`;
 }
 
 /** One line where the GPUs do not have the memory that the run needs. */
@@ -183,10 +188,13 @@ function cheapest(config: RunConfig, gpus: number, capacity: number, below = Inf
   const now = largest(config);
   const micro: number[] = [];
   const { batchTokens, contextLength } = now;
-  for (let tokens = now.microBatchTokens; tokens >= contextLength && batchTokens % tokens === 0; tokens /= 2)
-    micro.push(tokens);
+  const divides = (tokens: number) => batchTokens % tokens === 0 && tokens % config.parallel.context === 0;
+  for (let tokens = now.microBatchTokens; tokens >= contextLength && divides(tokens); tokens /= 2) micro.push(tokens);
   // As they are, or with less on each GPU.
-  const shards = gpus > 1 ? SHARDS.slice(SHARDS.indexOf(now.shard)) : [now.shard];
+  const shards = (gpus > 1 ? SHARDS.slice(SHARDS.indexOf(now.shard)) : [now.shard]).filter(
+    // A run that generates or scores tasks has them all between passes.
+    (shard) => shard !== 'weights' || !(config.samples || config.evaluation),
+  );
   const candidates = micro.flatMap((microBatchTokens) =>
     (['none', 'attention', 'block'] as const).flatMap((recompute) =>
       shards.map((shard) => ({ ...now, microBatchTokens, recompute, shard })),

@@ -8,9 +8,10 @@ import { listFiles, openDataset, type SourceConfig, type Tokenizer } from '@stic
 import { countActiveParameters, countParameters, resolveCheckpoint } from '@stickbreaking/model';
 import { type OpenTaskScorer, openEvaluation } from './evaluation.js';
 import { type GpuPlan, gpuMemoryFault, planGpus } from './gpu_plan.js';
+import { checkPermitted } from './parallel/permitted.js';
 import { MOST_PLANNED_BYTES, soundToResume, soundToStart } from './resume.js';
 import { checkOutput, describeRun, memoryFault, memoryOf, openRunTokenizer, startOf } from './run.js';
-import { checkContext, type RunConfig } from './run_config.js';
+import type { RunConfig } from './run_config.js';
 import { shardDirectory, sourcesOf } from './run_data.js';
 import { learningRate } from './schedule.js';
 import { namingAnother } from './sound.js';
@@ -71,6 +72,8 @@ export interface PlanOptions {
   verify?: boolean;
   /** Plan for so many, which need not be there: H100s where none is. */
   gpus?: number | undefined;
+  /** Where no GPUs are asked for: how many processes of the backend the run would be in; default 1. */
+  processes?: number | undefined;
   /** Opens what scores the tasks of the run's `evaluation`, whose data are looked for. */
   openTaskScorer?: OpenTaskScorer | undefined;
 }
@@ -89,8 +92,9 @@ export async function makePlan(config: RunConfig, backend: SelectedBackend, opti
 async function planRun(
   config: RunConfig,
   backend: SelectedBackend,
-  { resume, verify, gpus, openTaskScorer }: PlanOptions,
+  { resume, verify, gpus, processes, openTaskScorer }: PlanOptions,
 ): Promise<Plan> {
+  checkPermitted(config, gpus === undefined ? backend.name : 'cuda', gpus ?? processes ?? 1);
   const missing: string[] = [];
   const noteMissing = (error: unknown): undefined => {
     if (!(error instanceof UserError && error.missing)) throw error;
@@ -104,7 +108,6 @@ async function planRun(
     }
   };
   const tokenizer = orMissing(() => openRunTokenizer(config));
-  if (gpus !== undefined) checkContext(config, gpus);
   const onGpus = gpus !== undefined || backend.name === 'cuda';
   const gpu = onGpus ? planGpus(config, gpus ?? 1, backend.deviceMemory ?? H100_MEMORY) : undefined;
   const tooLittleMemory = gpu ? gpuMemoryFault(config, gpu) : memoryFault(config, backend.name);

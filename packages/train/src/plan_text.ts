@@ -54,7 +54,10 @@ function gpuLines({ gpus, trafficBytes, tokensPerSecond, utilisation }: GpuPlan)
   const share = `${(100 * utilisation).toFixed(0)} % model FLOPs utilisation`;
   const speed = `about ${formatCount(tokensPerSecond)} tokens/s on H100s`;
   if (gpus === 1) return [`speed        ${speed}, ${share}`];
-  return [`gpus         ${gpus}: each sends ${formatBytes(trafficBytes)} a step; ${speed} of one host, ${share}`];
+  // The rate between GPUs is that within a host: more than eight, or several hosts, may not have it.
+  return [
+    `gpus         ${gpus}: each sends ${formatBytes(trafficBytes)} a step; ${speed} linked as in one host, ${share}`,
+  ];
 }
 
 function stageLines(stage: StagePlan): string[] {

@@ -1,5 +1,4 @@
 // A run's configuration: one YAML file says what is trained, on what, how long and where it goes.
-import { UserError } from '@stickbreaking/base';
 import { readYaml, ShippedFiles } from '@stickbreaking/base/node';
 import { SourceConfigSchema, TokenizerConfigSchema } from '@stickbreaking/data';
 import {
@@ -214,15 +213,6 @@ function contextFaults({ model, microBatchTokens, stages, parallel }: Shared): s
     ];
   if (routedExperts(model) > 0) return ['expected 1 with experts, whose tokens are balanced over whole micro-batches'];
   return [];
-}
-
-/** @throws UserError where a run's sequences are not shared by so many processes, or by groups of them */
-export function checkContext({ parallel: { context } }: Pick<RunConfig, 'parallel'>, processes: number): void {
-  if (processes % context === 0) return;
-  throw new UserError(
-    `parallel.context is ${context}, so a run needs ${context} processes or a multiple of it, and there ` +
-      `${processes === 1 ? 'is one' : `are ${processes}`}: start as many by --gpus or --processes, or set parallel.context.`,
-  );
 }
 
 /** A run's configuration, with all defaults filled in. */

@@ -30,12 +30,12 @@ describe('alternatives, lists and overrides', () => {
     [
       good.replace('hiddenSize', 'hidenSize'),
       [],
-      "run.yaml:2: key 'model.hidenSize' is not known; did you mean 'hiddenSize'?",
+      "run.yaml:2: key 'model.hidenSize' is not known; did you mean 'model.hiddenSize'?",
     ],
     [
       good.replace('peak: 0.01', 'peak: 0.01\n      warmupToken: 5'),
       [],
-      "run.yaml:7: key 'stages.0.schedule.warmupToken' is not known; did you mean 'warmupTokens'?",
+      "run.yaml:7: key 'stages.0.schedule.warmupToken' is not known; did you mean 'stages.0.schedule.warmupTokens'?",
     ],
     [
       good.replace('peak: 0.01', 'peak: 0.01\n      duration: 5'),
@@ -48,7 +48,7 @@ describe('alternatives, lists and overrides', () => {
     [
       good,
       ['model.numLayer=3'],
-      "override 'model.numLayer=3': key 'model.numLayer' is not known; did you mean 'numLayers'?",
+      "override 'model.numLayer=3': key 'model.numLayer' is not known; did you mean 'model.numLayers'?",
     ],
     [good, ['model.numLayers=x'], /^override 'model.numLayers=x': model.numLayers: .*got "x"/],
     [good, ['model.numLayers=1', 'model.numLayers=x'], /^override 'model.numLayers=x': .*got "x"/],
@@ -56,6 +56,8 @@ describe('alternatives, lists and overrides', () => {
     [good.replace('      peak: 0.01\n', ''), [], /'stages.0.schedule.peak' is missing \(expected number\)\.$/],
     [`${good}model: 3\n`, [], "run.yaml:7: key 'model' is given twice; give it once."],
     [`${good}"stages": []\n`, [], "run.yaml:7: key 'stages' is given twice; give it once."],
+    [good, ['numLayers=3'], "override 'numLayers=3': key 'numLayers' is not known; did you mean 'model.numLayers'?"],
+    [good, ['model.HiddenSize=3'], "did you mean 'model.hiddenSize'?"],
     [good, ['modle.numLayers=3'], "override 'modle.numLayers=3': key 'modle' is not known; did you mean 'model'?"],
     [good, ['=3'], "override '=3': expected key.path=value"],
     [good, ['model.hiddenSize=%s%n'], /^override 'model.hiddenSize=%s%n' cannot be applied: /],

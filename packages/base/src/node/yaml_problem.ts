@@ -32,8 +32,24 @@ const ofMissing = (message: string) => message.replace(/^invalid input: /, '').r
 function unknownKey(key: string, parent: Path, schema: z.ZodType, value: unknown): Problem {
   const known = knownKeys(schema, parent, value);
   const near = nearest(key, known);
-  const hint = near === undefined ? `expected one of ${known.join(', ')}.` : `did you mean '${near}'?`;
-  return { path: [...parent, key], message: (at) => `key '${at}' is not known; ${hint}` };
+  const isSpeltSo = (other: string | undefined) => other?.toLowerCase() === key.toLowerCase();
+  const inside = isSpeltSo(near) ? [] : insideKeys(schema, parent, value).filter((path) => isSpeltSo(path.at(-1)));
+  const meant = inside.length > 0 ? inside.map((path) => path.join('.')) : near === undefined ? [] : [near];
+  const message = (at: string) => {
+    const whole = meant.map((one) => `'${at.slice(0, at.length - key.length)}${one}'`);
+    const hint = whole.length > 0 ? `did you mean ${whole.join(' or ')}?` : `expected one of ${known.join(', ')}.`;
+    return `key '${at}' is not known; ${hint}`;
+  };
+  return { path: [...parent, key], message };
+}
+
+/** The keys of the mappings that the one at `path` may have in it, down to two levels, as paths from there. */
+function insideKeys(schema: z.ZodType, path: Path, value: unknown, depth = 2): string[][] {
+  if (depth === 0) return [];
+  return knownKeys(schema, path, value).flatMap((key) => {
+    const own = knownKeys(schema, [...path, key], value).map((inner) => [key, inner]);
+    return [...own, ...insideKeys(schema, [...path, key], value, depth - 1).map((inner) => [key, ...inner])];
+  });
 }
 
 /** Of a union's failures, that of the branch that comes nearest to the value: one that looked inside it. */

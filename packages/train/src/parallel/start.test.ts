@@ -26,11 +26,26 @@ describe('the options for several processes', () => {
     [{ gpus: 'many' }, 'auto', /^--gpus is 'many'; expected a whole number from 1, or all/],
     [{ gpus: '2' }, 'native', /^--gpus needs the backend cuda, and it is native/],
     [{ gpus: '8' }, 'auto', /^--gpus 8: this machine shows 4 GPUs/],
+    [{ nodes: 0, node: 0, master: 'a:1', gpus: '2' }, 'auto', /^--nodes is 0; expected a whole number from 1/],
     [{ nodes: 2, gpus: '2' }, 'auto', /^--nodes, --node and --master go together/],
     [{ nodes: 2, node: 2, master: 'a:1', gpus: '2' }, 'auto', /^--node is 2; expected a whole number from 0 to 1/],
     [{ nodes: 2, node: 0, master: 'a', gpus: '2' }, 'auto', /^--master is 'a'; expected host:port/],
   ])('that do not fit are refused: %o', async (args, backend, message) => {
     await expect(start(args, backend)).rejects.toThrow(message);
+  });
+
+  it.each([
+    [{ processes: 3 }, 'auto', 'native', 3],
+    [{ processes: 3 }, 'cpu', 'cpu', 3],
+    [{ gpus: '4' }, 'auto', 'cuda', 4],
+    [{ gpus: '4', nodes: 2, node: 0, master: 'a:1' }, 'cuda', 'cuda', 8],
+  ])('are asked for permission before any process is started: %o', async (args, backend, ...asked) => {
+    const permit = vi.fn(() => {
+      throw new Error('not so many');
+    });
+    const there = () => Promise.resolve(4);
+    await expect(startProcesses({ ...nothing, ...args }, backend, there, permit)).rejects.toThrow('not so many');
+    expect(permit.mock.calls).toEqual([asked]);
   });
 
   it('are refused in a process that a launcher has started', async () => {

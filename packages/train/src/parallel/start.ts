@@ -20,6 +20,7 @@ const NAMES = ['processes', 'gpus', 'nodes', 'node', 'master'] as const;
  * Starts the processes that the command asks for and waits for them, or says which of them this is.
  *
  * @param visibleGpus how many GPUs this machine shows
+ * @param permit called before any is started, with the backend and how many there will be, over all machines; may throw
  * @returns the processes' exit code; or this process's place, undefined where it is alone
  * @throws UserError where the options do not fit together, or this machine has not what they ask for
  */
@@ -27,8 +28,9 @@ export async function startProcesses(
   args: ParallelArguments,
   backend: string,
   visibleGpus: () => Promise<number>,
+  permit: (backend: string, processes: number) => void = () => {},
 ): Promise<{ exitCode: number } | { place: Place | undefined }> {
-  check(args, backend);
+  checkOptions(args, backend);
   const place = placeOf(process.env);
   const { processes, nodes } = args;
   if (place) {
@@ -43,10 +45,13 @@ export async function startProcesses(
   }
   const gpus = await gpusAsked(args, visibleGpus, true);
   if (processes !== undefined && processes > 1) {
-    const own = backend === 'auto' ? ['--backend', 'native'] : [];
+    const taken = withProcesses(args, backend);
+    permit(taken, processes);
+    const own = backend === 'auto' ? ['--backend', taken] : [];
     return { exitCode: await launchOnCpu(processes, [...commandLine(), ...own]) };
   }
   if (gpus !== undefined && gpus * (nodes ?? 1) > 1) {
+    permit('cuda', gpus * (nodes ?? 1));
     const own = backend === 'auto' ? ['--backend', 'cuda'] : [];
     return { exitCode: await launchOnGpus(gpus, [...commandLine(), ...own], nodesOf(args)) };
   }
@@ -55,7 +60,20 @@ export async function startProcesses(
 
 const USAGE = { exitCode: EXIT.usage };
 
-function check({ processes, gpus, nodes, node, master }: ParallelArguments, backend: string): void {
+/** The backend that is asked for, where several processes leave no choice. */
+export function withProcesses({ processes }: Pick<ParallelArguments, 'processes'>, backend: string): string {
+  return backend === 'auto' && processes !== undefined && processes > 1 ? 'native' : backend;
+}
+
+/**
+ * @param isPlan whether nothing is started, so that how many machines there are is all that has to be known of them
+ * @throws UserError where the options do not fit together
+ */
+export function checkOptions(
+  { processes, gpus, nodes, node, master }: ParallelArguments,
+  backend: string,
+  isPlan = false,
+): void {
   if (processes !== undefined) checkProcesses('--processes', processes);
   if (processes !== undefined && gpus !== undefined)
     throw new UserError('--processes is for the CPU and --gpus for GPUs: leave one of the two out.', USAGE);
@@ -63,6 +81,9 @@ function check({ processes, gpus, nodes, node, master }: ParallelArguments, back
     throw new UserError('--processes is for the CPU, and the backend is cuda: use --gpus.', USAGE);
   if (gpus !== undefined && backend !== 'cuda' && backend !== 'auto')
     throw new UserError(`--gpus needs the backend cuda, and it is ${backend}: leave one of the two out.`, USAGE);
+  if (nodes !== undefined && !(Number.isInteger(nodes) && nodes >= 1))
+    throw new OptionError('--nodes', nodes, 'a whole number from 1');
+  if (isPlan && gpus !== undefined && node === undefined && master === undefined) return;
   const given = [nodes, node, master].filter((one) => one !== undefined).length;
   if (given > 0 && (given < 3 || gpus === undefined))
     throw new UserError(
