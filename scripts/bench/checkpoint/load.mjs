@@ -1,6 +1,7 @@
 // node load.mjs DIRECTORY summed|plain: a run's checkpoint, loaded with or without its checksums being verified, as a run that
 // goes on does it. Prints what it took as JSON, the most memory included.
 import { join } from 'node:path';
+import { peakMemory } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { LlamaModel, loadVerified, OPTIMIZER_FILE, readSafetensors, readSummed } from '@stickbreaking/model';
 import { Optimizer, OptimizerSchema } from '@stickbreaking/train';
@@ -19,4 +20,4 @@ const times = await timed(() =>
     file.close();
   }),
 );
-console.log(JSON.stringify({ ...times, memoryBytes: process.resourceUsage().maxRSS * 1024 }));
+console.log(JSON.stringify({ ...times, memoryBytes: peakMemory() }));

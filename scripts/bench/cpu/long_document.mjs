@@ -1,6 +1,6 @@
 // One document of LENGTH tokens through a checkpoint's model, without gradients; prints JSON: seconds, peak memory, and
 // the share of key blocks that stick-breaking attention went to. long_document.mjs CHECKPOINT DATA LENGTH on|off
-import { readFileSync } from 'node:fs';
+import { peakMemory } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { setBlockSkipping } from '@stickbreaking/core/native';
 import { openCheckpoint, readText, scorerOf } from '@stickbreaking/eval';
@@ -48,19 +48,10 @@ kernel.kernelFunc = (args) => {
   return outputs;
 };
 
-/** Bytes. Linux's own count of a process begins anew with its program; what resourceUsage says began with the parent. */
-function peak() {
-  try {
-    return Number(/^VmHWM:\s*(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'))[1]) * 1024;
-  } catch {
-    return process.resourceUsage().maxRSS * 1024;
-  }
-}
-
-const before = peak();
+const before = peakMemory();
 const start = performance.now();
 const losses = await scorerOf(model)({ tokens: part(0), targets: part(1), cuSeqlens: Int32Array.of(0, length) });
 const seconds = (performance.now() - start) / 1000;
 const loss = losses.reduce((sum, one) => sum + one, 0) / length;
 const visitedShare = visited.blocks / visited.all;
-console.log(JSON.stringify({ seconds, peakBytes: peak(), ownBytes: peak() - before, loss, visitedShare }));
+console.log(JSON.stringify({ seconds, peakBytes: peakMemory(), ownBytes: peakMemory() - before, loss, visitedShare }));

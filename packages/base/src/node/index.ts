@@ -31,7 +31,7 @@ export { listen } from './listen.js';
 export { type LockOptions, lockOrRefuse, withLock } from './lock.js';
 export { holderOf } from './lock_file.js';
 export { jsonOption, printJson } from './output.js';
-export { checkProcesses } from './process.js';
+export { checkProcesses, peakMemory } from './process.js';
 export { type ProgressLine, type ProgressLineOptions, type ProgressStream, progressLine } from './progress_line.js';
 export { openFile, readWhole } from './read_whole.js';
 export { ShippedFiles } from './shipped.js';

@@ -29,6 +29,23 @@ export function startOf(pid: number): string | undefined {
   return statusOf(pid)?.split(' ')[19];
 }
 
+/**
+ * The most memory that this process has had, in bytes. `resourceUsage().maxRSS` counts on Linux what its parent had when it
+ * started this process; `VmHWM` begins anew with the program.
+ */
+export function peakMemory(): number {
+  const kilobytes = /^VmHWM:\s*(\d+) kB/m.exec(readOrEmpty('/proc/self/status'))?.[1];
+  return 1024 * (kilobytes === undefined ? process.resourceUsage().maxRSS : Number(kilobytes));
+}
+
+function readOrEmpty(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
 /** What Linux says of a process after its name (proc(5), from field 3 on). */
 function statusOf(pid: number): string | undefined {
   try {

@@ -3,6 +3,7 @@
  * separate.
  */
 import { generator, median } from '@stickbreaking/base';
+import { peakMemory } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { type LlamaConfigInput, LlamaModel, type TokenBatch } from '@stickbreaking/model';
 import { batchGradients, Optimizer, OptimizerSchema } from '@stickbreaking/train';
@@ -94,7 +95,7 @@ export async function measure({
   }
   const speed = (time: number) => (1000 * tokens) / time;
   const onDevice = (activeBackend().memory() as { peakBytesInGpu?: number }).peakBytesInGpu;
-  const peak = onDevice ?? 1024 * process.resourceUsage().maxRSS;
+  const peak = onDevice ?? peakMemory();
   return {
     tokensPerSecond: speed(median(times)),
     slowestToFastest: [speed(Math.max(...times)), speed(Math.min(...times))],

@@ -36,16 +36,20 @@ function nearestEven(value: number): number {
 }
 
 export class HostDevice {
-  private readonly bytes = new Uint8Array(64 * 2 ** 20).fill(0xff);
-  private readonly floats = new Float32Array(this.bytes.buffer);
-  private readonly halves = new Uint16Array(this.bytes.buffer);
+  private readonly bytes: Uint8Array;
+  private readonly floats: Float32Array;
+  private readonly halves: Uint16Array;
   private readonly sizes = new Map<number, number>();
   private top = BASE;
   /** Matmuls so far. */
   readonly products: Product[] = [];
   readonly backend: CudaBackend;
 
-  constructor() {
+  /** @param bytes of its memory, which is taken for as long as the process lives: TensorFlow.js knows its variables for ever */
+  constructor(bytes = 64 * 2 ** 20) {
+    this.bytes = new Uint8Array(bytes).fill(0xff);
+    this.floats = new Float32Array(this.bytes.buffer);
+    this.halves = new Uint16Array(this.bytes.buffer);
     const driver = {
       allocate: (bytes: number) => this.allocate(bytes),
       release: (address: number) => this.release(address),

@@ -115,7 +115,7 @@ describe('a matmul', () => {
 
   /** One process, which sends to itself. */
   function alone(names: readonly string[], how: SharingOptions) {
-    const device = new HostDevice();
+    const device = new HostDevice(2 ** 21);
     const backend = `narrow ${made++}`;
     registerBackend(backend, () => device.backend);
     setBackend(backend);

@@ -57,6 +57,9 @@ function replayed(device: HostDevice, rank: number, size: number, sent: Uint8Arr
 
 let made = 0;
 
+/** Tests make some sixty of them. */
+const SMALL = 2 ** 21;
+
 /**
  * A step's sums of some micro-batches' gradients, dealt to so many processes in turns, and the groups that a norm is taken of.
  *
@@ -73,7 +76,7 @@ export async function replayedStep(
   const isMatrix = (_: string, { rank }: Variable) => rank === 2;
   for (const isSecond of [false, true])
     for (let rank = 0; rank < size; rank++) {
-      const device = new HostDevice();
+      const device = new HostDevice(SMALL);
       const name = `replayed ${made++}`;
       registerBackend(name, () => device.backend);
       setBackend(name);
