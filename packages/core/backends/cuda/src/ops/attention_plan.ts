@@ -111,13 +111,17 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
       return plan;
     };
   };
+  const queryItem = (s: number, from: number, rows: number) => {
+    const { q0, k0, keys, offset } = documents[s]!;
+    const rowBlock = firstRowBlock[s]! + from / TILE_ROWS;
+    const places = { rowBlock, stretch: stretchOf(s, from), unused: 0 };
+    return { q0: q0 + from, rows, k0, keys, first: offset + from, ...places };
+  };
   const queries = memo(QUERY_ITEM, (rows) =>
-    documents.flatMap(({ q0, queries, k0, keys, offset }, s) =>
+    documents.flatMap(({ queries, keys }, s) =>
       parts(queries, rows, 'short first').map(({ from, count }) => {
-        const first = offset + from;
-        const rowBlock = firstRowBlock[s]! + from / TILE_ROWS;
-        const item = { q0: q0 + from, rows: count, k0, keys, first, rowBlock, stretch: stretchOf(s, from), unused: 0 };
-        return { work: Math.min(keys, first + count), item };
+        const item = queryItem(s, from, count);
+        return { work: Math.min(keys, item.first + count), item };
       }),
     ),
   );
@@ -132,22 +136,10 @@ function makePlans(backend: CudaBackend, cuSeqlens: Int32Array, cuSeqlensK: Int3
   );
   let stretches: Plan | undefined;
   const makeStretches = (): Plan => {
-    const items = documents.flatMap(({ q0, queries, k0, keys, offset }, s) =>
-      Array.from({ length: stretchesOf(queries) }, (_, i) => {
-        const from = (stretchesOf(queries) - 1 - i) * STRETCH_ROWS;
-        const rows = Math.min(STRETCH_ROWS, queries - from);
-        const rowBlock = firstRowBlock[s]! + from / TILE_ROWS;
-        return {
-          q0: q0 + from,
-          rows,
-          k0,
-          keys,
-          first: offset + from,
-          rowBlock,
-          stretch: stretchOf(s, from),
-          unused: 0,
-        };
-      }),
+    const items = documents.flatMap(({ queries }, s) =>
+      parts(queries, STRETCH_ROWS, 'short last')
+        .reverse()
+        .map(({ from, count }) => queryItem(s, from, count)),
     );
     const work = documents.reduce((sum, { queries }) => sum + queries, 0);
     return { address: upload(QUERY_ITEM.array(items)), count: items.length, work, longest: STRETCH_ROWS };
