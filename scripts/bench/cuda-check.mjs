@@ -61,6 +61,7 @@ console.log(`${onCpu.length > 0 ? 'FAIL' : 'ok  '} ops on the CPU: ${onCpu.join(
 
 if (!once) await twice();
 await byLevels();
+await withFarRows();
 for (const { run } of others.filter(dealt)) await run();
 process.exitCode = failed > 0 ? 1 : 0;
 
@@ -109,6 +110,29 @@ async function byLevels() {
     );
   }
   Object.assign(backend, { blockSkipping, levels });
+}
+
+/** The same of the backward with far rows gathered: of blocks that have 1, 2 or 3 near tiles, whether it pays or not. */
+async function withFarRows() {
+  const only = (one) => wanted(one) && one.name.startsWith('stick-breaking') && !one.name.includes('cached');
+  if (!cases.some(only)) return;
+  const { blockSkipping, farRows } = backend;
+  backend.blockSkipping = true;
+  for (const near of [1, 2, 3]) {
+    backend.farRows = { from: 1, near, share: 2 };
+    const options = { seed: 11 + near, bfloat16Inputs: true, only };
+    const first = await runConformance('cuda', bfloat16Tolerances, options);
+    const second = once ? first : await runConformance('cuda', bfloat16Tolerances, options);
+    for (const { name, failures } of first)
+      if (failures.length > 0) console.log(`FAIL far rows beyond ${near}: ${name}: ${failures.join('; ')}`);
+    const wrong = first.filter(({ failures }) => failures.length > 0).length;
+    const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors)).length;
+    failed += wrong + changed;
+    console.log(
+      `${first.length} cases with rows gathered beyond ${near} tiles: ${wrong} failed${once ? '' : `, ${changed} differ the second time`}`,
+    );
+  }
+  Object.assign(backend, { blockSkipping, farRows });
 }
 
 /** A whole model beside the CPU. */

@@ -35,7 +35,7 @@ constexpr int D = HEAD_DIM;
 constexpr float LOG2E = 1.4426950408889634f;
 // A group of four keys that leaves less than this of a stick has a weight 2^z beyond float32's comfort: weights are then
 // held below MOST_WEIGHT. 2^-23 is what a stick loses there anyway: the next float32 below one is 1 - 2^-24.
-constexpr float LEAST_LEFT = 0x1p-92f, MOST_WEIGHT = 0x1p23f;
+[[maybe_unused]] constexpr float LEAST_LEFT = 0x1p-92f, MOST_WEIGHT = 0x1p23f;
 
 // A block of queries: packed row of the first, how many, packed row of the document's first key, number of its keys,
 // position of the first query among them, number of the first 64-row block, number of the
@@ -84,6 +84,16 @@ struct Attention {
   int stretchCount, stretchBlocks;  // stretches, 64-row blocks of one
   int level, walk;                  // level: 0 is NEAR; tiles that a group of rows, or a part of it, goes over
   int partCount, partGroups;        // parts of a group's keys; groups at most that are worked on in parts
+  // Of the backward with far rows gathered: see flash_far.cuh. There `walk` has the near tiles of a 64-row block.
+  float* nearStop;              // [H, rowBlocks] the last near tile that any row of a block reached
+  struct FarGroup* farGroups;   // [H, rowBlocks] those of a stretch are numbered as its blocks are
+  struct FarRow* farRows;       // [H, N] the groups' rows
+  struct FarCounts* farCounts;  // zeros
+  int* farGroupLists;           // [FAR_CLASSES, H · rowBlocks]
+  int* farTileLists;            // [FAR_CLASSES, key heads · rowBlocks]
+  int* farTiles;                // [key heads, rowBlocks] zeros: how many groups see the tile
+  float2* farEnds;              // [H, N] at the near side of a row's far tiles: what is left of its stick, the sum of dÃ
+  i64 farRoom;                  // pairs of a group and a tile that `carries` has room for
 };
 
 // A block of keys: packed row of the first, how many, its position in the document; the document's first query, number

@@ -161,12 +161,13 @@ __device__ __forceinline__ void sum_up(const Attention& p, const QueryItem& item
   }
   if (n == tiles) return;
   Turns order(p, item, head, progress + (warp & 1) * p.heads * p.rowBlocks, lane);
+  const FarSums far(p, item, head);
   if (step > 0)
     for (int half = 0; half < 2; half++) barrier_wait(sh.taken + half * 8, (step - 1) & 1);
 #pragma unroll 1
   for (; n < tiles; n++, step++) {
     const int buffer = step % BUFFERS;
-    const bool alone = order.alone(n);
+    const bool alone = order.alone(n) && !far.at(n);
     if (thread == 0 || thread == 32) order.wait(n);
     warpgroup_barrier(SUMMING);
     if (!alone)
@@ -196,11 +197,12 @@ __device__ __forceinline__ void sum_up(const Attention& p, const QueryItem& item
 __device__ __forceinline__ void send_up(const Attention& p, const QueryItem& item, const Shared& sh, int head, int first, int tiles,
                                         int half, int lane, const Place& place, int* progress) {
   Turns order(p, item, head, progress, lane);
+  const FarSums far(p, item, head);
   const int others = min(tiles, place.lastFrom);
   int* own = progress + head * p.rowBlocks + item.rowBlock;
   int step = 0;
   for (int n = first; n < others; n++, step++) {
-    const bool alone = order.alone(n);
+    const bool alone = order.alone(n) && !far.at(n);
     if (lane == 0) {
       order.wait(n);
       barrier_wait(sh.staged + half * 8, step & 1);

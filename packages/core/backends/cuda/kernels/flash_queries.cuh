@@ -1,6 +1,6 @@
 // What the backward kernels that go by blocks of queries share.
 #pragma once
-#include "flash.cuh"
+#include "flash_far.cuh"
 
 // The tiles that a warpgroup's queries work on: from … upper − 1.
 struct Span {
@@ -9,7 +9,7 @@ struct Span {
     const int have = min(TILE_ROWS, item.rows - wg * TILE_ROWS), sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
     upper = have > 0 ? tiles_of(FARTHER ? item.keys : item.first + wg * TILE_ROWS + have - 1 + sees) : 0;
     from = p.window ? max(0, item.first + wg * TILE_ROWS + 1 - p.window) / TILE_ROWS : 0;
-    if (MECHANISM == STICK_BREAKING && have > 0) from = (int)Saved(p).stop[(i64)head * p.rowBlocks + item.rowBlock + wg];
+    if (MECHANISM == STICK_BREAKING && have > 0) from = (int)stops_of(p)[(i64)head * p.rowBlocks + item.rowBlock + wg];
     if (have <= 0) from = 1 << 30;
   }
 };

@@ -51,7 +51,7 @@ struct Turns {
         seen(0),
         lane(lane) {
     const i64 at = (i64)(head - place) * rowBlocks + item.rowBlock;
-    stop = MECHANISM == SOFTMAX ? nullptr : Saved(p).stop + at;
+    stop = MECHANISM == SOFTMAX ? nullptr : stops_of(p) + at;
     progress = progressOfAll + at;
     near = lane < others() ? from(lane + 1) : 1 << 30;
   }

@@ -24,6 +24,7 @@ import { releaseCopies, releaseMemory } from './entry_memory.js';
 import { Graphs } from './graphs.js';
 import { KernelModules } from './kernel_modules.js';
 import type { Argument, CudaFunction, LaunchShape } from './launch.js';
+import { FAR, type FarSettings } from './ops/flash_far.js';
 import { LEVELS, type LevelSettings } from './ops/flash_levels.js';
 import { Residents } from './residents.js';
 import { paddedRows, type Rows } from './rows.js';
@@ -46,6 +47,8 @@ export class CudaBackend extends KernelBackend {
   groupedTiles: number | undefined;
   /** How block skipping goes by levels, forward, if it does; being tried: docs/cuda.md. */
   levels: LevelSettings | undefined = process.env.STICKBREAKING_BLOCK_SKIPPING === 'levels' ? LEVELS : undefined;
+  /** How far rows are gathered in the backward of block skipping, if they are: docs/cuda.md. */
+  farRows: FarSettings | undefined = process.env.STICKBREAKING_BLOCK_SKIPPING === 'levels' ? FAR : undefined;
   private work = { address: 0, bytes: 0 };
   readonly graphs: Graphs;
   /** What stays on the GPU from one step of generation to the next. */

@@ -8,7 +8,16 @@ import { describe, expect, it } from 'vitest';
 import { expandIncludes, type Nvrtc, openNvrtc, optionsFor, sourceFolder } from './compiler.js';
 import * as kernelInterface from './kernel_interface.js';
 import { BINARY, UNARY } from './operations.js';
-import { BACKWARD, BACKWARD_KEYS, BACKWARD_QUERIES, FORWARD, flashMacros } from './ops/flash_blocks.js';
+import {
+  BACKWARD,
+  BACKWARD_KEYS,
+  BACKWARD_QUERIES,
+  FAR_KEYS,
+  FAR_QUERIES,
+  FAR_SORT,
+  FORWARD,
+  flashMacros,
+} from './ops/flash_blocks.js';
 import { GROUPED_FILE, groupedMacros } from './ops/grouped.js';
 import { TYPE_CODE } from './storage.js';
 import { type Scalar, Struct } from './struct.js';
@@ -56,7 +65,8 @@ const compilers = { NVRTC: runTimeCompiler(), nvcc: nvcc() };
 const [compilerName, compile] = Object.entries(compilers).find(([, found]) => found) ?? ['NVRTC or nvcc'];
 
 const sources = readdirSync(sourceFolder()).filter((file) => file.endsWith('.cu'));
-const fused = [FORWARD, BACKWARD, BACKWARD_QUERIES, BACKWARD_KEYS];
+const gathered = [FAR_SORT, FAR_QUERIES, FAR_KEYS];
+const fused = [FORWARD, BACKWARD, BACKWARD_QUERIES, BACKWARD_KEYS, ...gathered];
 /** What the fused kernels are compiled for here: each head dimension, both mechanisms, the biases. */
 const variants = [
   { mechanism: 'stick-breaking', bias: 'none', dim: 64 },
@@ -72,11 +82,16 @@ const variants = [
 function unitsFor(hopper: boolean): { file: string; macros: string[] }[] {
   return sources.flatMap((file) => {
     const kernel = fused.find((one) => one.file === file);
-    if (kernel === BACKWARD && !hopper) return [];
+    const isGathered = gathered.some((one) => one === kernel);
+    const onHopper = kernel === BACKWARD || isGathered;
+    if (onHopper && !hopper) return [];
     const inOne = ({ bias, dim }: (typeof variants)[number]) => dim <= 64 && (bias === 'none' || bias === 'alibi');
-    const served = variants.filter((variant) => kernel !== BACKWARD || inOne(variant));
-    const levels = hopper && kernel === FORWARD ? (['near', 'far'] as const) : [];
-    const farther = kernel && kernel !== BACKWARD ? { ...variants[0], hopper, farther: true } : undefined;
+    const served = variants.filter((variant) =>
+      isGathered ? variant.mechanism === 'stick-breaking' : kernel !== BACKWARD || inOne(variant),
+    );
+    const near = kernel === BACKWARD ? (['near'] as const) : [];
+    const levels = hopper && kernel === FORWARD ? (['near', 'far'] as const) : near;
+    const farther = kernel && !onHopper ? { ...variants[0], hopper, farther: true } : undefined;
     const byLevel = levels.flatMap((rows) => [0, 1].map((i) => ({ ...variants[i]!, hopper: true, rows })));
     const macros = kernel
       ? [...served.map((variant) => ({ ...variant, hopper })), ...(farther ? [farther] : []), ...byLevel].map(

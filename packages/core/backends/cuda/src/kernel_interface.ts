@@ -62,6 +62,15 @@ export const ATTENTION = new Struct('Attention', {
   walk: 'i32',
   partCount: 'i32',
   partGroups: 'i32',
+  nearStop: 'pointer',
+  farGroups: 'pointer',
+  farRows: 'pointer',
+  farCounts: 'pointer',
+  farGroupLists: 'pointer',
+  farTileLists: 'pointer',
+  farTiles: 'pointer',
+  farEnds: 'pointer',
+  farRoom: 'i64',
 });
 
 /** flash.cuh: a run of queries, or of keys, that one block works on. */
@@ -218,6 +227,8 @@ export const PARTIALS_SIDE = 32;
 export const TILE_ROWS = 64;
 /** flash_levels.cuh: 64-row blocks of a stretch. */
 export const STRETCH_BLOCKS = 16;
+/** flash_far.cuh: classes of work by length. */
+export const FAR_CLASSES = 32;
 /** mixture.cu and grouped.cuh: experts of a layer at most. mixture.cu: tokens of a block. */
 export const MOST_EXPERTS = 1024;
 export const ROUTE_TOKENS = 8;
@@ -226,7 +237,8 @@ export const MIXTURE_TOKENS = 64;
 export const MOST_UNITS = 128;
 export const FIRE_SUMS = 4;
 
-const FLASH = { TILE_ROWS, FIRE_SUMS };
+const FLASH = { TILE_ROWS, FIRE_SUMS, FAR_CLASSES };
+const FLASH_FAR = { ...FLASH, STRETCH_BLOCKS };
 const SIZES: Record<string, Record<string, number>> = {
   'adamw.cu': { ADAMW_ELEMENTS },
   'fire.cu': { MOST_UNITS },
@@ -235,6 +247,9 @@ const SIZES: Record<string, Record<string, number>> = {
   'flash_backward.cu': FLASH,
   'flash_backward_queries.cu': FLASH,
   'flash_backward_keys.cu': FLASH,
+  'flash_far_sort.cu': FLASH_FAR,
+  'flash_far_queries.cu': FLASH_FAR,
+  'flash_far_keys.cu': FLASH_FAR,
   'fp8.cu': { ROW_THREADS, WEIGHT_SIDE },
   'mixture.cu': { MOST_EXPERTS, ROUTE_TOKENS, MIXTURE_TOKENS },
   'mixture_matmul.cu': { MOST_EXPERTS, TILE_ROWS },

@@ -4,6 +4,8 @@ import {
   BACKWARD_KEYS,
   BACKWARD_QUERIES,
   DIMENSIONS,
+  FAR_KEYS,
+  FAR_QUERIES,
   FORWARD,
   LEVEL_BLOCKS,
   leastStick,
@@ -30,6 +32,11 @@ it('keeps every block within the shared memory of the oldest GPU served, and of 
     expect(
       sharedBytes(BACKWARD, { mechanism: 'softmax', bias: 'none', dim, hopper: true }),
       `${dim}`,
+    ).toBeLessThanOrEqual(227 * 1024);
+  for (const kernel of [FAR_QUERIES, FAR_KEYS])
+    expect(
+      sharedBytes(kernel, { mechanism: 'stick-breaking', bias: 'none', dim: 64, hopper: true }),
+      kernel.name,
     ).toBeLessThanOrEqual(227 * 1024);
   // Three blocks of a level share a multiprocessor, of whose memory the system has 1 KB a block.
   for (const rows of ['near', 'far'] as const)

@@ -1,5 +1,5 @@
 /** The blocks that the fused attention kernels run as. The sources are given these numbers as macros. */
-import { TILE_ROWS } from '../kernel_interface.js';
+import { STRETCH_BLOCKS, TILE_ROWS } from '../kernel_interface.js';
 import { sumsOf } from './fire_table.js';
 
 export interface FlashKernel {
@@ -12,6 +12,10 @@ export const FORWARD: FlashKernel = { file: 'flash_forward.cu', name: 'flash_for
 export const BACKWARD: FlashKernel = { file: 'flash_backward.cu', name: 'flash_backward' };
 export const BACKWARD_QUERIES: FlashKernel = { file: 'flash_backward_queries.cu', name: 'flash_backward_queries' };
 export const BACKWARD_KEYS: FlashKernel = { file: 'flash_backward_keys.cu', name: 'flash_backward_keys' };
+/** The backward of far rows where it goes by groups: flash_far.cuh. */
+export const FAR_SORT: FlashKernel = { file: 'flash_far_sort.cu', name: 'flash_far_sort' };
+export const FAR_QUERIES: FlashKernel = { file: 'flash_far_queries.cu', name: 'flash_far_queries' };
+export const FAR_KEYS: FlashKernel = { file: 'flash_far_keys.cu', name: 'flash_far_keys' };
 /** Head dimensions that the kernels are compiled for; others are filled up with zeros to the next. */
 export const DIMENSIONS = [32, 64, 128] as const;
 
@@ -61,6 +65,7 @@ export function flashMacros(kernel: FlashKernel, variant: FlashVariant): string[
 }
 
 export function threadsOf(kernel: FlashKernel, variant: BlockVariant): number {
+  if (kernel === FAR_SORT) return STRETCH_BLOCKS * TILE_ROWS;
   return (warpgroupsOf(kernel, variant) + (kernel === BACKWARD ? 2 : 1)) * 128;
 }
 
@@ -81,6 +86,9 @@ function blockOf(
     return { warpgroups: hopper ? (two ? 2 : small ? 4 : 3) : 2, stages: hopper ? 4 : 2 };
   }
   if (kernel === BACKWARD) return { warpgroups: 3, stages: 3 };
+  if (kernel === FAR_SORT) return { warpgroups: 1, stages: 1 };
+  if (kernel === FAR_QUERIES) return { warpgroups: 3, stages: 9 };
+  if (kernel === FAR_KEYS) return { warpgroups: 3, stages: 8 };
   if (kernel === BACKWARD_QUERIES) {
     // With FIRE or biases of keys at head dimension 128 three of them have too few registers.
     const three = small || bias === 'none' || bias === 'alibi';
@@ -94,9 +102,13 @@ function blockOf(
 /** Squares of weights and logit gradients of a block; see BUFFERS in the sources. */
 function squaresOf(kernel: FlashKernel, { warpgroups, stages }: { warpgroups: number; stages: number }): number {
   if (kernel === BACKWARD_KEYS) return (stages === 3 ? 4 : 2) * warpgroups;
+  if (kernel === FAR_KEYS) return 2 * warpgroups;
   return kernel === BACKWARD ? 4 * warpgroups : 0;
 }
 
+/** Beside tiles, squares and the pipeline: struct Shared of flash_far_queries.cu and flash_far_keys.cu. */
+const FAR_QUERIES_BYTES = 2560;
+const FAR_KEYS_BYTES = 6400;
 /** struct FarShared of flash_levels.cuh. */
 const FAR_BYTES = 1280;
 /** Blocks of a level that share a multiprocessor, forward. */
@@ -111,16 +123,19 @@ export function tileSumBytes(dim: number): number {
 export function sharedBytes(kernel: FlashKernel, variant: BlockVariant, fireUnits = 0): number {
   const block = blockOf(kernel, variant);
   const { warpgroups, stages } = block;
+  if (kernel === FAR_SORT) return 0;
   const { dim } = variant;
   const tile = TILE_ROWS * dim * 2;
-  const own = kernel === FORWARD ? warpgroups : 2 * warpgroups;
+  const shares = kernel === FAR_QUERIES || kernel === FAR_KEYS;
+  const own = shares ? 2 : kernel === FORWARD ? warpgroups : 2 * warpgroups;
   const squares = squaresOf(kernel, block);
   // flash_backward.cu: a tile's sums, and of every row where its stick stops.
   const more = kernel === BACKWARD ? tileSumBytes(dim) + warpgroups * TILE_ROWS * 8 : 0;
   // flash_levels.cuh: the rows of a group.
   const slots = kernel === FORWARD && variant.rows === 'far' ? FAR_BYTES : 0;
+  const far = kernel === FAR_QUERIES ? FAR_QUERIES_BYTES : kernel === FAR_KEYS ? FAR_KEYS_BYTES : 0;
   const sums = kernel === BACKWARD_QUERIES && fireUnits > 0 ? 4 * warpgroups * sumsOf(fireUnits) : 0;
   const biases = kernel === BACKWARD_KEYS && variant.bias === 'keys' ? warpgroups * TILE_ROWS : 0;
   const floats = 4 * (sums + biases);
-  return 1024 + (own + 2 * stages) * tile + squares * TILE_ROWS * TILE_ROWS * 2 + more + 128 + floats + slots;
+  return 1024 + (own + 2 * stages) * tile + squares * TILE_ROWS * TILE_ROWS * 2 + more + 128 + floats + slots + far;
 }

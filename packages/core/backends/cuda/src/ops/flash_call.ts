@@ -10,6 +10,9 @@ import {
   BACKWARD,
   BACKWARD_KEYS,
   BACKWARD_QUERIES,
+  FAR_KEYS,
+  FAR_QUERIES,
+  FAR_SORT,
   type FlashKernel,
   type FlashVariant,
   FORWARD,
@@ -21,6 +24,7 @@ import {
   tileSumBytes,
   warpgroupsOf,
 } from './flash_blocks.js';
+import { FarRows, type FarSettings } from './flash_far.js';
 import { FlashLevels, type LevelSettings } from './flash_levels.js';
 import { type AttentionInputs, FlashTensors, type Operands } from './flash_tensors.js';
 
@@ -70,6 +74,16 @@ const ABSENT = {
   walk: 0,
   partCount: 0,
   partGroups: 0,
+  /** Of the backward with far rows gathered: FarRows. */
+  nearStop: 0,
+  farGroups: 0,
+  farRows: 0,
+  farCounts: 0,
+  farGroupLists: 0,
+  farTileLists: 0,
+  farTiles: 0,
+  farEnds: 0,
+  farRoom: 0,
 };
 
 type AttentionArguments = Operands & { rowOutput: number } & Partial<typeof ABSENT>;
@@ -167,14 +181,36 @@ export class FlashCall {
     const progressBytes = (1 + 2 * heads * plans.rowBlocks) * 4;
     const progress = this.scratch.allocate(progressBytes);
     const plan = plans.queries(this.warpgroups(BACKWARD));
+    const { farRows } = backend;
+    const settings = farRows && this.skips && plans.longest >= farRows.from ? farRows : undefined;
     for (let first = 0; first < kvHeads; first += together) {
       const headCount = Math.min(together, kvHeads - first) * group;
       backend.driver.call('cuMemsetD8Async', progress, 0, progressBytes, backend.driver.stream);
       // Heads of a group add to the same sums: a section has all or none of them.
       const sectionHeads = group * this.together(headCount / group, SUM_SECTION_BYTES / each, plan, group);
       const part = { firstHead: first * group, headCount, sectionHeads };
-      this.launch(BACKWARD, args, plan, part, [pointer(sums), pointer(progress)]);
+      const near = settings ? this.backwardOfFarRows(args, part, sums, settings) : {};
+      const variant = { ...this.variant, ...(settings && { rows: 'near' as const }) };
+      this.launch(BACKWARD, { ...args, ...near }, plan, part, [pointer(sums), pointer(progress)], variant);
     }
+  }
+
+  /** With block skipping in long documents: what the blocks of near rows go on from. */
+  private backwardOfFarRows(args: AttentionArguments, part: Part, sums: number, settings: FarSettings) {
+    const { backend, heads, kvHeads, plans, queries, dim } = this;
+    const { driver } = backend;
+    const { rowBlocks, tiles } = plans;
+    const stretches = plans.stretches();
+    const far = new FarRows({ queries, heads, kvHeads, dim, rowBlocks, tiles, stretches }, settings);
+    const memory = backend.workspace(far.bytes);
+    driver.call('cuMemsetD8Async', memory + far.zeros.at, 0, far.zeros.bytes, driver.stream);
+    const given = { ...args, ...far.arguments(memory) };
+    const keys = plans.keys(1);
+    const groups = Math.min(part.headCount * rowBlocks, driver.multiprocessors);
+    this.launch(FAR_SORT, given, keys, part, [], this.variant, part.headCount * stretches.count);
+    this.launch(FAR_QUERIES, given, keys, part, [], this.variant, groups);
+    this.launch(FAR_KEYS, given, keys, part, [pointer(sums)], this.variant, groups);
+    return far.arguments(memory);
   }
 
   private backwardInTwo(args: AttentionArguments): void {

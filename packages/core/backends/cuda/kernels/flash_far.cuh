@@ -1,0 +1,86 @@
+// Block skipping in the backward, where it is known how far each row's stick reached. 64 neighbouring queries would walk as far as the
+// farthest of them, so of each 64-row block only the nearest `walk` tiles are worked on as a block (flash_backward.cu with
+// NEAR_ROWS). The rows that reach farther are sorted by where they stop, within a stretch of a document (flash_far_sort.cu), and their far
+// tiles are worked on by groups of 64 of them, which have nearly the same walk: first dQ and what the scan along each row brings to
+// a tile (flash_far_queries.cu), then dK and dV by key tiles (flash_far_keys.cu), to which flash_backward.cu adds those of the
+// near tiles. All of it in a fixed order: results are the same in every run.
+//
+// Whether that pays is decided on the device (far_rows_apart): where most rows look far, blocks of neighbours share their tiles and need
+// five products where groups need seven.
+#pragma once
+#include "flash.cuh"
+
+// A row of a group: its number among the tokens, and the tile before which its far tiles end.
+struct FarRow {
+  int row, upper;
+};
+
+// Up to 64 rows of one head and stretch. They work on tiles from … upper − 1; those below `clear` are far tiles of all of them.
+struct FarGroup {
+  int from, upper, clear, rows;  // no rows: no group
+  int pairs;                     // of `carries`: number of the first of its pairs of group and tile
+  int first;                     // its first row in `farRows` of the head
+  int k0, tile0;                 // packed row of the document's first key, and that tile's number among all
+};
+
+// Groups, and tiles of a key head, are put into classes by how much they have to do, so that the longest are begun first.
+struct FarCounts {
+  unsigned long long pairs, saved;  // pairs of a group and a tile; pairs of a 64-row block and a tile which are left out for them
+  int sorted;                       // stretches that are sorted
+  int groupsTaken, tilesTaken;      // handed out beyond the first of each block
+  int unused;
+  int groups[FAR_CLASSES], tiles[FAR_CLASSES];
+};
+
+// Whether far rows are worked on in groups: for less than 5/7 of the pairs, and if there is room for what they leave.
+__device__ __forceinline__ bool far_rows_apart(const Attention& p) {
+  const i64 pairs = __ldcg(&p.farCounts->pairs), saved = __ldcg(&p.farCounts->saved);
+  return pairs > 0 && pairs <= p.farRoom && 7 * pairs <= 5 * saved;
+}
+
+// Of each 64-row block the last tile that flash_backward.cu works on.
+__device__ __forceinline__ const float* stops_of(const Attention& p) {
+  return LEVEL == NEAR_ROWS && far_rows_apart(p) ? p.nearStop : Saved(p).stop;
+}
+
+// Which tiles have sums of far rows' dK and dV, to which flash_backward.cu adds. n: number of the tile in the document.
+struct FarSums {
+  const int* groups;
+  __device__ __forceinline__ FarSums(const Attention& p, const QueryItem& item, int head) : groups(nullptr) {
+    if (LEVEL == NEAR_ROWS && far_rows_apart(p))
+      groups = p.farTiles + (i64)(head / (p.heads / p.kvHeads)) * p.rowBlocks + item.rowBlock - item.first / TILE_ROWS;
+  }
+  __device__ __forceinline__ bool at(int n) const { return LEVEL == NEAR_ROWS && groups && groups[n] > 0; }
+};
+
+__device__ __forceinline__ int far_class(int work) { return min(FAR_CLASSES - 1, (work - 1) >> 3); }
+__device__ __forceinline__ void enlist(int* lists, int* counts, i64 capacity, int work, int value) {
+  const int which = far_class(work);
+  lists[which * capacity + atomicAdd(counts + which, 1)] = value;
+}
+// Number n of what was enlisted, the longest class first; -1: there are fewer. All of a warp together.
+__device__ __forceinline__ int enlisted(const int* lists, const int* counts, i64 capacity, int n, int lane) {
+  static_assert(FAR_CLASSES == 32, "a class for each lane");
+  const int which = FAR_CLASSES - 1 - lane, own = counts[which];
+  int sum = own;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const int other = __shfl_up_sync(0xffffffffu, sum, step);
+    if (lane >= step) sum += other;
+  }
+  const unsigned there = __ballot_sync(0xffffffffu, n < sum);
+  if (!there) return -1;
+  int value = 0;
+  if (lane == __ffs(there) - 1) value = lists[which * capacity + n - (sum - own)];
+  return __shfl_sync(0xffffffffu, value, __ffs(there) - 1);
+}
+
+// The rows of a group of one head to a tile in shared memory by 128 threads.
+__device__ __forceinline__ void load_far_rows(unsigned to, const bf16* from, int stride, int count, int thread, const FarRow* rows) {
+  using T = Tile<D, TILE_ROWS>;
+#pragma unroll
+  for (int i = 0; i < TILE_ROWS * T::CHUNKS / 128; i++) {
+    const int at = thread + i * 128, row = at / T::CHUNKS, chunk = at % T::CHUNKS;
+    copy16(to + T::chunk(row, chunk), from + (i64)rows[min(row, count - 1)].row * stride + chunk * 8, row < count);
+  }
+}

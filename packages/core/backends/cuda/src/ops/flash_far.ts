@@ -1,0 +1,94 @@
+/** The backward of rows that look far, in groups, flash_far.cuh: what its kernels are told, and where what they keep lies. */
+import { FAR_CLASSES, TILE_ROWS } from '../kernel_interface.js';
+
+export interface FarSettings {
+  /** Tokens of the longest document of a call, at least: shorter ones have too little to gain. */
+  from: number;
+  /** Tiles of 64 keys, the nearest of each 64-row block of queries, that are worked on by blocks of neighbours. */
+  near: number;
+  /** Pairs of a group and a tile at most, of all pairs of a 64-row block and a tile; with more of them nothing is gathered. */
+  share: number;
+}
+/** For a model trained at 16,384 tokens: docs/performance.md. */
+export const FAR: FarSettings = { from: 4097, near: 8, share: 3 / 8 };
+/** Each leaves two numbers a row: 256 MiB in all. */
+const MOST_PAIRS = 2 ** 19;
+
+interface Sizes {
+  queries: number;
+  heads: number;
+  kvHeads: number;
+  dim: number;
+  /** 64-row blocks of all documents, and pairs of one of them and a tile that it may see. */
+  rowBlocks: number;
+  tiles: number;
+  /** Stretches of all documents: the plan's. */
+  stretches: { address: number; count: number };
+}
+
+export class FarRows {
+  /** Memory that a call needs. */
+  readonly bytes: number;
+  /** Where in it what must be zero before the first kernel lies. */
+  readonly zeros: { at: number; bytes: number };
+  private readonly at: Record<(typeof PLACES)[number], number>;
+  private readonly room: number;
+
+  constructor(
+    private readonly sizes: Sizes,
+    private readonly settings: FarSettings,
+  ) {
+    const { queries, heads, kvHeads, dim, rowBlocks, tiles } = sizes;
+    this.room = Math.max(1, Math.min(MOST_PAIRS, Math.ceil(settings.share * tiles * heads)));
+    const bytes: Record<(typeof PLACES)[number], number> = {
+      // struct FarCounts.
+      farCounts: 8 * 4 + 2 * FAR_CLASSES * 4,
+      farTiles: 4 * kvHeads * rowBlocks,
+      nearStop: 4 * heads * rowBlocks,
+      // struct FarGroup, struct FarRow.
+      farGroups: 32 * heads * rowBlocks,
+      farRows: 8 * heads * queries,
+      farGroupLists: 4 * FAR_CLASSES * heads * rowBlocks,
+      farTileLists: 4 * FAR_CLASSES * kvHeads * rowBlocks,
+      farEnds: 8 * heads * queries,
+      state: 4 * heads * queries * dim,
+      carries: 8 * TILE_ROWS * this.room,
+    };
+    let end = 0;
+    const places = PLACES.map((name) => {
+      const start = end;
+      end += Math.ceil(bytes[name] / 256) * 256;
+      return [name, start] as const;
+    });
+    this.at = Object.fromEntries(places) as typeof this.at;
+    this.bytes = end;
+    this.zeros = { at: this.at.farCounts, bytes: this.at.farTiles + bytes.farTiles };
+  }
+
+  /** What the kernels are told; `memory` is its device address. */
+  arguments(memory: number) {
+    const addresses = Object.fromEntries(PLACES.map((name) => [name, memory + this.at[name]])) as typeof this.at;
+    const { stretches } = this.sizes;
+    return {
+      ...addresses,
+      stretches: stretches.address,
+      stretchCount: stretches.count,
+      walk: this.settings.near,
+      farRoom: this.room,
+    };
+  }
+}
+
+/** Zeros first. */
+const PLACES = [
+  'farCounts',
+  'farTiles',
+  'nearStop',
+  'farGroups',
+  'farRows',
+  'farGroupLists',
+  'farTileLists',
+  'farEnds',
+  'state',
+  'carries',
+] as const;
