@@ -59,17 +59,15 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   float dQ[D / 2];
 #pragma unroll
   for (int i = 0; i < D / 2; i++) dQ[i] = 0.f;
-  if (LEVEL == NEAR_ROWS && far_rows_apart(p)) {
-    const int lower = max(0, span.upper - p.walk);
+  if (LEVEL == NEAR_ROWS && have > 0)
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const i64 row = row0 + r0 + 8 * h, at = head * p.tokens + row;
-      if (r0 + 8 * h >= have || Saved(p).tile[at] >= (float)lower) continue;
+      if (r0 + 8 * h >= have || Saved(p).tile[at] >= (float)span.from) continue;
       const float2 end = p.farEnds[at];
       carry.left[h] = end.x, carry.sum[h] = end.y;
       load_state(p, dQ, h, head, row, c);
     }
-  }
   int step = 0;
   for (int n = first; n < tiles; n++, step++) {
     const int stage = sh.ring.wait(step), buffer = step % BUFFERS;

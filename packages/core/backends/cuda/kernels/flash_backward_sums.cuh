@@ -161,7 +161,7 @@ __device__ __forceinline__ void sum_up(const Attention& p, const QueryItem& item
   }
   if (n == tiles) return;
   Turns order(p, item, head, progress + (warp & 1) * p.heads * p.rowBlocks, lane);
-  const FarSums far(p, item, head);
+  const FarSums far(p, item, head, first, tiles, lane);
   if (step > 0)
     for (int half = 0; half < 2; half++) barrier_wait(sh.taken + half * 8, (step - 1) & 1);
 #pragma unroll 1
@@ -197,7 +197,7 @@ __device__ __forceinline__ void sum_up(const Attention& p, const QueryItem& item
 __device__ __forceinline__ void send_up(const Attention& p, const QueryItem& item, const Shared& sh, int head, int first, int tiles,
                                         int half, int lane, const Place& place, int* progress) {
   Turns order(p, item, head, progress, lane);
-  const FarSums far(p, item, head);
+  const FarSums far(p, item, head, first, tiles, lane);
   const int others = min(tiles, place.lastFrom);
   int* own = progress + head * p.rowBlocks + item.rowBlock;
   int step = 0;

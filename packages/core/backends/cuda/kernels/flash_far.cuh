@@ -5,8 +5,8 @@
 // a tile (flash_far_queries.cu), then dK and dV by key tiles (flash_far_keys.cu), to which flash_backward.cu adds those of the
 // near tiles. All of it in a fixed order: results are the same in every run.
 //
-// Whether that pays is decided on the device (far_rows_apart): where most rows look far, blocks of neighbours share their tiles and need
-// five products where groups need seven.
+// Whether that pays is decided on the device: where most rows look far, blocks of neighbours share their tiles and need five products
+// where groups need seven.
 #pragma once
 #include "flash.cuh"
 
@@ -26,31 +26,28 @@ struct FarGroup {
 // Groups, and tiles of a key head, are put into classes by how much they have to do, so that the longest are begun first.
 struct FarCounts {
   unsigned long long pairs, saved;  // pairs of a group and a tile; pairs of a 64-row block and a tile which are left out for them
+  int apart;                        // whether far rows are worked on in groups
   int sorted;                       // stretches that are sorted
   int groupsTaken, tilesTaken;      // handed out beyond the first of each block
-  int unused;
   int groups[FAR_CLASSES], tiles[FAR_CLASSES];
 };
 
-// Whether far rows are worked on in groups: for less than 5/7 of the pairs, and if there is room for what they leave.
-__device__ __forceinline__ bool far_rows_apart(const Attention& p) {
-  const i64 pairs = __ldcg(&p.farCounts->pairs), saved = __ldcg(&p.farCounts->saved);
-  return pairs > 0 && pairs <= p.farRoom && 7 * pairs <= 5 * saved;
-}
+// Of each 64-row block the last tile that flash_backward.cu works on. Rows that stopped before it are far rows.
+__device__ __forceinline__ const float* stops_of(const Attention& p) { return LEVEL == NEAR_ROWS ? p.nearStop : Saved(p).stop; }
 
-// Of each 64-row block the last tile that flash_backward.cu works on.
-__device__ __forceinline__ const float* stops_of(const Attention& p) {
-  return LEVEL == NEAR_ROWS && far_rows_apart(p) ? p.nearStop : Saved(p).stop;
-}
-
-// Which tiles have sums of far rows' dK and dV, to which flash_backward.cu adds. n: number of the tile in the document.
+// Which of a block's tiles have sums of far rows' dK and dV, to which flash_backward.cu adds: a bit for each, from `first` on. Where
+// there are any, a block has fewer tiles than bits. All of a warp together.
 struct FarSums {
-  const int* groups;
-  __device__ __forceinline__ FarSums(const Attention& p, const QueryItem& item, int head) : groups(nullptr) {
-    if (LEVEL == NEAR_ROWS && far_rows_apart(p))
-      groups = p.farTiles + (i64)(head / (p.heads / p.kvHeads)) * p.rowBlocks + item.rowBlock - item.first / TILE_ROWS;
+  unsigned mask;
+  int first;
+  __device__ __forceinline__ FarSums(const Attention& p, const QueryItem& item, int head, int first, int tiles, int lane)
+      : mask(0), first(first) {
+    if (LEVEL != NEAR_ROWS) return;
+    const int kv = head / (p.heads / p.kvHeads), n = first + lane;
+    const int* groups = p.farTiles + (i64)kv * p.rowBlocks + item.rowBlock - item.first / TILE_ROWS;
+    mask = __ballot_sync(0xffffffffu, n < tiles && groups[n] > 0);
   }
-  __device__ __forceinline__ bool at(int n) const { return LEVEL == NEAR_ROWS && groups && groups[n] > 0; }
+  __device__ __forceinline__ bool at(int n) const { return LEVEL == NEAR_ROWS && n - first < 32 && mask >> (n - first) & 1; }
 };
 
 __device__ __forceinline__ int far_class(int work) { return min(FAR_CLASSES - 1, (work - 1) >> 3); }

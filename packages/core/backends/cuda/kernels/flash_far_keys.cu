@@ -219,7 +219,7 @@ __device__ __forceinline__ void go_through_tiles(const Attention& p, const Share
 extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_far_keys(const __grid_constant__ Attention p, float* sums) {
   extern __shared__ char memory[];
   const Shared sh(memory);
-  if (!far_rows_apart(p)) return;
+  if (!p.farCounts->apart) return;
   const int wg = uniform(threadIdx.x / 128), thread = threadIdx.x % 128;
   if (wg == WGS) {
     registers_give<PRODUCER_REGISTERS>();

@@ -84,8 +84,20 @@ extern "C" __global__ void __launch_bounds__(ROWS) flash_far_sort(const __grid_c
   __syncthreads();
   if (!last) return;
   __threadfence();
-  if (!far_rows_apart(p)) return;
+  // Groups pay for less than 5/7 of the pairs, and if there is room for what they leave.
+  const i64 pairs = __ldcg(&p.farCounts->pairs), saves = __ldcg(&p.farCounts->saved);
+  const bool apart = pairs > 0 && pairs <= p.farRoom && 7 * pairs <= 5 * saves;
+  if (thread == 0) p.farCounts->apart = apart;
+  if (pairs == 0) return;
   const int perKey = p.heads / p.kvHeads, kvHeads = p.headCount / perKey, firstKv = p.firstHead / perKey;
+  if (!apart) {
+    for (int i = thread; i < p.headCount * p.rowBlocks; i += ROWS) {
+      const i64 at = (i64)p.firstHead * p.rowBlocks + i;
+      p.nearStop[at] = saved.stop[at];
+      if (i < kvHeads * p.rowBlocks) p.farTiles[(i64)firstKv * p.rowBlocks + i] = 0;
+    }
+    return;
+  }
   for (int i = thread; i < p.itemCount * kvHeads; i += ROWS) {
     const int kv = firstKv + i % kvHeads, number = i / kvHeads;
     const KeyItem key = ((const KeyItem*)p.items)[number];

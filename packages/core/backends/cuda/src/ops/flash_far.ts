@@ -4,13 +4,15 @@ import { FAR_CLASSES, TILE_ROWS } from '../kernel_interface.js';
 export interface FarSettings {
   /** Tokens of the longest document of a call, at least: shorter ones have too little to gain. */
   from: number;
-  /** Tiles of 64 keys, the nearest of each 64-row block of queries, that are worked on by blocks of neighbours. */
+  /** Tiles of 64 keys, the nearest of each 64-row block of queries, that are worked on by blocks of neighbours; at most MOST_NEAR. */
   near: number;
   /** Pairs of a group and a tile at most, of all pairs of a 64-row block and a tile; with more of them nothing is gathered. */
   share: number;
 }
 /** For a model trained at 16,384 tokens: docs/performance.md. */
 export const FAR: FarSettings = { from: 4097, near: 8, share: 3 / 8 };
+/** A block of neighbours has three 64-row blocks, and a bit for each of their tiles: struct FarSums. */
+const MOST_NEAR = 28;
 /** Each leaves two numbers a row: 256 MiB in all. */
 const MOST_PAIRS = 2 ** 19;
 
@@ -39,6 +41,8 @@ export class FarRows {
     private readonly settings: FarSettings,
   ) {
     const { queries, heads, kvHeads, dim, rowBlocks, tiles } = sizes;
+    if (!(Number.isInteger(settings.near) && settings.near > 0 && settings.near <= MOST_NEAR))
+      throw new Error(`${settings.near} near tiles of a block; expected 1 to ${MOST_NEAR}`);
     this.room = Math.max(1, Math.min(MOST_PAIRS, Math.ceil(settings.share * tiles * heads)));
     const bytes: Record<(typeof PLACES)[number], number> = {
       // struct FarCounts.
