@@ -2,9 +2,12 @@
 // block skipping, with it by blocks of queries, and with the forward by levels (flash_levels.cuh) of several settings.
 import { median } from '@stickbreaking/base';
 import * as tf from '@tensorflow/tfjs-core';
-import { timeLaunches } from '../gpu.mjs';
+import { keepBusy, timeLaunches } from '../gpu.mjs';
 
 const REPETITIONS = 10;
+/** Other work of the GPU before one call, and before so many, longer than the host needs to launch them. */
+const BUSY_MS = 8;
+const BUSY_MS_ALL = 20;
 
 /** `10,40/36`: tiles that the first levels go over, and those of a part of the last. */
 export function levelsOf(text) {
@@ -31,8 +34,8 @@ export function byLayer({ backend, model, tokens, settings }) {
         attendCurrent: false,
       });
       measured.push({ what, mode: name, ...times });
-      const cell = ({ backToBack, kernels }) =>
-        `${backToBack.toFixed(3)} (${kernels.map((x) => x.toFixed(3)).join(' + ')})`;
+      const cell = ({ backToBack, kernels, ahead }) =>
+        `${backToBack.toFixed(3)} (${kernels.map((x) => x.toFixed(3)).join(' + ')})${ahead ? '' : ', host late'}`;
       console.log(`${what}, ${name}: forward ${cell(times.forward)}, backward ${cell(times.backward)}`);
     }
     Object.assign(backend, modes[1]);
@@ -70,19 +73,25 @@ function attentionTimes(driver, { q, k, v }, attrs) {
 function timesOf(driver, call) {
   for (let i = 0; i < 2; i++) tf.dispose(call());
   const [start, end] = [driver.createEvent(true), driver.createEvent(true)];
-  driver.synchronize();
+  const busyAt = keepBusy(driver, BUSY_MS_ALL);
   driver.recordEvent(start);
   for (let i = 0; i < REPETITIONS; i++) tf.dispose(call());
   driver.recordEvent(end);
+  const enqueued = performance.now();
   driver.synchronize();
   const backToBack = driver.elapsed(start, end) / REPETITIONS;
   for (const event of [start, end]) driver.call('cuEventDestroy_v2', event);
-  const launches = Array.from({ length: 3 }, () => {
-    const done = timeLaunches(driver, (name) => name.startsWith('flash_'));
+  const timed = Array.from({ length: 3 }, () => {
+    const done = timeLaunches(driver, (name) => name.startsWith('flash_'), BUSY_MS);
     tf.dispose(call());
-    return done().launches.map(({ ms }) => ms);
+    return done();
   });
-  return { backToBack, kernels: launches[0].map((_, i) => median(launches.map((one) => one[i]))) };
+  const launches = timed.map((one) => one.launches.map(({ ms }) => ms));
+  return {
+    backToBack,
+    kernels: launches[0].map((_, i) => median(launches.map((one) => one[i]))),
+    ahead: busyAt(enqueued) && timed.every(({ ahead }) => ahead),
+  };
 }
 
 /** All layers together, and their share of the time in which every tile is computed. */
