@@ -93,6 +93,7 @@ async function byLevels() {
     [[1], 2],
     [[1, 2], 100],
     [[2, 1, 1], 3],
+    [[1, 5, 4], 1],
   ]) {
     backend.levels = { from: 1, walks, partTiles };
     const options = { seed: 11, bfloat16Inputs: true, only };
@@ -103,7 +104,7 @@ async function byLevels() {
     const wrong = first.filter(({ failures }) => failures.length > 0).length;
     const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors)).length;
     failed += wrong + changed;
-    const settings = `levels of ${walks} tiles and one in parts of ${partTiles}`;
+    const settings = `levels of ${walks} tiles and one, in parts of ${partTiles}`;
     console.log(
       `${first.length} cases by ${settings}: ${wrong} failed${once ? '' : `, ${changed} differ the second time`}`,
     );

@@ -9,7 +9,7 @@ const REPETITIONS = 10;
 const BUSY_MS = 8;
 const BUSY_MS_ALL = 20;
 
-/** `10,40/36`: tiles that the first levels go over, and those of a part of the last. */
+/** `10,40/6`: tiles that the first levels go over, and those of a part at least. */
 export function levelsOf(text) {
   const [walks, partTiles] = text.split('/');
   return { from: 1, walks: walks.split(',').map(Number), partTiles: Number(partTiles ?? 48) };
@@ -83,8 +83,10 @@ function timesOf(driver, call) {
   for (const event of [start, end]) driver.call('cuEventDestroy_v2', event);
   const timed = Array.from({ length: 3 }, () => {
     const done = timeLaunches(driver, (name) => name.startsWith('flash_'), BUSY_MS);
-    tf.dispose(call());
-    return done();
+    // The first call finds other things in the cache than a model's does.
+    for (let i = 0; i < 2; i++) tf.dispose(call());
+    const { launches, ahead } = done();
+    return { launches: launches.slice(launches.length / 2), ahead };
   });
   const launches = timed.map((one) => one.launches.map(({ ms }) => ms));
   return {

@@ -79,11 +79,11 @@ struct Attention {
   const int* count;            // FAR: [stretches, H] rows
   int *nextCount, *unit;       // the same of the next level, if there is one; FAR: counts work handed out
   float* state;                // [H, N, D] output so far of rows that go on
-  float* parts;                // of the last level: see Parts
-  int* partsDone;              // [partGroups] zeros
+  float* parts;                // of a level's units: see Parts
+  int* partsDone;              // FAR: [units in parts, groups of a unit] zeros
   int stretchCount, stretchBlocks;  // stretches, 64-row blocks of one
-  int level, walk;                  // level: 0 is NEAR; tiles that a group of rows, or a part of it, goes over
-  int partCount, partGroups;        // parts of a group's keys; groups at most that are worked on in parts
+  int level, walk;                  // level: 0 is NEAR; tiles that a group of rows goes over
+  int mostParts, partTiles;         // FAR: of a unit's keys; tiles of one, at least
 };
 
 // A block of keys: packed row of the first, how many, its position in the document; the document's first query, number

@@ -60,8 +60,8 @@ export const ATTENTION = new Struct('Attention', {
   stretchBlocks: 'i32',
   level: 'i32',
   walk: 'i32',
-  partCount: 'i32',
-  partGroups: 'i32',
+  mostParts: 'i32',
+  partTiles: 'i32',
 });
 
 /** flash.cuh: a run of queries, or of keys, that one block works on. */
@@ -218,6 +218,8 @@ export const PARTIALS_SIDE = 32;
 export const TILE_ROWS = 64;
 /** flash_levels.cuh: 64-row blocks of a stretch. */
 export const STRETCH_BLOCKS = 16;
+/** Groups of 64 far rows that share a block's tiles there. */
+export const FAR_GROUPS = 2;
 /** mixture.cu and grouped.cuh: experts of a layer at most. mixture.cu: tokens of a block. */
 export const MOST_EXPERTS = 1024;
 export const ROUTE_TOKENS = 8;

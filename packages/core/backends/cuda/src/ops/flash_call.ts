@@ -10,11 +10,11 @@ import {
   BACKWARD,
   BACKWARD_KEYS,
   BACKWARD_QUERIES,
+  FAR_BLOCKS,
   type FlashKernel,
   type FlashVariant,
   FORWARD,
   flashMacros,
-  LEVEL_BLOCKS,
   leastStick,
   sharedBytes,
   threadsOf,
@@ -68,8 +68,8 @@ const ABSENT = {
   stretchBlocks: 0,
   level: 0,
   walk: 0,
-  partCount: 0,
-  partGroups: 0,
+  mostParts: 0,
+  partTiles: 0,
 };
 
 type AttentionArguments = Operands & { rowOutput: number } & Partial<typeof ABSENT>;
@@ -130,7 +130,8 @@ export class FlashCall {
     const { backend, heads, plans, queries, dim } = this;
     const { driver } = backend;
     const { rowBlocks, longest } = plans;
-    const sizes = { queries, heads, dim, rowBlocks, longest, stretches: plans.stretches() };
+    const farBlocks = FAR_BLOCKS * driver.multiprocessors;
+    const sizes = { queries, heads, dim, rowBlocks, longest, stretches: plans.stretches(), farBlocks };
     const levels = new FlashLevels(sizes, settings);
     const memory = backend.workspace(levels.bytes);
     driver.call('cuMemsetD8Async', memory + levels.zeros.at, 0, levels.zeros.bytes, driver.stream);
@@ -138,8 +139,8 @@ export class FlashCall {
       const variant = { ...this.variant, rows: level === 0 ? ('near' as const) : ('far' as const) };
       const plan = plans.queries(warpgroupsOf(FORWARD, variant));
       const all = plan.count * heads;
-      // Blocks of far rows take one group after another.
-      const blocks = level === 0 ? all : Math.min(all, LEVEL_BLOCKS * driver.multiprocessors);
+      // Blocks of far rows take one piece of work after another.
+      const blocks = level === 0 ? all : Math.min(all, farBlocks);
       const part = this.sections(0, heads, heads, plan);
       this.launch(FORWARD, { ...args, ...levels.arguments(memory, level) }, plan, part, [], variant, blocks);
     }
