@@ -25,18 +25,18 @@ export function byLayer({ backend, model, tokens, settings }) {
   const cuSeqlens = Int32Array.of(0, tokens.length);
   const measured = [];
   const measure = (what, inputs, scale) => {
+    let byBlocks;
     for (const { name, ...mode } of modes) {
       Object.assign(backend, mode);
-      const times = attentionTimes(backend.driver, inputs, {
-        cuSeqlens,
-        cuSeqlensK: cuSeqlens,
-        scale,
-        attendCurrent: false,
-      });
-      measured.push({ what, mode: name, ...times });
+      const attrs = { cuSeqlens, cuSeqlensK: cuSeqlens, scale, attendCurrent: false };
+      const { results, ...times } = attentionTimes(backend.driver, inputs, attrs);
+      if (mode.blockSkipping) byBlocks ??= results;
+      const far = byBlocks ? results.map((one, i) => distance(one, byBlocks[i])) : [];
+      measured.push({ what, mode: name, ...times, far });
       const cell = ({ backToBack, kernels, ahead }) =>
         `${backToBack.toFixed(3)} (${kernels.map((x) => x.toFixed(3)).join(' + ')})${ahead ? '' : ', host late'}`;
-      console.log(`${what}, ${name}: forward ${cell(times.forward)}, backward ${cell(times.backward)}`);
+      const apart = mode.levels ? `, from by blocks ${far.map((x) => x.toExponential(1)).join(' ')}` : '';
+      console.log(`${what}, ${name}: forward ${cell(times.forward)}, backward ${cell(times.backward)}${apart}`);
     }
     Object.assign(backend, modes[1]);
   };
@@ -58,7 +58,20 @@ export function byLayer({ backend, model, tokens, settings }) {
   return measured;
 }
 
-/** Milliseconds of a call: the mean of some in a row with all that is between them, and of each launch, events around it. */
+/** How far x is from y, relative in norm. */
+function distance(x, y) {
+  let [apart, norm] = [0, 0];
+  for (let i = 0; i < x.length; i++) {
+    apart += (x[i] - y[i]) ** 2;
+    norm += y[i] ** 2;
+  }
+  return Math.sqrt(apart / norm);
+}
+
+/**
+ * Milliseconds of a call: the mean of some in a row with all that is between them, and of each launch, events around it. And the
+ * output, the remainder and the gradient of k.
+ */
 function attentionTimes(driver, { q, k, v }, attrs) {
   const run = (name, inputs) => tf.engine().runKernel(name, inputs, attrs);
   const forward = () => run('StickBreakingAttention', { q, k, v });
@@ -66,8 +79,10 @@ function attentionTimes(driver, { q, k, v }, attrs) {
   const dRemainder = tf.fill(remainder.shape, 0.01);
   const backward = () => run('StickBreakingAttentionGrad', { q, k, v, remainder, saved, dOutput: q, dRemainder });
   const times = { forward: timesOf(driver, forward), backward: timesOf(driver, backward) };
-  tf.dispose([output, remainder, saved, dRemainder]);
-  return times;
+  const gradients = backward();
+  const results = [output, remainder, gradients[1]].map((one) => one.dataSync());
+  tf.dispose([output, remainder, saved, dRemainder, ...gradients]);
+  return { ...times, results };
 }
 
 function timesOf(driver, call) {
