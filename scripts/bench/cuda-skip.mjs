@@ -1,7 +1,7 @@
 // What block skipping saves on a trained model and real text: a forward and backward of the whole model over one document
 // of --length tokens, with and without it, the attention kernels timed apart.
 // Usage: node scripts/bench/cuda-skip.mjs --checkpoint DIR --data FILE [--length 16384] [--out folder]
-// --by-layer: the attention alone, layer by layer, by blocks and by levels; --levels 10,40/6, repeated, says of which settings.
+// --by-layer: the attention alone, layer by layer, by blocks and by levels; --levels 10,40/8, repeated, says of which settings.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,13 +19,13 @@ const { values: o } = parseArgs({
     data: { type: 'string' },
     length: { type: 'string', default: '16384' },
     'by-layer': { type: 'boolean', default: false },
-    levels: { type: 'string', multiple: true, default: ['10,40/6', '12,48/6', '8,32/6', '10,40/12'] },
+    levels: { type: 'string', multiple: true, default: ['10,40/8', '12,48/8', '12,32/8'] },
     out: { type: 'string', default: 'benchmarks' },
   },
 });
 if (!o.checkpoint || !o.data) {
   console.error(
-    'usage: npm run bench -- cuda-skip --checkpoint DIR --data FILE [--length 16384] [--by-layer] [--levels 10,40/6] [--out folder]',
+    'usage: npm run bench -- cuda-skip --checkpoint DIR --data FILE [--length 16384] [--by-layer] [--levels 10,40/8] [--out folder]',
   );
   process.exit(1);
 }

@@ -9,7 +9,7 @@ const REPETITIONS = 10;
 const BUSY_MS = 8;
 const BUSY_MS_ALL = 20;
 
-/** `10,40/6`: tiles that the first levels go over, and those of a part at least. */
+/** `10,40/8`: tiles that the first levels go over, and those of a part at least. */
 export function levelsOf(text) {
   const [walks, partTiles] = text.split('/');
   return { from: 1, walks: walks.split(',').map(Number), partTiles: Number(partTiles ?? 48) };

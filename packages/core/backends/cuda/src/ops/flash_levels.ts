@@ -10,7 +10,7 @@ export interface LevelSettings {
   partTiles: number;
 }
 /** For a model trained at 16,384 tokens, by its first layer: docs/performance.md. */
-export const LEVELS: LevelSettings = { from: 4097, walks: [10, 40], partTiles: 6 };
+export const LEVELS: LevelSettings = { from: 4097, walks: [10, 40], partTiles: 8 };
 const MOST_PARTS = 16;
 /** Parts of a level for each of its blocks at most: see parts_of_level. */
 const BLOCK_PARTS = 2;
