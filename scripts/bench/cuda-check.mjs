@@ -94,6 +94,7 @@ async function byLevels() {
     [[1], 2],
     [[1, 2], 100],
     [[2, 1, 1], 3],
+    [[1, 5, 4], 1],
   ]) {
     backend.levels = { from: 1, walks, partTiles };
     const options = { seed: 11, bfloat16Inputs: true, only };
@@ -104,7 +105,7 @@ async function byLevels() {
     const wrong = first.filter(({ failures }) => failures.length > 0).length;
     const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors)).length;
     failed += wrong + changed;
-    const settings = `levels of ${walks} tiles and one in parts of ${partTiles}`;
+    const settings = `levels of ${walks} tiles and one, in parts of ${partTiles}`;
     console.log(
       `${first.length} cases by ${settings}: ${wrong} failed${once ? '' : `, ${changed} differ the second time`}`,
     );
@@ -112,14 +113,14 @@ async function byLevels() {
   Object.assign(backend, { blockSkipping, levels });
 }
 
-/** The same of the backward with far rows gathered: of blocks that have 1, 2 or 3 near tiles, whether it pays or not. */
+/** The same of the backward with far rows gathered: of blocks that have 1, 2 or 3 near tiles, also where it does not pay. */
 async function withFarRows() {
   const only = (one) => wanted(one) && one.name.startsWith('stick-breaking') && !one.name.includes('cached');
   if (!cases.some(only)) return;
   const { blockSkipping, farRows } = backend;
   backend.blockSkipping = true;
   for (const near of [1, 2, 3]) {
-    backend.farRows = { from: 1, near, share: 2 };
+    backend.farRows = { from: 1, near, share: 2, cost: 0 };
     const options = { seed: 11 + near, bfloat16Inputs: true, only };
     const first = await runConformance('cuda', bfloat16Tolerances, options);
     const second = once ? first : await runConformance('cuda', bfloat16Tolerances, options);

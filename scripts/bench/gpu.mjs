@@ -21,12 +21,48 @@ export async function openGpu(says = true) {
   return backend;
 }
 
+const BUSY_SIDE = 8192;
+let busyWork;
+/**
+ * Gives the GPU some `ms` milliseconds of other work (matmuls of zeros), so that what is launched next lies in its queue before it comes
+ * to it: events around a kernel then time the kernel, rather than how late the host is. The function that it returns says, once the GPU
+ * was waited for, whether it was still at that work `at` (performance.now()), when the last launch had been made.
+ */
+export function keepBusy(driver, ms) {
+  const work = () => tf.dispose(tf.matMul(busyWork.square, busyWork.square));
+  const between = (run) => {
+    const [start, end] = [driver.createEvent(true), driver.createEvent(true)];
+    driver.recordEvent(start);
+    run();
+    driver.recordEvent(end);
+    return () => {
+      const took = driver.elapsed(start, end);
+      for (const event of [start, end]) driver.call('cuEventDestroy_v2', event);
+      return took;
+    };
+  };
+  if (!busyWork) {
+    busyWork = { square: tf.zeros([BUSY_SIDE, BUSY_SIDE]) };
+    work();
+    busyWork.ms = between(work)();
+  }
+  driver.synchronize();
+  const from = performance.now();
+  const took = between(() => {
+    for (let i = 0; i < Math.ceil(ms / busyWork.ms); i++) work();
+  });
+  return (at) => at - from < took();
+}
+
 /**
  * Times what is launched from here on, an event on either side of each. The function that it returns ends that, waits, and gives
  * each launch's name and milliseconds, and those from the first one's start to the last one's end.
+ *
+ * @param busyMs other work that the GPU is given first: see `keepBusy`. `ahead` then says whether that was enough.
  */
-export function timeLaunches(driver, wanted = () => true) {
+export function timeLaunches(driver, wanted = () => true, busyMs = 0) {
   const spans = [];
+  const busyAt = busyMs > 0 ? keepBusy(driver, busyMs) : undefined;
   driver.onLaunch = (name, run) => {
     if (!wanted(name)) return run();
     const [start, end] = [driver.createEvent(true), driver.createEvent(true)];
@@ -37,11 +73,13 @@ export function timeLaunches(driver, wanted = () => true) {
   };
   return () => {
     driver.onLaunch = undefined;
+    const enqueued = performance.now();
     driver.synchronize();
+    const ahead = busyAt?.(enqueued);
     const launches = spans.map(({ name, start, end }) => ({ name, ms: driver.elapsed(start, end) }));
     const whole = spans.length > 0 ? driver.elapsed(spans[0].start, spans.at(-1).end) : 0;
     for (const { start, end } of spans) for (const event of [start, end]) driver.call('cuEventDestroy_v2', event);
-    return { launches, whole };
+    return { launches, whole, ahead };
   };
 }
 

@@ -2,11 +2,14 @@
 // block skipping, with it by blocks of queries, and with the forward by levels (flash_levels.cuh) of several settings.
 import { median } from '@stickbreaking/base';
 import * as tf from '@tensorflow/tfjs-core';
-import { timeLaunches } from '../gpu.mjs';
+import { keepBusy, timeLaunches } from '../gpu.mjs';
 
 const REPETITIONS = 10;
+/** Other work of the GPU before one call, and before so many, longer than the host needs to launch them. */
+const BUSY_MS = 8;
+const BUSY_MS_ALL = 20;
 
-/** `10,40/36`: tiles that the first levels go over, and those of a part of the last. */
+/** `10,40/8`: tiles that the first levels go over, and those of a part at least. */
 export function levelsOf(text) {
   const [walks, partTiles] = text.split('/');
   return { from: 1, walks: walks.split(',').map(Number), partTiles: Number(partTiles ?? 48) };
@@ -22,18 +25,18 @@ export function byLayer({ backend, model, tokens, settings }) {
   const cuSeqlens = Int32Array.of(0, tokens.length);
   const measured = [];
   const measure = (what, inputs, scale) => {
+    let byBlocks;
     for (const { name, ...mode } of modes) {
       Object.assign(backend, mode);
-      const times = attentionTimes(backend.driver, inputs, {
-        cuSeqlens,
-        cuSeqlensK: cuSeqlens,
-        scale,
-        attendCurrent: false,
-      });
-      measured.push({ what, mode: name, ...times });
-      const cell = ({ backToBack, kernels }) =>
-        `${backToBack.toFixed(3)} (${kernels.map((x) => x.toFixed(3)).join(' + ')})`;
-      console.log(`${what}, ${name}: forward ${cell(times.forward)}, backward ${cell(times.backward)}`);
+      const attrs = { cuSeqlens, cuSeqlensK: cuSeqlens, scale, attendCurrent: false };
+      const { results, ...times } = attentionTimes(backend.driver, inputs, attrs);
+      if (mode.blockSkipping) byBlocks ??= results;
+      const far = byBlocks ? results.map((one, i) => distance(one, byBlocks[i])) : [];
+      measured.push({ what, mode: name, ...times, far });
+      const cell = ({ backToBack, kernels, ahead }) =>
+        `${backToBack.toFixed(3)} (${kernels.map((x) => x.toFixed(3)).join(' + ')})${ahead ? '' : ', host late'}`;
+      const apart = mode.levels ? `, from by blocks ${far.map((x) => x.toExponential(1)).join(' ')}` : '';
+      console.log(`${what}, ${name}: forward ${cell(times.forward)}, backward ${cell(times.backward)}${apart}`);
     }
     Object.assign(backend, modes[1]);
   };
@@ -55,7 +58,20 @@ export function byLayer({ backend, model, tokens, settings }) {
   return measured;
 }
 
-/** Milliseconds of a call: the mean of some in a row with all that is between them, and of each launch, events around it. */
+/** How far x is from y, relative in norm. */
+function distance(x, y) {
+  let [apart, norm] = [0, 0];
+  for (let i = 0; i < x.length; i++) {
+    apart += (x[i] - y[i]) ** 2;
+    norm += y[i] ** 2;
+  }
+  return Math.sqrt(apart / norm);
+}
+
+/**
+ * Milliseconds of a call: the mean of some in a row with all that is between them, and of each launch, events around it. And the
+ * output, the remainder and the gradient of k.
+ */
 function attentionTimes(driver, { q, k, v }, attrs) {
   const run = (name, inputs) => tf.engine().runKernel(name, inputs, attrs);
   const forward = () => run('StickBreakingAttention', { q, k, v });
@@ -63,26 +79,36 @@ function attentionTimes(driver, { q, k, v }, attrs) {
   const dRemainder = tf.fill(remainder.shape, 0.01);
   const backward = () => run('StickBreakingAttentionGrad', { q, k, v, remainder, saved, dOutput: q, dRemainder });
   const times = { forward: timesOf(driver, forward), backward: timesOf(driver, backward) };
-  tf.dispose([output, remainder, saved, dRemainder]);
-  return times;
+  const gradients = backward();
+  const results = [output, remainder, gradients[1]].map((one) => one.dataSync());
+  tf.dispose([output, remainder, saved, dRemainder, ...gradients]);
+  return { ...times, results };
 }
 
 function timesOf(driver, call) {
   for (let i = 0; i < 2; i++) tf.dispose(call());
   const [start, end] = [driver.createEvent(true), driver.createEvent(true)];
-  driver.synchronize();
+  const busyAt = keepBusy(driver, BUSY_MS_ALL);
   driver.recordEvent(start);
   for (let i = 0; i < REPETITIONS; i++) tf.dispose(call());
   driver.recordEvent(end);
+  const enqueued = performance.now();
   driver.synchronize();
   const backToBack = driver.elapsed(start, end) / REPETITIONS;
   for (const event of [start, end]) driver.call('cuEventDestroy_v2', event);
-  const launches = Array.from({ length: 3 }, () => {
-    const done = timeLaunches(driver, (name) => name.startsWith('flash_'));
-    tf.dispose(call());
-    return done().launches.map(({ ms }) => ms);
+  const timed = Array.from({ length: 3 }, () => {
+    const done = timeLaunches(driver, (name) => name.startsWith('flash_'), BUSY_MS);
+    // The first call finds other things in the cache than a model's does.
+    for (let i = 0; i < 2; i++) tf.dispose(call());
+    const { launches, ahead } = done();
+    return { launches: launches.slice(launches.length / 2), ahead };
   });
-  return { backToBack, kernels: launches[0].map((_, i) => median(launches.map((one) => one[i]))) };
+  const launches = timed.map((one) => one.launches.map(({ ms }) => ms));
+  return {
+    backToBack,
+    kernels: launches[0].map((_, i) => median(launches.map((one) => one[i]))),
+    ahead: busyAt(enqueued) && timed.every(({ ahead }) => ahead),
+  };
 }
 
 /** All layers together, and their share of the time in which every tile is computed. */

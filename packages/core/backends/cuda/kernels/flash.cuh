@@ -79,11 +79,11 @@ struct Attention {
   const int* count;            // FAR: [stretches, H] rows
   int *nextCount, *unit;       // the same of the next level, if there is one; FAR: counts work handed out
   float* state;                // [H, N, D] output so far of rows that go on
-  float* parts;                // of the last level: see Parts
-  int* partsDone;              // [partGroups] zeros
+  float* parts;                // of a level's units: see Parts
+  int* partsDone;              // FAR: [units in parts, groups of a unit] zeros
   int stretchCount, stretchBlocks;  // stretches, 64-row blocks of one
-  int level, walk;                  // level: 0 is NEAR; tiles that a group of rows, or a part of it, goes over
-  int partCount, partGroups;        // parts of a group's keys; groups at most that are worked on in parts
+  int level, walk;                  // level: 0 is NEAR; tiles that a group of rows goes over
+  int mostParts, partTiles;         // FAR: of a unit's keys; tiles of one, at least
   // Of the backward with far rows gathered: see flash_far.cuh. There `walk` has the near tiles of a 64-row block.
   float* nearStop;              // [H, rowBlocks] the last near tile that any row of a block reached
   struct FarGroup* farGroups;   // [H, rowBlocks] those of a stretch are numbered as its blocks are
@@ -94,6 +94,7 @@ struct Attention {
   int* farTiles;                // [key heads, rowBlocks] zeros: how many groups see the tile
   float2* farEnds;              // [H, N] at the near side of a row's far tiles: what is left of its stick, the sum of dÃ
   i64 farRoom;                  // pairs of a group and a tile that `carries` has room for
+  float farCost;                // of such a pair, in pairs of a 64-row block and a tile
 };
 
 // A block of keys: packed row of the first, how many, its position in the document; the document's first query, number

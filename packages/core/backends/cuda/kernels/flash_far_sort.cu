@@ -84,9 +84,8 @@ extern "C" __global__ void __launch_bounds__(ROWS) flash_far_sort(const __grid_c
   __syncthreads();
   if (!last) return;
   __threadfence();
-  // Groups pay for less than 5/7 of the pairs, and if there is room for what they leave.
   const i64 pairs = __ldcg(&p.farCounts->pairs), saves = __ldcg(&p.farCounts->saved);
-  const bool apart = pairs > 0 && pairs <= p.farRoom && 7 * pairs <= 5 * saves;
+  const bool apart = pairs > 0 && pairs <= p.farRoom && (float)pairs * p.farCost <= (float)saves;
   if (thread == 0) p.farCounts->apart = apart;
   if (pairs == 0) return;
   const int perKey = p.heads / p.kvHeads, kvHeads = p.headCount / perKey, firstKv = p.firstHead / perKey;

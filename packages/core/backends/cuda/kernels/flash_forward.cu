@@ -7,14 +7,16 @@
 
 constexpr int WGS = BLOCK_WARPGROUPS, STAGES = BLOCK_STAGES, THREADS = (WGS + 1) * 128;
 // On Hopper, blocks of two working warpgroups share a multiprocessor: one begins or ends while the other works.
-// Blocks of a level work on 64 rows each, and three of them share one: none waits for a neighbour's rows.
-constexpr int BLOCKS = !HOPPER ? 1 : LEVEL != ALL_ROWS ? 3 : WGS == 2 ? 2 : 1;
-static_assert(LEVEL == ALL_ROWS || WGS == 1, "rows of a level");
+// Blocks of NEAR rows work on 64 each, and three of them share one: none waits for a neighbour's rows.
+constexpr int BLOCKS = !HOPPER ? 1 : LEVEL == NEAR_ROWS ? 3 : WGS == 2 ? 2 : 1;
+static_assert(LEVEL != NEAR_ROWS || WGS == 1, "rows of a level");
 constexpr int CONSUMER_REGISTERS = WGS == 4 ? 112 : WGS == 3 ? 152 : WGS == 2 ? 104 : 112;
 constexpr int PRODUCER_REGISTERS = WGS == 3 ? 40 : WGS == 1 ? 48 : 32;
 // Whether the next tile's logits are requested before the product with a tile's values, which then runs while they are weighed. It
 // takes registers.
 constexpr bool AHEAD = D == 128 && !FIRE;
+// Registers that a thread has to begin with.
+[[maybe_unused]] constexpr int EVEN_REGISTERS = (WGS * CONSUMER_REGISTERS + PRODUCER_REGISTERS) / (WGS + 1);
 using T = Tile<D, TILE_ROWS>;
 using Ring = Pipeline<STAGES, WGS * 4>;
 // WARPGROUP + its number: the threads of a consumer; PRODUCER: those that bring tiles.
@@ -25,20 +27,21 @@ struct Shared {
   unsigned q, k, v;
   Ring ring;
   volatile int *stopped, *exhaustedGroups;
-  unsigned* goOn;  // [2] which rows go on to the next level
+  unsigned* goOn;  // [2 WGS] which rows go on to the next level
   FarShared* far;
   __device__ explicit Shared(char* base)
       : q((shared_address(base) + 1023) & ~1023u), k(q + WGS * T::BYTES), v(k + STAGES * T::BYTES), ring(v + STAGES * T::BYTES) {
     stopped = (volatile int*)(base + (ring.full + Ring::BYTES - shared_address(base)));
     exhaustedGroups = stopped + 1;
     goOn = (unsigned*)stopped + 2;
-    far = (FarShared*)(goOn + 2);
+    far = (FarShared*)(goOn + 2 * WGS);
   }
-  static constexpr int BYTES = (WGS + 2 * STAGES) * T::BYTES + Ring::BYTES + 4 * sizeof(int) + (LEVEL == FAR_ROWS ? sizeof(*far) : 0);
+  static constexpr int LEVEL_BYTES = (LEVEL == ALL_ROWS ? 0 : 8 * WGS) + (LEVEL == FAR_ROWS ? sizeof(FarShared) : 0);
+  static constexpr int BYTES = (WGS + 2 * STAGES) * T::BYTES + Ring::BYTES + 2 * sizeof(int) + LEVEL_BYTES;
   __device__ __forceinline__ void begin() const {
     *stopped = 0x7fffffff;
     *exhaustedGroups = 0;
-    if (LEVEL != ALL_ROWS) goOn[0] = goOn[1] = 0;
+    for (int i = 0; LEVEL != ALL_ROWS && i < 2 * WGS; i++) goOn[i] = 0;
   }
 };
 static_assert(1023 + Shared::BYTES <= BLOCK_BYTES, "more shared memory than the host gives");
@@ -197,37 +200,40 @@ __device__ __forceinline__ void weigh(float (&s)[32], float (&o)[D / 2], Stick& 
   else soft.weigh<MASKED>(s, o, p, rows, n, c, scale, settle);
 }
 
-// What a part of a group's keys gives, to memory; the last part to be done takes them all. Whether this is the last.
-__device__ __forceinline__ bool put_together(const Attention& p, float (&o)[D / 2], Stick& stick, FarShared& far, int parts, int r0,
-                                             int c, int thread) {
-  const Parts own(p, far.number, far.part);
+#if LEVEL == FAR_ROWS
+// What a part of the keys gives to a group, to memory; its last part to be done takes them all. Whether this is the last.
+__device__ __forceinline__ bool put_together(const Attention& p, float (&o)[D / 2], Stick& stick, const Rows& rows, FarShared& far,
+                                             int parts, int wg, int thread) {
+  const int c = thread & 3, row = (thread >> 5) * 16 + (thread >> 2 & 7), first = far.number * far.parts;
+  const Parts own(p, first + far.part, wg);
 #pragma unroll
   for (int j = 0; j < D / 8; j++) *own.output(j, thread) = make_float4(o[4 * j], o[4 * j + 1], o[4 * j + 2], o[4 * j + 3]);
 #pragma unroll
   for (int h = 0; h < 2; h++) {
-    float* to = own.of_row(r0 + 8 * h);
+    float* to = own.of_row(row + 8 * h);
     if (c == 0) to[0] = stick.run[h], to[1] = stick.tile[h], to[2] = stick.left[h];
   }
   __threadfence();
-  warpgroup_barrier(barrier_of(0));
-  if (thread == 0) far.last = atomicAdd(p.partsDone + far.number, 1) == parts - 1;
-  warpgroup_barrier(barrier_of(0));
-  if (!far.last) return false;
+  warpgroup_barrier(barrier_of(wg));
+  if (thread == 0) far.last[wg] = atomicAdd(p.partsDone + far.number * UNIT_GROUPS + wg, 1) == parts - 1;
+  warpgroup_barrier(barrier_of(wg));
+  if (!far.last[wg]) return false;
   __threadfence();
 #pragma unroll
-  for (int h = 0; h < 2; h++) stick.run[h] = r0 + 8 * h < far.rows ? 1.f : 0.f;
+  for (int h = 0; h < 2; h++) stick.run[h] = rows.valid[h] ? 1.f : 0.f;
 #pragma unroll
   for (int i = 0; i < D / 2; i++) o[i] = 0.f;
 #pragma unroll 1
   for (int i = 0; i < parts; i++) {
-    const Parts from(p, far.number, i);
+    const bool reached[2] = {stick.run[0] >= p.exhausted, stick.run[1] >= p.exhausted};
+    if (!__any_sync(0xffffffffu, reached[0] || reached[1])) break;
+    const Parts from(p, first + i, wg);
     float factor[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-      const float* row = from.of_row(r0 + 8 * h);
-      const bool reached = stick.run[h] >= p.exhausted;
-      factor[h] = reached ? stick.run[h] : 0.f;
-      if (reached) stick.run[h] *= __ldcg(row), stick.tile[h] = __ldcg(row + 1), stick.left[h] = factor[h] * __ldcg(row + 2);
+      const float* of = from.of_row(row + 8 * h);
+      factor[h] = reached[h] ? stick.run[h] : 0.f;
+      if (reached[h]) stick.run[h] *= __ldcg(of), stick.tile[h] = __ldcg(of + 1), stick.left[h] = factor[h] * __ldcg(of + 2);
     }
 #pragma unroll
     for (int j = 0; j < D / 8; j++) {
@@ -238,10 +244,10 @@ __device__ __forceinline__ bool put_together(const Attention& p, float (&o)[D / 
   }
   return true;
 }
+#endif
 
-// `parts`: of the group's keys, where they are worked on in parts.
 __device__ __forceinline__ void consume(const Attention& p, const QueryItem& item, const Shared& sh, int head, int tiles,
-                                        int lowest, int wg, int thread, int parts = 1) {
+                                        int lowest, int wg, int thread) {
   const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = wg * TILE_ROWS + warp * 16 + (lane >> 2);
   const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;
   Rows rows;
@@ -252,17 +258,18 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   }
   const int have = uniform(min(TILE_ROWS, item.rows - wg * TILE_ROWS));  // rows of this warpgroup
   const int first = uniform(item.first);
-  const int upper = LEVEL != ALL_ROWS ? tiles
-                    : have > 0     ? tiles_of(FARTHER ? uniform(item.keys) : first + wg * TILE_ROWS + have - 1 + sees)
+  const int upper = LEVEL == NEAR_ROWS  ? tiles
+                    : LEVEL == FAR_ROWS ? (have > 0 ? min(tiles, uniform(sh.far->slots[wg * TILE_ROWS].upper)) : 0)
+                    : have > 0          ? tiles_of(FARTHER ? uniform(item.keys) : first + wg * TILE_ROWS + have - 1 + sees)
                                    : 0;
   const int lower = LEVEL != ALL_ROWS ? lowest : p.window ? max(0, first + wg * TILE_ROWS + 1 - p.window) / TILE_ROWS : 0;
-  const int unmasked = LEVEL == FAR_ROWS ? uniform(sh.far->slots[have - 1].upper)  // tiles below see no diagonal …
+  const int unmasked = LEVEL == FAR_ROWS ? uniform(sh.far->slots[wg * TILE_ROWS + max(have, 1) - 1].upper)  // tiles below see no diagonal …
                                     : (FARTHER ? uniform(item.keys) : first + wg * TILE_ROWS + sees) / TILE_ROWS;
   const int windowed = p.window ? tiles_of(first + wg * TILE_ROWS + TILE_ROWS - p.window) : 0;  // … from here on no window's edge
   const float scale = p.scale * LOG2E;
 
   const unsigned q = sh.q + wg * T::BYTES;
-  if (LEVEL == FAR_ROWS) load_rows(q, p.q + head * D, p.qStride, have, thread, sh.far->slots);
+  if (LEVEL == FAR_ROWS) load_rows(q, p.q + head * D, p.qStride, have, thread, sh.far->slots + wg * TILE_ROWS);
   else load_tile<false>(q, p.q + (i64)(item.q0 + (have > 0 ? wg * TILE_ROWS : 0)) * p.qStride + head * D, p.qStride, have, thread);
   copy_commit();
   copy_wait<0>();
@@ -280,7 +287,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
 #pragma unroll
     for (int h = 0; h < 2; h++) {
       const i64 row = sh.far->slots[r0 + 8 * h].row;
-      const bool goesOn = sh.far->part <= 0;  // rather than begin with a whole stick
+      const bool goesOn = sh.far->part == 0;  // rather than begin with a whole stick
       stick.run[h] = !rows.valid[h] ? 0.f : goesOn ? p.rowOutput[row * p.heads + head] : 1.f;
       stick.left[h] = stick.run[h], stick.tile[h] = 0.f;
       if (rows.valid[h] && goesOn) load_state(p, o, h, head, row, c);
@@ -371,13 +378,16 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
     wait_for_values(step);
   }
   int last = n + 1;
-  // Of a level the producer, which is told before this step's tiles are given back, waits for nothing more.
-  for (; LEVEL == ALL_ROWS && n >= lowest && more; n--, step++) more = idle(step);
+  // Where no other warpgroup goes on, the producer, which is told before this step's tiles are given back, waits for nothing more.
+  for (; (LEVEL == ALL_ROWS || WGS > 1) && n >= lowest && more; n--, step++) more = idle(step);
   if (have <= 0) return;
-  if (LEVEL == FAR_ROWS && sh.far->part >= 0) {
-    if (!put_together(p, o, stick, *sh.far, parts, r0, c, thread)) return;
-    last = 0;
+#if LEVEL == FAR_ROWS
+  if (const FarWalk walk(p, *sh.far); walk.parts > 1) {
+    if (!put_together(p, o, stick, rows, *sh.far, walk.parts, wg, thread)) return;
+    last = walk.end;
   }
+  head = sh.far->pair % p.heads;  // not kept in a register meanwhile
+#endif
 
 #pragma unroll
   for (int h = 0; h < 2; h++) {
@@ -395,7 +405,7 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       LevelState(p, p.kept).slots[head * p.tokens + slot] = {(int)row, min(last, rows.limit[h] / TILE_ROWS)};
     const bool goes = LEVEL != ALL_ROWS && last > 0 && stick.run[h] >= p.exhausted;
     if (goes) store_state(p, o, h, head, row, c);
-    if (goes && c == 0) atomicOr(sh.goOn + warp / 2, 1u << (r0 + 8 * h) % 32);
+    if (goes && c == 0) atomicOr(sh.goOn + 2 * wg + warp / 2, 1u << (r0 + 8 * h) % 32);
     bf16* out = p.out + (row * p.heads + head) * D + 2 * c;
 #pragma unroll
     for (int j = 0; j < (goes ? 0 : D / 8); j++)
@@ -407,7 +417,8 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
       saved.left[head * p.tokens + row] = stick.left[h];
       saved.tile[head * p.tokens + row] = stick.tile[h];
       if (LEVEL == FAR_ROWS && !goes) {
-        const int stretch = item.q0 - sh.far->group * TILE_ROWS, block = item.rowBlock - sh.far->group + (int)(row - stretch) / TILE_ROWS;
+        const int unit = sh.far->unit, stretch = item.q0 - unit * UNIT_ROWS;
+        const int block = item.rowBlock - unit * UNIT_GROUPS + (int)(row - stretch) / TILE_ROWS;
         // Tiles are not negative: as floats they are in the order of their bits.
         atomicMin((int*)saved.stop + (i64)head * p.rowBlocks + block, __float_as_int(stick.tile[h]));
       }
@@ -421,8 +432,8 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   warpgroup_barrier(barrier_of(wg));
   if (thread != 0) return;
   const LevelState kept(p, p.kept);
-  const i64 group = (i64)head * p.rowBlocks + item.rowBlock;
-  const uint2 goOn = {sh.goOn[0], sh.goOn[1]};
+  const i64 group = (i64)head * p.rowBlocks + item.rowBlock + wg;
+  const uint2 goOn = {sh.goOn[2 * wg], sh.goOn[2 * wg + 1]};
   *(uint2*)(kept.mask + 2 * group) = goOn;
   if (LEVEL == NEAR_ROWS) kept.stop[group] = last;
   const int count = __popc(goOn.x) + __popc(goOn.y);
@@ -430,43 +441,55 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
 }
 
 #if LEVEL == FAR_ROWS
-// A block takes one piece of work after another: most calls have far fewer than their rows could make.
-template <class Work>
-__device__ __forceinline__ void go_through_units(const Attention& p, const Shared& sh, const Work& work) {
-  auto& far = *sh.far;
-  for (int unit = blockIdx.x, again = 0;; again = 1) {
-    if (threadIdx.x == 0) {
-      if (again) sh.ring.destroy();
-      sh.ring.init(), sh.begin();
+// Of the unit that the block takes next what `far` says of it, and the first or next pipeline. By the first warp.
+__device__ __forceinline__ void take_unit(const Attention& p, const Shared& sh, bool first, int lane) {
+  FarShared& far = *sh.far;
+  int taken = blockIdx.x, parts;
+  if (first) parts = parts_of_level(p, lane);
+  else {
+    if (lane == 0) taken = gridDim.x + atomicAdd(p.unit, 1);
+    taken = uniform(taken), parts = far.parts;
+  }
+  int pair, unit, rows;
+  const int number = taken / parts;
+  const bool found = find_unit(p, number, lane, pair, unit, rows);
+  if (lane == 0) {
+    far.pair = found ? pair : -1, far.unit = unit;
+    if (found) {
+      far.item = p.stretches[pair / p.heads];
+      far.item.q0 += unit * UNIT_ROWS, far.item.rowBlock += unit * UNIT_GROUPS, far.item.rows = rows;
     }
-    if (threadIdx.x < 32) {
-      if (!again) {
-        const bool few = in_parts(p, threadIdx.x);
-        if (threadIdx.x == 0) far.inParts = few;
-        __syncwarp();
-      }
-      const bool inParts = far.inParts;
-      int pair, group, rows;
-      const int number = inParts ? unit / p.partCount : unit;
-      const bool found = find_unit(p, number, threadIdx.x, pair, group, rows);
-      if (threadIdx.x == 0) {
-        far.pair = found ? pair : -1, far.group = group, far.rows = rows;
-        far.number = number, far.part = inParts ? unit % p.partCount : -1;
-      }
-    }
+    far.number = number, far.part = taken % parts, far.parts = parts;
+    if (!first) sh.ring.destroy();
+    sh.ring.init(), sh.begin();
+  }
+}
+
+// A block takes one unit or part of one after another: most calls have far fewer than their rows could make.
+__device__ __forceinline__ void go_through_units(const Attention& p, const Shared& sh, int wg, int thread) {
+  const FarShared& far = *sh.far;
+  for (bool first = true;; first = false) {
+    if (threadIdx.x < 32) take_unit(p, sh, first, threadIdx.x);
     __syncthreads();
     const int pair = uniform(far.pair);
     if (pair < 0) return;
-    const int head = pair % p.heads, group = uniform(far.group), rows = uniform(far.rows);
-    QueryItem item = p.stretches[pair / p.heads];
-    gather<THREADS>(p, item, head, group, rows, far);
-    item.q0 += group * TILE_ROWS, item.rowBlock += group, item.rows = rows;
-    const int tiles = uniform(far.slots[0].upper), part = uniform(far.part), nearest = tiles - max(part, 0) * p.walk;
-    const int lowest = part < 0 && !p.nextCount ? 0 : max(0, nearest - p.walk);
-    if (nearest > 0) work(item, head, nearest, lowest, (tiles + p.walk - 1) / p.walk);
-    if (threadIdx.x == 0) far.pair = gridDim.x + atomicAdd(p.unit, 1);
-    __syncthreads();
-    unit = far.pair;
+    const int head = pair % p.heads;
+    gather<THREADS>(p, p.stretches[pair / p.heads], head, uniform(far.unit), uniform(far.item.rows), *sh.far);
+    const FarWalk walk(p, far);
+    const int nearest = uniform(walk.nearest), lowest = uniform(walk.lowest);
+    if (nearest > uniform(walk.end)) {
+      if (wg == WGS) {
+        registers_give<PRODUCER_REGISTERS>();
+        produce(p, far.item, sh, head, nearest, lowest, thread);
+        warpgroup_barrier(PRODUCER);
+        registers_take<EVEN_REGISTERS>();
+      } else {
+        registers_take<CONSUMER_REGISTERS>();
+        consume(p, far.item, sh, head, nearest, lowest, wg, thread);
+        warpgroup_barrier(barrier_of(wg));
+        registers_give<EVEN_REGISTERS>();
+      }
+    }
     __syncthreads();
   }
 }
@@ -475,24 +498,13 @@ __device__ __forceinline__ void go_through_units(const Attention& p, const Share
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) flash_forward(const __grid_constant__ Attention p) {
   extern __shared__ char memory[];
   const Shared sh(memory);
-#if LEVEL == FAR_ROWS
   const int wg = uniform(threadIdx.x / 128), thread = threadIdx.x % 128;
-  if (wg == WGS) {
-    registers_give<PRODUCER_REGISTERS>();
-    go_through_units(p, sh, [&](const QueryItem& item, int head, int tiles, int lowest, int) {
-      produce(p, item, sh, head, tiles, lowest, thread);
-    });
-  } else {
-    registers_take<CONSUMER_REGISTERS>();
-    go_through_units(p, sh, [&](const QueryItem& item, int head, int tiles, int lowest, int parts) {
-      consume(p, item, sh, head, tiles, lowest, wg, thread, parts);
-    });
-  }
+#if LEVEL == FAR_ROWS
+  go_through_units(p, sh, wg, thread);
 #else
   int number, head;
   locate(p, number, head);
   const QueryItem item = ((const QueryItem*)p.items)[number];
-  const int wg = uniform(threadIdx.x / 128), thread = threadIdx.x % 128;
   if (threadIdx.x == 0) sh.ring.init(), sh.begin();
   __syncthreads();
   const int sees = MECHANISM == SOFTMAX ? 1 : p.attendCurrent;

@@ -5,8 +5,12 @@
 //
 // Rows of a group lie in order, the stretch's last block first, so that the first of a group has the farthest to go; a key is
 // masked for a row that has seen it, which is why groups do not reach across stretches. Who is in which group follows from the sticks
-// alone: results are the same in every run. A row's bits do not depend on who is in its group, but for the last level's parts.
+// alone: results are the same in every run. A row's bits do not depend on who is in its group, but for the parts.
+//
+// A FAR block works on a unit of up to as many groups as it has warpgroups: neighbours in a stretch's order, which share the tiles.
 #pragma once
+
+constexpr int UNIT_GROUPS = BLOCK_WARPGROUPS, UNIT_ROWS = UNIT_GROUPS * TILE_ROWS;
 
 // A row of a group: its number among the tokens, and the tile before which it stands.
 struct Slot {
@@ -24,14 +28,14 @@ struct LevelState {
   }
 };
 
-// Where a level has few groups of rows, which walk on to the document's first key, the longest of them would hold up everybody: their
-// keys are dealt out in parts that are worked on side by side, each but the nearest as if its sticks were whole. Whoever comes last
-// puts them together: o = o₀ + left₀ · o₁ + left₀ · left₁ · o₂ + …, as far as sticks go.
+// Where a level has few units, each would hold up everybody for as long as its walk is, most of the GPU idle: their keys are dealt out in
+// parts that are worked on side by side, each but the nearest as if its sticks were whole. Whoever of a group comes last puts its parts
+// together: o = o₀ + left₀ · o₁ + left₀ · left₁ · o₂ + …, as far as sticks go.
 struct Parts {
   static constexpr int FLOATS = TILE_ROWS * (D + 3);
   float* at;
-  __device__ __forceinline__ Parts(const Attention& p, int number, int part)
-      : at(p.parts + (i64)(number * p.partCount + part) * FLOATS) {}
+  // `part`: among all that the level's units have; `wg`: which of the unit's groups.
+  __device__ __forceinline__ Parts(const Attention& p, int part, int wg) : at(p.parts + (i64)(part * UNIT_GROUPS + wg) * FLOATS) {}
   // Outputs as the accumulators lie.
   __device__ __forceinline__ float4* output(int j, int thread) const { return (float4*)at + j * 128 + thread; }
   // Of each row what the part leaves, the last tile that its stick reached, and what was left before it.
@@ -40,14 +44,26 @@ struct Parts {
 
 // Shared memory of a FAR block.
 struct FarShared {
-  Slot slots[TILE_ROWS];
-  Slot marks[TILE_ROWS];  // where the rows of a source begin: its number, and the slot of its first row, which may lie before
-  unsigned marked[2];
+  Slot slots[UNIT_ROWS];
+  Slot marks[UNIT_ROWS];  // where the rows of a source begin: its number, and the slot of its first row, which may lie before
+  unsigned marked[UNIT_ROWS / 32];
   int sums[32];
-  int pair, group, rows;
-  int number, part;  // of the group among all of the level; of its keys, or -1: all
-  bool last;         // whether this is the last part to be done
-  bool inParts;      // whether this level's groups are worked on in parts
+  int pair, unit;         // which of the pair's units; a pair of -1: none
+  QueryItem item;         // the unit's rows, as a stretch's: the first number is its first slot's
+  int number, part;       // of the unit among all of the level; of its keys
+  int parts;              // in which this level's units are worked on
+  int last[UNIT_GROUPS];  // whether this is the last part of the group to be done
+};
+
+// The tiles of a unit and of its part: from the one before `nearest` down to `lowest`; the unit's parts end at `end`.
+struct FarWalk {
+  int end, parts, nearest, lowest;
+  __device__ __forceinline__ FarWalk(const Attention& p, const FarShared& far) {
+    const int tiles = far.slots[0].upper, each = (p.walk + far.parts - 1) / far.parts;  // that of the first row has the farthest to go
+    end = p.nextCount ? max(0, tiles - p.walk) : 0;
+    parts = far.parts > 1 ? (tiles - end + each - 1) / each : 1;
+    nearest = tiles - far.part * each, lowest = parts > 1 ? max(end, nearest - each) : end;
+  }
 };
 
 // What a thread has of a row's output so far.
@@ -89,50 +105,53 @@ __device__ __forceinline__ int nth_bit(unsigned low, unsigned high, int n) {
   return at;
 }
 
-// Whether a level's groups are so few that their keys are worked on in parts. All of a warp together.
-__device__ __forceinline__ bool in_parts(const Attention& p, int lane) {
-  if (p.partCount <= 1) return false;
+__device__ __forceinline__ int units_of(int rows) { return (rows + UNIT_ROWS - 1) / UNIT_ROWS; }
+
+// In how many parts a level's units are worked on: so many that all blocks have two of them, as far as parts do not become too short or
+// too many to be put together. All of a warp together.
+__device__ __forceinline__ int parts_of_level(const Attention& p, int lane) {
   int sum = 0;
-  for (int i = lane; i < p.stretchCount * p.heads; i += 32) sum += tiles_of(p.count[i]);
-  return (int)__reduce_add_sync(0xffffffffu, sum) <= p.partGroups;
+  for (int i = lane; i < p.stretchCount * p.heads; i += 32) sum += units_of(p.count[i]);
+  const int units = max(1, (int)__reduce_add_sync(0xffffffffu, sum));
+  return max(1, min(min((int)(2 * gridDim.x) / units, p.walk / p.partTiles), p.mostParts));
 }
 
-// Which stretch and head (`pair`), and which of its groups, is number `unit` of a level: the first group of every pair, whose rows are
-// the last, then the second of every pair that has one, and so on. All of a warp together; false where there is no such group.
-__device__ __forceinline__ bool find_unit(const Attention& p, int unit, int lane, int& pair, int& group, int& rows) {
+// Which stretch and head (`pair`), and which of its units, is number `number` of a level: the first unit of every pair, whose rows are
+// the last, then the second of every pair that has one, and so on. All of a warp together; false where there is no such unit.
+__device__ __forceinline__ bool find_unit(const Attention& p, int number, int lane, int& pair, int& unit, int& rows) {
   const int pairs = p.stretchCount * p.heads;
-  const auto groups_of = [&](int i) { return i < pairs ? tiles_of(p.count[i]) : 0; };
-  // Groups before number `group` of their pairs.
-  const auto before = [&](int group) {
+  const auto of_pair = [&](int i) { return i < pairs ? units_of(p.count[i]) : 0; };
+  // Units before number `unit` of their pairs.
+  const auto before = [&](int unit) {
     int sum = 0;
-    for (int i = lane; i < pairs; i += 32) sum += min(groups_of(i), group);
+    for (int i = lane; i < pairs; i += 32) sum += min(of_pair(i), unit);
     return (int)__reduce_add_sync(0xffffffffu, sum);
   };
-  int low = 0, high = p.stretchBlocks;  // before(low) ≤ unit < before(high)
-  if (unit >= before(high)) return false;
+  int low = 0, high = p.stretchBlocks;  // before(low) ≤ number < before(high)
+  if (number >= before(high)) return false;
   while (high - low > 1) {
     const int middle = (low + high) / 2;
-    if (before(middle) <= unit) low = middle;
+    if (before(middle) <= number) low = middle;
     else high = middle;
   }
-  int rest = unit - before(low);
+  int rest = number - before(low);
   for (int base = 0; base < pairs; base += 32) {
-    const unsigned there = __ballot_sync(0xffffffffu, groups_of(base + lane) > low);
+    const unsigned there = __ballot_sync(0xffffffffu, of_pair(base + lane) > low);
     if (rest < __popc(there)) {
       pair = base + nth_bit(there, 0, rest);
       break;
     }
     rest -= __popc(there);
   }
-  group = low;
-  rows = min(TILE_ROWS, p.count[pair] - low * TILE_ROWS);
+  unit = low;
+  rows = min(UNIT_ROWS, p.count[pair] - low * UNIT_ROWS);
   return true;
 }
 
-// Fills the slots of a group from the level before, whose rows that go on are counted from the stretch's end. By all THREADS of the
+// Fills the slots of a unit from the level before, whose rows that go on are counted from the stretch's end. By all THREADS of the
 // block.
 template <int THREADS>
-__device__ __forceinline__ void gather(const Attention& p, const QueryItem& stretch, int head, int group, int rows, FarShared& far) {
+__device__ __forceinline__ void gather(const Attention& p, const QueryItem& stretch, int head, int unit, int rows, FarShared& far) {
   const LevelState from(p, p.nearer);
   const bool rowBlocks = p.level == 1;  // the level before is NEAR
   // Sources: all 64-row blocks, or the groups that the level before had; its counts lie before this one's.
@@ -142,7 +161,7 @@ __device__ __forceinline__ void gather(const Attention& p, const QueryItem& stre
   const auto block = [&](int i) { return base + (rowBlocks ? blocks - 1 - i : i); };
   const auto kept = [&](int i) { return *(const uint2*)(from.mask + 2 * block(i)); };
   const int each = (blocks + THREADS - 1) / THREADS, begin = thread * each, end = min(begin + each, blocks);
-  if (thread < 2) far.marked[thread] = 0;
+  if (thread < UNIT_ROWS / 32) far.marked[thread] = 0;
   int own = 0;
   for (int i = begin; i < end; i++) {
     const uint2 mask = kept(i);
@@ -156,7 +175,7 @@ __device__ __forceinline__ void gather(const Attention& p, const QueryItem& stre
   }
   if (lane == 31) far.sums[warp] = sum;
   __syncthreads();
-  int at = sum - own - group * TILE_ROWS;
+  int at = sum - own - unit * UNIT_ROWS;
   for (int w = 0; w < warp; w++) at += far.sums[w];
   for (int i = begin; i < end && at < rows; i++) {
     const uint2 mask = kept(i);
@@ -169,13 +188,13 @@ __device__ __forceinline__ void gather(const Attention& p, const QueryItem& stre
     at += count;
   }
   __syncthreads();
-  if (thread < TILE_ROWS) {
+  if (thread < UNIT_ROWS) {
     const int slot = min(thread, rows - 1);
     // The source of the slot is the last that begins there or before.
-    unsigned marked = far.marked[slot / 32] & (0xffffffffu >> (31 - slot % 32));
-    const int half = marked ? slot / 32 : 0;
-    if (!marked) marked = far.marked[0];
-    const Slot mark = far.marks[32 * half + 31 - __clz(marked)];
+    int word = slot / 32;
+    unsigned marked = far.marked[word] & (0xffffffffu >> (31 - slot % 32));
+    while (!marked) marked = far.marked[--word];
+    const Slot mark = far.marks[32 * word + 31 - __clz(marked)];
     const uint2 mask = kept(mark.row);
     const int number = (int)(block(mark.row) - base) * TILE_ROWS + nth_bit(mask.x, mask.y, slot - mark.upper);
     Slot found = {stretch.q0 + number, 0};

@@ -60,8 +60,8 @@ export const ATTENTION = new Struct('Attention', {
   stretchBlocks: 'i32',
   level: 'i32',
   walk: 'i32',
-  partCount: 'i32',
-  partGroups: 'i32',
+  mostParts: 'i32',
+  partTiles: 'i32',
   nearStop: 'pointer',
   farGroups: 'pointer',
   farRows: 'pointer',
@@ -71,6 +71,7 @@ export const ATTENTION = new Struct('Attention', {
   farTiles: 'pointer',
   farEnds: 'pointer',
   farRoom: 'i64',
+  farCost: 'f32',
 });
 
 /** flash.cuh: a run of queries, or of keys, that one block works on. */
@@ -229,6 +230,8 @@ export const TILE_ROWS = 64;
 export const STRETCH_BLOCKS = 16;
 /** flash_far.cuh: classes of work by length. */
 export const FAR_CLASSES = 32;
+/** Groups of 64 far rows that share a block's tiles there. */
+export const FAR_GROUPS = 2;
 /** mixture.cu and grouped.cuh: experts of a layer at most. mixture.cu: tokens of a block. */
 export const MOST_EXPERTS = 1024;
 export const ROUTE_TOKENS = 8;

@@ -1,5 +1,5 @@
 /** The blocks that the fused attention kernels run as. The sources are given these numbers as macros. */
-import { STRETCH_BLOCKS, TILE_ROWS } from '../kernel_interface.js';
+import { FAR_GROUPS, STRETCH_BLOCKS, TILE_ROWS } from '../kernel_interface.js';
 import { sumsOf } from './fire_table.js';
 
 export interface FlashKernel {
@@ -81,7 +81,7 @@ function blockOf(
   const small = dim <= 64;
   if (kernel === FORWARD) {
     // Softmax's tiles are so short at head dimension 32 that two small blocks on a multiprocessor are better than a large one.
-    if (rows) return { warpgroups: 1, stages: 4 };
+    if (rows) return { warpgroups: rows === 'near' ? 1 : FAR_GROUPS, stages: 4 };
     const two = mechanism === 'softmax' && bias === 'none' && dim === 32;
     return { warpgroups: hopper ? (two ? 2 : small ? 4 : 3) : 2, stages: hopper ? 4 : 2 };
   }
@@ -110,9 +110,10 @@ function squaresOf(kernel: FlashKernel, { warpgroups, stages }: { warpgroups: nu
 const FAR_QUERIES_BYTES = 2560;
 const FAR_KEYS_BYTES = 6400;
 /** struct FarShared of flash_levels.cuh. */
-const FAR_BYTES = 1280;
-/** Blocks of a level that share a multiprocessor, forward. */
-export const LEVEL_BLOCKS = 3;
+const FAR_BYTES = 2304;
+/** Blocks of far rows, and of near ones, that share a multiprocessor. */
+export const FAR_BLOCKS = 2;
+export const NEAR_BLOCKS = 3;
 
 /** Bytes of a tile's sums of dK and dV in float32. */
 export function tileSumBytes(dim: number): number {

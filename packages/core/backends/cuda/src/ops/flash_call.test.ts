@@ -49,18 +49,18 @@ it('launches one kernel for all rows, unless levels are asked for', async () => 
   backend.levels = LEVELS;
   try {
     const first = await forward(5000);
-    // Near rows have a block for 64 of each head, far ones as many as there is room for.
+    // Near rows have a block for 64 of each head, far ones one for 128, or as many as there is room for.
     expect(first.launches).toEqual([
       `LEVEL=NEAR_ROWS ${79 * 2}`,
-      `LEVEL=FAR_ROWS ${79 * 2}`,
-      `LEVEL=FAR_ROWS ${79 * 2}`,
+      `LEVEL=FAR_ROWS ${40 * 2}`,
+      `LEVEL=FAR_ROWS ${40 * 2}`,
     ]);
     // The workspace and the plan stay; from then on it takes what the kernel for all rows takes.
     expect(first.stays).toBeGreaterThan(4 * 5000 * 2 * 64);
     const second = await forward(5000);
     expect(second).toEqual({ ...first, allocations: plain.allocations, stays: plain.stays });
     expect(second.clears).toBe(1);
-    expect((await forward(40_000)).launches.slice(1)).toEqual(['LEVEL=FAR_ROWS 396', 'LEVEL=FAR_ROWS 396']);
+    expect((await forward(40_000)).launches.slice(1)).toEqual(['LEVEL=FAR_ROWS 264', 'LEVEL=FAR_ROWS 264']);
     // Short documents, head dimensions whose backward is in two kernels, and a call that computes every tile.
     expect((await forward(4096)).launches).toEqual(['all 32']);
     expect((await forward(5000, 1, 128)).launches).toHaveLength(1);

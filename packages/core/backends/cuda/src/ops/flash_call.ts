@@ -10,6 +10,7 @@ import {
   BACKWARD,
   BACKWARD_KEYS,
   BACKWARD_QUERIES,
+  FAR_BLOCKS,
   FAR_KEYS,
   FAR_QUERIES,
   FAR_SORT,
@@ -17,7 +18,6 @@ import {
   type FlashVariant,
   FORWARD,
   flashMacros,
-  LEVEL_BLOCKS,
   leastStick,
   sharedBytes,
   threadsOf,
@@ -72,8 +72,8 @@ const ABSENT = {
   stretchBlocks: 0,
   level: 0,
   walk: 0,
-  partCount: 0,
-  partGroups: 0,
+  mostParts: 0,
+  partTiles: 0,
   /** Of the backward with far rows gathered: FarRows. */
   nearStop: 0,
   farGroups: 0,
@@ -84,6 +84,7 @@ const ABSENT = {
   farTiles: 0,
   farEnds: 0,
   farRoom: 0,
+  farCost: 0,
 };
 
 type AttentionArguments = Operands & { rowOutput: number } & Partial<typeof ABSENT>;
@@ -144,7 +145,8 @@ export class FlashCall {
     const { backend, heads, plans, queries, dim } = this;
     const { driver } = backend;
     const { rowBlocks, longest } = plans;
-    const sizes = { queries, heads, dim, rowBlocks, longest, stretches: plans.stretches() };
+    const farBlocks = FAR_BLOCKS * driver.multiprocessors;
+    const sizes = { queries, heads, dim, rowBlocks, longest, stretches: plans.stretches(), farBlocks };
     const levels = new FlashLevels(sizes, settings);
     const memory = backend.workspace(levels.bytes);
     driver.call('cuMemsetD8Async', memory + levels.zeros.at, 0, levels.zeros.bytes, driver.stream);
@@ -152,8 +154,8 @@ export class FlashCall {
       const variant = { ...this.variant, rows: level === 0 ? ('near' as const) : ('far' as const) };
       const plan = plans.queries(warpgroupsOf(FORWARD, variant));
       const all = plan.count * heads;
-      // Blocks of far rows take one group after another.
-      const blocks = level === 0 ? all : Math.min(all, LEVEL_BLOCKS * driver.multiprocessors);
+      // Blocks of far rows take one piece of work after another.
+      const blocks = level === 0 ? all : Math.min(all, farBlocks);
       const part = this.sections(0, heads, heads, plan);
       this.launch(FORWARD, { ...args, ...levels.arguments(memory, level) }, plan, part, [], variant, blocks);
     }

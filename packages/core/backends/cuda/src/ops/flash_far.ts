@@ -8,9 +8,11 @@ export interface FarSettings {
   near: number;
   /** Pairs of a group and a tile at most, of all pairs of a 64-row block and a tile; with more of them nothing is gathered. */
   share: number;
+  /** What such a pair costs, in pairs of a 64-row block and a tile that are left out for it: groups are made only where that pays. */
+  cost: number;
 }
 /** For a model trained at 16,384 tokens: docs/performance.md. */
-export const FAR: FarSettings = { from: 4097, near: 8, share: 3 / 8 };
+export const FAR: FarSettings = { from: 4097, near: 8, share: 3 / 8, cost: 7 / 5 };
 /** A block of neighbours has three 64-row blocks, and a bit for each of their tiles: struct FarSums. */
 const MOST_NEAR = 28;
 /** Each leaves two numbers a row: 256 MiB in all. */
@@ -79,6 +81,7 @@ export class FarRows {
       stretchCount: stretches.count,
       walk: this.settings.near,
       farRoom: this.room,
+      farCost: this.settings.cost,
     };
   }
 }

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { TILE_ROWS } from '../kernel_interface.js';
+import { FAR_GROUPS, TILE_ROWS } from '../kernel_interface.js';
 import { FlashLevels, LEVELS } from './flash_levels.js';
 
 const sizes = (longest: number, documents = 1) => ({
@@ -9,6 +9,7 @@ const sizes = (longest: number, documents = 1) => ({
   rowBlocks: Math.ceil(longest / TILE_ROWS) * documents,
   longest,
   stretches: { address: 0x1000, count: Math.ceil(longest / 1024) * documents },
+  farBlocks: 20,
 });
 
 it('goes over every tile of the longest document', () => {
@@ -23,9 +24,8 @@ it('goes over every tile of the longest document', () => {
       expect(given.map(({ walk }) => walk).slice(0, -1)).toEqual(settings.walks);
       const last = given[given.length - 1]!;
       const rest = Math.ceil(longest / TILE_ROWS) - settings.walks.reduce((sum, walk) => sum + walk, 0);
-      expect(last.walk * last.partCount).toBeGreaterThanOrEqual(rest);
-      expect(last.partCount).toBeLessThanOrEqual(8);
-      expect(given.slice(0, -1).every(({ partCount }) => partCount === 1)).toBe(true);
+      expect(last.walk).toBe(Math.max(1, rest));
+      expect(given.every(({ partTiles }) => partTiles === settings.partTiles)).toBe(true);
       expect([given[0]!.count, last.nextCount]).toEqual([0, 0]);
     }
 });
@@ -43,18 +43,19 @@ it('lays out what a call needs without overlaps, zeros first', () => {
       { at: count, bytes: 4 * pairs },
       { at: unit, bytes: 4 },
     ]),
-    { at: last.partsDone, bytes: 4 * last.partGroups },
+    ...given.slice(1).map(({ partsDone }) => ({ at: partsDone, bytes: 4 * FAR_GROUPS * one.farBlocks })),
     ...given.map(({ kept, level }) => ({
       at: kept,
       bytes: 4 * (blocks + (blocks & 1) + 2 * blocks + (level > 0 ? 2 * one.queries * one.heads : 0)),
     })),
     { at: last.state, bytes: 4 * one.queries * one.heads * one.dim },
-    { at: last.parts, bytes: 4 * last.partGroups * last.partCount * TILE_ROWS * (one.dim + 3) },
+    // Two parts of each block, each of a unit's groups.
+    { at: last.parts, bytes: 2 * one.farBlocks * 4 * FAR_GROUPS * TILE_ROWS * (one.dim + 3) },
   ].sort((a, b) => a.at - b.at);
   for (const [i, { at }] of spans.slice(1).entries()) expect(at).toBeGreaterThanOrEqual(spans[i]!.at + spans[i]!.bytes);
   const end = spans[spans.length - 1]!;
   expect(end.at + end.bytes).toBeLessThanOrEqual(memory + levels.bytes);
-  expect([last.partsDone + 4 * last.partGroups, memory + levels.zeros.at]).toEqual([
+  expect([last.partsDone + 4 * FAR_GROUPS * one.farBlocks, memory + levels.zeros.at]).toEqual([
     memory + levels.zeros.at + levels.zeros.bytes,
     given[1]!.count,
   ]);

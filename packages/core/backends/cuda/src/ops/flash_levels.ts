@@ -1,19 +1,19 @@
 /** Block skipping in levels, flash_levels.cuh: how many tiles each goes over, and where what it keeps lies. */
-import { STRETCH_BLOCKS, TILE_ROWS } from '../kernel_interface.js';
+import { FAR_GROUPS, STRETCH_BLOCKS, TILE_ROWS } from '../kernel_interface.js';
 
 export interface LevelSettings {
   /** Tokens of the longest document of a call, at least: shorter ones have too little to gain. */
   from: number;
   /** Tiles of 64 keys that a group of 64 queries goes over at a level, the nearest first; one more level goes to the first key. */
   walks: readonly number[];
-  /** The last level's groups are worked on in parts of so many tiles, or more. */
+  /** Where far rows are few, their keys are worked on in parts of so many tiles, or more. */
   partTiles: number;
 }
 /** For a model trained at 16,384 tokens, by its first layer: docs/performance.md. */
-export const LEVELS: LevelSettings = { from: 4097, walks: [10, 40], partTiles: 36 };
-const MOST_PARTS = 8;
-/** Groups at most that are worked on in parts: more of them keep the GPU busy as they are. */
-const PART_GROUPS = 264;
+export const LEVELS: LevelSettings = { from: 4097, walks: [10, 40], partTiles: 8 };
+const MOST_PARTS = 16;
+/** Parts of a level for each of its blocks at most: see parts_of_level. */
+const BLOCK_PARTS = 2;
 
 interface Sizes {
   queries: number;
@@ -25,6 +25,8 @@ interface Sizes {
   longest: number;
   /** Stretches of all documents: the plan's. */
   stretches: { address: number; count: number };
+  /** Blocks of far rows at most. */
+  farBlocks: number;
 }
 
 export class FlashLevels {
@@ -34,7 +36,6 @@ export class FlashLevels {
   /** Where in it what must be zero before the first level lies: rows counted, work handed out, parts done. */
   readonly zeros: { at: number; bytes: number };
   private readonly walks: readonly number[];
-  private readonly partCount: number;
   private readonly pairs: number;
   private readonly keptAt: readonly number[];
   private readonly stateAt: number;
@@ -42,16 +43,16 @@ export class FlashLevels {
 
   constructor(
     private readonly sizes: Sizes,
-    { walks, partTiles }: LevelSettings,
+    private readonly settings: LevelSettings,
   ) {
+    const { walks, partTiles } = settings;
     if (walks.length === 0 || ![...walks, partTiles].every((tiles) => Number.isInteger(tiles) && tiles > 0))
       throw new Error(
         `levels of ${walks} tiles and parts of ${partTiles}; expected at least one level, and whole tiles`,
       );
-    const { queries, heads, dim, rowBlocks, longest, stretches } = sizes;
+    const { queries, heads, dim, rowBlocks, longest, stretches, farBlocks } = sizes;
     const rest = Math.max(1, Math.ceil(longest / TILE_ROWS) - walks.reduce((sum, walk) => sum + walk, 0));
-    this.partCount = Math.max(1, Math.min(MOST_PARTS, Math.floor(rest / partTiles)));
-    this.walks = [...walks, Math.ceil(rest / this.partCount)];
+    this.walks = [...walks, rest];
     this.count = this.walks.length;
     this.pairs = stretches.count * heads;
     let at = 0;
@@ -61,14 +62,14 @@ export class FlashLevels {
       return start;
     };
     const far = this.count - 1;
-    const zeroBytes = 4 * (far * (this.pairs + 1) + PART_GROUPS);
+    const zeroBytes = 4 * far * (this.pairs + 1 + FAR_GROUPS * farBlocks);
     this.zeros = { at: place(zeroBytes), bytes: zeroBytes };
     // struct LevelState: of each block where it stopped and which of its rows go on; far of each slot which row that is, and where it stands.
     const blocks = rowBlocks * heads;
     this.keptAt = this.walks.map((_, level) => place(4 * (3 * blocks + 1 + (level > 0 ? 2 * queries * heads : 0))));
     this.stateAt = place(4 * queries * heads * dim);
     // struct Parts.
-    this.partsAt = place(this.partCount > 1 ? 4 * PART_GROUPS * this.partCount * TILE_ROWS * (dim + 3) : 0);
+    this.partsAt = place(4 * BLOCK_PARTS * farBlocks * FAR_GROUPS * TILE_ROWS * (dim + 3));
     this.bytes = at;
   }
 
@@ -86,13 +87,13 @@ export class FlashLevels {
       unit: units + 4 * Math.max(0, level - 1),
       state: memory + this.stateAt,
       parts: memory + this.partsAt,
-      partsDone: units + 4 * far,
+      partsDone: units + 4 * (far + FAR_GROUPS * this.sizes.farBlocks * Math.max(0, level - 1)),
       stretchCount: this.sizes.stretches.count,
       stretchBlocks: STRETCH_BLOCKS,
       level,
       walk: this.walks[level]!,
-      partCount: level === far ? this.partCount : 1,
-      partGroups: PART_GROUPS,
+      mostParts: MOST_PARTS,
+      partTiles: this.settings.partTiles,
     };
   }
 }
