@@ -35,19 +35,19 @@ struct FarCounts {
 // Of each 64-row block the last tile that flash_backward.cu works on. Rows that stopped before it are far rows.
 __device__ __forceinline__ const float* stops_of(const Attention& p) { return LEVEL == NEAR_ROWS ? p.nearStop : Saved(p).stop; }
 
-// Which of a block's tiles have sums of far rows' dK and dV, to which flash_backward.cu adds: a bit for each, from `first` on. Where
-// there are any, a block has fewer tiles than bits. All of a warp together.
+// Which of a block's tiles have sums of far rows' dK and dV, to which flash_backward.cu adds. A lane knows of one tile, from `first` on:
+// where there are any, a block has fewer tiles than lanes. All of a warp together.
 struct FarSums {
-  unsigned mask;
-  int first;
+  int first, groups;
   __device__ __forceinline__ FarSums(const Attention& p, const QueryItem& item, int head, int first, int tiles, int lane)
-      : mask(0), first(first) {
-    if (LEVEL != NEAR_ROWS) return;
-    const int kv = head / (p.heads / p.kvHeads), n = first + lane;
-    const int* groups = p.farTiles + (i64)kv * p.rowBlocks + item.rowBlock - item.first / TILE_ROWS;
-    mask = __ballot_sync(0xffffffffu, n < tiles && groups[n] > 0);
+      : first(first), groups(0) {
+    if (LEVEL != NEAR_ROWS || first + lane >= tiles) return;
+    const i64 kv = head / (p.heads / p.kvHeads);
+    groups = p.farTiles[kv * p.rowBlocks + item.rowBlock - item.first / TILE_ROWS + first + lane];
   }
-  __device__ __forceinline__ bool at(int n) const { return LEVEL == NEAR_ROWS && n - first < 32 && mask >> (n - first) & 1; }
+  __device__ __forceinline__ bool at(int n) const {
+    return LEVEL == NEAR_ROWS && __shfl_sync(0xffffffffu, groups, min(n - first, 31)) > 0 && n - first < 32;
+  }
 };
 
 __device__ __forceinline__ int far_class(int work) { return min(FAR_CLASSES - 1, (work - 1) >> 3); }

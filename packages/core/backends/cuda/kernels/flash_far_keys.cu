@@ -110,6 +110,10 @@ __device__ __forceinline__ void consume(const Attention& p, const Unit& unit, co
   const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
   const float scale = p.scale * LOG2E;
   const unsigned weights = sh.weights + wg * Square::BYTES, dLogits = sh.dLogits + wg * Square::BYTES;
+  // The tile's keys and values, the first time.
+  copy_wait<0>();
+  async_proxy_fence();
+  consumers_barrier();
   float2 next[2];
   if (wg < count) fetch(p, sh.list[wg], r0, next);
   int running = -1;  // the step whose products into dV and dK are still running
@@ -235,8 +239,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_far_keys(const __
           if (wg == 0) load_tile<true>(sh.k, p.k + row * p.kvStride + unit.kv * D, p.kvStride, unit.keys, thread);
           if (wg == 1) load_tile<true>(sh.v, p.v + row * p.kvStride + unit.kv * D, p.kvStride, unit.keys, thread);
           copy_commit();
-          copy_wait<0>();
-          async_proxy_fence();
 #pragma unroll
           for (int i = 0; i < D / 2; i++) dK[i] = 0.f, dV[i] = 0.f;
         },
