@@ -10,16 +10,11 @@
 #pragma once
 #include "flash.cuh"
 
-// A row of a group: its number among the tokens, and the tile before which its far tiles end.
-struct FarRow {
-  int row, upper;
-};
-
 // Up to 64 rows of one head and stretch. They work on tiles from … upper − 1; those below `clear` are far tiles of all of them.
 struct FarGroup {
   int from, upper, clear, rows;  // no rows: no group
   int pairs;                     // of `carries`: number of the first of its pairs of group and tile
-  int first;                     // its first row in `farRows` of the head
+  int first;                     // its first row in `farSlots` of the head
   int k0, tile0;                 // packed row of the document's first key, and that tile's number among all
 };
 
@@ -70,14 +65,4 @@ __device__ __forceinline__ int enlisted(const int* lists, const int* counts, i64
   int value = 0;
   if (lane == __ffs(there) - 1) value = lists[which * capacity + n - (sum - own)];
   return __shfl_sync(0xffffffffu, value, __ffs(there) - 1);
-}
-
-// The rows of a group of one head to a tile in shared memory by 128 threads.
-__device__ __forceinline__ void load_far_rows(unsigned to, const bf16* from, int stride, int count, int thread, const FarRow* rows) {
-  using T = Tile<D, TILE_ROWS>;
-#pragma unroll
-  for (int i = 0; i < TILE_ROWS * T::CHUNKS / 128; i++) {
-    const int at = thread + i * 128, row = at / T::CHUNKS, chunk = at % T::CHUNKS;
-    copy16(to + T::chunk(row, chunk), from + (i64)rows[min(row, count - 1)].row * stride + chunk * 8, row < count);
-  }
 }

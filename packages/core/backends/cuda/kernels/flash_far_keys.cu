@@ -17,7 +17,7 @@ __device__ __forceinline__ void consumers_barrier() { asm volatile("bar.sync 1, 
 
 // A group that sees the tile.
 struct Listed {
-  int head, first, rows, pair;  // first: in `farRows`; pair: of it and the tile. Negative rows: some do not see all of the tile
+  int head, first, rows, pair;  // first: in `farSlots`; pair: of it and the tile. Negative rows: some do not see all of the tile
 };
 
 struct Shared {
@@ -89,10 +89,10 @@ __device__ __forceinline__ int list_groups(const Attention& p, const Unit& unit,
 __device__ __forceinline__ void produce(const Attention& p, const Shared& sh, int count, int thread) {
   for (int step = 0; step < count; step++) {
     const Listed one = sh.list[step];
-    const FarRow* const rows = p.farRows + one.head * p.tokens + one.first;
+    const Slot* const rows = p.farSlots + one.head * p.tokens + one.first;
     const int stage = sh.ring.acquire(step);
-    load_far_rows(sh.q + stage * T::BYTES, p.q + one.head * D, p.qStride, abs(one.rows), thread, rows);
-    load_far_rows(sh.dO + stage * T::BYTES, p.dOutput + one.head * D, p.heads * D, abs(one.rows), thread, rows);
+    load_rows(sh.q + stage * T::BYTES, p.q + one.head * D, p.qStride, abs(one.rows), thread, rows);
+    load_rows(sh.dO + stage * T::BYTES, p.dOutput + one.head * D, p.heads * D, abs(one.rows), thread, rows);
     sh.ring.publish(step);
   }
   sh.ring.finish(count);
@@ -125,7 +125,7 @@ __device__ __forceinline__ void consume(const Attention& p, const Unit& unit, co
     if (rows < 0)
 #pragma unroll
       for (int h = 0; h < 2; h++) {
-        const FarRow row = p.farRows[one.head * p.tokens + one.first + min(r0 + 8 * h, -rows - 1)];
+        const Slot row = p.farSlots[one.head * p.tokens + one.first + min(r0 + 8 * h, -rows - 1)];
         visible[h] = TILE_ROWS * (row.upper - unit.tile) - 16 * c;
       }
     const int stage = sh.ring.wait(step);
