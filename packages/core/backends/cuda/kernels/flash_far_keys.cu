@@ -25,7 +25,7 @@ struct Shared {
   Ring ring;
   Listed* list;             // [LISTED]
   int* sums;                // [warps] groups that each found
-  int *unit, *next, *last;  // what the block works on, and what afterwards; groups that are listed
+  int* unit;                // [2] what the block works on and what afterwards, in turns
   __device__ explicit Shared(char* base)
       : k((shared_address(base) + 1023) & ~1023u),
         v(k + T::BYTES),
@@ -35,9 +35,9 @@ struct Shared {
         dO(q + STAGES * T::BYTES),
         ring(dO + STAGES * T::BYTES) {
     list = (Listed*)(base + (ring.full + Ring::BYTES - shared_address(base)));
-    sums = (int*)(list + LISTED), unit = sums + WGS * 4, next = unit + 1, last = unit + 2;
+    sums = (int*)(list + LISTED), unit = sums + WGS * 4;
   }
-  static constexpr int BYTES = (2 + 2 * STAGES) * T::BYTES + 2 * WGS * Square::BYTES + Ring::BYTES + LISTED * sizeof(Listed) + (WGS * 4 + 4) * 4;
+  static constexpr int BYTES = (2 + 2 * STAGES) * T::BYTES + 2 * WGS * Square::BYTES + Ring::BYTES + LISTED * sizeof(Listed) + (WGS * 4 + 2) * 4;
 };
 static_assert(1023 + Shared::BYTES <= BLOCK_BYTES, "more shared memory than the host gives");
 
@@ -194,28 +194,28 @@ __device__ __forceinline__ void add_up(const Shared& sh, char* base, float (&dK)
   }
 }
 
+// The tile of this number, in the order in which they are handed out. By one warp.
+__device__ __forceinline__ void look_up(const Attention& p, int& unit, int number, int lane) {
+  const int found = enlisted(p.farTileLists, p.farCounts->tiles, (i64)p.kvHeads * p.rowBlocks, number, lane);
+  if (lane == 0) unit = found;
+}
+
 // A block takes one tile after another. `begin` is given the tile, `go_on` the groups that are listed, `end` comes after the last.
 template <class Begin, class GoOn, class End>
 __device__ __forceinline__ void go_through_tiles(const Attention& p, const Shared& sh, const Begin& begin, const GoOn& go_on,
                                                  const End& end) {
-  for (int number = blockIdx.x, again = 0;;) {
-    if (threadIdx.x < 32) {
-      const int found = enlisted(p.farTileLists, p.farCounts->tiles, (i64)p.kvHeads * p.rowBlocks, number, threadIdx.x);
-      if (threadIdx.x == 0) *sh.unit = found;
-    }
+  if (threadIdx.x < 32) look_up(p, sh.unit[0], blockIdx.x, threadIdx.x);
+  for (int turn = 0, again = 0;; turn++) {
     __syncthreads();
-    const int found = uniform(*sh.unit);
+    const int found = uniform(sh.unit[turn & 1]);
     if (found < 0) return;
     const Unit unit(p, found);
-    if (threadIdx.x == 0) *sh.next = gridDim.x + atomicAdd(&p.farCounts->tilesTaken, 1);
     begin(unit);
     for (int base = 0; base < unit.candidates; base += LISTED, again = 1) {
       const int count = list_groups(p, unit, sh, base, again);
       go_on(unit, count);
     }
-    end(unit);
-    __syncthreads();
-    number = *sh.next;
+    end(unit, sh.unit[turn + 1 & 1]);
   }
 }
 
@@ -228,7 +228,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_far_keys(const __
   if (wg == WGS) {
     registers_give<PRODUCER_REGISTERS>();
     go_through_tiles(
-        p, sh, [](const Unit&) {}, [&](const Unit&, int count) { produce(p, sh, count, thread); }, [](const Unit&) {});
+        p, sh, [](const Unit&) {}, [&](const Unit&, int count) { produce(p, sh, count, thread); },
+        [&](const Unit&, int& next) {
+          // The others are still at work: time to look up what comes next.
+          if (thread < 96) return;
+          int number = 0;
+          if (thread == 96) number = gridDim.x + atomicAdd(&p.farCounts->tilesTaken, 1);
+          look_up(p, next, uniform(number), thread - 96);
+        });
   } else {
     registers_take<CONSUMER_REGISTERS>();
     float dK[D / 2], dV[D / 2];
@@ -243,7 +250,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_far_keys(const __
           for (int i = 0; i < D / 2; i++) dK[i] = 0.f, dV[i] = 0.f;
         },
         [&](const Unit& unit, int count) { consume(p, unit, sh, dK, dV, count, wg, thread); },
-        [&](const Unit& unit) {
+        [&](const Unit& unit, int&) {
           const int firstKv = p.firstHead / (p.heads / p.kvHeads);
           const i64 tile = (i64)(unit.kv - firstKv) * p.rowBlocks + unit.block0 + unit.tile;
           add_up(sh, memory, dK, dV, sums + tile * (2 * TILE_ROWS * D), wg, thread);

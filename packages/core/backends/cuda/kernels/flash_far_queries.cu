@@ -12,13 +12,19 @@ using Ring = Pipeline<STAGES, 4>;  // a stage is read by one warpgroup
 // Of all that work, rather than bring tiles.
 __device__ __forceinline__ void consumers_barrier() { asm volatile("bar.sync 1, %0;" ::"n"(WGS * 128) : "memory"); }
 
+// What a block works on next, looked up while it is still at work: the group's number, or -1 for none.
+struct Ahead {
+  int number;
+  FarGroup group;
+  Slot slots[TILE_ROWS];
+};
+
 struct Shared {
   unsigned q, dO, k, v;
   Ring ring;
   unsigned ready;    // [WGS, 4 warps] barriers: a warp has handed on its rows
   unsigned handed;   // [WGS, 64] what is left of a row's stick, its sum of dÃ
-  Slot* rows;      // [64]
-  int *group, *next; // number of the group; of what the block works on afterwards
+  Ahead* ahead;      // [2] in turns
   __device__ explicit Shared(char* base)
       : q((shared_address(base) + 1023) & ~1023u),
         dO(q + T::BYTES),
@@ -27,10 +33,9 @@ struct Shared {
         ring(v + STAGES * T::BYTES),
         ready(ring.full + Ring::BYTES),
         handed(ready + WGS * 4 * 8) {
-    rows = (Slot*)(base + (handed + WGS * TILE_ROWS * 8 - shared_address(base)));
-    group = (int*)(rows + TILE_ROWS), next = group + 1;
+    ahead = (Ahead*)(base + (handed + WGS * TILE_ROWS * 8 - shared_address(base)));
   }
-  static constexpr int BYTES = (2 + 2 * STAGES) * T::BYTES + Ring::BYTES + WGS * (4 + TILE_ROWS) * 8 + TILE_ROWS * 8 + 8;
+  static constexpr int BYTES = (2 + 2 * STAGES) * T::BYTES + Ring::BYTES + WGS * (4 + TILE_ROWS) * 8 + 2 * sizeof(Ahead);
   __device__ void init() const {
     ring.init();
     for (int i = 0; i < WGS * 4; i++) barrier_init(ready + i * 8, 1);
@@ -51,7 +56,18 @@ __device__ __forceinline__ float2 take_over(unsigned from) {
   return x;
 }
 
-__device__ __forceinline__ void produce(const Attention& p, const FarGroup& group, const Shared& sh, int head, int thread) {
+// The group of this number, in the order in which they are handed out. By one warp.
+__device__ __forceinline__ void look_up(const Attention& p, Ahead& ahead, int number, int lane) {
+  const int found = enlisted(p.farGroupLists, p.farCounts->groups, (i64)p.heads * p.rowBlocks, number, lane);
+  if (lane == 0) ahead.number = found;
+  if (found < 0) return;
+  const FarGroup group = p.farGroups[found];
+  if (lane == 0) ahead.group = group;
+  const Slot* const slots = p.farSlots + found / p.rowBlocks * p.tokens + group.first;
+  for (int row = lane; row < TILE_ROWS; row += 32) ahead.slots[row] = slots[min(row, group.rows - 1)];
+}
+
+__device__ __forceinline__ void produce(const Attention& p, const FarGroup& group, const Shared& sh, int head, Ahead& ahead, int thread) {
   const int kv = head / (p.heads / p.kvHeads), stride = p.kvStride;
   const bf16* keys = p.k + (i64)group.k0 * stride + kv * D;
   const bf16* values = p.v + (i64)group.k0 * stride + kv * D;
@@ -64,6 +80,11 @@ __device__ __forceinline__ void produce(const Attention& p, const FarGroup& grou
     sh.ring.publish(step);
   }
   sh.ring.finish(step);
+  // The others are still at work: time to look up what comes next.
+  if (thread < 96) return;
+  int number = 0;
+  if (thread == 96) number = gridDim.x + atomicAdd(&p.farCounts->groupsTaken, 1);
+  look_up(p, ahead, uniform(number), thread - 96);
 }
 
 // What a thread knows of its two rows.
@@ -161,12 +182,12 @@ __device__ __forceinline__ float4* staged(char* base, unsigned at, int j, int th
   return (float4*)(base + (at - shared_address(base))) + j * 128 + thread;
 }
 
-__device__ __forceinline__ void consume(const Attention& p, const FarGroup& group, const Shared& sh, char* base, int head, int wg,
-                                        int thread) {
+__device__ __forceinline__ void consume(const Attention& p, const FarGroup& group, const Shared& sh, char* base, int head,
+                                        const Slot* slots, int wg, int thread) {
   const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
   const float scale = p.scale * LOG2E;
-  if (wg == 0) load_rows(sh.q, p.q + head * D, p.qStride, group.rows, thread, sh.rows);
-  if (wg == 1) load_rows(sh.dO, p.dOutput + head * D, p.heads * D, group.rows, thread, sh.rows);
+  if (wg == 0) load_rows(sh.q, p.q + head * D, p.qStride, group.rows, thread, slots);
+  if (wg == 1) load_rows(sh.dO, p.dOutput + head * D, p.heads * D, group.rows, thread, slots);
   copy_commit();
 
   Rows rows;
@@ -176,7 +197,7 @@ __device__ __forceinline__ void consume(const Attention& p, const FarGroup& grou
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const bool valid = r0 + 8 * h < group.rows;
-    const Slot row = sh.rows[valid ? r0 + 8 * h : 0];
+    const Slot row = slots[valid ? r0 + 8 * h : 0];
     const Saved saved(p);
     rows.limit[h] = valid ? row.upper * TILE_ROWS : 0;
     rows.start[h] = saved.left[head * p.tokens + row.row];
@@ -243,7 +264,7 @@ __device__ __forceinline__ void consume(const Attention& p, const FarGroup& grou
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     if (r0 + 8 * h >= group.rows) continue;
-    const i64 row = sh.rows[r0 + 8 * h].row;
+    const i64 row = slots[r0 + 8 * h].row;
     store_state(p, dQ, h, head, row, c);
     if (c == 0) p.farEnds[head * p.tokens + row] = take_over(sh.handed + ((steps - 1) % WGS * TILE_ROWS + r0 + 8 * h) * 8);
   }
@@ -252,29 +273,20 @@ __device__ __forceinline__ void consume(const Attention& p, const FarGroup& grou
 // A block takes one group after another.
 template <class Work>
 __device__ __forceinline__ void go_through_groups(const Attention& p, const Shared& sh, const Work& work) {
-  for (int number = blockIdx.x, again = 0;; again = 1) {
+  if (threadIdx.x < 32) look_up(p, sh.ahead[0], blockIdx.x, threadIdx.x);
+  for (int turn = 0;; turn++) {
     if (threadIdx.x == 0) {
-      if (again) sh.destroy();
+      if (turn > 0) sh.destroy();
       sh.init();
     }
-    if (threadIdx.x < 32) {
-      const int found = enlisted(p.farGroupLists, p.farCounts->groups, (i64)p.heads * p.rowBlocks, number, threadIdx.x);
-      if (threadIdx.x == 0) *sh.group = found;
-    }
     __syncthreads();
-    const int found = uniform(*sh.group);
-    if (found < 0) return;
-    const FarGroup* const given = p.farGroups + found;
-    const int head = found / p.rowBlocks;
-    const FarGroup group = {uniform(given->from),  uniform(given->upper), uniform(given->clear), uniform(given->rows),
-                            uniform(given->pairs), uniform(given->first), uniform(given->k0),    0};
-    if (threadIdx.x < TILE_ROWS)
-      sh.rows[threadIdx.x] = p.farSlots[head * p.tokens + group.first + min((int)threadIdx.x, group.rows - 1)];
-    if (threadIdx.x == 0) *sh.next = gridDim.x + atomicAdd(&p.farCounts->groupsTaken, 1);
+    const Ahead& now = sh.ahead[turn & 1];
+    const int number = uniform(now.number);
+    if (number < 0) return;
+    const FarGroup group = {uniform(now.group.from),  uniform(now.group.upper), uniform(now.group.clear), uniform(now.group.rows),
+                            uniform(now.group.pairs), 0,                        uniform(now.group.k0),    0};
+    work(group, number / p.rowBlocks, now.slots, sh.ahead[turn + 1 & 1]);
     __syncthreads();
-    work(group, head);
-    __syncthreads();
-    number = *sh.next;
   }
 }
 
@@ -285,9 +297,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_far_queries(const
   const int wg = uniform(threadIdx.x / 128), thread = threadIdx.x % 128;
   if (wg == WGS) {
     registers_give<PRODUCER_REGISTERS>();
-    go_through_groups(p, sh, [&](const FarGroup& group, int head) { produce(p, group, sh, head, thread); });
+    go_through_groups(p, sh, [&](const FarGroup& group, int head, const Slot*, Ahead& ahead) { produce(p, group, sh, head, ahead, thread); });
   } else {
     registers_take<CONSUMER_REGISTERS>();
-    go_through_groups(p, sh, [&](const FarGroup& group, int head) { consume(p, group, sh, memory, head, wg, thread); });
+    go_through_groups(p, sh, [&](const FarGroup& group, int head, const Slot* slots, Ahead&) {
+      consume(p, group, sh, memory, head, slots, wg, thread);
+    });
   }
 }

@@ -107,7 +107,7 @@ function squaresOf(kernel: FlashKernel, { warpgroups, stages }: { warpgroups: nu
 }
 
 /** Beside tiles, squares and the pipeline: struct Shared of flash_far_queries.cu and flash_far_keys.cu. */
-const FAR_QUERIES_BYTES = 2560;
+const FAR_QUERIES_BYTES = 3072;
 const FAR_KEYS_BYTES = 6400;
 /** struct FarShared of flash_levels.cuh. */
 const FAR_BYTES = 2304;
