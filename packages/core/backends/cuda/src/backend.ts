@@ -208,13 +208,17 @@ export class CudaBackend extends KernelBackend implements BlockSkipping {
   workspace(bytes: number): number {
     if (this.driver.arena) return this.driver.allocate(bytes);
     if (bytes > this.work.bytes) {
-      const { address, bytes: before } = this.work;
-      // Nobody's, should there be no memory for more.
-      this.work = { address: 0, bytes: 0 };
-      if (before > 0) this.driver.release(address);
+      this.releaseWorkspace();
       this.work = { address: this.driver.allocate(bytes), bytes };
     }
     return this.work.address;
+  }
+
+  /** Gives that memory back until it is asked for again. */
+  releaseWorkspace(): void {
+    const { address, bytes } = this.work;
+    this.work = { address: 0, bytes: 0 };
+    if (bytes > 0) this.driver.release(address);
   }
 
   /** Memory that a kernel keeps for its own backward, in a tensor that is empty to everything else. */
