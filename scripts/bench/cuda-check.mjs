@@ -117,23 +117,44 @@ async function byLevels() {
 async function withFarRows() {
   const only = (one) => wanted(one) && one.name.startsWith('stick-breaking') && !one.name.includes('cached');
   if (!cases.some(only)) return;
-  const { blockSkipping, farRows } = backend;
+  const { blockSkipping, farRows, driver } = backend;
   backend.blockSkipping = true;
   for (const near of [1, 2, 3]) {
     backend.farRows = { from: 1, near, share: 2, cost: 0 };
+    const gathered = countGathered(driver);
     const options = { seed: 11 + near, bfloat16Inputs: true, only };
     const first = await runConformance('cuda', bfloat16Tolerances, options);
     const second = once ? first : await runConformance('cuda', bfloat16Tolerances, options);
+    const calls = gathered();
     for (const { name, failures } of first)
       if (failures.length > 0) console.log(`FAIL far rows beyond ${near}: ${name}: ${failures.join('; ')}`);
     const wrong = first.filter(({ failures }) => failures.length > 0).length;
     const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors)).length;
     failed += wrong + changed;
+    const again = once ? '' : `, ${changed} differ the second time`;
     console.log(
-      `${first.length} cases with rows gathered beyond ${near} tiles: ${wrong} failed${once ? '' : `, ${changed} differ the second time`}`,
+      `${first.length} cases with rows gathered beyond ${near} tiles (in ${calls.gathered} of ${calls.all} calls): ${wrong} failed${again}`,
     );
   }
   Object.assign(backend, { blockSkipping, farRows });
+}
+
+/** Counts calls of the backward in which rows look so far that they are gathered: flash_far.cuh, struct FarCounts. */
+function countGathered(driver) {
+  const calls = { all: 0, gathered: 0 };
+  driver.onLaunch = (name, run) => {
+    run();
+    if (name !== 'flash_far_sort') return;
+    const apart = new Int32Array(1);
+    driver.call('cuMemcpyDtoHAsync_v2', apart, backend.workspace(1) + 16, apart.byteLength, driver.stream);
+    driver.synchronize();
+    calls.all++;
+    calls.gathered += apart[0];
+  };
+  return () => {
+    driver.onLaunch = undefined;
+    return calls;
+  };
 }
 
 /** A whole model beside the CPU. */

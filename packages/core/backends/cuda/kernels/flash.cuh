@@ -87,7 +87,7 @@ struct Attention {
   // Of the backward with far rows gathered: see flash_far.cuh. There `walk` has the near tiles of a 64-row block.
   float* nearStop;              // [H, rowBlocks] the last near tile that any row of a block reached
   struct FarGroup* farGroups;   // [H, rowBlocks] those of a stretch are numbered as its blocks are
-  struct FarRow* farRows;       // [H, N] the groups' rows
+  struct Slot* farSlots;        // [H, N] the groups' rows, and before which tile the far ones of each end
   struct FarCounts* farCounts;  // zeros
   int* farGroupLists;           // [FAR_CLASSES, H · rowBlocks]
   int* farTileLists;            // [FAR_CLASSES, key heads · rowBlocks]

@@ -25,15 +25,18 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   Carry carry;
   carry.stops = sh.stops + (wg * TILE_ROWS + r0) * 8;
   const int limit = item.first + wg * TILE_ROWS + r0 + sees;  // keys of the document that the thread's upper row sees
+  bool isFar[2];  // whether the row goes on from far tiles: flash_far.cuh
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const bool valid = r0 + 8 * h < have;
     const i64 row = row0 + (valid ? r0 + 8 * h : 0), at = row * p.heads + head;
     if (MECHANISM == STICK_BREAKING) {
       const Saved saved(p);
+      const float tile = LEVEL == NEAR_ROWS || c == 0 ? saved.tile[head * p.tokens + row] : 0.f;
+      isFar[h] = LEVEL == NEAR_ROWS && valid && tile < (float)span.from;
       if (c == 0)
-        asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(carry.stops + 64 * h),
-                     "f"(valid ? saved.tile[head * p.tokens + row] : 0x1p30f), "f"(saved.left[head * p.tokens + row])
+        asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(carry.stops + 64 * h), "f"(valid ? tile : 0x1p30f),
+                     "f"(saved.left[head * p.tokens + row])
                      : "memory");
       carry.left[h] = 0.f;
       carry.sum[h] = p.rowOutput[at] * p.dRemainder[at];
@@ -59,12 +62,11 @@ __device__ __forceinline__ void consume(const Attention& p, const QueryItem& ite
   float dQ[D / 2];
 #pragma unroll
   for (int i = 0; i < D / 2; i++) dQ[i] = 0.f;
-  if (LEVEL == NEAR_ROWS && have > 0)
 #pragma unroll
-    for (int h = 0; h < 2; h++) {
-      const i64 row = row0 + r0 + 8 * h, at = head * p.tokens + row;
-      if (r0 + 8 * h >= have || Saved(p).tile[at] >= (float)span.from) continue;
-      const float2 end = p.farEnds[at];
+  for (int h = 0; h < 2; h++)
+    if (LEVEL == NEAR_ROWS && isFar[h]) {
+      const i64 row = row0 + r0 + 8 * h;
+      const float2 end = p.farEnds[head * p.tokens + row];
       carry.left[h] = end.x, carry.sum[h] = end.y;
       load_state(p, dQ, h, head, row, c);
     }

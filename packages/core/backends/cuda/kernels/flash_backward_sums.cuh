@@ -167,7 +167,7 @@ __device__ __forceinline__ void sum_up(const Attention& p, const QueryItem& item
 #pragma unroll 1
   for (; n < tiles; n++, step++) {
     const int buffer = step % BUFFERS;
-    const bool alone = order.alone(n) && !far.at(n);
+    const bool alone = order.alone(n) & !far.at(n);
     if (thread == 0 || thread == 32) order.wait(n);
     warpgroup_barrier(SUMMING);
     if (!alone)
@@ -202,7 +202,7 @@ __device__ __forceinline__ void send_up(const Attention& p, const QueryItem& ite
   int* own = progress + head * p.rowBlocks + item.rowBlock;
   int step = 0;
   for (int n = first; n < others; n++, step++) {
-    const bool alone = order.alone(n) && !far.at(n);
+    const bool alone = order.alone(n) & !far.at(n);
     if (lane == 0) {
       order.wait(n);
       barrier_wait(sh.staged + half * 8, step & 1);

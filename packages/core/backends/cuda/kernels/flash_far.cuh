@@ -10,16 +10,11 @@
 #pragma once
 #include "flash.cuh"
 
-// A row of a group: its number among the tokens, and the tile before which its far tiles end.
-struct FarRow {
-  int row, upper;
-};
-
 // Up to 64 rows of one head and stretch. They work on tiles from … upper − 1; those below `clear` are far tiles of all of them.
 struct FarGroup {
   int from, upper, clear, rows;  // no rows: no group
   int pairs;                     // of `carries`: number of the first of its pairs of group and tile
-  int first;                     // its first row in `farRows` of the head
+  int first;                     // its first row in `farSlots` of the head
   int k0, tile0;                 // packed row of the document's first key, and that tile's number among all
 };
 
@@ -35,19 +30,19 @@ struct FarCounts {
 // Of each 64-row block the last tile that flash_backward.cu works on. Rows that stopped before it are far rows.
 __device__ __forceinline__ const float* stops_of(const Attention& p) { return LEVEL == NEAR_ROWS ? p.nearStop : Saved(p).stop; }
 
-// Which of a block's tiles have sums of far rows' dK and dV, to which flash_backward.cu adds: a bit for each, from `first` on. Where
-// there are any, a block has fewer tiles than bits. All of a warp together.
+// Which of a block's tiles have sums of far rows' dK and dV, to which flash_backward.cu adds. A lane knows of one tile, from `first` on:
+// where there are any, a block has fewer tiles than lanes. All of a warp together.
 struct FarSums {
-  unsigned mask;
-  int first;
+  int first, groups;
   __device__ __forceinline__ FarSums(const Attention& p, const QueryItem& item, int head, int first, int tiles, int lane)
-      : mask(0), first(first) {
-    if (LEVEL != NEAR_ROWS) return;
-    const int kv = head / (p.heads / p.kvHeads), n = first + lane;
-    const int* groups = p.farTiles + (i64)kv * p.rowBlocks + item.rowBlock - item.first / TILE_ROWS;
-    mask = __ballot_sync(0xffffffffu, n < tiles && groups[n] > 0);
+      : first(first), groups(0) {
+    if (LEVEL != NEAR_ROWS || first + lane >= tiles) return;
+    const i64 kv = head / (p.heads / p.kvHeads);
+    groups = p.farTiles[kv * p.rowBlocks + item.rowBlock - item.first / TILE_ROWS + first + lane];
   }
-  __device__ __forceinline__ bool at(int n) const { return LEVEL == NEAR_ROWS && n - first < 32 && mask >> (n - first) & 1; }
+  __device__ __forceinline__ bool at(int n) const {
+    return LEVEL == NEAR_ROWS && __shfl_sync(0xffffffffu, groups, min(n - first, 31)) > 0 && n - first < 32;
+  }
 };
 
 __device__ __forceinline__ int far_class(int work) { return min(FAR_CLASSES - 1, (work - 1) >> 3); }
@@ -70,14 +65,4 @@ __device__ __forceinline__ int enlisted(const int* lists, const int* counts, i64
   int value = 0;
   if (lane == __ffs(there) - 1) value = lists[which * capacity + n - (sum - own)];
   return __shfl_sync(0xffffffffu, value, __ffs(there) - 1);
-}
-
-// The rows of a group of one head to a tile in shared memory by 128 threads.
-__device__ __forceinline__ void load_far_rows(unsigned to, const bf16* from, int stride, int count, int thread, const FarRow* rows) {
-  using T = Tile<D, TILE_ROWS>;
-#pragma unroll
-  for (int i = 0; i < TILE_ROWS * T::CHUNKS / 128; i++) {
-    const int at = thread + i * 128, row = at / T::CHUNKS, chunk = at % T::CHUNKS;
-    copy16(to + T::chunk(row, chunk), from + (i64)rows[min(row, count - 1)].row * stride + chunk * 8, row < count);
-  }
 }

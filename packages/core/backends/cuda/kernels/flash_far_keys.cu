@@ -17,7 +17,7 @@ __device__ __forceinline__ void consumers_barrier() { asm volatile("bar.sync 1, 
 
 // A group that sees the tile.
 struct Listed {
-  int head, first, rows, pair;  // first: in `farRows`; pair: of it and the tile. Negative rows: some do not see all of the tile
+  int head, first, rows, pair;  // first: in `farSlots`; pair: of it and the tile. Negative rows: some do not see all of the tile
 };
 
 struct Shared {
@@ -89,10 +89,10 @@ __device__ __forceinline__ int list_groups(const Attention& p, const Unit& unit,
 __device__ __forceinline__ void produce(const Attention& p, const Shared& sh, int count, int thread) {
   for (int step = 0; step < count; step++) {
     const Listed one = sh.list[step];
-    const FarRow* const rows = p.farRows + one.head * p.tokens + one.first;
+    const Slot* const rows = p.farSlots + one.head * p.tokens + one.first;
     const int stage = sh.ring.acquire(step);
-    load_far_rows(sh.q + stage * T::BYTES, p.q + one.head * D, p.qStride, abs(one.rows), thread, rows);
-    load_far_rows(sh.dO + stage * T::BYTES, p.dOutput + one.head * D, p.heads * D, abs(one.rows), thread, rows);
+    load_rows(sh.q + stage * T::BYTES, p.q + one.head * D, p.qStride, abs(one.rows), thread, rows);
+    load_rows(sh.dO + stage * T::BYTES, p.dOutput + one.head * D, p.heads * D, abs(one.rows), thread, rows);
     sh.ring.publish(step);
   }
   sh.ring.finish(count);
@@ -110,6 +110,10 @@ __device__ __forceinline__ void consume(const Attention& p, const Unit& unit, co
   const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
   const float scale = p.scale * LOG2E;
   const unsigned weights = sh.weights + wg * Square::BYTES, dLogits = sh.dLogits + wg * Square::BYTES;
+  // The tile's keys and values, the first time.
+  copy_wait<0>();
+  async_proxy_fence();
+  consumers_barrier();
   float2 next[2];
   if (wg < count) fetch(p, sh.list[wg], r0, next);
   int running = -1;  // the step whose products into dV and dK are still running
@@ -121,7 +125,7 @@ __device__ __forceinline__ void consume(const Attention& p, const Unit& unit, co
     if (rows < 0)
 #pragma unroll
       for (int h = 0; h < 2; h++) {
-        const FarRow row = p.farRows[one.head * p.tokens + one.first + min(r0 + 8 * h, -rows - 1)];
+        const Slot row = p.farSlots[one.head * p.tokens + one.first + min(r0 + 8 * h, -rows - 1)];
         visible[h] = TILE_ROWS * (row.upper - unit.tile) - 16 * c;
       }
     const int stage = sh.ring.wait(step);
@@ -235,8 +239,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) flash_far_keys(const __
           if (wg == 0) load_tile<true>(sh.k, p.k + row * p.kvStride + unit.kv * D, p.kvStride, unit.keys, thread);
           if (wg == 1) load_tile<true>(sh.v, p.v + row * p.kvStride + unit.kv * D, p.kvStride, unit.keys, thread);
           copy_commit();
-          copy_wait<0>();
-          async_proxy_fence();
 #pragma unroll
           for (int i = 0; i < D / 2; i++) dK[i] = 0.f, dV[i] = 0.f;
         },

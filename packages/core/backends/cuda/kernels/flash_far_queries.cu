@@ -17,7 +17,7 @@ struct Shared {
   Ring ring;
   unsigned ready;    // [WGS, 4 warps] barriers: a warp has handed on its rows
   unsigned handed;   // [WGS, 64] what is left of a row's stick, its sum of dÃ
-  FarRow* rows;      // [64]
+  Slot* rows;      // [64]
   int *group, *next; // number of the group; of what the block works on afterwards
   __device__ explicit Shared(char* base)
       : q((shared_address(base) + 1023) & ~1023u),
@@ -27,7 +27,7 @@ struct Shared {
         ring(v + STAGES * T::BYTES),
         ready(ring.full + Ring::BYTES),
         handed(ready + WGS * 4 * 8) {
-    rows = (FarRow*)(base + (handed + WGS * TILE_ROWS * 8 - shared_address(base)));
+    rows = (Slot*)(base + (handed + WGS * TILE_ROWS * 8 - shared_address(base)));
     group = (int*)(rows + TILE_ROWS), next = group + 1;
   }
   static constexpr int BYTES = (2 + 2 * STAGES) * T::BYTES + Ring::BYTES + WGS * (4 + TILE_ROWS) * 8 + TILE_ROWS * 8 + 8;
@@ -165,8 +165,8 @@ __device__ __forceinline__ void consume(const Attention& p, const FarGroup& grou
                                         int thread) {
   const int lane = thread & 31, warp = thread >> 5, c = lane & 3, r0 = warp * 16 + (lane >> 2);
   const float scale = p.scale * LOG2E;
-  if (wg == 0) load_far_rows(sh.q, p.q + head * D, p.qStride, group.rows, thread, sh.rows);
-  if (wg == 1) load_far_rows(sh.dO, p.dOutput + head * D, p.heads * D, group.rows, thread, sh.rows);
+  if (wg == 0) load_rows(sh.q, p.q + head * D, p.qStride, group.rows, thread, sh.rows);
+  if (wg == 1) load_rows(sh.dO, p.dOutput + head * D, p.heads * D, group.rows, thread, sh.rows);
   copy_commit();
 
   Rows rows;
@@ -176,7 +176,7 @@ __device__ __forceinline__ void consume(const Attention& p, const FarGroup& grou
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     const bool valid = r0 + 8 * h < group.rows;
-    const FarRow row = sh.rows[valid ? r0 + 8 * h : 0];
+    const Slot row = sh.rows[valid ? r0 + 8 * h : 0];
     const Saved saved(p);
     rows.limit[h] = valid ? row.upper * TILE_ROWS : 0;
     rows.start[h] = saved.left[head * p.tokens + row.row];
@@ -269,7 +269,7 @@ __device__ __forceinline__ void go_through_groups(const Attention& p, const Shar
     const FarGroup group = {uniform(given->from),  uniform(given->upper), uniform(given->clear), uniform(given->rows),
                             uniform(given->pairs), uniform(given->first), uniform(given->k0),    0};
     if (threadIdx.x < TILE_ROWS)
-      sh.rows[threadIdx.x] = p.farRows[head * p.tokens + group.first + min((int)threadIdx.x, group.rows - 1)];
+      sh.rows[threadIdx.x] = p.farSlots[head * p.tokens + group.first + min((int)threadIdx.x, group.rows - 1)];
     if (threadIdx.x == 0) *sh.next = gridDim.x + atomicAdd(&p.farCounts->groupsTaken, 1);
     __syncthreads();
     work(group, head);

@@ -56,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(ROWS) flash_far_sort(const __grid_c
     if (thread < count) {
       const int row = keys[thread] & (ROWS - 1);
       most = least = lower_of(row / TILE_ROWS);
-      p.farRows[rows + item.q0 + thread] = {item.q0 + row, most};
+      p.farSlots[rows + item.q0 + thread] = {item.q0 + row, most};
     }
     most = __reduce_max_sync(0xffffffffu, most), least = __reduce_min_sync(0xffffffffu, least);
     if (lane == 0) ends[group][thread >> 5 & 1][0] = most, ends[group][thread >> 5 & 1][1] = least;

@@ -87,7 +87,8 @@ __device__ __forceinline__ void load_rows(unsigned to, const bf16* from, int str
 #pragma unroll
   for (int i = 0; i < TILE_ROWS * T::CHUNKS / 128; i++) {
     const int at = thread + i * 128, row = at / T::CHUNKS, chunk = at % T::CHUNKS;
-    copy16(to + T::chunk(row, chunk), from + (i64)slots[row].row * stride + chunk * 8, row < count);
+    const int known = row < count ? row : 0;
+    copy16(to + T::chunk(row, chunk), from + (i64)slots[known].row * stride + chunk * 8, row < count);
   }
 }
 

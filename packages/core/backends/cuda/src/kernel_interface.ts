@@ -64,7 +64,7 @@ export const ATTENTION = new Struct('Attention', {
   partTiles: 'i32',
   nearStop: 'pointer',
   farGroups: 'pointer',
-  farRows: 'pointer',
+  farSlots: 'pointer',
   farCounts: 'pointer',
   farGroupLists: 'pointer',
   farTileLists: 'pointer',

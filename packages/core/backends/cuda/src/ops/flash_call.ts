@@ -77,7 +77,7 @@ const ABSENT = {
   /** Of the backward with far rows gathered: FarRows. */
   nearStop: 0,
   farGroups: 0,
-  farRows: 0,
+  farSlots: 0,
   farCounts: 0,
   farGroupLists: 0,
   farTileLists: 0,

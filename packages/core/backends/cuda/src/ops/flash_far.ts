@@ -51,9 +51,9 @@ export class FarRows {
       farCounts: 8 * 4 + 2 * FAR_CLASSES * 4,
       farTiles: 4 * kvHeads * rowBlocks,
       nearStop: 4 * heads * rowBlocks,
-      // struct FarGroup, struct FarRow.
+      // struct FarGroup, struct Slot.
       farGroups: 32 * heads * rowBlocks,
-      farRows: 8 * heads * queries,
+      farSlots: 8 * heads * queries,
       farGroupLists: 4 * FAR_CLASSES * heads * rowBlocks,
       farTileLists: 4 * FAR_CLASSES * kvHeads * rowBlocks,
       farEnds: 8 * heads * queries,
@@ -92,7 +92,7 @@ const PLACES = [
   'farTiles',
   'nearStop',
   'farGroups',
-  'farRows',
+  'farSlots',
   'farGroupLists',
   'farTileLists',
   'farEnds',
