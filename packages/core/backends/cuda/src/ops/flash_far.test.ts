@@ -22,7 +22,7 @@ it('lays out what a call needs without overlaps, zeros first', () => {
       { at: given.farTiles, bytes: 4 * kvHeads * rowBlocks },
       { at: given.nearStop, bytes: 4 * blocks },
       { at: given.farGroups, bytes: 8 * 4 * blocks },
-      { at: given.farRows, bytes: 2 * 4 * heads * queries },
+      { at: given.farSlots, bytes: 2 * 4 * heads * queries },
       { at: given.farGroupLists, bytes: 4 * FAR_CLASSES * blocks },
       { at: given.farTileLists, bytes: 4 * FAR_CLASSES * kvHeads * rowBlocks },
       { at: given.farEnds, bytes: 8 * heads * queries },
