@@ -54,7 +54,7 @@ if (o['by-layer']) {
 }
 
 /** Other work of the GPU before kernels are timed, longer than the host needs to launch a forward and backward. */
-const BUSY_MS = 60;
+const BUSY_MS = 40;
 const gradients = () => model.gradients(batch, { scale: 1 / tokens.length });
 const freed = ({ loss, gradients }) => tf.dispose([loss, ...gradients.values()]);
 function attentionMs() {

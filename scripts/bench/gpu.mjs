@@ -21,15 +21,16 @@ export async function openGpu(says = true) {
   return backend;
 }
 
-const BUSY_SIDE = 8192;
+const BUSY_BYTES = 2 ** 30;
 let busyWork;
 /**
- * Gives the GPU some `ms` milliseconds of other work (matmuls of zeros), so that what is launched next lies in its queue before it comes
- * to it: events around a kernel then time the kernel, rather than how late the host is. The function that it returns says, once the GPU
- * was waited for, whether it was still at that work `at` (performance.now()), when the last launch had been made.
+ * Gives the GPU some `ms` milliseconds of other work (a memory filled with zeros over and over, which heats the card less than matmuls
+ * would), so that what is launched next lies in its queue before it comes to it: events around a kernel then time the kernel, rather than
+ * how late the host is. The function that it returns says, once the GPU was waited for, whether it was still at that work `at`
+ * (performance.now()), when the last launch had been made.
  */
 export function keepBusy(driver, ms) {
-  const work = () => tf.dispose(tf.matMul(busyWork.square, busyWork.square));
+  const work = () => driver.call('cuMemsetD8Async', busyWork.address, 0, BUSY_BYTES, driver.stream);
   const between = (run) => {
     const [start, end] = [driver.createEvent(true), driver.createEvent(true)];
     driver.recordEvent(start);
@@ -42,7 +43,8 @@ export function keepBusy(driver, ms) {
     };
   };
   if (!busyWork) {
-    busyWork = { square: tf.zeros([BUSY_SIDE, BUSY_SIDE]) };
+    // Not a tensor: whoever comes first may be within a tidy.
+    busyWork = { address: driver.allocate(BUSY_BYTES) };
     work();
     busyWork.ms = between(work)();
   }

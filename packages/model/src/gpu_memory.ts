@@ -61,6 +61,14 @@ const KEPT_LOGITS = 2 ** 31;
 /** The most that an attention's backward keeps between its blocks or kernels. */
 const ATTENTION_SCRATCH = 2 ** 30;
 const TILE = 64;
+/**
+ * Stick-breaking in documents of more tokens, with heads up to 64, gathers rows that look far in memory that stays (on Hopper): room for
+ * parts of rows on a GPU of 132 multiprocessors, and two numbers a row for a share of all tiles.
+ */
+const GATHERED_BEYOND = 4096;
+const GATHERED_PARTS = 2 * 132 * 2 * 2 * TILE;
+const GATHERED_TILES = 3 / 8;
+const MOST_GATHERED_TILES = 2 ** 19;
 /** Elements up to which several GPUs put layers together. */
 const LEAST_BUCKET = 6 * 2 ** 20;
 /** Layers' weights that are there where each GPU keeps its part: the one at work, the one before, the one that comes. */
@@ -87,7 +95,8 @@ export function estimateTrainingMemory(
   const whole = (buckets: number) =>
     shard === 'weights' ? parameters / gpus + Math.min(inLayers, buckets * bucket) + outside : parameters;
   const copies = (buckets: number) => BFLOAT16 * (gpus > 1 ? whole(buckets) : copied) + eight;
-  const state = (buckets: number) => ((FLOAT32 + moments) * parameters) / gpus + copies(buckets) + WORKSPACE;
+  const shared = WORKSPACE + gatheredRows(config, options);
+  const state = (buckets: number) => ((FLOAT32 + moments) * parameters) / gpus + copies(buckets) + shared;
   const allGradients = FLOAT32 * parameters;
 
   const hidden = BFLOAT16 * hiddenSize * tokens;
@@ -242,4 +251,27 @@ function attentionScratch(config: LlamaConfig, tokens: number, longest: number):
     : 2 * FLOAT32 * tokens * group * (attention.kind === 'softmax' ? 1 : longest / (2 * TILE));
   const turns = Math.ceil((perHead * numKvHeads) / ATTENTION_SCRATCH);
   return perHead * Math.ceil(numKvHeads / turns);
+}
+
+/** What stick-breaking attention keeps to gather rows that look far, from call to call. */
+function gatheredRows(
+  { contextLength: longestByModel, attention, ...config }: LlamaConfig,
+  { tokens: own, contextLength = longestByModel, context = 1, contextBy = 'heads' }: TrainingMemoryOptions,
+): number {
+  const byHeads = context > 1 && contextBy === 'heads';
+  const tokens = byHeads ? own * context : own;
+  const longest = Math.min(contextLength, tokens);
+  if (attention.kind !== 'stick-breaking' || config.headDim > TILE || longest <= GATHERED_BEYOND) return 0;
+  const [heads, kvHeads] = [config.numHeads, config.numKvHeads].map((count) => (byHeads ? count / context : count));
+  const dim = config.headDim > TILE / 2 ? TILE : TILE / 2;
+  const rows = heads! * tokens;
+  // Both ways the output so far, or dQ, in float32. Forward two levels of rows and where they stand; backward rows, two numbers of
+  // each, and lists of work in 32 classes.
+  const output = FLOAT32 * rows * dim;
+  const forward = FLOAT32 * (4 * rows + (9 * rows) / TILE + GATHERED_PARTS * (dim + 3));
+  const pairs = ((rows / TILE) * (longest / TILE + 1)) / 2;
+  const numbers = 2 * FLOAT32 * TILE * Math.min(MOST_GATHERED_TILES, GATHERED_TILES * pairs);
+  const lists = (FLOAT32 * (32 + 10) * (heads! + kvHeads!) * tokens) / TILE;
+  const backward = 4 * FLOAT32 * rows + numbers + lists;
+  return output + Math.max(forward, backward);
 }

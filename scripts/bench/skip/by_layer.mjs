@@ -1,5 +1,6 @@
 // Attention's times layer by layer of a trained model, then of random logits, and of queries that all look at every key: without
-// block skipping, with it by blocks of queries, and with the forward by levels (flash_levels.cuh) of several settings.
+// block skipping, with it by blocks of queries, and with rows that look far gathered: the forward by levels (flash_levels.cuh) of several
+// settings, the backward as it is by default (flash_far.cuh).
 import { median } from '@stickbreaking/base';
 import * as tf from '@tensorflow/tfjs-core';
 import { keepBusy, timeLaunches } from '../gpu.mjs';
@@ -16,12 +17,14 @@ export function levelsOf(text) {
 }
 
 export function byLayer({ backend, model, tokens, settings }) {
+  const { blockSkipping, levels, farRows } = backend;
+  const before = { blockSkipping, levels, farRows };
+  const apart = { levels: undefined, farRows: undefined };
   const modes = [
-    { name: 'every tile', blockSkipping: false, levels: undefined },
-    { name: 'by blocks', blockSkipping: true, levels: undefined },
-    ...settings.map((text) => ({ name: `by levels ${text}`, blockSkipping: true, levels: levelsOf(text) })),
+    { name: 'every tile', blockSkipping: false, ...apart },
+    { name: 'by blocks', blockSkipping: true, ...apart },
+    ...settings.map((text) => ({ name: `by levels ${text}`, blockSkipping: true, levels: levelsOf(text), farRows })),
   ];
-  const before = { blockSkipping: backend.blockSkipping, levels: backend.levels };
   const cuSeqlens = Int32Array.of(0, tokens.length);
   const measured = [];
   const measure = (what, inputs, scale) => {
@@ -35,8 +38,8 @@ export function byLayer({ backend, model, tokens, settings }) {
       measured.push({ what, mode: name, ...times, far });
       const cell = ({ backToBack, kernels, ahead }) =>
         `${backToBack.toFixed(3)} (${kernels.map((x) => x.toFixed(3)).join(' + ')})${ahead ? '' : ', host late'}`;
-      const apart = mode.levels ? `, from by blocks ${far.map((x) => x.toExponential(1)).join(' ')}` : '';
-      console.log(`${what}, ${name}: forward ${cell(times.forward)}, backward ${cell(times.backward)}${apart}`);
+      const further = mode.levels ? `, from by blocks ${far.map((x) => x.toExponential(1)).join(' ')}` : '';
+      console.log(`${what}, ${name}: forward ${cell(times.forward)}, backward ${cell(times.backward)}${further}`);
     }
     Object.assign(backend, modes[1]);
   };

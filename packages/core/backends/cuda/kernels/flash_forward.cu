@@ -459,7 +459,8 @@ __device__ __forceinline__ void take_unit(const Attention& p, const Shared& sh, 
       far.item = p.stretches[pair / p.heads];
       far.item.q0 += unit * UNIT_ROWS, far.item.rowBlock += unit * UNIT_GROUPS, far.item.rows = rows;
     }
-    far.number = number, far.part = taken % parts, far.parts = parts;
+    far.number = number, far.part = taken % parts;
+    if (first) far.parts = parts;  // the other lanes read it where it is not the first
     if (!first) sh.ring.destroy();
     sh.ring.init(), sh.begin();
   }

@@ -24,8 +24,9 @@ import { releaseCopies, releaseMemory } from './entry_memory.js';
 import { Graphs } from './graphs.js';
 import { KernelModules } from './kernel_modules.js';
 import type { Argument, CudaFunction, LaunchShape } from './launch.js';
-import { FAR, type FarSettings } from './ops/flash_far.js';
-import { LEVELS, type LevelSettings } from './ops/flash_levels.js';
+import { type BlockSkipping, blockSkippingBy } from './ops/block_skipping.js';
+import type { FarSettings } from './ops/flash_far.js';
+import type { LevelSettings } from './ops/flash_levels.js';
 import { Residents } from './residents.js';
 import { paddedRows, type Rows } from './rows.js';
 import { Scratch } from './scratch.js';
@@ -35,20 +36,20 @@ import { Uploads } from './uploads.js';
 
 const KEPT_ON_HOST = 2 ** 20;
 
-export class CudaBackend extends KernelBackend {
+export class CudaBackend extends KernelBackend implements BlockSkipping {
   readonly data: DataStorage<Entry>;
   readonly driver: CudaDriver;
   readonly cublas: Pick<CublasLt, 'multiply' | 'version'>;
   /** Whether kernels may use Hopper's own instructions; `STICKBREAKING_CUDA_PORTABLE=1` tries the others there. */
   readonly hopper: boolean;
   /** Whether stick-breaking attention skips tiles of keys for which every row's stick is exhausted. */
-  blockSkipping = process.env.STICKBREAKING_BLOCK_SKIPPING !== '0';
+  blockSkipping: boolean;
   /** Tiles of a grouped matmul that a block makes at most; without, blocks last and share them (ops/grouped.ts). `Gpus` sets it. */
   groupedTiles: number | undefined;
-  /** How block skipping goes by levels, forward, if it does; being tried: docs/cuda.md. */
-  levels: LevelSettings | undefined = process.env.STICKBREAKING_BLOCK_SKIPPING === 'levels' ? LEVELS : undefined;
+  /** How block skipping goes by levels, forward, if it does: docs/cuda.md. */
+  levels: LevelSettings | undefined;
   /** How far rows are gathered in the backward of block skipping, if they are: docs/cuda.md. */
-  farRows: FarSettings | undefined = process.env.STICKBREAKING_BLOCK_SKIPPING === 'levels' ? FAR : undefined;
+  farRows: FarSettings | undefined;
   private work = { address: 0, bytes: 0 };
   readonly graphs: Graphs;
   /** What stays on the GPU from one step of generation to the next. */
@@ -63,6 +64,7 @@ export class CudaBackend extends KernelBackend {
   ) {
     super();
     this.driver = driver;
+    ({ blockSkipping: this.blockSkipping, levels: this.levels, farRows: this.farRows } = blockSkippingBy());
     this.hopper = driver.computeCapability === 90 && process.env.STICKBREAKING_CUDA_PORTABLE !== '1';
     const autotune = options.autotune ?? process.env.STICKBREAKING_AUTOTUNE === '1';
     this.cublas = options.cublas ?? new CublasLt(driver, autotune);
@@ -206,13 +208,17 @@ export class CudaBackend extends KernelBackend {
   workspace(bytes: number): number {
     if (this.driver.arena) return this.driver.allocate(bytes);
     if (bytes > this.work.bytes) {
-      const { address, bytes: before } = this.work;
-      // Nobody's, should there be no memory for more.
-      this.work = { address: 0, bytes: 0 };
-      if (before > 0) this.driver.release(address);
+      this.releaseWorkspace();
       this.work = { address: this.driver.allocate(bytes), bytes };
     }
     return this.work.address;
+  }
+
+  /** Gives that memory back until it is asked for again. */
+  releaseWorkspace(): void {
+    const { address, bytes } = this.work;
+    this.work = { address: 0, bytes: 0 };
+    if (bytes > 0) this.driver.release(address);
   }
 
   /** Memory that a kernel keeps for its own backward, in a tensor that is empty to everything else. */

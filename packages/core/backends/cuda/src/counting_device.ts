@@ -19,7 +19,7 @@ export interface CountingCuda {
   memory(): { used: number; peak: number };
   /** Bytes that have come from the host since `reset`. */
   uploaded(): number;
-  /** Forgets the most that was in use, and what came from the host. */
+  /** Forgets the most that was in use, what came from the host, and memory that calls share. */
   reset(): void;
   /** The kernels of tfjs that had none here for their inputs and ran on the CPU, as they would with a GPU. */
   onCpu: Set<string>;
@@ -80,6 +80,7 @@ export function registerCountingCuda(name: string): CountingCuda {
     memory: () => ({ used, peak }),
     uploaded: () => uploaded,
     reset: () => {
+      backend.releaseWorkspace();
       [peak, uploaded] = [used, 0];
     },
     onCpu,

@@ -45,7 +45,7 @@ export function openCuda(): {
   const kernels = `kernels ${sourcesHash()} by NVRTC ${compilerVersion()} for ${target}`;
   const parts = [deviceName, kernels, `matmul by cuBLASLt ${opened.cublas.version}`];
   if (!opened.blockSkipping) parts.push('no block skipping');
-  else if (opened.levels) parts.push('block skipping by levels');
+  else if (!opened.levels) parts.push('block skipping by blocks');
   if (plainFire()) parts.push('plain FIRE');
   const arithmetic = `cuda: ${parts.join('; ')}`;
   return { backend: opened, description, arithmetic, deviceMemory: totalMemory };
