@@ -68,7 +68,7 @@ const TILE = 64;
 const GATHERED_BEYOND = 4096;
 const GATHERED_PARTS = 2 * 132 * 2 * 2 * TILE;
 const GATHERED_TILES = 3 / 8;
-const MOST_GATHERED_TILES = 2 ** 19;
+const MOST_GATHERED_TILES = 2 ** 20;
 /** Elements up to which several GPUs put layers together. */
 const LEAST_BUCKET = 6 * 2 ** 20;
 /** Layers' weights that are there where each GPU keeps its part: the one at work, the one before, the one that comes. */

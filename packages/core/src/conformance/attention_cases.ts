@@ -324,6 +324,7 @@ export function attentionCases(): ConformanceCase[] {
     stick({ pack: mixed, headDim: attendCurrent ? 64 : 32, heads: [2, 1], logits: 'faint' });
     stick({ pack: long, headDim: attendCurrent ? 32 : 64, heads: [2, 1], logits: 'far in some queries' });
   }
+  cases.push(stickBreakingCase({ pack: long, headDim: 64, heads: [4, 2], logits: 'far in some queries' }, false));
   cases.push(stickBreakingCase({ pack: mixed, headDim: 128, heads: [2, 1] }, false));
   cases.push(stickBreakingCase({ pack: mixed, headDim: 64, heads: [1, 1], logits: 'extreme' }, false));
   cases.push(stickBreakingCase({ pack: short, headDim: 64, heads: [2, 2] }, false, 'output'));

@@ -7,6 +7,9 @@
 //
 // Whether that pays is decided on the device: where most rows look far, blocks of neighbours share their tiles and need five products
 // where groups need seven.
+//
+// A tile that only some rows of a group have as a far one is multiplied for all of them, with weights of zero: what is not a number in a
+// value or an output's gradient reaches rows of the same stretch that do not see it.
 #pragma once
 #include "flash.cuh"
 

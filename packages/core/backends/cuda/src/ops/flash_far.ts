@@ -15,8 +15,8 @@ export interface FarSettings {
 export const FAR: FarSettings = { from: 4097, near: 8, share: 3 / 8, cost: 7 / 5 };
 /** A block of neighbours has three 64-row blocks, and a bit for each of their tiles: struct FarSums. */
 const MOST_NEAR = 28;
-/** Each leaves two numbers a row: 256 MiB in all. */
-const MOST_PAIRS = 2 ** 19;
+/** Each leaves two numbers a row: 512 MiB in all. */
+const MOST_PAIRS = 2 ** 20;
 
 interface Sizes {
   queries: number;
