@@ -50,9 +50,9 @@ it('tells the kernels how much there is', () => {
   expect(given.farRoom).toBe((one.tiles * one.heads) / 4);
 });
 
-it('takes no more than 256 MiB for what each pair of a group and a tile leaves', () => {
+it('takes no more than 512 MiB for what each pair of a group and a tile leaves', () => {
   const [long, longer] = [1_000_000, 2_000_000].map((tokens) => new FarRows(sizes(tokens), FAR).arguments(0).farRoom);
-  expect(long! * 8 * TILE_ROWS).toBe(256 * 2 ** 20);
+  expect(long! * 8 * TILE_ROWS).toBe(512 * 2 ** 20);
   expect(longer).toBe(long);
   expect(new FarRows({ ...sizes(64, 1, 1), tiles: 1 }, FAR).arguments(0).farRoom).toBe(1);
 });
