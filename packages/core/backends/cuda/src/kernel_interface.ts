@@ -230,8 +230,8 @@ export const TILE_ROWS = 64;
 export const STRETCH_BLOCKS = 16;
 /** flash_far.cuh: classes of work by length. */
 export const FAR_CLASSES = 32;
-/** Groups of 64 far rows that share a block's tiles there. */
-export const FAR_GROUPS = 2;
+/** flash_levels.cuh: groups of 64 far rows that share a block's tiles. */
+export const UNIT_GROUPS = 2;
 /** mixture.cu and grouped.cuh: experts of a layer at most. mixture.cu: tokens of a block. */
 export const MOST_EXPERTS = 1024;
 export const ROUTE_TOKENS = 8;

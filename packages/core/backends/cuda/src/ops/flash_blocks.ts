@@ -1,5 +1,5 @@
 /** The blocks that the fused attention kernels run as. The sources are given these numbers as macros. */
-import { FAR_GROUPS, STRETCH_BLOCKS, TILE_ROWS } from '../kernel_interface.js';
+import { STRETCH_BLOCKS, TILE_ROWS, UNIT_GROUPS } from '../kernel_interface.js';
 import { sumsOf } from './fire_table.js';
 
 export interface FlashKernel {
@@ -12,7 +12,7 @@ export const FORWARD: FlashKernel = { file: 'flash_forward.cu', name: 'flash_for
 export const BACKWARD: FlashKernel = { file: 'flash_backward.cu', name: 'flash_backward' };
 export const BACKWARD_QUERIES: FlashKernel = { file: 'flash_backward_queries.cu', name: 'flash_backward_queries' };
 export const BACKWARD_KEYS: FlashKernel = { file: 'flash_backward_keys.cu', name: 'flash_backward_keys' };
-/** The backward of far rows where it goes by groups: flash_far.cuh. */
+/** The backward of far rows, gathered in groups: flash_far.cuh. */
 export const FAR_SORT: FlashKernel = { file: 'flash_far_sort.cu', name: 'flash_far_sort' };
 export const FAR_QUERIES: FlashKernel = { file: 'flash_far_queries.cu', name: 'flash_far_queries' };
 export const FAR_KEYS: FlashKernel = { file: 'flash_far_keys.cu', name: 'flash_far_keys' };
@@ -38,9 +38,9 @@ export interface FlashVariant {
   bias: 'none' | 'alibi' | 'fire' | 'keys';
   dim: number;
   hopper: boolean;
-  /** Whether keys are all farther than those attended to before. */
+  /** Whether keys are all farther than those attended to before, on a ring of GPUs. */
   farther?: boolean;
-  /** Which rows a launch is for, where block skipping goes by levels: see flash_levels.cuh. Default: all. */
+  /** Which rows a launch is for, where rows that look far are gathered: see flash_levels.cuh and, backward, flash_far.cuh. Default: all. */
   rows?: 'near' | 'far';
 }
 
@@ -81,7 +81,7 @@ function blockOf(
   const small = dim <= 64;
   if (kernel === FORWARD) {
     // Softmax's tiles are so short at head dimension 32 that two small blocks on a multiprocessor are better than a large one.
-    if (rows) return { warpgroups: rows === 'near' ? 1 : FAR_GROUPS, stages: 4 };
+    if (rows) return { warpgroups: rows === 'near' ? 1 : UNIT_GROUPS, stages: 4 };
     const two = mechanism === 'softmax' && bias === 'none' && dim === 32;
     return { warpgroups: hopper ? (two ? 2 : small ? 4 : 3) : 2, stages: hopper ? 4 : 2 };
   }
@@ -110,8 +110,8 @@ function squaresOf(kernel: FlashKernel, { warpgroups, stages }: { warpgroups: nu
 const FAR_QUERIES_BYTES = 3072;
 const FAR_KEYS_BYTES = 6400;
 /** struct FarShared of flash_levels.cuh. */
-const FAR_BYTES = 2304;
-/** Blocks of far rows, and of near ones, that share a multiprocessor. */
+const FAR_SHARED_BYTES = 2304;
+/** Blocks of far rows, and of near ones, that share a multiprocessor in the forward. */
 export const FAR_BLOCKS = 2;
 export const NEAR_BLOCKS = 3;
 
@@ -132,8 +132,8 @@ export function sharedBytes(kernel: FlashKernel, variant: BlockVariant, fireUnit
   const squares = squaresOf(kernel, block);
   // flash_backward.cu: a tile's sums, and of every row where its stick stops.
   const more = kernel === BACKWARD ? tileSumBytes(dim) + warpgroups * TILE_ROWS * 8 : 0;
-  // flash_levels.cuh: the rows of a group.
-  const slots = kernel === FORWARD && variant.rows === 'far' ? FAR_BYTES : 0;
+  // flash_levels.cuh: the rows of a unit.
+  const slots = kernel === FORWARD && variant.rows === 'far' ? FAR_SHARED_BYTES : 0;
   const far = kernel === FAR_QUERIES ? FAR_QUERIES_BYTES : kernel === FAR_KEYS ? FAR_KEYS_BYTES : 0;
   const sums = kernel === BACKWARD_QUERIES && fireUnits > 0 ? 4 * warpgroups * sumsOf(fireUnits) : 0;
   const biases = kernel === BACKWARD_KEYS && variant.bias === 'keys' ? warpgroups * TILE_ROWS : 0;

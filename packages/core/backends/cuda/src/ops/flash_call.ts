@@ -6,6 +6,7 @@ import { type Argument, pointer } from '../launch.js';
 import type { Scratch } from '../scratch.js';
 import { type AttentionPlans, attentionPlans, headsOfSection, type Plan } from './attention_plan.js';
 import { FireTable, fireCall } from './fire_table.js';
+import { ABSENT, type AttentionArguments } from './flash_arguments.js';
 import {
   BACKWARD,
   BACKWARD_KEYS,
@@ -26,7 +27,7 @@ import {
 } from './flash_blocks.js';
 import { FarRows, type FarSettings } from './flash_far.js';
 import { FlashLevels, type LevelSettings } from './flash_levels.js';
-import { type AttentionInputs, FlashTensors, type Operands } from './flash_tensors.js';
+import { type AttentionInputs, FlashTensors } from './flash_tensors.js';
 
 /** Keys and values of so many bytes are worked on at a time, so that they stay in the second-level cache. */
 const SECTION_BYTES = 16 * 2 ** 20;
@@ -34,60 +35,6 @@ const SECTION_BYTES = 16 * 2 ** 20;
 const SUM_SECTION_BYTES = 32 * 2 ** 20;
 /** What the backward keeps between blocks or kernels; heads are taken in turns where they would need more. */
 const SCRATCH_BYTES = 2 ** 30;
-
-/** Addresses of ATTENTION that some of the kernels need; null for the others. */
-const ABSENT = {
-  output: 0,
-  dOutput: 0,
-  out: 0,
-  dq: 0,
-  dk: 0,
-  dv: 0,
-  dRemainder: 0,
-  saved: 0,
-  carries: 0,
-  slopes: 0,
-  /** Room for the sums of FIRE's gradients. */
-  fireSums: 0,
-  /** Elements between tokens of the gradients. */
-  dqStride: 0,
-  dkvStride: 0,
-  /** The rotary embedding that q and k come from. */
-  turnQ: 0,
-  turnK: 0,
-  /** Biases of keys, and their gradients. */
-  keyBias: 0,
-  dKeyBias: 0,
-  /** Of a level of block skipping: FlashLevels. */
-  nearer: 0,
-  kept: 0,
-  stretches: 0,
-  count: 0,
-  nextCount: 0,
-  unit: 0,
-  state: 0,
-  parts: 0,
-  partsDone: 0,
-  stretchCount: 0,
-  stretchBlocks: 0,
-  level: 0,
-  walk: 0,
-  mostParts: 0,
-  partTiles: 0,
-  /** Of the backward with far rows gathered: FarRows. */
-  nearStop: 0,
-  farGroups: 0,
-  farSlots: 0,
-  farCounts: 0,
-  farGroupLists: 0,
-  farTileLists: 0,
-  farTiles: 0,
-  farEnds: 0,
-  farRoom: 0,
-  farCost: 0,
-};
-
-type AttentionArguments = Operands & { rowOutput: number } & Partial<typeof ABSENT>;
 
 /** The heads of a launch: query heads, or key heads where blocks are of keys. */
 interface Part {
@@ -133,10 +80,8 @@ export class FlashCall {
   }
 
   forward(args: AttentionArguments): void {
-    const { square, longest } = this.plans;
-    const { levels, hopper } = this.backend;
-    const served = this.skips && !this.farther && hopper && this.dim <= 64 && square;
-    if (levels && served && longest >= levels.from) this.forwardByLevels(args, levels);
+    const levels = this.gathering(this.backend.levels);
+    if (levels) this.forwardByLevels(args, levels);
     else this.forwardInOne(args);
   }
 
@@ -167,10 +112,20 @@ export class FlashCall {
   }
 
   backward(args: AttentionArguments): void {
-    const plain = !this.fire && this.bias !== 'keys' && !this.farther;
-    const one = this.backend.hopper && this.dim <= 64 && this.plans.square && plain;
-    if (one) this.backwardInOne(args);
+    if (this.servedInOne) this.backwardInOne(args);
     else this.backwardInTwo(args);
+  }
+
+  /** Whether one kernel makes the whole backward, and rows may be gathered. */
+  private get servedInOne(): boolean {
+    const { backend, dim, plans, farther, fire, bias } = this;
+    return backend.hopper && dim <= 64 && plans.square && !farther && !fire && bias !== 'keys';
+  }
+
+  /** The settings by which rows that look far are gathered, where this call's are. */
+  private gathering<Settings extends { from: number }>(settings: Settings | undefined): Settings | undefined {
+    const gathers = this.skips && this.servedInOne && settings && this.plans.longest >= settings.from;
+    return gathers ? settings : undefined;
   }
 
   private backwardInOne(args: AttentionArguments): void {
@@ -183,8 +138,7 @@ export class FlashCall {
     const progressBytes = (1 + 2 * heads * plans.rowBlocks) * 4;
     const progress = this.scratch.allocate(progressBytes);
     const plan = plans.queries(this.warpgroups(BACKWARD));
-    const { farRows } = backend;
-    const settings = farRows && this.skips && plans.longest >= farRows.from ? farRows : undefined;
+    const settings = this.gathering(backend.farRows);
     for (let first = 0; first < kvHeads; first += together) {
       const headCount = Math.min(together, kvHeads - first) * group;
       backend.driver.call('cuMemsetD8Async', progress, 0, progressBytes, backend.driver.stream);
@@ -203,16 +157,17 @@ export class FlashCall {
     const { driver } = backend;
     const { rowBlocks, tiles } = plans;
     const stretches = plans.stretches();
-    const far = new FarRows({ queries, heads, kvHeads, dim, rowBlocks, tiles, stretches }, settings);
+    const far = new FarRows({ queries, heads, kvHeads, dim, rowBlocks, tiles, stretches: stretches.address }, settings);
     const memory = backend.workspace(far.bytes);
     driver.call('cuMemsetD8Async', memory + far.zeros.at, 0, far.zeros.bytes, driver.stream);
-    const given = { ...args, ...far.arguments(memory) };
+    const own = far.arguments(memory);
+    const given = { ...args, ...own };
     const keys = plans.keys(1);
     const groups = Math.min(part.headCount * rowBlocks, driver.multiprocessors);
     this.launch(FAR_SORT, given, keys, part, [], this.variant, part.headCount * stretches.count);
     this.launch(FAR_QUERIES, given, keys, part, [], this.variant, groups);
     this.launch(FAR_KEYS, given, keys, part, [pointer(sums)], this.variant, groups);
-    return far.arguments(memory);
+    return own;
   }
 
   private backwardInTwo(args: AttentionArguments): void {

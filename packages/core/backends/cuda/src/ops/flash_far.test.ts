@@ -6,7 +6,7 @@ const sizes = (tokens: number, heads = 6, kvHeads = 2) => {
   const rowBlocks = Math.ceil(tokens / TILE_ROWS);
   return {
     ...{ queries: tokens, heads, kvHeads, dim: 64, rowBlocks, tiles: (rowBlocks * (rowBlocks + 1)) / 2 },
-    stretches: { address: 0x1000, count: Math.ceil(tokens / 1024) },
+    stretches: 0x1000,
   };
 };
 
@@ -46,7 +46,7 @@ it('lays out what a call needs without overlaps, zeros first', () => {
 it('tells the kernels how much there is', () => {
   const one = sizes(16_384);
   const given = new FarRows(one, { ...FAR, near: 3, share: 1 / 4, cost: 2 }).arguments(0);
-  expect(given).toMatchObject({ stretches: 0x1000, stretchCount: 16, walk: 3, farCost: 2 });
+  expect(given).toMatchObject({ stretches: 0x1000, walk: 3, farCost: 2 });
   expect(given.farRoom).toBe((one.tiles * one.heads) / 4);
 });
 

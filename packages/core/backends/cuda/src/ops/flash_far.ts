@@ -1,5 +1,6 @@
 /** The backward of rows that look far, in groups, flash_far.cuh: what its kernels are told, and where what they keep lies. */
 import { FAR_CLASSES, TILE_ROWS } from '../kernel_interface.js';
+import { Places } from './places.js';
 
 export interface FarSettings {
   /** Tokens of the longest document of a call, at least: shorter ones have too little to gain. */
@@ -26,8 +27,8 @@ interface Sizes {
   /** 64-row blocks of all documents, and pairs of one of them and a tile that it may see. */
   rowBlocks: number;
   tiles: number;
-  /** Stretches of all documents: the plan's. */
-  stretches: { address: number; count: number };
+  /** Device address of the stretches of all documents: the plan's. */
+  stretches: number;
 }
 
 export class FarRows {
@@ -35,7 +36,7 @@ export class FarRows {
   readonly bytes: number;
   /** Where in it what must be zero before the first kernel lies. */
   readonly zeros: { at: number; bytes: number };
-  private readonly at: Record<(typeof PLACES)[number], number>;
+  private readonly at: Record<(typeof PARTS)[number], number>;
   private readonly room: number;
 
   constructor(
@@ -46,7 +47,7 @@ export class FarRows {
     if (!(Number.isInteger(settings.near) && settings.near > 0 && settings.near <= MOST_NEAR))
       throw new Error(`${settings.near} near tiles of a block; expected 1 to ${MOST_NEAR}`);
     this.room = Math.max(1, Math.min(MOST_PAIRS, Math.ceil(settings.share * tiles * heads)));
-    const bytes: Record<(typeof PLACES)[number], number> = {
+    const bytes: Record<(typeof PARTS)[number], number> = {
       // struct FarCounts.
       farCounts: 8 * 4 + 2 * FAR_CLASSES * 4,
       farTiles: 4 * kvHeads * rowBlocks,
@@ -60,25 +61,18 @@ export class FarRows {
       state: 4 * heads * queries * dim,
       carries: 8 * TILE_ROWS * this.room,
     };
-    let end = 0;
-    const places = PLACES.map((name) => {
-      const start = end;
-      end += Math.ceil(bytes[name] / 256) * 256;
-      return [name, start] as const;
-    });
-    this.at = Object.fromEntries(places) as typeof this.at;
-    this.bytes = end;
+    const places = new Places();
+    this.at = Object.fromEntries(PARTS.map((name) => [name, places.place(bytes[name])])) as typeof this.at;
+    this.bytes = places.bytes;
     this.zeros = { at: this.at.farCounts, bytes: this.at.farTiles + bytes.farTiles };
   }
 
   /** What the kernels are told; `memory` is its device address. */
   arguments(memory: number) {
-    const addresses = Object.fromEntries(PLACES.map((name) => [name, memory + this.at[name]])) as typeof this.at;
-    const { stretches } = this.sizes;
+    const addresses = Object.fromEntries(PARTS.map((name) => [name, memory + this.at[name]])) as typeof this.at;
     return {
       ...addresses,
-      stretches: stretches.address,
-      stretchCount: stretches.count,
+      stretches: this.sizes.stretches,
       walk: this.settings.near,
       farRoom: this.room,
       farCost: this.settings.cost,
@@ -87,7 +81,7 @@ export class FarRows {
 }
 
 /** Zeros first. */
-const PLACES = [
+const PARTS = [
   'farCounts',
   'farTiles',
   'nearStop',

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { FAR_GROUPS, TILE_ROWS } from '../kernel_interface.js';
+import { TILE_ROWS, UNIT_GROUPS } from '../kernel_interface.js';
 import { FlashLevels, LEVELS } from './flash_levels.js';
 
 const sizes = (longest: number, documents = 1) => ({
@@ -43,19 +43,19 @@ it('lays out what a call needs without overlaps, zeros first', () => {
       { at: count, bytes: 4 * pairs },
       { at: unit, bytes: 4 },
     ]),
-    ...given.slice(1).map(({ partsDone }) => ({ at: partsDone, bytes: 4 * FAR_GROUPS * one.farBlocks })),
+    ...given.slice(1).map(({ partsDone }) => ({ at: partsDone, bytes: 4 * UNIT_GROUPS * one.farBlocks })),
     ...given.map(({ kept, level }) => ({
       at: kept,
       bytes: 4 * (blocks + (blocks & 1) + 2 * blocks + (level > 0 ? 2 * one.queries * one.heads : 0)),
     })),
     { at: last.state, bytes: 4 * one.queries * one.heads * one.dim },
     // Two parts of each block, each of a unit's groups.
-    { at: last.parts, bytes: 2 * one.farBlocks * 4 * FAR_GROUPS * TILE_ROWS * (one.dim + 3) },
+    { at: last.parts, bytes: 2 * one.farBlocks * 4 * UNIT_GROUPS * TILE_ROWS * (one.dim + 3) },
   ].sort((a, b) => a.at - b.at);
   for (const [i, { at }] of spans.slice(1).entries()) expect(at).toBeGreaterThanOrEqual(spans[i]!.at + spans[i]!.bytes);
   const end = spans[spans.length - 1]!;
   expect(end.at + end.bytes).toBeLessThanOrEqual(memory + levels.bytes);
-  expect([last.partsDone + 4 * FAR_GROUPS * one.farBlocks, memory + levels.zeros.at]).toEqual([
+  expect([last.partsDone + 4 * UNIT_GROUPS * one.farBlocks, memory + levels.zeros.at]).toEqual([
     memory + levels.zeros.at + levels.zeros.bytes,
     given[1]!.count,
   ]);

@@ -1,5 +1,6 @@
 /** Block skipping in levels, flash_levels.cuh: how many tiles each goes over, and where what it keeps lies. */
-import { FAR_GROUPS, STRETCH_BLOCKS, TILE_ROWS } from '../kernel_interface.js';
+import { STRETCH_BLOCKS, TILE_ROWS, UNIT_GROUPS } from '../kernel_interface.js';
+import { Places } from './places.js';
 
 export interface LevelSettings {
   /** Tokens of the longest document of a call, at least: shorter ones have too little to gain. */
@@ -55,22 +56,19 @@ export class FlashLevels {
     this.walks = [...walks, rest];
     this.count = this.walks.length;
     this.pairs = stretches.count * heads;
-    let at = 0;
-    const place = (bytes: number) => {
-      const start = at;
-      at += Math.ceil(bytes / 256) * 256;
-      return start;
-    };
+    const places = new Places();
     const far = this.count - 1;
-    const zeroBytes = 4 * far * (this.pairs + 1 + FAR_GROUPS * farBlocks);
-    this.zeros = { at: place(zeroBytes), bytes: zeroBytes };
+    const zeroBytes = 4 * far * (this.pairs + 1 + UNIT_GROUPS * farBlocks);
+    this.zeros = { at: places.place(zeroBytes), bytes: zeroBytes };
     // struct LevelState: of each block where it stopped and which of its rows go on; far of each slot which row that is, and where it stands.
     const blocks = rowBlocks * heads;
-    this.keptAt = this.walks.map((_, level) => place(4 * (3 * blocks + 1 + (level > 0 ? 2 * queries * heads : 0))));
-    this.stateAt = place(4 * queries * heads * dim);
+    this.keptAt = this.walks.map((_, level) =>
+      places.place(4 * (3 * blocks + 1 + (level > 0 ? 2 * queries * heads : 0))),
+    );
+    this.stateAt = places.place(4 * queries * heads * dim);
     // struct Parts.
-    this.partsAt = place(4 * BLOCK_PARTS * farBlocks * FAR_GROUPS * TILE_ROWS * (dim + 3));
-    this.bytes = at;
+    this.partsAt = places.place(4 * BLOCK_PARTS * farBlocks * UNIT_GROUPS * TILE_ROWS * (dim + 3));
+    this.bytes = places.bytes;
   }
 
   /** What a level's launch is told; `memory` is its device address. */
@@ -87,7 +85,7 @@ export class FlashLevels {
       unit: units + 4 * Math.max(0, level - 1),
       state: memory + this.stateAt,
       parts: memory + this.partsAt,
-      partsDone: units + 4 * (far + FAR_GROUPS * this.sizes.farBlocks * Math.max(0, level - 1)),
+      partsDone: units + 4 * (far + UNIT_GROUPS * this.sizes.farBlocks * Math.max(0, level - 1)),
       stretchCount: this.sizes.stretches.count,
       stretchBlocks: STRETCH_BLOCKS,
       level,
