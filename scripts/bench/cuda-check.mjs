@@ -1,6 +1,7 @@
 // The conformance suite on the GPU, with bfloat16's tolerances and fresh random inputs; the fused kernels twice, which must
-// give the same bits; stick-breaking by levels of block skipping; looked-up weights rounded; tokens drawn on the GPU against those of float64 on the host; sums in order to the last bit;
-// grouped matmuls by lasting blocks and by blocks of few tiles; small models beside the CPU; and one head of 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster:
+// give the same bits; stick-breaking with rows that look far gathered; looked-up weights rounded; tokens drawn on the GPU against those of
+// float64 on the host; sums in order to the last bit; grouped matmuls by lasting blocks and by blocks of few tiles; small models beside
+// the CPU; and one head of 65,536 tokens. Runs where vitest does not, such as from the bundle on a cluster:
 // `bin/cuda-check [parts of cases' names, separated by |] [--once] [--share 1/4]`, the first of four that are checked side by side.
 // STICKBREAKING_SEED repeats a run's inputs.
 import { parseArgs } from 'node:util';
@@ -9,6 +10,7 @@ import { embedding, residual, sampleTokens, selectBackend, stickBreakingAttentio
 import { bfloat16Tolerances, conformanceCases, roundToBfloat16, runConformance } from '@stickbreaking/core/conformance';
 import { ranOnCpu } from '@stickbreaking/core/cuda';
 import * as tf from '@tensorflow/tfjs-core';
+import { checkBlockSkipping } from './check/block_skipping.mjs';
 import { expertsInBlocks } from './check/experts_in_blocks.mjs';
 import { checkModel, models } from './check/models.mjs';
 import { openGpu } from './gpu.mjs';
@@ -60,8 +62,8 @@ if (onCpu.length > 0) failed++;
 console.log(`${onCpu.length > 0 ? 'FAIL' : 'ok  '} ops on the CPU: ${onCpu.join(', ') || 'none'}`);
 
 if (!once) await twice();
-await byLevels();
-await withFarRows();
+if (cases.some((one) => wanted(one) && one.name.startsWith('stick-breaking')))
+  failed += await checkBlockSkipping(backend, { wanted, once });
 for (const { run } of others.filter(dealt)) await run();
 process.exitCode = failed > 0 ? 1 : 0;
 
@@ -79,82 +81,6 @@ async function twice() {
   const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors));
   failed += changed.length;
   console.log(`${first.length} cases twice: ${changed.length} differ ${changed.map(({ name }) => name).join('; ')}`);
-}
-
-/**
- * Stick-breaking with block skipping in levels, as it goes in documents of thousands of tokens, with levels so short that documents of
- * a few hundred have rows at each; and again, which must give the same bits.
- */
-async function byLevels() {
-  const only = (one) => wanted(one) && one.name.startsWith('stick-breaking') && !one.name.includes('cached');
-  if (!cases.some(only)) return;
-  const { blockSkipping, levels } = backend;
-  backend.blockSkipping = true;
-  for (const [walks, partTiles] of [
-    [[1], 2],
-    [[1, 2], 100],
-    [[2, 1, 1], 3],
-    [[1, 5, 4], 1],
-  ]) {
-    backend.levels = { from: 1, walks, partTiles };
-    const options = { seed: 11, bfloat16Inputs: true, only };
-    const first = await runConformance('cuda', bfloat16Tolerances, options);
-    const second = once ? first : await runConformance('cuda', bfloat16Tolerances, options);
-    for (const { name, failures } of first)
-      if (failures.length > 0) console.log(`FAIL levels ${walks}: ${name}: ${failures.join('; ')}`);
-    const wrong = first.filter(({ failures }) => failures.length > 0).length;
-    const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors)).length;
-    failed += wrong + changed;
-    const settings = `levels of ${walks} tiles and one, in parts of ${partTiles}`;
-    console.log(
-      `${first.length} cases by ${settings}: ${wrong} failed${once ? '' : `, ${changed} differ the second time`}`,
-    );
-  }
-  Object.assign(backend, { blockSkipping, levels });
-}
-
-/** The same of the backward with far rows gathered: of blocks that have 1, 2 or 3 near tiles, also where it does not pay. */
-async function withFarRows() {
-  const only = (one) => wanted(one) && one.name.startsWith('stick-breaking') && !one.name.includes('cached');
-  if (!cases.some(only)) return;
-  const { blockSkipping, farRows, driver } = backend;
-  backend.blockSkipping = true;
-  for (const near of [1, 2, 3]) {
-    backend.farRows = { from: 1, near, share: 2, cost: 0 };
-    const gathered = countGathered(driver);
-    const options = { seed: 11 + near, bfloat16Inputs: true, only };
-    const first = await runConformance('cuda', bfloat16Tolerances, options);
-    const second = once ? first : await runConformance('cuda', bfloat16Tolerances, options);
-    const calls = gathered();
-    for (const { name, failures } of first)
-      if (failures.length > 0) console.log(`FAIL far rows beyond ${near}: ${name}: ${failures.join('; ')}`);
-    const wrong = first.filter(({ failures }) => failures.length > 0).length;
-    const changed = first.filter((one, i) => JSON.stringify(one.errors) !== JSON.stringify(second[i].errors)).length;
-    failed += wrong + changed;
-    const again = once ? '' : `, ${changed} differ the second time`;
-    console.log(
-      `${first.length} cases with rows gathered beyond ${near} tiles (in ${calls.gathered} of ${calls.all} calls): ${wrong} failed${again}`,
-    );
-  }
-  Object.assign(backend, { blockSkipping, farRows });
-}
-
-/** Counts calls of the backward in which rows look so far that they are gathered: flash_far.cuh, struct FarCounts. */
-function countGathered(driver) {
-  const calls = { all: 0, gathered: 0 };
-  driver.onLaunch = (name, run) => {
-    run();
-    if (name !== 'flash_far_sort') return;
-    const apart = new Int32Array(1);
-    driver.call('cuMemcpyDtoHAsync_v2', apart, backend.workspace(1) + 16, apart.byteLength, driver.stream);
-    driver.synchronize();
-    calls.all++;
-    calls.gathered += apart[0];
-  };
-  return () => {
-    driver.onLaunch = undefined;
-    return calls;
-  };
 }
 
 /** A whole model beside the CPU. */

@@ -13,7 +13,7 @@ const BUSY_MS_ALL = 20;
 /** `10,40/8`: tiles that the first levels go over, and those of a part at least. */
 export function levelsOf(text) {
   const [walks, partTiles] = text.split('/');
-  return { from: 1, walks: walks.split(',').map(Number), partTiles: Number(partTiles ?? 48) };
+  return { from: 1, walks: walks.split(',').map(Number), partTiles: Number(partTiles ?? 8) };
 }
 
 export function byLayer({ backend, model, tokens, settings }) {
@@ -34,12 +34,13 @@ export function byLayer({ backend, model, tokens, settings }) {
       const attrs = { cuSeqlens, cuSeqlensK: cuSeqlens, scale, attendCurrent: false };
       const { results, ...times } = attentionTimes(backend.driver, inputs, attrs);
       if (mode.blockSkipping) byBlocks ??= results;
-      const far = byBlocks ? results.map((one, i) => distance(one, byBlocks[i])) : [];
-      measured.push({ what, mode: name, ...times, far });
+      const distances = byBlocks ? results.map((one, i) => distance(one, byBlocks[i])) : [];
+      measured.push({ what, mode: name, ...times, distances });
       const cell = ({ backToBack, kernels, ahead }) =>
         `${backToBack.toFixed(3)} (${kernels.map((x) => x.toFixed(3)).join(' + ')})${ahead ? '' : ', host late'}`;
-      const further = mode.levels ? `, from by blocks ${far.map((x) => x.toExponential(1)).join(' ')}` : '';
-      console.log(`${what}, ${name}: forward ${cell(times.forward)}, backward ${cell(times.backward)}${further}`);
+      const away = distances.map((x) => x.toExponential(1)).join(' ');
+      const comparison = mode.levels ? `, distances from those by blocks ${away}` : '';
+      console.log(`${what}, ${name}: forward ${cell(times.forward)}, backward ${cell(times.backward)}${comparison}`);
     }
     Object.assign(backend, modes[1]);
   };
@@ -61,7 +62,7 @@ export function byLayer({ backend, model, tokens, settings }) {
   return measured;
 }
 
-/** How far x is from y, relative in norm. */
+/** The distance of x from y, relative in norm. */
 function distance(x, y) {
   let [apart, norm] = [0, 0];
   for (let i = 0; i < x.length; i++) {
