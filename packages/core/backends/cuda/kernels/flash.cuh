@@ -17,12 +17,12 @@
 // block's working warpgroups, stages of its pipeline and bytes of shared memory (BLOCK_WARPGROUPS, BLOCK_STAGES, BLOCK_BYTES).
 enum { STICK_BREAKING, SOFTMAX };
 // Whether all keys are farther than those that the queries have attended to before, as on a ring of GPUs (stick-breaking alone):
-// every query comes behind all of its keys, with what is left of its stick.
+// every query comes behind all of its keys, with what is left of its stick. Not to be taken for the far rows of block skipping.
 #ifndef FARTHER
 #define FARTHER 0
 #endif
 static_assert(!FARTHER || MECHANISM == STICK_BREAKING, "only sticks compose");
-// Which rows these are, where block skipping goes by levels; see flash_levels.cuh.
+// Which rows a kernel is for, where rows that look far are gathered: see flash_levels.cuh and, in the backward, flash_far.cuh.
 #define ALL_ROWS 0
 #define NEAR_ROWS 1
 #define FAR_ROWS 2
@@ -38,8 +38,8 @@ constexpr float LOG2E = 1.4426950408889634f;
 [[maybe_unused]] constexpr float LEAST_LEFT = 0x1p-92f, MOST_WEIGHT = 0x1p23f;
 
 // A block of queries: packed row of the first, how many, packed row of the document's first key, number of its keys,
-// position of the first query among them, number of the first 64-row block, number of the
-// stretch that it lies in, see flash_levels.cuh.
+// position of the first query among them, number of the first 64-row block, number of the stretch that it lies in (16 such blocks of a
+// document, from whose rows groups are made: flash_levels.cuh, flash_far.cuh).
 struct QueryItem {
   int q0, rows, k0, keys, first, rowBlock, stretch, unused;
 };
@@ -52,7 +52,7 @@ struct Attention {
   // [N, H]. FARTHER, forward: the sticks before these keys; backward: the sum of dÃ over what is farther than these keys.
   const float* dRemainder;
   float* saved;              // stick-breaking: see Saved
-  float2* carries;           // stick-breaking: [tile of a row block][head][TILE_ROWS]; softmax: [head][N]
+  float2* carries;           // stick-breaking: [tile of a row block][head][TILE_ROWS]; softmax: [head][N]; far rows: [pair][TILE_ROWS]
   const int* items;          // what each block works on
   const int* carryBase;      // [row blocks] number of (row block, key tile) pairs before
   const float* slopes;       // [H] with ALIBI, or null: all zero
@@ -75,15 +75,15 @@ struct Attention {
   float* dKeyBias;       // [M, key heads]
   // Of a level of block skipping, forward: see flash_levels.cuh.
   int *nearer, *kept;          // what the level before kept, and this one's
-  const QueryItem* stretches;  // [stretches], each as one item
+  const QueryItem* stretches;  // [stretches], each as one item; also of the backward
   const int* count;            // FAR: [stretches, H] rows
   int *nextCount, *unit;       // the same of the next level, if there is one; FAR: counts work handed out
-  float* state;                // [H, N, D] output so far of rows that go on
+  float* state;                // [H, N, D] output so far of rows that go on; backward: dQ of rows' far tiles
   float* parts;                // of a level's units: see Parts
   int* partsDone;              // FAR: [units in parts, groups of a unit] zeros
   int stretchCount, stretchBlocks;  // stretches, 64-row blocks of one
   int level, walk;                  // level: 0 is NEAR; tiles that a group of rows goes over
-  int mostParts, partTiles;         // FAR: of a unit's keys; tiles of one, at least
+  int mostParts, partTiles;         // FAR: parts of a unit's keys at most; tiles of one at least
   // Of the backward with far rows gathered: see flash_far.cuh. There `walk` has the near tiles of a 64-row block.
   float* nearStop;              // [H, rowBlocks] the last near tile that any row of a block reached
   struct FarGroup* farGroups;   // [H, rowBlocks] those of a stretch are numbered as its blocks are

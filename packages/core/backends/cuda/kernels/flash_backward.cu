@@ -2,7 +2,8 @@
 // dimensions up to 64. A block of 192 queries goes over its keys from the farthest tile to the nearest, as
 // flash_backward_queries.cu does and for its reasons; weights and logit gradients also go through shared memory to a fourth
 // warpgroup, which multiplies them with dO and Q: a tile's dV and dK. These are added to sums in global memory, in a
-// fixed order (flash_turns.cuh), so that results are the same in every run.
+// fixed order (flash_turns.cuh), so that results are the same in every run. With NEAR_ROWS it goes on from what far tiles have given
+// to rows and to sums: flash_far.cuh.
 #include "flash_backward_sums.cuh"
 #include "flash_backward_tile.cuh"
 

@@ -1,9 +1,10 @@
-// Block skipping in the backward, where it is known how far each row's stick reached. 64 neighbouring queries would walk as far as the
+// Gathered rows in the backward, where it is known how far each row's stick reached. 64 neighbouring queries would walk as far as the
 // farthest of them, so of each 64-row block only the nearest `walk` tiles are worked on as a block (flash_backward.cu with
 // NEAR_ROWS). The rows that reach farther are sorted by where they stop, within a stretch of a document (flash_far_sort.cu), and their far
 // tiles are worked on by groups of 64 of them, which have nearly the same walk: first dQ and what the scan along each row brings to
 // a tile (flash_far_queries.cu), then dK and dV by key tiles (flash_far_keys.cu), to which flash_backward.cu adds those of the
-// near tiles. All of it in a fixed order: results are the same in every run.
+// near tiles. All of it in a fixed order: results are the same in every run. A pair is a group and a tile that it works on; FAR_ROWS
+// and the levels of flash_levels.cuh are the forward's alone.
 //
 // Whether that pays is decided on the device: where most rows look far, blocks of neighbours share their tiles and need five products
 // where groups need seven.
@@ -18,7 +19,7 @@ struct FarGroup {
   int from, upper, clear, rows;  // no rows: no group
   int pairs;                     // of `carries`: number of the first of its pairs of group and tile
   int first;                     // its first row in `farSlots` of the head
-  int k0, tile0;                 // packed row of the document's first key, and that tile's number among all
+  int k0, tile0;                 // packed row of the document's first key, and that tile's number among all (for the sort alone)
 };
 
 // Groups, and tiles of a key head, are put into classes by how much they have to do, so that the longest are begun first.

@@ -41,7 +41,8 @@ struct Shared {
 };
 static_assert(1023 + Shared::BYTES <= BLOCK_BYTES, "more shared memory than the host gives");
 
-// A tile of one key head, and the groups that may see it: those of the document from its own stretch on, head by head.
+// A tile of one key head, and the groups that may see it: those of the document from its own stretch on, head by head. `group`: query
+// heads of a key head.
 struct Unit {
   int kv, tile, k0, keys, block0, from, span, group, candidates;
   __device__ __forceinline__ Unit(const Attention& p, int number) {

@@ -1,4 +1,6 @@
-// What the backward kernels that go by blocks of keys make of a tile of stick-breaking's logits.
+// What the backward kernels that go by blocks of keys make of a tile of stick-breaking's logits. The arithmetic is also that of
+// flash_backward_tile.cuh, flash_backward_queries.cu and flash_far_queries.cu, which carry the two numbers of a row in other ways: a change
+// to one belongs in all four.
 #pragma once
 #include "flash.cuh"
 

@@ -3,11 +3,12 @@
 // those rows, from all over a stretch of a document, densely into groups of 64, which walk on from where each row stopped. What is left
 // after a FAR level's `walk` tiles goes to the next one; the last goes to the document's first key.
 //
-// Rows of a group lie in order, the stretch's last block first, so that the first of a group has the farthest to go; a key is
+// A stretch is 16 neighbouring 64-row blocks of a document. Rows of a group lie in order, the stretch's last block first, so that the first of a group has the farthest to go; a key is
 // masked for a row that has seen it, which is why groups do not reach across stretches. Who is in which group follows from the sticks
 // alone: results are the same in every run. A row's bits do not depend on who is in its group, but for the parts.
 //
-// A FAR block works on a unit of up to as many groups as it has warpgroups: neighbours in a stretch's order, which share the tiles.
+// A FAR block works on a unit of up to as many groups as it has warpgroups: neighbours in a stretch's order, which share the tiles. A
+// pair is a stretch and a head. The backward gathers in another way, flash_far.cuh, with the same slots and state.
 #pragma once
 
 constexpr int UNIT_GROUPS = BLOCK_WARPGROUPS, UNIT_ROWS = UNIT_GROUPS * TILE_ROWS;
