@@ -74,8 +74,8 @@ function attentionMs() {
   return totals;
 }
 /**
- * The share of the tiles of 64 queries and 64 keys that a block of queries visits before its sticks are exhausted: the forward runs
- * once more on each layer's q and k, and keeps where each block stopped.
+ * The share of the tiles of 64 queries and 64 keys that blocks of queries visit before their sticks are exhausted, where each goes as far
+ * as its farthest row: the forward runs once more on each layer's q and k, and keeps where each block's last row stopped.
  */
 function tilesKept() {
   backend.blockSkipping = true;
