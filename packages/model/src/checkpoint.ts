@@ -24,7 +24,9 @@ import {
 } from './safetensors.js';
 import { STEP, stepNames } from './step_name.js';
 import { modelTensors, type StoredTensor } from './stored_tensors.js';
-import { newSum } from './sum.js';
+import { type Algorithm, newSum, type Sum } from './sum.js';
+import { sumThreads } from './sum_threads.js';
+import { ThreadedSum } from './threaded_sum.js';
 
 /** The file of a checkpoint that holds the weights. */
 export const MODEL_FILE = 'model.safetensors';
@@ -225,9 +227,17 @@ export async function readSummed(
   take: (name: string, values: Float32Array) => void,
   { only, summed }: Pick<ReadEachOptions, 'only'> & LoadAsyncOptions = {},
 ): Promise<void> {
-  const sum = summed && newSum(summed.algorithm);
+  const sum = summed && sumFor(summed.algorithm, statSync(path).size);
   await file.readEach(take, { ...(only ? { only } : {}), sum });
   if (sum) summed.sums.set(basename(path), sum.end());
+}
+
+/** Of less, threads that sum have not begun before all is read. */
+const THREADED_BYTES = 2 ** 28;
+
+function sumFor(algorithm: Algorithm, bytes: number): Sum {
+  const threads = algorithm === 'poly1305' && bytes >= THREADED_BYTES ? sumThreads() : undefined;
+  return threads ? new ThreadedSum(threads) : newSum(algorithm);
 }
 
 function withTensors<T>(directory: string, use: (config: LlamaConfig, own: ReadonlyMap<string, StoredTensor>) => T): T {

@@ -33,7 +33,8 @@ interface Piece {
 }
 
 /**
- * @param take is given the numbers of each tensor, widened to float32
+ * @param take is given the numbers of each tensor, widened to float32, which must not change before this ends: they may still
+ *   be being summed
  * @param options `sum` is given what comes after the header
  * @throws UserError where the file ends early or the system cannot read it
  */
@@ -70,6 +71,7 @@ export async function readTensors(
   } finally {
     // After a fault nobody may close the file, whose number could be another's then, before the threads are done with it.
     await Promise.allSettled(coming.map(({ read }) => read));
+    sum?.settle?.();
   }
 }
 

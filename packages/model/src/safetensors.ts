@@ -19,7 +19,7 @@ export interface SafetensorsFile {
    * Reads tensors in the order in which they lie in the file, while threads of the system fetch those that follow; faster
    * than `read`. The file must not be closed before it ends.
    *
-   * @param take is given the numbers of each, widened to float32
+   * @param take is given the numbers of each, widened to float32, which must not change before it ends
    * @throws UserError where the file ends early
    */
   readEach(take: (name: string, values: Float32Array) => void, options?: ReadEachOptions): Promise<void>;

@@ -13,6 +13,8 @@ export type Algorithm = (typeof ALGORITHMS)[number];
 /** A sum of bytes that come piece by piece. */
 export interface Sum {
   update(bytes: Uint8Array): void;
+  /** Until then threads may read what was given to `update`; where there is no such function, they do not. */
+  settle?(): void;
   /** In hexadecimal; nothing can be added afterwards. */
   end(): string;
 }

@@ -1,5 +1,5 @@
 /** The system's own file lock, flock(2): it ends with the process that holds it, however that ends. */
-import { createRequire } from 'node:module';
+import { loadKoffi } from './koffi.js';
 
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -22,7 +22,7 @@ export function flock(file: number): ReturnType<Flock> {
 function bind(): Flock {
   for (const name of LIBRARIES[process.platform] ?? []) {
     try {
-      const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+      const koffi = loadKoffi();
       const call = koffi.load(name).func('int flock(int file, int operation)');
       return (file) => {
         if (call(file, LOCK_EX | LOCK_NB) === 0) return 'taken';

@@ -27,6 +27,7 @@ export {
   openHubRepository,
   parseHubAddress,
 } from './hub/index.js';
+export { koffiPath, loadKoffi } from './koffi.js';
 export { listen } from './listen.js';
 export { type LockOptions, lockOrRefuse, withLock } from './lock.js';
 export { holderOf } from './lock_file.js';

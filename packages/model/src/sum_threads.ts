@@ -1,0 +1,196 @@
+/**
+ * Threads that sum pieces of memory where they lie: a thread is told an address and gives back two tags, so nothing is
+ * transferred or copied. Pieces are begun in the order in which they are handed over, by whoever is free; the main thread,
+ * which waits for no thread to start, takes those that wait too long.
+ */
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import { koffiPath, loadKoffi } from '@stickbreaking/base/node';
+import { opensslTags, type Tags, tagsWith } from './openssl.js';
+import { BLOCK_BYTES, ofTags, PART_KEY, type Part } from './poly1305.js';
+
+/** Where the main thread and the four threads that read have processors of their own, and these too. */
+const LEAST_PROCESSORS = 8;
+/** One thread sums some 5 GB/s that others have just written, and four read about as fast. */
+const THREADS = 2;
+/** So many pieces may wait for each thread before the main thread sums one itself. */
+const WAITING = 2;
+/** Pieces that are not yet settled, at most; it divides 2^32, as numbers of pieces begin anew there. */
+const PLACES = 64;
+/** After so long without a piece a thread ends. */
+const IDLE_MILLISECONDS = 1000;
+
+/** What they share: who counts what, of each place what is to be summed, whether it is done, and the two tags. */
+interface Board {
+  counters: Int32Array;
+  done: Int32Array;
+  pieces: BigInt64Array;
+  tags: Uint8Array;
+}
+/** In `counters`: pieces that were handed over, those that were begun, and threads that are there. */
+const POSTED = 0;
+const BEGUN = 1;
+const READY = 2;
+/** In `done`. */
+const NOT_YET = 0;
+const SUMMED = 1;
+const FAILED = 2;
+
+/** A piece that was handed over. */
+export interface Posted {
+  readonly blocks: number;
+  /** The memory, until it is summed: nobody may free it before. */
+  bytes?: Uint8Array;
+  part?: Part;
+  /** How many were handed over before it. */
+  readonly number: number;
+}
+
+/**
+ * Takes the next piece that nobody has begun: its place. This function and the next are handed to threads as text, so they
+ * use nothing but their arguments.
+ */
+function takenFrom({ counters, done }: Board): number | undefined {
+  for (;;) {
+    const next = Atomics.load(counters, 1);
+    if (next === Atomics.load(counters, 0)) return undefined;
+    if (Atomics.compareExchange(counters, 1, next, (next + 1) | 0) === next) return (next >>> 0) % done.length;
+  }
+}
+
+function serve(tagsOf: Tags, board: Board, taken: typeof takenFrom, idleMilliseconds: number): void {
+  const { counters, done, pieces, tags } = board;
+  Atomics.add(counters, 2, 1);
+  for (;;) {
+    const posted = Atomics.load(counters, 0);
+    const place = taken(board);
+    if (place === undefined) {
+      if (Atomics.wait(counters, 0, posted, idleMilliseconds) === 'timed-out') break;
+      continue;
+    }
+    let state = 1;
+    try {
+      tagsOf(pieces[2 * place]!, Number(pieces[2 * place + 1]), tags.subarray(32 * place, 32 * place + 32));
+    } catch {
+      state = 2;
+    }
+    Atomics.store(done, place, state);
+    Atomics.notify(done, place);
+  }
+  Atomics.sub(counters, 2, 1);
+}
+
+const THREAD = `
+const { koffi, key, board, idleMilliseconds } = require('node:worker_threads').workerData;
+(${serve.toString()})((${tagsWith.toString()})(require(koffi), key), board, ${takenFrom.toString()}, idleMilliseconds);
+`;
+
+export class SumThreads {
+  private readonly board: Board = {
+    counters: new Int32Array(new SharedArrayBuffer(12)),
+    done: new Int32Array(new SharedArrayBuffer(4 * PLACES)),
+    pieces: new BigInt64Array(new SharedArrayBuffer(16 * PLACES)),
+    tags: new Uint8Array(new SharedArrayBuffer(32 * PLACES)),
+  };
+  /** What lies at each place, and keeps its memory. */
+  private readonly places: (Posted | undefined)[] = [];
+  private readonly own = new Uint8Array(32);
+  private readonly address = loadKoffi().address;
+  private threads = 0;
+
+  constructor(
+    private readonly tags: Tags,
+    private readonly count: number,
+    private readonly idleMilliseconds = IDLE_MILLISECONDS,
+  ) {}
+
+  /** Starts those that have ended. Nobody has to wait for them, and they keep no process alive. */
+  start(): void {
+    const workerData = {
+      koffi: koffiPath(),
+      key: PART_KEY,
+      board: this.board,
+      idleMilliseconds: this.idleMilliseconds,
+    };
+    for (; this.threads < this.count; this.threads++) {
+      const thread = new Worker(THREAD, { eval: true, workerData });
+      thread.unref();
+      thread.on('error', () => {}); // the others sum, or the main thread does
+      thread.on('exit', () => this.threads--);
+    }
+  }
+
+  /** Hands a whole number of blocks over. They must not change before the piece is settled. */
+  post(bytes: Uint8Array): Posted {
+    const { counters, done, pieces } = this.board;
+    const number = Atomics.load(counters, POSTED);
+    const place = (number >>> 0) % PLACES;
+    const before = this.places[place];
+    if (before) this.settle(before);
+    const piece: Posted = { number, bytes, blocks: bytes.length / BLOCK_BYTES };
+    this.places[place] = piece;
+    pieces[2 * place] = this.address(bytes);
+    pieces[2 * place + 1] = BigInt(bytes.length);
+    Atomics.store(done, place, NOT_YET);
+    Atomics.store(counters, POSTED, (number + 1) | 0);
+    Atomics.notify(counters, POSTED, 1);
+    const most = WAITING * Atomics.load(counters, READY);
+    while (((number + 1 - Atomics.load(counters, BEGUN)) | 0) > most && this.help());
+    return piece;
+  }
+
+  /** What a piece gives, if it is summed. */
+  partOf(piece: Posted): Part | undefined {
+    if (!piece.part) {
+      const place = (piece.number >>> 0) % PLACES;
+      const state = Atomics.load(this.board.done, place);
+      if (state === SUMMED) this.summed(piece, this.board.tags.slice(32 * place, 32 * place + 32));
+      else if (state === FAILED) this.summed(piece);
+    }
+    return piece.part;
+  }
+
+  /** The same, once it is: whoever waits sums what nobody has begun. */
+  settle(piece: Posted): Part {
+    const place = (piece.number >>> 0) % PLACES;
+    for (let part: Part | undefined; ; ) {
+      part = this.partOf(piece);
+      if (part) return part;
+      if (!this.help()) Atomics.wait(this.board.done, place, NOT_YET);
+    }
+  }
+
+  /** Sums the next piece that nobody has begun, here and now. @returns false where there is none */
+  private help(): boolean {
+    const place = takenFrom(this.board);
+    if (place === undefined) return false;
+    this.summed(this.places[place]!);
+    Atomics.store(this.board.done, place, SUMMED);
+    return true;
+  }
+
+  private summed(piece: Posted, tags?: Uint8Array): void {
+    piece.part = tags ? ofTags(tags, piece.blocks) : this.sum(piece.bytes!);
+    delete piece.bytes;
+  }
+
+  /** Sums a whole number of blocks here and now. */
+  sum(bytes: Uint8Array): Part {
+    this.tags(bytes, bytes.length, this.own);
+    return ofTags(this.own, bytes.length / BLOCK_BYTES);
+  }
+}
+
+let shared: SumThreads | undefined;
+
+/** The process's threads, started; undefined where the main thread sums as well by itself. */
+export function sumThreads(): SumThreads | undefined {
+  if (availableParallelism() < LEAST_PROCESSORS) return undefined;
+  if (!shared) {
+    const tags = opensslTags();
+    if (!tags) return undefined;
+    shared = new SumThreads(tags, THREADS);
+  }
+  shared.start();
+  return shared;
+}

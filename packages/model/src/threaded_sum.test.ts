@@ -1,0 +1,137 @@
+import { setTimeout as after } from 'node:timers/promises';
+import { chooseSeed, generator } from '@stickbreaking/base';
+import { loadKoffi } from '@stickbreaking/base/node';
+import { describe, expect, it } from 'vitest';
+import { opensslTags, type Tags, tagsWith } from './openssl.js';
+import { joined, NOTHING, ofBlock, ofTags, PART_KEY, tagOf } from './poly1305.js';
+import { newSum, type Sum } from './sum.js';
+import { SumThreads } from './sum_threads.js';
+import { ThreadedSum } from './threaded_sum.js';
+
+const random = generator(chooseSeed(), 'threaded sum');
+const below = (most: number) => Math.floor(random() * most);
+/** Bytes of all ones make the largest blocks: sums that come near the modulus. */
+const bytesOf = (length: number, kind = below(4)) =>
+  Buffer.allocUnsafeSlow(length).map(() => [0, 0xff, below(2) * 0xff, below(256)][kind]!);
+
+const expected = (bytes: Uint8Array) => summed(newSum('poly1305'), [bytes]);
+function summed(sum: Sum, pieces: readonly Uint8Array[]): string {
+  for (const piece of pieces) sum.update(piece);
+  return sum.end();
+}
+
+/** The bytes in pieces, some of them empty or a single byte. */
+function cut(bytes: Uint8Array, most: number): Uint8Array[] {
+  const pieces: Uint8Array[] = [];
+  for (let from = 0; from < bytes.length || below(2) === 0; ) {
+    const to = from + (below(4) === 0 ? below(2) : below(most));
+    pieces.push(bytes.subarray(from, to));
+    from = Math.min(to, bytes.length);
+  }
+  return pieces;
+}
+
+// Without the functions, everything is summed by `createCipheriv`, which sum.test.ts and checksums.test.ts look at.
+const tags = opensslTags();
+
+describe.skipIf(!tags)('Poly1305 by threads', () => {
+  it('is there under Node, as its binary has the functions', () => expect(tags).toBeDefined());
+
+  it('of parts is that of the whole', () => {
+    for (let round = 0; round < 300; round++) {
+      const bytes = bytesOf(below(2) * below(2000));
+      const two = new Uint8Array(32);
+      let all = NOTHING;
+      const whole = bytes.length - (bytes.length % 16);
+      for (let from = 0; from < whole; ) {
+        const to = Math.min(whole, from + 16 * (1 + below(20)));
+        const part = bytes.subarray(from, to);
+        tags!(part, part.length, two);
+        const one = ofTags(two, part.length / 16);
+        if (part.length === 16) expect(one).toEqual(ofBlock(part));
+        all = joined(all, one);
+        from = to;
+      }
+      if (whole < bytes.length)
+        all = joined(all, ofBlock(Buffer.concat([bytes.subarray(whole), Buffer.alloc(16)], 16)));
+      expect(tagOf(all, bytes.length), `${bytes.toString('hex')}`).toBe(expected(bytes));
+    }
+  });
+
+  it.each([0, 1, 3])('is the same with %i threads, however the file is cut', async (count) => {
+    const threads = new SumThreads(tags!, count);
+    threads.start();
+    for (let round = 0; round < 20; round++) {
+      if (round === 5) await after(200); // those before had no threads yet, mostly
+      const large = round % 4 === 0;
+      const bytes = bytesOf(below(large ? 2 ** 23 : 2 ** 20));
+      const pieces = cut(bytes, large ? 2 ** 22 : 2 ** 18);
+      const sums = [new ThreadedSum(threads), new ThreadedSum(threads)];
+      for (const piece of pieces) for (const sum of sums) sum.update(piece);
+      if (round % 2 === 0) for (const sum of sums) sum.settle();
+      for (const sum of sums) expect(sum.end()).toBe(expected(bytes));
+    }
+  });
+
+  it('may be left, and what follows is right', () => {
+    const threads = new SumThreads(tags!, 1);
+    threads.start();
+    const bytes = bytesOf(2 ** 18, 3);
+    for (let i = 0; i < 100; i++) new ThreadedSum(threads).update(bytes);
+    expect(summed(new ThreadedSum(threads), [bytes, bytes])).toBe(expected(Buffer.concat([bytes, bytes])));
+  });
+
+  it('begins anew where the threads have ended', async () => {
+    const threads = new SumThreads(tags!, 1, 1);
+    const bytes = bytesOf(2 ** 20, 3);
+    for (let i = 0; i < 3; i++) {
+      threads.start();
+      await after(150);
+      expect(summed(new ThreadedSum(threads), [bytes])).toBe(expected(bytes));
+    }
+  });
+});
+
+describe('a Node without the functions', () => {
+  const koffi = loadKoffi();
+  const without = (name: string, result?: unknown) => ({
+    ...koffi,
+    load: (path: null) => {
+      const library = koffi.load(path);
+      const func = (signature: string) => {
+        if (!signature.includes(name)) return library.func(signature);
+        if (result === undefined) throw new Error('cannot find function');
+        return () => result;
+      };
+      return { ...library, func };
+    },
+  });
+  it.each<[string, unknown]>([
+    ['EVP_MAC_update', undefined],
+    ['EVP_MAC_fetch', null],
+    ['EVP_MAC_CTX_new', null],
+  ])('is found out before anything is summed: %s', (name, result) => {
+    expect(() => tagsWith(without(name, result) as unknown as typeof koffi, PART_KEY)).toThrow();
+  });
+  it.skipIf(!tags).each<[string, unknown]>([
+    ['EVP_MAC_init', 0],
+    ['EVP_MAC_update', 0],
+    ['EVP_MAC_CTX_dup', null],
+  ])('says when it does not sum: %s', (name, result) => {
+    const broken = tagsWith(without(name, result) as unknown as typeof koffi, PART_KEY);
+    expect(() => broken(new Uint8Array(16), 16, new Uint8Array(32))).toThrow('OpenSSL does not sum');
+  });
+  it('leaves the sum to the main thread where a thread cannot sum', async () => {
+    const here = tags ?? (() => {});
+    if (!tags) return;
+    let calls = 0;
+    const counted: Tags = (...args) => {
+      calls++;
+      here(...args);
+    };
+    const threads = new SumThreads(counted, 0);
+    const bytes = bytesOf(2 ** 19, 3);
+    expect(summed(new ThreadedSum(threads), cut(bytes, 2 ** 18))).toBe(expected(bytes));
+    expect(calls).toBeGreaterThan(0);
+  });
+});
