@@ -98,25 +98,30 @@ export class SumThreads {
   private readonly address = loadKoffi().address;
   private threads = 0;
 
+  /**
+   * @param tags by which the main thread sums
+   * @param count of threads
+   * @param options `koffi` is what the threads load in place of it
+   */
   constructor(
     private readonly tags: Tags,
     private readonly count: number,
-    private readonly idleMilliseconds = IDLE_MILLISECONDS,
+    private readonly options: { idleMilliseconds?: number; koffi?: string } = {},
   ) {}
 
   /** Starts those that have ended. Nobody has to wait for them, and they keep no process alive. */
   start(): void {
-    const workerData = {
-      koffi: koffiPath(),
-      key: PART_KEY,
-      board: this.board,
-      idleMilliseconds: this.idleMilliseconds,
-    };
-    for (; this.threads < this.count; this.threads++) {
-      const thread = new Worker(THREAD, { eval: true, workerData });
-      thread.unref();
-      thread.on('error', () => {}); // the others sum, or the main thread does
-      thread.on('exit', () => this.threads--);
+    const { koffi = koffiPath(), idleMilliseconds = IDLE_MILLISECONDS } = this.options;
+    const workerData = { koffi, key: PART_KEY, board: this.board, idleMilliseconds };
+    try {
+      for (; this.threads < this.count; this.threads++) {
+        const thread = new Worker(THREAD, { eval: true, execArgv: [], workerData });
+        thread.unref();
+        thread.on('error', () => {}); // without it, the others sum, or the main thread does
+        thread.on('exit', () => this.threads--);
+      }
+    } catch {
+      // The system has no more threads.
     }
   }
 
@@ -183,7 +188,7 @@ export class SumThreads {
 
 let shared: SumThreads | undefined;
 
-/** The process's threads, started; undefined where the main thread sums as well by itself. */
+/** The process's threads; undefined where the main thread sums as well by itself. */
 export function sumThreads(): SumThreads | undefined {
   if (availableParallelism() < LEAST_PROCESSORS) return undefined;
   if (!shared) {
@@ -191,6 +196,5 @@ export function sumThreads(): SumThreads | undefined {
     if (!tags) return undefined;
     shared = new SumThreads(tags, THREADS);
   }
-  shared.start();
   return shared;
 }
