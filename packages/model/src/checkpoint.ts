@@ -24,7 +24,7 @@ import {
 } from './safetensors.js';
 import { STEP, stepNames } from './step_name.js';
 import { modelTensors, type StoredTensor } from './stored_tensors.js';
-import { type Algorithm, newSum, type Sum } from './sum.js';
+import { type Algorithm, newSum, type Sum, sumMadeLater } from './sum.js';
 import { sumThreads } from './sum_threads.js';
 import { ThreadedSum } from './threaded_sum.js';
 
@@ -236,8 +236,11 @@ export async function readSummed(
 const THREADED_BYTES = 2 ** 28;
 
 function sumFor(algorithm: Algorithm, bytes: number): Sum {
-  const threads = algorithm === 'poly1305' && bytes >= THREADED_BYTES ? sumThreads() : undefined;
-  return threads ? new ThreadedSum(threads) : newSum(algorithm);
+  if (algorithm !== 'poly1305' || bytes < THREADED_BYTES) return newSum(algorithm);
+  return sumMadeLater(() => {
+    const threads = sumThreads();
+    return threads ? new ThreadedSum(threads) : newSum(algorithm);
+  });
 }
 
 function withTensors<T>(directory: string, use: (config: LlamaConfig, own: ReadonlyMap<string, StoredTensor>) => T): T {

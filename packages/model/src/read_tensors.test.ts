@@ -4,8 +4,11 @@ import { join } from 'node:path';
 import { chooseSeed, generator } from '@stickbreaking/base';
 import { afterAll, describe, expect, it } from 'vitest';
 import { readSafetensors } from './index.js';
+import { opensslTags } from './openssl.js';
 import { readTensors } from './read_tensors.js';
-import { ALGORITHMS, newSum } from './sum.js';
+import { ALGORITHMS, newSum, type Sum, sumMadeLater } from './sum.js';
+import { SumThreads } from './sum_threads.js';
+import { ThreadedSum } from './threaded_sum.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-read-tensors-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -29,6 +32,21 @@ function write(lengths: readonly number[], dtypes = ['F32', 'F16', 'BF16']): voi
   writeFileSync(path, Buffer.concat([size, json, data]));
 }
 
+const tags = opensslTags();
+const threads = tags && new SumThreads(tags, 2);
+/** What may sum a file: the main thread, or threads while it goes on. */
+const summers: [algorithm: (typeof ALGORITHMS)[number], make: () => Sum][] = [
+  ...ALGORITHMS.map((one): (typeof summers)[number] => [one, () => newSum(one)]),
+  ...(threads
+    ? [['poly1305', () => sumMadeLater(() => new ThreadedSum(threads))] satisfies (typeof summers)[number]]
+    : []),
+];
+
+const kinds: [string, (() => Sum)?][] = [
+  ['no sum'],
+  ...summers.map(([algorithm, make], i): [string, () => Sum] => [i < 2 ? algorithm : 'by threads', make]),
+];
+
 const sumOf = (algorithm: (typeof ALGORITHMS)[number]) => {
   const sum = newSum(algorithm);
   sum.update(readFileSync(path));
@@ -49,9 +67,9 @@ describe('tensors read by threads', () => {
     write(lengths);
     const file = readSafetensors(path);
     const all = [...file.names].reverse();
-    for (const algorithm of [undefined, ...ALGORITHMS]) {
+    for (const [algorithm, make] of [[], ...summers]) {
       for (const only of [undefined, (name: string) => name.charCodeAt(0) % 2 === 0, () => false]) {
-        const sum = algorithm && newSum(algorithm);
+        const sum = make?.();
         const names: string[] = [];
         const take = (name: string, values: Float32Array) => {
           names.push(name);
@@ -71,25 +89,31 @@ describe('tensors read by threads', () => {
     file.close();
   });
 
-  it('are refused where the file ends while it is read', async () => {
-    write([3_000_000, 5, 3_000_000]);
-    const file = readSafetensors(path);
-    truncateSync(path, readFileSync(path).length - 1);
-    const names: string[] = [];
-    await expect(file.readEach((name) => names.push(name))).rejects.toThrow(`${path} ended while it was being read.`);
-    expect(names).toEqual(['a', 'b']);
-    file.close();
-  });
+  it.each([undefined, ...summers.map(([, make]) => make)])(
+    'are refused where the file ends while it is read',
+    async (_, make) => {
+      write([3_000_000, 5, 3_000_000]);
+      const file = readSafetensors(path);
+      truncateSync(path, readFileSync(path).length - 1);
+      const names: string[] = [];
+      await expect(file.readEach((name) => names.push(name), { sum: make?.() })).rejects.toThrow(
+        `${path} ended while it was being read.`,
+      );
+      expect(names).toEqual(['a', 'b']);
+      file.close();
+    },
+  );
 
-  it('end with what went wrong with one of them, when no thread reads any more', async () => {
+  it.each(kinds)('end with what went wrong with one of them, when no thread reads any more: %s', async (_, make) => {
     write([3_000_000, 3_000_000, 3_000_000]);
     const file = readSafetensors(path);
     const take = () => {
       throw new Error('no memory for it');
     };
-    await expect(file.readEach(take)).rejects.toThrow('no memory for it');
+    await expect(file.readEach(take, { sum: make?.() })).rejects.toThrow('no memory for it');
     file.close();
-    await expect(file.readEach(() => {})).rejects.toThrow(/EBADF/);
+    // Threads that sum may have been given its number meanwhile.
+    if (make === undefined) await expect(file.readEach(() => {})).rejects.toThrow(/EBADF/);
   });
 });
 

@@ -10,8 +10,13 @@ import type { Sum } from './sum.js';
 
 /** A thread is asked for so many bytes at once. */
 const PIECE_BYTES = 2 ** 22;
-/** So much is asked for before it is needed: a piece for each of Node's four threads, and one more that waits for it. */
-const AHEAD_BYTES = 8 * PIECE_BYTES;
+/** So much is asked for before it is needed: a piece for each of Node's four threads, and more while V8 collects garbage. */
+const AHEAD_BYTES = 16 * PIECE_BYTES;
+/**
+ * Tensors share memory of this size, and it is given back when none of them is needed any more. V8 collects garbage whenever
+ * some 32 MB of arrays were made, and with each tensor's own memory that took most of this thread's time.
+ */
+const SHARED_BYTES = 2 ** 27;
 /** Of small tensors so many. */
 const PIECES_AHEAD = 32;
 
@@ -35,7 +40,7 @@ interface Piece {
 /**
  * @param take is given the numbers of each tensor, widened to float32, which must not change before this ends: they may still
  *   be being summed
- * @param options `sum` is given what comes after the header
+ * @param head what comes before the tensors, for `sum`
  * @throws UserError where the file ends early or the system cannot read it
  */
 export async function readTensors(
@@ -44,6 +49,7 @@ export async function readTensors(
   entries: ReadonlyMap<string, Entry>,
   take: (name: string, values: Float32Array) => void,
   { only = () => true, sum }: ReadEachOptions,
+  head: readonly Uint8Array[] = [],
 ): Promise<void> {
   const pieces = piecesOf(entries, take, only, sum !== undefined);
   const coming: { piece: Piece; read: Promise<void> }[] = [];
@@ -59,7 +65,9 @@ export async function readTensors(
     }
   };
   try {
-    for (ask(); coming.length > 0; ask()) {
+    ask();
+    for (const bytes of head) sum?.update(bytes); // the first is what it gets ready for, while the threads read
+    for (; coming.length > 0; ask()) {
       const { piece, read } = coming[0]!;
       await read;
       coming.shift();
@@ -82,11 +90,12 @@ function* piecesOf(
   all: boolean,
 ): Generator<Piece, undefined> {
   const inOrder = [...entries].toSorted(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
+  const memoryOf = sharedMemory(inOrder.filter(([name]) => only(name)).map(([, { begin, end }]) => end - begin));
   for (const [name, { dtype, begin, end }] of inOrder) {
     const isWanted = only(name);
     if (!isWanted && !all) continue;
     // Of what only the sum is wanted, each piece has memory of its own, which goes with it.
-    const whole = isWanted ? memory(end - begin) : undefined;
+    const whole = isWanted ? memoryOf(end - begin) : undefined;
     let position = begin;
     do {
       const next = Math.min(position + PIECE_BYTES, end);
@@ -109,6 +118,31 @@ async function fill(fd: number, { bytes, position }: Piece, path: string): Promi
     done += moved;
   }
 }
+
+/**
+ * Memory for one tensor after another.
+ *
+ * @param lengths of all that will be asked for, in that order
+ */
+function sharedMemory(lengths: readonly number[]): (length: number) => Uint8Array {
+  let left = lengths.reduce((total, length) => total + aligned(length), 0);
+  let shared = memory(0);
+  let used = 0;
+  return (length) => {
+    const bytes = aligned(length);
+    if (used + bytes > shared.length) {
+      shared = memory(Math.max(bytes, Math.min(SHARED_BYTES, left)));
+      used = 0;
+    }
+    const own = shared.subarray(used, used + length);
+    used += bytes;
+    left -= bytes;
+    return own;
+  };
+}
+
+/** Where the next tensor may begin: no two of them are in one line of a cache. */
+const aligned = (bytes: number) => Math.ceil(bytes / 64) * 64;
 
 /** Memory that is written to by threads first, and by this one not at all: zeros would be a first use of each page. */
 const memory = (length: number): Uint8Array => Buffer.allocUnsafeSlow(length);

@@ -41,10 +41,7 @@ export function readSafetensors(path: string): SafetensorsFile {
       metadata,
       shape: (name) => entryOf(entries, name, path).shape,
       read: (name) => readTensor(fd, entryOf(entries, name, path), path),
-      readEach: async (take, options = {}) => {
-        for (const bytes of head) options.sum?.update(bytes);
-        await readTensors(fd, path, entries, take, options);
-      },
+      readEach: (take, options = {}) => readTensors(fd, path, entries, take, options, head),
       close: () => closeSync(fd),
     };
   } catch (error) {

@@ -96,8 +96,8 @@ function checkLayout(entries: Map<string, Entry>, start: number, size: number, f
 
 /** A tensor's numbers, widened to float32; the bytes, which must begin their buffer, may become a part of it. */
 export function float32Of(dtype: Dtype, bytes: Uint8Array): Float32Array {
-  if (dtype === 'F32') return new Float32Array(bytes.buffer, 0, bytes.length / 4);
-  const halves = new Uint16Array(bytes.buffer, 0, bytes.length / 2);
+  if (dtype === 'F32') return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+  const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
   const bits = new Uint32Array(halves.length);
   if (dtype === 'BF16') for (let i = 0; i < bits.length; i++) bits[i] = halves[i]! << 16;
   else for (let i = 0; i < bits.length; i++) bits[i] = halfToFloatBits(halves[i]!);

@@ -21,6 +21,16 @@ export interface Sum {
 
 export const newSum = (algorithm: Algorithm): Sum => sumWith(algorithm, crypto, zlib);
 
+/** A sum that is made when it is given its first bytes: by then something is being read, which does not wait for it. */
+export function sumMadeLater(make: () => Sum): Sum {
+  let sum: Sum | undefined;
+  const made = () => {
+    sum ??= make();
+    return sum;
+  };
+  return { update: (bytes) => made().update(bytes), settle: () => sum?.settle?.(), end: () => made().end() };
+}
+
 /**
  * The Poly1305 of RFC 8439's AEAD: ChaCha20-Poly1305 under a key and a nonce of zeros, with the bytes as additional data
  * and nothing to encrypt. The function is handed to threads as text, so it may use nothing but its arguments.

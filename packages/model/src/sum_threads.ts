@@ -19,6 +19,8 @@ const WAITING = 2;
 const PLACES = 64;
 /** After so long without a piece a thread ends. */
 const IDLE_MILLISECONDS = 1000;
+/** A thread that takes so long for a piece, of a millisecond, has been ended by someone, or will not come back. */
+const PATIENCE_MILLISECONDS = 10_000;
 
 /** What they share: who counts what, of each place what is to be summed, whether it is done, and the two tags. */
 interface Board {
@@ -97,6 +99,8 @@ export class SumThreads {
   private readonly own = new Uint8Array(32);
   private readonly address = loadKoffi().address;
   private threads = 0;
+  /** Once a thread was lost, the main thread sums all; what the thread may still read is never freed. */
+  private lost: Posted[] | undefined;
 
   /**
    * @param tags by which the main thread sums
@@ -106,11 +110,12 @@ export class SumThreads {
   constructor(
     private readonly tags: Tags,
     private readonly count: number,
-    private readonly options: { idleMilliseconds?: number; koffi?: string } = {},
+    private readonly options: { idleMilliseconds?: number; patienceMilliseconds?: number; koffi?: string } = {},
   ) {}
 
   /** Starts those that have ended. Nobody has to wait for them, and they keep no process alive. */
   start(): void {
+    if (this.lost) return;
     const { koffi = koffiPath(), idleMilliseconds = IDLE_MILLISECONDS } = this.options;
     const workerData = { koffi, key: PART_KEY, board: this.board, idleMilliseconds };
     try {
@@ -132,6 +137,7 @@ export class SumThreads {
     const place = (number >>> 0) % PLACES;
     const before = this.places[place];
     if (before) this.settle(before);
+    if (this.lost) return { number, blocks: bytes.length / BLOCK_BYTES, part: this.sum(bytes) };
     const piece: Posted = { number, bytes, blocks: bytes.length / BLOCK_BYTES };
     this.places[place] = piece;
     pieces[2 * place] = this.address(bytes);
@@ -158,10 +164,13 @@ export class SumThreads {
   /** The same, once it is: whoever waits sums what nobody has begun. */
   settle(piece: Posted): Part {
     const place = (piece.number >>> 0) % PLACES;
+    const { patienceMilliseconds = PATIENCE_MILLISECONDS } = this.options;
     for (let part: Part | undefined; ; ) {
       part = this.partOf(piece);
       if (part) return part;
-      if (!this.help()) Atomics.wait(this.board.done, place, NOT_YET);
+      if (this.lost) this.summed(piece);
+      else if (!this.help() && Atomics.wait(this.board.done, place, NOT_YET, patienceMilliseconds) === 'timed-out')
+        this.lost = this.places.flatMap((one) => (one && !one.part ? [{ ...one }] : []));
     }
   }
 

@@ -142,6 +142,38 @@ module.exports = { load: (path) => { const library = koffi.load(path); return { 
   });
 });
 
+describe.skipIf(!tags)('a thread', () => {
+  const loaded =
+    'const koffi = require(process.env.KOFFI); const stop = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);';
+  const standIn = (func: string) => {
+    const path = join(mkdtempSync(join(tmpdir(), 'stickbreaking-koffi-')), 'koffi.cjs');
+    const load = `(path) => { const library = koffi.load(path); return { func: (signature) => ${func} }; }`;
+    writeFileSync(
+      path,
+      `${loaded.replace('process.env.KOFFI', JSON.stringify(koffiPath()))} module.exports = { load: ${load} };`,
+    );
+    return path;
+  };
+  const pieces = Array.from({ length: 150 }, (_, i) => bytesOf(2 ** 16 + 16 * i, 3));
+  const sum = expected(Buffer.concat(pieces));
+
+  it.each([
+    ['does not come back', 'stop'],
+    ['ends', '() => process.exit(1)'],
+  ])('that %s with a piece is waited for, and then not any more', async (_, what) => {
+    const path = standIn(`signature.includes('update') ? ${what} : library.func(signature)`);
+    const threads = new SumThreads(tags!, 2, { koffi: path, patienceMilliseconds: 200 });
+    threads.start();
+    await after(300);
+    for (let i = 0; i < 3; i++) {
+      const begin = performance.now();
+      expect(summed(new ThreadedSum(threads), pieces)).toBe(sum);
+      if (i > 0) expect(performance.now() - begin).toBeLessThan(200);
+    }
+    rmSync(dirname(path), { recursive: true });
+  });
+});
+
 describe('a Node without the functions', () => {
   const koffi = loadKoffi();
   const without = (name: string, result?: unknown) => ({

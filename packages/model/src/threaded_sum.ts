@@ -14,9 +14,10 @@ export class ThreadedSum implements Sum {
   /** The beginning of a block, of which the rest is still to come. */
   private readonly block = new Uint8Array(BLOCK_BYTES);
   private bytes = 0;
-  private started = false;
 
-  constructor(private readonly threads: SumThreads) {}
+  constructor(private readonly threads: SumThreads) {
+    threads.start();
+  }
 
   update(bytes: Uint8Array): void {
     const begun = this.bytes % BLOCK_BYTES;
@@ -30,11 +31,8 @@ export class ThreadedSum implements Sum {
     }
     const to = bytes.length - ((bytes.length - from) % BLOCK_BYTES);
     const blocks = bytes.subarray(from, to);
-    if (blocks.length >= SMALL_BYTES) {
-      if (!this.started) this.threads.start(); // now, as by now something is being read, which does not wait for it
-      this.started = true;
-      this.following.push(this.threads.post(blocks));
-    } else if (blocks.length > 0) this.following.push(this.threads.sum(blocks));
+    if (blocks.length >= SMALL_BYTES) this.following.push(this.threads.post(blocks));
+    else if (blocks.length > 0) this.following.push(this.threads.sum(blocks));
     this.block.set(bytes.subarray(to));
     this.join();
   }
