@@ -16,7 +16,7 @@ const AHEAD_BYTES = 16 * PIECE_BYTES;
  * Tensors share memory of this size, and it is given back when none of them is needed any more. V8 collects garbage whenever
  * some 32 MB of arrays were made, and with each tensor's own memory that took most of this thread's time.
  */
-const SHARED_BYTES = 2 ** 27;
+const SHARED_BYTES = 2 ** 28;
 /** Of small tensors so many. */
 const PIECES_AHEAD = 32;
 
