@@ -4,7 +4,7 @@
  * which waits for no thread to start, takes those that wait too long.
  */
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
+import { isMainThread, Worker } from 'node:worker_threads';
 import { koffiPath, loadKoffi } from '@stickbreaking/base/node';
 import { opensslTags, type Tags, tagsWith } from './openssl.js';
 import { BLOCK_BYTES, ofTags, PART_KEY, type Part } from './poly1305.js';
@@ -22,17 +22,22 @@ const IDLE_MILLISECONDS = 1000;
 /** A thread that takes so long for a piece, of a millisecond, has been ended by someone, or will not come back. */
 const PATIENCE_MILLISECONDS = 10_000;
 
-/** What they share: who counts what, of each place what is to be summed, whether it is done, and the two tags. */
+/** So long the end of the process waits for its threads, at most. */
+const END_MILLISECONDS = 2000;
+
+/** What they share: who counts what, which threads run, of each place what is to be summed, whether it is done, and the two tags. */
 interface Board {
   counters: Int32Array;
+  runs: Int32Array;
   done: Int32Array;
   pieces: BigInt64Array;
   tags: Uint8Array;
 }
-/** In `counters`: pieces that were handed over, those that were begun, and threads that are there. */
+/** In `counters`: pieces that were handed over, those that were begun, threads that are there, and whether they are to end. */
 const POSTED = 0;
 const BEGUN = 1;
 const READY = 2;
+const ENDS = 3;
 /** In `done`. */
 const NOT_YET = 0;
 const SUMMED = 1;
@@ -63,7 +68,7 @@ function takenFrom({ counters, done }: Board): number | undefined {
 function serve(tagsOf: Tags, board: Board, taken: typeof takenFrom, idleMilliseconds: number): void {
   const { counters, done, pieces, tags } = board;
   Atomics.add(counters, 2, 1);
-  for (;;) {
+  while (Atomics.load(counters, 3) === 0) {
     const posted = Atomics.load(counters, 0);
     const place = taken(board);
     if (place === undefined) {
@@ -83,22 +88,25 @@ function serve(tagsOf: Tags, board: Board, taken: typeof takenFrom, idleMillisec
 }
 
 const THREAD = `
-const { koffi, key, board, idleMilliseconds } = require('node:worker_threads').workerData;
-(${serve.toString()})((${tagsWith.toString()})(require(koffi), key), board, ${takenFrom.toString()}, idleMilliseconds);
+const { koffi, key, board, idleMilliseconds, thread } = require('node:worker_threads').workerData;
+try {
+  if (Atomics.load(board.counters, ${ENDS}) === 0) {
+    const tagsOf = (${tagsWith.toString()})(require(koffi), key);
+    (${serve.toString()})(tagsOf, board, ${takenFrom.toString()}, idleMilliseconds);
+  }
+} finally {
+  Atomics.store(board.runs, thread, 0);
+  Atomics.notify(board.runs, thread);
+}
 `;
 
 export class SumThreads {
-  private readonly board: Board = {
-    counters: new Int32Array(new SharedArrayBuffer(12)),
-    done: new Int32Array(new SharedArrayBuffer(4 * PLACES)),
-    pieces: new BigInt64Array(new SharedArrayBuffer(16 * PLACES)),
-    tags: new Uint8Array(new SharedArrayBuffer(32 * PLACES)),
-  };
+  private readonly board: Board;
   /** What lies at each place, and keeps its memory. */
   private readonly places: (Posted | undefined)[] = [];
   private readonly own = new Uint8Array(32);
   private readonly address = loadKoffi().address;
-  private threads = 0;
+  private readonly threads: (Worker | undefined)[] = [];
   /** Once a thread was lost, the main thread sums all; what the thread may still read is never freed. */
   private lost: Posted[] | undefined;
 
@@ -111,24 +119,58 @@ export class SumThreads {
     private readonly tags: Tags,
     private readonly count: number,
     private readonly options: { idleMilliseconds?: number; patienceMilliseconds?: number; koffi?: string } = {},
-  ) {}
+  ) {
+    this.board = {
+      counters: new Int32Array(new SharedArrayBuffer(16)),
+      runs: new Int32Array(new SharedArrayBuffer(4 * count)),
+      done: new Int32Array(new SharedArrayBuffer(4 * PLACES)),
+      pieces: new BigInt64Array(new SharedArrayBuffer(16 * PLACES)),
+      tags: new Uint8Array(new SharedArrayBuffer(32 * PLACES)),
+    };
+  }
 
   /** Starts those that have ended. Nobody has to wait for them, and they keep no process alive. */
   start(): void {
     if (this.lost) return;
     const { koffi = koffiPath(), idleMilliseconds = IDLE_MILLISECONDS } = this.options;
-    const workerData = { koffi, key: PART_KEY, board: this.board, idleMilliseconds };
-    try {
-      for (; this.threads < this.count; this.threads++) {
-        const thread = new Worker(THREAD, { eval: true, execArgv: [], workerData });
-        thread.unref();
-        thread.on('error', () => {}); // without it, the others sum, or the main thread does
-        thread.on('exit', () => this.threads--);
+    const common = { koffi, key: PART_KEY, board: this.board, idleMilliseconds };
+    const { runs } = this.board;
+    for (let thread = 0; thread < this.count; thread++) {
+      if (this.threads[thread]) continue;
+      Atomics.store(runs, thread, 1);
+      try {
+        const workerData = { ...common, thread };
+        this.threads[thread] = this.watched(thread, new Worker(THREAD, { eval: true, execArgv: [], workerData }));
+      } catch {
+        Atomics.store(runs, thread, 0); // the system has no more threads
       }
-    } catch {
-      // The system has no more threads.
     }
+    process.off('exit', this.end).on('exit', this.end);
   }
+
+  private watched(thread: number, worker: Worker): Worker {
+    worker.unref();
+    worker.on('error', () => {}); // without it, the others sum, or the main thread does
+    return worker.on('exit', () => {
+      Atomics.store(this.board.runs, thread, 0);
+      this.threads[thread] = undefined;
+      if (!this.threads.some(Boolean)) process.off('exit', this.end);
+    });
+  }
+
+  /**
+   * Before the process ends, its threads do: Node would stop them wherever they are, and where that is within koffi, as
+   * while it is loaded, the process is aborted.
+   */
+  private readonly end = (): void => {
+    const { counters, runs } = this.board;
+    Atomics.store(counters, ENDS, 1);
+    const last = performance.now() + END_MILLISECONDS;
+    for (let thread = 0; thread < this.count && performance.now() < last; ) {
+      Atomics.notify(counters, POSTED); // again, as one may have been about to wait
+      if (Atomics.wait(runs, thread, 1, 5) !== 'timed-out') thread++;
+    }
+  };
 
   /** Hands a whole number of blocks over. They must not change before the piece is settled. */
   post(bytes: Uint8Array): Posted {
@@ -197,9 +239,9 @@ export class SumThreads {
 
 let shared: SumThreads | undefined;
 
-/** The process's threads; undefined where the main thread sums as well by itself. */
+/** The process's threads; undefined where the main thread sums as well by itself, and in a thread, which may be ended any time. */
 export function sumThreads(): SumThreads | undefined {
-  if (availableParallelism() < LEAST_PROCESSORS) return undefined;
+  if (!isMainThread || availableParallelism() < LEAST_PROCESSORS) return undefined;
   if (!shared) {
     const tags = opensslTags();
     if (!tags) return undefined;

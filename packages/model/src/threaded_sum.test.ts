@@ -143,6 +143,20 @@ module.exports = { load: (path) => { const library = koffi.load(path); return { 
 });
 
 describe.skipIf(!tags)('a thread', () => {
+  it.each([0, 100])('ends before the process does, which ends %i ms after it was started', async (wait) => {
+    const before = process.listenerCount('exit');
+    const threads = new SumThreads(tags!, 2, { idleMilliseconds: 60_000 });
+    threads.start();
+    threads.start();
+    await after(wait);
+    expect(process.listenerCount('exit')).toBe(before + 1);
+    const end = process.listeners('exit').at(-1) as () => void;
+    const begin = performance.now();
+    end();
+    expect(performance.now() - begin).toBeLessThan(1900); // else it did not wait for the threads, but for the longest time
+    while (process.listenerCount('exit') > before) await after(10);
+  });
+
   const loaded =
     'const koffi = require(process.env.KOFFI); const stop = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);';
   const standIn = (func: string) => {
