@@ -132,14 +132,14 @@ export class SumThreads {
   /** Starts those that have ended. Nobody has to wait for them, and they keep no process alive. */
   start(): void {
     if (this.lost) return;
-    const { koffi = koffiPath(), idleMilliseconds = IDLE_MILLISECONDS } = this.options;
-    const common = { koffi, key: PART_KEY, board: this.board, idleMilliseconds };
+    const { idleMilliseconds = IDLE_MILLISECONDS } = this.options;
     const { runs } = this.board;
     for (let thread = 0; thread < this.count; thread++) {
       if (this.threads[thread]) continue;
       Atomics.store(runs, thread, 1);
       try {
-        const workerData = { ...common, thread };
+        this.options.koffi ??= koffiPath();
+        const workerData = { thread, koffi: this.options.koffi, key: PART_KEY, board: this.board, idleMilliseconds };
         this.threads[thread] = this.watched(thread, new Worker(THREAD, { eval: true, execArgv: [], workerData }));
       } catch {
         Atomics.store(runs, thread, 0); // the system has no more threads
