@@ -34,17 +34,21 @@ function write(lengths: readonly number[], dtypes = ['F32', 'F16', 'BF16']): voi
 
 const tags = opensslTags();
 const threads = tags && new SumThreads(tags, 2);
-/** What may sum a file: the main thread, or threads while it goes on. */
+/** What may sum a file: the main thread, threads while it goes on, or whoever has the time. */
 const summers: [algorithm: (typeof ALGORITHMS)[number], make: () => Sum][] = [
   ...ALGORITHMS.map((one): (typeof summers)[number] => [one, () => newSum(one)]),
-  ...(threads
-    ? [['poly1305', () => sumMadeLater(() => new ThreadedSum(threads))] satisfies (typeof summers)[number]]
-    : []),
+  ...(threads ? [0, 2 ** 23] : []).map((ahead): (typeof summers)[number] => [
+    'poly1305',
+    () => sumMadeLater(() => new ThreadedSum(threads!, ahead)),
+  ]),
 ];
 
 const kinds: [string, (() => Sum)?][] = [
   ['no sum'],
-  ...summers.map(([algorithm, make], i): [string, () => Sum] => [i < 2 ? algorithm : 'by threads', make]),
+  ...summers.map(([algorithm, make], i): [string, () => Sum] => [
+    [algorithm, algorithm, 'by threads', 'by both'][i]!,
+    make,
+  ]),
 ];
 
 const sumOf = (algorithm: (typeof ALGORITHMS)[number]) => {

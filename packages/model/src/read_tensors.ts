@@ -11,7 +11,7 @@ import type { Sum } from './sum.js';
 /** A thread is asked for so many bytes at once. */
 const PIECE_BYTES = 2 ** 22;
 /** So much is asked for before it is needed: a piece for each of Node's four threads, and more while V8 collects garbage. */
-const AHEAD_BYTES = 16 * PIECE_BYTES;
+export const AHEAD_BYTES = 16 * PIECE_BYTES;
 /**
  * Tensors share memory of this size, and it is given back when none of them is needed any more. V8 collects garbage whenever
  * some 32 MB of arrays were made, and with each tensor's own memory that took most of this thread's time.
@@ -54,11 +54,14 @@ export async function readTensors(
   const pieces = piecesOf(entries, take, only, sum !== undefined);
   const coming: { piece: Piece; read: Promise<void> }[] = [];
   let ahead = 0;
+  let waiting = 0;
   const ask = () => {
     while (ahead < AHEAD_BYTES && coming.length < PIECES_AHEAD) {
       const { value: piece } = pieces.next();
       if (!piece) return;
-      const read = fill(fd, piece, path);
+      const read = fill(fd, piece, path).then(() => {
+        waiting += piece.bytes.length;
+      });
       read.catch(() => {}); // awaited in its turn
       coming.push({ piece, read });
       ahead += piece.bytes.length;
@@ -70,10 +73,12 @@ export async function readTensors(
     for (; coming.length > 0; ask()) {
       const { piece, read } = coming[0]!;
       await read;
+      if (sum?.countsWaiting) await othersThatHaveCome();
       coming.shift();
       ahead -= piece.bytes.length;
+      waiting -= piece.bytes.length;
       ask(); // the threads have something to do while this one sums
-      sum?.update(piece.bytes);
+      sum?.update(piece.bytes, waiting);
       piece.end?.();
     }
   } finally {
@@ -82,6 +87,9 @@ export async function readTensors(
     sum?.settle?.();
   }
 }
+
+/** Node tells of one piece, and what waits for it goes on at once, though others may have come too: it tells of those first. */
+const othersThatHaveCome = () => new Promise((resolve) => setImmediate(resolve));
 
 function* piecesOf(
   entries: ReadonlyMap<string, Entry>,

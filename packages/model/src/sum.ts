@@ -12,7 +12,10 @@ export type Algorithm = (typeof ALGORITHMS)[number];
 
 /** A sum of bytes that come piece by piece. */
 export interface Sum {
-  update(bytes: Uint8Array): void;
+  /** @param waiting so many bytes are there already that come next */
+  update(bytes: Uint8Array, waiting?: number): void;
+  /** Whether the next piece may be treated by how much waits behind it; where there is no such flag, it is not. */
+  readonly countsWaiting?: boolean;
   /** Until then threads may read what was given to `update`; where there is no such function, they do not. */
   settle?(): void;
   /** In hexadecimal; nothing can be added afterwards. */
@@ -28,7 +31,14 @@ export function sumMadeLater(make: () => Sum): Sum {
     sum ??= make();
     return sum;
   };
-  return { update: (bytes) => made().update(bytes), settle: () => sum?.settle?.(), end: () => made().end() };
+  return {
+    update: (bytes, waiting) => made().update(bytes, waiting),
+    get countsWaiting() {
+      return sum?.countsWaiting ?? false;
+    },
+    settle: () => sum?.settle?.(),
+    end: () => made().end(),
+  };
 }
 
 /**

@@ -129,6 +129,11 @@ export class SumThreads {
     };
   }
 
+  /** Whether one waits for pieces. */
+  get areThere(): boolean {
+    return !this.lost && Atomics.load(this.board.counters, READY) > 0;
+  }
+
   /** Starts those that have ended. Nobody has to wait for them, and they keep no process alive. */
   start(): void {
     if (this.lost) return;

@@ -1,0 +1,87 @@
+import fs, { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { readSafetensors } from './index.js';
+import { opensslTags, type Tags } from './openssl.js';
+import { newSum } from './sum.js';
+import { SumThreads } from './sum_threads.js';
+import { ThreadedSum } from './threaded_sum.js';
+
+/** A file of 256 MiB, most of which are zeros that lie on no disk. */
+const directory = mkdtempSync(join(tmpdir(), 'stickbreaking-sources-'));
+const path = join(directory, 'x.safetensors');
+const PIECES = 64;
+{
+  const bytes = PIECES * 2 ** 22;
+  const json = Buffer.from(JSON.stringify({ a: { dtype: 'F32', shape: [bytes / 4], data_offsets: [0, bytes] } }));
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(json.length));
+  const head = Buffer.concat([size, json]);
+  writeFileSync(path, head);
+  truncateSync(path, head.length + bytes);
+  const fd = openSync(path, 'r+');
+  for (let at = head.length; at < head.length + bytes; at += 1_000_003)
+    writeSync(fd, Buffer.from([at % 251]), 0, 1, at);
+  closeSync(fd);
+}
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const { read } = fs;
+afterEach(() => {
+  fs.read = read;
+  syncBuiltinESMExports();
+});
+
+/** As from a disk: one piece comes after another, though four threads wait for them. */
+function readsSlowly(milliseconds: number) {
+  type Ended = (error: Error | null, count: number, bytes: Uint8Array) => void;
+  let last: Promise<unknown> = Promise.resolve();
+  const slow = (fd: number, bytes: Uint8Array, offset: number, length: number, position: number, ended: Ended) => {
+    last = last.then(() => new Promise((resolve) => setTimeout(resolve, milliseconds)));
+    last.then(() => read(fd, bytes, offset, length, position, ended));
+  };
+  fs.read = slow as typeof read;
+  syncBuiltinESMExports();
+}
+
+const tags = opensslTags();
+
+describe.skipIf(!tags)('a file is summed', () => {
+  async function summed(milliseconds: number) {
+    let pieces = 0;
+    const by: Tags = (memory, bytes, two) => {
+      if (bytes >= 2 ** 16) pieces++;
+      if (milliseconds > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+      tags!(memory, bytes, two);
+    };
+    const threads = new SumThreads(by, 2);
+    let starts = 0;
+    const start = threads.start.bind(threads);
+    threads.start = () => {
+      starts++;
+      start();
+    };
+    const file = readSafetensors(path);
+    const sum = new ThreadedSum(threads);
+    await file.readEach(() => {}, { sum });
+    file.close();
+    const expected = newSum('poly1305');
+    expected.update(fs.readFileSync(path));
+    expect(sum.end()).toBe(expected.end());
+    return { pieces, starts };
+  }
+
+  it('by the main thread alone, and no thread is started, where its pieces come one by one', async () => {
+    readsSlowly(5);
+    expect(await summed(0)).toEqual({ pieces: PIECES, starts: 0 });
+  });
+
+  it('by threads too, once they are there, where pieces wait for the main thread', async () => {
+    const { pieces, starts } = await summed(10);
+    expect(starts).toBe(1);
+    expect(pieces).toBeGreaterThanOrEqual(16); // what was read ahead at first
+    expect(pieces).toBeLessThan(PIECES);
+  });
+});
