@@ -157,17 +157,17 @@ module.exports = { load: (path) => { const library = koffi.load(path); return { 
 
 describe.skipIf(!tags)('a thread', () => {
   it.each([0, 100])('ends before the process does, which ends %i ms after it was started', async (wait) => {
-    const before = process.listenerCount('exit');
     const threads = new SumThreads(tags!, 2, { idleMilliseconds: 60_000 });
     threads.start();
+    const end = process.listeners('exit').at(-1) as () => void;
+    const listening = () => process.listeners('exit').filter((one) => one === end).length; // threads of other tests end meanwhile
     threads.start();
     await after(wait);
-    expect(process.listenerCount('exit')).toBe(before + 1);
-    const end = process.listeners('exit').at(-1) as () => void;
+    expect(listening()).toBe(1);
     const begin = performance.now();
     end();
     expect(performance.now() - begin).toBeLessThan(1900); // else it did not wait for the threads, but for the longest time
-    while (process.listenerCount('exit') > before) await after(10);
+    while (listening() > 0) await after(10);
   });
 
   const loaded =
@@ -192,10 +192,12 @@ describe.skipIf(!tags)('a thread', () => {
     const threads = new SumThreads(tags!, 2, { koffi: path, patienceMilliseconds: 200 });
     threads.start();
     while (!threads.areThere) await after(10);
+    // Until one of them was quick enough to be given a piece, and the main thread waited for it.
+    while (threads.areThere) expect(summed(new ThreadedSum(threads, 0), pieces)).toBe(sum);
     for (let i = 0; i < 3; i++) {
       const begin = performance.now();
       expect(summed(new ThreadedSum(threads, 0), pieces)).toBe(sum);
-      if (i > 0) expect(performance.now() - begin).toBeLessThan(200);
+      expect(performance.now() - begin).toBeLessThan(200);
     }
     rmSync(dirname(path), { recursive: true });
   });
