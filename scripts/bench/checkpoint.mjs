@@ -99,8 +99,9 @@ for (let pair = 0; pair <= Number(values.pairs); pair++) {
     times.load[kind].push(loaded);
     if (fromDisk) times.loadFromDisk[kind].push(fromDisk);
     const said = ({ seconds, cpuSeconds }) => `${seconds.toFixed(2)} s (${cpuSeconds.toFixed(2)} s of processors)`;
-    const disk = fromDisk ? `, from the disk in ${said(fromDisk)}` : '';
-    console.log(`pair ${pair}, ${kind}: saved in ${said(saved)}, loaded in ${said(loaded)}${disk}`);
+    const loadedIn = (one) => said(one) + (one.handedOver > 0 ? `, ${one.handedOver} pieces summed by threads` : '');
+    const disk = fromDisk ? `, from the disk in ${loadedIn(fromDisk)}` : '';
+    console.log(`pair ${pair}, ${kind}: saved in ${said(saved)}, loaded in ${loadedIn(loaded)}${disk}`);
   }
 }
 
@@ -119,6 +120,7 @@ for (const [what, { summed, plain }] of Object.entries(times)) {
     medianPlain: median(of('seconds', plain)),
     cost: cost('seconds'),
     cpuCost: cost('cpuSeconds'),
+    ...(what === 'save' ? {} : { summedHandedOver: of('handedOver', summed) }),
   };
   const { medianSummed, medianPlain, cost: lost } = result[what];
   console.log(

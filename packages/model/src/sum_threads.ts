@@ -134,6 +134,11 @@ export class SumThreads {
     return !this.lost && Atomics.load(this.board.counters, READY) > 0;
   }
 
+  /** So many pieces were handed over until now. */
+  get handedOver(): number {
+    return Atomics.load(this.board.counters, POSTED) >>> 0;
+  }
+
   /** Starts those that have ended. Nobody has to wait for them, and they keep no process alive. */
   start(): void {
     if (this.lost) return;

@@ -1,10 +1,11 @@
 // node load.mjs DIRECTORY summed|plain: a run's checkpoint, loaded with or without its checksums being verified, as a run that
-// goes on does it. Prints what it took as JSON, the most memory included.
+// goes on does it. Prints what it took as JSON: the most memory too, and how many pieces the main thread handed to threads that sum.
 import { join } from 'node:path';
 import { peakMemory } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
 import { LlamaModel, loadVerified, OPTIMIZER_FILE, readSafetensors, readSummed } from '@stickbreaking/model';
 import { Optimizer, OptimizerSchema } from '@stickbreaking/train';
+import { sumThreads } from '../../../packages/model/dist/sum_threads.js';
 import { timed } from './timed.mjs';
 
 const [directory, kind] = process.argv.slice(2);
@@ -20,4 +21,4 @@ const times = await timed(() =>
     file.close();
   }),
 );
-console.log(JSON.stringify({ ...times, memoryBytes: peakMemory() }));
+console.log(JSON.stringify({ ...times, memoryBytes: peakMemory(), handedOver: sumThreads()?.handedOver ?? 0 }));
