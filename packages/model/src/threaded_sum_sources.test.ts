@@ -58,7 +58,8 @@ describe.skipIf(!tags)('a file is summed', () => {
     const by: Tags = (memory, bytes, two) => {
       if (bytes >= 2 ** 16) pieces++;
       pause(milliseconds);
-      for (const last = performance.now() + 20_000; starts > 0 && !threads.areThere && performance.now() < last; ) pause(1);
+      for (const last = performance.now() + 20_000; starts > 0 && !threads.areThere && performance.now() < last; )
+        pause(1);
       tags!(memory, bytes, two);
     };
     let starts = 0;
