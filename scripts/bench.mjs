@@ -26,12 +26,12 @@ const benches = {
 
 const [name, ...options] = process.argv.slice(2);
 if (!Object.hasOwn(benches, name ?? '')) {
-  console.error(
-    `usage: npm run bench -- NAME [options]\n${Object.entries(benches)
-      .map(([one, what]) => `  ${one.padEnd(11)} ${what}`)
-      .join('\n')}`,
-  );
-  process.exit(name === undefined || name === '--help' ? 0 : 1);
+  const asked = name === undefined || name === '--help';
+  const width = Math.max(...Object.keys(benches).map((one) => one.length));
+  const lines = Object.entries(benches).map(([one, what]) => `  ${one.padEnd(width)} ${what}`);
+  if (!asked) console.error(`There is no bench '${name}'.`);
+  (asked ? console.log : console.error)(['usage: npm run bench -- NAME [options]', ...lines].join('\n'));
+  process.exit(asked ? 0 : 1);
 }
 const program = fileURLToPath(new URL(`bench/${name}.mjs`, import.meta.url));
 process.exit(spawnSync(process.execPath, [program, ...options], { stdio: 'inherit' }).status ?? 1);

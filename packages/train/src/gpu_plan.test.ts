@@ -90,6 +90,24 @@ describe('a plan for GPUs', () => {
     expect(planGpus(config, 4, 79.2 * GIB).instead).not.toBeNull();
   });
 
+  it('takes the stage that needs the most, advises what every stage can have, and counts the time of each', () => {
+    const stage = (contextLength: number) =>
+      `{ steps: 10, contextLength: ${contextLength}, schedule: { kind: constant, peak: 1e-3 }, data: [{ path: text }] }`;
+    const plan = (stages: string, capacity = H100) => {
+      const sizes = ['batchTokens=65536', 'microBatchTokens=65536', 'model.contextLength=65536'];
+      return planGpus(loadRunConfig('skip-16k', [...sizes, `stages=[${stages}]`]), 1, capacity);
+    };
+    const [short, long] = [plan(stage(4096)), plan(stage(65_536))];
+    const both = [plan(`${stage(4096)}, ${stage(65_536)}`), plan(`${stage(65_536)}, ${stage(4096)}`)];
+    for (const { memoryBytes, tokensPerSecond } of both) {
+      expect(memoryBytes).toBe(long.memoryBytes);
+      expect(memoryBytes).toBeGreaterThan(short.memoryBytes);
+      expect(2 / tokensPerSecond).toBeCloseTo(1 / short.tokensPerSecond + 1 / long.tokensPerSecond, 9);
+    }
+    // Smaller micro-batches would not hold the second stage's documents.
+    expect(plan(`${stage(4096)}, ${stage(65_536)}`, 7 * GIB).instead).toEqual(['recompute=attention']);
+  });
+
   it('fits a larger model by the fastest settings that are not set already', () => {
     const config = loadRunConfig('3b');
     const plan = planGpus(config, 1, H100);

@@ -24,7 +24,7 @@ export interface GpuPlan {
   capacityBytes: number;
   /** that each GPU sends in an optimizer step */
   trafficBytes: number;
-  /** of all GPUs, on H100s */
+  /** of all GPUs, on H100s, over all stages */
   tokensPerSecond: number;
   /** of a GPU's bfloat16 peak the share that the model's own work is (`trainingFlopsPerToken`), on H100s */
   utilisation: number;
@@ -45,8 +45,9 @@ const LINK_RATE = 300e9;
 /** Of a mixture of experts, to a dense layer as wide as the experts that a token passes (benchmarks/cuda-moe.json). */
 const MIXTURE_COST = 1.44;
 
-/** The largest stage of a run, and what is chosen so that it fits. */
+/** A stage of a run, and what is chosen so that it fits. */
 interface Size {
+  steps: number;
   microBatchTokens: number;
   batchTokens: number;
   contextLength: number;
@@ -55,20 +56,28 @@ interface Size {
 }
 
 export function planGpus(config: RunConfig, gpus: number, capacity: number): GpuPlan {
-  const size = largest(config);
+  const sizes = sizesOf(config);
+  const size = largest(config, gpus);
   const memoryBytes = memoryOf(config, size, gpus);
-  const tokensPerSecond = size.batchTokens / secondsOf(config, size, gpus);
+  const tokens = sum(sizes, (stage) => stage.steps * stage.batchTokens);
+  const seconds = sum(sizes, (stage) => stage.steps * secondsOf(config, stage, gpus));
+  const flops = sum(
+    sizes,
+    (stage) => stage.steps * stage.batchTokens * trainingFlopsPerToken(config.model, stage.contextLength),
+  );
   return {
     gpus,
     memoryBytes,
     besidesBytes: Math.round(besides(memoryBytes, gpus)),
     capacityBytes: capacity,
     trafficBytes: Math.round(trafficOf(config, size, gpus)),
-    tokensPerSecond: Math.round(tokensPerSecond),
-    utilisation: (tokensPerSecond * trainingFlopsPerToken(config.model, size.contextLength)) / (gpus * H100_FLOPS),
+    tokensPerSecond: Math.round(tokens / seconds),
+    utilisation: flops / seconds / (gpus * H100_FLOPS),
     instead: fits(memoryBytes, gpus, capacity) ? null : (cheapest(config, gpus, capacity) ?? null),
   };
 }
+
+const sum = <T>(all: readonly T[], of: (one: T) => number): number => all.reduce((total, one) => total + of(one), 0);
 
 /** Bytes of a GPU that the driver, NCCL and gaps between tensors take beside the tensors' own. */
 function besides(bytes: number, gpus: number): number {
@@ -85,7 +94,7 @@ function fits(bytes: number, gpus: number, capacity: number): boolean {
 /** The end of a message about too little memory: the cheapest settings that fit, of those that are not set already. */
 export function adviceToFit(config: RunConfig, gpus: number, capacity: number): string {
   // What was asked for did not fit, whatever the estimate says: only less is worth a try.
-  const before = memoryOf(config, largest(config), gpus);
+  const before = memoryOf(config, largest(config, gpus), gpus);
   const instead = cheapest(config, gpus, capacity, before);
   if (instead) return `by the estimate it fits with ${instead.join(' ')}`;
   const more = [2, 4, 8, 16, 32, 64].find(
@@ -113,11 +122,16 @@ export function gpuMemoryFault(
   );
 }
 
-function largest(config: RunConfig): Size {
+function sizesOf(config: RunConfig): Size[] {
   const { recompute, parallel } = config;
   const shard = parallel.shard ?? 'optimizer';
-  const sizes = stageSizes(config).map((stage) => ({ ...stage, recompute, shard }));
-  return sizes.reduce((most, one) => (one.microBatchTokens > most.microBatchTokens ? one : most));
+  return stageSizes(config).map((stage) => ({ ...stage, recompute, shard }));
+}
+
+/** The stage that takes the most memory: of those with equal micro-batches the one with the longest context. */
+function largest(config: RunConfig, gpus: number): Size {
+  const sized = sizesOf(config).map((size) => ({ size, bytes: memoryOf(config, size, gpus) }));
+  return sized.reduce((most, one) => (one.bytes > most.bytes ? one : most)).size;
 }
 
 function memoryOf(config: RunConfig, size: Size, gpus: number): number {
@@ -183,13 +197,20 @@ function secondsOf(config: RunConfig, size: Size, gpus: number): number {
   return roundsOf(config, size, gpus) * microBatch + (28 * parameters) / gpus / MEMORY_RATE + shared;
 }
 
-/** The fastest settings whose memory fits, and is less than `below`, as overrides of those that are not set already. */
+type Chosen = Pick<Size, 'microBatchTokens' | 'recompute' | 'shard'>;
+
+/** The fastest settings with which every stage's memory fits, and is less than `below`, as overrides of those that are not set already. */
 function cheapest(config: RunConfig, gpus: number, capacity: number, below = Infinity): string[] | undefined {
-  const now = largest(config);
+  const sizes = sizesOf(config);
+  const now = largest(config, gpus);
+  const cut = (size: Size, tokens: number) => ({ ...size, microBatchTokens: Math.min(size.microBatchTokens, tokens) });
+  const possible = ({ batchTokens, microBatchTokens, contextLength }: Size) =>
+    microBatchTokens >= contextLength &&
+    batchTokens % microBatchTokens === 0 &&
+    microBatchTokens % config.parallel.context === 0;
+  const most = Math.max(...sizes.map(({ microBatchTokens }) => microBatchTokens));
   const micro: number[] = [];
-  const { batchTokens, contextLength } = now;
-  const divides = (tokens: number) => batchTokens % tokens === 0 && tokens % config.parallel.context === 0;
-  for (let tokens = now.microBatchTokens; tokens >= contextLength && divides(tokens); tokens /= 2) micro.push(tokens);
+  for (let tokens = most; sizes.every((size) => possible(cut(size, tokens))); tokens /= 2) micro.push(tokens);
   // As they are, or with less on each GPU.
   const shards = (gpus > 1 ? SHARDS.slice(SHARDS.indexOf(now.shard)) : [now.shard]).filter(
     // A run that generates or scores tasks has them all between passes.
@@ -197,19 +218,32 @@ function cheapest(config: RunConfig, gpus: number, capacity: number, below = Inf
   );
   const candidates = micro.flatMap((microBatchTokens) =>
     (['none', 'attention', 'block'] as const).flatMap((recompute) =>
-      shards.map((shard) => ({ ...now, microBatchTokens, recompute, shard })),
+      shards.map((shard) => ({ microBatchTokens, recompute, shard })),
     ),
   );
   const best = candidates
-    .map((size) => ({ size, bytes: memoryOf(config, size, gpus) }))
+    .map((chosen) => {
+      const stages = sizes.map((size) => ({
+        ...cut(size, chosen.microBatchTokens),
+        recompute: chosen.recompute,
+        shard: chosen.shard,
+      }));
+      return { chosen, stages, bytes: Math.max(...stages.map((size) => memoryOf(config, size, gpus))) };
+    })
     .filter(({ bytes }) => bytes < below && fits(bytes, gpus, capacity))
-    .map(({ size }) => ({ size, seconds: secondsOf(config, size, gpus) }))
-    .reduce<{ size: Size; seconds: number } | undefined>((a, b) => (a && a.seconds <= b.seconds ? a : b), undefined);
+    .map(({ chosen, stages }) => ({
+      chosen,
+      seconds: sum(stages, (size) => size.steps * secondsOf(config, size, gpus)),
+    }))
+    .reduce<{ chosen: Chosen; seconds: number } | undefined>(
+      (a, b) => (a && a.seconds <= b.seconds ? a : b),
+      undefined,
+    );
   if (!best) return undefined;
-  const { microBatchTokens, recompute, shard } = best.size;
+  const { microBatchTokens, recompute, shard } = best.chosen;
   return [
     ...(shard === now.shard ? [] : [`parallel.shard=${shard}`]),
-    ...(microBatchTokens === now.microBatchTokens ? [] : microBatchKeys(config, microBatchTokens)),
+    ...(microBatchTokens === most ? [] : microBatchKeys(config, microBatchTokens)),
     ...(recompute === now.recompute ? [] : [`recompute=${recompute}`]),
   ];
 }

@@ -168,6 +168,12 @@ describe('AdamW over several updates', () => {
   });
 });
 
+it('refuses a beta that is 1 in float32', () => {
+  expect(OptimizerSchema.parse({ beta2: 0.9999999 }).beta2).toBe(0.9999999);
+  for (const name of ['beta1', 'beta2'])
+    expect(() => OptimizerSchema.parse({ [name]: 0.99999998 })).toThrow('expected a number that float32 tells from 1');
+});
+
 it('keeps moments in bfloat16 where it is told to, and in the mean as they are', () => {
   const model = LlamaModel.create({ ...sizes, vocabSize: 300, hiddenSize: 64, intermediateSize: 64 }, { seed: 4 });
   const exact = new Optimizer(model.parameters, OptimizerSchema.parse({}));

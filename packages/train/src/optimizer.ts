@@ -17,10 +17,17 @@ import {
 } from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 
+/** Kernels take it in float32: where that is 1, nothing comes to a moment. */
+const beta = z
+  .number()
+  .min(0)
+  .lt(1)
+  .refine((value) => value >= 1 || Math.fround(value) < 1, 'expected a number that float32 tells from 1');
+
 /** The schema of the optimizer's settings, with their defaults. */
 export const OptimizerSchema = z.strictObject({
-  beta1: z.number().min(0).lt(1).default(0.9),
-  beta2: z.number().min(0).lt(1).default(0.95),
+  beta1: beta.default(0.9),
+  beta2: beta.default(0.95),
   epsilon: positive().default(1e-8),
   /** Decoupled: each update subtracts learningRate · weightDecay times the weight. */
   weightDecay: nonNegative().default(0.1),

@@ -1,7 +1,10 @@
 /** What `selectBackend` asks of a backend: whether it can run here, and to make itself tfjs's active backend. */
 export interface BackendCandidate {
   readonly name: string;
-  /** Whether the backend can run here. Cheap, and without lasting side effects except a kernel cache on disk. */
+  /**
+   * Whether the backend can run here. Cheap, and without lasting side effects except a kernel cache on disk.
+   * @throws UserError where a setting of the backend has a value it cannot have: no other backend is taken for that
+   */
   probe(): Promise<Available | Unavailable>;
   /** Makes the backend tfjs's active one; called only after `probe` found it available. */
   activate(): Promise<void>;

@@ -34,7 +34,7 @@ export interface SelectedBackend {
  *
  * @param name `auto` takes the first of cuda, native and cpu that works on this machine; any backend that is registered
  *   with tfjs can be named too
- * @throws UserError if the backend asked for is unknown or cannot run here, with the reason
+ * @throws UserError if the backend asked for is unknown or cannot run here, with the reason, or if a setting has a value it cannot have
  */
 export async function selectBackend(name: string = 'auto'): Promise<SelectedBackend> {
   if (name !== 'auto') return selectNamed(name);

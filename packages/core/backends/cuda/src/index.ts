@@ -7,6 +7,7 @@ import { registerBackend, setBackend } from '@tensorflow/tfjs-core';
 import { CudaBackend } from './backend.js';
 import { architecture, compilerVersion, sourcesHash } from './compiler.js';
 import { CudaDriver } from './driver.js';
+import { blockSkippingBy } from './ops/block_skipping.js';
 import { plainFire } from './ops/flash_attention.js';
 import { sampleTokens } from './ops/sample.js';
 import { registerCudaKernels } from './register.js';
@@ -55,6 +56,8 @@ export function openCuda(): {
 export const cuda: BackendCandidate = {
   name: 'cuda',
   probe: async () => {
+    // A value it cannot have is no reason to go on without the GPU.
+    blockSkippingBy();
     try {
       const { description, arithmetic, deviceMemory } = openCuda();
       return { available: true, description, arithmetic, deviceMemory };

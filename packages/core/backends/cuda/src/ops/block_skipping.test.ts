@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { cuda } from '../index.js';
 import { blockSkippingBy } from './block_skipping.js';
 import { FAR } from './flash_far.js';
 import { LEVELS } from './flash_levels.js';
@@ -15,4 +16,13 @@ it('refuses what it does not know', () => {
     expect(() => blockSkippingBy(text)).toThrow(
       `STICKBREAKING_BLOCK_SKIPPING is '${text}'; expected 'blocks', '0' or nothing.`,
     );
+});
+
+it('refuses it before another backend is taken in its place', async () => {
+  process.env.STICKBREAKING_BLOCK_SKIPPING = 'levels';
+  try {
+    await expect(cuda.probe()).rejects.toThrow("STICKBREAKING_BLOCK_SKIPPING is 'levels'; expected");
+  } finally {
+    delete process.env.STICKBREAKING_BLOCK_SKIPPING;
+  }
 });
