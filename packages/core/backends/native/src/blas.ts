@@ -1,5 +1,6 @@
 /** Chooses the BLAS for matmul: the system's best one through its C interface, or our own kernel. */
 import type koffi from 'koffi';
+import { SettingError } from './setting_error.js';
 
 /** Environment variable: `own` for our own kernel, or a library's path or name; without it, the first that loads. */
 export const BLAS_VARIABLE = 'STICKBREAKING_BLAS';
@@ -31,7 +32,7 @@ export function chooseBlas(library: ReturnType<typeof koffi.load>, named = proce
   if (named && named !== 'own') {
     const said = serves(named);
     if (said === undefined) {
-      throw new Error(`${BLAS_VARIABLE} names '${named}', which does not load or has no cblas_sgemm`);
+      throw new SettingError(`${BLAS_VARIABLE} names '${named}', which does not load or has no cblas_sgemm.`);
     }
     return said || named;
   }

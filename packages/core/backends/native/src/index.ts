@@ -6,6 +6,7 @@ import { registerNativeBackend } from './backend.js';
 import { blasName, chooseBlas } from './blas.js';
 import { nativeKernels } from './kernels.js';
 import { cpuName, loadLibrary, nativeFunction } from './library.js';
+import { SettingError } from './setting_error.js';
 
 export { nativeFunction } from './library.js';
 
@@ -47,6 +48,7 @@ export const native: BackendCandidate = {
       const arithmetic = `native: kernels ${build} by ${compiler.version}, for ${cpuName()}; matmul by ${blas}`;
       return { available: true, description: `native: ${parts.join('; ')}`, arithmetic };
     } catch (error) {
+      if (error instanceof SettingError) throw error;
       return { available: false, why: (error as Error).message.split('\n')[0]! };
     }
   },

@@ -12,6 +12,7 @@ import koffi from 'koffi';
 import { chooseBlas } from './blas.js';
 import { checked } from './checked.js';
 import { type Compiler, compile, findCompiler, flags, readSources } from './compiler.js';
+import { SettingError } from './setting_error.js';
 
 export interface BuiltLibrary {
   path: string;
@@ -152,7 +153,7 @@ function threadsAsked(): number | undefined {
   if (!text) return undefined;
   const threads = Number(text);
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
-    throw new Error(`STICKBREAKING_THREADS is '${text}'; expected a whole number from 1 to 1024`);
+    throw new SettingError(`STICKBREAKING_THREADS is '${text}'; expected a whole number from 1 to 1024.`);
   }
   return threads;
 }
