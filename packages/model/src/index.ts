@@ -74,3 +74,4 @@ export {
   writeSafetensorsAsync,
 } from './safetensors.js';
 export { nameOfStep, STEP, stepIn, stepNames } from './step_name.js';
+export { piecesHandedOver } from './sum_threads.js';

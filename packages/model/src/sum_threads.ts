@@ -259,3 +259,6 @@ export function sumThreads(): SumThreads | undefined {
   }
   return shared;
 }
+
+/** How many pieces of files this process has handed to threads that sum, so far: of checkpoints on hosts of many processors. */
+export const piecesHandedOver = (): number => shared?.handedOver ?? 0;

@@ -3,9 +3,15 @@
 import { join } from 'node:path';
 import { peakMemory } from '@stickbreaking/base/node';
 import { selectBackend } from '@stickbreaking/core';
-import { LlamaModel, loadVerified, OPTIMIZER_FILE, readSafetensors, readSummed } from '@stickbreaking/model';
+import {
+  LlamaModel,
+  loadVerified,
+  OPTIMIZER_FILE,
+  piecesHandedOver,
+  readSafetensors,
+  readSummed,
+} from '@stickbreaking/model';
 import { Optimizer, OptimizerSchema } from '@stickbreaking/train';
-import { sumThreads } from '../../../packages/model/dist/sum_threads.js';
 import { timed } from './timed.mjs';
 
 const [directory, kind] = process.argv.slice(2);
@@ -21,4 +27,4 @@ const times = await timed(() =>
     file.close();
   }),
 );
-console.log(JSON.stringify({ ...times, memoryBytes: peakMemory(), handedOver: sumThreads()?.handedOver ?? 0 }));
+console.log(JSON.stringify({ ...times, memoryBytes: peakMemory(), handedOver: piecesHandedOver() }));
