@@ -28,15 +28,14 @@ export function tagsWith(koffi: ReturnType<typeof loadKoffi>, key: Uint8Array): 
   const zeros = new Uint8Array(16);
   const tag = new Uint8Array(16);
   return (memory, bytes, tags) => {
-    const good = init(context, key, 32, null) === 1 && update(context, memory, bytes) === 1;
-    const longer = good && copy(context);
-    if (!longer) throw new Error('OpenSSL does not sum');
-    final(context, tag, null, 16);
+    const begun = init(context, key, 32, null) === 1 && update(context, memory, bytes) === 1;
+    const longer = begun && copy(context);
+    let good = longer && final(context, tag, null, 16) === 1;
     tags.set(tag);
-    update(longer, zeros, 16);
-    final(longer, tag, null, 16);
+    good &&= update(longer, zeros, 16) === 1 && final(longer, tag, null, 16) === 1;
     tags.set(tag, 16);
-    free(longer);
+    if (longer) free(longer);
+    if (!good) throw new Error('OpenSSL does not sum');
   };
 }
 

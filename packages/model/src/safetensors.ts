@@ -19,7 +19,8 @@ export interface SafetensorsFile {
    * Reads tensors in the order in which they lie in the file, while threads of the system fetch those that follow; faster
    * than `read`. The file must not be closed before it ends.
    *
-   * @param take is given the numbers of each, widened to float32, which must not change before it ends
+   * @param take is given the numbers of each, widened to float32, which must not change before it ends; several share an
+   *   ArrayBuffer, which must not be transferred
    * @throws UserError where the file ends early
    */
   readEach(take: (name: string, values: Float32Array) => void, options?: ReadEachOptions): Promise<void>;

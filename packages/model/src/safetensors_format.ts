@@ -94,7 +94,7 @@ function checkLayout(entries: Map<string, Entry>, start: number, size: number, f
   if (at !== size) throw fault(`${size - at} bytes at its end belong to no tensor`);
 }
 
-/** A tensor's numbers, widened to float32; the bytes, which must begin their buffer, may become a part of it. */
+/** A tensor's numbers, widened to float32; the bytes, which must be aligned for them, may become its memory. */
 export function float32Of(dtype: Dtype, bytes: Uint8Array): Float32Array {
   if (dtype === 'F32') return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   const halves = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);

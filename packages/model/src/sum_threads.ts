@@ -252,6 +252,7 @@ let shared: SumThreads | undefined;
 /** The process's threads; undefined where the main thread sums as well by itself, and in a thread, which may be ended any time. */
 export function sumThreads(): SumThreads | undefined {
   if (!isMainThread || availableParallelism() < LEAST_PROCESSORS) return undefined;
+  if (typeof SharedArrayBuffer === 'undefined') return undefined; // Node 20 can be told to have none
   if (!shared) {
     const tags = opensslTags();
     if (!tags) return undefined;

@@ -109,6 +109,21 @@ describe.skipIf(!tags)('Poly1305 by threads', () => {
 });
 
 describe.skipIf(!tags)('threads', () => {
+  it('that have ended while a tensor was taken are started again in the same file', async () => {
+    const threads = new SumThreads(tags!, 1, { idleMilliseconds: 1 });
+    const piece = bytesOf(2 ** 16, 3);
+    const sum = new ThreadedSum(threads, 2 ** 17);
+    let starts = 0;
+    const start = threads.start.bind(threads);
+    threads.start = () => {
+      starts++;
+      start();
+    };
+    for (let i = 0; i < 300; i++) sum.update(piece, 2 ** 17); // more waits always
+    expect(sum.end()).toBe(expected(Buffer.concat(Array.from({ length: 300 }, () => piece))));
+    expect(starts).toBe(3);
+  });
+
   const counted = () => {
     const calls: number[] = [];
     const by: Tags = (memory, bytes, two) => {
@@ -228,6 +243,7 @@ describe('a Node without the functions', () => {
     ['EVP_MAC_init', 0],
     ['EVP_MAC_update', 0],
     ['EVP_MAC_CTX_dup', null],
+    ['EVP_MAC_final', 0],
   ])('says when it does not sum: %s', (name, result) => {
     const broken = tagsWith(without(name, result) as unknown as typeof koffi, PART_KEY);
     expect(() => broken(new Uint8Array(16), 16, new Uint8Array(32))).toThrow('OpenSSL does not sum');

@@ -58,8 +58,8 @@ export class ThreadedSum implements Sum {
    * threads sum; they are not started before. What has come first does not count: meanwhile OpenSSL's functions were found.
    */
   private isHandedOver(bytes: number, waiting: number): boolean {
-    if (waiting >= this.ahead / 2 && this.bytes >= this.ahead) {
-      if (this.toHandOver === 0) this.threads.start();
+    if (this.toHandOver === 0 && waiting >= this.ahead / 2 && this.bytes >= this.ahead) {
+      this.threads.start(); // also those that were idle for too long since, as while a tensor was taken
       this.toHandOver = HANDED_OVER;
     }
     if (bytes < SMALL_BYTES || this.toHandOver === 0) return false;

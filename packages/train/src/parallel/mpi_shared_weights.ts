@@ -160,9 +160,10 @@ export class MpiSharedWeights implements SharedWeights {
     return { isCopy: true, pieces, dispose: () => {} };
   }
 
+  /** A copy, even of what every process has whole: what is loaded shares memory with the rest of its file, which would stay for it. */
   partOf(name: string, values: Float32Array): Float32Array {
     const { from, to } = this.slices.get(name) ?? { from: 0, to: values.length };
-    return values.subarray(from, to);
+    return values.slice(from, to);
   }
 
   shapeOf(name: string): number[] {

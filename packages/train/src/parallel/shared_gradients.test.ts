@@ -41,6 +41,16 @@ function setUp() {
   return { model, weights, collective, asked };
 }
 
+it('a part of what was loaded keeps nothing else of its file in memory', () => {
+  const { weights, model } = setUp();
+  for (const [name, { size }] of model.parameters) {
+    const loaded = new Float32Array(new ArrayBuffer(2 ** 16), 64, size).fill(3);
+    const part = weights.partOf(name, loaded);
+    expect(part).toEqual(new Float32Array(size).fill(3));
+    expect(part.buffer.byteLength, name).toBe(4 * size);
+  }
+});
+
 describe('shared gradients', () => {
   it('are given on with their norm before the host knows it', async () => {
     const { model, weights, collective, asked } = setUp();
