@@ -58,18 +58,15 @@ const BUSY_MS = 40;
 const gradients = () => model.gradients(batch, { scale: 1 / tokens.length });
 const freed = ({ loss, gradients }) => tf.dispose([loss, ...gradients.values()]);
 function attentionMs() {
-  driver.synchronize();
-  const started = performance.now();
   const first = gradients();
   const value = first.loss.dataSync()[0];
   driver.synchronize();
-  const wall = performance.now() - started;
   freed(first);
   const end = timeLaunches(driver, (name) => name.startsWith('flash_'), BUSY_MS);
   const second = gradients();
   const { launches, ahead } = end();
   freed(second);
-  const totals = { forward: 0, backward: 0, wall, loss: value, ahead };
+  const totals = { forward: 0, backward: 0, loss: value, ahead };
   for (const { name, ms } of launches) totals[name === 'flash_forward' ? 'forward' : 'backward'] += ms;
   return totals;
 }
@@ -111,7 +108,7 @@ for (const skip of [false, true, false, true, false, true]) {
   backend.blockSkipping = skip;
   result[skip ? 'withSkipping' : 'without'].push(attentionMs());
 }
-for (const key of ['forward', 'backward', 'wall']) {
+for (const key of ['forward', 'backward']) {
   const [w, wo] = [result.withSkipping, result.without].map((runs) => median(runs.map((one) => one[key])));
   result[`${key}Ratio`] = w / wo;
   console.log(
