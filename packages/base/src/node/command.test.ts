@@ -203,6 +203,10 @@ describe('the command in a line', () => {
       ['--input', 'train', 'shrink'],
       ['shrink', null, null, null, 'train'],
     ],
+    [
+      ['train', '--data', '- x', '"y"'],
+      ['train', ['- x', '"y"'], null, null, null],
+    ],
   ])('may follow its options: %j', async (argv, expected) => {
     expect(await call(...argv), stderr).toBe(EXIT.done);
     expect(JSON.parse(stdout)).toEqual(expected);
@@ -225,6 +229,10 @@ describe('the command in a line', () => {
     [['--data', 'x', '--', 'train'], /Name a command: train, shrink\./],
     [['--trian'], /Unknown argument: trian; did you mean train\?/],
     [['train', '--dta', 'x'], /Unknown argument: dta; did you mean --data\?/],
+    [['train', '--data', 'x', '--no-output'], /--no-output is not an option; --output takes a value/],
+    [['shrink', '--no-input'], /--no-input is not an option; --input takes a value/],
+    [['train', '--data', 'x', '--size='], /--size expects a number/],
+    [['--json=5', 'train', '--data', 'x'], /--json is a switch and takes no value/],
   ])('is named where it is wrong, and not its options: %j', async (argv, message) => {
     expect(await call(...argv)).toBe(EXIT.usage);
     expect([stdout, stderr]).toEqual(['', expect.stringMatching(message)]);

@@ -64,9 +64,11 @@ export async function runCommand<Args>(
         wordOfCommand = undefined;
       });
     }
-    const misuse = misused(line, kinds);
+    // Options of a command of the command are declared when it is parsed: too late for what yargs takes and should not.
+    const known = commandsOf(parser).includes(word) ? mergedKinds([kinds, kindsOfCommand(parser, word)]) : kinds;
+    const misuse = misused(line, known);
     if (misuse) throw new UsageError(misuse);
-    const typed = putAway(line, kinds);
+    const typed = putAway(line, known);
     restore = typed.restore;
     words = typed.argv;
     const taken = reserved(typed.argv);
