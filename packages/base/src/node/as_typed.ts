@@ -9,6 +9,8 @@ export interface OptionKinds {
   boolean: string[];
   array: string[];
   alias: Record<string, string[]>;
+  /** All of them, those whose kind is not said too. */
+  key: Record<string, unknown>;
 }
 
 /** NUL, which no argument of a process can hold. */
@@ -71,7 +73,7 @@ export function misused(argv: readonly string[], kinds: OptionKinds): string | u
   for (const [i, word] of words.entries()) {
     const [, no, name, value] = /^--(no-)?([^=\s]+)(?:=(.*))?$/s.exec(word) ?? [];
     if (name === undefined || !names.all.has(name)) continue;
-    const isSwitch = !names.text.has(name) && !names.numbers.has(name);
+    const isSwitch = names.switches.has(name);
     if (no && !isSwitch) return `--no-${name} is not an option; --${name} takes a value`;
     // A text of nothing would be taken for 0.
     if (names.numbers.has(name) && (value ?? words[i + 1])?.trim() === '') return `--${name} expects a number`;
@@ -102,7 +104,7 @@ export function beforeDashes(argv: readonly string[]): readonly string[] {
 }
 
 /** The names of options as they may be typed, with dashes or as one word. */
-export function namesOf({ string, number, boolean, array, alias }: OptionKinds) {
+export function namesOf({ string, number, boolean, array, alias, key }: OptionKinds) {
   const spelt = (given: readonly string[]) =>
     new Set(
       given
@@ -115,6 +117,7 @@ export function namesOf({ string, number, boolean, array, alias }: OptionKinds) 
     );
   const text = spelt(string);
   const numbers = spelt(number);
-  const all = new Set([...text, ...numbers, ...spelt(boolean), 'help', 'version']);
-  return { text, numbers, list: spelt(array), all };
+  const switches = new Set([...spelt(boolean), 'help', 'version']);
+  const all = new Set([...text, ...numbers, ...switches, ...spelt(Object.keys(key))]);
+  return { text, numbers, switches, list: spelt(array), all };
 }

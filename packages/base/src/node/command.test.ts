@@ -160,6 +160,7 @@ describe('the command in a line', () => {
               size: { type: 'number' },
               output: { type: 'string' },
               json: { type: 'boolean' },
+              how: { choices: ['fast', 'well'] },
             }),
           )
           .command('shrink', 'Shrink', (command) =>
@@ -207,6 +208,14 @@ describe('the command in a line', () => {
       ['train', '--data', '- x', '"y"'],
       ['train', ['- x', '"y"'], null, null, null],
     ],
+    [
+      ['train', '--data', '-', 'x', '--how', 'well', '--size', '3'],
+      ['train', ['-', 'x'], 3, null, null],
+    ],
+    [
+      ['train', '--data', 'x', '--how=well'],
+      ['train', ['x'], null, null, null],
+    ],
   ])('may follow its options: %j', async (argv, expected) => {
     expect(await call(...argv), stderr).toBe(EXIT.done);
     expect(JSON.parse(stdout)).toEqual(expected);
@@ -230,6 +239,8 @@ describe('the command in a line', () => {
     [['--trian'], /Unknown argument: trian; did you mean train\?/],
     [['train', '--dta', 'x'], /Unknown argument: dta; did you mean --data\?/],
     [['train', '--data', 'x', '--no-output'], /--no-output is not an option; --output takes a value/],
+    [['train', '--data', 'x', '--no-how'], /--no-how is not an option; --how takes a value/],
+    [['train', '--data', 'x', '--how', 'ill'], /Invalid values:.*Argument: how, Given: "ill"/],
     [['shrink', '--no-input'], /--no-input is not an option; --input takes a value/],
     [['train', '--data', 'x', '--size='], /--size expects a number/],
     [['--json=5', 'train', '--data', 'x'], /--json is a switch and takes no value/],

@@ -60,5 +60,6 @@ function optionIn(word: string): { name: string; isWhole: boolean } | undefined 
 export function mergedKinds(kinds: readonly OptionKinds[]): OptionKinds {
   const all = (key: 'string' | 'number' | 'boolean' | 'array') => kinds.flatMap((one) => one[key]);
   const alias = Object.assign({}, ...kinds.map((one) => one.alias));
-  return { string: all('string'), number: all('number'), boolean: all('boolean'), array: all('array'), alias };
+  const key = Object.assign({}, ...kinds.map((one) => one.key));
+  return { string: all('string'), number: all('number'), boolean: all('boolean'), array: all('array'), alias, key };
 }
