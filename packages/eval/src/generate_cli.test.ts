@@ -57,6 +57,18 @@ describe('more tokens than memory could hold', () => {
 });
 
 describe('sb-generate --prompts', () => {
+  it('ends a line at its line feed alone, and refuses one that does not end', async () => {
+    writeFileSync(at('odd.jsonl'), '"a\u2028b"\r\n\n"c"');
+    const odd = await run('--prompts', at('odd.jsonl'), '--max-new-tokens', '1');
+    const prompts = odd.stdout.trim().split('\n');
+    expect(prompts.map((line) => JSON.parse(line).prompt)).toEqual(['a\u2028b', 'c']);
+    const endless = await run('--prompts', '/dev/zero', '--max-new-tokens', '1');
+    expect(endless).toMatchObject({ code: 1, stdout: '' });
+    expect(endless.stderr).toMatch(
+      /^\/dev\/zero, line 1: more than 16777216 characters; expected a prompt a line\.\n$/,
+    );
+  });
+
   it('continues each as it would alone', async () => {
     const { code, stdout } = await run('--prompts', at('prompts.jsonl'), '--seed', '4', ...limits);
     expect(code).toBe(0);

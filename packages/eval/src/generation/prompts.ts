@@ -1,6 +1,5 @@
 /** Prompts of a JSON lines file, and what an output file has of them already. */
 import { createReadStream, existsSync, truncateSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { EXIT, explainSystemError, UserError } from '@stickbreaking/base';
 import { readWhole } from '@stickbreaking/base/node';
 import type { ContinuationRecord } from './continuation.js';
@@ -24,7 +23,7 @@ export async function* readPrompts(path: string): AsyncGenerator<Prompt> {
   let index = 0;
   let line = 0;
   try {
-    for await (const text of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
+    for await (const text of linesOf(stream, path)) {
       line++;
       if (text.trim() === '') continue;
       yield { index: index++, ...parsePrompt(text, `${path}, line ${line}`) };
@@ -32,6 +31,27 @@ export async function* readPrompts(path: string): AsyncGenerator<Prompt> {
   } catch (error) {
     throw explainSystemError(error, `cannot read ${path}`);
   }
+}
+
+/** Characters of a line at most: a device such as /dev/zero ends none. */
+const LONGEST_LINE = 2 ** 24;
+
+/** Cut at line feeds alone: JSON may hold other characters that some take for the end of a line. */
+async function* linesOf(stream: AsyncIterable<string>, path: string): AsyncGenerator<string> {
+  let rest = '';
+  let line = 1;
+  for await (const text of stream) {
+    const [first, ...others] = text.split('\n');
+    rest += first;
+    for (const next of others) {
+      yield rest;
+      line++;
+      rest = next;
+    }
+    if (rest.length > LONGEST_LINE)
+      throw new UserError(`${path}, line ${line}: more than ${LONGEST_LINE} characters; expected a prompt a line.`);
+  }
+  if (rest !== '') yield rest;
 }
 
 /** Settings that a line might be thought to have of its own; other fields are the user's. */
